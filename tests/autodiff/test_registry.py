@@ -1,0 +1,254 @@
+"""Every op in the registry, on every one of its samples: gradients of orders 1 and 2, dtypes, layouts, constants."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.autodiff.sample import Case, Sampler, as_case
+
+OPS = list(tg.operations())
+CASES = [(op, i) for op in OPS for i in range(len(op.samples(Sampler())))]
+IDS = [f"{op.name}-{i}" for op, i in CASES]
+
+FORMULAS: dict[str, Any] = {  # what ops without a NumPy function compute, in extended precision
+    "_identity": lambda x: x,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x.astype(np.longdouble))),
+    "relu": lambda x: x * (x > 0),
+    "softplus": lambda x: np.log(1 + np.exp(x.astype(np.longdouble))),
+    "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "logsumexp": lambda x, **o: np.log(np.sum(np.exp(x.astype(np.longdouble)), **o)),
+    "softmax": lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True),
+    "log_softmax": lambda x, axis=-1: np.log(np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)),
+    "pad": lambda x, width, value=0.0: np.pad(x, width, constant_values=value),
+    "getitem": lambda x, index: x[index],
+    "astype": lambda x, dtype: x.astype(dtype),
+    "unstack": lambda x, axis=0: list(np.moveaxis(x, axis, 0)),
+    "split": lambda x, sections, axis=0: np.split(x, sections, axis),
+    "clip": lambda x, min=None, max=None: np.clip(x, min, max),
+    "product_of": lambda *a, formula: np.einsum(formula, *a),
+}
+
+
+def reduced(losses: np.ndarray, mask: Any, reduction: str) -> Any:
+    losses = losses if mask is None else losses * mask
+    n = losses.size if mask is None else np.sum(mask)
+    return losses if reduction == "none" else losses.sum() / (n if reduction == "mean" else 1)
+
+
+def cross_entropy(z: np.ndarray, targets: Any, mask: Any = None, reduction: str = "mean") -> Any:
+    p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    return reduced(-np.log(np.take_along_axis(p, np.asarray(targets)[..., None], -1)[..., 0]), mask, reduction)
+
+
+def binary(z: np.ndarray, targets: Any, mask: Any = None, reduction: str = "mean") -> Any:
+    p = 1 / (1 + np.exp(-z))
+    return reduced(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)), mask, reduction)
+
+
+def scattered(x: np.ndarray, index: Any, shape: Any) -> np.ndarray:
+    out = np.zeros(shape)
+    np.add.at(out, index, x)
+    return out
+
+
+FORMULAS |= {
+    "softmax_cross_entropy": cross_entropy,
+    "binary_cross_entropy_with_logits": binary,
+    "mse": lambda p, t, reduction="mean": reduced((p - t) ** 2, None, reduction),
+    "scatter_add": scattered,
+}
+
+
+def sample(op: Any, i: int, seed: int = 0) -> Case:
+    return as_case(op.samples(Sampler(seed))[i])
+
+
+def call(op: Any, case: Case, arrays: Any = None) -> Any:
+    arrays = case.arrays if arrays is None else arrays
+    return op(list(arrays), **case.options) if op.variadic else op(*arrays, **case.options)
+
+
+def function_of(op: Any, case: Case) -> Any:
+    def f(*arrays: Any) -> Any:
+        return call(op, case, arrays)
+
+    f.__name__ = op.name
+    return f
+
+
+def differentiable(op: Any, case: Case) -> list[int]:
+    return [
+        i
+        for i, a in enumerate(case.arrays)
+        if i not in op.constants and np.asarray(a).dtype.kind == "f" and not isinstance(a, float)
+    ]
+
+
+def subsets(items: list[int]) -> Iterator[tuple[int, ...]]:
+    for n in range(1, len(items) + 1):
+        yield from itertools.combinations(items, n)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(("op", "i"), CASES, ids=IDS)
+def test_gradients(op: Any, i: int, order: int) -> None:
+    """Every non-empty subset of the inputs requires grad while the others are constants."""
+    case = sample(op, i)
+    for subset in subsets(differentiable(op, case)):
+        arrays = [
+            a if j in subset else tg.tensor(a) if isinstance(a, np.ndarray) else a for j, a in enumerate(case.arrays)
+        ]
+        assert tg.gradcheck(function_of(op, case), arrays, order=order)
+
+
+@pytest.mark.parametrize(("op", "i"), CASES, ids=IDS)
+def test_forward_equals_numpy(op: Any, i: int) -> None:
+    case = sample(op, i)
+    formula = FORMULAS.get(op.name) or op.numpy
+    arrays = [list(case.arrays)] if op.variadic and op.name != "product_of" else case.arrays
+    options = dict(case.options)
+    positional = list(options.values()) if op.name in ("reshape", "swapaxes", "broadcast_to") else []
+    expected = formula(*arrays, *positional, **({} if positional else options))
+    found = call(op, case, [tg.tensor(a) if isinstance(a, np.ndarray) else a for a in case.arrays])
+    several = isinstance(found, tuple)
+    for f, e in zip(found if several else [found], expected if several else [expected], strict=True):
+        np.testing.assert_allclose(f.numpy(), np.asarray(e, np.float64), rtol=1e-13, atol=1e-13)
+        assert f.shape == np.shape(e)
+
+
+@pytest.mark.parametrize(("op", "i"), CASES, ids=IDS)
+def test_plain_arrays_give_plain_arrays(op: Any, i: int) -> None:
+    case = sample(op, i)
+    raw = call(op, case)
+    found = call(op, case, [tg.tensor(a) if isinstance(a, np.ndarray) else a for a in case.arrays])
+    for r, f in zip(
+        raw if isinstance(raw, tuple) else [raw], found if isinstance(found, tuple) else [found], strict=True
+    ):
+        assert not isinstance(r, tg.Tensor)
+        assert np.array_equal(r, f.numpy(), equal_nan=True)
+
+
+def backward_of(op: Any, case: Case, dtype: Any, form: Any = lambda a: a) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Outputs, and gradients under fixed random cotangents, with the inputs' arrays put in another form."""
+    leaves = []
+    arrays = []
+    for j, a in enumerate(case.arrays):
+        if j in differentiable(op, case):
+            leaf = tg.tensor(np.asarray(a, dtype), requires_grad=True)
+            leaf.data = form(leaf.data)
+            leaves.append(leaf)
+            arrays.append(leaf)
+        else:
+            arrays.append(a)
+    options = {k: (dtype if k == "dtype" else v) for k, v in case.options.items()}
+    out = call(op, Case(case.arrays, options), arrays)
+    outs = list(out) if isinstance(out, tuple) else [out]
+    rng = np.random.default_rng(5)
+    total = sum((o * rng.normal(size=o.shape).astype(dtype)).sum() for o in outs)
+    total.backward()
+    return [o.data for o in outs], [leaf.grad for leaf in leaves]
+
+
+@pytest.mark.parametrize(("op", "i"), CASES, ids=IDS)
+def test_float32_stays_float32(op: Any, i: int) -> None:
+    case = sample(op, i)
+    outs, grads = backward_of(op, case, np.float32)
+    exact, exact_grads = backward_of(op, case, np.float64)
+    for o, e in zip(outs + grads, exact + exact_grads, strict=True):
+        assert o.dtype == np.float32
+        np.testing.assert_allclose(o, e, rtol=2e-4, atol=2e-4)
+
+
+def read_only(a: np.ndarray) -> np.ndarray:
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def strided(a: np.ndarray) -> np.ndarray:
+    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]) if a.ndim else (), 7.0, a.dtype)
+    if not a.ndim:
+        return a
+    wide[..., ::2] = a
+    return wide[..., ::2]
+
+
+def fortran(a: np.ndarray) -> np.ndarray:
+    return np.asfortranarray(a).reshape(a.shape, order="F")
+
+
+@pytest.mark.parametrize("form", [read_only, strided, fortran])
+@pytest.mark.parametrize(("op", "i"), CASES, ids=IDS)
+def test_any_memory_layout_and_two_runs_equal(op: Any, i: int, form: Any) -> None:
+    case = sample(op, i)
+    first, again, other = (backward_of(op, case, np.float64, f) for f in (np.array, np.array, form))
+    for a, b, c in zip(first[0] + first[1], again[0] + again[1], other[0] + other[1], strict=True):
+        assert np.array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=1e-12, atol=1e-12)
+
+
+def broken(rule: Any, factor: float) -> Any:
+    """A vjp whose gradients are all multiplied by a factor."""
+
+    def wrong(*args: Any, **options: Any) -> Any:
+        grads = rule(*args, **options)
+        if isinstance(grads, (tuple, list)):
+            return tuple(None if g is None else g * factor for g in grads)
+        return grads * factor
+
+    return wrong
+
+
+def caught(op: Any, order: int) -> int:
+    """On how many of the op's samples a check of this order fails."""
+    n = 0
+    for i in range(len(op.samples(Sampler()))):
+        case = sample(op, i)
+        try:
+            tg.gradcheck(function_of(op, case), list(case.arrays), order=order)
+        except tg.GradcheckError:
+            n += 1
+    return n
+
+
+@pytest.mark.parametrize("factor", [1.001, 0.0], ids=["scaled", "zeroed"])
+@pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
+def test_a_wrong_vjp_is_caught(op: Any, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test of the test. A fused op's rule is also held to its expansion by the check of order 2."""
+    monkeypatch.setattr(op, "rule", broken(op.rule, factor))
+    assert caught(op, 1)
+    if op.expansion is not None:
+        assert caught(op, 2)
+
+
+def cut(rule: Any) -> Any:
+    """A vjp whose gradients are right, and forget the graph."""
+
+    def wrong(*args: Any, **options: Any) -> Any:
+        grads = rule(*args, **options)
+        if isinstance(grads, (tuple, list)):
+            return tuple(g.detach() if isinstance(g, tg.Tensor) else g for g in grads)
+        return grads.detach() if isinstance(grads, tg.Tensor) else grads
+
+    return wrong
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.expansion is None], ids=lambda op: op.name)
+def test_a_vjp_that_cuts_the_graph_is_caught_by_order_2(op: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "rule", cut(op.rule))
+    assert not caught(op, 1)
+    assert caught(op, 2)
+
+
+def test_a_wrong_expansion_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    for op in OPS:
+        if op.expansion is not None:
+            right = op.expansion
+            monkeypatch.setattr(op, "expansion", lambda *a, right=right, **o: right(*a, **o) * 1.001)
+            assert caught(op, 2)

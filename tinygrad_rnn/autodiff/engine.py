@@ -1,0 +1,214 @@
+"""The reverse sweep: cotangents flow from outputs to inputs in descending order of creation.
+
+One rule serves two worlds. The plain sweep hands the vjps ndarrays: nothing is recorded, saved arrays are freed node by
+node. With `wrap` given (create_graph), the vjps get Tensors joined to the graph and record themselves, so their results
+can be differentiated again. No recursion: the work list is a heap of creation counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError
+from .node import Array, Edge, Leaf, Node, Output, Shape
+from .state import recording
+
+ndarray, asarray = np.ndarray, np.asarray
+Wrap = Callable[[Any, Edge], Any]
+Observer = Callable[[Node | Leaf, Any], None]
+
+
+def sweep(
+    seeds: Sequence[tuple[Edge, Array]],
+    *,
+    targets: Iterable[Edge] | None = None,
+    wrap: Wrap | None = None,
+    retain: bool = False,
+    observe: Observer | None = None,
+) -> dict[Any, Array]:
+    """Send the cotangents of `seeds` back through the graph.
+
+    Returns the cotangents that reached `targets` (an edge that none reached is missing), or, without targets, those of
+    every leaf that requires grad. Nodes older than every target are not visited. `observe(node, cotangent)` sees each
+    node as it is reached. With `retain` the saved arrays stay for another sweep.
+    """
+    if wrap is not None:
+        with recording(True):
+            return _run(seeds, targets, wrap, True, observe)
+    return _run(seeds, targets, None, retain, observe)
+
+
+def _run(
+    seeds: Sequence[tuple[Edge, Array]],
+    targets: Iterable[Edge] | None,
+    wrap: Wrap | None,
+    retain: bool,
+    observe: Observer | None,
+) -> dict[Any, Array]:
+    pending: dict[int, Any] = {}  # counter -> [node, cotangent (or the list of its outputs'), whether it is a sum]
+    heap: list[int] = []
+    wanted: dict[int, list[Edge]] = {}
+    for edge in targets or ():
+        wanted.setdefault(_base(edge).counter, []).append(edge)
+    floor = min(wanted, default=0)
+    found: dict[Any, Array] = {}
+    raw = wrap is None
+    for edge, g in seeds:
+        _receive(pending, heap, edge, g)
+
+    while heap:
+        counter = -heappop(heap)
+        node, g, _ = pending.pop(counter)
+        if observe is not None:
+            observe(node, g)
+        if counter in wanted:
+            for edge in wanted[counter]:
+                part = g[edge.index] if type(edge) is Output else g
+                if part is not None:
+                    found[edge] = part
+        if counter <= floor:
+            continue
+        op = node.op
+        if op is None:
+            if targets is None:
+                found[node] = g
+            continue
+        saved = node.saved
+        if raw and saved is not None and not op.several:
+            grads = op.rule(g, *saved, **node.options)
+        else:
+            grads = _pull(node, g, wrap)
+        if not retain:
+            node.saved = None
+        if type(grads) is not tuple and type(grads) is not list:
+            grads = (grads,)
+        for parent, g in zip(node.parents, grads, strict=True):
+            if parent is None or g is None or not parent.requires_grad:
+                continue
+            if raw and type(g) is not ndarray:
+                g = asarray(g)
+            if g.shape != parent.shape:
+                g = _fit(node, parent, g)
+            if g.dtype is not parent.dtype and g.dtype != parent.dtype:
+                g = g.astype(parent.dtype)
+            if type(parent) is Output:
+                _receive(pending, heap, parent, g)
+                continue
+            counter = parent.counter
+            entry = pending.get(counter)
+            if entry is None:
+                pending[counter] = [parent, g, False]
+                heappush(heap, -counter)
+            elif not raw:
+                entry[1] = entry[1] + g
+            elif entry[2]:
+                entry[1] += g
+            else:
+                entry[1] = asarray(entry[1] + g)
+                entry[2] = True
+    return found
+
+
+def _receive(pending: dict[int, Any], heap: list[int], edge: Edge, g: Array) -> None:
+    """Add a cotangent to what waits at a seed or at one of several outputs."""
+    node = _base(edge)
+    entry = pending.get(node.counter)
+    if entry is None:
+        entry = pending[node.counter] = [node, [None] * len(node.shape) if isinstance(edge, Output) else None, False]
+        heappush(heap, -node.counter)
+    if isinstance(edge, Output):
+        held = entry[1][edge.index]
+        entry[1][edge.index] = g if held is None else held + g
+    else:
+        entry[1] = g if entry[1] is None else entry[1] + g
+
+
+def _base(edge: Edge) -> Node | Leaf:
+    return edge.node if isinstance(edge, Output) else edge
+
+
+def _pull(node: Node, g: Any, wrap: Wrap | None) -> Any:
+    """The node's vjp: cotangents of its parents from the cotangent of its result."""
+    op, saved = node.op, node.saved
+    if saved is None:
+        raise GraphError(
+            f"backward: the graph below {op.name!r} was freed by an earlier backward pass. Pass retain_graph=True to the "
+            "first pass to run a second one; where a state is carried from one chunk of a sequence to the next "
+            "(truncated backpropagation through time), carry state.detach() or rnn.detach(state)"
+        )
+    if op.several:
+        g = [np.zeros(s, d) if part is None else part for part, s, d in zip(g, node.shape, node.dtype, strict=True)]
+    if wrap is not None:
+        if op.expansion is not None:
+            return _splice(node, g, wrap)
+        codes = (*op.saved_codes, *range(len(node.parents))) if op.saves_all else op.saved_codes
+        saved = tuple(_handle(value, node, code, wrap) for value, code in zip(saved, codes, strict=True))
+    return op.rule(g, *saved, **node.options)
+
+
+def _handle(value: Any, node: Node, code: int, wrap: Wrap) -> Any:
+    """A saved value as the recorded sweep must see it: joined to the graph if it is an input or the result."""
+    if code >= 0:
+        parent = node.parents[code]
+        return value if parent is None or not parent.requires_grad else wrap(value, parent)
+    if code == -1:
+        return wrap(value, node)
+    return value
+
+
+def _splice(node: Node, g: Any, wrap: Wrap) -> list[Any]:
+    """The vjp of a fused op as the recorded sweep of its expansion into primitives.
+
+    The expansion runs on identity aliases of the inputs and its sweep stops at them: where one input was computed from
+    another, a sweep on the inputs themselves would count that path twice.
+    """
+    op = node.op
+    arrays = node.saved[: len(node.parents)]
+    aliases = []
+    for value, parent in zip(arrays, node.parents, strict=True):
+        joined = value if parent is None or not parent.requires_grad else wrap(value, parent)
+        aliases.append(joined if joined is value else op.alias(joined))
+    assert op.expansion is not None
+    results = op.expansion(*aliases, **node.options)
+    if not op.several:
+        results, g = (results,), (g,)
+    edges = [getattr(alias, "_node", None) for alias in aliases]
+    seeds = [(r._node, part) for r, part in zip(results, g, strict=True) if getattr(r, "_node", None) is not None]
+    found = sweep(seeds, targets=[e for e in edges if e is not None], wrap=wrap)
+    return [None if e is None else found.get(e) for e in edges]
+
+
+def _fit(node: Node, parent: Edge, g: Array) -> Array:
+    """Sum a cotangent over the axes along which its input was broadcast; refuse any other shape."""
+    op = node.op
+    if op.broadcasts and g.ndim >= len(parent.shape):
+        out = unbroadcast(g, parent.shape)
+        if out is not None:
+            return out
+    where = next(i for i, p in enumerate(node.parents) if p is parent)
+    hint = ""
+    if g.ndim >= len(parent.shape) and unbroadcast(g, parent.shape) is not None:
+        hint = "; a reduction over a broadcast axis is missing: sum in the vjp, or declare the op with broadcasts=True"
+    raise ValueError(
+        f"vjp of {op.name}: the gradient for {op.input_name(where)} has shape {g.shape}, expected {parent.shape}{hint}"
+    )
+
+
+def unbroadcast(g: Array, shape: Shape) -> Array | None:
+    """Sum g over the axes that broadcasting added or stretched; None if g does not come from `shape` that way."""
+    extra = g.ndim - len(shape)
+    stretched = []
+    for axis, size in enumerate(shape, extra):
+        if g.shape[axis] != size:
+            if size != 1:
+                return None
+            stretched.append(axis)
+    if extra:
+        g = g.sum(axis=tuple(range(extra)))
+    if stretched:
+        g = g.sum(axis=tuple(axis - extra for axis in stretched), keepdims=True)
+    return g

@@ -1,0 +1,140 @@
+"""A recorded graph as plain data, for drawing and counting: `snapshot`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from .node import Leaf, Node, Output, Shape
+from .tensor import Tensor
+
+
+class Source(NamedTuple):
+    """Where a node's input comes from: the id of a node and which of its results."""
+
+    id: int
+    output: int
+
+
+class NodeInfo(NamedTuple):
+    """One node of a snapshot. Leaves have op None and kind "parameter", "input" or "constant"."""
+
+    id: int
+    op: str | None
+    label: str
+    kind: str
+    name: str | None
+    scope: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    dtypes: tuple[str, ...]
+    sources: tuple[Source, ...]
+    options: dict[str, Any]
+    bytes: int
+
+
+class Graph(NamedTuple):
+    """A graph in order of creation: a node's sources come before it. `outputs` are what it was taken from."""
+
+    nodes: tuple[NodeInfo, ...]
+    outputs: tuple[Source, ...]
+
+    def count(self, op: str | None) -> int:
+        """How many nodes are this op (None: leaves)."""
+        return sum(node.op == op for node in self.nodes)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Jupyter's display: the picture, or text and how to get the picture."""
+        try:
+            bundle: dict[str, Any] = import_module("tinygrad_rnn.viz").mimebundle(self)
+        except ImportError:
+            return {"text/plain": repr(self)}
+        return bundle
+
+    def __repr__(self) -> str:
+        ops = sum(node.op is not None for node in self.nodes)
+        return f"Graph({ops} ops, {len(self.nodes) - ops} leaves, {len(self.outputs)} outputs)"
+
+
+def snapshot(outputs: Any) -> Graph:
+    """Everything that `outputs` (tensors, nested in tuples, lists or dicts) were computed from, as a Graph.
+
+    Ids are 0, 1, 2 … in order of creation, so the same program gives the same graph. The graph holds no arrays and keeps
+    none alive; it can be taken before or after backward. Raises TypeError if nothing was recorded.
+    """
+    edges = [t._node for t in flat_tensors(outputs) if t._node is not None]
+    if not edges:
+        raise TypeError(
+            "snapshot: no tensor with a graph was given; a tensor has one when it was computed (outside no_grad) from a "
+            "tensor that requires grad"
+        )
+    seen: dict[int, Node | Leaf] = {}
+    work: list[Any] = list(edges)
+    while work:
+        edge = work.pop()
+        node = edge.node if type(edge) is Output else edge
+        if node.counter not in seen:
+            seen[node.counter] = node
+            if type(node) is Node:
+                work.extend(p for p in node.parents if p is not None)
+    order = sorted(seen)
+    ids = {counter: i for i, counter in enumerate(order)}
+    names = _output_names(seen, edges)
+    nodes = tuple(_info(seen[c], ids, names) for c in order)
+    return Graph(nodes, tuple(_source(e, ids) for e in edges))
+
+
+def flat_tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dicts, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for v in value:
+            yield from flat_tensors(v)
+    elif isinstance(value, dict):
+        yield from flat_tensors(list(value.values()))
+
+
+def _source(edge: Any, ids: dict[int, int]) -> Source:
+    if type(edge) is Output:
+        return Source(ids[edge.node.counter], edge.index)
+    return Source(ids[edge.counter], 0)
+
+
+def _output_names(seen: dict[int, Node | Leaf], edges: list[Any]) -> dict[int, str]:
+    """Names that were given to one of a node's several outputs."""
+    names: dict[int, str] = {}
+    for edge in [*edges, *(p for n in seen.values() if type(n) is Node for p in n.parents)]:
+        if type(edge) is Output and edge.name:
+            names.setdefault(edge.node.counter, edge.name)
+    return names
+
+
+def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> NodeInfo:
+    """The plain data of one node."""
+    if type(node) is Node:
+        op, several = node.op, node.op.several
+        shapes = tuple(node.shape) if several else (node.shape,)
+        dtypes = tuple(node.dtype) if several else (node.dtype,)
+        sources = tuple(_source(p, ids) for p in node.parents if p is not None)
+        options = {k: v for k, v in node.options.items() if not hasattr(v, "shape")}
+        name, label, kind = node.name or names.get(node.counter), op.label, op.kind
+    else:
+        shapes, dtypes, sources, options, name = (node.shape,), (node.dtype,), (), {}, node.name
+        kind = ("parameter" if name else "input") if node.requires_grad else "constant"
+        label = name or kind
+    size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in zip(shapes, dtypes, strict=True))
+    return NodeInfo(
+        ids[node.counter],
+        None if node.op is None else node.op.name,
+        label,
+        kind,
+        name,
+        node.scope,
+        shapes,
+        tuple(str(d) for d in dtypes),
+        sources,
+        options,
+        size,
+    )

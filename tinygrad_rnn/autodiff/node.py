@@ -1,0 +1,85 @@
+"""What the graph is made of. A tensor points to its node, a node to its parents, and nothing points back.
+
+`Leaf` is where a graph begins (a parameter, an input, a constant), `Node` is one op that ran, `Output` names one of
+several results of a node. All three have a shape, a dtype and a name; a parent of a node is any of them, or None for a
+plain number. `counter` grows with creation: a node is always younger than its parents, so descending counters are a
+reverse topological order.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from .state import ambient
+
+if TYPE_CHECKING:
+    from .op import Op
+
+Array: TypeAlias = Any  # in rules and ops: an ndarray, or a Tensor where the graph is being recorded
+Shape: TypeAlias = tuple[int, ...]
+DType: TypeAlias = np.dtype[Any]
+
+next_counter = count(1).__next__
+
+
+class Leaf:
+    """A tensor that no op made. It holds the gradient, so that a tensor never has to be found from its node."""
+
+    __slots__ = ("counter", "dtype", "grad", "name", "requires_grad", "scope", "shape")
+    op = None
+
+    def __init__(self, shape: Shape, dtype: DType, requires_grad: bool, name: str | None = None):
+        self.shape = shape
+        self.dtype = dtype
+        self.requires_grad = requires_grad
+        self.name = name
+        self.grad: np.ndarray[Any, DType] | None = None
+        self.scope = ambient.get().scope
+        self.counter = next_counter()
+
+
+class Node:
+    """One op that ran: what it was made from, and what its vjp needs (`saved`; None once freed)."""
+
+    __slots__ = ("counter", "dtype", "name", "op", "options", "parents", "saved", "scope", "shape")
+    requires_grad = True
+
+    def __init__(
+        self,
+        op: Op,
+        parents: tuple[Edge | None, ...],
+        saved: Any,
+        options: dict[str, Any],
+        shape: Any,
+        dtype: Any,
+        scope: tuple[str, ...],
+    ):
+        self.op = op
+        self.parents = parents
+        self.saved = saved
+        self.options = options
+        self.shape = shape  # of a node with several results: the tuple of their shapes
+        self.dtype = dtype  # likewise
+        self.scope = scope
+        self.name: str | None = None
+        self.counter = next_counter()
+
+
+class Output:
+    """One of the results of a node that has several."""
+
+    __slots__ = ("dtype", "index", "name", "node", "shape")
+    requires_grad = True
+
+    def __init__(self, node: Node, index: int, shape: Shape, dtype: DType):
+        self.node = node
+        self.index = index
+        self.shape = shape
+        self.dtype = dtype
+        self.name: str | None = None
+
+
+Edge: TypeAlias = Leaf | Node | Output

@@ -1,0 +1,410 @@
+"""How an op is declared, called and recorded.
+
+An op is one block: the forward under `@primitive`, its rule right below under `@name.vjp`:
+
+    @primitive(label="×", numpy=np.multiply, broadcasts=True, samples=lambda r: [r(3, 4), (r(4), r(3, 1))])
+    def multiply(a, b):
+        return a * b
+
+    @multiply.vjp
+    def _(g, a, b, needs):
+        return g * b if needs[0] else None, g * a if needs[1] else None
+
+Positional parameters of the forward are arrays; keyword-only ones are options (shapes, axes, indices) and carry no
+gradient. The parameters of the vjp say what is kept for it: `g` is the cotangent of the result, then come, by name and
+in any order, inputs, `out` (the result), `shape` (of the first input), `shapes` (of all inputs), `needs` (which inputs
+want a gradient), `residuals` (a fused op only: what the forward returned beside its result when called with keep=True)
+and `*arrays` (all inputs of a variadic op). Keyword-only parameters of the vjp are the options. It returns one cotangent
+per input, None where none is needed.
+
+The rule is written with operators and ops, so it works on ndarrays and, recorded, on Tensors. A fused op whose rule
+calls a kernel has, besides, `@name.expands`: the same function in primitives, which gives it higher derivatives and its
+drawing. Its vjp takes every input first, in order.
+
+The decorated callable is the registry entry. Called on plain arrays it just computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import CodeType, MethodType
+from typing import Any
+
+import numpy as np
+
+from .node import Array, Leaf, Node, Output
+from .sample import Sampler
+from .state import ambient
+from .tensor import Tensor, numpy_functions, registry
+
+_SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
+    "out": "out",
+    "shape": "shape(arrays[0])",
+    "shapes": "tuple([shape(a) for a in arrays])",
+    "needs": "needs",
+    "residuals": "residuals",
+}
+_new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
+
+
+class Op:
+    """A differentiable function of arrays: the registry entry that `primitive` makes of a forward."""
+
+    expansion: Callable[..., Any] | None = None
+
+    def __init__(self, forward: Callable[..., Any], label: str, samples: Callable[[Sampler], list[Any]], **traits: Any):
+        code: CodeType = forward.__code__
+        self.name = forward.__name__
+        self.__name__ = self.__qualname__ = self.name
+        self.__doc__ = forward.__doc__
+        self.__module__ = forward.__module__
+        self.forward = forward
+        self.label = label
+        self.kind = forward.__module__.rpartition(".")[2]
+        self.samples = samples
+        self.broadcasts: bool = traits["broadcasts"]
+        self.several: bool = traits["several"]
+        self.constants: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["constants"])
+        self.numpy: Callable[..., Any] | None = traits["numpy"]
+        self.variadic = bool(code.co_flags & 0x04)
+        self.inputs: tuple[str, ...] = code.co_varnames[: code.co_argcount]
+        options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        self.keeps = "keep" in options
+        self.options = tuple(name for name in options if name != "keep")
+        self.defaults: dict[str, Any] = {k: v for k, v in (forward.__kwdefaults__ or {}).items() if k != "keep"}
+        self.plain = not (self.several or self.keeps or self.variadic or self.constants)
+        self.rule: Callable[..., Any] = self._no_rule
+        self.saved_codes: tuple[int, ...] = ()
+        self.saves_all = False
+        self.pick: Callable[..., tuple[Any, ...]]  # what the vjp's parameters ask to be kept, as a tuple
+
+    def _no_rule(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
+
+    def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the op's vector-Jacobian product (decorator)."""
+        code: CodeType = rule.__code__
+        codes, terms = [], []
+        for name in code.co_varnames[1 : code.co_argcount]:
+            if name in self.inputs:
+                codes.append(self.inputs.index(name))
+                terms.append(f"arrays[{codes[-1]}]")
+            elif name in _SPECIAL:
+                codes.append(-1 if name == "out" else -2)
+                terms.append(_SPECIAL[name])
+            else:
+                raise TypeError(
+                    f"vjp of {self.name}: parameter {name!r} is neither an input {self.inputs} nor one of {tuple(_SPECIAL)}"
+                )
+        taken = set(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
+        if taken != set(self.options):
+            raise TypeError(f"vjp of {self.name}: its keyword-only parameters must be the options {self.options}")
+        self.saved_codes = tuple(codes)
+        self.saves_all = bool(code.co_flags & 0x04)
+        kept = ", ".join([*terms, "*arrays"] if self.saves_all else terms)
+        self.pick = eval(f"lambda arrays, out, needs, residuals: ({kept}{',' if kept else ''})", {"shape": np.shape})
+        self.rule = rule
+        return rule
+
+    def expands(self, expansion: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare what a fused op stands for, in primitives (decorator): same signature, same results."""
+        if self.saved_codes[: len(self.inputs)] != tuple(range(len(self.inputs))):
+            raise TypeError(f"vjp of {self.name}: a fused op's vjp takes every input first, in order: {self.inputs}")
+        self.expansion = expansion
+        return expansion
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As an attribute of Tensor an op is a method."""
+        return self if instance is None else MethodType(self, instance)
+
+    def input_name(self, index: int) -> str:
+        return f"arrays[{index}]" if self.variadic else self.inputs[index]
+
+    # -- calling ---------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if self.variadic:
+            args = self._unpack(args, options)
+        elif len(args) > len(self.inputs):
+            args = self._bind(args, options)
+        if options:
+            options = self._check_options(options)
+        if self.plain and not options and (tensor := self._call_plain(args)) is not None:
+            return tensor
+        arrays: list[Any] = []
+        parents: list[Any] = []
+        tensors = recorded = mixed = False
+        for a in args:
+            if isinstance(a, Tensor):
+                tensors = True
+                arrays.append(a.data)
+                if a.requires_grad:
+                    parents.append(a._node)
+                    recorded = True
+                    continue
+                mixed = True
+            else:
+                arrays.append(a)
+                if type(a) is not float and type(a) is not int:
+                    mixed = True
+            parents.append(None)
+        if mixed and tensors:
+            self._coerce(args, arrays)
+        state = ambient.get()
+        recorded = recorded and state.recording
+        residuals = None
+        try:
+            if self.keeps and recorded:
+                out, residuals = self.forward(*arrays, **options, keep=True)
+            elif options:
+                out = self.forward(*arrays, **options)
+            else:
+                out = self.forward(*arrays)
+        except (ValueError, IndexError, TypeError) as error:
+            raise self._explained(error, arrays, options) from error
+        if not tensors:
+            return out
+        if not recorded:
+            return self._constant(out)
+        needs = tuple([p is not None for p in parents])
+        if mixed:
+            self._name_constants(args, parents)
+        full = {**self.defaults, **options} if options else self.defaults
+        if self.several:
+            return self._several(out, tuple(parents), self.pick(arrays, out, needs, residuals), full, state.scope)
+        if type(out) is not ndarray:
+            out = asarray(out)
+        t = _new(Tensor)
+        t.data = out
+        t.requires_grad = True
+        t._node = Node(
+            self, tuple(parents), self.pick(arrays, out, needs, residuals), full, out.shape, out.dtype, state.scope
+        )
+        return t
+
+    def _call_plain(self, args: tuple[Any, ...]) -> Tensor | None:
+        """The common case without the general one's loops: one or two tensors to record, or one beside a number."""
+        state = ambient.get()
+        if not state.recording:
+            return None
+        a = args[0]
+        arrays: tuple[Any, ...]
+        parents: tuple[Any, ...]
+        needs: tuple[bool, ...]
+        if len(args) == 1:
+            if not isinstance(a, Tensor) or not a.requires_grad:
+                return None
+            arrays, parents, needs = (a.data,), (a._node,), (True,)
+        elif len(args) == 2:
+            b = args[1]
+            if isinstance(a, Tensor) and a.requires_grad:
+                if isinstance(b, Tensor) and b.requires_grad:
+                    arrays, parents, needs = (a.data, b.data), (a._node, b._node), (True, True)
+                elif type(b) is float or type(b) is int:
+                    arrays, parents, needs = (a.data, b), (a._node, None), (True, False)
+                else:
+                    return None
+            elif (type(a) is float or type(a) is int) and isinstance(b, Tensor) and b.requires_grad:
+                arrays, parents, needs = (a, b.data), (None, b._node), (False, True)
+            else:
+                return None
+        else:
+            return None
+        try:
+            out = self.forward(*arrays)
+        except (ValueError, IndexError, TypeError) as error:
+            raise self._explained(error, arrays, {}) from error
+        if type(out) is not ndarray:
+            out = asarray(out)
+        t = _new(Tensor)
+        t.data = out
+        t.requires_grad = True
+        t._node = Node(
+            self, parents, self.pick(arrays, out, needs, None), self.defaults, out.shape, out.dtype, state.scope
+        )
+        return t
+
+    def _several(self, out: Any, parents: Any, saved: Any, options: Any, path: Any) -> tuple[Tensor, ...]:
+        shapes, dtypes = tuple(r.shape for r in out), tuple(r.dtype for r in out)
+        node = Node(self, parents, saved, options, shapes, dtypes, path)
+        return tuple(Tensor._made(r, Output(node, i, r.shape, r.dtype)) for i, r in enumerate(out))
+
+    def _explained(self, error: Exception, arrays: Any, options: dict[str, Any]) -> Exception:
+        """The error of a forward, with the op and what it got."""
+        text = str(error)
+        if text.startswith(self.name + ":"):
+            return error
+        shown = [f"{self.input_name(i)} {_describe(a)}" for i, a in enumerate(arrays[:8])]
+        shown += [f"{k}={_describe(v)}" for k, v in options.items()]
+        return type(error)(f"{self.name}: {text} (got {', '.join(shown)})")
+
+    def _constant(self, result: Any) -> Any:
+        if self.several:
+            return tuple(Tensor._made(np.asarray(r), None) for r in result)
+        return Tensor._made(np.asarray(result), None)
+
+    # -- bringing arguments into form ------------------------------------------------------------------------------
+
+    def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """Positional arguments beyond the arrays fill the options in order, as NumPy's signatures allow."""
+        extra = args[len(self.inputs) :]
+        if len(extra) > len(self.options):
+            raise TypeError(
+                f"{self.name}: got {len(args)} positional arguments, expected at most "
+                f"{len(self.inputs) + len(self.options)} {self.inputs + self.options}"
+            )
+        for name, value in zip(self.options, extra, strict=False):
+            if name in options:
+                raise TypeError(f"{self.name}: got two values for {name}")
+            options[name] = value
+        return args[: len(self.inputs)]
+
+    def _unpack(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """A variadic op takes one sequence of arrays, as np.concatenate does; what follows it are options."""
+        if not args or not isinstance(args[0], (list, tuple)):
+            came = _describe(args[0]) if args else "nothing"
+            raise TypeError(f"{self.name}: arrays is {came}, expected a list or tuple of tensors or arrays")
+        if not args[0]:
+            raise ValueError(f"{self.name}: arrays is empty, expected at least one tensor or array")
+        for name, value in zip(self.options, args[1:], strict=False):
+            options[name] = value
+        return tuple(args[0])
+
+    def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if name not in self.options:
+                if value is None:  # NumPy passes out=None and the like
+                    return self._check_options({k: v for k, v in options.items() if k != name})
+                if name in self.inputs:
+                    raise TypeError(f"{self.name}: {name} is an array and must be given by position")
+                raise TypeError(f"{self.name}: got an option {name!r}, expected one of {self.options}")
+            if isinstance(value, Tensor):
+                if value.requires_grad:
+                    raise TypeError(
+                        f"{self.name}: option {name} is a tensor that requires grad, but no gradient flows through it; "
+                        "pass .detach()"
+                    )
+                options[name] = value.data
+        return options
+
+    def _coerce(self, args: tuple[Any, ...], arrays: list[Any]) -> None:
+        """Keep the float dtype of the tensors: scalars, integers and booleans beside them take it, float arrays do not."""
+        dtype = None
+        for i, a in enumerate(args):
+            if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
+                dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
+        for i, a in enumerate(arrays):
+            if i in self.constants or type(a) is float or type(a) is int or type(a) is bool:
+                continue
+            if isinstance(a, np.generic):
+                a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
+            elif not isinstance(a, np.ndarray):
+                if isinstance(a, (str, bytes, dict, set)) or a is None:
+                    raise TypeError(
+                        f"{self.name}: {self.input_name(i)} is {_describe(a)}, expected a tensor, an array or a number"
+                    )
+                a = np.asarray(a, dtype)
+            if isinstance(a, np.ndarray):
+                if a.dtype.kind not in "fiub":
+                    raise TypeError(f"{self.name}: {self.input_name(i)} has dtype {a.dtype}, expected numbers")
+                if dtype is not None and a.dtype.kind != "f":
+                    a = a.astype(dtype)
+            arrays[i] = a
+
+    def _name_constants(self, args: tuple[Any, ...], parents: list[Any]) -> None:
+        """Give array constants a leaf, so that drawings show them; a constant tensor keeps one for good."""
+        for i, a in enumerate(args):
+            if parents[i] is None and not isinstance(a, (int, float)):
+                if isinstance(a, Tensor):
+                    if a._node is None:
+                        a._node = Leaf(a.data.shape, a.data.dtype, False)
+                    parents[i] = a._node
+                elif isinstance(a, np.ndarray):
+                    parents[i] = Leaf(a.shape, a.dtype, False)
+
+    @staticmethod
+    def alias(tensor: Tensor) -> Tensor:
+        """A new node that is the same tensor (the engine's, to mark where an expansion's inputs end)."""
+        result: Tensor = _identity(tensor)
+        return result
+
+
+def _describe(value: Any) -> str:
+    """A value in the words of an error message."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def primitive(
+    *,
+    label: str,
+    samples: Callable[[Sampler], list[Any]],
+    numpy: Callable[..., Any] | tuple[Callable[..., Any], ...] | None = None,
+    broadcasts: bool = False,
+    several: bool = False,
+    constants: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Any]], Op]:
+    """Declare an op.
+
+    label: what drawings write in the node. samples: from a Sampler, the inputs on which its gradients are checked; there
+    is no default, so an op without a gradient check cannot be defined. numpy: the NumPy function (or functions) that
+    this op implements; `np.f(tensor)` then reaches it. broadcasts: inputs broadcast by NumPy's rules and the engine
+    sums their cotangents back. several: the forward returns a tuple of results. constants: positional arrays that
+    carry no gradient (a condition, say) and keep their dtype.
+    """
+
+    def declare(forward: Callable[..., Any]) -> Op:
+        functions = numpy if isinstance(numpy, tuple) else (numpy,) if numpy is not None else ()
+        op = Op(
+            forward,
+            label,
+            samples,
+            numpy=functions[0] if functions else None,
+            broadcasts=broadcasts,
+            several=several,
+            constants=constants,
+        )
+        registry[op.name] = op
+        for function in functions:
+            numpy_functions[function] = op
+        return op
+
+    return declare
+
+
+def composite(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a function written in ops as what implements these NumPy functions on tensors."""
+
+    def declare(f: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            numpy_functions[function] = f
+        return f
+
+    return declare
+
+
+def operations() -> Iterator[Op]:
+    """Every declared op, in order of declaration."""
+    return iter(registry.values())
+
+
+def check_registry() -> None:
+    """Refuse ops without a vjp; run when the package is imported."""
+    for op in operations():
+        if op.rule == op._no_rule:
+            raise TypeError(f"{op.name} has no vjp: define one with @{op.name}.vjp")
+
+
+@primitive(label="id", samples=lambda r: [r(2, 3)])
+def _identity(x: Array) -> Array:
+    return x
+
+
+@_identity.vjp
+def _(g: Array) -> Array:
+    return g

@@ -1,0 +1,114 @@
+"""Ambient state: whether ops record, the scope they stand in, training or not, and the default random generator.
+
+The first three live in one context variable, so threads and async tasks never see each other's changes, and they change
+only inside context managers.
+"""
+
+from __future__ import annotations
+
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Ambient(NamedTuple):
+    recording: bool = True
+    scope: tuple[str, ...] = ()
+    training: bool = True
+
+
+ambient: ContextVar[Ambient] = ContextVar("tinygrad_rnn.ambient", default=Ambient())
+
+
+class _Change(ContextDecorator):
+    """A with-block (or decorator) inside which one field of the ambient state differs."""
+
+    def __init__(self, value: Any):
+        self._value = value
+
+    def _recreate_cm(self) -> _Change:  # a decorated function enters a fresh one at every call
+        return type(self)(self._value)
+
+    def _changed(self, old: Ambient) -> Ambient:
+        raise TypeError(f"{type(self).__name__} must say what it changes")
+
+    def __enter__(self) -> None:
+        self._token: Token[Ambient] = ambient.set(self._changed(ambient.get()))
+
+    def __exit__(self, *_: object) -> None:
+        ambient.reset(self._token)
+
+
+class scope(_Change):
+    """Name the part of the computation that follows: nodes made inside carry the path of open scopes.
+
+    >>> import tinygrad_rnn as tg
+    >>> with tg.scope("encoder"), tg.scope("t=3"):
+    ...     tg.autodiff.state.ambient.get().scope
+    ('encoder', 't=3')
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name)
+
+    def _changed(self, old: Ambient) -> Ambient:
+        return Ambient(old.recording, (*old.scope, self._value), old.training)
+
+
+class recording(_Change):
+    """Record the graph inside (True) or do not (False)."""
+
+    def __init__(self, flag: bool):
+        super().__init__(flag)
+
+    def _changed(self, old: Ambient) -> Ambient:
+        return Ambient(self._value, old.scope, old.training)
+
+
+class training(_Change):
+    """Set whether the code inside trains. A module trains where both this and its own `training` flag say so.
+
+    `with tg.training(False):` evaluates a model (no dropout, no zoneout noise) and leaves every flag as it was.
+    """
+
+    def __init__(self, flag: bool):
+        super().__init__(flag)
+
+    def _changed(self, old: Ambient) -> Ambient:
+        return Ambient(old.recording, old.scope, self._value)
+
+
+def no_grad() -> recording:
+    """Compute without recording: results inside carry no graph. Works as a with-block and as a decorator.
+
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     (w * w).requires_grad
+    False
+    """
+    return recording(False)
+
+
+_generator = np.random.default_rng()
+
+
+def seed(n: int) -> None:
+    """Seed the default random generator, from which every unseeded random choice of this package is drawn."""
+    _generator.bit_generator.state = np.random.default_rng(n).bit_generator.state
+
+
+def generator(source: np.random.Generator | int | None = None) -> np.random.Generator:
+    """The generator to draw from: the one given, one seeded with the integer given, else the default one."""
+    if source is None:
+        return _generator
+    if isinstance(source, np.random.Generator):
+        return source
+    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+        return np.random.default_rng(int(source))
+    raise TypeError(
+        f"generator: got {type(source).__name__}, expected a numpy.random.Generator, an integer seed, or None for "
+        "the default generator that tg.seed sets"
+    )

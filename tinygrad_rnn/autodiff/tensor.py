@@ -1,0 +1,428 @@
+"""Tensor: an array and the node that made it.
+
+Operators and methods look their op up in the registry by name, because ops stand above tensors. NumPy's functions reach
+the same registry through the array protocols; a function that has no op is refused rather than computed without its
+gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from . import engine
+from .node import DType, Edge, Leaf, Shape
+
+if TYPE_CHECKING:
+    from .op import Op
+
+registry: dict[str, Op] = {}
+_ops = cast("dict[str, Callable[..., Tensor]]", registry)
+numpy_functions: dict[Callable[..., Any], Callable[..., Any]] = {}  # filled where ops are declared
+data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the data, giving plain arrays
+    *(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
+    *(np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isnan, np.isinf, np.isfinite, np.signbit),
+    *(np.sign, np.floor, np.ceil, np.trunc, np.rint, np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort),
+    *(np.allclose, np.isclose, np.array_equal, np.array_equiv, np.round, np.around, np.zeros_like, np.ones_like),
+    *(np.empty_like, np.full_like, np.any, np.all, np.nonzero, np.count_nonzero, np.argwhere, np.flatnonzero),
+    *(np.result_type, np.can_cast, np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string),
+    *(np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram, np.save, np.savetxt),
+}
+
+
+class Tensor:
+    """An n-dimensional array that records what was computed from it, for reverse-mode differentiation.
+
+    Made by `tg.tensor`. `.data` is the ndarray; `.grad` of a leaf that requires grad is filled by `.backward()` and adds
+    up until it is set to None. Writing through `.data` is not checked: an array that an op has seen must not change.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4.], dtype=float32)
+    """
+
+    __slots__ = ("_node", "data", "requires_grad")
+
+    data: npt.NDArray[Any]
+    requires_grad: bool
+    _node: Edge | None
+
+    def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None):
+        self.data = as_array(data, dtype)
+        if requires_grad and self.data.dtype.kind != "f":
+            raise TypeError(
+                f"tensor: requires_grad=True with dtype {self.data.dtype}: integer and boolean data are constants; "
+                "give floating-point data or dtype=np.float32"
+            )
+        self.requires_grad = bool(requires_grad)
+        self._node = Leaf(self.data.shape, self.data.dtype, self.requires_grad, name) if requires_grad or name else None
+
+    @staticmethod
+    def _made(data: npt.NDArray[Any], node: Edge | None) -> Tensor:
+        """The tensor of an op's result, without copying."""
+        t = _new(Tensor)
+        t.data = data
+        t._node = node
+        t.requires_grad = node is not None and node.requires_grad
+        return t
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def T(self) -> Tensor:  # NumPy's name
+        return _ops["transpose"](self)
+
+    @property
+    def is_leaf(self) -> bool:
+        """True if no recorded op made this tensor."""
+        return self._node is None or isinstance(self._node, Leaf)
+
+    @property
+    def name(self) -> str | None:
+        return None if self._node is None else self._node.name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        if self._node is None:
+            self._node = Leaf(self.data.shape, self.data.dtype, False)
+        self._node.name = name
+
+    @property
+    def grad(self) -> npt.NDArray[Any] | None:
+        """The gradient that `.backward()` has added up here; only leaves keep one."""
+        return self._node.grad if isinstance(self._node, Leaf) else None
+
+    @grad.setter
+    def grad(self, value: npt.NDArray[Any] | None) -> None:
+        if not (isinstance(self._node, Leaf) and self.requires_grad):
+            raise TypeError("grad: only a leaf tensor that requires grad keeps a gradient; use tg.grad for others")
+        if value is not None:
+            value = np.asarray(value, self.dtype)
+            if value.shape != self.shape:
+                raise ValueError(f"grad: got shape {value.shape}, expected the tensor's shape {self.shape} or None")
+        self._node.grad = value
+
+    def item(self) -> Any:
+        """The one value of a tensor of size 1, as a Python number."""
+        return self.data.item()
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """The data as an ndarray (not a copy). A tensor that requires grad must be detached first."""
+        return self.__array__()
+
+    def detach(self) -> Tensor:
+        """The same data as a constant: no gradient flows back through the result."""
+        return Tensor._made(self.data, None)
+
+    def tolist(self) -> Any:
+        return self.data.tolist()
+
+    def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
+        """Add d self / d leaf, times `grad`, to the `.grad` of every leaf that requires grad.
+
+        `grad` (the cotangent, of self's shape) may be left out for a tensor of size 1. The graph's saved arrays are freed
+        on the way unless retain_graph. Raises GraphError on a freed graph, TypeError where nothing requires grad.
+        """
+        found = engine.sweep([self._seed(grad, "backward")], retain=retain_graph)
+        for leaf, g in found.items():
+            leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
+
+    def _seed(self, grad: Any, caller: str) -> tuple[Edge, npt.NDArray[Any]]:
+        """The sweep's start: this tensor's edge and its cotangent, checked."""
+        if not self.requires_grad or self._node is None:
+            raise TypeError(
+                f"{caller}: the tensor does not require grad: no input had requires_grad=True, or it was computed under "
+                "no_grad or detached"
+            )
+        if grad is None:
+            if self.data.size != 1:
+                raise ValueError(
+                    f"{caller}: the tensor has shape {self.shape}; without a grad argument it must have one element. "
+                    "Reduce it (.sum()) or pass the cotangent, an array of the same shape"
+                )
+            return self._node, np.ones_like(self.data)
+        g = np.asarray(grad.data if isinstance(grad, Tensor) else grad, self.dtype)
+        if g.shape != self.shape:
+            raise ValueError(f"{caller}: grad has shape {g.shape}, expected the tensor's shape {self.shape}")
+        return self._node, g
+
+    # -- NumPy's protocols -----------------------------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if self.requires_grad:
+            raise TypeError(
+                "a tensor that requires grad does not turn into an ndarray by itself, that would drop its graph: "
+                "use .detach().numpy(), or .data for the raw array"
+            )
+        if dtype is not None and dtype != self.data.dtype:
+            return self.data.astype(dtype)
+        return self.data.copy() if copy else self.data
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if options.get("out") is not None:
+            raise TypeError(
+                f"np.{ufunc.__name__}: out= and in-place updates are not supported with tensors, whose arrays never change; "
+                "write x = x + y instead of x += y"
+            )
+        if method == "__call__":
+            return self.__array_function__(ufunc, (Tensor,), inputs, options)
+        raise TypeError(
+            f"np.{ufunc.__name__}.{method} has no op for tensors; .detach().numpy() computes it without gradient"
+        )
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        op = numpy_functions.get(function)
+        if op is not None:
+            return op(*args, **options)
+        if function in data_functions:
+            return function(*_data(args), **_data(options))
+        raise TypeError(
+            f"np.{function.__name__} has no op for tensors. If no gradient is needed, use .detach().numpy(); "
+            "the functions with one are listed by tg.operations()"
+        )
+
+    # -- operators -------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Tensor:
+        return _ops["add"](self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return _ops["add"](other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return _ops["subtract"](self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return _ops["subtract"](other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return _ops["multiply"](self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return _ops["multiply"](other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return _ops["divide"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return _ops["divide"](other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return _ops["power"](self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return _ops["power"](other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return _ops["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return _ops["matmul"](other, self)
+
+    def __neg__(self) -> Tensor:
+        return _ops["negative"](self)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return _ops["abs"](self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return _ops["getitem"](self, index=index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "a tensor cannot be assigned into, its array may be needed by the graph: build the result with tg.where, "
+            "tg.concatenate or tg.stack, or write into an ndarray before making the tensor"
+        )
+
+    def __eq__(self, other: Any) -> Any:
+        return self.data == _data(other)
+
+    def __ne__(self, other: Any) -> Any:
+        return self.data != _data(other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self.data < _data(other)
+
+    def __le__(self, other: Any) -> Any:
+        return self.data <= _data(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.data > _data(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self.data >= _data(other)
+
+    __hash__ = object.__hash__
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(_ops["unstack"](self, axis=0))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __float__(self) -> float:
+        return float(self.data.item())
+
+    def __int__(self) -> int:
+        return int(self.data.item())
+
+    def __index__(self) -> int:
+        return self.data.__index__()
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(_data(value) in self.data)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=100, precision=6)
+        parts = [body, str(self.dtype)]
+        if self.size == 0 or self.size > 100:
+            parts.append(f"shape={self.shape}")
+        if self.requires_grad:
+            parts.append("requires_grad=True" if self.is_leaf else f"op={_op_name(self._node)}")
+        if self.name is not None:
+            parts.append(f"name={self.name!r}")
+        return f"tensor({', '.join(parts)})"
+
+    def __reduce__(self) -> Any:
+        if not self.is_leaf:
+            raise TypeError(
+                f"a tensor made by {_op_name(self._node)} cannot be copied or pickled, its graph would be lost; "
+                "use .detach() first"
+            )
+        return _rebuild, (type(self), self.data, self.requires_grad, self.name)
+
+    # -- ops as methods: attached by tinygrad_rnn.ops --------------------------------------------------------------
+
+    if TYPE_CHECKING:
+        sum: Callable[..., Tensor]
+        mean: Callable[..., Tensor]
+        var: Callable[..., Tensor]
+        max: Callable[..., Tensor]
+        min: Callable[..., Tensor]
+        prod: Callable[..., Tensor]
+        cumsum: Callable[..., Tensor]
+        reshape: Callable[..., Tensor]
+        transpose: Callable[..., Tensor]
+        swapaxes: Callable[..., Tensor]
+        squeeze: Callable[..., Tensor]
+        flatten: Callable[..., Tensor]
+        repeat: Callable[..., Tensor]
+        take: Callable[..., Tensor]
+        clip: Callable[..., Tensor]
+        astype: Callable[..., Tensor]
+        dot: Callable[..., Tensor]
+
+    def argmax(self, axis: int | None = None) -> Any:
+        """Index of the largest value, as a plain array (no gradient)."""
+        return self.data.argmax(axis)
+
+    def argmin(self, axis: int | None = None) -> Any:
+        return self.data.argmin(axis)
+
+    def any(self, axis: Any = None) -> Any:
+        return self.data.any(axis)
+
+    def all(self, axis: Any = None) -> Any:
+        return self.data.all(axis)
+
+    def round(self, decimals: int = 0) -> npt.NDArray[Any]:
+        """The rounded data, as a plain array (no gradient)."""
+        return self.data.round(decimals)
+
+
+_new = object.__new__
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None) -> Tensor:
+    """A tensor with a copy of `data`: numbers, nested lists, an array or a tensor.
+
+    Arrays keep their dtype; Python floats become float32. Integer and boolean data are constants and cannot require grad.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.tensor([[1.0, 2.0]], name="x")
+    tensor([[1., 2.]], float32, name='x')
+    >>> tg.tensor(np.arange(3))
+    tensor([0, 1, 2], int64)
+    """
+    return Tensor(data, dtype, requires_grad, name)
+
+
+def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
+    """A new array of real numbers from whatever `tensor` accepts."""
+    typed = isinstance(data, (np.ndarray, np.generic, Tensor))
+    try:
+        array = np.array(data, dtype)
+    except (ValueError, TypeError) as error:
+        raise type(error)(
+            f"tensor: data is {type(data).__name__} that does not form one array of numbers: {error}"
+        ) from None
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8 or array.dtype == np.float16:
+        raise TypeError(
+            f"tensor: data has dtype {array.dtype}, expected float32, float64, an integer or a boolean dtype; "
+            "convert with .astype(np.float32) or pass dtype="
+        )
+    if dtype is None and not typed and array.dtype == np.float64 and not _holds_arrays(data):
+        array = array.astype(np.float32)
+    return array
+
+
+def _holds_arrays(data: Any) -> bool:
+    """Whether a nested list holds NumPy values, whose dtype is meant, rather than Python floats."""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (np.ndarray, np.generic, Tensor))
+
+
+def _data(value: Any) -> Any:
+    """The arrays in place of the tensors in an argument list."""
+    if isinstance(value, Tensor):
+        return value.data
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_data, value)) if type(value) in (list, tuple) else value
+    if isinstance(value, dict):
+        return {k: _data(v) for k, v in value.items()}
+    return value
+
+
+def _op_name(node: Any) -> str:
+    return str(getattr(node, "node", node).op.name)
+
+
+def _rebuild(kind: type[Tensor], data: npt.NDArray[Any], requires_grad: bool, name: str | None) -> Tensor:
+    t = _new(kind)
+    t.data = data
+    t.requires_grad = requires_grad
+    t._node = Leaf(data.shape, data.dtype, requires_grad, name) if requires_grad or name else None
+    return t

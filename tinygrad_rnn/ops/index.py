@@ -1,0 +1,101 @@
+"""Picking elements, and adding gradients back where they were picked from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array, Shape
+from ..autodiff.op import composite, primitive
+from ..autodiff.tensor import Tensor
+
+
+@primitive(
+    label="[ ]",
+    samples=lambda r: [
+        r.call(r(4, 3), index=1),
+        r.call(r(4, 3), index=(slice(None, None, 2), -1)),
+        r.call(r(4, 3), index=np.array([0, 2, 2])),
+        r.call(r(4, 3), index=(np.array([0, 2, 2]), np.array([1, 1, 1]))),
+        r.call(r(4, 3), index=r(4, 3) > 0),
+        r.call(r(2, 3), index=(..., None, slice(1, None))),
+        r.call(r(3), index=np.zeros(0, int)),
+    ],
+)
+def getitem(x: Array, *, index: Any) -> Array:
+    """x[index] by NumPy's rules: integers, slices, ellipsis, None, integer and boolean arrays."""
+    return np.asarray(x)[_plain(index)]
+
+
+@getitem.vjp
+def _(g: Array, shape: Shape, *, index: Any) -> Array:
+    return scatter_add(g, index=index, shape=shape)
+
+
+@primitive(
+    label="scatter +",
+    samples=lambda r: [
+        r.call(r(3), index=1, shape=(4, 3)),
+        r.call(r(3, 2), index=np.array([0, 2, 2]), shape=(4, 2)),
+        r.call(r(3), index=(np.array([0, 2, 2]), np.array([1, 1, 1])), shape=(4, 3)),
+    ],
+)
+def scatter_add(x: Array, *, index: Any, shape: Shape) -> Array:
+    """Zeros of `shape` with x added at [index]; where an index stands twice both are added."""
+    index = _plain(index)
+    x = np.asarray(x)
+    out = np.zeros(shape, x.dtype)
+    if not _may_repeat(index):
+        out[index] = x
+    elif isinstance(index, np.ndarray) and x.ndim > 1 and index.size > 8:
+        _add_rows(out, index.reshape(-1), x.reshape(index.size, -1))
+    else:
+        np.add.at(out, index, x)
+    return out
+
+
+@scatter_add.vjp
+def _(g: Array, *, index: Any, shape: Shape) -> Array:
+    return getitem(g, index=index)
+
+
+@composite(np.take)
+def take(x: Array, indices: Any, axis: int | None = None) -> Array:
+    """The entries at integer `indices` along `axis` (None: of the flattened array)."""
+    indices = np.asarray(_plain(indices))
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"take: indices have dtype {indices.dtype}, expected integers")
+    if axis is None:
+        return getitem(x.reshape(-1), index=indices)
+    return getitem(x, index=indices if axis == 0 else (slice(None),) * (axis % x.ndim) + (indices,))
+
+
+@composite(np.repeat)
+def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
+    """Each entry along `axis` (None: of the flattened array) repeated; `repeats` is a number or one per entry."""
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    return take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
+
+
+def _plain(index: Any) -> Any:
+    """The index with arrays in place of tensors."""
+    if isinstance(index, tuple):
+        return tuple(_plain(i) for i in index)
+    return index.data if isinstance(index, Tensor) else index
+
+
+def _may_repeat(index: Any) -> bool:
+    """Whether an index can name an element twice: only integer arrays (or lists) can."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(i, (list, np.ndarray)) and np.asarray(i).dtype.kind in "iu" and np.ndim(i) for i in parts)
+
+
+def _add_rows(out: Array, rows: Array, x: Array) -> None:
+    """out[rows] += x, each target row summed at once: sorting beats element-wise addition by far (embeddings)."""
+    rows = rows % len(out)
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    out.reshape(len(out), -1)[ordered[starts]] = np.add.reduceat(x[order], starts, axis=0)

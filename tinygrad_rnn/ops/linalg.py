@@ -1,0 +1,170 @@
+"""Products of arrays: matmul, einsum, tensordot."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..autodiff.op import composite, primitive
+from .shape import expand_dims, swapaxes, transpose
+
+
+@primitive(
+    label="@",
+    numpy=np.matmul,
+    broadcasts=True,
+    samples=lambda r: [
+        (r(3, 4), r(4, 2)),
+        (r(4), r(4)),
+        (r(4), r(2, 4, 3)),
+        (r(2, 3, 4), r(4)),
+        (r(2, 3, 4), r(4, 2)),
+        (r(2, 1, 3, 4), r(5, 4, 2)),
+        (r(3, 0), r(0, 2)),
+    ],
+)
+def matmul(a: Array, b: Array) -> Array:
+    """The matrix product a @ b, with NumPy's rules for vectors and batches."""
+    a, b = np.asarray(a), np.asarray(b)
+    if not a.ndim or not b.ndim:
+        raise ValueError(
+            f"matmul: got shapes {a.shape} and {b.shape}, expected at least one axis each; * multiplies by a scalar"
+        )
+    inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != inner:
+        wanted = (*b.shape[:-2], a.shape[-1], "*") if b.ndim > 1 else (a.shape[-1],)
+        raise ValueError(
+            f"matmul: b has shape {b.shape}, expected {str(wanted).replace(chr(39), '')} to follow a of shape {a.shape}"
+        )
+    if b.ndim == 2 and a.ndim > 2:  # one product instead of one per batch entry
+        return np.matmul(a.reshape(-1, inner), b).reshape((*a.shape[:-1], b.shape[-1]))
+    return np.matmul(a, b)
+
+
+@matmul.vjp
+def _(g: Array, a: Array, b: Array, needs: Any) -> Any:
+    return _by_left(g, a, b) if needs[0] else None, _by_right(g, a, b) if needs[1] else None
+
+
+def _by_left(g: Array, a: Array, b: Array) -> Array:
+    if b.ndim == 1:
+        return expand_dims(g, axis=-1) * b
+    if a.ndim == 1:
+        return matmul(b, expand_dims(g, axis=-1))[..., 0]
+    return matmul(g, swapaxes(b, axis1=-1, axis2=-2))
+
+
+def _by_right(g: Array, a: Array, b: Array) -> Array:
+    if a.ndim == 1:
+        return expand_dims(a, axis=-1) * expand_dims(g, axis=-2) if b.ndim > 1 else a * g
+    if b.ndim == 1:
+        return matmul(swapaxes(a, axis1=-1, axis2=-2), expand_dims(g, axis=-1))[..., 0]
+    if b.ndim == 2 and a.ndim > 2:
+        a, g = a.reshape((-1, a.shape[-1])), g.reshape((-1, g.shape[-1]))
+    return matmul(swapaxes(a, axis1=-1, axis2=-2), g)
+
+
+@composite(np.dot)
+def dot(a: Array, b: Array) -> Array:
+    """np.dot for vectors and matrices, where it equals matmul."""
+    if a.ndim > 2 or b.ndim > 2 or not a.ndim or not b.ndim:
+        raise ValueError(f"dot: got shapes {a.shape} and {b.shape}, expected vectors or matrices; use matmul or einsum")
+    return matmul(a, b)
+
+
+@composite(np.tensordot)
+def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
+    """Sum of products over `axes` of a and b: an integer (the last of a, the first of b), or a pair of axis lists."""
+    if isinstance(axes, int):
+        of_a, of_b = list(range(a.ndim - axes, a.ndim)), list(range(axes))
+    else:
+        of_a, of_b = ([x] if isinstance(x, int) else list(x) for x in axes)
+    of_a, of_b = [i % a.ndim for i in of_a], [i % b.ndim for i in of_b]
+    if [a.shape[i] for i in of_a] != [b.shape[i] for i in of_b]:
+        raise ValueError(f"tensordot: axes {of_a} of a {a.shape} and {of_b} of b {b.shape} differ in size")
+    free_a = [i for i in range(a.ndim) if i not in of_a]
+    free_b = [i for i in range(b.ndim) if i not in of_b]
+    n = int(np.prod([a.shape[i] for i in of_a]))
+    left = transpose(a, axes=(*free_a, *of_a)).reshape(
+        (-1, n) if n else (int(np.prod([a.shape[i] for i in free_a])), 0)
+    )
+    right = transpose(b, axes=(*of_b, *free_b)).reshape((n, int(np.prod([b.shape[i] for i in free_b]))))
+    return matmul(left, right).reshape(tuple(a.shape[i] for i in free_a) + tuple(b.shape[i] for i in free_b))
+
+
+@primitive(
+    label="einsum",
+    broadcasts=True,
+    samples=lambda r: [
+        r.call(r(2, 3), r(3, 4), formula="ij,jk->ik"),
+        r.call(r(2, 3), formula="ij->j"),
+        r.call(r(2, 3), r(3), r(2), formula="ij,j,i->"),
+        r.call(r(2, 3, 4), r(1, 4, 2), formula="aij,ajk->aik"),
+    ],
+)
+def product_of(*arrays: Array, formula: str) -> Array:
+    """The sum of products that an einsum formula states, where each operand names each of its axes once."""
+    return np.einsum(formula, *arrays, optimize=len(arrays) > 1)
+
+
+@product_of.vjp
+def _(g: Array, shapes: Any, needs: Any, *arrays: Array, formula: str) -> Any:
+    terms, _, result = formula.partition("->")
+    operands = terms.split(",")
+    grads: list[Any] = [None] * len(arrays)
+    for i, wanted in enumerate(operands):
+        if needs[i]:
+            names = [result, *operands[:i], *operands[i + 1 :]]
+            given = [g, *arrays[:i], *arrays[i + 1 :]]
+            for letter, size in zip(wanted, shapes[i], strict=True):
+                if not any(letter in name for name in names):  # summed within this operand alone
+                    names.append(letter)
+                    given.append(np.ones(size, g.dtype))
+            grads[i] = product_of(given, formula=f"{','.join(names)}->{wanted}")
+    return grads
+
+
+@composite(np.einsum)
+def einsum(formula: str, *arrays: Array, optimize: Any = None) -> Array:
+    """Einstein summation by np.einsum's formulas, ellipsis and repeated indices (traces, diagonals) included.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.einsum("ii->", tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor(5., float32)
+    """
+    if not isinstance(formula, str):
+        raise TypeError(f"einsum: formula is {type(formula).__name__}, expected a string such as 'ij,jk->ik'")
+    terms, arrow, result = formula.replace(" ", "").partition("->")
+    operands = terms.split(",")
+    if len(operands) != len(arrays):
+        raise ValueError(f"einsum: formula {formula!r} names {len(operands)} operands, got {len(arrays)}")
+    unused = [c for c in string.ascii_letters if c not in formula]
+    extra = [
+        np.ndim(a) - len(term.replace("...", "")) if "..." in term else 0
+        for term, a in zip(operands, arrays, strict=True)
+    ]
+    if min(extra) < 0:
+        raise ValueError(
+            f"einsum: formula {formula!r} names more axes than operands of shapes {[np.shape(a) for a in arrays]} have"
+        )
+    wide, unused = "".join(unused[: max(extra)]), unused[max(extra) :]
+    operands = [t.replace("...", wide[len(wide) - n :]) for t, n in zip(operands, extra, strict=True)]
+    if not arrow:
+        named = "".join(operands)
+        result = "..." + "".join(sorted(c for c in set(named) if named.count(c) == 1 and c not in wide))
+    result = result.replace("...", wide)
+    given = list(arrays)
+    for i, term in enumerate(operands):
+        for letter in set(term):
+            while term.count(letter) > 1:  # a diagonal is a product with the identity matrix
+                fresh = unused.pop()
+                axis = term.rindex(letter)
+                size = given[i].shape[axis]
+                term = term[:axis] + fresh + term[axis + 1 :]
+                operands.append(letter + fresh)
+                given.append(np.eye(size, dtype=given[i].dtype))
+        operands[i] = term
+    return product_of(given, formula=f"{','.join(operands)}->{result}")

@@ -1,0 +1,349 @@
+"""Element by element: arithmetic, powers, exponentials, activations, selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..autodiff.op import primitive
+
+
+def _pairs(r: Any) -> list[Any]:
+    """Samples of a binary op: equal shapes, and broadcasting both ways."""
+    return [(r(3, 4), r(3, 4)), (r(4), r(2, 3, 1)), (r(2, 1), r()), (r(0, 3), r(3))]
+
+
+@primitive(label="+", numpy=np.add, broadcasts=True, samples=_pairs)
+def add(a: Array, b: Array) -> Array:
+    """a + b, with broadcasting."""
+    return a + b
+
+
+@add.vjp
+def _(g: Array) -> Any:
+    return g, g
+
+
+@primitive(label="−", numpy=np.subtract, broadcasts=True, samples=_pairs)
+def subtract(a: Array, b: Array) -> Array:
+    """a − b, with broadcasting."""
+    return a - b
+
+
+@subtract.vjp
+def _(g: Array, needs: Any) -> Any:
+    return g, -g if needs[1] else None
+
+
+@primitive(label="×", numpy=np.multiply, broadcasts=True, samples=_pairs)
+def multiply(a: Array, b: Array) -> Array:
+    """a · b element by element, with broadcasting."""
+    return a * b
+
+
+@multiply.vjp
+def _(g: Array, a: Array, b: Array, needs: Any) -> Any:
+    return g * b if needs[0] else None, g * a if needs[1] else None
+
+
+@primitive(
+    label="÷",
+    numpy=(np.divide, np.true_divide),
+    broadcasts=True,
+    samples=lambda r: [(r(3, 4), r.away(3, 4, gap=0.5)), (r(4), r.away(2, 3, 1, gap=0.5)), (r(), r.away(2, gap=0.5))],
+)
+def divide(a: Array, b: Array) -> Array:
+    """a / b, with broadcasting."""
+    return a / b
+
+
+@divide.vjp
+def _(g: Array, b: Array, out: Array, needs: Any) -> Any:
+    g = g / b
+    return g, -g * out if needs[1] else None
+
+
+@primitive(
+    label="pow",
+    numpy=(np.power, np.float_power),
+    broadcasts=True,
+    samples=lambda r: [
+        (r.between(0.5, 2, 3, 4), r(3, 4)),
+        (r.between(0.5, 2, 4), r(3, 1)),
+        (r(3, 4), 3),
+        (r(2, 3), 2.0),
+    ],
+)
+def power(a: Array, b: Array) -> Array:
+    """a to the power b, with broadcasting. The derivative by b takes log a, and 0 where a is 0."""
+    return a**b
+
+
+@power.vjp
+def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
+    by_a = by_b = None
+    if needs[0]:
+        by_a = g * b * a ** (where(b == 0, 1, b) - 1 if isinstance(b, np.ndarray) or needs[1] else (b or 1) - 1)
+    if needs[1]:
+        by_b = g * out * log(where(a > 0, a, 1))
+    return by_a, by_b
+
+
+@primitive(label="−", numpy=np.negative, samples=lambda r: [r(3, 4), r()])
+def negative(x: Array) -> Array:
+    """−x."""
+    return -x
+
+
+@negative.vjp
+def _(g: Array) -> Array:
+    return -g
+
+
+@primitive(label="|x|", numpy=(np.abs, np.fabs), samples=lambda r: [r.away(3, 4), r.away()])
+def abs(x: Array) -> Array:
+    """Absolute value; the derivative at 0 is 0."""
+    return np.abs(x)
+
+
+@abs.vjp
+def _(g: Array, x: Array) -> Array:
+    return g * np.sign(x)
+
+
+@primitive(label="exp", numpy=np.exp, samples=lambda r: [r(3, 4), r()])
+def exp(x: Array) -> Array:
+    """e to the x."""
+    return np.exp(x)
+
+
+@exp.vjp
+def _(g: Array, out: Array) -> Array:
+    return g * out
+
+
+@primitive(label="expm1", numpy=np.expm1, samples=lambda r: [r(3, 4), r()])
+def expm1(x: Array) -> Array:
+    """e^x − 1, exact near 0."""
+    return np.expm1(x)
+
+
+@expm1.vjp
+def _(g: Array, out: Array) -> Array:
+    return g * (out + 1)
+
+
+@primitive(label="log", numpy=np.log, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
+def log(x: Array) -> Array:
+    """Natural logarithm."""
+    return np.log(x)
+
+
+@log.vjp
+def _(g: Array, x: Array) -> Array:
+    return g / x
+
+
+@primitive(label="log1p", numpy=np.log1p, samples=lambda r: [r.between(-0.6, 3, 3, 4), r.between(0, 1)])
+def log1p(x: Array) -> Array:
+    """log(1 + x), exact near 0."""
+    return np.log1p(x)
+
+
+@log1p.vjp
+def _(g: Array, x: Array) -> Array:
+    return g / (1 + x)
+
+
+@primitive(label="√", numpy=np.sqrt, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
+def sqrt(x: Array) -> Array:
+    """Square root."""
+    return np.sqrt(x)
+
+
+@sqrt.vjp
+def _(g: Array, out: Array) -> Array:
+    return g * 0.5 / out
+
+
+@primitive(label="x²", numpy=np.square, samples=lambda r: [r(3, 4), r()])
+def square(x: Array) -> Array:
+    """x · x."""
+    return np.square(x)
+
+
+@square.vjp
+def _(g: Array, x: Array) -> Array:
+    return g * (2 * x)
+
+
+@primitive(label="sin", numpy=np.sin, samples=lambda r: [r(3, 4), r()])
+def sin(x: Array) -> Array:
+    """Sine of x in radians."""
+    return np.sin(x)
+
+
+@sin.vjp
+def _(g: Array, x: Array) -> Array:
+    return g * cos(x)
+
+
+@primitive(label="cos", numpy=np.cos, samples=lambda r: [r(3, 4), r()])
+def cos(x: Array) -> Array:
+    """Cosine of x in radians."""
+    return np.cos(x)
+
+
+@cos.vjp
+def _(g: Array, x: Array) -> Array:
+    return -g * sin(x)
+
+
+@primitive(label="tanh", numpy=np.tanh, samples=lambda r: [r(3, 4), r(), r(0, 2)])
+def tanh(x: Array) -> Array:
+    """Hyperbolic tangent."""
+    return np.tanh(x)
+
+
+@tanh.vjp
+def _(g: Array, out: Array) -> Array:
+    return g * (1 - out * out)
+
+
+@primitive(label="σ", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
+def sigmoid(x: Array) -> Array:
+    """The logistic function σ(x) = 1 / (1 + e^−x), by e^−|x| so that it neither overflows nor loses small values."""
+    e = np.exp(-np.abs(x))
+    return np.where(np.asarray(x) >= 0, 1, e) / (1 + e)
+
+
+@sigmoid.vjp
+def _(g: Array, out: Array) -> Array:
+    return g * (out * (1 - out))
+
+
+@primitive(label="relu", samples=lambda r: [r.away(3, 4), r.away()])
+def relu(x: Array) -> Array:
+    """max(x, 0); the derivative at 0 is 0. NaN stays NaN."""
+    return np.maximum(x, 0)
+
+
+@relu.vjp
+def _(g: Array, out: Array) -> Array:
+    return g * (out > 0)
+
+
+@primitive(label="softplus", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
+def softplus(x: Array) -> Array:
+    """log(1 + e^x), without overflow."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+@softplus.vjp
+def _(g: Array, x: Array) -> Array:
+    return g * sigmoid(x)
+
+
+_GELU_SCALE, _GELU_CUBE = float(np.sqrt(2 / np.pi)), 0.044715
+
+
+@primitive(label="gelu", samples=lambda r: [r(3, 4), r()])
+def gelu(x: Array) -> Array:
+    """The Gaussian error linear unit in its tanh form: x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) [Hendrycks & Gimpel 2016]."""
+    return 0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + _GELU_CUBE * x * x * x)))
+
+
+@gelu.vjp
+def _(g: Array, x: Array) -> Array:
+    t = tanh(_GELU_SCALE * (x + _GELU_CUBE * x * x * x))
+    slope = _GELU_SCALE * (1 + 3 * _GELU_CUBE * x * x)
+    return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
+
+
+def _untied(r: Any) -> list[Any]:
+    """Samples of pairs that never tie."""
+    return [(x := r(3, 4), x + r.away(3, 4)), (r(4), 3 + r.between(0, 1, 2, 1)), (r(0, 3), r(3))]
+
+
+@primitive(label="max", numpy=(np.maximum, np.fmax), broadcasts=True, samples=_untied)
+def maximum(a: Array, b: Array) -> Array:
+    """The larger of a and b; where they tie each gets half the gradient."""
+    return np.maximum(a, b)
+
+
+@maximum.vjp
+def _(g: Array, a: Array, b: Array) -> Any:
+    share = _share(a, b)
+    return g * share, g * (1 - share)
+
+
+@primitive(label="min", numpy=(np.minimum, np.fmin), broadcasts=True, samples=_untied)
+def minimum(a: Array, b: Array) -> Array:
+    """The smaller of a and b; where they tie each gets half the gradient."""
+    return np.minimum(a, b)
+
+
+@minimum.vjp
+def _(g: Array, a: Array, b: Array) -> Any:
+    share = _share(b, a)
+    return g * share, g * (1 - share)
+
+
+def _share(a: Array, b: Array) -> np.ndarray[Any, Any]:
+    """How much of a gradient belongs to a, if the larger one gets it: 1, 0, or 1/2 where they tie."""
+    a, b = getattr(a, "detach", lambda: a)(), getattr(b, "detach", lambda: b)()
+    a, b = np.asarray(a), np.asarray(b)
+    kind = np.result_type(a, b) if np.result_type(a, b).kind == "f" else np.float64
+    return np.asarray((a > b) + 0.5 * (a == b), kind)
+
+
+@primitive(
+    label="clip",
+    numpy=np.clip,
+    samples=lambda r: [
+        r.call(r.away(3, 4, points=(-0.5, 0.5)), min=-0.5, max=0.5),
+        r.call(r.away(5), min=0.0),
+        r.call(r.away(5), max=0.0),
+    ],
+)
+def clip(x: Array, *, min: Any = None, max: Any = None) -> Array:
+    """x limited to [min, max] (numbers or arrays, either may be None); the derivative is 1 on the bounds, 0 outside."""
+    return np.clip(x, min, max)
+
+
+@clip.vjp
+def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
+    inside = True if min is None else x >= min
+    if max is not None:
+        inside = inside & (x <= max)
+    return g * inside
+
+
+@primitive(
+    label="where",
+    numpy=np.where,
+    broadcasts=True,
+    constants=("condition",),
+    samples=lambda r: [(r(3, 4) > 0, r(3, 4), r(3, 4)), (r(4) > 0, r(3, 1), r())],
+)
+def where(condition: Array, a: Array, b: Array) -> Array:
+    """a where condition holds, b elsewhere; what is not chosen gets no gradient, not even from NaN."""
+    return np.where(condition, a, b)
+
+
+@where.vjp
+def _(g: Array, condition: Array, needs: Any) -> Any:
+    return None, where(condition, g, 0) if needs[1] else None, where(condition, 0, g) if needs[2] else None
+
+
+@primitive(label="astype", samples=lambda r: [r.call(r(3, 4), dtype=np.float64)])
+def astype(x: Array, *, dtype: Any) -> Array:
+    """x with another dtype; its gradient comes back in x's own."""
+    return np.asarray(x).astype(dtype)
+
+
+@astype.vjp
+def _(g: Array, *, dtype: Any) -> Array:
+    return g

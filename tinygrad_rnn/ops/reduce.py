@@ -1,0 +1,188 @@
+"""Along axes: sums, means, extremes, cumulative sums, and the softmax family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array, Shape
+from ..autodiff.op import composite, primitive
+from .pointwise import exp, sqrt, where
+from .shape import broadcast_to, flip
+
+
+def _reductions(r: Any) -> list[Any]:
+    """Samples of a reduction: over everything, one axis, several, kept, negative, of a 0-d array."""
+    x = r.distinct
+    return [
+        x(3, 4),
+        r.call(x(3, 4), axis=0),
+        r.call(x(2, 3, 2), axis=(0, -1)),
+        r.call(x(3, 4), axis=-1, keepdims=True),
+        x(),
+    ]
+
+
+def _spread(g: Array, shape: Shape, axis: Any, keepdims: bool) -> Array:
+    """A reduction's cotangent with the reduced axes back in place, as size 1."""
+    if keepdims:
+        return g
+    reduced = _axes(axis, len(shape))
+    return g.reshape(tuple(1 if i in reduced else n for i, n in enumerate(shape)))
+
+
+def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """The axes that `axis` names (None: all of them), counted from 0."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _count(shape: Shape, axis: Any) -> int:
+    return int(np.prod([shape[a] for a in _axes(axis, len(shape))]))
+
+
+@primitive(label="Σ", numpy=np.sum, samples=lambda r: [*_reductions(r), r.call(r(0, 3), axis=0)])
+def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
+    """Sum over all axes, or over `axis` (an integer or a tuple)."""
+    return np.sum(x, axis=axis, keepdims=keepdims)
+
+
+@sum.vjp
+def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
+    return broadcast_to(_spread(g, shape, axis, keepdims), shape=shape)
+
+
+@primitive(label="mean", numpy=np.mean, samples=_reductions)
+def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
+    """Mean over all axes, or over `axis`."""
+    return np.mean(x, axis=axis, keepdims=keepdims)
+
+
+@mean.vjp
+def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
+    return broadcast_to(_spread(g, shape, axis, keepdims) / _count(shape, axis), shape=shape)
+
+
+@primitive(label="var", numpy=np.var, samples=lambda r: [*_reductions(r), r.call(r(3, 4), axis=1, ddof=1)])
+def var(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
+    """Variance: the mean of |x − mean|², with N − ddof in the denominator."""
+    return np.var(x, axis=axis, keepdims=keepdims, ddof=ddof)
+
+
+@var.vjp
+def _(g: Array, x: Array, *, axis: Any, keepdims: bool, ddof: int) -> Array:
+    centred = x - mean(x, axis=axis, keepdims=True)
+    return _spread(g, x.shape, axis, keepdims) * centred * (2 / (_count(x.shape, axis) - ddof))
+
+
+@primitive(label="max", numpy=(np.max, np.amax), samples=_reductions)
+def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
+    """Largest value over all axes, or over `axis`; where several tie they share the gradient."""
+    return np.max(x, axis=axis, keepdims=keepdims)
+
+
+@max.vjp
+def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
+    return _to_extreme(g, x, out, axis, keepdims)
+
+
+@primitive(label="min", numpy=(np.min, np.amin), samples=_reductions)
+def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
+    """Smallest value over all axes, or over `axis`; where several tie they share the gradient."""
+    return np.min(x, axis=axis, keepdims=keepdims)
+
+
+@min.vjp
+def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
+    return _to_extreme(g, x, out, axis, keepdims)
+
+
+def _to_extreme(g: Array, x: Array, out: Array, axis: Any, keepdims: bool) -> Array:
+    chosen = x == _spread(out, x.shape, axis, keepdims)  # a plain boolean array
+    share = chosen / np.maximum(chosen.sum(axis=axis, keepdims=True), 1)
+    return _spread(g, x.shape, axis, keepdims) * share.astype(x.dtype)
+
+
+@primitive(
+    label="Π", numpy=np.prod, samples=lambda r: [*_reductions(r), r.call(np.array([[0.0, 2, 3], [0, 0, 4]]), axis=1)]
+)
+def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
+    """Product over all axes, or over `axis`. The gradient is right where factors are 0."""
+    return np.prod(x, axis=axis, keepdims=keepdims)
+
+
+@prod.vjp
+def _(g: Array, x: Array, *, axis: Any, keepdims: bool) -> Array:
+    axes = _axes(axis, x.ndim)
+    others = tuple(i for i in range(x.ndim) if i not in axes)
+    moved = x.transpose(others + axes)
+    flat = moved.reshape((*moved.shape[: len(others)], -1))
+    n = flat.shape[-1]
+    rest = prod(
+        where(np.eye(n, dtype=bool), 1, flat.reshape((*flat.shape[:-1], 1, n))), axis=-1
+    )  # of all other factors
+    back = tuple(np.argsort(others + axes))
+    return _spread(g, x.shape, axis, keepdims) * rest.reshape(moved.shape).transpose(back)
+
+
+@primitive(
+    label="cumsum", numpy=np.cumsum, samples=lambda r: [r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1), r(2, 3)]
+)
+def cumsum(x: Array, *, axis: Any = None) -> Array:
+    """Running sum along `axis` (None: of the flattened array)."""
+    return np.cumsum(x, axis=axis)
+
+
+@cumsum.vjp
+def _(g: Array, shape: Shape, *, axis: Any) -> Array:
+    along = 0 if axis is None else axis
+    return flip(cumsum(flip(g, axis=along), axis=along), axis=along).reshape(shape)
+
+
+@primitive(
+    label="logsumexp", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1, keepdims=True)]
+)
+def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
+    """log Σ e^x over all axes, or over `axis`, shifted by the maximum so that it does not overflow."""
+    x = np.asarray(x)
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
+    out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return out if keepdims else np.squeeze(out, axis=_axes(axis, x.ndim))
+
+
+@logsumexp.vjp
+def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
+    return _spread(g, x.shape, axis, keepdims) * exp(x - _spread(out, x.shape, axis, keepdims))
+
+
+@primitive(label="softmax", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
+def softmax(x: Array, *, axis: int = -1) -> Array:
+    """e^x / Σ e^x along `axis`."""
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+@softmax.vjp
+def _(g: Array, out: Array, *, axis: int) -> Array:
+    return out * (g - (g * out).sum(axis=axis, keepdims=True))
+
+
+@primitive(label="log softmax", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
+def log_softmax(x: Array, *, axis: int = -1) -> Array:
+    """x − log Σ e^x along `axis`: the logarithm of softmax without its rounding."""
+    shifted = x - np.max(x, axis=axis, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+@log_softmax.vjp
+def _(g: Array, out: Array, *, axis: int) -> Array:
+    return g - exp(out) * g.sum(axis=axis, keepdims=True)
+
+
+@composite(np.std)
+def std(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
+    """Standard deviation: the square root of `var`."""
+    return sqrt(var(x, axis=axis, keepdims=keepdims, ddof=ddof))

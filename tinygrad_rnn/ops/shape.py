@@ -1,0 +1,218 @@
+"""Form without arithmetic: reshaping, permuting, joining, cutting, padding, repeating."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array, Shape
+from ..autodiff.op import composite, primitive
+
+
+@primitive(
+    label="reshape",
+    numpy=np.reshape,
+    samples=lambda r: [
+        r.call(r(3, 4), shape=(2, 6)),
+        r.call(r(3, 4), shape=-1),
+        r.call(r(1), shape=()),
+        r.call(r(0, 2), shape=(2, 0)),
+    ],
+)
+def reshape(x: Array, *, shape: Any) -> Array:
+    """The same elements in another shape; one size may be −1."""
+    return np.reshape(x, shape)
+
+
+@reshape.vjp
+def _(g: Array, shapes: Any, *, shape: Any) -> Array:
+    return g.reshape(shapes[0])
+
+
+@primitive(
+    label="transpose",
+    numpy=(np.transpose, np.permute_dims if hasattr(np, "permute_dims") else np.transpose),
+    samples=lambda r: [r(3, 4), r.call(r(2, 3, 4), axes=(1, 2, 0)), r.call(r(2, 3, 4), axes=(-1, 0, 1)), r()],
+)
+def transpose(x: Array, *, axes: Any = None) -> Array:
+    """Axes in the order `axes` (None: reversed)."""
+    return np.transpose(x, axes)
+
+
+@transpose.vjp
+def _(g: Array, *, axes: Any) -> Array:
+    if axes is None:
+        return g.transpose()
+    return g.transpose(tuple(int(i) for i in np.argsort([a % len(axes) for a in axes])))
+
+
+@primitive(label="swapaxes", numpy=np.swapaxes, samples=lambda r: [r.call(r(2, 3, 4), axis1=0, axis2=-1)])
+def swapaxes(x: Array, *, axis1: int, axis2: int) -> Array:
+    """Two axes exchanged."""
+    return np.swapaxes(x, axis1, axis2)
+
+
+@swapaxes.vjp
+def _(g: Array, *, axis1: int, axis2: int) -> Array:
+    return g.swapaxes(axis1, axis2)
+
+
+@primitive(
+    label="broadcast",
+    numpy=np.broadcast_to,
+    broadcasts=True,
+    samples=lambda r: [r.call(r(3, 1), shape=(2, 3, 4)), r.call(r(), shape=(2,)), r.call(r(3), shape=(0, 3))],
+)
+def broadcast_to(x: Array, *, shape: Shape) -> Array:
+    """x repeated, without copying, to `shape`."""
+    return np.broadcast_to(x, shape)
+
+
+@broadcast_to.vjp
+def _(g: Array, *, shape: Shape) -> Array:
+    return g
+
+
+@primitive(
+    label="expand", numpy=np.expand_dims, samples=lambda r: [r.call(r(3, 4), axis=1), r.call(r(3), axis=(0, -1))]
+)
+def expand_dims(x: Array, *, axis: Any) -> Array:
+    """A new axis of size 1 at `axis`."""
+    return np.expand_dims(x, axis)
+
+
+@expand_dims.vjp
+def _(g: Array, shape: Shape, *, axis: Any) -> Array:
+    return g.reshape(shape)
+
+
+@primitive(label="squeeze", numpy=np.squeeze, samples=lambda r: [r(1, 3, 1), r.call(r(1, 3, 1), axis=-1)])
+def squeeze(x: Array, *, axis: Any = None) -> Array:
+    """Without its axes of size 1 (all of them, or those in `axis`)."""
+    return np.squeeze(x, axis)
+
+
+@squeeze.vjp
+def _(g: Array, shape: Shape, *, axis: Any) -> Array:
+    return g.reshape(shape)
+
+
+@primitive(
+    label="flip", numpy=np.flip, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(2, 3, 2), axis=(0, -1))]
+)
+def flip(x: Array, *, axis: Any = None) -> Array:
+    """Elements in reverse order along `axis` (None: every axis)."""
+    return np.flip(x, axis)
+
+
+@flip.vjp
+def _(g: Array, *, axis: Any) -> Array:
+    return flip(g, axis=axis)
+
+
+@primitive(
+    label="concat",
+    numpy=(np.concatenate, np.concat if hasattr(np, "concat") else np.concatenate),
+    samples=lambda r: [(r(2, 3), r(4, 3)), r.call(r(2, 3), r(2, 1), r(2, 0), axis=-1), (r(3),)],
+)
+def concatenate(*arrays: Array, axis: int = 0) -> Array:
+    """A sequence of arrays joined along an existing axis."""
+    return np.concatenate(arrays, axis)
+
+
+@concatenate.vjp
+def _(g: Array, shapes: Any, *, axis: int) -> Any:
+    return split(g, np.cumsum([s[axis] for s in shapes[:-1]]).tolist(), axis=axis)
+
+
+@primitive(
+    label="stack", numpy=np.stack, samples=lambda r: [(r(2, 3), r(2, 3)), r.call(r(2, 3), r(2, 3), axis=-1), (r(), r())]
+)
+def stack(*arrays: Array, axis: int = 0) -> Array:
+    """A sequence of arrays of one shape, joined along a new axis."""
+    return np.stack(arrays, axis)
+
+
+@stack.vjp
+def _(g: Array, *, axis: int) -> Any:
+    return unstack(g, axis=axis)
+
+
+@primitive(
+    label="unstack",
+    numpy=np.unstack if hasattr(np, "unstack") else None,
+    several=True,
+    samples=lambda r: [r(3, 2), r.call(r(2, 3, 2), axis=1), r.call(r(2, 3), axis=-1)],
+)
+def unstack(x: Array, *, axis: int = 0) -> Any:
+    """The tuple of slices of x along `axis`, in one node: its gradient is one `stack`."""
+    return tuple(np.moveaxis(np.asarray(x), axis, 0))
+
+
+@unstack.vjp
+def _(g: Any, shape: Shape, *, axis: int) -> Array:
+    if not g:
+        return np.zeros(shape)
+    return stack(list(g), axis=axis)
+
+
+@primitive(
+    label="split",
+    numpy=np.split,
+    several=True,
+    samples=lambda r: [r.call(r(6, 2), sections=3), r.call(r(2, 7), sections=[1, 4], axis=-1)],
+)
+def split(x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Any:
+    """Cut along `axis` into `sections` equal parts, or before each index in a list."""
+    return tuple(np.split(np.asarray(x), sections, axis))
+
+
+@split.vjp
+def _(g: Any, *, sections: Any, axis: int) -> Array:
+    return concatenate(list(g), axis=axis)
+
+
+@primitive(label="pad", samples=lambda r: [r.call(r(2, 3), width=((1, 0), (2, 1))), r.call(r(3), width=2, value=1.5)])
+def pad(x: Array, *, width: Any, value: float = 0.0) -> Array:
+    """x with `width` elements of `value` around it: one number, a (before, after) pair, or a pair per axis."""
+    return np.pad(x, width, constant_values=value)
+
+
+@pad.vjp
+def _(g: Array, shape: Shape, *, width: Any, value: float) -> Array:
+    pairs = np.broadcast_to(np.asarray(width), (len(shape), 2)).tolist()
+    return g[tuple(slice(before, before + n) for (before, _), n in zip(pairs, shape, strict=True))]
+
+
+@composite(np.pad)
+def _numpy_pad(x: Array, pad_width: Any, mode: str = "constant", *, constant_values: float = 0.0) -> Array:
+    if mode != "constant":
+        raise TypeError(f"np.pad: mode={mode!r} has no op for tensors, only mode='constant'")
+    return pad(x, width=pad_width, value=constant_values)
+
+
+@composite(np.moveaxis)
+def moveaxis(x: Array, source: int, destination: int) -> Array:
+    """One axis moved to another place, the others in order."""
+    order = [i for i in range(x.ndim) if i != source % x.ndim]
+    order.insert(destination % x.ndim, source % x.ndim)
+    return transpose(x, axes=tuple(order))
+
+
+@composite(np.tile)
+def tile(x: Array, reps: int | Sequence[int]) -> Array:
+    """x repeated as a whole, reps times along each axis."""
+    times = (reps,) if isinstance(reps, int) else tuple(reps)
+    times = (1,) * (x.ndim - len(times)) + times
+    shape = (1,) * (len(times) - x.ndim) + x.shape
+    spaced = x.reshape(tuple(n for size in shape for n in (1, size)))
+    wide = broadcast_to(spaced, shape=tuple(n for pair in zip(times, shape, strict=True) for n in pair))
+    return wide.reshape(tuple(r * n for r, n in zip(times, shape, strict=True)))
+
+
+@composite(np.ravel)
+def flatten(x: Array) -> Array:
+    """x as one axis."""
+    return x.reshape(-1)
