@@ -1,6 +1,6 @@
 """tinygrad_rnn: a graph-based automatic differentiation mini-framework for recurrent networks."""
 
-from . import autodiff, errors
+from . import autodiff, errors, initializers, rnn
 from .autodiff.functional import grad, hvp, jacobian, jvp
 from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot
@@ -8,6 +8,7 @@ from .autodiff.op import operations, primitive
 from .autodiff.state import no_grad, scope, seed, training
 from .autodiff.tensor import Tensor, tensor
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
+from .module import Module, Parameter
 from .ops import *
 
 __version__ = "0.1.0"

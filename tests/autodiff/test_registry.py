@@ -57,7 +57,15 @@ def scattered(x: np.ndarray, index: Any, shape: Any) -> np.ndarray:
     return out
 
 
+def reversed_rows(x: np.ndarray, lengths: Any, time_axis: int = 1) -> np.ndarray:
+    out = np.moveaxis(x, time_axis, 1).copy()
+    for row, n in zip(out, [out.shape[1]] * len(out) if lengths is None else lengths, strict=True):
+        row[:n] = row[:n][::-1].copy()
+    return np.moveaxis(out, 1, time_axis)
+
+
 FORMULAS |= {
+    "reverse_sequence": reversed_rows,
     "softmax_cross_entropy": cross_entropy,
     "binary_cross_entropy_with_logits": binary,
     "mse": lambda p, t, reduction="mean": reduced((p - t) ** 2, None, reduction),

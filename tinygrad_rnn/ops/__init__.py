@@ -5,7 +5,7 @@ from typing import Any
 from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
 from . import index, linalg, loss, pointwise, reduce, shape
-from .index import getitem, repeat, scatter_add, take
+from .index import getitem, repeat, reverse_sequence, scatter_add, take
 from .linalg import dot, einsum, matmul, tensordot
 from .loss import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
 from .pointwise import (
@@ -125,6 +125,7 @@ __all__ = [
     "relu",
     "repeat",
     "reshape",
+    "reverse_sequence",
     "scatter_add",
     "shape",
     "sigmoid",

@@ -60,6 +60,34 @@ def _(g: Array, *, index: Any, shape: Shape) -> Array:
     return getitem(g, index=index)
 
 
+@primitive(
+    label="reverse",
+    samples=lambda r: [
+        r.call(r(3, 4, 2), lengths=np.array([4, 0, 2])),
+        r.call(r(4, 2), lengths=np.array([3, 1]), time_axis=0),
+        r.call(r(2, 3), lengths=None),
+    ],
+)
+def reverse_sequence(x: Array, *, lengths: Any = None, time_axis: int = 1) -> Array:
+    """Each batch row's first lengths[b] steps in reverse order, what follows where it is; without lengths, all of it.
+
+    x (B, T, …), or (T, B, …) with time_axis=0; lengths (B) integers from 0 to T. Reversing twice gives x.
+    """
+    x = np.asarray(x)
+    if lengths is None:
+        return np.flip(x, time_axis)
+    lengths = np.asarray(lengths)
+    steps = np.arange(x.shape[time_axis])[None, :]
+    source = np.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+    rows = np.arange(len(lengths))
+    return x[rows[:, None], source] if time_axis == 1 else x[source.T, rows]
+
+
+@reverse_sequence.vjp
+def _(g: Array, *, lengths: Any, time_axis: int) -> Array:
+    return reverse_sequence(g, lengths=lengths, time_axis=time_axis)
+
+
 @composite(np.take)
 def take(x: Array, indices: Any, axis: int | None = None) -> Array:
     """The entries at integer `indices` along `axis` (None: of the flattened array)."""

@@ -1,0 +1,216 @@
+"""Modules: things with parameters. Cells, wrappers and layers are all Modules.
+
+A module's parameters and submodules are simply its attributes (also inside lists, tuples and dicts); their path of
+attribute names is their name in `state_dict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .autodiff.node import Leaf
+from .autodiff.state import ambient, scope
+from .autodiff.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor to be trained: a leaf that requires grad.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.Parameter([1.0, 2.0], name="w")
+    tensor([1., 2.], float32, requires_grad=True, name='w')
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, dtype: Any = None, name: str | None = None):
+        super().__init__(data, dtype, requires_grad=True, name=name)
+
+
+class Module:
+    """Base of everything with parameters. Subclasses set Parameters and Modules as attributes and define `forward`.
+
+    >>> import tinygrad_rnn as tg
+    >>> class Scale(tg.Module):
+    ...     def __init__(self):
+    ...         self.factor = tg.Parameter([2.0])
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> model = Scale()
+    >>> model(tg.tensor([3.0])).tolist(), list(model.state_dict())
+    ([6.0], ['factor'])
+    """
+
+    training = True
+
+    @property
+    def built(self) -> bool:
+        """False for a module that makes its parameters at the first call and was not called yet."""
+        return True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} defines no forward(...) to be called")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with scope(self.scope_name):
+            return self.forward(*args, **kwargs)
+
+    @property
+    def scope_name(self) -> str:
+        """What this module is called in graphs: its `name`, else its class in snake case."""
+        name = getattr(self, "name", None)
+        return name if isinstance(name, str) else snake_case(type(self).__name__)
+
+    # -- the tree --------------------------------------------------------------------------------------------------
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside this one, with their paths."""
+        for path, value in _items(vars(self)):
+            if isinstance(value, Module):
+                yield path, value
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all inside it, each once, with their paths."""
+        seen: set[int] = set()
+        work: list[tuple[str, Module]] = [(prefix, self)]
+        while work:
+            path, module = work.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
+                inside = [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()]
+                work.extend(reversed(inside))
+
+    def modules(self) -> Iterator[Module]:
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters, each once (a shared one under its first path), with their paths."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            if not module.built:
+                raise ValueError(
+                    f"{path or module.scope_name} has no parameters yet: it is built at the first call, when it sees the "
+                    f"size of its input. Call it once, or {module.scope_name}.build(input_size), and ask again"
+                )
+            for name, value in _items(vars(module)):
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield f"{path}.{name}" if path else name, value
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, each once."""
+        return [p for _, p in self.named_parameters()]
+
+    def count_parameters(self) -> int:
+        """How many numbers the parameters hold."""
+        return sum(p.size for p in self.parameters())
+
+    # -- training or not -------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the training flag of this module and all inside it; returns the module."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Any:
+        """`train(False)`: no dropout, no noise."""
+        return self.train(False)
+
+    @property
+    def trains(self) -> bool:
+        """Whether to behave as in training: this module's flag and the ambient one (`tg.training`) both say so."""
+        return self.training and ambient.get().training
+
+    def zero_grad(self) -> None:
+        for p in self.parameters():
+            p.grad = None
+
+    def astype(self, dtype: Any) -> Any:
+        """Convert every parameter to another floating dtype, in place; returns the module."""
+        if np.dtype(dtype).kind != "f":
+            raise TypeError(f"astype: got {np.dtype(dtype)}, expected float32 or float64")
+        for p in self.parameters():
+            p.data = p.data.astype(dtype)
+            p._node = Leaf(p.shape, p.dtype, p.requires_grad, p.name)
+        return self
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The parameters' arrays by path. They are not copies; training rebinds parameters and leaves them alone."""
+        return {path: p.data for path, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set every parameter from arrays by path; modules that are not built yet are built to fit.
+
+        Raises ValueError that lists what is missing, unexpected or of another shape; the module then stays as it was.
+        """
+        arrays = {k: np.asarray(v.data if isinstance(v, Tensor) else v) for k, v in state.items()}
+        fresh = [(f"{path}." if path else "", m) for path, m in self.named_modules() if not m.built]
+        try:
+            for prefix, module in fresh:
+                module.build_from({k[len(prefix) :]: a for k, a in arrays.items() if k.startswith(prefix)})
+            parameters = dict(self.named_parameters())
+            faults = [f"missing {k} {p.shape}" for k, p in parameters.items() if k not in arrays]
+            faults += [f"unexpected {k} {a.shape}" for k, a in arrays.items() if k not in parameters]
+            for k, a in arrays.items():
+                if k in parameters and a.shape != parameters[k].shape:
+                    faults.append(f"{k} has shape {a.shape}, expected {parameters[k].shape}")
+                elif a.dtype.kind != "f":
+                    faults.append(f"{k} has dtype {a.dtype}, expected floats")
+            if faults:
+                raise ValueError(f"load_state_dict: the state does not fit {type(self).__name__}: " + "; ".join(faults))
+        except BaseException:
+            for _, module in fresh:
+                module.unbuild()
+            raise
+        for path, p in parameters.items():
+            p.data = np.array(arrays[path], p.dtype)
+
+    def build_from(self, arrays: Mapping[str, Any]) -> None:
+        """Build a module that is not built yet to fit arrays to be loaded into it."""
+
+    def unbuild(self) -> None:
+        """Undo `build_from`."""
+
+    # -- display ---------------------------------------------------------------------------------------------------
+
+    def describe(self) -> str:
+        """The constructor's arguments, for the repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        head = f"{type(self).__name__}({self.describe()}"
+        children = list(self.named_children())
+        if not children:
+            return head + ")"
+        lines = [f"  ({path}): {child!r}".replace("\n", "\n  ") for path, child in children]
+        return head + "\n" + "\n".join(lines) + "\n)"
+
+
+def _items(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Attributes, and what lists, tuples and dicts among them hold, with their paths."""
+    for name, value in attributes.items():
+        if isinstance(value, (list, tuple)):
+            yield from ((f"{name}.{i}", v) for i, v in enumerate(value))
+        elif isinstance(value, dict):
+            yield from ((f"{name}.{k}", v) for k, v in value.items())
+        else:
+            yield name, value
+
+
+def snake_case(name: str) -> str:
+    """
+    >>> snake_case("BasicRNNCell"), snake_case("LSTMCell")
+    ('basic_rnn_cell', 'lstm_cell')
+    """
+    out = ""
+    for i, c in enumerate(name):
+        starts = c.isupper() and i and (not name[i - 1].isupper() or (i + 1 < len(name) and name[i + 1].islower()))
+        out += ("_" if starts else "") + c.lower()
+    return out

@@ -1,0 +1,26 @@
+"""Cells and drivers, by TensorFlow 1's split: a cell is one step, a driver runs any cell over time."""
+
+from .cell import LSTMState, RNNCell, detach
+from .cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell
+from .driver import bidirectional_dynamic_rnn, dynamic_rnn, static_rnn
+from .wrappers import DropoutWrapper, MultiRNNCell, ResidualWrapper, ZoneoutWrapper
+
+LSTMStateTuple = LSTMState
+
+__all__ = [
+    "BasicLSTMCell",
+    "BasicRNNCell",
+    "DropoutWrapper",
+    "GRUCell",
+    "LSTMCell",
+    "LSTMState",
+    "LSTMStateTuple",
+    "MultiRNNCell",
+    "RNNCell",
+    "ResidualWrapper",
+    "ZoneoutWrapper",
+    "bidirectional_dynamic_rnn",
+    "detach",
+    "dynamic_rnn",
+    "static_rnn",
+]

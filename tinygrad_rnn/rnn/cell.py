@@ -1,0 +1,203 @@
+"""The cell: one step of a recurrent net. It knows no time; a driver (rnn/driver.py) runs any cell over time.
+
+Conventions of every cell here (letters: B batch, T time, D input, H units, G gates):
+  kernel (D, G·H), recurrent_kernel (H, G·H), bias (G·H); LSTM gates in the order i f g o, GRU gates z r n.
+  A state is a tensor (B, H), a NamedTuple of such (LSTMState), or for a stack the tuple of its cells' states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import initializers
+from ..autodiff.state import generator, scope
+from ..autodiff.tensor import Tensor
+from ..module import Module, Parameter
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+class LSTMState(NamedTuple):
+    """State of an LSTM: the memory c and the output h. Read it by name; other libraries order it otherwise."""
+
+    c: Any
+    h: Any
+
+
+def map_state(f: Callable[..., Any], *states: Any) -> Any:
+    """f on corresponding leaves of states of the same structure."""
+    first = states[0]
+    if isinstance(first, tuple):
+        parts = [map_state(f, *parts) for parts in zip(*states, strict=True)]
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+    return f(*states)
+
+
+def detach(state: Any) -> Any:
+    """The state as constants, to carry it into the next chunk of a sequence (truncated backpropagation through time)."""
+    return map_state(lambda s: s.detach() if isinstance(s, Tensor) else s, state)
+
+
+class RNNCell(Module):
+    """Base of all cells. To write your own, set `state_size` and `output_size` and define `call(x, state)`.
+
+    cell(x, state) -> (output, new state), with x (B, D), output (B, output_size). Parameters are made in
+    `build_parameters(input_size)`, run at the first call, with the dtype of its x.
+
+    A cell may help drivers with three more methods. `project(x)` is the part of a step that looks at the input alone,
+    for any number of leading axes: drivers compute it for all steps in one product. `begin(batch, dtype)` returns the
+    step function for one sequence, which takes what `project` gave: masks and slices that hold for the whole sequence
+    are made there. `call` is both in one.
+
+    >>> import tinygrad_rnn as tg
+    >>> class Decay(tg.rnn.RNNCell):
+    ...     state_size = output_size = 3
+    ...     def call(self, x, state):
+    ...         h = 0.5 * state + x
+    ...         return h, h
+    >>> outputs, state = tg.rnn.dynamic_rnn(Decay(), tg.tensor([[[1.0, 2, 3], [0, 0, 0]]]))
+    >>> state.tolist()
+    [[0.5, 1.0, 1.5]]
+    """
+
+    state_size: Any
+    output_size: int
+    name: str | None = None
+    dtype: Any = None
+    input_size: int | None = None  # known once built
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def build_parameters(self, input_size: int) -> None:
+        """Make the parameters with `self.add(...)`. The default has none."""
+
+    @property
+    def built(self) -> bool:
+        return self.input_size is not None or type(self).build_parameters is RNNCell.build_parameters
+
+    def build(self, input_size: int, dtype: Any = np.float32) -> Any:
+        """Make the parameters for inputs of this size and dtype; the first call does it by itself. Returns the cell."""
+        if not self.built:
+            if np.dtype(dtype) not in (np.float32, np.float64):
+                raise TypeError(f"{self.scope_name}: dtype is {np.dtype(dtype)}, expected float32 or float64")
+            self.dtype = np.dtype(dtype)
+            with scope(self.scope_name):
+                self.build_parameters(int(input_size))
+            self.input_size = int(input_size)
+        return self
+
+    def build_from(self, arrays: Mapping[str, Any]) -> None:
+        kernel = np.asarray(arrays.get("kernel", 0))
+        if kernel.ndim != 2 or kernel.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"load_state_dict: the state holds no floating matrix 'kernel' to build {self.scope_name} from"
+            )
+        self.build(kernel.shape[0], kernel.dtype)
+
+    def unbuild(self) -> None:
+        for name in [k for k, v in vars(self).items() if isinstance(v, Parameter)]:
+            delattr(self, name)
+        self.input_size = None
+
+    def add(self, name: str, shape: tuple[int, ...], initializer: Any) -> Parameter:
+        """Make a parameter in the cell's dtype and set it as an attribute."""
+        p = Parameter(initializers.get(initializer)(shape, self.dtype), self.dtype, name)
+        setattr(self, name, p)
+        return p
+
+    def astype(self, dtype: Any) -> Any:
+        """Convert parameters and expected inputs to another floating dtype; returns the cell."""
+        super().astype(dtype)
+        for module in self.modules():
+            if isinstance(module, RNNCell):
+                module.dtype = np.dtype(dtype)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("kernel", "recurrent_kernel", "bias", "recurrent_bias") and not self.built:
+            raise AttributeError(
+                f"{self.scope_name} has no {name} yet: it is built at the first call, or by cell.build(input_size)"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def project(self, x: Any) -> Any:
+        return x
+
+    def begin(self, batch: int, dtype: Any) -> Step:
+        return self.call
+
+    def call(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """One step."""
+        return self.begin(x.shape[0], x.dtype)(self.project(x), state)
+
+    def __call__(self, x: Any, state: Any) -> tuple[Any, Any]:
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        self.check_input(x, 2)
+        state = self.check_state(state, x.shape[0], "state")
+        self.build(x.shape[1], x.dtype)
+        with scope(self.scope_name):
+            return self.call(x, state)
+
+    def zero_state(self, batch: int, dtype: Any = np.float32) -> Any:
+        """A state of zeros, (B, ·) for each part."""
+        if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 0:
+            raise ValueError(f"zero_state: batch is {batch!r}, expected a non-negative integer")
+        return map_state(lambda size: Tensor(np.zeros((int(batch), size), dtype)), self.state_size)
+
+    # -- checks ----------------------------------------------------------------------------------------------------
+
+    def check_input(self, x: Tensor, ndim: int) -> None:
+        wanted = "(B, D)" if ndim == 2 else "(B, T, D)"
+        if x.ndim != ndim:
+            raise ValueError(f"{self.scope_name}: x has shape {x.shape}, expected {wanted}")
+        if x.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{self.scope_name}: x has dtype {x.dtype}, expected floats; use x.astype(np.float32)")
+        if self.input_size is not None:
+            if x.shape[-1] != self.input_size:
+                raise ValueError(
+                    f"{self.scope_name}: x has shape {x.shape}, expected the last axis to be {self.input_size}, the size "
+                    "the cell was built for"
+                )
+            if x.dtype != self.dtype:
+                raise TypeError(
+                    f"{self.scope_name}: x has dtype {x.dtype}, the cell was built in {self.dtype}; use "
+                    f"x.astype(np.{self.dtype}) or cell.astype(np.{x.dtype})"
+                )
+
+    def check_state(self, state: Any, batch: int, argument: str) -> Any:
+        """The state as tensors, after a check of structure and shapes."""
+        return _check_state(self.scope_name, state, self.state_size, batch, argument)
+
+
+def _check_state(owner: str, state: Any, size: Any, batch: int, path: str) -> Any:
+    if isinstance(size, tuple):
+        names = getattr(size, "_fields", None)
+        kind = type(size).__name__ if names else "tuple"
+        if not isinstance(state, (tuple, list)) or len(state) != len(size):
+            came = (
+                f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else type(state).__name__
+            )
+            raise TypeError(
+                f"{owner}: {path} is a {came}, expected a {kind} of {len(size)}{f' {names}' if names else ''}"
+            )
+        paths = [f"{path}.{n}" for n in names] if names else [f"{path}[{i}]" for i in range(len(size))]
+        parts = [_check_state(owner, s, n, batch, p) for s, n, p in zip(state, size, paths, strict=True)]
+        return type(size)(*parts) if names else tuple(parts)
+    if isinstance(state, tuple) or state is None:
+        raise TypeError(f"{owner}: {path} is a {type(state).__name__}, expected a tensor of shape ({batch}, {size})")
+    t = state if isinstance(state, Tensor) else Tensor(state)
+    if t.shape != (batch, size):
+        raise ValueError(
+            f"{owner}: {path} has shape {t.shape}, expected ({batch}, {size}): the batch of x and the cell's size"
+        )
+    return t
+
+
+def random_source(seed: Any) -> np.random.Generator | None:
+    """A generator of one's own for a seed; None stays None: the default generator, whatever it is by then."""
+    return None if seed is None else generator(seed)

@@ -1,0 +1,238 @@
+"""The cells: plain recurrent, LSTM and GRU, in primitives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..autodiff.state import scope
+from ..initializers import GlorotUniform, Orthogonal
+from .cell import LSTMState, RNNCell, Step, random_source
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "tanh": ops.tanh,
+    "relu": ops.relu,
+    "sigmoid": ops.sigmoid,
+    "linear": lambda x: x,
+}
+
+
+def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
+    """The activation of this name, or the callable given."""
+    if isinstance(activation, str) and activation in ACTIVATIONS:
+        return ACTIVATIONS[activation]
+    if activation is None:
+        return ACTIVATIONS["linear"]
+    if not callable(activation):
+        raise ValueError(
+            f"{owner}: activation is {activation!r}, expected one of {tuple(ACTIVATIONS)} or a function of a tensor"
+        )
+    found: Callable[[Any], Any] = activation
+    return found
+
+
+class _GatedCell(RNNCell):
+    """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
+
+    gates = 1
+
+    def __init__(
+        self,
+        num_units: int,
+        *,
+        kernel_initializer: Any = None,
+        recurrent_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        seed: Any = None,
+        name: str | None = None,
+    ):
+        if isinstance(num_units, bool) or not isinstance(num_units, (int, np.integer)) or num_units < 1:
+            raise ValueError(f"{type(self).__name__}: num_units is {num_units!r}, expected a positive integer")
+        self.num_units = self.state_size = self.output_size = int(num_units)
+        self.name = name
+        rng = random_source(seed)
+        self.initializers = {
+            "kernel": kernel_initializer or GlorotUniform(rng),
+            "recurrent_kernel": recurrent_initializer or Orthogonal(seed=rng),
+            "bias": bias_initializer,
+        }
+
+    def build_parameters(self, input_size: int) -> None:
+        wide = self.gates * self.num_units
+        self.add("kernel", (input_size, wide), self.initializers["kernel"])
+        self.add("recurrent_kernel", (self.num_units, wide), self.initializers["recurrent_kernel"])
+        self.add("bias", (wide,), self.initializers["bias"])
+
+    def project(self, x: Any) -> Any:
+        return x @ self.kernel + self.bias
+
+    def describe(self) -> str:
+        return f"{self.num_units}" + (f", input_size={self.input_size}" if self.built else "")
+
+
+class BasicRNNCell(_GatedCell):
+    """The plain recurrent step [Elman 1990]: h' = activation(x W + h U + b).
+
+    x (B, D), state h (B, H), output h'. activation: "tanh", "relu", "sigmoid", "linear" or a function of a tensor.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.BasicRNNCell(2)
+    >>> output, state = cell(np.ones((3, 4), np.float32), cell.zero_state(3))
+    >>> output.shape
+    (3, 2)
+    """
+
+    def __init__(self, num_units: int, activation: Any = "tanh", **options: Any):
+        super().__init__(num_units, **options)
+        self.activation = activation
+        self.activate = activation_of("BasicRNNCell", activation)
+
+    def begin(self, batch: int, dtype: Any) -> Step:
+        u = self.recurrent_kernel
+
+        def step(z: Any, h: Any) -> tuple[Any, Any]:
+            h = self.activate(z + h @ u)
+            return h, h
+
+        return step
+
+    def describe(self) -> str:
+        return super().describe() + ("" if self.activation == "tanh" else f", activation={self.activation!r}")
+
+
+class LSTMCell(_GatedCell):
+    """The long short-term memory step with forget gate [Hochreiter & Schmidhuber 1997; Gers et al. 2000].
+
+    i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
+    x (B, D), state LSTMState(c, h), each (B, H), output h'. forget_bias is what the bias of f begins with.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.LSTMCell(2)
+    >>> output, state = cell(np.ones((3, 4), np.float32), cell.zero_state(3))
+    >>> state.c.shape, cell.kernel.shape
+    ((3, 2), (4, 8))
+    """
+
+    gates = 4
+
+    def __init__(self, num_units: int, forget_bias: float = 1.0, state_is_tuple: bool = True, **options: Any):
+        super().__init__(num_units, **options)
+        if not state_is_tuple:
+            raise ValueError(
+                "LSTMCell: state_is_tuple=False is not supported; the state is LSTMState(c, h), read by name"
+            )
+        self.forget_bias = forget_bias
+        self.state_size = LSTMState(self.num_units, self.num_units)
+
+    def build_parameters(self, input_size: int) -> None:
+        super().build_parameters(input_size)
+        forget = self.bias.data.copy()
+        forget[self.num_units : 2 * self.num_units] += self.forget_bias
+        self.bias.data = forget
+
+    def begin(self, batch: int, dtype: Any) -> Step:
+        u = self.recurrent_kernel
+
+        def step(z: Any, state: Any) -> tuple[Any, LSTMState]:
+            i, f, g, o = ops.split(z + state.h @ u, 4, axis=-1)
+            with scope("f"):
+                f = ops.sigmoid(f)
+            with scope("i"):
+                i = ops.sigmoid(i)
+            with scope("g"):
+                g = ops.tanh(g)
+            with scope("o"):
+                o = ops.sigmoid(o)
+            with scope("c"):
+                c = f * state.c + i * g
+            with scope("h"):
+                h = o * ops.tanh(c)
+            return h, LSTMState(c, h)
+
+        return step
+
+    def describe(self) -> str:
+        return super().describe() + ("" if self.forget_bias == 1.0 else f", forget_bias={self.forget_bias}")
+
+
+class GRUCell(_GatedCell):
+    """The gated recurrent unit [Cho et al. 2014].
+
+    z, r = σ(x W + h U + b) in their columns; h' = z h + (1 − z) n, where the candidate n is, by reset_after:
+    False (the 2014 paper's, TensorFlow 1's): n = tanh(x Wn + bn + (r h) Un); the bias of z and r begins with 1.
+    True (cuDNN's, Keras's and PyTorch's): n = tanh(x Wn + bn + r (h Un + b'n)), with a second bias, `recurrent_bias`.
+    x (B, D), state h (B, H), output h'.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.GRUCell(2)
+    >>> output, state = cell(np.ones((3, 4), np.float32), cell.zero_state(3))
+    >>> cell.kernel.shape
+    (4, 6)
+    """
+
+    gates = 3
+
+    def __init__(self, num_units: int, reset_after: bool = False, gate_bias: float | None = None, **options: Any):
+        super().__init__(num_units, **options)
+        self.reset_after = bool(reset_after)
+        self.gate_bias = (0.0 if reset_after else 1.0) if gate_bias is None else gate_bias
+
+    def build_parameters(self, input_size: int) -> None:
+        super().build_parameters(input_size)
+        bias = self.bias.data.copy()
+        bias[: 2 * self.num_units] += self.gate_bias
+        self.bias.data = bias
+        if self.reset_after:
+            self.add("recurrent_bias", (3 * self.num_units,), "zeros")
+
+    def begin(self, batch: int, dtype: Any) -> Step:
+        return self._reset_after() if self.reset_after else self._reset_before()
+
+    def _reset_before(self) -> Step:
+        n = self.num_units
+        u_gates, u_candidate = ops.split(self.recurrent_kernel, [2 * n], axis=-1)
+
+        def step(x: Any, h: Any) -> tuple[Any, Any]:
+            x_gates, x_candidate = ops.split(x, [2 * n], axis=-1)
+            z, r = ops.split(x_gates + h @ u_gates, 2, axis=-1)
+            with scope("z"):
+                z = ops.sigmoid(z)
+            with scope("r"):
+                r = ops.sigmoid(r)
+            with scope("n"):
+                candidate = ops.tanh(x_candidate + (r * h) @ u_candidate)
+            return _mix(z, h, candidate)
+
+        return step
+
+    def _reset_after(self) -> Step:
+        u, b = self.recurrent_kernel, self.recurrent_bias
+
+        def step(x: Any, h: Any) -> tuple[Any, Any]:
+            xz, xr, xn = ops.split(x, 3, axis=-1)
+            hz, hr, hn = ops.split(h @ u + b, 3, axis=-1)
+            with scope("z"):
+                z = ops.sigmoid(xz + hz)
+            with scope("r"):
+                r = ops.sigmoid(xr + hr)
+            with scope("n"):
+                candidate = ops.tanh(xn + r * hn)
+            return _mix(z, h, candidate)
+
+        return step
+
+    def describe(self) -> str:
+        return f"{super().describe()}, reset_after={self.reset_after}"
+
+
+def _mix(z: Any, h: Any, candidate: Any) -> tuple[Any, Any]:
+    """h' = z h + (1 − z) n."""
+    with scope("h"):
+        h = z * h + (1 - z) * candidate
+    return h, h
+
+
+BasicLSTMCell = LSTMCell

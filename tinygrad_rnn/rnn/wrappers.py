@@ -1,0 +1,264 @@
+"""Cells made of cells: stacks, dropout, residual connections, zoneout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..autodiff.state import generator, scope
+from ..autodiff.tensor import Tensor
+from .cell import LSTMState, RNNCell, Step, map_state, random_source
+
+
+class MultiRNNCell(RNNCell):
+    """A stack of cells, each fed with the output of the one below. The state is the tuple of their states.
+
+    Raises ValueError if the same cell object stands twice, which would share its weights; share=True allows that.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
+    >>> output, state = cell(np.ones((2, 5), np.float32), cell.zero_state(2))
+    >>> output.shape, state[0].h.shape
+    ((2, 3), (2, 4))
+    """
+
+    def __init__(self, cells: Sequence[RNNCell], share: bool = False, name: str | None = None):
+        self.cells = list(cells)
+        self.name = name
+        if not self.cells:
+            raise ValueError("MultiRNNCell: cells is empty, expected at least one cell")
+        for i, cell in enumerate(self.cells):
+            _demand_cell("MultiRNNCell", cell, f"cells[{i}]")
+            first = next(j for j, other in enumerate(self.cells) if other is cell)
+            if first != i and not share:
+                raise ValueError(
+                    f"MultiRNNCell: cells[{first}] and cells[{i}] are the same object, so the layers would share their "
+                    "weights. Make one per layer, [LSTMCell(n) for _ in range(layers)], or pass share=True"
+                )
+        self.state_size = tuple(cell.state_size for cell in self.cells)
+        self.output_size = self.cells[-1].output_size
+
+    @property
+    def built(self) -> bool:
+        return all(cell.built for cell in self.cells)
+
+    def build(self, input_size: int, dtype: Any = np.float32) -> Any:
+        for i, cell in enumerate(self.cells):
+            with scope(self.scope_name), scope(f"cell_{i}"):
+                cell.build(input_size, dtype)
+            input_size = cell.output_size
+        return self
+
+    def build_from(self, arrays: Any) -> None:
+        """The cells inside build themselves."""
+
+    def check_input(self, x: Tensor, ndim: int) -> None:
+        self.cells[0].check_input(x, ndim)
+
+    def project(self, x: Any) -> Any:
+        return self.cells[0].project(x)
+
+    def begin(self, batch: int, dtype: Any) -> Step:
+        steps = [cell.begin(batch, dtype) for cell in self.cells]
+
+        def step(z: Any, states: Any) -> tuple[Any, Any]:
+            news = []
+            for i, (cell, one, state) in enumerate(zip(self.cells, steps, states, strict=True)):
+                with scope(f"cell_{i}"), scope(cell.scope_name):
+                    z, new = one(z if i == 0 else cell.project(z), state)
+                news.append(new)
+            return z, tuple(news)
+
+        return step
+
+
+class _Wrapper(RNNCell):
+    """A cell around another: sizes, building and checks are the inner cell's."""
+
+    def __init__(self, cell: RNNCell, name: str | None = None):
+        _demand_cell(type(self).__name__, cell, "cell")
+        self.cell = cell
+        self.name = name
+        self.state_size, self.output_size = cell.state_size, cell.output_size
+
+    @property
+    def built(self) -> bool:
+        return self.cell.built
+
+    def build(self, input_size: int, dtype: Any = np.float32) -> Any:
+        with scope(self.scope_name):
+            self.cell.build(input_size, dtype)
+        return self
+
+    def build_from(self, arrays: Any) -> None:
+        """The cell inside builds itself."""
+
+    def check_input(self, x: Tensor, ndim: int) -> None:
+        self.cell.check_input(x, ndim)
+
+    def inner(self, batch: int, dtype: Any) -> Step:
+        """The wrapped cell's step, from x itself."""
+        step = self.cell.begin(batch, dtype)
+
+        def run(x: Any, state: Any) -> tuple[Any, Any]:
+            with scope(self.cell.scope_name):
+                return step(self.cell.project(x), state)
+
+        return run
+
+
+class DropoutWrapper(_Wrapper):
+    """Dropout on a cell's input, output and new state, while training [Zaremba et al. 2014].
+
+    Each keep_prob in (0, 1] is the chance that an element is kept, and then divided by it. Of an LSTM's state, h is
+    dropped and c is not. variational_recurrent=True draws one mask a sequence and uses it at every step [Gal &
+    Ghahramani 2016]. seed: a generator or an integer, else the default generator.
+    """
+
+    def __init__(
+        self,
+        cell: RNNCell,
+        input_keep_prob: float = 1.0,
+        output_keep_prob: float = 1.0,
+        state_keep_prob: float = 1.0,
+        variational_recurrent: bool = False,
+        seed: Any = None,
+        name: str | None = None,
+    ):
+        super().__init__(cell, name)
+        self.keep = {"input": input_keep_prob, "output": output_keep_prob, "state": state_keep_prob}
+        for what, p in self.keep.items():
+            if not 0 < p <= 1:
+                raise ValueError(f"DropoutWrapper: {what}_keep_prob is {p!r}, expected a number in (0, 1]")
+        self.variational_recurrent = variational_recurrent
+        self.rng = random_source(seed)
+
+    def begin(self, batch: int, dtype: Any) -> Step:
+        inner = self.inner(batch, dtype)
+        if not self.trains:
+            return inner
+        masks: dict[str, Any] = {}
+
+        def drop(t: Any, what: str, key: str) -> Any:
+            if self.keep[what] == 1:
+                return t
+            if not self.variational_recurrent:
+                return t * self._mask(t.shape, dtype, what)
+            if key not in masks:
+                masks[key] = self._mask(t.shape, dtype, what)
+            return t * masks[key]
+
+        def step(x: Any, state: Any) -> tuple[Any, Any]:
+            output, new = inner(drop(x, "input", "input"), state)
+            keys = count()
+            dropped = _map_hidden(lambda s: drop(s, "state", f"state {next(keys)}"), new)
+            return drop(output, "output", "output"), dropped
+
+        return step
+
+    def _mask(self, shape: tuple[int, ...], dtype: Any, what: str) -> np.ndarray[Any, Any]:
+        p = self.keep[what]
+        return ((generator(self.rng).random(shape) < p) / p).astype(dtype)
+
+    def describe(self) -> str:
+        return ", ".join(f"{what}_keep_prob={p}" for what, p in self.keep.items() if p != 1)
+
+
+class ResidualWrapper(_Wrapper):
+    """output = x + the cell's output [He et al. 2016], or residual_fn(x, output)."""
+
+    def __init__(self, cell: RNNCell, residual_fn: Callable[[Any, Any], Any] | None = None, name: str | None = None):
+        super().__init__(cell, name)
+        self.residual_fn = residual_fn
+
+    def begin(self, batch: int, dtype: Any) -> Step:
+        inner = self.inner(batch, dtype)
+
+        def step(x: Any, state: Any) -> tuple[Any, Any]:
+            output, state = inner(x, state)
+            if self.residual_fn is not None:
+                return self.residual_fn(x, output), state
+            if x.shape != output.shape:
+                raise ValueError(
+                    f"ResidualWrapper: x has shape {x.shape} and the cell's output {output.shape}; they must be equal to be "
+                    "added, or residual_fn must say how"
+                )
+            return x + output, state
+
+        return step
+
+
+class ZoneoutWrapper(_Wrapper):
+    """Zoneout [Krueger et al. 2017]: while training each unit of a state keeps its old value with chance p; otherwise
+    the expectation p · old + (1 − p) · new is used.
+
+    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1).
+    """
+
+    def __init__(
+        self, cell: RNNCell, zoneout_prob: float | tuple[float, float] = 0.1, seed: Any = None, name: str | None = None
+    ):
+        super().__init__(cell, name)
+        given = zoneout_prob if isinstance(zoneout_prob, tuple) else (zoneout_prob, zoneout_prob)
+        if len(given) != 2 or not all(0 <= p < 1 for p in given):
+            raise ValueError(
+                f"ZoneoutWrapper: zoneout_prob is {zoneout_prob!r}, expected a number in [0, 1) or a pair (c, h)"
+            )
+        self.zoneout_prob = given
+        self.rng = random_source(seed)
+
+    def begin(self, batch: int, dtype: Any) -> Step:
+        inner = self.inner(batch, dtype)
+        for_c, for_h = self.zoneout_prob
+
+        def keep(old: Any, new: Any, p: float) -> Any:
+            if not p:
+                return new
+            if not self.trains:
+                return p * old + (1 - p) * new
+            return ops.where(generator(self.rng).random(new.shape) < p, old, new)
+
+        def mix(old: Any, new: Any) -> Any:
+            if isinstance(new, LSTMState):
+                return LSTMState(keep(old.c, new.c, for_c), keep(old.h, new.h, for_h))
+            if isinstance(new, tuple):
+                return tuple(mix(a, b) for a, b in zip(old, new, strict=True))
+            return keep(old, new, for_h)
+
+        def step(x: Any, state: Any) -> tuple[Any, Any]:
+            output, new = inner(x, state)
+            mixed = mix(state, new)
+            for before, after in zip(_leaves(new), _leaves(mixed), strict=True):
+                if before is output:  # the output is a part of the state: it is the mixed one
+                    output = after
+            return output, mixed
+
+        return step
+
+
+def _demand_cell(owner: str, cell: Any, argument: str) -> None:
+    if not isinstance(cell, RNNCell):
+        raise TypeError(
+            f"{owner}: {argument} is {type(cell).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)"
+        )
+
+
+def _map_hidden(f: Callable[[Any], Any], state: Any) -> Any:
+    """f on the parts of a state that are also outputs: not on an LSTM's c."""
+    if isinstance(state, LSTMState):
+        return LSTMState(state.c, f(state.h))
+    if isinstance(state, tuple):
+        return map_state(lambda s: s, tuple(_map_hidden(f, s) for s in state))
+    return f(state)
+
+
+def _leaves(state: Any) -> Iterator[Any]:
+    if isinstance(state, tuple):
+        for s in state:
+            yield from _leaves(s)
+    else:
+        yield state
