@@ -40,7 +40,7 @@ class Source:
         self.cotangents: Arrays = {}
 
     def normal(self, *shape: int, scale: float = 1.0) -> Array:
-        return (scale * self.rng.standard_normal(shape)).astype(self.dtype)
+        return np.asarray(scale * self.rng.standard_normal(shape), self.dtype)
 
     def weight(self, *shape: int) -> Array:
         return self.normal(*shape, scale=0.6)
