@@ -190,6 +190,8 @@ def make(case: Case, data: Array | None = None) -> None:
         results = build(case, holders["x"], holders)
         variables = {f"weight/{short_name(v.name)}": v for v in v1.trainable_variables()}
         params |= {key: source.weight(*v.shape.as_list()) for key, v in variables.items()}
+        if dict(case.options).get("activation") == "relu":  # with a bias above zero few units are dead
+            params["weight/bias"] = abs(params["weight/bias"])
         loss = tf.add_n([tf.reduce_sum(r * source.cotangent(key, r.shape)) for key, r in results.items()])
         leaves = {**holders, **variables}
         grads = dict(zip(leaves, tf.gradients(loss, list(leaves.values())), strict=True))

@@ -80,6 +80,8 @@ def make(case: Case) -> None:
         params |= {f"initial/{part}": source.normal(case.layers * directions, B, H, scale=0.8) for part in parts}
     module = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[case.kind](**case.options)
     params |= {f"weight/{key}": source.weight(*value.shape) for key, value in module.named_parameters()}
+    if case.nonlinearity == "relu":  # with biases above zero few units are dead
+        params |= {key: abs(value) for key, value in params.items() if key.startswith("weight/bias")}
 
     def run(values: Arrays) -> tuple[Arrays, float, Arrays]:
         leaves = leaves_of(values)
