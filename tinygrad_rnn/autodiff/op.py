@@ -302,17 +302,25 @@ class Op:
             if isinstance(a, np.generic):
                 a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
             elif not isinstance(a, np.ndarray):
-                if isinstance(a, (str, bytes, dict, set)) or a is None:
-                    raise TypeError(
-                        f"{self.name}: {self.input_name(i)} is {_describe(a)}, expected a tensor, an array or a number"
-                    )
-                a = np.asarray(a, dtype)
+                a = self._listed(i, a, dtype)
             if isinstance(a, np.ndarray):
                 if a.dtype.kind not in "fiub":
                     raise TypeError(f"{self.name}: {self.input_name(i)} has dtype {a.dtype}, expected numbers")
                 if dtype is not None and a.dtype.kind != "f":
                     a = a.astype(dtype)
             arrays[i] = a
+
+    def _listed(self, i: int, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
+        """A list of numbers as an array."""
+        try:
+            if isinstance(value, (list, tuple)):
+                return np.asarray(value, dtype)
+        except (TypeError, ValueError) as error:
+            if "detach" in str(error):
+                raise
+        raise TypeError(
+            f"{self.name}: {self.input_name(i)} is {_describe(value)}, expected a tensor, an array or a number"
+        )
 
     def _name_constants(self, args: tuple[Any, ...], parents: list[Any]) -> None:
         """Give array constants a leaf, so that drawings show them; a constant tensor keeps one for good."""
