@@ -47,9 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     width = max(map(len, found))
     for key, value in found.items():
-        print(
-            f"{key:<{width}}  {'not found' if value is None else 'yes' if value is True else 'no' if value is False else value}"
-        )
+        shown = {None: "not found", True: "yes", False: "no"}.get(value, value)
+        print(f"{key:<{width}}  {shown}")
     if not found["viz"]:
         print("\nThis is the bare source tree. To install it with everything: pip install -e .", file=sys.stderr)
     return 0
