@@ -1,0 +1,1 @@
+"""Recurrent neural networks on a graph one can read."""
