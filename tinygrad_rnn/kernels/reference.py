@@ -29,7 +29,7 @@ class RNN:
         """One step from z = x W + b; returns (new state, what backward keeps)."""
         (h,) = state
         z = z + h @ U
-        return (np.tanh(z) if self.activation == "tanh" else np.where(z > 0, z, z * 0),), ()
+        return (np.tanh(z) if self.activation == "tanh" else np.maximum(z, 0),), ()
 
     def step_vjp(self, kept, before, after, U, d_after):
         """From d(new state): (dz, d(previous state), what the gradient of U needs)."""
