@@ -26,6 +26,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from . import check, reference
+from .check import FLOATS
 
 try:
     from . import _native
@@ -131,6 +132,71 @@ def _backward(where, kind, saved, d_outputs, d_final, d_states, needs):
         check.optional(where, "d_cells", value, sequence, dtype)
     run = reference if isinstance(saved, reference.Saved) else compiled
     return run.backward(saved, d_outputs, d_final, d_states, needs)
+
+
+class Stepper:
+    """One step at a time, for streaming: weights packed once, nothing allocated by a step.
+
+        stepper = Stepper("lstm", kernel, recurrent_kernel, bias, batch=1)
+        h = stepper.step(x)                    # x (B, D) -> h (B, H)
+
+    `h` (and the LSTM's `c`) are arrays of the stepper that every step writes anew: copy what should stay. Assign to their elements to
+    start from another state; `reset()` makes them 0. The weights are those at the call of the constructor, or of `reload()`.
+    """
+
+    def __init__(
+        self, kind, kernel, recurrent_kernel, bias, recurrent_bias=None, *, batch=1, activation="tanh", reset_after=None
+    ):
+        check.choice("Stepper", "kind", kind, tuple(GATES))
+        if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
+            raise TypeError(f"Stepper: batch is {batch!r}, expected an integer")
+        if not 0 <= batch < 2**31:
+            raise ValueError(f"Stepper: batch is {batch}, expected at least 0")
+        option = {"rnn": activation, "lstm": None, "gru": reset_after}[kind]
+        if kind == "gru":
+            check.flag("Stepper", "reset_after", reset_after)
+        check.choice("Stepper", "activation", activation, ACTIVATIONS)
+        if recurrent_bias is not None and not (kind == "gru" and reset_after):
+            raise ValueError("Stepper: recurrent_bias was given, expected None: only the GRU with reset_after=True has one")
+        for name, value in (("kernel", kernel), ("recurrent_kernel", recurrent_kernel)):
+            if not isinstance(value, np.ndarray):
+                raise TypeError(f"Stepper: {name} is a {type(value).__name__}, expected a NumPy array of rank 2")
+            if value.ndim != 2:
+                raise ValueError(f"Stepper: {name} has shape {value.shape}, expected rank 2")
+        (H, columns), dtype, gates = recurrent_kernel.shape, kernel.dtype, GATES[kind]
+        if dtype not in FLOATS:
+            raise TypeError(f"Stepper: kernel has dtype {dtype}, expected float32 or float64 in native byte order")
+        check.array("Stepper", "recurrent_kernel", recurrent_kernel, (H, gates * H), dtype)
+        check.array("Stepper", "kernel", kernel, (kernel.shape[0], gates * H), dtype)
+        check.array("Stepper", "bias", bias, (gates * H,), dtype)
+        check.optional("Stepper", "recurrent_bias", recurrent_bias, (gates * H,), dtype)
+        self._weights = (kernel, recurrent_kernel, bias, recurrent_bias)
+        self._made, self._isa = (kind, bool(option) if kind == "gru" else option), _active
+        self._state = tuple(np.zeros((batch, H), dtype) for _ in STATES[kind])
+        self._shape, self._dtype = (int(batch), kernel.shape[0]), dtype
+        self.reload()
+
+    h = property(lambda self: self._state[-1], doc="The state h (B, H), written anew by every step.")
+    c = property(lambda self: self._state[0] if len(self._state) == 2 else None, doc="The LSTM's state c (B, H); None for other cells.")
+
+    def reload(self):
+        """Takes up the weights as they are now."""
+        if self._isa == "reference":
+            self._step = reference.stepper(*self._made, *self._weights, self._state)
+        else:
+            self._step = compiled.stepper(*self._made, *self._weights, self._state, self._isa)
+
+    def reset(self):
+        """Sets the state to 0."""
+        for array in self._state:
+            array[...] = 0
+
+    def step(self, x):
+        """Takes the state one step on by x (B, D); returns h."""
+        if type(x) is not np.ndarray or x.dtype != self._dtype or x.shape != self._shape:
+            check.array("step", "x", x, self._shape, self._dtype)
+        self._step(x)
+        return self._state[-1]
 
 
 def _describe(value):

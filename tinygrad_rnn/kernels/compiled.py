@@ -9,6 +9,7 @@ FORWARD = {np.dtype(np.float32): _native.forward_float32, np.dtype(np.float64): 
 BACKWARD = {np.dtype(np.float32): _native.backward_float32, np.dtype(np.float64): _native.backward_float64}
 TRACE = {np.dtype(np.float32): _native.trace_float32, np.dtype(np.float64): _native.trace_float64}
 CODES = {("rnn", "tanh"): 0, ("rnn", "relu"): 1, ("lstm", None): 2, ("gru", False): 3, ("gru", True): 4}
+STEPPER = {np.dtype(np.float32): _native.Stepper_float32, np.dtype(np.float64): _native.Stepper_float64}
 GATES = {"rnn": "", "lstm": "ifgo", "gru": "zrn"}
 SAVE = {False: 0, True: 1, "recompute": 2}
 
@@ -89,3 +90,11 @@ def backward(saved, d_outputs, d_final, d_states, needs):
         saved.kept, saved.code, saved.reverse, saved.time_major, *saved.inputs, saved.outputs, *cotangents, dx, dW, dU, db, dc, *states
     )
     return dx, dW, dU, db, dc, *d_initial
+
+
+def stepper(kind, option, kernel, recurrent_kernel, bias, extra, state, isa):
+    """A function x -> None that takes `state` (the tuple's own arrays) one step on, by the weights as they are now."""
+    c, h = state if kind == "lstm" else (None, *state)
+    weights = (_flat(kernel), _flat(recurrent_kernel), _flat(bias), _flat(extra))
+    step = STEPPER[kernel.dtype](isa, CODES[kind, option], *weights, c, h).step
+    return lambda x: step(_flat(x))

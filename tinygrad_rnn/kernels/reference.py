@@ -253,3 +253,16 @@ def _unpack(saved, packed):
     sequence = np.zeros((T, B, H) if saved.time_major else (B, T, H), packed.dtype)
     sequence[saved.walk.at(saved.time_major)] = packed
     return sequence
+
+
+def stepper(kind, option, kernel, recurrent_kernel, bias, extra, state):
+    """A function x -> None that takes `state` (the tuple's own arrays) one step on, by the weights as they are now."""
+    cell, U = CELLS[kind](option), recurrent_kernel.copy()
+    W, b, added = kernel.copy(), bias.copy(), np.zeros_like(bias) if extra is None else extra.copy()
+
+    def step(x):
+        with np.errstate(all="ignore"):
+            for array, value in zip(state, cell.step(x @ W + b, state, U, added)[0]):
+                array[...] = value
+
+    return step

@@ -161,6 +161,40 @@ void trace(const Kept& kept, int cell, bool reverse, bool time_major, int which,
   kernels_of<T>(kept.isa).trace(p, which, sequence<T>(std::optional<Out<T>>(out), p.B, p.T_, p.H, time_major));
 }
 
+// One step at a time: weights packed and memory taken once. `h` and `c` are the arrays of the caller, read and written by every step.
+template <class T> class Stepper {
+ public:
+  Stepper(const std::string& isa, int cell, const In<T>& kernel, const In<T>& recurrent, const In<T>& bias, std::optional<In<T>> recurrent_bias,
+          std::optional<Out<T>> c, const Out<T>& h)
+      : kernels_(kernels_of<T>(isa_named(isa))), c_(c), h_(h), output_(sizeof(T) * h.size()) {
+    expect(kernel.ndim() == 2 && h.ndim() == 2, "the kernel or h has the wrong rank");
+    const ptrdiff_t B = h.shape(0), H = h.shape(1);
+    schedule_ = std::make_unique<OwnedSchedule>(B, 1, nullptr);
+    p_ = problem<T>(cell, false, false, {std::nullopt, kernel, recurrent, bias, recurrent_bias, {}, {}}, B, 1, kernel.shape(0), H);
+    expect(p_.cell != Cell::kLstm || c, "the LSTM needs c");
+    p_.schedule = schedule_->view;
+    p_.h0 = p_.h = flat(h_, B * H);
+    p_.c0 = p_.c = flat(c_, B * H);
+    p_.outputs = {static_cast<T*>(output_.data()), H, 0};
+    weights_ = kernels_.prepare(p_, packed_);
+  }
+  void step(const In<T>& x) {
+    p_.x = {flat(x, p_.B * p_.D), p_.D, 0};
+    memory_.reset();
+    kernels_.step(p_, memory_, weights_);
+  }
+
+ private:
+  const Kernels<T>& kernels_;
+  std::optional<Out<T>> c_;
+  Out<T> h_;
+  Buffer output_;
+  std::unique_ptr<OwnedSchedule> schedule_;
+  Problem<T> p_;
+  Workspace packed_, memory_;
+  const void* weights_;
+};
+
 template <class T> void activation(const std::string& isa, int which, const In<T>& from, const Out<T>& to) {
   const ptrdiff_t n = from.size();
   kernels_of<T>(isa_named(isa)).activation(which, flat(from, n), flat(to, n), n);
@@ -176,6 +210,11 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
         nb::arg("outputs"), nb::arg("d_outputs").none(), nb::arg("d_cells").none(), nb::arg("d_c").none(), nb::arg("d_h").none(),
         nb::arg("dx").none(), nb::arg("d_kernel").none(), nb::arg("d_recurrent").none(), nb::arg("d_bias").none(),
         nb::arg("d_recurrent_bias").none(), nb::arg("d_c0").none(), nb::arg("d_h0").none());
+  nb::class_<Stepper<T>>(m, named("Stepper_").c_str())
+      .def(nb::init<const std::string&, int, const In<T>&, const In<T>&, const In<T>&, std::optional<In<T>>, std::optional<Out<T>>, const Out<T>&>(),
+           nb::arg("isa"), nb::arg("cell"), nb::arg("kernel"), nb::arg("recurrent"), nb::arg("bias"), nb::arg("recurrent_bias").none(),
+           nb::arg("c").none(), nb::arg("h"))
+      .def("step", &Stepper<T>::step);
   m.def(named("trace_").c_str(), trace<T>);
   m.def(named("activation_").c_str(), activation<T>);
 }

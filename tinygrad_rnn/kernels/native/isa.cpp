@@ -8,25 +8,51 @@
 namespace tgr::TGR_ISA {
 namespace {
 
-template <class T, template <class, class> class Direction, class C> void run(const Problem<T>& p, Workspace& memory, int threads) {
-  Crew crew(threads);
-  using Run = Direction<T, C>;
-  Run direction(p, memory, crew.size);
-  crew.run([](void* context, Team& team, int index) { static_cast<Run*>(context)->run(team, index); }, &direction);
-}
+// A whole sequence, forward or backward, by as many threads as can be had.
+template <template <class, class> class Direction> struct Both {
+  template <class T, class C> struct Run {
+    static const void* run(const Problem<T>& p, Workspace& memory, int threads) {
+      Crew crew(threads);
+      using D = Direction<T, C>;
+      D direction(p, memory, crew.size);
+      crew.run([](void* context, Team& team, int index) { static_cast<D*>(context)->run(team, index); }, &direction);
+      return nullptr;
+    }
+  };
+};
 
-template <class T, template <class, class> class Direction> void each(const Problem<T>& p, Workspace& memory, int threads) {
-  switch (p.cell) {
-    case Cell::kRnnTanh: return run<T, Direction, Rnn<T, false>>(p, memory, threads);
-    case Cell::kRnnRelu: return run<T, Direction, Rnn<T, true>>(p, memory, threads);
-    case Cell::kLstm: return run<T, Direction, Lstm<T>>(p, memory, threads);
-    case Cell::kGruBefore: return run<T, Direction, Gru<T, false>>(p, memory, threads);
-    case Cell::kGruAfter: return run<T, Direction, Gru<T, true>>(p, memory, threads);
+// Streaming: the weights are packed once, and every step runs with them.
+template <class T, class C> struct Prepare {
+  static const void* run(const Problem<T>& p, Workspace& memory) {
+    Weights<T>* weights = memory.array<Weights<T>>(1);
+    *weights = place_weights<T, C>(p, memory, true, false);
+    pack_weights<T, C>(p, *weights, 0, 1);
+    return weights;
   }
+};
+template <class T, class C> struct Step {
+  static const void* run(const Problem<T>& p, Workspace& memory, const void* weights) {
+    Team alone(1);
+    Forward<T, C>(p, memory, 1, static_cast<const Weights<T>*>(weights)).run(alone, 0);
+    return weights;
+  }
+};
+
+template <class T, template <class, class> class Action, class... More> const void* each_of(const Problem<T>& p, Workspace& memory, More... more) {
+  switch (p.cell) {
+    case Cell::kRnnTanh: return Action<T, Rnn<T, false>>::run(p, memory, more...);
+    case Cell::kRnnRelu: return Action<T, Rnn<T, true>>::run(p, memory, more...);
+    case Cell::kLstm: return Action<T, Lstm<T>>::run(p, memory, more...);
+    case Cell::kGruBefore: return Action<T, Gru<T, false>>::run(p, memory, more...);
+    case Cell::kGruAfter: return Action<T, Gru<T, true>>::run(p, memory, more...);
+  }
+  return nullptr;
 }
 
-template <class T> void forward(const Problem<T>& p, Workspace& memory, int threads) { each<T, Forward>(p, memory, threads); }
-template <class T> void backward(const Problem<T>& p, Workspace& memory, int threads) { each<T, Backward>(p, memory, threads); }
+template <class T> const void* prepare(const Problem<T>& p, Workspace& memory) { return each_of<T, Prepare>(p, memory); }
+template <class T> void step(const Problem<T>& p, Workspace& memory, const void* weights) { each_of<T, Step>(p, memory, weights); }
+template <class T> void forward(const Problem<T>& p, Workspace& memory, int threads) { each_of<T, Both<Forward>::template Run>(p, memory, threads); }
+template <class T> void backward(const Problem<T>& p, Workspace& memory, int threads) { each_of<T, Both<Backward>::template Run>(p, memory, threads); }
 
 template <class T> SavedSizes saved_sizes(Cell cell, ptrdiff_t B, ptrdiff_t H, ptrdiff_t total, bool recompute) {
   const ptrdiff_t cells = cell == Cell::kLstm ? (B + total) * units<T>(H).width() : 0;
@@ -74,7 +100,7 @@ template <class T> void activation(int which, const T* from, T* to, ptrdiff_t n)
   }
 }
 
-template <class T> constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, trace<T>, activation<T>};
+template <class T> constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>};
 
 }  // namespace
 

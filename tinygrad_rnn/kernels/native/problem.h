@@ -102,6 +102,8 @@ template <class T> struct Kernels {
   SavedSizes (*saved_sizes)(Cell, ptrdiff_t B, ptrdiff_t H, ptrdiff_t total, bool recompute);
   void (*forward)(const Problem<T>&, Workspace&, int threads);
   void (*backward)(const Problem<T>&, Workspace&, int threads);
+  const void* (*prepare)(const Problem<T>&, Workspace&);  // packs the weights for `step`
+  void (*step)(const Problem<T>&, Workspace&, const void* weights);
   void (*trace)(const Problem<T>&, int gate, Sequence<T> out);  // one gate (or c, the last) of a saved run
   void (*activation)(int which, const T*, T*, ptrdiff_t n);     // sigmoid, tanh: for tests
 };
