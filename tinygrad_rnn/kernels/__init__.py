@@ -22,6 +22,7 @@ number of threads.
 
 import os
 from contextlib import contextmanager
+from importlib import import_module
 
 import numpy as np
 
@@ -29,11 +30,11 @@ from . import check, reference
 from .check import FLOATS
 
 try:
-    from . import _native
+    _native = import_module("._native", __name__)
 except ImportError as error:
     if os.environ.get("TINYGRAD_RNN_REQUIRE_NATIVE", "") not in ("", "0"):
         raise ImportError(f"TINYGRAD_RNN_REQUIRE_NATIVE is set and the native kernels cannot be loaded: {error}") from error
-    _native, compiled = None, None
+    _native = compiled = None
     _missing = str(error)
 else:
     from . import compiled

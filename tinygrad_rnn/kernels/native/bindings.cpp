@@ -46,7 +46,7 @@ Sequence<T> sequence(const std::optional<Array>& array, ptrdiff_t B, ptrdiff_t t
   expect(array->ndim() == 3 && static_cast<ptrdiff_t>(array->shape(b)) == B && static_cast<ptrdiff_t>(array->shape(t)) == time &&
              static_cast<ptrdiff_t>(array->shape(2)) == width,
          "a sequence has the wrong shape");
-  expect(width <= 1 || array->stride(2) == 1, "a sequence's last axis is not contiguous");
+  expect(width <= 1 || array->size() == 0 || array->stride(2) == 1, "a sequence's last axis is not contiguous");
   static T nothing{};  // an array without elements may have no address, but it is there
   return {array->size() ? array->data() : &nothing, array->stride(b), array->stride(t)};
 }
@@ -234,5 +234,6 @@ NB_MODULE(_native, m) {
   });
   m.def("set_num_threads", set_threads);
   m.def("get_num_threads", get_threads);
+  m.def("set_worth_a_thread", [](double operations) { worth_a_thread.store(operations); });  // for tests: threads for small shapes too
   m.def("compiler", [] { return TGR_COMPILER; });
 }

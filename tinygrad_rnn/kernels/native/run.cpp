@@ -63,10 +63,11 @@ Borrowed::~Borrowed() {
   }
 }
 
+std::atomic<double> worth_a_thread{2e6};  // operations: some 20 microseconds of one core
+
 int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes) {
-  constexpr double kWorthOneMore = 2e6;  // operations: some 20 microseconds of one core
   const double work = 2.0 * passes * double(total) * double(D + H) * gates * double(H);
-  const double most = std::min({double(get_threads()), double(B), 1 + work / kWorthOneMore});
+  const double most = std::min({double(get_threads()), double(B), 1 + work / worth_a_thread.load()});
   return std::max(1, static_cast<int>(most));
 }
 

@@ -1,6 +1,7 @@
 // A call from its arrays to the kernels: the order of work, the number of threads, what is kept.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -54,6 +55,7 @@ class Borrowed {
 };
 
 // As many threads as the work is worth, at most one a row. `passes`: 1 forward, 2 more backward.
+extern std::atomic<double> worth_a_thread;
 int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes);
 
 }  // namespace tgr
