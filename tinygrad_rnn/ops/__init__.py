@@ -4,11 +4,12 @@ from typing import Any
 
 from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
-from . import index, linalg, loss, pointwise, reduce, shape
+from . import index, linalg, loss, pointwise, recurrent, reduce, shape
 from .index import *
 from .linalg import *
 from .loss import *
 from .pointwise import *
+from .recurrent import *
 from .reduce import *
 from .shape import *
 
@@ -17,6 +18,7 @@ __all__ += index.__all__
 __all__ += linalg.__all__
 __all__ += loss.__all__
 __all__ += pointwise.__all__
+__all__ += recurrent.__all__
 __all__ += reduce.__all__
 __all__ += shape.__all__
 
