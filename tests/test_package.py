@@ -81,7 +81,8 @@ def imports(name: str, path: Path) -> set[str]:
             own = [a.name for a in node.names if a.name.split(".")[0] == "tinygrad_rnn"]
             out |= {target.removeprefix("tinygrad_rnn").lstrip(".") for target in own}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            out.add(str(getattr(node.args[0], "value", "")).removeprefix("tinygrad_rnn."))
+            target = str(getattr(node.args[0], "value", ""))
+            out |= {target.removeprefix("tinygrad_rnn.")} if target.startswith("tinygrad_rnn.") else set()
     return out
 
 
