@@ -108,14 +108,6 @@ class RNNCell(Module):
         setattr(self, name, p)
         return p
 
-    def astype(self, dtype: Any) -> Any:
-        """Convert parameters and expected inputs to another floating dtype; returns the cell."""
-        super().astype(dtype)
-        for module in self.modules():
-            if isinstance(module, RNNCell):
-                module.dtype = np.dtype(dtype)
-        return self
-
     def __getattr__(self, name: str) -> Any:
         if name in ("kernel", "recurrent_kernel", "bias", "recurrent_bias") and not self.built:
             raise AttributeError(
