@@ -130,7 +130,7 @@ class RNNCell(Module):
     def __call__(self, x: Any, state: Any) -> tuple[Any, Any]:
         x = x if isinstance(x, Tensor) else Tensor(x)
         self.check_input(x, 2)
-        state = self.check_state(state, x.shape[0], "state")
+        state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
             return self.call(x, state)
@@ -161,31 +161,37 @@ class RNNCell(Module):
                     f"x.astype(np.{self.dtype}) or cell.astype(np.{x.dtype})"
                 )
 
-    def check_state(self, state: Any, batch: int, argument: str) -> Any:
-        """The state as tensors, after a check of structure and shapes."""
-        return _check_state(self.scope_name, state, self.state_size, batch, argument)
+    def check_state(self, state: Any, batch: int, dtype: Any, argument: str) -> Any:
+        """The state as tensors of this dtype, after a check of structure, shapes and dtypes."""
+        return _check_state(self.scope_name, state, self.state_size, batch, dtype, argument)
 
 
-def _check_state(owner: str, state: Any, size: Any, batch: int, path: str) -> Any:
+def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path: str) -> Any:
+    remedy = f"cell.zero_state({batch}, np.{dtype}) makes one of zeros"
     if isinstance(size, tuple):
         names = getattr(size, "_fields", None)
         kind = type(size).__name__ if names else "tuple"
         if not isinstance(state, (tuple, list)) or len(state) != len(size):
-            came = (
-                f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else type(state).__name__
-            )
-            raise TypeError(
-                f"{owner}: {path} is a {came}, expected a {kind} of {len(size)}{f' {names}' if names else ''}"
-            )
+            came = f"{type(state).__name__}{f' of {len(state)}' if isinstance(state, (tuple, list)) else ''}"
+            wanted = f"{kind} of {len(size)} parts{f' {names}' if names else ''}"
+            raise TypeError(f"{owner}: {path} is {came}, expected {wanted}; {remedy}")
         paths = [f"{path}.{n}" for n in names] if names else [f"{path}[{i}]" for i in range(len(size))]
-        parts = [_check_state(owner, s, n, batch, p) for s, n, p in zip(state, size, paths, strict=True)]
+        parts = [_check_state(owner, s, n, batch, dtype, p) for s, n, p in zip(state, size, paths, strict=True)]
         return type(size)(*parts) if names else tuple(parts)
-    if isinstance(state, tuple) or state is None:
-        raise TypeError(f"{owner}: {path} is a {type(state).__name__}, expected a tensor of shape ({batch}, {size})")
-    t = state if isinstance(state, Tensor) else Tensor(state)
+    if state is None or isinstance(state, (tuple, dict, str)):
+        raise TypeError(
+            f"{owner}: {path} is {type(state).__name__}, expected a tensor of shape ({batch}, {size}); {remedy}"
+        )
+    t = state if isinstance(state, Tensor) else Tensor(state, None if hasattr(state, "dtype") else dtype)
     if t.shape != (batch, size):
         raise ValueError(
-            f"{owner}: {path} has shape {t.shape}, expected ({batch}, {size}): the batch of x and the cell's size"
+            f"{owner}: {path} has shape {t.shape}, expected ({batch}, {size}): the batch of x and the cell's size; {remedy}"
+        )
+    if t.dtype.kind != "f":
+        return Tensor(t.data.astype(dtype))
+    if t.dtype != dtype:
+        raise TypeError(
+            f"{owner}: {path} has dtype {t.dtype}, x has {dtype}; use .astype(np.{dtype}) on the state, or {remedy}"
         )
     return t
 

@@ -137,8 +137,7 @@ def _prepare(
     if initial_state is None:
         state = cell.zero_state(batch, x.dtype)
     else:
-        state = cell.check_state(initial_state, batch, f"initial_state{side}")
-        state = map_state(lambda s: _state_tensor(name, s, x.dtype, f"initial_state{side}"), state)
+        state = cell.check_state(initial_state, batch, x.dtype, f"initial_state{side}")
     cell.build(x.shape[2], x.dtype)
     return x, lengths, state
 
@@ -159,14 +158,6 @@ def _input_tensor(name: str, inputs: Any, dtype: Any) -> Tensor:
             f"{name}: inputs have dtype {x.dtype}, but dtype={wanted} was asked for; use inputs.astype(np.{wanted})"
         )
     return x
-
-
-def _state_tensor(name: str, state: Tensor, dtype: Any, argument: str) -> Tensor:
-    if state.dtype.kind != "f":
-        return Tensor(state.data.astype(dtype))
-    if state.dtype != dtype:
-        raise TypeError(f"{name}: {argument} has dtype {state.dtype}, the inputs {dtype}; use .astype(np.{dtype})")
-    return state
 
 
 def _lengths(name: str, lengths: Any, batch: int, steps: int) -> Lengths | None:
