@@ -107,3 +107,58 @@ def test_states_without_a_dtype_of_their_own_take_the_inputs():
         for state in ([[0.5, 1.0]] * 3, np.ones((3, 2), int), tg.tensor(np.ones((3, 2), bool))):
             output, new = rnn.GRUCell(2)(STEP.astype(dtype), state)
             assert output.dtype == new.dtype == dtype
+
+
+# -- cells built for something else --------------------------------------------------------------------------------------
+
+
+def test_another_size_than_the_cell_was_built_for():
+    parts = ("lstm_cell: x has shape (3, 5, 3), expected the last axis to be 4, the size the cell was built for",)
+    with pytest.raises(ValueError, match=says(*parts)):
+        rnn.dynamic_rnn(lstm(), X[..., :3])
+    with pytest.raises(ValueError, match=says("x has shape (3, 3), expected the last axis to be 4")):
+        lstm()(STEP[:, :3], lstm().zero_state(3))
+    with pytest.raises(ValueError, match=says("inputs have 3 features, the cell was built for 4; use a new cell")):
+        lstm().build(3)
+
+
+def test_another_dtype_than_the_cell_was_built_for():
+    parts = ("x has dtype float64, the cell was built in float32; use x.astype(np.float32) or cell.astype(np.float64)",)
+    with pytest.raises(TypeError, match=says(*parts)):
+        rnn.dynamic_rnn(lstm(), X.astype(np.float64))
+    with pytest.raises(TypeError, match=says(*parts)):
+        lstm()(STEP.astype(np.float64), lstm().zero_state(3, np.float64))
+
+
+def stacks(upper: rnn.RNNCell) -> list[rnn.RNNCell]:
+    return [rnn.MultiRNNCell([rnn.LSTMCell(3), upper]), rnn.MultiRNNCell([rnn.LSTMCell(3), rnn.DropoutWrapper(upper)])]
+
+
+@pytest.mark.parametrize("cell", stacks(rnn.GRUCell(2).build(7)))
+def test_an_upper_cell_built_for_another_size(cell):
+    with pytest.raises(ValueError, match=says("gru_cell: inputs have 3 features, the cell was built for 7")):
+        rnn.dynamic_rnn(cell, X)
+
+
+@pytest.mark.parametrize("cell", stacks(rnn.GRUCell(2).build(3, np.float64)))
+def test_an_upper_cell_built_in_another_dtype(cell):
+    parts = ("gru_cell: inputs have dtype float32, the cell was built in float64; use cell.astype(np.float32)",)
+    with pytest.raises(TypeError, match=says(*parts)):
+        rnn.dynamic_rnn(cell, X)
+
+
+def test_a_shared_cell_between_unequal_sizes():
+    cell = rnn.LSTMCell(2)
+    with pytest.raises(ValueError, match=says("inputs have 2 features, the cell was built for 4")):
+        rnn.dynamic_rnn(rnn.MultiRNNCell([cell, cell], share=True), X)
+
+
+@pytest.mark.parametrize("size", ["4", -1, 2.5, True, None])
+def test_build_with_no_size(size):
+    with pytest.raises(ValueError, match=says(f"lstm_cell: input_size is {size!r}, expected a non-negative integer")):
+        rnn.LSTMCell(2).build(size)
+
+
+def test_build_in_another_dtype():
+    with pytest.raises(TypeError, match=says("lstm_cell: dtype is float16, expected float32 or float64")):
+        rnn.LSTMCell(2).build(4, np.float16)

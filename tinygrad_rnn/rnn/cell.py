@@ -79,7 +79,22 @@ class RNNCell(Module):
         return self.input_size is not None or type(self).build_parameters is RNNCell.build_parameters
 
     def build(self, input_size: int, dtype: Any = np.float32) -> Any:
-        """Make the parameters for inputs of this size and dtype; the first call does it by itself. Returns the cell."""
+        """Make the parameters for inputs of this size and dtype; the first call does it by itself. Returns the cell.
+
+        Raises ValueError or TypeError if the cell was built before for another size or dtype.
+        """
+        if isinstance(input_size, bool) or not isinstance(input_size, (int, np.integer)) or input_size < 0:
+            raise ValueError(f"{self.scope_name}: input_size is {input_size!r}, expected a non-negative integer")
+        if self.input_size not in (None, input_size):
+            raise ValueError(
+                f"{self.scope_name}: inputs have {input_size} features, the cell was built for {self.input_size}; use a new "
+                "cell for other inputs"
+            )
+        if self.input_size is not None and self.dtype != np.dtype(dtype):
+            raise TypeError(
+                f"{self.scope_name}: inputs have dtype {np.dtype(dtype)}, the cell was built in {self.dtype}; use "
+                f"cell.astype(np.{np.dtype(dtype)})"
+            )
         if not self.built:
             if np.dtype(dtype) not in (np.float32, np.float64):
                 raise TypeError(f"{self.scope_name}: dtype is {np.dtype(dtype)}, expected float32 or float64")
