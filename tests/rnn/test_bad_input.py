@@ -162,3 +162,67 @@ def test_build_with_no_size(size):
 def test_build_in_another_dtype():
     with pytest.raises(TypeError, match=says("lstm_cell: dtype is float16, expected float32 or float64")):
         rnn.LSTMCell(2).build(4, np.float16)
+
+
+# -- one's own cell ------------------------------------------------------------------------------------------------------
+
+
+def own(step, state_size=4, output_size=4) -> rnn.RNNCell:
+    """A cell of this step and these sizes."""
+
+    class Own(rnn.RNNCell):
+        def __init__(self) -> None:
+            self.state_size, self.output_size = state_size, output_size
+
+        def call(self, x, state):
+            return step(x, state)
+
+    return Own()
+
+
+OWN = [
+    (own(lambda x, h: x + h), TypeError, "own: the step returned Tensor, expected the pair (output, new state)"),
+    (own(lambda x, h: (x, h, h)), TypeError, "own: the step returned tuple of 3, expected the pair"),
+    (
+        own(lambda x, h: (x[:, :3], h)),
+        ValueError,
+        "own: the step's output has shape (2, 3), expected (2, 4): the batch and",
+    ),
+    (own(lambda x, h: (x, (h, h))), TypeError, "own: the step's new state is tuple, expected a tensor of shape (2, 4)"),
+    (own(lambda x, h: (x, h[:, :1])), ValueError, "own: the step's new state has shape (2, 1), expected (2, 4)"),
+    (
+        own(lambda x, s: (x, s[0]), state_size=(4, 4)),
+        TypeError,
+        "own: the step's new state is Tensor, expected tuple of 2 parts",
+    ),
+]
+
+
+@pytest.mark.parametrize(("cell", "error", "text"), OWN)
+@pytest.mark.parametrize("lengths", [None, [5, 3]])
+def test_what_a_step_must_return(cell, error, text, lengths):
+    """Two rows: a step that forgets the state would otherwise be unpacked into its rows."""
+    with pytest.raises(error, match=says(text)):
+        rnn.dynamic_rnn(cell, X[:2], lengths)
+    with pytest.raises(error, match=says(text)):
+        cell(STEP[:2], cell.zero_state(2))
+
+
+def test_a_cell_must_tell_its_sizes_and_its_step():
+    class Sizeless(rnn.RNNCell):
+        def call(self, x, state):
+            return x, state
+
+    class Stepless(rnn.RNNCell):
+        state_size = output_size = 4
+
+    with pytest.raises(
+        AttributeError, match=says("Sizeless sets no state_size: a cell sets state_size and output_size")
+    ):
+        rnn.dynamic_rnn(Sizeless(), X)
+    with pytest.raises(TypeError, match=says("Stepless defines no call(x, state) that returns (output, new state)")):
+        rnn.dynamic_rnn(Stepless(), X)
+    with pytest.raises(TypeError, match=says("Stepless defines no call(x, state)")):
+        Stepless()(STEP, zeros(3, 4))
+    with pytest.raises(TypeError, match=says("own: state_size is [4, 4], expected an integer or a tuple of such")):
+        rnn.dynamic_rnn(own(lambda x, s: (x, s), state_size=[4, 4]), X)

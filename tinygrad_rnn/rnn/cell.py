@@ -128,6 +128,10 @@ class RNNCell(Module):
             raise AttributeError(
                 f"{self.scope_name} has no {name} yet: it is built at the first call, or by cell.build(input_size)"
             )
+        if name in ("state_size", "output_size"):
+            raise AttributeError(
+                f"{type(self).__name__} sets no {name}: a cell sets state_size and output_size, on the class or in __init__"
+            )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- running ---------------------------------------------------------------------------------------------------
@@ -136,6 +140,8 @@ class RNNCell(Module):
         return x
 
     def begin(self, batch: int, dtype: Any) -> Step:
+        if type(self).call is RNNCell.call:
+            raise TypeError(f"{type(self).__name__} defines no call(x, state) that returns (output, new state)")
         return self.call
 
     def call(self, x: Any, state: Any) -> tuple[Any, Any]:
@@ -148,13 +154,21 @@ class RNNCell(Module):
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
-            return self.call(x, state)
+            return self.check_result(self.call(x, state), x.shape[0], x.dtype)
 
     def zero_state(self, batch: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
         if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 0:
             raise ValueError(f"zero_state: batch is {batch!r}, expected a non-negative integer")
-        return map_state(lambda size: Tensor(np.zeros((int(batch), size), dtype)), self.state_size)
+
+        def zeros(size: Any) -> Tensor:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
+                raise TypeError(
+                    f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
+                )
+            return Tensor(np.zeros((int(batch), size), dtype))
+
+        return map_state(zeros, self.state_size)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
@@ -179,6 +193,20 @@ class RNNCell(Module):
     def check_state(self, state: Any, batch: int, dtype: Any, argument: str) -> Any:
         """The state as tensors of this dtype, after a check of structure, shapes and dtypes."""
         return _check_state(self.scope_name, state, self.state_size, batch, dtype, argument)
+
+    def check_result(self, result: Any, batch: int, dtype: Any) -> tuple[Any, Any]:
+        """What a step returned, after a check that it is (output, new state) of the sizes that the cell tells."""
+        if not isinstance(result, tuple) or len(result) != 2:
+            came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
+            raise TypeError(f"{self.scope_name}: the step returned {came}, expected the pair (output, new state)")
+        output, state = result
+        if np.shape(output) != (batch, self.output_size):
+            raise ValueError(
+                f"{self.scope_name}: the step's output has shape {np.shape(output)}, expected ({batch}, "
+                f"{self.output_size}): the batch and the cell's output_size"
+            )
+        self.check_state(state, batch, dtype, "the step's new state")
+        return output, state
 
 
 def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path: str) -> Any:

@@ -200,7 +200,8 @@ def _unrolled(cell: RNNCell, x: Tensor, lengths: Lengths | None, state: Any, tim
     for t, z in enumerate(ops.unstack(projected, axis=axis)):
         with scope(f"t={t}"):
             with scope(cell.scope_name):
-                output, new = step(z, state)
+                result = step(z, state)
+            output, new = cell.check_result(result, batch, x.dtype) if t == 0 else result
             if t >= full and lengths is not None:
                 output, new = _hold(t < lengths, output, new, state)
         outputs.append(output)
