@@ -226,3 +226,102 @@ def test_a_cell_must_tell_its_sizes_and_its_step():
         Stepless()(STEP, zeros(3, 4))
     with pytest.raises(TypeError, match=says("own: state_size is [4, 4], expected an integer or a tuple of such")):
         rnn.dynamic_rnn(own(lambda x, s: (x, s), state_size=[4, 4]), X)
+
+
+# -- what is no cell, or not the cells one wanted ------------------------------------------------------------------------
+
+NO_CELLS = [
+    (rnn.LSTMCell, "is the class LSTMCell, expected an rnn.RNNCell such as rnn.LSTMCell(64)"),
+    ("lstm", "is str 'lstm', expected an rnn.RNNCell"),
+    (None, "is NoneType None, expected an rnn.RNNCell"),
+    (64, "is int 64, expected an rnn.RNNCell"),
+]
+
+
+@pytest.mark.parametrize(("cell", "text"), NO_CELLS)
+def test_an_unknown_cell(cell, text):
+    good = rnn.LSTMCell(2)
+    for call, name in (
+        (lambda: rnn.dynamic_rnn(cell, X), "dynamic_rnn: cell "),
+        (lambda: rnn.static_rnn(cell, [STEP]), "static_rnn: cell "),
+        (lambda: rnn.bidirectional_dynamic_rnn(cell, good, X), "bidirectional_dynamic_rnn: cell_fw "),
+        (lambda: rnn.bidirectional_dynamic_rnn(good, cell, X), "bidirectional_dynamic_rnn: cell_bw "),
+        (lambda: rnn.MultiRNNCell([good, cell]), "MultiRNNCell: cells[1] "),
+        (lambda: rnn.DropoutWrapper(cell), "DropoutWrapper: cell "),
+        (lambda: rnn.ResidualWrapper(cell), "ResidualWrapper: cell "),
+        (lambda: rnn.ZoneoutWrapper(cell), "ZoneoutWrapper: cell "),
+    ):
+        with pytest.raises(TypeError, match=says(name + text)):
+            call()
+
+
+def test_a_stack_of_nothing_or_of_one_cell_twice():
+    with pytest.raises(ValueError, match=says("MultiRNNCell: cells is empty, expected at least one cell")):
+        rnn.MultiRNNCell([])
+    with pytest.raises(TypeError, match=says("MultiRNNCell: cells is LSTMCell", "expected a list of cells")):
+        rnn.MultiRNNCell(rnn.LSTMCell(2))
+    cell = rnn.LSTMCell(4)
+    remedy = "Make one per layer, [LSTMCell(n) for _ in range(layers)], or pass share=True"
+    with pytest.raises(ValueError, match=says("cells[0] and cells[2] are the same object", remedy)):
+        rnn.MultiRNNCell([cell, rnn.LSTMCell(4), cell])
+    with pytest.raises(ValueError, match=says("cells[0] and cells[1] hold the same cell", remedy)):
+        rnn.MultiRNNCell([rnn.DropoutWrapper(cell, 0.5) for _ in range(2)])
+    shared = rnn.MultiRNNCell([cell, cell], share=True)
+    assert rnn.dynamic_rnn(shared, X)[0].shape == (3, 5, 4)
+    assert len(shared.parameters()) == 3
+
+
+@pytest.mark.parametrize("p", [0, 1.5, -0.1, np.nan, "0.5", None, [0.5], True])
+def test_keep_and_zoneout_probabilities(p):
+    for what in ("input", "output", "state"):
+        with pytest.raises(
+            ValueError, match=says(f"DropoutWrapper: {what}_keep_prob is {p!r}, expected a number in (0, 1]")
+        ):
+            rnn.DropoutWrapper(rnn.LSTMCell(2), **{f"{what}_keep_prob": p})
+    if p != 0:
+        text = f"ZoneoutWrapper: zoneout_prob is {p!r}, expected a number in [0, 1) or a pair (c, h)"
+        with pytest.raises(ValueError, match=says(text)):
+            rnn.ZoneoutWrapper(rnn.LSTMCell(2), p)
+
+
+def test_zoneout_of_one_or_a_pair():
+    assert rnn.ZoneoutWrapper(rnn.LSTMCell(2), [0.1, 0.2]).zoneout_prob == (0.1, 0.2)
+    for p in (1, (0.1, 1.0), (0.1, 0.2, 0.3), (0.1, "0.2")):
+        with pytest.raises(ValueError, match=says("zoneout_prob is ", "expected a number in [0, 1) or a pair (c, h)")):
+            rnn.ZoneoutWrapper(rnn.LSTMCell(2), p)
+
+
+@pytest.mark.parametrize("make", [rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell])
+@pytest.mark.parametrize("units", [0, -1, 2.0, "3", True, None])
+def test_num_units(make, units):
+    with pytest.raises(ValueError, match=says(f"{make.__name__}: num_units is {units!r}, expected a positive integer")):
+        make(units)
+
+
+@pytest.mark.parametrize("activation", ["tanhh", 3])
+def test_activation(activation):
+    text = f"BasicRNNCell: activation is {activation!r}, expected one of ('tanh', 'relu', 'sigmoid', 'linear') or a function"
+    with pytest.raises(ValueError, match=says(text)):
+        rnn.BasicRNNCell(2, activation=activation)
+
+
+def test_other_options_of_cells():
+    with pytest.raises(ValueError, match=says("state_is_tuple=False is not supported; the state is LSTMState(c, h)")):
+        rnn.LSTMCell(2, state_is_tuple=False)
+    with pytest.raises(TypeError, match=says("got str, expected a numpy.random.Generator, an integer seed, or None")):
+        rnn.LSTMCell(2, seed="1")
+    with pytest.raises(
+        ValueError, match=says("x has shape (3, 4) and the cell's output (3, 2)", "residual_fn must say how")
+    ):
+        rnn.dynamic_rnn(rnn.ResidualWrapper(rnn.LSTMCell(2)), X)
+    for batch in (-1, 2.0, None, True):
+        with pytest.raises(ValueError, match=says(f"zero_state: batch is {batch!r}, expected a non-negative integer")):
+            rnn.LSTMCell(2).zero_state(batch)
+    with pytest.raises(
+        AttributeError, match=says("has no kernel yet: it is built at the first call, or by cell.build(")
+    ):
+        _ = rnn.LSTMCell(2).kernel
+    with pytest.raises(
+        ValueError, match=says("lstm_cell has no parameters yet", "Call it once, or lstm_cell.build(input")
+    ):
+        rnn.LSTMCell(2).parameters()

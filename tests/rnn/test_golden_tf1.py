@@ -110,8 +110,9 @@ def test_bidirectional_dynamic_rnn(name, impl):
     g.compare_gradients(golden, tensors, weights)
 
 
-@pytest.mark.parametrize("name", STATIC)  # static_rnn takes no impl
-def test_static_rnn(name):
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("name", STATIC)
+def test_static_rnn(name, impl):
     golden = load(name)
     cell, tensors = make(golden), g.leaves(golden)
     outputs, state = rnn.static_rnn(
@@ -119,6 +120,7 @@ def test_static_rnn(name):
         tg.unstack(tensors["x"], axis=1),
         initial_state(golden, tensors),
         sequence_length=golden.get("sequence_length"),
+        impl=impl,
     )
     g.backward(golden, {"output": tg.stack(outputs, axis=1), **g.parts_of(state)})
     g.compare_gradients(golden, tensors, weight_gradients(golden, cell))

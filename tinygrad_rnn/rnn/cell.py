@@ -213,10 +213,10 @@ def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path
     remedy = f"cell.zero_state({batch}, np.{dtype}) makes one of zeros"
     if isinstance(size, tuple):
         names = getattr(size, "_fields", None)
-        kind = type(size).__name__ if names else "tuple"
+        form = type(size).__name__ if names else "tuple"
         if not isinstance(state, (tuple, list)) or len(state) != len(size):
             came = f"{type(state).__name__}{f' of {len(state)}' if isinstance(state, (tuple, list)) else ''}"
-            wanted = f"{kind} of {len(size)} parts{f' {names}' if names else ''}"
+            wanted = f"{form} of {len(size)} parts{f' {names}' if names else ''}"
             raise TypeError(f"{owner}: {path} is {came}, expected {wanted}; {remedy}")
         paths = [f"{path}.{n}" for n in names] if names else [f"{path}[{i}]" for i in range(len(size))]
         parts = [_check_state(owner, s, n, batch, dtype, p) for s, n, p in zip(state, size, paths, strict=True)]
@@ -242,3 +242,8 @@ def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path
 def random_source(seed: Any) -> np.random.Generator | None:
     """A generator of one's own for a seed; None stays None: the default generator, whatever it is by then."""
     return None if seed is None else generator(seed)
+
+
+def kind(value: Any) -> str:
+    """What a value is, for messages about wrong arguments: newcomers give a class where an instance is wanted."""
+    return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"

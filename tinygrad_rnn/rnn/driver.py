@@ -14,7 +14,7 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import scope
 from ..autodiff.tensor import Tensor
-from .cell import RNNCell, map_state
+from .cell import RNNCell, kind, map_state
 
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -84,7 +84,12 @@ def bidirectional_dynamic_rnn(
 
 
 def static_rnn(
-    cell: RNNCell, inputs: Sequence[Any], initial_state: Any = None, dtype: Any = None, sequence_length: Any = None
+    cell: RNNCell,
+    inputs: Sequence[Any],
+    initial_state: Any = None,
+    dtype: Any = None,
+    sequence_length: Any = None,
+    impl: str = "auto",
 ) -> tuple[list[Tensor], Any]:
     """Run a cell over a list of steps, each (B, D); returns (list of outputs, final state). The rest as dynamic_rnn.
 
@@ -105,8 +110,10 @@ def static_rnn(
         raise ValueError(
             f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one shape (B, D) for every step"
         )
-    outputs, state = dynamic_rnn(cell, ops.stack(list(inputs)), sequence_length, initial_state, dtype, time_major=True)
-    return list(ops.unstack(outputs)) if isinstance(outputs, Tensor) else list(outputs), state
+    stacked = ops.stack(list(inputs))
+    x, lengths, state = _prepare("static_rnn", cell, stacked, sequence_length, initial_state, dtype, True, impl)
+    outputs, state = _unrolled(cell, x, lengths, state, time_major=True)
+    return list(ops.unstack(outputs)), state
 
 
 # -- preparation and checks ----------------------------------------------------------------------------------------
@@ -125,7 +132,7 @@ def _prepare(
 ) -> tuple[Tensor, Lengths | None, Any]:
     """Inputs as a checked tensor, lengths as checked integers, the initial state; the cell built."""
     if not isinstance(cell, RNNCell):
-        raise TypeError(f"{name}: cell{side} is {_kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+        raise TypeError(f"{name}: cell{side} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "unrolled"):
         raise ValueError(f"{name}: impl is {impl!r}, expected 'auto' or 'unrolled'")
     x = _input_tensor(name, inputs, dtype)
@@ -140,10 +147,6 @@ def _prepare(
         state = cell.check_state(initial_state, batch, x.dtype, f"initial_state{side}")
     cell.build(x.shape[2], x.dtype)
     return x, lengths, state
-
-
-def _kind(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
 
 
 def _input_tensor(name: str, inputs: Any, dtype: Any) -> Tensor:
