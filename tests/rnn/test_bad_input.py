@@ -325,3 +325,136 @@ def test_other_options_of_cells():
         ValueError, match=says("lstm_cell has no parameters yet", "Call it once, or lstm_cell.build(input")
     ):
         rnn.LSTMCell(2).parameters()
+
+
+# -- inputs, lengths, options of the drivers -----------------------------------------------------------------------------
+
+
+def drivers(x, **options):
+    """The three drivers on the same inputs, by name."""
+    yield "dynamic_rnn", lambda: rnn.dynamic_rnn(rnn.GRUCell(2), x, **options)
+    yield (
+        "bidirectional_dynamic_rnn",
+        lambda: rnn.bidirectional_dynamic_rnn(rnn.GRUCell(2), rnn.GRUCell(2), x, **options),
+    )
+    if getattr(x, "ndim", 0) == 3:
+        yield "static_rnn", lambda: rnn.static_rnn(rnn.GRUCell(2), list(np.swapaxes(x, 0, 1)), **options)
+
+
+INPUTS = [
+    (X[0], ValueError, "inputs have shape (5, 4), expected (B, T, D); inputs[None] makes a batch of one"),
+    (np.float32(1.0), ValueError, "inputs have shape (), expected (B, T, D)"),
+    (X[None], ValueError, "inputs have shape (1, 3, 5, 4), expected (B, T, D)"),
+    ("hello", TypeError, "inputs are str, expected an array of numbers"),
+    (None, TypeError, "inputs are NoneType, expected an array of numbers"),
+    (X.astype(complex), TypeError, "complex128, expected float32, float64"),
+    (X.astype(np.float16), TypeError, "float16, expected float32, float64"),
+    ([[[1.0, 2.0]], [[1.0]]], ValueError, "inputs are list, expected an array of numbers"),
+]
+
+
+@pytest.mark.parametrize(("x", "error", "text"), INPUTS)
+def test_inputs(x, error, text):
+    for name, call in drivers(x):
+        with pytest.raises(error, match=says(*([] if name == "static_rnn" else [name + ": "]), text)):
+            call()
+
+
+def test_inputs_time_major():
+    text = "inputs have shape (5, 4), expected (T, B, D); inputs[:, None] makes a batch of one"
+    with pytest.raises(ValueError, match=says(text)):
+        rnn.dynamic_rnn(rnn.GRUCell(2), X[0], time_major=True)
+    assert rnn.dynamic_rnn(rnn.GRUCell(2), X[0][:, None], time_major=True)[0].shape == (5, 1, 2)
+
+
+LENGTHS = [
+    ([5, 3], ValueError, "sequence_length has shape (2,), expected (3,): one length for each row"),
+    (4, ValueError, "sequence_length has shape (), expected (3,)"),
+    ([[1, 2, 3]], ValueError, "sequence_length has shape (1, 3), expected (3,)"),
+    ([[1], [2, 3], 4], ValueError, "sequence_length is [[1], [2, 3], 4], expected 3 integers"),
+    ([5, -1, 4], ValueError, "sequence_length[1] is -1, expected 0 <= length <= 5 (the number of steps)"),
+    ([5, 3, 6], ValueError, "sequence_length[2] is 6, expected 0 <= length <= 5 (the number of steps)"),
+    (np.array([5, 3, 255], np.uint8), ValueError, "sequence_length[2] is 255, expected 0 <= length <= 5"),
+    (np.array([0, 2**64 - 1, 0], np.uint64), ValueError, "sequence_length[1] is 18446744073709551615, expected"),
+    ([5, np.nan, 4], TypeError, "sequence_length has dtype float64, expected integers; sequence_length[1] is NaN"),
+    (
+        [5.0, 3.0, 4.0],
+        TypeError,
+        "sequence_length has dtype float64, expected integers; use np.asarray(sequence_length, d",
+    ),
+    ([True, True, False], TypeError, "sequence_length has dtype bool, expected integers"),
+    ([None, 1, 2], TypeError, "sequence_length has dtype object, expected integers"),
+]
+
+
+@pytest.mark.parametrize(("lengths", "error", "text"), LENGTHS)
+def test_lengths(lengths, error, text):
+    for name, call in drivers(X, sequence_length=lengths):
+        with pytest.raises(error, match=says(f"{name}: {text}")):
+            call()
+
+
+@pytest.mark.parametrize("impl", ["fast", None, 3])
+def test_impl(impl):
+    for name, call in drivers(X, impl=impl):
+        with pytest.raises(ValueError, match=says(f"{name}: impl is {impl!r}, expected 'auto'", "'unrolled'")):
+            call()
+
+
+@pytest.mark.parametrize("dtype", [int, np.float16, "foo", complex])
+def test_dtype(dtype):
+    for name, call in drivers(X, dtype=dtype):
+        with pytest.raises(TypeError, match=says(f"{name}: dtype is ", "expected float32 or float64")):
+            call()
+
+
+def test_dtype_of_other_inputs():
+    for name, call in drivers(X, dtype=np.float64):
+        text = f"{name}: inputs have dtype float32, but dtype=float64 was asked for; use inputs.astype(np.float64)"
+        with pytest.raises(TypeError, match=says(text)):
+            call()
+
+
+def test_inputs_without_a_floating_dtype_take_the_one_asked_for_or_the_cells():
+    """Integers, booleans and lists of Python numbers."""
+    for x in (X.astype(int), X > 0, X.tolist(), tg.tensor(X.astype(int))):
+        assert rnn.dynamic_rnn(rnn.GRUCell(2), x)[0].dtype == np.float32
+        assert rnn.dynamic_rnn(rnn.GRUCell(2), x, dtype=np.float64)[0].dtype == np.float64
+        for cell in (rnn.GRUCell(2).build(4, np.float64), rnn.MultiRNNCell([rnn.GRUCell(2)]).build(4, np.float64)):
+            assert rnn.dynamic_rnn(cell, x)[0].dtype == np.float64
+            assert rnn.dynamic_rnn(rnn.ResidualWrapper(cell, lambda x, o: o), x)[0].dtype == np.float64
+
+
+def test_steps_of_static_rnn():
+    text = "static_rnn: inputs is a ndarray, expected a list of at least one step (B, D); dynamic_rnn takes an array"
+    with pytest.raises(TypeError, match=says(text)):
+        rnn.static_rnn(rnn.GRUCell(2), X)
+    with pytest.raises(
+        TypeError, match=says("static_rnn: inputs is a list of 0, expected a list of at least one step")
+    ):
+        rnn.static_rnn(rnn.GRUCell(2), [])
+    with pytest.raises(
+        ValueError, match=says("inputs have shapes [(2, 4), (3, 4)], expected one shape (B, D) for every")
+    ):
+        rnn.static_rnn(rnn.GRUCell(2), [STEP, STEP[:2]])
+    with pytest.raises(ValueError, match=says("inputs have shapes [(4,)], expected one shape (B, D) for every step")):
+        rnn.static_rnn(rnn.GRUCell(2), [STEP[0], STEP[0]])
+
+
+def test_an_error_leaves_the_cell_unbuilt():
+    for options in ({"sequence_length": [9, 9, 9]}, {"initial_state": zeros(1, 1)}, {"impl": "fast"}):
+        cell = rnn.GRUCell(2)
+        with pytest.raises(ValueError, match="expected"):
+            rnn.dynamic_rnn(cell, X, **options)
+        assert not cell.built
+
+
+@pytest.mark.parametrize("x", [STEP[0], X])
+def test_the_rank_of_a_step(x):
+    with pytest.raises(ValueError, match=says(f"gru_cell: x has shape {x.shape}, expected (B, D)")):
+        rnn.GRUCell(2)(x, zeros(3, 2))
+
+
+def test_integers_into_a_cell():
+    with pytest.raises(TypeError, match=says("gru_cell: x has dtype int64, expected floats; use x.astype(np.float32)")):
+        rnn.GRUCell(2)(STEP.astype(np.int64), zeros(3, 2))

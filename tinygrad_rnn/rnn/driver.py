@@ -32,8 +32,9 @@ def dynamic_rnn(
 
     inputs (B, T, D), or (T, B, D) with time_major; outputs (B, T, H) likewise. sequence_length (B) integers in any order
     from 0 to T: past a row's length its outputs are 0 and its state is carried through, so the final state is the one at
-    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of integer inputs; else the
-    inputs' own. impl: "unrolled" runs step by step in primitives; "auto" picks the fastest way there is.
+    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of inputs
+    that are integers or plain lists; others keep their own. impl: "unrolled" runs step by step in primitives; "auto" picks
+    the fastest way there is.
 
     Raises ValueError for wrong shapes, lengths out of range and an unknown impl, TypeError for wrong dtypes and for what
     is no cell. Named after TensorFlow 1's tf.nn.dynamic_rnn.
@@ -135,9 +136,12 @@ def _prepare(
         raise TypeError(f"{name}: cell{side} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "unrolled"):
         raise ValueError(f"{name}: impl is {impl!r}, expected 'auto' or 'unrolled'")
-    x = _input_tensor(name, inputs, dtype)
+    x = _input_tensor(name, inputs, dtype, cell)
     if x.ndim != 3:
-        raise ValueError(f"{name}: inputs have shape {x.shape}, expected {'(T, B, D)' if time_major else '(B, T, D)'}")
+        hint = f"; inputs[{':, ' * time_major}None] makes a batch of one" if x.ndim == 2 else ""
+        raise ValueError(
+            f"{name}: inputs have shape {x.shape}, expected {'(T, B, D)' if time_major else '(B, T, D)'}{hint}"
+        )
     batch, steps = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
     cell.check_input(x, 3)
     lengths = _lengths(name, sequence_length, batch, steps)
@@ -149,13 +153,27 @@ def _prepare(
     return x, lengths, state
 
 
-def _input_tensor(name: str, inputs: Any, dtype: Any) -> Tensor:
-    x = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
-    wanted = None if dtype is None else np.dtype(dtype)
+def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
+    """Inputs as a floating tensor. Integers and plain lists, which have no floating dtype, take the one asked for, else
+    the one that the cell was built in, else float32."""
+    try:
+        wanted = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{name}: dtype is {dtype!r}, expected float32 or float64") from None
     if wanted is not None and wanted not in (np.float32, np.float64):
         raise TypeError(f"{name}: dtype is {wanted}, expected float32 or float64")
+    built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
+    default = wanted or next(built, np.dtype(np.float32))
+    try:
+        x = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
+        if not hasattr(inputs, "dtype") and default == np.float64:
+            x = Tensor(inputs, default)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name}: inputs are {type(inputs).__name__}, expected an array of numbers: {error}"
+        ) from None
     if x.dtype.kind != "f":
-        return Tensor(x.data.astype(wanted or np.float32))
+        return Tensor(x.data.astype(default))
     if wanted is not None and x.dtype != wanted:
         raise TypeError(
             f"{name}: inputs have dtype {x.dtype}, but dtype={wanted} was asked for; use inputs.astype(np.{wanted})"
@@ -167,15 +185,18 @@ def _lengths(name: str, lengths: Any, batch: int, steps: int) -> Lengths | None:
     """Sequence lengths as integers within 0 … T, one per row."""
     if lengths is None:
         return None
-    found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    try:
+        found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    except ValueError:
+        raise ValueError(f"{name}: sequence_length is {lengths!r:.60}, expected {batch} integers") from None
     if found.shape != (batch,):
         raise ValueError(
             f"{name}: sequence_length has shape {found.shape}, expected ({batch},): one length for each row of the batch"
         )
     if found.dtype.kind not in "iu" and found.size:
         at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
-        nan = f"; sequence_length[{at[0]}] is NaN" if len(at) else ""
-        raise TypeError(f"{name}: sequence_length has dtype {found.dtype}, expected integers{nan}")
+        hint = f"; sequence_length[{at[0]}] is NaN" if len(at) else "; use np.asarray(sequence_length, dtype=int)"
+        raise TypeError(f"{name}: sequence_length has dtype {found.dtype}, expected integers{hint}")
     bad = np.flatnonzero((found < 0) | (found > steps))
     if len(bad):
         raise ValueError(
