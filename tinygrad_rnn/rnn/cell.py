@@ -108,18 +108,24 @@ class RNNCell(Module):
         kernel = np.asarray(arrays.get("kernel", 0))
         if kernel.ndim != 2 or kernel.dtype not in (np.float32, np.float64):
             raise ValueError(
-                f"load_state_dict: the state holds no floating matrix 'kernel' to build {self.scope_name} from"
+                f"load_state_dict: {self.scope_name} is not built yet, and the state holds no floating matrix 'kernel' that "
+                "tells its input_size; call build(input_size, dtype) first"
             )
         self.build(kernel.shape[0], kernel.dtype)
 
     def unbuild(self) -> None:
         for name in [k for k, v in vars(self).items() if isinstance(v, Parameter)]:
             delattr(self, name)
-        self.input_size = None
+        self.input_size = self.dtype = None
 
     def add(self, name: str, shape: tuple[int, ...], initializer: Any) -> Parameter:
         """Make a parameter in the cell's dtype and set it as an attribute."""
-        p = Parameter(initializers.get(initializer)(shape, self.dtype), self.dtype, name)
+        data = initializers.get(initializer)(shape, self.dtype)
+        if np.shape(data) != tuple(shape):
+            raise ValueError(
+                f"{self.scope_name}: the initializer of {name} gave shape {np.shape(data)}, expected {tuple(shape)}"
+            )
+        p = Parameter(data, self.dtype, name)
         setattr(self, name, p)
         return p
 
