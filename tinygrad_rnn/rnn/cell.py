@@ -68,6 +68,7 @@ class RNNCell(Module):
     name: str | None = None
     dtype: Any = None
     input_size: int | None = None  # known once built
+    _blank = False
 
     # -- building --------------------------------------------------------------------------------------------------
 
@@ -111,7 +112,13 @@ class RNNCell(Module):
                 f"load_state_dict: {self.scope_name} is not built yet, and the state holds no floating matrix 'kernel' that "
                 "tells its input_size; call build(input_size, dtype) first"
             )
-        self.build(kernel.shape[0], kernel.dtype)
+        self._blank = (
+            True  # nothing is drawn: what is loaded replaces it, and a load that fails leaves seeds as they were
+        )
+        try:
+            self.build(kernel.shape[0], kernel.dtype)
+        finally:
+            del self._blank
 
     def unbuild(self) -> None:
         for name in [k for k, v in vars(self).items() if isinstance(v, Parameter)]:
@@ -120,7 +127,7 @@ class RNNCell(Module):
 
     def add(self, name: str, shape: tuple[int, ...], initializer: Any) -> Parameter:
         """Make a parameter in the cell's dtype and set it as an attribute."""
-        data = initializers.get(initializer)(shape, self.dtype)
+        data = np.zeros(shape, self.dtype) if self._blank else initializers.get(initializer)(shape, self.dtype)
         if np.shape(data) != tuple(shape):
             raise ValueError(
                 f"{self.scope_name}: the initializer of {name} gave shape {np.shape(data)}, expected {tuple(shape)}"

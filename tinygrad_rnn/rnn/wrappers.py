@@ -202,7 +202,8 @@ class ZoneoutWrapper(_Wrapper):
     """Zoneout [Krueger et al. 2017]: while training each unit of a state keeps its old value with chance p; otherwise
     the expectation p · old + (1 − p) · new is used.
 
-    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1).
+    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1). Where the cell's
+    output is a part of its state, it is the mixed one; so other wrappers go around this one, not inside.
     """
 
     def __init__(
