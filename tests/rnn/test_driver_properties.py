@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -341,3 +341,104 @@ def test_the_cell_is_built_by_the_first_call_and_only_then(impl):
     assert all(a.dtype == np.float64 for a in first)
     rnn.dynamic_rnn(cell, np.ones((5, 1, 4)), impl=impl)
     assert all(p.data is a for p, a in zip(cell.parameters(), first, strict=True))
+
+
+# -- one's own cells -------------------------------------------------------------------------------------------------------
+
+
+class LogCell(OwnCell):
+    """A step that knows positive inputs only: at 0 its value and its slope are infinite."""
+
+    def call(self, x: Any, h: Any) -> Any:
+        return super().call(tg.log(x), h)
+
+
+@each_impl
+@pytest.mark.parametrize("filling", [0.0, -1.0, np.nan])
+def test_padding_never_reaches_a_cell_that_could_not_bear_it(impl, filling):
+    """What stands in the padding's place is a real step of the same row, so the cell's own domain holds there too."""
+    x = np.random.default_rng(0).uniform(0.5, 2, (3, 5, D))
+    lengths = np.array([3, 5, 1])
+    cell = LogCell(H).build(D, np.float64)
+    x[np.arange(5) >= lengths[:, None]] = filling
+    for drive in (rnn.dynamic_rnn, backward_only):
+        run = Run(cell, x, lengths, random_state(cell, 3), drive=drive, impl=impl)
+        assert all(np.isfinite(a).all() for a in run.everything)
+        assert np.all(run.dx[np.arange(5) >= lengths[:, None]] == 0)
+
+
+class Helpful(rnn.RNNCell):
+    """A cell with all three: what it projects at once, what it makes for a sequence, its step."""
+
+    state_size = output_size = H
+
+    def build_parameters(self, input_size: int) -> None:
+        self.add("kernel", (input_size, H), "glorot_uniform")
+        self.sequences = 0
+
+    def project(self, x: Any) -> Any:
+        return x @ self.kernel
+
+    def begin(self, batch: int, dtype: Any) -> Any:
+        self.sequences += 1
+        scale = np.asarray(0.5, dtype)
+
+        def step(z: Any, h: Any) -> Any:
+            h = tg.tanh(z + scale * h)
+            return h, h
+
+        return step
+
+
+@each_impl
+def test_a_cell_that_helps_the_driver(impl):
+    """The same as by its call, inside wrappers and stacks too; `begin` runs once a sequence."""
+    x = np.random.default_rng(0).normal(size=(4, 5, D))
+    cell = Helpful().build(D, np.float64)
+    state = random_state(cell, 4)
+    plain = Run(cell, x, [3, 5, 0, 2], state, impl=impl)
+    assert cell.sequences == 1
+    for wrapped in (rnn.DropoutWrapper(cell), rnn.ResidualWrapper(cell, lambda x, o: o)):
+        assert_same(plain, Run(wrapped, x, [3, 5, 0, 2], state, impl=impl))
+    assert cell.sequences == 3
+    other = OwnCell(H).build(D, np.float64)
+    other.w.data, other.a.data = cell.kernel.data, np.full(H, 0.5)
+    for a, b in zip(plain.everything, Run(other, x, [3, 5, 0, 2], state, impl=impl).everything, strict=False):
+        np.testing.assert_allclose(a, b, atol=1e-14)
+    fresh = Helpful()
+    fresh.load_state_dict(cell.state_dict())
+    np.testing.assert_array_equal(fresh.kernel.data, cell.kernel.data)
+
+
+class Pair(NamedTuple):
+    slow: Any
+    fast: Any
+
+
+class TwoSpeeds(rnn.RNNCell):
+    """A state of its own kind, with parts of unlike sizes, one of them nested."""
+
+    state_size = Pair(H, (1, 3))
+    output_size = H
+
+    def call(self, x: Any, state: Pair) -> Any:
+        one, three = state.fast
+        slow = 0.9 * state.slow + tg.tanh(x[:, :H] + one)
+        return slow, Pair(slow, (one * 0.5 + three.sum(axis=1, keepdims=True), tg.sin(three + x)))
+
+
+@each_impl
+def test_states_of_ones_own_structure(impl):
+    cell = TwoSpeeds()
+    x = np.random.default_rng(0).normal(size=(3, 4, D))
+    state = random_state(cell, 3)
+    run = Run(cell, x, [4, 0, 2], state, impl=impl)
+    assert isinstance(run.state, Pair)
+    assert [s.shape for s in leaves_of(run.state)] == [(3, H), (3, 1), (3, 3)]
+    np.testing.assert_array_equal(run.state.fast[1].data[1], state.fast[1].data[1])
+    zeros = cell.zero_state(3, np.float64)
+    assert isinstance(zeros, Pair)
+    assert_same(Run(cell, x, [4, 0, 2], zeros, impl=impl), Run(cell, x, [4, 0, 2], zeros, impl=impl), 0)
+    tensors = [tg.tensor(x, requires_grad=True), *leaves_of(state)]
+    for order in (1, 2):
+        assert tg.gradcheck(lambda x, *_: rnn.dynamic_rnn(cell, x, [4, 0, 2], state, impl=impl), tensors, order=order)

@@ -247,9 +247,11 @@ def _hold(alive: Any, output: Any, new: Any, old: Any) -> tuple[Any, Any]:
 
 
 def _without_padding(x: Tensor, lengths: Lengths | None, axis: int) -> Tensor:
-    """Zeros in place of what lies past the lengths, so that NaN there cannot spread."""
+    """A row's first step in place of what lies past its length: NaN there cannot spread, and a cell whose step is not
+    finite at, say, 0 (a logarithm) meets no input that it was not given. A row without steps gets zeros."""
     if lengths is None or lengths.min(initial=x.shape[axis]) >= x.shape[axis]:
         return x
     alive = np.arange(x.shape[axis])[None, :] < lengths[:, None]
-    result: Tensor = ops.where((alive.T if axis == 0 else alive)[:, :, None], x, 0)
+    first = np.where(lengths[:, None] > 0, x.data[0] if axis == 0 else x.data[:, 0], x.dtype.type(0))
+    result: Tensor = ops.where((alive.T if axis == 0 else alive)[:, :, None], x, np.expand_dims(first, axis))
     return result
