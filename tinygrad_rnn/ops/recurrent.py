@@ -17,6 +17,7 @@ from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 from ..autodiff.state import scope
+from ..autodiff.tensor import Tensor
 from .index import reverse_sequence
 from .pointwise import relu, sigmoid, tanh, where
 from .shape import split, stack, unstack
@@ -80,12 +81,29 @@ def gru_weights(u: Array) -> tuple[Array, Array]:
 # -- time ----------------------------------------------------------------------------------------------------------
 
 
+def zeroed(x: Array, lengths: Any, axis: int) -> Array:
+    """0 past the lengths."""
+    alive = _alive(x, lengths, axis)
+    return x if alive is None else where(alive, x, 0)
+
+
 def without_padding(x: Array, lengths: Any, axis: int) -> Array:
-    """Zeros in place of what lies past the lengths, so that NaN there cannot spread."""
-    if lengths is None or lengths.min(initial=x.shape[axis]) >= x.shape[axis]:
+    """Each row's first step in place of what lies past its length (0 where it has none): NaN there cannot spread, and a
+    step that is not finite at 0, say, meets no input that it was not given."""
+    alive = _alive(x, lengths, axis)
+    if alive is None:
         return x
+    values = x.data if isinstance(x, Tensor) else x
+    first = np.where(lengths[:, None] > 0, values[0] if axis == 0 else values[:, 0], values.dtype.type(0))
+    return where(alive, x, np.expand_dims(first, axis))
+
+
+def _alive(x: Array, lengths: Any, axis: int) -> Any:
+    """Which steps lie within their row's length, to broadcast over x; None if all do."""
+    if lengths is None or lengths.min(initial=x.shape[axis]) >= x.shape[axis]:
+        return None
     alive = np.arange(x.shape[axis])[None, :] < lengths[:, None]
-    return where((alive.T if axis == 0 else alive)[:, :, None], x, 0)
+    return (alive.T if axis == 0 else alive)[:, :, None]
 
 
 def unroll(

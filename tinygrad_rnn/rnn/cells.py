@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..initializers import GlorotUniform, Orthogonal
+from ..initializers import GlorotUniform, Orthogonal, get
 from ..ops.recurrent import gru_step, gru_step_reset_after, gru_weights, lstm_step, rnn_step
 from .cell import LSTMState, RNNCell, Step, random_source
 
@@ -55,9 +55,9 @@ class _GatedCell(RNNCell):
         self.name = name
         rng = random_source(seed)
         self.initializers = {
-            "kernel": kernel_initializer or GlorotUniform(rng),
-            "recurrent_kernel": recurrent_initializer or Orthogonal(seed=rng),
-            "bias": bias_initializer,
+            "kernel": GlorotUniform(rng) if kernel_initializer is None else get(kernel_initializer),
+            "recurrent_kernel": Orthogonal(seed=rng) if recurrent_initializer is None else get(recurrent_initializer),
+            "bias": get(bias_initializer),
         }
 
     def build_parameters(self, input_size: int) -> None:

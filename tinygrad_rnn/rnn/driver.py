@@ -14,8 +14,8 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import scope
 from ..autodiff.tensor import Tensor
-from ..ops.recurrent import in_time, probe, unroll, without_padding
-from .cell import RNNCell, leaves, map_state, rebuild
+from ..ops.recurrent import in_time, probe, unroll, without_padding, zeroed
+from .cell import RNNCell, kind, leaves, rebuild
 
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -36,8 +36,8 @@ def dynamic_rnn(
 
     inputs (B, T, D), or (T, B, D) with time_major; outputs (B, T, H) likewise. sequence_length (B) integers in any order
     from 0 to T: past a row's length its outputs are 0 and its state is carried through, so the final state is the one at
-    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of integer inputs; else the
-    inputs' own. impl: "fused" runs whole sequences as one node and refuses cells that have no fused op, "unrolled" runs
+    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of inputs
+    that are integers or plain lists; others keep their own. impl: "fused" runs whole sequences as one node and refuses cells that have no fused op, "unrolled" runs
     step by step in primitives, "auto" takes the fused way wherever there is one (rnn.explain says which and why).
     recompute: the backward pass computes gates again instead of keeping them. return_trace: a third result, what every
     step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer. States
@@ -98,7 +98,12 @@ def bidirectional_dynamic_rnn(
 
 
 def static_rnn(
-    cell: RNNCell, inputs: Sequence[Any], initial_state: Any = None, dtype: Any = None, sequence_length: Any = None
+    cell: RNNCell,
+    inputs: Sequence[Any],
+    initial_state: Any = None,
+    dtype: Any = None,
+    sequence_length: Any = None,
+    impl: str = "auto",
 ) -> tuple[list[Tensor], Any]:
     """Run a cell over a list of steps, each (B, D); returns (list of outputs, final state). The rest as dynamic_rnn.
 
@@ -119,7 +124,9 @@ def static_rnn(
         raise ValueError(
             f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one shape (B, D) for every step"
         )
-    outputs, state = dynamic_rnn(cell, ops.stack(list(inputs)), sequence_length, initial_state, dtype, time_major=True)
+    stacked = ops.stack(list(inputs))
+    x, lengths, state = _prepare("static_rnn", cell, stacked, sequence_length, initial_state, dtype, True, impl)
+    outputs, state = Run("static_rnn", impl, lengths, True, False, False, False)(cell, x, state)
     return list(ops.unstack(outputs)), state
 
 
@@ -139,35 +146,47 @@ def _prepare(
 ) -> tuple[Tensor, Lengths | None, Any]:
     """Inputs as a checked tensor, lengths as checked integers, the initial state; the cell built."""
     if not isinstance(cell, RNNCell):
-        raise TypeError(f"{name}: cell{side} is {_kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+        raise TypeError(f"{name}: cell{side} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{name}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
-    x = _input_tensor(name, inputs, dtype)
+    x = _input_tensor(name, inputs, dtype, cell)
     if x.ndim != 3:
-        raise ValueError(f"{name}: inputs have shape {x.shape}, expected {'(T, B, D)' if time_major else '(B, T, D)'}")
+        hint = f"; inputs[{':, ' * time_major}None] makes a batch of one" if x.ndim == 2 else ""
+        raise ValueError(
+            f"{name}: inputs have shape {x.shape}, expected {'(T, B, D)' if time_major else '(B, T, D)'}{hint}"
+        )
     batch, steps = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
     cell.check_input(x, 3)
     lengths = _lengths(name, sequence_length, batch, steps)
     if initial_state is None:
         state = cell.zero_state(batch, x.dtype)
     else:
-        state = cell.check_state(initial_state, batch, f"initial_state{side}")
-        state = map_state(lambda s: _state_tensor(name, s, x.dtype, f"initial_state{side}"), state)
+        state = cell.check_state(initial_state, batch, x.dtype, f"initial_state{side}")
     cell.build(x.shape[2], x.dtype)
     return x, lengths, state
 
 
-def _kind(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
-
-
-def _input_tensor(name: str, inputs: Any, dtype: Any) -> Tensor:
-    x = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
-    wanted = None if dtype is None else np.dtype(dtype)
+def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
+    """Inputs as a floating tensor. Integers and plain lists, which have no floating dtype, take the one asked for, else
+    the one that the cell was built in, else float32."""
+    try:
+        wanted = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{name}: dtype is {dtype!r}, expected float32 or float64") from None
     if wanted is not None and wanted not in (np.float32, np.float64):
         raise TypeError(f"{name}: dtype is {wanted}, expected float32 or float64")
+    built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
+    default = wanted or next(built, np.dtype(np.float32))
+    try:
+        x = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
+        if not hasattr(inputs, "dtype") and default == np.float64:
+            x = Tensor(inputs, default)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name}: inputs are {type(inputs).__name__}, expected an array of numbers: {error}"
+        ) from None
     if x.dtype.kind != "f":
-        return Tensor(x.data.astype(wanted or np.float32))
+        return Tensor(x.data.astype(default))
     if wanted is not None and x.dtype != wanted:
         raise TypeError(
             f"{name}: inputs have dtype {x.dtype}, but dtype={wanted} was asked for; use inputs.astype(np.{wanted})"
@@ -175,27 +194,22 @@ def _input_tensor(name: str, inputs: Any, dtype: Any) -> Tensor:
     return x
 
 
-def _state_tensor(name: str, state: Tensor, dtype: Any, argument: str) -> Tensor:
-    if state.dtype.kind != "f":
-        return Tensor(state.data.astype(dtype))
-    if state.dtype != dtype:
-        raise TypeError(f"{name}: {argument} has dtype {state.dtype}, the inputs {dtype}; use .astype(np.{dtype})")
-    return state
-
-
 def _lengths(name: str, lengths: Any, batch: int, steps: int) -> Lengths | None:
     """Sequence lengths as integers within 0 … T, one per row."""
     if lengths is None:
         return None
-    found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    try:
+        found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    except ValueError:
+        raise ValueError(f"{name}: sequence_length is {lengths!r:.60}, expected {batch} integers") from None
     if found.shape != (batch,):
         raise ValueError(
             f"{name}: sequence_length has shape {found.shape}, expected ({batch},): one length for each row of the batch"
         )
     if found.dtype.kind not in "iu" and found.size:
         at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
-        nan = f"; sequence_length[{at[0]}] is NaN" if len(at) else ""
-        raise TypeError(f"{name}: sequence_length has dtype {found.dtype}, expected integers{nan}")
+        hint = f"; sequence_length[{at[0]}] is NaN" if len(at) else "; use np.asarray(sequence_length, dtype=int)"
+        raise TypeError(f"{name}: sequence_length has dtype {found.dtype}, expected integers{hint}")
     bad = np.flatnonzero((found < 0) | (found > steps))
     if len(bad):
         raise ValueError(
@@ -242,6 +256,9 @@ class Run:
     def without_padding(self, x: Any) -> Any:
         return without_padding(x, self.lengths, self.axis)
 
+    def zeroed(self, x: Any) -> Any:
+        return zeroed(x, self.lengths, self.axis)
+
     def traced(self, **arrays: Any) -> None:
         """Keep what a fused op gave by letter: states carry gradients, gates are constants."""
         if self.trace:
@@ -255,8 +272,12 @@ class Run:
         z = cell.project(self.without_padding(cut))
         step = cell.begin(batch, x.dtype)
 
+        checked: list[bool] = []
+
         def flat(z: Any, parts: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-            output, new = step(z, rebuild(state, parts))
+            result = step(z, rebuild(state, parts))
+            output, new = result if checked else cell.check_result(result, batch, x.dtype)
+            checked.append(True)
             return output, leaves(new)
 
         token = probe.set({} if self.trace else None)

@@ -11,13 +11,14 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
-from .cell import LSTMState, RNNCell, Step, leaves, random_source
+from .cell import LSTMState, RNNCell, Step, kind, leaves, random_source
 
 
 class MultiRNNCell(RNNCell):
     """A stack of cells, each fed with the output of the one below. The state is the tuple of their states.
 
-    Raises ValueError if the same cell object stands twice, which would share its weights; share=True allows that.
+    Raises ValueError if the same cell object stands twice, also inside wrappers, which would share its weights;
+    share=True allows that.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
@@ -27,18 +28,23 @@ class MultiRNNCell(RNNCell):
     """
 
     def __init__(self, cells: Sequence[RNNCell], share: bool = False, name: str | None = None):
+        if not isinstance(cells, (list, tuple)):
+            raise TypeError(
+                f"MultiRNNCell: cells is {kind(cells)}, expected a list of cells, [LSTMCell(64), LSTMCell(64)]"
+            )
         self.cells = list(cells)
         self.name = name
         if not self.cells:
             raise ValueError("MultiRNNCell: cells is empty, expected at least one cell")
         for i, cell in enumerate(self.cells):
             _demand_cell("MultiRNNCell", cell, f"cells[{i}]")
-            first = next(j for j, other in enumerate(self.cells) if other is cell)
-            if first != i and not share:
-                raise ValueError(
-                    f"MultiRNNCell: cells[{first}] and cells[{i}] are the same object, so the layers would share their "
-                    "weights. Make one per layer, [LSTMCell(n) for _ in range(layers)], or pass share=True"
-                )
+            for j, other in enumerate(self.cells[:i]):
+                if not share and not set(map(id, cell.modules())).isdisjoint(map(id, other.modules())):
+                    are = "are the same object" if cell is other else "hold the same cell"
+                    raise ValueError(
+                        f"MultiRNNCell: cells[{j}] and cells[{i}] {are}, so the layers would share their weights. Make one "
+                        "per layer, [LSTMCell(n) for _ in range(layers)], or pass share=True"
+                    )
         self.state_size = tuple(cell.state_size for cell in self.cells)
         self.output_size = self.cells[-1].output_size
 
@@ -144,7 +150,7 @@ class DropoutWrapper(_Wrapper):
         super().__init__(cell, name)
         self.keep = {"input": input_keep_prob, "output": output_keep_prob, "state": state_keep_prob}
         for what, p in self.keep.items():
-            if not 0 < p <= 1:
+            if not (_is_number(p) and 0 < p <= 1):
                 raise ValueError(f"DropoutWrapper: {what}_keep_prob is {p!r}, expected a number in (0, 1]")
         self.variational_recurrent = variational_recurrent
         self.rng = random_source(seed)
@@ -218,7 +224,7 @@ class ResidualWrapper(_Wrapper):
 
     def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
         outputs, state = run(self.cell, x, state)
-        return self._sum(run.without_padding(x), outputs), state
+        return run.zeroed(self._sum(run.without_padding(x), outputs)), state
 
     @staticmethod
     def _sum(x: Any, output: Any) -> Any:
@@ -234,15 +240,16 @@ class ZoneoutWrapper(_Wrapper):
     """Zoneout [Krueger et al. 2017]: while training each unit of a state keeps its old value with chance p; otherwise
     the expectation p · old + (1 − p) · new is used.
 
-    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1).
+    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1). Where the cell's
+    output is a part of its state, it is the mixed one; so other wrappers go around this one, not inside.
     """
 
     def __init__(
         self, cell: RNNCell, zoneout_prob: float | tuple[float, float] = 0.1, seed: Any = None, name: str | None = None
     ):
         super().__init__(cell, name)
-        given = zoneout_prob if isinstance(zoneout_prob, tuple) else (zoneout_prob, zoneout_prob)
-        if len(given) != 2 or not all(0 <= p < 1 for p in given):
+        given = tuple(zoneout_prob) if isinstance(zoneout_prob, (tuple, list)) else (zoneout_prob, zoneout_prob)
+        if len(given) != 2 or not all(_is_number(p) and 0 <= p < 1 for p in given):
             raise ValueError(
                 f"ZoneoutWrapper: zoneout_prob is {zoneout_prob!r}, expected a number in [0, 1) or a pair (c, h)"
             )
@@ -287,9 +294,11 @@ class ZoneoutWrapper(_Wrapper):
 
 def _demand_cell(owner: str, cell: Any, argument: str) -> None:
     if not isinstance(cell, RNNCell):
-        raise TypeError(
-            f"{owner}: {argument} is {type(cell).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)"
-        )
+        raise TypeError(f"{owner}: {argument} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+
+
+def _is_number(p: Any) -> bool:
+    return isinstance(p, (int, float, np.integer, np.floating)) and not isinstance(p, bool)
 
 
 def _map_hidden(f: Callable[[Any], Any], state: Any) -> Any:
