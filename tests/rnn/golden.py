@@ -14,7 +14,7 @@ from reference import Golden
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn
 
-IMPLS = ["unrolled"]
+IMPLS = ["unrolled", "auto"]
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 Arrays = dict[str, np.ndarray]
 

@@ -311,7 +311,7 @@ def test_other_options_of_cells():
     with pytest.raises(TypeError, match=says("got str, expected a numpy.random.Generator, an integer seed, or None")):
         rnn.LSTMCell(2, seed="1")
     with pytest.raises(
-        ValueError, match=says("x has shape (3, 4) and the cell's output (3, 2)", "residual_fn must say how")
+        ValueError, match=says("x has shape (3", "4) and the cell's output (3", "2)", "residual_fn must say how")
     ):
         rnn.dynamic_rnn(rnn.ResidualWrapper(rnn.LSTMCell(2)), X)
     for batch in (-1, 2.0, None, True):
@@ -397,7 +397,7 @@ def test_lengths(lengths, error, text):
 @pytest.mark.parametrize("impl", ["fast", None, 3])
 def test_impl(impl):
     for name, call in drivers(X, impl=impl):
-        with pytest.raises(ValueError, match=says(f"{name}: impl is {impl!r}, expected 'auto'", "'unrolled'")):
+        with pytest.raises(ValueError, match=says(f"{name}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")):
             call()
 
 

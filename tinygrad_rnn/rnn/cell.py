@@ -36,6 +36,17 @@ def map_state(f: Callable[..., Any], *states: Any) -> Any:
     return f(*states)
 
 
+def leaves(state: Any) -> tuple[Any, ...]:
+    """The tensors of a state, in order."""
+    return tuple(leaf for part in state for leaf in leaves(part)) if isinstance(state, tuple) else (state,)
+
+
+def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
+    """A state of the structure of `like` from its leaves."""
+    rest = iter(parts)
+    return map_state(lambda _: next(rest), like)
+
+
 def detach(state: Any) -> Any:
     """The state as constants, to carry it into the next chunk of a sequence (truncated backpropagation through time)."""
     return map_state(lambda s: s.detach() if isinstance(s, Tensor) else s, state)
@@ -156,6 +167,14 @@ class RNNCell(Module):
         if type(self).call is RNNCell.call:
             raise TypeError(f"{type(self).__name__} defines no call(x, state) that returns (output, new state)")
         return self.call
+
+    def unfused(self) -> str | None:
+        """Why a driver must run this cell step by step; None if `sequence` runs it whole."""
+        return f"{type(self).__name__} has no fused op"
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        """The whole sequence x (B, T, D) at once: (outputs, final state). `run` is the driver's (rnn/driver.py)."""
+        raise TypeError(self.unfused())
 
     def call(self, x: Any, state: Any) -> tuple[Any, Any]:
         """One step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
-from .cell import LSTMState, RNNCell, Step, kind, map_state, random_source
+from .cell import LSTMState, RNNCell, Step, kind, leaves, random_source
 
 
 class MultiRNNCell(RNNCell):
@@ -80,6 +80,18 @@ class MultiRNNCell(RNNCell):
             return z, tuple(news)
 
         return step
+
+    def unfused(self) -> str | None:
+        return None
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        """Layer by layer, each over the whole sequence in the best way it has."""
+        news = []
+        for i, (cell, one) in enumerate(zip(self.cells, state, strict=True)):
+            with scope(f"cell_{i}"):
+                x, new = run(cell, x, one)
+            news.append(new)
+        return x, tuple(news)
 
 
 class _Wrapper(RNNCell):
@@ -166,6 +178,21 @@ class DropoutWrapper(_Wrapper):
 
         return step
 
+    def unfused(self) -> str | None:
+        return "state dropout acts at every step" if self.trains and self.keep["state"] < 1 else None
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        def drop(t: Any, what: str) -> Any:
+            if not self.trains or self.keep[what] == 1:
+                return t
+            shape = list(t.shape)
+            if self.variational_recurrent:
+                shape[run.axis] = 1
+            return run.without_padding(t) * self._mask(tuple(shape), x.dtype, what)
+
+        outputs, state = run(self.cell, drop(x, "input"), state)
+        return drop(outputs, "output"), state
+
     def _mask(self, shape: tuple[int, ...], dtype: Any, what: str) -> np.ndarray[Any, Any]:
         p = self.keep[what]
         return ((generator(self.rng).random(shape) < p) / p).astype(dtype)
@@ -188,14 +215,25 @@ class ResidualWrapper(_Wrapper):
             output, state = inner(x, state)
             if self.residual_fn is not None:
                 return self.residual_fn(x, output), state
-            if x.shape != output.shape:
-                raise ValueError(
-                    f"ResidualWrapper: x has shape {x.shape} and the cell's output {output.shape}; they must be equal to be "
-                    "added, or residual_fn must say how"
-                )
-            return x + output, state
+            return self._sum(x, output), state
 
         return step
+
+    def unfused(self) -> str | None:
+        return None if self.residual_fn is None else "residual_fn acts at every step"
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        outputs, state = run(self.cell, x, state)
+        return self._sum(run.without_padding(x), outputs), state
+
+    @staticmethod
+    def _sum(x: Any, output: Any) -> Any:
+        if x.shape != output.shape:
+            raise ValueError(
+                f"ResidualWrapper: x has shape {x.shape} and the cell's output {output.shape}; they must be equal to be "
+                "added, or residual_fn must say how"
+            )
+        return x + output
 
 
 class ZoneoutWrapper(_Wrapper):
@@ -239,12 +277,19 @@ class ZoneoutWrapper(_Wrapper):
         def step(x: Any, state: Any) -> tuple[Any, Any]:
             output, new = inner(x, state)
             mixed = mix(state, new)
-            for before, after in zip(_leaves(new), _leaves(mixed), strict=True):
+            for before, after in zip(leaves(new), leaves(mixed), strict=True):
                 if before is output:  # the output is a part of the state: it is the mixed one
                     output = after
             return output, mixed
 
         return step
+
+    def unfused(self) -> str | None:
+        return "zoneout mixes the states at every step" if any(self.zoneout_prob) else None
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        outputs, state = run(self.cell, x, state)
+        return outputs, state
 
 
 def _demand_cell(owner: str, cell: Any, argument: str) -> None:
@@ -261,13 +306,5 @@ def _map_hidden(f: Callable[[Any], Any], state: Any) -> Any:
     if isinstance(state, LSTMState):
         return LSTMState(state.c, f(state.h))
     if isinstance(state, tuple):
-        return map_state(lambda s: s, tuple(_map_hidden(f, s) for s in state))
+        return tuple(_map_hidden(f, s) for s in state)
     return f(state)
-
-
-def _leaves(state: Any) -> Iterator[Any]:
-    if isinstance(state, tuple):
-        for s in state:
-            yield from _leaves(s)
-    else:
-        yield state
