@@ -458,3 +458,11 @@ def test_the_rank_of_a_step(x):
 def test_integers_into_a_cell():
     with pytest.raises(TypeError, match=says("gru_cell: x has dtype int64, expected floats; use x.astype(np.float32)")):
         rnn.GRUCell(2)(STEP.astype(np.int64), zeros(3, 2))
+
+
+def test_fused_only_where_there_is_a_fused_way():
+    cell = own(lambda x, h: (x + h, x + h))
+    with pytest.raises(ValueError, match=says("dynamic_rnn: impl='fused' cannot run own: ", "; use impl='auto'")):
+        rnn.dynamic_rnn(cell, X, impl="fused")
+    assert rnn.dynamic_rnn(cell, X, impl="auto")[0].shape == (3, 5, 4)
+    assert rnn.dynamic_rnn(rnn.LSTMCell(2), X, impl="fused")[0].shape == (3, 5, 2)
