@@ -311,7 +311,7 @@ def test_other_options_of_cells():
     with pytest.raises(TypeError, match=says("got str, expected a numpy.random.Generator, an integer seed, or None")):
         rnn.LSTMCell(2, seed="1")
     with pytest.raises(
-        ValueError, match=says("x has shape (3, 4) and the cell's output (3, 2)", "residual_fn must say how")
+        ValueError, match=says("x has shape (3", "4) and the cell's output (3", "2)", "residual_fn must say how")
     ):
         rnn.dynamic_rnn(rnn.ResidualWrapper(rnn.LSTMCell(2)), X)
     for batch in (-1, 2.0, None, True):
@@ -397,7 +397,7 @@ def test_lengths(lengths, error, text):
 @pytest.mark.parametrize("impl", ["fast", None, 3])
 def test_impl(impl):
     for name, call in drivers(X, impl=impl):
-        with pytest.raises(ValueError, match=says(f"{name}: impl is {impl!r}, expected 'auto'", "'unrolled'")):
+        with pytest.raises(ValueError, match=says(f"{name}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")):
             call()
 
 
@@ -458,3 +458,11 @@ def test_the_rank_of_a_step(x):
 def test_integers_into_a_cell():
     with pytest.raises(TypeError, match=says("gru_cell: x has dtype int64, expected floats; use x.astype(np.float32)")):
         rnn.GRUCell(2)(STEP.astype(np.int64), zeros(3, 2))
+
+
+def test_fused_only_where_there_is_a_fused_way():
+    cell = own(lambda x, h: (x + h, x + h))
+    with pytest.raises(ValueError, match=says("dynamic_rnn: impl='fused' cannot run own: ", "; use impl='auto'")):
+        rnn.dynamic_rnn(cell, X, impl="fused")
+    assert rnn.dynamic_rnn(cell, X, impl="auto")[0].shape == (3, 5, 4)
+    assert rnn.dynamic_rnn(rnn.LSTMCell(2), X, impl="fused")[0].shape == (3, 5, 2)

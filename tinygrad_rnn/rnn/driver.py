@@ -36,9 +36,10 @@ def dynamic_rnn(
 
     inputs (B, T, D), or (T, B, D) with time_major; outputs (B, T, H) likewise. sequence_length (B) integers in any order
     from 0 to T: past a row's length its outputs are 0 and its state is carried through, so the final state is the one at
-    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of inputs
-    that are integers or plain lists; others keep their own. impl: "fused" runs whole sequences as one node and refuses cells that have no fused op, "unrolled" runs
-    step by step in primitives, "auto" takes the fused way wherever there is one (rnn.explain says which and why).
+    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of inputs that are integers
+    or plain lists; others keep their own. impl: "fused" runs whole sequences as one node and refuses cells that have no
+    fused op, "unrolled" runs step by step in primitives, "auto" takes the fused way wherever there is one (rnn.explain
+    says which and why).
     recompute: the backward pass computes gates again instead of keeping them. return_trace: a third result, what every
     step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer. States
     carry gradients; gates do on the unrolled path and are constants on the fused one.
@@ -271,13 +272,13 @@ class Run:
         cut = x if last == steps else x[:last] if self.axis == 0 else x[:, :last]
         z = cell.project(self.without_padding(cut))
         step = cell.begin(batch, x.dtype)
-
-        checked: list[bool] = []
+        first = True
 
         def flat(z: Any, parts: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+            nonlocal first
             result = step(z, rebuild(state, parts))
-            output, new = result if checked else cell.check_result(result, batch, x.dtype)
-            checked.append(True)
+            output, new = cell.check_result(result, batch, x.dtype) if first else result
+            first = False
             return output, leaves(new)
 
         token = probe.set({} if self.trace else None)
