@@ -1,367 +1,458 @@
-"""Placing an unrolled net: time x layer is a grid, so nodes and arrows are put where they belong and nothing is searched."""
+"""Placing an unrolled net: time x floor is a grid, so nodes and arrows are put where they belong and nothing is searched."""
 
 from __future__ import annotations
 
 from tinygrad_rnn.autodiff.graph import Source
 
 from . import style
+from .floors import House, Origin
 from .picture import Box, Edge, Node, Picture, Point
-from .steps import PASSES, Layer, State, Step, Unrolled, hoisted, state_name
+from .route import straight, upwards
+from .steps import Layer, State, Step, Unrolled, state_name
 
 CELL = (92.0, 54.0)
+EACH = (92.0, 42.0)
 PITCH = 168.0  # from one step to the next
-STAGGER = 30.0  # how far a backward layer stands to the right
+STAGGER = 30.0  # how far the layers of a pair stand left and right of the middle
 LINE = 12.0  # how far c runs above the middle of a cell, and h below
-LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W"}
+ENDS = 84.0  # from the lowest cell's middle down to x, from the highest one's up to h
+LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
 
 class Grid:
-    """Builds the picture of an unrolled net, the columns `shown` of it."""
+    """Builds the picture of an unrolled net, the columns `shown` of it (None stands for those left out)."""
 
-    def __init__(self, found: Unrolled, shown: list[int | None], shapes: bool, open_end: bool):
-        self.found, self.shown, self.shapes, self.open_end = found, shown, shapes, open_end
-        self.total = max(layer.start + len(layer.steps) for layer in found.layers)
-        self.rows = 1 + max(layer.row for layer in found.layers)
-        self.both_ways = any(layer.backward for layer in found.layers)
-        self.pitch = PITCH + (2 * STAGGER if self.both_ways else 0)
+    def __init__(self, found: Unrolled, shown: list[int | None], shapes: bool, open_end: bool, house: House):
+        self.found, self.shown, self.shapes, self.open_end, self.house = found, shown, shapes, open_end, house
+        self.layers, self.total = found.layers, house.total
+        self.pairs = any(layer.backward for layer in self.layers)
+        self.pitch = PITCH + (2 * STAGGER if self.pairs else 0)
+        self.centres = _centres(shown, self.pitch)
         self.result = Picture("unrolled", "LR", placed=True)
         self.drawn: dict[str, Node] = {}
-        self.centres = _centres(shown, self.pitch)
-        tallest = max(len(layer.weights) for layer in found.layers) * style.FONT_SIZE * 1.2
-        self.row = max(104.0, tallest + 92)  # from one layer to the next, with the weights between
-        self.top = (self.rows - 1) * self.row + 84.0  # where outputs stand; the lowest layer stands at 0
-        self.bottom = -84.0  # where inputs stand
+        self.feeds = self._feeds()
+        self.results = self._results()
+        self._heights()
+
+    # -- what leads where --------------------------------------------------------------------------------------------
+
+    def _feeds(self) -> dict[Step, list[Origin]]:
+        """What each step shown is made of, beside states and weights. No origin at all: an input without a name."""
+        feeds: dict[Step, list[Origin]] = {}
+        for number, layer in enumerate(self.layers):
+            for t in layer.steps:
+                if not self.is_shown((number, t)):
+                    continue
+                if layer.kind == "each":
+                    bar = next(bar for bar in self.house.bars if bar.each == number)
+                    feeds[number, t] = [o for o in bar.origins if o.leaf < 0] or [Origin(leaf=0)]
+                    continue
+                sources = self.found.feeds.get((number, t), [])
+                here = {o: None for s in sources for o in self.house.origins(s, layer)}
+                for state in self.found.states:
+                    if state.head == (number, t) and state.tail is not None and self._upright(state):
+                        here[Origin(*state.tail)] = None
+                feeds[number, t] = [o for o in here if o.layer != number]
+        return feeds
+
+    def _upright(self, state: State) -> bool:
+        """Whether a value that passes between layers stays in its column."""
+        tail = state.tail
+        return tail is not None and tail[0] != state.head[0] and self.column(tail) == self.column(state.head)
+
+    def _results(self) -> dict[int, list[Origin]]:
+        """For each column shown, the layers whose result there the picture's graph gives out."""
+        results: dict[int, dict[Origin, None]] = {}
+        for source in self.found.graph.outputs:
+            step = self.found.step_of.get(source.id)
+            if step is not None and step[1] == self.layers[step[0]].steps[-1]:
+                continue  # a final state, drawn at the row's end
+            for o in self.house.origins(source):
+                if o.layer >= 0:
+                    steps = self.layers[o.layer].steps if o.t is None else [o.t]
+                    for t in steps:
+                        if self.is_shown((o.layer, t)):
+                            results.setdefault(self.column((o.layer, t)), {})[Origin(o.layer, t)] = None
+        return {column: list(found) for column, found in sorted(results.items())}
 
     # -- places ------------------------------------------------------------------------------------------------------
+
+    def _heights(self) -> None:
+        """The height of every floor, and of the frames around the steps."""
+        self.low = min(layer.floor for layer in self.layers)
+        self.high = max(layer.floor for layer in self.layers)
+        once = [bar.floor for _, bar in self.house.shown_bars()]
+        self.height: dict[int, float] = {self.low: 0.0}
+        for floor in range(self.low + 1, self.high + 1):
+            weights = max((len(x.weights) for x in self.layers if x.floor == floor), default=0) * style.FONT_SIZE * 1.2
+            cells = any(x.kind == "cell" for x in self.layers if x.floor == floor)
+            rise = max(100.0, weights + 92) if cells else max(84.0, weights / 2 + 60)
+            if any(self._under(o) == floor - 1 for o in self.feeds.values() if self._joined(o)):
+                rise = max(rise, 150.0)
+            self.height[floor] = self.height[floor - 1] + rise
+        inputs = any(o.leaf >= 0 for origins in self.feeds.values() for o in origins)
+        self.bottom = -ENDS - 30 if inputs else -52.0
+        self.top = self.height[self.high] + (ENDS + 44 if self.results else 74.0)
+        for floor in range(self.low - 1, min([0, *once]) - 1, -1):
+            self.height[floor] = self.bottom - 42 - 66.0 * (self.low - 1 - floor)
+        for floor in range(self.high + 1, max([0, *once]) + 1):
+            self.height[floor] = self.top + 42 + 66.0 * (floor - self.high - 1)
 
     def x(self, column: int) -> float:
         """The middle of a column, which is shown."""
         return self.centres[self.shown.index(column)]
 
     def gap(self) -> float | None:
+        """The middle of the gap, if steps are left out."""
         return self.centres[self.shown.index(None)] if None in self.shown else None
 
     def aside(self, layer: Layer) -> float:
         """How far from the column's middle the cells of a layer stand."""
-        return 0.0 if not self.both_ways else STAGGER if layer.backward else -STAGGER
+        if not layer.outer or layer.outer[-1] not in ("fw", "bw"):
+            return 0.0
+        return STAGGER if layer.backward else -STAGGER
+
+    def column(self, step: Step) -> int:
+        return self.layers[step[0]].column(step[1])
 
     def place(self, step: Step) -> Point:
-        layer = self.found.layers[step[0]]
-        return self.x(layer.column(step[1])) + self.aside(layer), layer.row * self.row
+        """The middle of a step's cell."""
+        layer = self.layers[step[0]]
+        return self.x(self.column(step)) + self.aside(layer), self.height[layer.floor]
+
+    def size(self, layer: Layer) -> Point:
+        return CELL if layer.kind == "cell" else EACH
 
     def is_shown(self, step: Step) -> bool:
-        return self.found.layers[step[0]].column(step[1]) in self.shown
+        return self.column(step) in self.shown
 
     def time(self, column: int) -> str:
         """What a column is called: its number, or T−1 … where the end is open."""
-        if self.open_end and None in self.shown and self.shown.index(column) > self.shown.index(None):
+        late = None in self.shown and column in self.shown and self.shown.index(column) > self.shown.index(None)
+        if self.open_end and late:
             return f"T−{self.total - column}"
-        return str(column)
+        return "T" if self.open_end and column == self.total else str(column)
 
     def at(self, name: str, column: int) -> str:
+        """The name of a value at a time: h₃, h[T−1]."""
         time = self.time(column)
         return f"{name}[{time}]" if "T" in time else style.subscript(name, time)
 
-    # -- the picture -------------------------------------------------------------------------------------------------
+    # -- drawing -----------------------------------------------------------------------------------------------------
 
     def picture(self) -> Picture:
         """The whole picture."""
-        self.frames()
-        for number, layer in enumerate(self.found.layers):
-            self.cells(number, layer)
-        self.inputs()
-        for state in self.found.states:
-            self.state(state)
-        self.middle()
-        self.outputs()
-        self.weights()
-        return self.result
-
-    def frames(self) -> None:
         half = self.pitch / 2 - 13
         for column in self.shown:
             if column is not None:
                 x = self.x(column)
-                corners = (x - half, self.bottom - 26, x + half, self.top + 44)
+                corners = (x - half, self.bottom, x + half, self.top)
                 self.result.boxes.append(Box(f"t{column}", f"t={self.time(column)}", "step", None, corners))
+        for number, layer in enumerate(self.layers):
+            self.cells(number, layer)
+        for number, bar in self.house.shown_bars():
+            self.bar(number, list(bar.origins))
+        for step, origins in sorted(self.feeds.items()):
+            self.feed(step, origins)
+        for state in self.found.states:
+            if not self._upright(state):
+                self.state(state)
+        self.middle()
+        self.outputs()
+        for number, layer in enumerate(self.layers):
+            if layer.weights:
+                self.weights(number, layer)
+        return self.result
 
     def node(
         self, id: str, lines: tuple[str, ...], role: str, at: Point, size: Point | None = None, box: str | None = None
     ) -> Node:
+        """Add a node."""
         found = Node(id, lines, role, box=box, at=at, size=size or style.fitting_size(lines, style.ROLES[role].shape))
         self.drawn[id] = found
         self.result.nodes.append(found)
         return found
 
-    def arrow(
-        self, tail: str, head: str, role: str, points: tuple[Point, ...], label: str = "", lift: float = 8.0
-    ) -> None:
-        """A straight arrow through two points, or a curve through four."""
-        path = points if len(points) > 2 else _straight(points[0], points[1])
-        middle = ((path[0][0] + path[-1][0]) / 2, (path[0][1] + path[-1][1]) / 2 + lift) if label else None
+    def arrow(self, tail: str, head: str, role: str, path: tuple[Point, ...], label: str = "") -> None:
+        """Add an arrow: straight through two points, or along a curve."""
+        path = path if len(path) > 2 else straight(path[0], path[1])
+        (x0, y0), (x1, y1) = path[0], path[-1]
+        upright = abs(y1 - y0) > abs(x1 - x0)
+        away = (style.text_width(label, style.SMALL) / 2 + 5, 0.0) if upright else (0.0, 8.0)
+        middle = ((x0 + x1) / 2 + away[0], (y0 + y1) / 2 + away[1]) if label else None
         self.result.edges.append(Edge(tail, head, role, label, path, middle))
+
+    def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
+        """An arrow upwards from one node to another, past what stands between them in the column."""
+        low, high = self.drawn[tail], self.drawn[head]
+        assert low.at
+        assert high.at
+        assert low.size
+        assert high.size
+        blocked = []
+        for number, layer in enumerate(self.layers):
+            for other in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
+                node = self.drawn.get(other)
+                if node and node.at and other not in (tail, head) and low.at[1] < node.at[1] < high.at[1]:
+                    half = self.size(layer)[0] / 2
+                    blocked.append((node.at[0] - half, node.at[0] + half))
+        x = self.x(column)
+        half = (self.pitch - 2 * 13) / 2 - 15
+        begin, end = (low.at[0], low.at[1] + low.size[1] / 2), (high.at[0], high.at[1] - high.size[1] / 2)
+        if low.role == "bar":  # its edge is long: begin right below the other end
+            begin = (end[0], begin[1])
+        path = upwards(begin, _reach(low), end, _reach(high), blocked, (x - half, x + half))
+        self.arrow(tail, head, "data", path, label)
 
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)
         for t in layer.steps:
             if self.is_shown((number, t)):
                 lines = (style.shown(layer.name, 14), *([names] if names else ()))
-                box = f"t{layer.column(t)}"
-                self.node(f"l{number}t{t}", lines, "cell", self.place((number, t)), CELL, box=box)
+                role = "cell" if layer.kind == "cell" else "each"
+                self.node(
+                    f"l{number}t{t}", lines, role, self.place((number, t)), self.size(layer), f"t{layer.column(t)}"
+                )
 
     def letter(self, i: int) -> str:
+        """The short name of a weight."""
         name = self.found.graph.nodes[i].name or "?"
         return LETTERS.get(name.rpartition(".")[2], style.shown(name, 12))
 
-    def inputs(self) -> None:
-        """x_t below each step, with an arrow to every layer that reads it; arrows from the layers below."""
-        for step, sources in sorted(self.found.feeds.items()):
-            layer = self.found.layers[step[0]]
-            if not self.is_shown(step):
-                continue
-            column = layer.column(step[1])
-            below = {s for source in sources for s in self.origins(source, layer)}
-            steps = sorted(s for s in below if s is not None)
-            if None in below or not steps:
-                self.input(step, column, sources)
-            for other in steps:
-                if self.is_shown(other):
-                    self.up(other, step)
-        for state in self.found.states:
-            tail, head = state.tail, state.head
-            if tail is not None and tail[0] != head[0] and tail[1] == head[1] and self.is_shown(tail):
-                self.up(tail, head)
+    # -- upwards: inputs, layers, bars, outputs ----------------------------------------------------------------------
 
-    def input(self, step: Step, column: int, sources: list[Source]) -> None:
-        id, name = f"x{column}", f"l{step[0]}t{step[1]}"
-        x, y = self.x(column), self.bottom
+    def bar(self, number: int, origins: list[Origin]) -> None:
+        """Work that is done once: over the columns it reads, or all."""
+        bar = self.house.bars[number]
+        steps = [
+            (o.layer, t)
+            for o in origins
+            if o.layer >= 0
+            for t in (self.layers[o.layer].steps if o.t is None else [o.t])
+        ]
+        columns = sorted({self.column(s) for s in steps if self.is_shown(s)})
+        if not columns:
+            readers = [self.column(step) for step, found in self.feeds.items() if Origin(bar=number) in found]
+            lower = [self.drawn[f"bar{o.bar}"].at for o in origins if o.bar >= 0 and f"bar{o.bar}" in self.drawn]
+            columns = sorted(set(readers))
+            middle = lower[0][0] if lower and lower[0] else None
+        weights = " ".join(style.shown(self.found.graph.nodes[i].name or "?", 20) for i in bar.weights)
+        lines = (style.shown(bar.name, 30), *([weights] if weights else ()))
+        wide, tall = style.fitting_size(lines, "box")
+        if columns:
+            left, right = self.x(columns[0]), self.x(columns[-1])
+            wide, middle = max(wide, right - left + CELL[0]), (left + right) / 2
+        self.node(f"bar{number}", lines, "bar", (middle or 0.0, self.height[bar.floor]), (wide, max(tall, 30.0)))
+        for step in steps:
+            if self.is_shown(step):
+                label = self.at("h", self.column(step)) if self.layers[step[0]].kind == "cell" else ""
+                self.rise(f"l{step[0]}t{step[1]}", f"bar{number}", self.column(step), label)
+        for o in origins:
+            if o.bar >= 0 and f"bar{o.bar}" in self.drawn:
+                self.between(f"bar{o.bar}", f"bar{number}")
+
+    def between(self, tail: str, head: str) -> None:
+        """An arrow between two bars."""
+        low, high = self.drawn[tail], self.drawn[head]
+        if low.at and high.at and low.size and high.size:
+            x = high.at[0] if high.size[0] < low.size[0] else low.at[0]
+            self.arrow(tail, head, "data", ((x, low.at[1] + low.size[1] / 2), (x, high.at[1] - high.size[1] / 2)))
+
+    def _joined(self, origins: list[Origin]) -> list[Origin]:
+        """The layers whose results are joined before they are read, if they stand side by side."""
+        layers = [o for o in origins if o.layer >= 0]
+        return layers if len(layers) > 1 and any(self.aside(self.layers[o.layer]) for o in layers) else []
+
+    def feed(self, step: Step, origins: list[Origin]) -> None:
+        """Arrows into a step from below."""
+        column, id = self.column(step), f"l{step[0]}t{step[1]}"
+        joined = self._joined(origins)
+        if joined:
+            self.rise(self.join(joined, column), id, column)
+        for o in origins:
+            if o.leaf >= 0:
+                self.rise(self.input(step, column), id, column)
+                break
+        for o in origins:
+            if o.layer >= 0 and o not in joined:
+                tail = (o.layer, self.step_at(o, column))
+                if self.is_shown(tail):
+                    other = self.layers[o.layer].kind != self.layers[step[0]].kind
+                    self.rise(f"l{tail[0]}t{tail[1]}", id, column, self.at("h", column) if other else "")
+            elif o.bar >= 0 and f"bar{o.bar}" in self.drawn:
+                self.rise(f"bar{o.bar}", id, column)
+
+    def step_at(self, origin: Origin, column: int) -> int:
+        """The step an origin means in a column."""
+        if origin.t is not None:
+            return origin.t
+        return next((t for t in self.layers[origin.layer].steps if self.layers[origin.layer].column(t) == column), 0)
+
+    def _under(self, origins: list[Origin]) -> int:
+        """The highest floor among layers."""
+        return max(self.layers[o.layer].floor for o in origins if o.layer >= 0)
+
+    def join(self, origins: list[Origin], column: int) -> str:
+        """The node in which results that stand side by side meet."""
+        id = f"j{column}" + "".join(f"l{o.layer}" for o in origins)
         if id not in self.drawn:
-            lines = (self.at("x", column), *([self.input_shape(sources)] if self.shapes else ()))
-            self.node(id, lines, "input", (x, y), box=f"t{column}")
-        tall = (self.drawn[id].size or (0, 0))[1] / 2
-        to_x, to_y = self.place(step)
-        to = (to_x, to_y - CELL[1] / 2)
-        if to_y > 0:  # past the layers in between, on the outer side
-            side = x + (CELL[0] / 2 if to_x >= x else -CELL[0] / 2)
-            to = (min(side, to_x + CELL[0] / 2 - 8), to[1])
-            turn = (to[0], y + tall + 40)
-            bend = ((x + (to[0] - x) / 2, y + tall + 6), (to[0], y + tall + 16))
-            self.arrow(id, name, "data", ((x, y + tall), *bend, turn, *_straight(turn, to)[1:]))
-        else:
-            self.arrow(id, name, "data", ((x, y + tall), to))
+            under = self._under(origins)
+            y = (self.height[under] + self.height.get(under + 1, self.top)) / 2
+            self.node(id, ("concat",), "op", (self.x(column), y), box=f"t{column}")
+            for o in origins:
+                self.rise(f"l{o.layer}t{self.step_at(o, column)}", id, column)
+        return id
+
+    def input(self, step: Step, column: int) -> str:
+        """x_t below a column."""
+        id = f"x{column}"
+        if id not in self.drawn:
+            shape = self.input_shape(self.found.feeds.get(step, [])) if self.shapes else ""
+            lines = (self.at("x", column), *([shape] if shape else ()))
+            self.node(id, lines, "input", (self.x(column), -ENDS), box=f"t{column}")
+        return id
 
     def input_shape(self, sources: list[Source]) -> str:
         """The shape of one step of what comes in: of the leaf itself, or of an array over time without its time axis."""
-        graph = self.found.graph
-        source, axis = sources[0], None
+        if not sources:
+            return ""
+        graph, source, axis = self.found.graph, sources[0], None
         while graph.nodes[source.id].op is not None and graph.nodes[source.id].sources:
             node = graph.nodes[source.id]
             axis = node.options.get("axis", 0) if node.op == "unstack" else axis
-            source = node.sources[0]
+            source = node.sources[1 if node.op == "where" else 0]
         shape = graph.nodes[source.id].shapes[source.output]
         if axis is not None and len(shape) > 1:
             shape = shape[:axis] + shape[axis + 1 :]
         return style.shape_text(shape)
 
-    def origins(self, start: Source, layer: Layer) -> list[Step | None]:
-        """The steps that a value outside time was made of; None for what came from no step."""
-        graph = self.found.graph
-        steps: dict[Step | None, None] = {}
-        work: list[tuple[Source, int | None]] = [(start, None)]
-        seen = set(work)
-        while work:
-            source, pick = work.pop()
-            node = graph.nodes[source.id]
-            if source.id in self.found.step_of:
-                steps[self.found.step_of[source.id]] = None
-                continue
-            if node.op is None or not (node.kind in PASSES or hoisted(self.found, layer, node)):
-                if node.kind != "parameter":
-                    steps[None] = None
-                continue
-            if node.op == "unstack":
-                pick = source.output
-            elif node.op == "reverse_sequence" and pick is not None:
-                pick = self.total - 1 - pick
-            further = node.sources
-            if node.op == "stack" and pick is not None and pick < len(further):
-                further, pick = (further[pick],), None
-            for item in [(s, pick) for s in further]:
-                if item not in seen:
-                    seen.add(item)
-                    work.append(item)
-        return list(steps)
+    def outputs(self) -> None:
+        """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
+        several = {o.layer for origins in self.results.values() for o in origins}
+        letter = "h" if len(several) == 1 and all(self.layers[i].kind == "cell" for i in several) else "y"
+        for column, origins in self.results.items():
+            id = f"y{column}"
+            self.node(
+                id,
+                (self.at(letter, column),),
+                "output",
+                (self.x(column), self.height[self.high] + ENDS),
+                box=f"t{column}",
+            )
+            for o in origins:
+                self.rise(f"l{o.layer}t{o.t}", id, column)
+        for source in dict.fromkeys(self.found.graph.outputs):
+            step = self.found.step_of.get(source.id)
+            if step is not None and step[1] == self.layers[step[0]].steps[-1] and self.is_shown(step):
+                self.final(source, step)
 
-    def up(self, tail: Step, head: Step) -> None:
-        (x0, y0), (x1, y1) = self.place(tail), self.place(head)
-        self.arrow(
-            f"l{tail[0]}t{tail[1]}", f"l{head[0]}t{head[1]}", "data", ((x0, y0 + CELL[1] / 2), (x1, y1 - CELL[1] / 2))
-        )
+    # -- along time: states and weights ------------------------------------------------------------------------------
 
-    # -- states ------------------------------------------------------------------------------------------------------
-
-    def offset(self, state: State) -> float:
+    def offset(self, step: Step, name: str) -> float:
         """How far above the middle of the cells a state's arrow runs."""
-        names = {s.name for s in self.found.states if s.head[0] == state.head[0]}
-        return 0.0 if len(names) < 2 else LINE if state.name == "c" else -LINE
+        names = {s.name for s in self.found.states if s.head[0] == step[0]}
+        return 0.0 if len(names) < 2 else LINE if name == "c" else -LINE
 
     def state(self, state: State) -> None:
-        if state.tail is not None and state.tail[0] != state.head[0] and state.tail[1] == state.head[1]:
-            return
-        head, rise = state.head, self.offset(state)
-        layer = self.found.layers[head[0]]
-        sign = -1.0 if layer.backward else 1.0
-        role = "memory" if state.name == "c" else "state"
-        id = f"l{head[0]}t{head[1]}"
-        if state.tail is None:
+        """A state's arrow: from the step before, from where it begins, or to and from the gap."""
+        head, tail = state.head, state.tail
+        if tail is None:
             if self.is_shown(head):
-                x, y = self.place(head)
-                leaf = self.found.graph.nodes[state.source.id]
-                column = layer.column(head[1])
-                name = style.subscript(state.name, column + 1 if layer.backward else column - 1)
-                lines = (style.shown(leaf.name or name, 14),)
-                start = f"{id}{state.name}"
-                kind = "constant" if leaf.kind == "constant" else "state"
-                at = (self.x(column) - sign * (self.pitch / 2 + 34), y + rise * 1.6)
-                node = self.node(start, lines, kind, at)
-                wide = (node.size or (0, 0))[0] / 2
-                self.arrow(start, id, role, ((at[0] + sign * wide, at[1]), (x - sign * CELL[0] / 2, y + rise)))
+                self.initial(state)
             return
-        tail = state.tail
-        name = f"l{tail[0]}t{tail[1]}"
+        rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
+        sign = -1.0 if self.layers[head[0]].backward else 1.0
+        label = self.at(state.name, self.column(tail))
+        ids = (f"l{tail[0]}t{tail[1]}", f"l{head[0]}t{head[1]}")
         if self.is_shown(tail) and self.is_shown(head):
             (x0, y0), (x1, y1) = self.place(tail), self.place(head)
-            label = self.at(state.name, self.found.layers[tail[0]].column(tail[1]))
-            points = ((x0 + sign * CELL[0] / 2, y0 + rise), (x1 - sign * CELL[0] / 2, y1 + rise))
-            self.arrow(name, id, role, points, label)
+            self.arrow(*ids, role, ((x0 + sign * CELL[0] / 2, y0 + rise), (x1 - sign * CELL[0] / 2, y1 + rise)), label)
         elif self.is_shown(tail) or self.is_shown(head):
-            gap = self.gap()
-            assert gap is not None
-            shown = tail if self.is_shown(tail) else head
-            x, y = self.place(shown)
+            gap, (x, y) = self.gap() or 0.0, self.place(tail if self.is_shown(tail) else head)
             inward = 1.0 if gap > x else -1.0
             ends = ((x + inward * CELL[0] / 2, y + rise), (gap - inward * 24, y + rise))
-            if shown == tail:
-                self.arrow(name, "more", role, ends, self.at(state.name, self.found.layers[tail[0]].column(tail[1])))
+            if self.is_shown(tail):
+                self.arrow(ids[0], "more", role, ends, label)
             else:
-                self.arrow("more", id, role, (ends[1], ends[0]))
+                self.arrow("more", ids[1], role, (ends[1], ends[0]))
+
+    def initial(self, state: State) -> None:
+        """Where a state begins: zeros, or a leaf with a name."""
+        head, layer = state.head, self.layers[state.head[0]]
+        sign, column = -1.0 if layer.backward else 1.0, self.column(state.head)
+        x, y = self.place(head)
+        leaf, rise = self.found.graph.nodes[state.source.id], self.offset(head, state.name)
+        name = style.shown(leaf.name or self.at(state.name, column + 1 if layer.backward else column - 1), 14)
+        id = f"l{head[0]}t{head[1]}{state.name}"
+        at = (self.x(column) - sign * (self.pitch / 2 + 34), y + rise * 1.6)
+        node = self.node(id, (name,), "constant" if leaf.kind == "constant" else "state", at)
+        begin = (at[0] + sign * (node.size or (0, 0))[0] / 2, at[1])
+        role = "memory" if state.name == "c" else "state"
+        self.arrow(id, f"l{head[0]}t{head[1]}", role, (begin, (x - sign * CELL[0] / 2, y + rise)))
+
+    def final(self, source: Source, step: Step) -> None:
+        """The state after the last step, at the row's end."""
+        layer, name = self.layers[step[0]], state_name(self.found.graph, source)
+        sign = -1.0 if layer.backward else 1.0
+        (x, y), rise, id = self.place(step), self.offset(step, name), f"l{step[0]}{name}"
+        if id in self.drawn:
+            return
+        at = (self.x(self.column(step)) + sign * (self.pitch / 2 + 34), y + rise * 1.6)
+        node = self.node(id, (self.at(name, self.column(step)),), "state", at)
+        end = (at[0] - sign * (node.size or (0, 0))[0] / 2, at[1])
+        role = "memory" if name == "c" else "state"
+        self.arrow(f"l{step[0]}t{step[1]}", id, role, ((x + sign * CELL[0] / 2, y + rise), end))
 
     def middle(self) -> None:
+        """The node for the steps that are left out."""
         gap = self.gap()
         if gap is not None:
             hidden = self.total - sum(c is not None for c in self.shown)
             lines = ("…",) if self.open_end else ("…", f"×{hidden}")
-            height = (self.rows - 1) * self.row + CELL[1] + 10
-            self.node("more", lines, "more", (gap, (self.rows - 1) * self.row / 2), (48.0, height))
+            low, high = self.height[self.low], self.height[self.high]
+            self.node("more", lines, "more", (gap, (low + high) / 2), (48.0, high - low + CELL[1] + 10))
 
-    # -- what comes out, and the weights -----------------------------------------------------------------------------
-
-    def outputs(self) -> None:
-        """h_t above each step whose result leaves time, and the final state at the end of its row."""
+    def weights(self, number: int, layer: Layer) -> None:
+        """The weights of a layer, once, at the beginning of its row; the cells name them by letter."""
         graph = self.found.graph
-        last: dict[str, Source] = {}
-        over: dict[Step, str] = {}
-        for source in graph.outputs:
-            step = self.found.step_of.get(source.id)
-            if step is not None and step[1] == self.found.layers[step[0]].steps[-1]:
-                last.setdefault(f"l{step[0]}t{step[1]}{self.name_of(source)}", source)
-        for number, layer in enumerate(self.found.layers):
-            if all(other.row <= layer.row or other.backward != layer.backward for other in self.found.layers):
-                over.update(((number, t), "h") for t in layer.steps)
-        several = len({step[0] for step in over}) > 1
-        for step in sorted(over):
-            if self.is_shown(step):
-                self.output(step, "y" if several else "h")
-        for source in last.values():
-            self.final(source)
-
-    def name_of(self, source: Source) -> str:
-        return state_name(self.found.graph, source)
-
-    def output(self, step: Step, letter: str) -> None:
-        column = self.found.layers[step[0]].column(step[1])
-        id = f"y{column}"
-        if id not in self.drawn:
-            self.node(id, (self.at(letter, column),), "output", (self.x(column), self.top), box=f"t{column}")
-        x, y = self.place(step)
-        tall = (self.drawn[id].size or (0, 0))[1] / 2
-        begin, end = (x, y + CELL[1] / 2), (self.x(column), self.top - tall)
-        if y < (self.rows - 1) * self.row and self.both_ways:
-            begin = (x - CELL[0] / 2 + 20, begin[1])
-            turn = (begin[0], end[1] - 34)
-            path = (
-                *_straight(begin, turn),
-                (turn[0], end[1] - 16),
-                (end[0] - 18, end[1] - 6),
-                (end[0] - 8, end[1] + 2),
-            )
-            self.arrow(f"l{step[0]}t{step[1]}", id, "data", path)
-        else:
-            self.arrow(f"l{step[0]}t{step[1]}", id, "data", (begin, end))
-
-    def final(self, source: Source) -> None:
-        step = self.found.step_of[source.id]
-        if not self.is_shown(step):
+        lines = tuple(
+            f"{self.letter(i)} = {style.shown(graph.nodes[i].name or '?', 30)} {style.shape_text(graph.nodes[i].shapes[0])}"
+            for i in layer.weights
+        )
+        wide, tall = style.fitting_size(lines, "box")
+        columns = [layer.column(t) for t in layer.steps]
+        right = max(columns) == self.total - 1 and (layer.backward or min(columns) > 0)
+        column = max(columns) if right else min(columns)
+        if column not in self.shown or (min(columns) > 0 and not right):
+            places = [self.x(c) for c in columns if c in self.shown] or [self.gap() or 0.0]
+            at = (sum(places) / len(places), self.bottom - 16 - tall / 2)
+            self.node(f"w{number}", lines, "parameter", at, (wide, tall))
             return
-        layer = self.found.layers[step[0]]
-        name, sign = self.name_of(source), -1.0 if layer.backward else 1.0
-        probe = State(name, source, None, step)
-        x, y = self.place(step)
-        rise = self.offset(probe)
-        at = (self.x(layer.column(step[1])) + sign * (self.pitch / 2 + 34), y + rise * 1.6)
-        id = f"l{step[0]}{name}"
-        node = self.node(id, (self.at(name, layer.column(step[1])),), "state", at)
-        wide = (node.size or (0, 0))[0] / 2
-        role = "memory" if name == "c" else "state"
-        ends = ((x + sign * CELL[0] / 2, y + rise), (at[0] - sign * wide, at[1]))
-        self.arrow(f"l{step[0]}t{step[1]}", id, role, ends)
+        sign = -1.0 if right else 1.0
+        x, y = self.x(column) + self.aside(layer), self.height[layer.floor]
+        left = self.x(column) - sign * (self.pitch / 2 + 26 + wide / 2)
+        t = next(t for t in layer.steps if layer.column(t) == column)
+        if layer.kind == "each":
+            self.node(f"w{number}", lines, "parameter", (left, y), (wide, tall))
+            path: tuple[Point, ...] = ((left + sign * wide / 2, y), (x - sign * EACH[0] / 2, y))
+        else:
+            down = y - 40 - tall / 2
+            self.node(f"w{number}", lines, "parameter", (left, down), (wide, tall))
+            end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
+            path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)
+        self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
 
-    def weights(self) -> None:
-        """The weights of each layer, once, below the row's beginning; the cells name them by letter."""
-        graph = self.found.graph
-        for number, layer in enumerate(self.found.layers):
-            if not layer.weights:
-                continue
-            lines = tuple(
-                f"{self.letter(i)} = {style.shown(graph.nodes[i].name or '?', 30)} {style.shape_text(graph.nodes[i].shapes[0])}"
-                for i in layer.weights
-            )
-            wide, tall = style.fitting_size(lines, "box")
-            columns = [layer.column(t) for t in layer.steps]
-            first, last = min(columns), max(columns)
-            right = last == self.total - 1 and (layer.backward or first > 0)
-            column = last if right else first
-            if column not in self.shown or (first > 0 and not right):
-                at = (self.middle_of(columns), self.bottom - 40 - tall / 2)
-                self.node(f"w{number}", lines, "parameter", at, (wide, tall))
-                continue
-            sign = -1.0 if right else 1.0
-            to_x, to_y = self.x(column) + self.aside(layer), layer.row * self.row
-            x, y = self.x(column) - sign * (self.pitch / 2 + 26 + wide / 2), to_y - 40 - tall / 2
-            self.node(f"w{number}", lines, "parameter", (x, y), (wide, tall))
-            begin, end = (x + sign * wide / 2, y), (to_x - sign * (CELL[0] / 2 - 16), to_y - CELL[1] / 2)
-            path = (begin, (end[0] - sign * 20, y), (end[0], y), end)
-            t = next(t for t in layer.steps if layer.column(t) == column)
-            self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
 
-    def middle_of(self, columns: list[int]) -> float:
-        """The middle of those of the columns that are shown."""
-        places = [self.x(c) for c in columns if c in self.shown] or [self.gap() or 0.0]
-        return sum(places) / len(places)
+def _reach(node: Node) -> float:
+    """How far from its middle a node's upper or lower edge may be met."""
+    wide = (node.size or (0.0, 0.0))[0]
+    return 0.0 if style.ROLES[node.role].shape == "ellipse" else wide / 2 - 12
 
 
 def _centres(shown: list[int | None], pitch: float) -> list[float]:
     """The middles of the columns shown, the gap's narrower than a step's."""
-    centres, x, last = [], 0.0, None
+    centres: list[float] = []
     for i, column in enumerate(shown):
-        if i:
-            x += pitch * 0.8 if column is None or last is None else pitch
-        centres.append(x)
-        last = column
+        beside_gap = i > 0 and (column is None or shown[i - 1] is None)
+        centres.append(0.0 if i == 0 else centres[-1] + (pitch * 0.8 if beside_gap else pitch))
     return centres
-
-
-def _straight(a: Point, b: Point) -> tuple[Point, ...]:
-    """A straight line as a Bézier curve."""
-    third = ((b[0] - a[0]) / 3, (b[1] - a[1]) / 3)
-    return a, (a[0] + third[0], a[1] + third[1]), (b[0] - third[0], b[1] - third[1]), b

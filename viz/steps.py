@@ -16,22 +16,27 @@ from .ops import Scope
 
 _STEP = re.compile(r"t=(\d+)")
 _STACK = re.compile(r"cell_(\d+)")
-PASSES = frozenset({"shape", "index"})  # kinds of op that only move data: arrows run through them
+PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
+PASS_OPS = frozenset({"where", "astype", "_identity"})
+COMPUTE_OPS = frozenset({"take", "scatter_add"})  # an embedding is more than moving data
 
 Step = tuple[int, int]  # a layer's number and t
 
 
 @dataclass
 class Layer:
-    """One cell over time."""
+    """One cell over time; or, with kind "each", other work that is done at every step alike, without a state."""
 
     name: str
     outer: Scope  # the scopes around its time steps
+    top: str = ""  # the first scope within a step
     steps: list[int] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)  # parameters' ids, in order of creation
-    row: int = 0
+    floor: int = 0
     start: int = 0  # the column of its first step
     backward: bool = False  # runs from the last column to the first
+    kind: str = "cell"
+    ops: list[int] = field(default_factory=list)  # of kind "each"
 
     def column(self, t: int) -> int:
         return self.start + (len(self.steps) - 1 - self.steps.index(t) if self.backward else self.steps.index(t))
@@ -56,6 +61,7 @@ class Unrolled:
     step_of: dict[int, Step]  # node id -> the step it belongs to
     states: list[State]
     feeds: dict[Step, list[Source]]  # what a step reads that is no state and no weight
+    only_weights: set[int]  # ids of parameters, and of what was computed from parameters alone
 
 
 def time_of(scope: Scope) -> tuple[Scope, int, Scope] | None:
@@ -78,9 +84,10 @@ def read(graph: Graph) -> Unrolled:
     groups = _groups(graph, times)
     ranks = _ranks(graph, times, groups)
     layers, step_of = _layers(graph, times, groups, ranks)
-    found = Unrolled(graph, layers, step_of, [], {})
+    found = Unrolled(graph, layers, step_of, [], {}, only_weights(graph))
     _flow(found)
-    _arrange(found)
+    for layer in layers:
+        layer.backward = bool(layer.outer) and layer.outer[-1] == "bw"
     return found
 
 
@@ -139,7 +146,7 @@ def _layers(
         assert time is not None
         if key not in order:
             order[key] = len(layers)
-            layers.append(Layer(key[2], key[0]))
+            layers.append(Layer(key[2], key[0], time[2][0] if time[2] else ""))
         number = order[key]
         step_of[i] = (number, time[1])
         if time[1] not in layers[number].steps:
@@ -189,7 +196,6 @@ def _adopt(
 def _flow(found: Unrolled) -> None:
     """Sort what each step reads into states, weights and the rest."""
     graph, step_of = found.graph, found.step_of
-    only_weights = _only_weights(graph)
     crossing: dict[tuple[Step, Source], None] = {}
     feeds: dict[Step, dict[Source, None]] = {}
     weights: list[dict[int, None]] = [{} for _ in found.layers]
@@ -200,8 +206,8 @@ def _flow(found: Unrolled) -> None:
                 continue
             if there is not None and (there[0] == here[0] or there[1] != here[1]):
                 crossing[here, source] = None
-            elif source.id in only_weights:
-                weights[here[0]].update(dict.fromkeys(_parameters(graph, source.id)))
+            elif source.id in found.only_weights:
+                weights[here[0]].update(dict.fromkeys(parameters_of(graph, source.id)))
             else:
                 feeds.setdefault(here, {})[source] = None
     states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
@@ -219,7 +225,7 @@ def _flow(found: Unrolled) -> None:
     found.states = states
     found.feeds = {step: list(sources) for step, sources in feeds.items()}
     for layer, ids in zip(found.layers, weights, strict=True):
-        layer.weights = sorted({*ids, *_hoisted_weights(found, layer, only_weights)})
+        layer.weights = sorted({*ids, *_hoisted_weights(found, layer)})
 
 
 def _is_input(leaf: NodeInfo) -> bool:
@@ -235,16 +241,27 @@ def state_name(graph: Graph, source: Source) -> str:
     return last if len(last) == 1 else "h"
 
 
-def _only_weights(graph: Graph) -> set[int]:
+def only_weights(graph: Graph) -> set[int]:
     """Ids of parameters, and of what was computed from parameters alone."""
     found: set[int] = set()
     for node in graph.nodes:
-        if node.kind == "parameter" if node.op is None else node.sources and all(s.id in found for s in node.sources):
+        if node.op is None:
+            alone = node.kind == "parameter"
+        else:
+            alone = bool(node.sources) and not _chooses(node) and all(s.id in found for s in node.sources)
+        if alone:
             found.add(node.id)
     return found
 
 
-def _parameters(graph: Graph, start: int) -> Iterator[int]:
+def _chooses(node: NodeInfo) -> bool:
+    """Whether an op reads by an array of indices: rows of an embedding, which are data."""
+    index = node.options.get("index", node.options.get("indices"))
+    parts = index if isinstance(index, tuple) else (index,)
+    return node.op == "take" or (node.op == "getitem" and any(p is None or hasattr(p, "shape") for p in parts))
+
+
+def parameters_of(graph: Graph, start: int) -> Iterator[int]:
     """The parameters from which a node was computed."""
     work, seen = [start], {start}
     while work:
@@ -262,78 +279,27 @@ def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
     if node.op is None or node.id in found.step_of:
         return False
     size = len(layer.outer)
-    return node.scope[:size] == layer.outer and layer.name in node.scope[size:]
+    return node.scope[:size] == layer.outer and node.scope[size : size + 1] == (layer.top,)
 
 
-def _hoisted_weights(found: Unrolled, layer: Layer, only_weights: set[int]) -> Iterator[int]:
+def passes(node: NodeInfo) -> bool:
+    """Whether an op only moves or chooses data, so that arrows run through it."""
+    return node.op in PASS_OPS or (node.op is not None and node.kind in PASS_KINDS and node.op not in COMPUTE_OPS)
+
+
+def _hoisted_weights(found: Unrolled, layer: Layer) -> Iterator[int]:
     number = found.layers.index(layer)
     work = [s.id for step, sources in found.feeds.items() if step[0] == number for s in sources]
     seen = set(work)
     while work:
         node = found.graph.nodes[work.pop()]
         own = hoisted(found, layer, node)
-        if not own and not (node.kind in PASSES and node.op is not None):
+        if not own and not passes(node):
             continue
         for source in node.sources:
-            if source.id in only_weights:
+            if source.id in found.only_weights:
                 if own:
-                    yield from _parameters(found.graph, source.id)
+                    yield from parameters_of(found.graph, source.id)
             elif source.id not in seen:
                 seen.add(source.id)
                 work.append(source.id)
-
-
-def _arrange(found: Unrolled) -> None:
-    """Give every layer a row and its first column: above what feeds it, right of what it continues."""
-    for layer in found.layers:
-        layer.backward = bool(layer.outer) and layer.outer[-1] == "bw"
-    below: dict[int, set[int]] = {i: set() for i in range(len(found.layers))}
-    before: dict[int, int] = {}
-    taken: set[tuple[int, int]] = set()
-    for state in found.states:
-        if state.tail is not None and state.tail[0] != state.head[0]:
-            if state.tail[1] == state.head[1]:
-                below[state.head[0]].add(state.tail[0])
-            else:
-                before.setdefault(state.head[0], state.tail[0])
-    for (number, t), sources in found.feeds.items():
-        for source in sources if t == found.layers[number].steps[0] else ():
-            below[number].update(step[0] for step in reached(found, source) if step[0] != number)
-    for i in _settled(below, before):
-        layer = found.layers[i]
-        if i in before:
-            past = found.layers[before[i]]
-            layer.start = past.start + len(past.steps)
-            layer.row = past.row
-        layer.row = max([layer.row, *(found.layers[j].row + 1 for j in below[i])])
-        columns = range(layer.start, layer.start + len(layer.steps))
-        while any((layer.row, c) in taken for c in columns):
-            layer.row += 1
-        taken.update((layer.row, c) for c in columns)
-
-
-def _settled(below: dict[int, set[int]], before: dict[int, int]) -> list[int]:
-    """The layers' numbers, each after those below it and the one it continues; where that is a circle, by number."""
-    order: list[int] = []
-    while len(order) < len(below):
-        rest = [i for i in below if i not in order]
-        free = [i for i in rest if (below[i] | ({before[i]} if i in before else set())) <= {i, *order}]
-        order.append((free or rest)[0])
-    return order
-
-
-def reached(found: Unrolled, start: Source) -> list[Step]:
-    """The steps whose results a value outside time is made of, walking back to the last ones."""
-    steps: dict[Step, None] = {}
-    work, seen = [start], {start}
-    while work:
-        source = work.pop()
-        step = found.step_of.get(source.id)
-        if step is not None:
-            steps[step] = None
-            continue
-        for further in found.graph.nodes[source.id].sources:
-            if further not in seen:
-                seen.add(further)
-                work.append(further)
-    return sorted(steps)

@@ -31,6 +31,7 @@ ROLES = {
     "input": Look("#D3EAF8", "#0072B2", "ellipse", "filled"),
     "constant": Look("#EEEEEE", "#777777", "ellipse", "filled,dashed"),
     "cell": Look("#FFF8CC", "#7A6A00"),
+    "each": Look("#F3E1EC", "#9B4F80"),
     "bar": Look("#F3E1EC", "#9B4F80"),
     "more": Look("#FFFFFF", "#777777", "box", "rounded,filled,dashed"),
 }

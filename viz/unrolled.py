@@ -14,6 +14,7 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
 from .drawing import Drawing
+from .floors import House
 from .grid import Grid
 from .ops import as_graph
 from .steps import read
@@ -34,9 +35,10 @@ def unrolled(
     not given the last ones are called T−1, T−2 … Weights are drawn once, and named in the cells that share them. Raises
     ValueError where the graph has no time steps, TypeError where nothing was recorded.
 
-    >>>     >>> from tinygrad_rnn import viz
+    >>> import tinygrad_rnn as tg
+    >>> from tinygrad_rnn import viz
     >>> viz.unrolled(tg.rnn.GRUCell(4), steps=(2, 1), length=100)
-    Drawing(12 nodes, 12 edges)
+    Drawing(13 nodes, 12 edges)
     """
     _check_steps(steps, length)
     open_end = False
@@ -47,8 +49,8 @@ def unrolled(
     else:
         graph = as_graph(target)
     found = read(graph)
-    columns = max(layer.start + len(layer.steps) for layer in found.layers)
-    return Drawing(Grid(found, _shown(columns, steps), shapes, open_end).picture())
+    house = House(found)
+    return Drawing(Grid(found, _shown(house.total, steps), shapes, open_end, house).picture())
 
 
 def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
