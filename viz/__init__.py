@@ -11,7 +11,8 @@ True
 """
 
 from .drawing import Drawing, mimebundle
+from .folded import folded
 from .ops import draw
 from .unrolled import unrolled
 
-__all__ = ["Drawing", "draw", "mimebundle", "unrolled"]
+__all__ = ["Drawing", "draw", "folded", "mimebundle", "unrolled"]

@@ -26,7 +26,7 @@ class Grid:
         self.found, self.shown, self.shapes, self.open_end, self.house = found, shown, shapes, open_end, house
         self.layers, self.total = found.layers, house.total
         self.pairs = any(layer.backward for layer in self.layers)
-        self.pitch = PITCH + (2 * STAGGER if self.pairs else 0)
+        self.pitch = self.pitch_between()
         self.centres = _centres(shown, self.pitch)
         self.result = Picture("unrolled", "LR", placed=True)
         self.drawn: dict[str, Node] = {}
@@ -74,6 +74,10 @@ class Grid:
                         if self.is_shown((o.layer, t)):
                             results.setdefault(self.column((o.layer, t)), {})[Origin(o.layer, t)] = None
         return {column: list(found) for column, found in sorted(results.items())}
+
+    def pitch_between(self) -> float:
+        """From the middle of one step to the middle of the next."""
+        return PITCH + (2 * STAGGER if self.pairs else 0)
 
     # -- places ------------------------------------------------------------------------------------------------------
 
@@ -142,27 +146,28 @@ class Grid:
 
     def picture(self) -> Picture:
         """The whole picture."""
-        half = self.pitch / 2 - 13
-        for column in self.shown:
-            if column is not None:
-                x = self.x(column)
-                corners = (x - half, self.bottom, x + half, self.top)
-                self.result.boxes.append(Box(f"t{column}", f"t={self.time(column)}", "step", None, corners))
+        self.frames()
         for number, layer in enumerate(self.layers):
             self.cells(number, layer)
         for number, bar in self.house.shown_bars():
             self.bar(number, list(bar.origins))
         for step, origins in sorted(self.feeds.items()):
             self.feed(step, origins)
-        for state in self.found.states:
-            if not self._upright(state):
-                self.state(state)
-        self.middle()
+        self.states()
         self.outputs()
         for number, layer in enumerate(self.layers):
             if layer.weights:
                 self.weights(number, layer)
         return self.result
+
+    def frames(self) -> None:
+        """A frame around every step."""
+        half = self.pitch / 2 - 13
+        for column in self.shown:
+            if column is not None:
+                x = self.x(column)
+                corners = (x - half, self.bottom, x + half, self.top)
+                self.result.boxes.append(Box(f"t{column}", f"t={self.time(column)}", "step", None, corners))
 
     def node(
         self, id: str, lines: tuple[str, ...], role: str, at: Point, size: Point | None = None, box: str | None = None
@@ -277,7 +282,7 @@ class Grid:
             if o.layer >= 0 and o not in joined:
                 tail = (o.layer, self.step_at(o, column))
                 if self.is_shown(tail):
-                    other = self.layers[o.layer].kind != self.layers[step[0]].kind
+                    other = self.layers[o.layer].kind == "cell" and self.layers[step[0]].kind != "cell"
                     self.rise(f"l{tail[0]}t{tail[1]}", id, column, self.at("h", column) if other else "")
             elif o.bar >= 0 and f"bar{o.bar}" in self.drawn:
                 self.rise(f"bar{o.bar}", id, column)
@@ -341,6 +346,10 @@ class Grid:
             )
             for o in origins:
                 self.rise(f"l{o.layer}t{o.t}", id, column)
+        self.finals()
+
+    def finals(self) -> None:
+        """The final states that the picture's graph gives out."""
         for source in dict.fromkeys(self.found.graph.outputs):
             step = self.found.step_of.get(source.id)
             if step is not None and step[1] == self.layers[step[0]].steps[-1] and self.is_shown(step):
@@ -352,6 +361,13 @@ class Grid:
         """How far above the middle of the cells a state's arrow runs."""
         names = {s.name for s in self.found.states if s.head[0] == step[0]}
         return 0.0 if len(names) < 2 else LINE if name == "c" else -LINE
+
+    def states(self) -> None:
+        """All that flows from step to step, and the node for the steps left out."""
+        for state in self.found.states:
+            if not self._upright(state):
+                self.state(state)
+        self.middle()
 
     def state(self, state: State) -> None:
         """A state's arrow: from the step before, from where it begins, or to and from the gap."""
@@ -412,13 +428,17 @@ class Grid:
             low, high = self.height[self.low], self.height[self.high]
             self.node("more", lines, "more", (gap, (low + high) / 2), (48.0, high - low + CELL[1] + 10))
 
+    def weight_lines(self, layer: Layer) -> tuple[str, ...]:
+        """What stands in the box of a layer's weights."""
+        leaves = [self.found.graph.nodes[i] for i in layer.weights]
+        return tuple(
+            f"{self.letter(leaf.id)} = {style.shown(leaf.name or '?', 30)} {style.shape_text(leaf.shapes[0])}"
+            for leaf in leaves
+        )
+
     def weights(self, number: int, layer: Layer) -> None:
         """The weights of a layer, once, at the beginning of its row; the cells name them by letter."""
-        graph = self.found.graph
-        lines = tuple(
-            f"{self.letter(i)} = {style.shown(graph.nodes[i].name or '?', 30)} {style.shape_text(graph.nodes[i].shapes[0])}"
-            for i in layer.weights
-        )
+        lines = self.weight_lines(layer)
         wide, tall = style.fitting_size(lines, "box")
         columns = [layer.column(t) for t in layer.steps]
         right = max(columns) == self.total - 1 and (layer.backward or min(columns) > 0)

@@ -18,7 +18,6 @@ _STEP = re.compile(r"t=(\d+)")
 _STACK = re.compile(r"cell_(\d+)")
 PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
 PASS_OPS = frozenset({"where", "astype", "_identity"})
-COMPUTE_OPS = frozenset({"take", "scatter_add"})  # an embedding is more than moving data
 
 Step = tuple[int, int]  # a layer's number and t
 
@@ -284,7 +283,9 @@ def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
 
 def passes(node: NodeInfo) -> bool:
     """Whether an op only moves or chooses data, so that arrows run through it."""
-    return node.op in PASS_OPS or (node.op is not None and node.kind in PASS_KINDS and node.op not in COMPUTE_OPS)
+    if node.op is None or _chooses(node) or node.op == "scatter_add":
+        return False
+    return node.op in PASS_OPS or node.kind in PASS_KINDS
 
 
 def _hoisted_weights(found: Unrolled, layer: Layer) -> Iterator[int]:

@@ -28,8 +28,18 @@ def data(*shape: int) -> Any:
     return tg.Tensor(np.ones(shape, np.float32), name="x")
 
 
+def along(path: Any) -> Any:
+    """Points along a Bézier curve."""
+    for k in range(0, len(path) - 1, 3):
+        p = path[k : k + 4]
+        for i in range(21):
+            s = i / 20
+            weights = ((1 - s) ** 3, 3 * (1 - s) ** 2 * s, 3 * (1 - s) * s**2, s**3)
+            yield tuple(sum(w * point[axis] for w, point in zip(weights, p, strict=True)) for axis in (0, 1))
+
+
 def check_places(drawing: viz.Drawing) -> None:
-    """No two nodes overlap, every arrow ends at its node, every node of a step lies within its box."""
+    """No two nodes overlap, no arrow runs through a node, every arrow ends at its node, every node of a step lies within its box."""
     nodes = drawing.picture.nodes
     spans = []
     for node in nodes:
@@ -47,6 +57,10 @@ def check_places(drawing: viz.Drawing) -> None:
             left, bottom, right, top = where[id]
             assert left - 1 <= point[0] <= right + 1, edge
             assert bottom - 1 <= point[1] <= top + 1, edge
+        for x, y in along(edge.path):
+            for id, (left, bottom, right, top) in where.items():
+                inside = left + 2 < x < right - 2 and bottom + 2 < y < top - 2
+                assert not inside or id in (edge.tail, edge.head), f"{edge.tail} -> {edge.head} runs through {id}"
     boxes = {box.id: box.corners for box in drawing.picture.boxes}
     for node in nodes:
         outer = boxes.get(node.box or "")
