@@ -12,7 +12,8 @@ True
 
 from .drawing import Drawing, mimebundle
 from .folded import folded
+from .inside import cell
 from .ops import draw
 from .unrolled import unrolled
 
-__all__ = ["Drawing", "draw", "folded", "mimebundle", "unrolled"]
+__all__ = ["Drawing", "cell", "draw", "folded", "mimebundle", "unrolled"]

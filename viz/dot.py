@@ -95,12 +95,19 @@ def _edge(edge: Edge, escape: Any) -> dict[str, Any]:
 
 def _box(box: Box, escape: Any) -> dict[str, Any]:
     look = style.BOXES[box.role]
-    found = {"label": escape(box.label), "style": look.style, "fillcolor": look.fill, "color": look.line}
+    found = {
+        "label": _lines(tuple(box.label.split("\n")), escape),
+        "style": look.style,
+        "fillcolor": look.fill,
+        "color": look.line,
+    }
     if box.corners is not None:
         left, bottom, right, top = box.corners
         found["bb"] = f"{_point((left, bottom))},{_point((right, top))}"
-        if box.label:
-            found["lp"] = _point((left + 8 + style.text_width(box.label) / 2, top - 12))
+        if box.label_at is not None:
+            found |= {"lp": _point(box.label_at), "fontsize": f"{style.SMALL:g}"}
+        elif box.label:
+            found["lp"] = _point((left + 10 + style.text_width(box.label) / 2, top - 12))
     return found
 
 

@@ -35,13 +35,14 @@ class Edge:
 
 @dataclass
 class Box:
-    """A frame around nodes, with a title; `corners` are left, bottom, right, top in a picture that has places."""
+    """A frame around nodes, with a title (of several lines, if it holds line ends); `corners` are left, bottom, right, top in a picture that has places."""
 
     id: str
     label: str
     role: str  # a key of style.BOXES
     parent: str | None = None
     corners: tuple[float, float, float, float] | None = None
+    label_at: Point | None = None  # the title's middle; by default it stands in the upper left corner
 
 
 @dataclass

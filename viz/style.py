@@ -31,6 +31,8 @@ ROLES = {
     "input": Look("#D3EAF8", "#0072B2", "ellipse", "filled"),
     "constant": Look("#EEEEEE", "#777777", "ellipse", "filled,dashed"),
     "cell": Look("#FFF8CC", "#7A6A00"),
+    "point": Look("#F8DCCB", "#B84F00", "ellipse", "filled"),
+    "squash": Look("#FFF8CC", "#7A6A00"),
     "each": Look("#F3E1EC", "#9B4F80"),
     "bar": Look("#F3E1EC", "#9B4F80"),
     "delay": Look("#DDDDDD", "#222222", "box", "filled"),
@@ -47,6 +49,8 @@ EDGES = {  # colour, width, style
 
 BOXES = {
     "scope": Look("#00000008", "#999999", "box", "rounded,filled"),
+    "inside": Look("#F4F6F8", "#7A8490", "box", "rounded,filled"),
+    "gate": Look("#E9EDF1", "#B8C0C8", "box", "rounded,filled"),
     "step": Look("#F4F6F8", "#B8C0C8", "box", "rounded,filled"),
 }
 

@@ -56,7 +56,7 @@ def unrolled(
 def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
     """The graph of `length` steps of a copy of the cell: cell(x_t, state) under the scope "t=…", inputs named x_t."""
     cell = copy.deepcopy(cell)
-    size = cell.input_size or _input_size(cell) or SMALL_INPUT
+    size = input_size(cell) or SMALL_INPUT
     dtype = cell.dtype or np.dtype(np.float32)
     outputs: list[Any] = []
     random = generator().bit_generator.state
@@ -74,7 +74,7 @@ def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
         generator().bit_generator.state = random
 
 
-def _input_size(cell: Any) -> int | None:
+def input_size(cell: Any) -> int | None:
     """The input's size of a built stack or wrapper, which only the cell inside knows."""
     while cell is not None:
         if isinstance(getattr(cell, "input_size", None), int):
