@@ -43,7 +43,7 @@ def cell(target: Any, *, shapes: bool = True) -> Drawing:
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
     >>> viz.cell(tg.rnn.LSTMCell(4))
-    Drawing(22 nodes, 28 edges)
+    Drawing(22 nodes, 24 edges)
     """
     if not isinstance(target, RNNCell):
         raise TypeError(f"cell: target is {type(target).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")

@@ -35,7 +35,10 @@ class Edge:
 
 @dataclass
 class Box:
-    """A frame around nodes, with a title (of several lines, if it holds line ends); `corners` are left, bottom, right, top in a picture that has places."""
+    """A frame around nodes, with a title (of several lines, if it holds line ends).
+
+    `corners` are left, bottom, right, top in a picture that has places.
+    """
 
     id: str
     label: str

@@ -58,6 +58,6 @@ def test_a_cell_is_left_as_it_was() -> None:
     viz.cell(cell)
     assert not cell.built
     assert "(7, 12)" in viz.cell(built).source
-    assert "(7, 12)" not in viz.cell(built, shapes=False).source
-    with pytest.raises(TypeError, match="target is str, expected an rnn.RNNCell"):
+    assert ("kernel",) in {node.lines for node in viz.cell(built, shapes=False).picture.nodes}
+    with pytest.raises(TypeError, match=r"target is str, expected an rnn\.RNNCell"):
         viz.cell("lstm")

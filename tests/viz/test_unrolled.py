@@ -39,7 +39,7 @@ def along(path: Any) -> Any:
 
 
 def check_places(drawing: viz.Drawing) -> None:
-    """No two nodes overlap, no arrow runs through a node, every arrow ends at its node, every node of a step lies within its box."""
+    """No two nodes overlap, no arrow runs through a node, each ends at its node, and nodes lie within their boxes."""
     nodes = drawing.picture.nodes
     spans = []
     for node in nodes:
