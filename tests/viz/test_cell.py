@@ -1,0 +1,63 @@
+"""The cell view: every op that a step records, its gates named, c straight through."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from test_unrolled import check_places
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import rnn, viz
+
+
+def step_ops(cell: Any) -> Counter[str]:
+    """The ops of one step, by label, as recorded."""
+    cell.build(3)
+    state = cell.zero_state(2)
+    graph = tg.snapshot(cell(tg.Tensor(np.zeros((2, 3), np.float32)), state))
+    return Counter("1−" if node.op == "subtract" else node.label for node in graph.nodes if node.op)
+
+
+CELLS = [rnn.LSTMCell(4), rnn.GRUCell(4), *(rnn.BasicRNNCell(4, a) for a in ("tanh", "relu", "sigmoid", "linear"))]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_op_is_drawn_in_its_place(cell: Any) -> None:
+    drawing = viz.cell(cell)
+    drawn = Counter(node.lines[0] for node in drawing.picture.nodes if node.role in ("op", "point", "squash"))
+    assert drawn == step_ops(cell)
+    assert drawing.picture.placed
+    check_places(drawing)
+
+
+def test_the_gates_are_named_and_c_runs_straight_through() -> None:
+    lstm = viz.cell(rnn.LSTMCell(4)).picture
+    assert [box.label.replace("\n", " ") for box in lstm.boxes] == [
+        *("lstm_cell", "forget gate f", "input gate i", "candidate g", "output gate o"),
+    ]
+    line = [edge.path for edge in lstm.edges if edge.role == "memory"]
+    heights = Counter(point[1] for path in line for point in (path[0], path[-1]))
+    assert heights.most_common(1)[0] == (200, 7)  # c, ×, +, c': and where tanh branches off
+    gru = viz.cell(rnn.GRUCell(4)).picture
+    assert {"update gate z", "reset gate r", "candidate n"} < {box.label.replace("\n", " ") for box in gru.boxes}
+
+
+def test_other_cells_are_laid_out_by_the_program() -> None:
+    for cell in (rnn.GRUCell(4, reset_after=True), rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(3)])):
+        drawing = viz.cell(cell)
+        assert not drawing.picture.placed
+        assert "reset gate r" in {box.label for box in drawing.picture.boxes}
+        assert "<svg" in drawing.svg()
+
+
+def test_a_cell_is_left_as_it_was() -> None:
+    cell, built = rnn.LSTMCell(3), rnn.LSTMCell(3).build(7)
+    viz.cell(cell)
+    assert not cell.built
+    assert "(7, 12)" in viz.cell(built).source
+    assert ("kernel",) in {node.lines for node in viz.cell(built, shapes=False).picture.nodes}
+    with pytest.raises(TypeError, match=r"target is str, expected an rnn\.RNNCell"):
+        viz.cell("lstm")

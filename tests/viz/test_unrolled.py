@@ -1,0 +1,204 @@
+"""The unrolled view: which steps, states and weights are drawn, for every cell and driver."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import rnn, viz
+
+
+def roles(drawing: viz.Drawing) -> Counter[str]:
+    return Counter(node.role for node in drawing.picture.nodes)
+
+
+def names(drawing: viz.Drawing, role: str) -> list[str]:
+    return [node.lines[0] for node in drawing.picture.nodes if node.role == role]
+
+
+def edges(drawing: viz.Drawing) -> Counter[str]:
+    return Counter(edge.role for edge in drawing.picture.edges)
+
+
+def data(*shape: int) -> Any:
+    return tg.Tensor(np.ones(shape, np.float32), name="x")
+
+
+def along(path: Any) -> Any:
+    """Points along a Bézier curve."""
+    for k in range(0, len(path) - 1, 3):
+        p = path[k : k + 4]
+        for i in range(21):
+            s = i / 20
+            weights = ((1 - s) ** 3, 3 * (1 - s) ** 2 * s, 3 * (1 - s) * s**2, s**3)
+            yield tuple(sum(w * point[axis] for w, point in zip(weights, p, strict=True)) for axis in (0, 1))
+
+
+def check_places(drawing: viz.Drawing) -> None:
+    """No two nodes overlap, no arrow runs through a node, each ends at its node, and nodes lie within their boxes."""
+    nodes = drawing.picture.nodes
+    spans = []
+    for node in nodes:
+        assert node.at is not None
+        assert node.size is not None
+        (x, y), (w, h) = node.at, node.size
+        spans.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+    for i, a in enumerate(spans):
+        for j, b in enumerate(spans[:i]):
+            apart = a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
+            assert apart, f"{nodes[i].lines} overlaps {nodes[j].lines}"
+    where = {node.id: span for node, span in zip(nodes, spans, strict=True)}
+    for edge in drawing.picture.edges:
+        for id, point in ((edge.tail, edge.path[0]), (edge.head, edge.path[-1])):
+            left, bottom, right, top = where[id]
+            assert left - 1 <= point[0] <= right + 1, edge
+            assert bottom - 1 <= point[1] <= top + 1, edge
+        for x, y in along(edge.path):
+            for id, (left, bottom, right, top) in where.items():
+                inside = left + 2 < x < right - 2 and bottom + 2 < y < top - 2
+                assert not inside or id in (edge.tail, edge.head), f"{edge.tail} -> {edge.head} runs through {id}"
+    boxes = {box.id: box.corners for box in drawing.picture.boxes}
+    for node in nodes:
+        outer = boxes.get(node.box or "")
+        if outer is not None:
+            inner = where[node.id]
+            assert all(a > b for a, b in zip(inner[:2], outer[:2], strict=True)), node
+            assert all(a < b for a, b in zip(inner[2:], outer[2:], strict=True)), node
+
+
+def test_three_steps_of_an_lstm() -> None:
+    drawing = viz.unrolled(rnn.LSTMCell(8))
+    assert roles(drawing) == {"cell": 3, "input": 3, "output": 3, "constant": 2, "state": 2, "parameter": 1}
+    assert names(drawing, "input") == ["x₀", "x₁", "x₂"]
+    assert names(drawing, "output") == ["h₀", "h₁", "h₂"]
+    # c and h: into the first step, between steps, out of the last
+    assert edges(drawing) == {"memory": 4, "state": 4, "data": 6, "weight": 1}
+    assert [box.label for box in drawing.picture.boxes] == ["t=0", "t=1", "t=2"]
+    weights = next(node for node in drawing.picture.nodes if node.role == "parameter")
+    assert weights.lines == ("W = kernel (3, 32)", "U = recurrent_kernel (8, 32)", "b = bias (32)")
+    check_places(drawing)
+
+
+@pytest.mark.parametrize("cell", [rnn.BasicRNNCell(4), rnn.GRUCell(4), rnn.GRUCell(4, reset_after=True)])
+def test_cells_with_one_state(cell: Any) -> None:
+    drawing = viz.unrolled(cell, 4)
+    assert roles(drawing) == {"cell": 4, "input": 4, "output": 4, "constant": 1, "state": 1, "parameter": 1}
+    assert edges(drawing) == {"state": 5, "data": 8, "weight": 1}
+    check_places(drawing)
+
+
+def test_the_middle_is_left_out() -> None:
+    drawing = viz.unrolled(rnn.dynamic_rnn(rnn.LSTMCell(3), data(2, 100, 4)), steps=(2, 1))
+    assert [box.label for box in drawing.picture.boxes] == ["t=0", "t=1", "t=99"]
+    more = [node for node in drawing.picture.nodes if node.role == "more"]
+    assert len(more) == 1
+    assert more[0].lines == ("…", "×97")
+    assert edges(drawing)["memory"] == 5  # in, 0 to 1, 1 to …, … to 99, out
+    check_places(drawing)
+    assert viz.unrolled(rnn.dynamic_rnn(rnn.LSTMCell(3), data(2, 30, 4))).source.count("×27") == 1
+    open_end = viz.unrolled(rnn.GRUCell(4), steps=(2, 1))
+    assert [box.label for box in open_end.picture.boxes] == ["t=0", "t=1", "t=T−1"]
+    assert "×97" in viz.unrolled(rnn.GRUCell(4), steps=(2, 1), length=100).source
+
+
+def test_a_cell_is_left_as_it_was() -> None:
+    cell, built = rnn.LSTMCell(3), rnn.LSTMCell(3).build(7, np.float64)
+    before = built.kernel.data
+    viz.unrolled(cell)
+    assert not cell.built
+    assert "(7, 12)" in viz.unrolled(built).source
+    assert "(2, 7)" in viz.unrolled(built).source
+    assert built.kernel.data is before
+    noisy = rnn.DropoutWrapper(rnn.LSTMCell(2).build(2), output_keep_prob=0.5)
+    tg.seed(3)
+    first = np.random.default_rng(3).random()
+    viz.unrolled(noisy)
+    with tg.no_grad():
+        assert viz.unrolled(rnn.GRUCell(2)).source
+    assert tg.autodiff.state.generator().random() == pytest.approx(first)
+
+
+def test_a_stack_goes_upwards() -> None:
+    for target in (
+        rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(3)]),
+        rnn.dynamic_rnn(rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(3)]), data(2, 3, 4)),
+    ):
+        drawing = viz.unrolled(target)
+        assert roles(drawing) == {"cell": 6, "input": 3, "output": 3, "constant": 3, "state": 3, "parameter": 2}
+        assert edges(drawing) == {"memory": 4, "state": 8, "data": 9, "weight": 2}
+        height = {node.lines[0]: node.at[1] for node in drawing.picture.nodes if node.at}
+        assert height["x₀"] < height["lstm_cell"] < height["gru_cell"] < height["h₀"]
+        check_places(drawing)
+
+
+def test_two_runs_on_top_of_each_other() -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(4), data(2, 3, 4))
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(4), outputs)  # the same scopes again
+    drawing = viz.unrolled(outputs)
+    assert roles(drawing)["cell"] == 6
+    assert roles(drawing)["input"] == 3
+    assert edges(drawing)["data"] == 9
+    check_places(drawing)
+
+
+def test_both_directions() -> None:
+    outputs, states = rnn.bidirectional_dynamic_rnn(rnn.LSTMCell(3), rnn.LSTMCell(3), data(2, 4, 4))
+    drawing = viz.unrolled((tg.concatenate(outputs, axis=-1), states))
+    assert roles(drawing) == {"cell": 8, "input": 4, "output": 4, "constant": 4, "state": 4, "parameter": 2}
+    assert names(drawing, "output") == ["y₀", "y₁", "y₂", "y₃"]
+    back = [edge for edge in drawing.picture.edges if edge.role == "memory" and edge.path[0][0] > edge.path[-1][0]]
+    assert len(back) == 5
+    check_places(drawing)
+
+
+def test_a_decoder_continues_its_encoder() -> None:
+    encoder, decoder = rnn.GRUCell(4, name="encoder"), rnn.GRUCell(4, name="decoder")
+    _, state = rnn.dynamic_rnn(encoder, data(2, 3, 4))
+    outputs, _ = rnn.dynamic_rnn(decoder, data(2, 2, 4), initial_state=state)
+    drawing = viz.unrolled(outputs)
+    assert names(drawing, "cell") == ["encoder"] * 3 + ["decoder"] * 2
+    at = [node.at for node in drawing.picture.nodes if node.role == "cell" and node.at]
+    assert len({y for _, y in at}) == 1
+    assert sorted(at) == at
+    check_places(drawing)
+
+
+def test_loops_of_ones_own() -> None:
+    w = tg.Parameter(np.eye(3, dtype=np.float32), name="w")
+    h: Any = tg.Tensor(np.zeros((2, 3), np.float32))
+    for t in range(3):
+        with tg.scope(f"t={t}"):
+            h = tg.tanh(h @ w + tg.Tensor(np.ones((2, 3), np.float32), name=f"x_{t}"))
+    drawing = viz.unrolled(h)
+    assert roles(drawing)["cell"] == 3
+    assert names(drawing, "input") == ["x₀", "x₁", "x₂"]
+    check_places(drawing)
+
+
+def test_lengths_and_unequal_ends() -> None:
+    drawing = viz.unrolled(rnn.dynamic_rnn(rnn.LSTMCell(3), data(3, 5, 4), sequence_length=[5, 3, 4]))
+    assert roles(drawing)["cell"] == 5
+    assert edges(drawing)["memory"] == 6
+    check_places(drawing)
+
+
+def test_a_thousand_steps_are_read_without_recursion() -> None:
+    drawing = viz.unrolled(rnn.dynamic_rnn(rnn.LSTMCell(3), data(1, 1000, 2)), steps=(2, 2))
+    assert "×996" in drawing.source
+
+
+@pytest.mark.parametrize("steps", [0, -1, (0, 0), (1, 2, 3), "all", True, 2.5])
+def test_bad_steps(steps: Any) -> None:
+    with pytest.raises(ValueError, match=r"steps is .*, expected a positive integer or a pair"):
+        viz.unrolled(rnn.GRUCell(2), steps)
+
+
+def test_what_has_no_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="the graph has no time steps"):
+        viz.unrolled(tg.tanh(tg.Parameter([1.0])))
+    with pytest.raises(ValueError, match="length is 0"):
+        viz.unrolled(rnn.GRUCell(2), length=0)

@@ -1,0 +1,122 @@
+"""A picture as DOT text. The graphviz package writes and escapes it; nothing here runs a program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import style
+from .picture import Box, Edge, Node, Picture, Point
+
+
+def write(picture: Picture) -> str:
+    """The DOT text of a picture: the same picture gives the same bytes.
+
+    A picture with places asks for the layout "nop2", which draws everything where it is said to be.
+    """
+    import graphviz  # type: ignore[import-untyped]
+
+    placed = picture.placed
+    frame = {"bgcolor": "white", "fontname": style.FONT, "fontsize": "12", "fontcolor": style.INK, "labeljust": "l"}
+    if placed:
+        frame |= {"layout": "nop2", "splines": "true", "pad": "0.15"}
+    else:
+        frame |= {"rankdir": picture.direction, "nodesep": "0.22", "ranksep": "0.32", "pad": "0.15"}
+    root = graphviz.Digraph(
+        picture.name,
+        graph_attr=frame,
+        node_attr={
+            "fontname": style.FONT,
+            "fontsize": f"{style.FONT_SIZE:g}",
+            "fontcolor": style.INK,
+            "margin": "0.08,0.04",
+        },
+        edge_attr={"fontname": style.FONT, "fontsize": f"{style.SMALL:g}", "fontcolor": style.INK, "arrowsize": "0.7"},
+    )
+    graphs: dict[str | None, Any] = {None: root}
+    for box in picture.boxes:
+        graphs[box.id] = graphviz.Digraph(f"cluster_{box.id}", graph_attr=_box(box, graphviz.escape))
+    for node in picture.nodes:
+        graphs[node.box].node(node.id, **_node(node, placed, graphviz.escape))
+    depth: dict[str | None, int] = {None: 0}
+    for box in picture.boxes:
+        depth[box.id] = depth[box.parent] + 1
+    for box in sorted(picture.boxes, key=lambda box: -depth[box.id]):  # inner before outer
+        graphs[box.parent].subgraph(graphs[box.id])
+    for edge in picture.edges:
+        root.edge(edge.tail, edge.head, **_edge(edge, graphviz.escape))
+    return str(root.source)
+
+
+def _lines(lines: tuple[str, ...], escape: Any) -> Any:
+    """Lines as one label; `escape` keeps backslashes, quotes and <…> as they are, the line ends are ours."""
+    import graphviz
+
+    return graphviz.nohtml(r"\n".join(escape(line) for line in lines))
+
+
+def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
+    look = style.ROLES[node.role]
+    wide, tall = node.size or style.fitting_size(node.lines, look.shape)
+    found = {
+        "label": _lines(node.lines, escape),
+        "shape": look.shape,
+        "style": look.style,
+        "fillcolor": look.fill,
+        "color": look.line,
+        "width": f"{wide / 72:.3f}",
+        "height": f"{tall / 72:.3f}",
+    }
+    if node.strong:
+        found["penwidth"] = "2.2"
+    if node.tip:
+        found["tooltip"] = escape(node.tip)
+    if placed:
+        found["fixedsize"] = "true"
+        if node.at is not None:
+            found["pos"] = _point(node.at)
+    return found
+
+
+def _edge(edge: Edge, escape: Any) -> dict[str, Any]:
+    colour, width, line = style.EDGES[edge.role]
+    found: dict[str, Any] = {"color": colour}
+    if width != 1:
+        found["penwidth"] = f"{width:g}"
+    if line != "solid":
+        found["style"] = line
+    if edge.label:
+        found["label"] = escape(edge.label)
+        if edge.label_at is not None:
+            found["lp"] = _point(edge.label_at)
+    if edge.path:
+        found["pos"] = f"e,{_point(edge.path[-1])} " + " ".join(map(_point, (*edge.path[:-1], _before(edge.path))))
+    return found
+
+
+def _box(box: Box, escape: Any) -> dict[str, Any]:
+    look = style.BOXES[box.role]
+    found = {
+        "label": _lines(tuple(box.label.split("\n")), escape),
+        "style": look.style,
+        "fillcolor": look.fill,
+        "color": look.line,
+    }
+    if box.corners is not None:
+        left, bottom, right, top = box.corners
+        found["bb"] = f"{_point((left, bottom))},{_point((right, top))}"
+        if box.label_at is not None:
+            found |= {"lp": _point(box.label_at), "fontsize": f"{style.SMALL:g}"}
+        elif box.label:
+            found["lp"] = _point((left + 10 + style.text_width(box.label) / 2, top - 12))
+    return found
+
+
+def _before(path: tuple[Point, ...]) -> Point:
+    """Where the line ends and the arrow's head (7 points long) begins."""
+    (x0, y0), (x1, y1) = path[-2], path[-1]
+    far = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5 or 1.0
+    return x1 - (x1 - x0) * 7 / far, y1 - (y1 - y0) * 7 / far
+
+
+def _point(p: Point) -> str:
+    return f"{p[0]:.4g},{p[1]:.4g}" if max(abs(p[0]), abs(p[1])) < 1000 else f"{p[0]:.1f},{p[1]:.1f}"

@@ -1,0 +1,103 @@
+"""The result of every view: a picture that shows itself, saves itself and hands out its text."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tinygrad_rnn.autodiff.graph import Graph
+
+from . import dot
+from .picture import Picture
+from .program import NoProgramError, run
+
+BIGGEST_SHOWN = 2000  # nodes: a notebook asks for a picture unasked, so it must come quickly
+
+
+class Drawing:
+    """A finished picture: `.source` is its DOT text, `.svg()` and `.png()` render it, `.save(path)` writes a file.
+
+    >>> import tinygrad_rnn as tg
+    >>> from tinygrad_rnn import viz
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> drawing = tg.viz.draw(tg.tanh(x)) if hasattr(tg, "viz") else __import__("tinygrad_rnn.viz").viz.draw(tg.tanh(x))
+    >>> drawing
+    Drawing(2 nodes, 1 edge)
+    """
+
+    def __init__(self, picture: Picture):
+        self.picture = picture
+
+    @cached_property
+    def source(self) -> str:
+        """The DOT text. It needs no Graphviz program; the same graph gives the same bytes."""
+        return dot.write(self.picture)
+
+    def render(self, kind: str, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
+        """The picture in the format `kind` ("svg", "png", …), as the Graphviz program makes it.
+
+        program: its path, else TINYGRAD_RNN_DOT, `dot` on PATH or graphviz-pure are looked for. Raises DrawingError
+        that lists what was tried, and after `timeout` seconds.
+        """
+        return run(self.source, kind, program, timeout)
+
+    def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
+        """The picture as SVG text; errors as `render`."""
+        return self.render("svg", program=program, timeout=timeout).decode()
+
+    def png(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
+        """The picture as the bytes of a PNG file; errors as `render`."""
+        return self.render("png", program=program, timeout=timeout)
+
+    def save(
+        self, path: str | os.PathLike[str], *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0
+    ) -> Path:
+        """Write the picture to a file, in the format its ending names: .svg .png .dot …; returns the path written.
+
+        Without a Graphviz program the DOT text goes to the same name with the ending .dot, and a warning says in one
+        line how to get a program. An ending that the program does not know raises DrawingError.
+        """
+        target = Path(path)
+        kind = target.suffix.lower().lstrip(".")
+        if not kind:
+            raise ValueError(f"save: {str(target)!r} has no ending to tell the format by; write x.svg, x.png or x.dot")
+        if kind in ("dot", "gv"):
+            content = self.source.encode()
+        else:
+            try:
+                content = self.render(kind, program=program, timeout=timeout)
+            except NoProgramError as error:
+                target, content = target.with_suffix(".dot"), self.source.encode()
+                warnings.warn(f"wrote {target} instead: {error}", stacklevel=2)
+        target.write_bytes(content)
+        return target
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Jupyter's display: the SVG, or one line that says how to get it. Never raises."""
+        try:
+            if len(self.picture.nodes) > BIGGEST_SHOWN:
+                return {"text/plain": f"{self!r}: too big to show by itself; use .save('x.svg')"}
+            return {"image/svg+xml": self.svg(timeout=20.0), "text/plain": repr(self)}
+        except Exception as error:  # a display must not break the notebook, whatever failed
+            return {"text/plain": f"{self!r}: {error}"}
+
+    def __repr__(self) -> str:
+        nodes, edges = len(self.picture.nodes), len(self.picture.edges)
+        return f"Drawing({nodes} node{'s' * (nodes != 1)}, {edges} edge{'s' * (edges != 1)})"
+
+
+def mimebundle(graph: Graph) -> dict[str, Any]:
+    """What Jupyter shows for a graph: its op-level picture, else text and how to get the picture. Never raises."""
+    from .ops import draw
+
+    try:
+        if len(graph.nodes) > BIGGEST_SHOWN:
+            return {"text/plain": f"{graph!r}: too big to show by itself; use viz.draw(graph).save('x.svg')"}
+        bundle = draw(graph)._repr_mimebundle_()
+    except Exception as error:
+        return {"text/plain": f"{graph!r}: {type(error).__name__}: {error}"}
+    bundle["text/plain"] = bundle["text/plain"] if "image/svg+xml" not in bundle else repr(graph)
+    return bundle

@@ -1,0 +1,272 @@
+"""What stands around the time steps, and how high everything stands: work before, between and after the cells.
+
+Ops outside time are gathered into bars by the module they stand in. A bar that treats every step alike is drawn in every
+step, as a layer without state; one that mixes the steps (a loss, a pooling) is drawn once, over the steps it reads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tinygrad_rnn.autodiff.graph import NodeInfo, Source
+
+from .ops import Scope
+from .steps import Layer, Step, Unrolled, hoisted, parameters_of, passes
+
+
+class Origin(NamedTuple):
+    """Where a value comes from: a step of a layer (t None: each in its own column), a bar, or a leaf."""
+
+    layer: int = -1
+    t: int | None = None
+    bar: int = -1
+    leaf: int = -1
+
+
+@dataclass
+class Bar:
+    """Work outside time that is drawn once."""
+
+    name: str
+    scope: Scope
+    ops: list[int]
+    origins: dict[Origin, None] = field(default_factory=dict)
+    weights: list[int] = field(default_factory=list)
+    floor: int = 0
+    each: int = -1  # the number of the layer it became, if it treats every step alike
+
+
+class House:
+    """Layers and bars on their floors, and what leads from one to another."""
+
+    def __init__(self, found: Unrolled):
+        self.found = found
+        self.graph = found.graph
+        self.total = max(layer.start + len(layer.steps) for layer in found.layers)
+        self.cells = list(found.layers)
+        self.bars: list[Bar] = []
+        self.bar_of: dict[int, int] = {}
+        self._gather()
+        self._place_in_time()
+        for bar in self.bars:
+            self._spread(bar)
+        self._climb()
+
+    # -- tracing back ------------------------------------------------------------------------------------------------
+
+    def origins(self, start: Source, layer: Layer | None = None, pick: int | None = None) -> list[Origin]:
+        """What a value is made of, back through ops that only move data and through the layer's own work for all steps.
+
+        Where time was cut (`unstack`) and joined (`stack`) the trail keeps to its own step.
+        """
+        found: dict[Origin, None] = {}
+        work: list[tuple[Source, int | None]] = [(start, pick)]
+        seen = set(work)
+        while work:
+            source, pick = work.pop()
+            node = self.graph.nodes[source.id]
+            step = self.found.step_of.get(source.id)
+            if step is not None:
+                found[Origin(step[0], step[1])] = None
+            elif source.id in self.bar_of:
+                found[self._of_bar(self.bar_of[source.id], pick)] = None
+            elif node.op is None:
+                if node.kind != "parameter" and (node.name or node.shapes[0]):
+                    found[Origin(leaf=node.id)] = None
+            elif source.id not in self.found.only_weights:
+                for item in self._further(node, source, pick):
+                    if item not in seen:
+                        seen.add(item)
+                        work.append(item)
+        return sorted(found)
+
+    def _of_bar(self, number: int, pick: int | None) -> Origin:
+        each = self.bars[number].each
+        return Origin(bar=number) if each < 0 else Origin(each, pick)
+
+    def _further(self, node: NodeInfo, source: Source, pick: int | None) -> list[tuple[Source, int | None]]:
+        """One op back, and which step of time it is about, if one is known."""
+        sources = node.sources
+        if node.op == "unstack":
+            return [(s, source.output) for s in sources]
+        if node.op == "reverse_sequence" and pick is not None:
+            return [(s, self.total - 1 - pick) for s in sources]
+        if node.op == "stack" and pick is not None and pick < len(sources):
+            return [(sources[pick], None)]
+        if node.op == "where":
+            return [(s, pick) for s in sources if self.graph.nodes[s.id].op is not None or self.graph.nodes[s.id].name]
+        if node.op == "getitem":
+            pick = _picked(node, self.graph.nodes[sources[0].id].shapes[sources[0].output], self.total)
+        return [(s, pick) for s in sources]
+
+    # -- bars --------------------------------------------------------------------------------------------------------
+
+    def _gather(self) -> None:
+        """Gather the ops outside time into bars, in order of creation."""
+        outer = _common([*(layer.outer for layer in self.cells)])
+        for node in self.graph.nodes:
+            if node.op is None or node.id in self.found.step_of or node.id in self.found.only_weights or passes(node):
+                continue
+            if any(hoisted(self.found, layer, node) for layer in self.cells):
+                continue
+            origins = {o for s in node.sources for o in self.origins(s)}
+            key = node.scope[: len(outer) + 1] if len(node.scope) > len(outer) else ()
+            number = self._joins(key, origins)
+            if number is None:
+                number = len(self.bars)
+                self.bars.append(Bar("", key, []))
+            bar = self.bars[number]
+            bar.ops.append(node.id)
+            self.bar_of[node.id] = number
+            bar.origins.update(dict.fromkeys(sorted(o for o in origins if o.bar != number)))
+            for s in node.sources:
+                if s.id in self.found.only_weights:
+                    bar.weights.extend(i for i in parameters_of(self.graph, s.id) if i not in bar.weights)
+        for bar in self.bars:
+            labels = list(dict.fromkeys(self.graph.nodes[i].label for i in bar.ops))
+            bar.name = bar.scope[-1] if bar.scope else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
+
+    def _joins(self, key: Scope, origins: set[Origin]) -> int | None:
+        """The bar that an op belongs to: the last of its module, or for one without a module the one it continues."""
+        before = max((o.bar for o in origins), default=-1)
+        alike = [i for i, bar in enumerate(self.bars) if bar.scope == key]
+        if not alike or (not key and {o.bar for o in origins if o.leaf < 0} != {alike[-1]}):
+            return None
+        return alike[-1] if alike[-1] >= before else None
+
+    def _spread(self, bar: Bar) -> None:
+        """Turn a bar that treats every step alike into a layer that is drawn in every step."""
+        steps = [o for o in bar.origins if o.layer >= 0]
+        covers = {self.column(o) for o in steps if o.t is not None} >= set(range(self.total))
+        whole = covers or any(o.t is None for o in steps) or (not steps and self._is_cut(bar))
+        if whole and all(self._each_alike(self.graph.nodes[i]) for i in bar.ops):
+            bar.each = len(self.found.layers)
+            below = {Origin(o.layer, None) if o.layer >= 0 else o for o in bar.origins}
+            bar.origins = dict.fromkeys(sorted(below))
+            layer = Layer(bar.name, (), steps=list(range(self.total)), weights=bar.weights, kind="each", ops=bar.ops)
+            self.found.layers.append(layer)
+            number = self.bars.index(bar)
+            for other in self.bars:
+                other.origins = {
+                    (Origin(bar.each) if o.bar == number and other is not bar else o): None for o in other.origins
+                }
+
+    def _is_cut(self, bar: Bar) -> bool:
+        """Whether the steps of some layer read this bar's result, each its own part."""
+        numbers = {self.bars.index(bar)}
+        for number, layer in enumerate(self.cells):
+            for t in layer.steps[-1:]:
+                for source in self.found.feeds.get((number, t), ()):
+                    if {o.bar for o in self.origins(source, layer)} & numbers:
+                        return self.graph.nodes[source.id].op == "unstack"
+        return any(
+            o.bar in numbers and other is not bar and self._is_cut(other) for other in self.bars for o in other.origins
+        )
+
+    def _each_alike(self, node: NodeInfo) -> bool:
+        """Whether an op treats every step alike, as far as can be told: it works on the last axis or element by element."""
+        if math.prod(node.shapes[0][:-1]) < self.total:
+            return False
+        if node.kind == "pointwise" or node.op in ("take", "getitem"):
+            return True
+        if node.op == "matmul":
+            return node.sources[-1].id in self.found.only_weights
+        axis = node.options.get("axis", -1)
+        return node.kind == "reduce" and axis in (-1, len(node.shapes[0]) - 1)
+
+    # -- places ------------------------------------------------------------------------------------------------------
+
+    def column(self, origin: Origin) -> int:
+        """The column of a step."""
+        return self.found.layers[origin.layer].column(origin.t or 0)
+
+    def _place_in_time(self) -> None:
+        """A layer that takes over another's last state stands to its right."""
+        for state in sorted(self.found.states, key=lambda s: s.head):
+            head, tail = state.head[0], state.tail
+            if (
+                tail is not None
+                and tail[0] < head
+                and tail[1] >= state.head[1]
+                and tail[1] == self.cells[tail[0]].steps[-1]
+            ):
+                past = self.cells[tail[0]]
+                if past.outer == self.cells[head].outer and tail[1] > state.head[1]:
+                    self.cells[head].start = past.start + len(past.steps)
+        self.total = max(layer.start + len(layer.steps) for layer in self.cells)
+
+    def _climb(self) -> None:
+        """Give each layer and bar its floor: above all that it reads in its own step, beside what it continues."""
+        layers, bars = self.found.layers, self.bars
+        below: dict[int, set[int]] = {}  # layers by number, bars by number after them
+        for number in range(len(layers)):
+            below[number] = set()
+        for i, bar in enumerate(bars):
+            below[bar.each if bar.each >= 0 else len(layers) + i] = self._under(list(bar.origins))
+        for number, layer in enumerate(self.cells):
+            for t in {layer.steps[0], layer.steps[-1]}:
+                feeds = [o for s in self.found.feeds.get((number, t), ()) for o in self.origins(s, layer)]
+                below[number] |= self._under(feeds) - {number}
+        beside: dict[int, int] = {}
+        for state in self.found.states:
+            if state.tail is not None and state.tail[0] != state.head[0]:
+                if self.column(Origin(*state.tail)) == self.column(Origin(*state.head)):
+                    below[state.head[0]].add(state.tail[0])
+                elif state.tail[0] < state.head[0]:
+                    beside.setdefault(state.head[0], state.tail[0])
+        floors: dict[int, int] = {}
+        taken: set[tuple[int, int]] = set()
+        for unit in _settled(below, beside):
+            floor = max((floors[u] + 1 for u in below[unit] if u in floors), default=0)
+            if beside.get(unit) in floors:
+                floor = max(floor, floors[beside[unit]])
+            columns = range(self.total)
+            if unit < len(layers):
+                columns = range(layers[unit].start, layers[unit].start + len(layers[unit].steps))
+            while any((floor, c) in taken for c in columns):
+                floor += 1
+            taken.update((floor, c) for c in columns)
+            floors[unit] = floor
+            if unit < len(layers):
+                layers[unit].floor = floor
+            else:
+                bars[unit - len(layers)].floor = floor
+
+    def _under(self, origins: list[Origin]) -> set[int]:
+        return {o.layer if o.layer >= 0 else len(self.found.layers) + o.bar for o in origins if o.leaf < 0}
+
+    def shown_bars(self) -> list[tuple[int, Bar]]:
+        return [(i, bar) for i, bar in enumerate(self.bars) if bar.each < 0]
+
+
+def _settled(below: dict[int, set[int]], beside: dict[int, int]) -> list[int]:
+    """The units, each after those below it and the one it continues; where that is a circle, by number."""
+    order: list[int] = []
+    while len(order) < len(below):
+        rest = [i for i in sorted(below) if i not in order]
+        free = [i for i in rest if below[i] | ({beside[i]} if i in beside else set()) <= {i, *order}]
+        order.append((free or rest)[0])
+    return order
+
+
+def _common(scopes: list[Scope]) -> Scope:
+    """What all the paths begin with."""
+    same = 0
+    while all(len(s) > same and s[same] == scopes[0][same] for s in scopes):
+        same += 1
+    return scopes[0][:same]
+
+
+def _picked(node: NodeInfo, shape: tuple[int, ...], total: int) -> int | None:
+    """The step that an index picks out of an array over time: outputs[:, -1]."""
+    index = node.options.get("index")
+    parts = index if isinstance(index, tuple) else (index,)
+    for axis, part in enumerate(parts):
+        if isinstance(part, int) and not isinstance(part, bool) and axis < len(shape) and shape[axis] == total:
+            return part % total
+    return None
+
+
+__all__ = ["Bar", "House", "Origin", "Step"]

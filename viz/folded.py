@@ -1,0 +1,158 @@
+"""The folded view: every cell once, with its state going round through a delay of one step, as textbooks begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_rnn.rnn import RNNCell
+
+from . import style
+from .drawing import Drawing
+from .floors import House
+from .grid import CELL, Grid
+from .ops import as_graph
+from .picture import Point
+from .steps import Layer, State, Unrolled, read
+from .unrolled import trace
+
+TALL = 72.0  # a folded cell's height
+REACH = {0: 74.0, 1: 128.0}  # how far beside a cell the delays of its states stand
+DELAY = (46.0, 22.0)
+
+
+def folded(target: Any, *, shapes: bool = True) -> Drawing:
+    """Draw a recurrent net folded: x_t below, each cell once, its state leading back to it through a delay of one step.
+
+    target: as for `unrolled`. Raises ValueError where the graph has no time steps, TypeError where nothing was recorded.
+
+    >>> import tinygrad_rnn as tg
+    >>> from tinygrad_rnn import viz
+    >>> viz.folded(tg.rnn.GRUCell(4))
+    Drawing(5 nodes, 5 edges)
+    """
+    graph = trace(target, 3) if isinstance(target, RNNCell) else as_graph(target)
+    found = read(graph)
+    return Drawing(Folded(found, shapes, House(found)).picture())
+
+
+class Folded(Grid):
+    """Builds the picture from one step of each layer, one in the middle where there is one."""
+
+    def __init__(self, found: Unrolled, shapes: bool, house: House):
+        _side_by_side(found.layers)
+        starts = sorted({(layer.start, len(layer.steps)) for layer in found.layers if layer.kind == "cell"})
+        shown: list[int | None] = list(dict.fromkeys(start + min(1, steps - 1) for start, steps in starts))
+        super().__init__(found, shown, shapes, False, house)
+        self.result.name = "folded"
+        self.bottom, self.top = self.bottom - 8, self.top - 10
+
+    def frames(self) -> None:
+        """No frames: there are no steps to tell apart."""
+
+    def finals(self) -> None:
+        """No end of time."""
+
+    def time(self, column: int) -> str:
+        return "t"
+
+    def at(self, name: str, column: int) -> str:
+        return f"{name}ₜ"
+
+    def aside(self, layer: Layer) -> float:
+        return super().aside(layer) * 3.4
+
+    def size(self, layer: Layer) -> Point:
+        return (CELL[0], TALL) if layer.kind == "cell" else super().size(layer)
+
+    def node(self, id: str, *args: Any, **options: Any) -> Any:
+        found = super().node(id, *args, **options)
+        found.box = None
+        return found
+
+    def pitch_between(self) -> float:
+        return 340.0
+
+    def weights(self, number: int, layer: Layer) -> None:
+        lines = self.weight_lines(layer)
+        wide, tall = style.fitting_size(lines, "box")
+        t = next(t for t in layer.steps if self.is_shown((number, t)))
+        x, y = self.place((number, t))
+        side = self.aside(layer)
+        if side:
+            at = (x + (1 if side > 0 else -1) * wide / 4, y - TALL / 2 - 40 - tall / 2)
+            path: tuple[Point, ...] = ((x, at[1] + tall / 2), (x, y - TALL / 2))
+        elif x > 0 and layer.kind == "cell":
+            at = (x + CELL[0] / 2 + 10 + wide / 2, y - TALL / 2 - 34 - tall / 2)
+            begin, end = (at[0] - wide / 2, at[1]), (x + CELL[0] / 2 - 16, y - TALL / 2)
+            path = (begin, (end[0] + 6, at[1]), (end[0], at[1] + 6), end)
+        else:
+            half = self.size(layer)[0] / 2
+            at = (x - half - 40 - wide / 2, y)
+            path = ((at[0] + wide / 2, y), (x - half, y))
+        self.node(f"w{number}", lines, "parameter", at, (wide, tall))
+        self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
+
+    def states(self) -> None:
+        done: set[tuple[int, str]] = set()
+        for state in self.found.states:
+            if state.tail is None or self._upright(state):
+                continue
+            if state.tail[0] != state.head[0]:
+                self.handed_on(state)
+            elif (state.head[0], state.name) not in done:
+                done.add((state.head[0], state.name))
+                self.loop(state)
+
+    def loop(self, state: State) -> None:
+        """A state that goes round: out of the cell, through the delay, into the cell again."""
+        layer = self.layers[state.head[0]]
+        step = next((state.head[0], t) for t in layer.steps if self.is_shown((state.head[0], t)))
+        names = sorted({s.name for s in self.found.states if s.head[0] == state.head[0] and s.tail is not None})
+        outer = len(names) > 1 and state.name == "c"
+        side = -1.0 if self.aside(layer) < 0 else 1.0
+        (x, y), half = self.place(step), CELL[0] / 2
+        far, rise = x + side * (half + REACH[outer]), 28.0 if outer else 12.0
+        reach = 52.0 if outer else 34.0
+        id, cell = f"d{step[0]}{state.name}", f"l{step[0]}t{step[1]}"
+        self.node(id, ("delay",), "delay", (far, y), DELAY)
+        role = "memory" if state.name == "c" else "state"
+        edge, top = x + side * half, y + DELAY[1] / 2
+        out = ((edge, y + rise), (edge + side * 30, y + reach), (far, y + reach), (far, top))
+        back = ((far, y - DELAY[1] / 2), (far, y - reach), (edge + side * 30, y - reach), (edge, y - rise))
+        self.arrow(cell, id, role, out)
+        self.arrow(id, cell, role, back)
+        for edge_drawn, name, sign in zip(
+            self.result.edges[-2:],
+            (f"{state.name}ₜ", f"{state.name}{'ₜ₊₁' if layer.backward else 'ₜ₋₁'}"),
+            (1, -1),
+            strict=True,
+        ):
+            edge_drawn.label = name
+            edge_drawn.label_at = (
+                far + side * (style.text_width(name, style.SMALL) / 2 + 4),
+                y + sign * (DELAY[1] / 2 + 11),
+            )
+
+    def handed_on(self, state: State) -> None:
+        """The last state of one layer with which another begins."""
+        assert state.tail is not None
+        tail, head = state.tail[0], state.head[0]
+        begin = next((tail, t) for t in self.layers[tail].steps if self.is_shown((tail, t)))
+        end = next((head, t) for t in self.layers[head].steps if self.is_shown((head, t)))
+        (x0, y0), (x1, y1) = self.place(begin), self.place(end)
+        ids = (f"l{tail}t{begin[1]}", f"l{head}t{end[1]}")
+        points = ((x0 + CELL[0] / 2, y0 - 30), (x0 + 90, y0 - 64), (x1 - 90, y1 - 64), (x1 - CELL[0] / 2, y1 - 30))
+        self.arrow(*ids, "memory" if state.name == "c" else "state", points, f"last {state.name}")
+        self.result.edges[-1].label_at = ((x0 + x1) / 2, min(y0, y1) - 46)
+
+
+def _side_by_side(layers: list[Layer]) -> None:
+    """Put the two layers of a pair on one floor."""
+    for layer in layers:
+        pair = [
+            other for other in layers if layer.backward and other.outer[:-1] == layer.outer[:-1] and not other.backward
+        ]
+        if any(other.floor == layer.floor - 1 and other.outer[-1:] == ("fw",) for other in pair):
+            for other in layers:
+                if other.floor >= layer.floor:
+                    other.floor -= 1

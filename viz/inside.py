@@ -1,0 +1,257 @@
+"""The cell view: the inside of one step, op by op, its gates named. The ops are those the cell records when it runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, snapshot
+from tinygrad_rnn.autodiff.state import generator, recording
+from tinygrad_rnn.autodiff.tensor import Tensor
+from tinygrad_rnn.rnn import RNNCell
+
+from . import style
+from .drawing import Drawing
+from .ops import draw
+from .sketch import Sketch
+from .unrolled import SMALL_BATCH, input_size
+
+GATES = {
+    "f": "forget gate f",
+    "i": "input gate i",
+    "g": "candidate g",
+    "o": "output gate o",
+    "z": "update gate z",
+    "r": "reset gate r",
+    "n": "candidate n",
+    "c": "memory c",
+    "h": "output h",
+}
+POINT, SQUASH, PRODUCT = (26.0, 26.0), (46.0, 28.0), (36.0, 26.0)
+
+
+def cell(target: Any, *, shapes: bool = True) -> Drawing:
+    """Draw the inside of one step of a cell, op by op, with its gates named.
+
+    An LSTM looks like the well-known diagram: c runs straight through, the gates stand below it; a GRU likewise. Other
+    cells are laid out by the Graphviz program. target: a cell; it is left as it is. shapes: whether inputs and weights
+    tell theirs. Raises TypeError for what is no cell.
+
+    >>> import tinygrad_rnn as tg
+    >>> from tinygrad_rnn import viz
+    >>> viz.cell(tg.rnn.LSTMCell(4))
+    Drawing(22 nodes, 24 edges)
+    """
+    if not isinstance(target, RNNCell):
+        raise TypeError(f"cell: target is {type(target).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+    graph = _trace(target)
+    plan = PLANS.get(_signature(graph))
+    if plan is None:
+        drawing = draw(graph, shapes=shapes, direction="LR")
+        for box in drawing.picture.boxes:
+            box.label = GATES.get(box.label, box.label)
+        return drawing
+    sketch = Sketch("cell")
+    _Ops(sketch, graph, shapes)(plan, target.scope_name)
+    return Drawing(sketch.picture)
+
+
+def _trace(target: RNNCell) -> Graph:
+    """One step of a copy of the cell on inputs named x, and the state's parts by their names."""
+    run = copy.deepcopy(target)
+    size, dtype = input_size(run) or 3, run.dtype or np.dtype(np.float32)
+    random = generator().bit_generator.state
+    try:
+        with recording(True):
+            run.build(size, dtype)
+            x = Tensor(np.zeros((SMALL_BATCH, size), dtype), name="x", requires_grad=not run.parameters())
+            output, state = run(x, _named(run.zero_state(SMALL_BATCH, dtype), "h"))
+            return snapshot((output, state))
+    finally:
+        generator().bit_generator.state = random
+
+
+def _named(state: Any, name: str) -> Any:
+    """The parts of a state with names: c and h, or h; in a stack with the number of the layer."""
+    if isinstance(state, tuple):
+        names = getattr(state, "_fields", None) or [f"{name}{i}" for i in range(len(state))]
+        parts = [_named(s, n if name == "h" else f"{n}{name[1:]}") for s, n in zip(state, names, strict=True)]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return Tensor(state.data, name=name)
+
+
+def _signature(graph: Graph) -> tuple[str, ...]:
+    """The ops in order, each with the letter of its gate."""
+    return tuple(
+        f"{node.op}{f' {node.scope[-1]}' if len(node.scope[-1:][0]) == 1 else ''}" if node.scope else str(node.op)
+        for node in graph.nodes
+        if node.op is not None
+    )
+
+
+class _Ops:
+    """The ops of a step by number, and its leaves by name, to be put and wired."""
+
+    def __init__(self, sketch: Sketch, graph: Graph, shapes: bool):
+        self.sketch, self.graph, self.shapes = sketch, graph, shapes
+        self.ops = [node for node in graph.nodes if node.op is not None]
+        self.leaves = {node.name: node for node in graph.nodes if node.op is None}
+        self.keys = {node.id: f"o{i}" for i, node in enumerate(self.ops)}
+        self.keys.update({node.id: str(name) for name, node in self.leaves.items()})
+        self.wired: set[tuple[str, str]] = set()
+
+    def __call__(self, plan: Plan, title: str) -> None:
+        """Draw by a plan; whatever edge it does not speak of goes straight."""
+        plan(self, title)
+        for node in self.ops:
+            for source in node.sources:
+                pair = self.keys[source.id], self.keys[node.id]
+                if pair not in self.wired:
+                    leaf = self.graph.nodes[source.id].op is None
+                    weight = leaf and self.graph.nodes[source.id].kind == "parameter"
+                    self.wire(*pair, role="weight" if weight else "data")
+
+    def leaf(self, name: str, x: float, y: float) -> None:
+        """An input, state or weight."""
+        node, role = self.leaves[name], "parameter"
+        shown = name
+        if node.kind != "parameter":
+            role, shown = ("input", "xₜ") if name == "x" else ("state", f"{name}ₜ₋₁")
+        lines = (shown, style.shape_text(node.shapes[0])) if self.shapes else (shown,)
+        self.sketch.put(name, lines, role, x, y, tip=_tip(node))
+
+    def op(self, i: int, x: float, y: float, size: tuple[float, float] | None = None) -> None:
+        """An op, by its number."""
+        node = self.ops[i]
+        role = "squash" if node.op in ("sigmoid", "tanh", "relu", "softplus") else "op"
+        if node.op in ("add", "multiply", "subtract"):
+            role = "point"
+        default = {"squash": SQUASH, "point": POINT}.get(role, PRODUCT)
+        label = "1−" if node.op == "subtract" else node.label
+        self.sketch.put(f"o{i}", label, role, x, y, size or default, _tip(node))
+
+    def wire(self, tail: str, head: str, *via: tuple[float, float], role: str = "data") -> None:
+        self.wired.add((tail, head))
+        self.sketch.wire(tail, head, *via, role=role)
+
+    def result(self, i: int, name: str, x: float, y: float) -> None:
+        """What the step gives out."""
+        self.sketch.put(f"{name}'", f"{name}ₜ", "state", x, y)
+        self.wire(f"o{i}", f"{name}'", role="memory" if name == "c" else "state")
+
+    def gate(self, letter: str, x: float, y: float) -> None:
+        """A frame around a gate's op at x, y, its name on the left."""
+        kind, _, name = GATES[letter].partition(" ")
+        self.sketch.frame(f"{kind}\n{name}", x - 82, y - 24, x + 30, y + 24)
+        self.sketch.picture.boxes[-1].label_at = (x - 53, y)
+
+
+Plan = Callable[[_Ops, str], None]
+
+
+def _tip(node: NodeInfo) -> str:
+    return f"{node.op or node.kind} {style.shape_text(node.shapes[0])} {node.dtypes[0]}"
+
+
+def _input_column(s: _Ops, product: int, plus: int, x: float, y: float) -> None:
+    """x W + b, upwards to y."""
+    s.leaf("x", x, y - 172)
+    s.op(product, x, y - 110)
+    s.leaf("kernel", x - 96, y - 110)
+    s.op(plus, x, y - 56)
+    s.leaf("bias", x - 96, y - 56)
+
+
+def _plain(s: _Ops, title: str) -> None:
+    """h' = activation(x W + b + h U)."""
+    squash = len(s.ops) > 4
+    s.sketch.frame(title, 2, -142, 330 if squash else 250, 112, "inside")
+    _input_column(s, 0, 1, 170, 0)
+    s.leaf("h", -60, 0)
+    s.op(2, 74, 0)
+    s.leaf("recurrent_kernel", 90, 58)
+    s.op(3, 170, 0)
+    s.wire("h", "o2", role="state")
+    if squash:
+        s.op(4, 262, 0)
+    s.result(4 if squash else 3, "h", 410 if squash else 330, 0)
+
+
+def _lstm(s: _Ops, title: str) -> None:
+    """c straight through on top; f, i, g and o below it; x W + b + h U at the left."""
+    s.sketch.frame(title, 2, -142, 806, 238, "inside")
+    columns = {"f": 330.0, "i": 448.0, "g": 566.0, "o": 684.0}
+    for number, (letter, x) in zip((5, 6, 7, 8), columns.items(), strict=True):
+        s.gate(letter, x, 76)
+        s.op(number, x, 76)
+    _input_column(s, 0, 1, 170, 0)
+    s.leaf("h", -60, 0)
+    s.op(2, 74, 0)
+    s.leaf("recurrent_kernel", 90, 58)
+    s.op(3, 170, 0)
+    s.op(4, 507, 0, (402, 24))
+    s.wire("h", "o2", role="state")
+    s.wire("o3", "o4")
+    s.leaf("c", -60, 200)
+    s.op(9, 330, 200)
+    s.op(10, 507, 144)
+    s.op(11, 507, 200)
+    s.op(12, 756, 140)
+    s.op(13, 756, 76)
+    s.wire("c", "o9", role="memory")
+    s.wire("o9", "o11", role="memory")
+    s.wire("o6", "o10", (448, 144))
+    s.wire("o7", "o10", (566, 144))
+    s.wire("o11", "o12", (756, 200), role="memory")
+    s.result(11, "c", 880, 200)
+    s.result(13, "h", 880, 76)
+
+
+def _gru(s: _Ops, title: str) -> None:
+    """h straight through on top; z, r and n below it (the reset gate before the product with h)."""
+    s.sketch.frame(title, 2, -196, 786, 242, "inside")
+    s.gate("z", 300, 76)
+    s.gate("r", 416, 76)
+    s.sketch.frame(GATES["n"], 508, 34, 750, 104)
+    _input_column(s, 1, 2, 170, -54)
+    s.op(3, 170, -56, (64, 24))
+    s.leaf("h", -60, 204)
+    s.op(4, 74, 0)
+    s.op(5, 170, 0)
+    s.op(6, 358, 0, (170, 24))
+    s.leaf("recurrent_kernel", 358, -140)
+    s.op(0, 358, -84, (56, 24))
+    s.op(7, 300, 76)
+    s.op(8, 416, 76)
+    s.op(9, 416, 160)
+    s.op(10, 544, 60)
+    s.op(11, 624, 60)
+    s.op(12, 706, 60)
+    s.op(13, 300, 204)
+    s.op(14, 580, 160)
+    s.op(15, 706, 160)
+    s.op(16, 706, 204)
+    s.wire("h", "o13", role="state")
+    s.wire("h", "o4", (74, 204), role="state")
+    s.wire("h", "o9", (74, 204), (74, 160), role="state")
+    s.wire("o0", "o4", (74, -84), role="weight")
+    s.wire("o0", "o10", (544, -84), role="weight")
+    s.wire("o3", "o11", (624, -56))
+    s.wire("o7", "o14", (300, 124), (580, 124))
+    s.wire("o9", "o10", (478, 160), (478, 60))
+    s.wire("o13", "o16", role="state")
+    s.result(16, "h", 860, 204)
+
+
+_GRU_OPS = "split,matmul,add,split,matmul,add,split,sigmoid z,sigmoid r,multiply n,matmul n,add n,tanh n"
+_LSTM_OPS = (
+    "matmul,add,matmul,add,split,sigmoid f,sigmoid i,tanh g,sigmoid o,multiply c,multiply c,add c,tanh h,multiply h"
+)
+PLANS: dict[tuple[str, ...], Plan] = {
+    tuple(_LSTM_OPS.split(",")): _lstm,
+    tuple(f"{_GRU_OPS},multiply h,subtract h,multiply h,add h".split(",")): _gru,
+    **{("matmul", "add", "matmul", "add", *last): _plain for last in ((), ("tanh",), ("relu",), ("sigmoid",))},
+}

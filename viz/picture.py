@@ -1,0 +1,60 @@
+"""A picture as plain data, before any format: nodes, edges and nested boxes. Views make it, writers (DOT, …) read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Point = tuple[float, float]
+
+
+@dataclass
+class Node:
+    """One shape with text in it. `at` is its centre in points, y upwards, in a picture that has places."""
+
+    id: str
+    lines: tuple[str, ...]
+    role: str  # a key of style.ROLES
+    box: str | None = None  # the id of the Box it stands in
+    at: Point | None = None
+    size: Point | None = None
+    tip: str = ""
+    strong: bool = False  # drawn with a heavier line: what the picture was asked for
+
+
+@dataclass
+class Edge:
+    """An arrow. `path` are the points of its curve (1 + 3 n of them, Bézier), in a picture that has places."""
+
+    tail: str
+    head: str
+    role: str = "data"  # a key of style.EDGES
+    label: str = ""
+    path: tuple[Point, ...] = ()
+    label_at: Point | None = None
+
+
+@dataclass
+class Box:
+    """A frame around nodes, with a title (of several lines, if it holds line ends).
+
+    `corners` are left, bottom, right, top in a picture that has places.
+    """
+
+    id: str
+    label: str
+    role: str  # a key of style.BOXES
+    parent: str | None = None
+    corners: tuple[float, float, float, float] | None = None
+    label_at: Point | None = None  # the title's middle; by default it stands in the upper left corner
+
+
+@dataclass
+class Picture:
+    """Nodes, edges and boxes, in drawing order. Every box comes after its parent."""
+
+    name: str
+    direction: str = "TB"
+    nodes: list[Node] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)
+    placed: bool = False

@@ -1,0 +1,105 @@
+"""A picture drawn by hand: nodes where one says, wires with right angles and round corners between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import style
+from .picture import Box, Edge, Node, Picture, Point
+
+ROUND = 9.0  # the radius of a wire's corners
+
+
+class Sketch:
+    """Collects nodes by key, and wires that leave and enter at the side that faces the next corner."""
+
+    def __init__(self, name: str):
+        self.picture = Picture(name, "LR", placed=True)
+        self.nodes: dict[str, Node] = {}
+
+    def put(
+        self,
+        key: str,
+        lines: str | tuple[str, ...],
+        role: str,
+        x: float,
+        y: float,
+        size: Point | None = None,
+        tip: str = "",
+    ) -> None:
+        """Put a node's middle at x, y."""
+        text = (lines,) if isinstance(lines, str) else lines
+        fits = size or style.fitting_size(text, style.ROLES[role].shape)
+        self.nodes[key] = Node(key, text, role, at=(x, y), size=fits, tip=tip)
+        self.picture.nodes.append(self.nodes[key])
+
+    def frame(self, title: str, left: float, bottom: float, right: float, top: float, role: str = "gate") -> None:
+        """A titled frame; a later one lies on an earlier one."""
+        self.picture.boxes.append(Box(f"f{len(self.picture.boxes)}", title, role, None, (left, bottom, right, top)))
+
+    def wire(self, tail: str, head: str, *via: Point, role: str = "data", label: str = "") -> None:
+        """An arrow along the corners `via`."""
+        a, b = self.nodes[tail], self.nodes[head]
+        first = via[0] if via else _facing(b, a)
+        last = via[-1] if via else _facing(a, b)
+        begin, end = _border(a, first), _border(b, last)
+        path = rounded((begin, *via, end))
+        at = ((path[0][0] + path[3][0]) / 2, (path[0][1] + path[3][1]) / 2 + 8) if label else None
+        self.picture.edges.append(Edge(tail, head, role, label, path, at))
+
+
+def _sides(node: Node) -> tuple[float, float, float, float]:
+    assert node.at is not None
+    assert node.size is not None
+    (x, y), (w, h) = node.at, node.size
+    return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+
+def _facing(node: Node, other: Node) -> Point:
+    """Where on a node to aim from another: straight up or across if they overlap that way, else its middle."""
+    left, bottom, right, top = _sides(node)
+    (x, y), mine = other.at or (0.0, 0.0), node.at or (0.0, 0.0)
+    if left <= x <= right:
+        return x, mine[1]
+    return (mine[0], y) if bottom <= y <= top else mine
+
+
+def _border(node: Node, to: Point) -> Point:
+    """Where a line from a node towards a point leaves it."""
+    left, bottom, right, top = _sides(node)
+    x, y = node.at or (0.0, 0.0)
+    if left <= to[0] <= right:
+        if style.ROLES[node.role].shape in ("ellipse", "circle"):
+            half = (1 - min(1.0, abs(to[0] - x) / (right - x)) ** 2) ** 0.5 * (top - y)
+            return to[0], y + half if to[1] > y else y - half
+        return to[0], top if to[1] > y else bottom
+    if bottom <= to[1] <= top:
+        return (right if to[0] > x else left), to[1]
+    steep = abs(to[1] - y) * (right - x) > abs(to[0] - x) * (top - y)
+    part = (top - y) / abs(to[1] - y) if steep else (right - x) / abs(to[0] - x)
+    return x + (to[0] - x) * part, y + (to[1] - y) * part
+
+
+def rounded(points: Sequence[Point]) -> tuple[Point, ...]:
+    """A line through corners, with round corners, as a Bézier curve."""
+    path: list[Point] = [points[0]]
+    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
+        into, out = _towards(corner, before), _towards(corner, after)
+        path += [*_third(path[-1], into), into, _mid(into, corner), _mid(out, corner), out]
+    path += [*_third(path[-1], points[-1]), points[-1]]
+    return tuple(path)
+
+
+def _towards(a: Point, b: Point) -> Point:
+    far = ((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2) ** 0.5 or 1.0
+    part = min(ROUND, far / 2) / far
+    return a[0] + (b[0] - a[0]) * part, a[1] + (b[1] - a[1]) * part
+
+
+def _third(a: Point, b: Point) -> tuple[Point, Point]:
+    dx, dy = (b[0] - a[0]) / 3, (b[1] - a[1]) / 3
+    return (a[0] + dx, a[1] + dy), (b[0] - dx, b[1] - dy)
+
+
+def _mid(a: Point, corner: Point) -> Point:
+    return a[0] + (corner[0] - a[0]) * 0.55, a[1] + (corner[1] - a[1]) * 0.55

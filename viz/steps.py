@@ -1,0 +1,306 @@
+"""Reading time out of a graph: which ops are one step of which layer, what flows between steps, which weights they share.
+
+The drivers push a scope "t=3" for every step and a cell its name; nothing else marks time. Ops of one t that are joined
+by edges are one step. A layer is the same place in every step: same outer scopes, same cell, same pass over time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
+
+from .ops import Scope
+
+_STEP = re.compile(r"t=(\d+)")
+_STACK = re.compile(r"cell_(\d+)")
+PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
+PASS_OPS = frozenset({"where", "astype", "_identity"})
+
+Step = tuple[int, int]  # a layer's number and t
+
+
+@dataclass
+class Layer:
+    """One cell over time; or, with kind "each", other work that is done at every step alike, without a state."""
+
+    name: str
+    outer: Scope  # the scopes around its time steps
+    top: str = ""  # the first scope within a step
+    steps: list[int] = field(default_factory=list)
+    weights: list[int] = field(default_factory=list)  # parameters' ids, in order of creation
+    floor: int = 0
+    start: int = 0  # the column of its first step
+    backward: bool = False  # runs from the last column to the first
+    kind: str = "cell"
+    ops: list[int] = field(default_factory=list)  # of kind "each"
+
+    def column(self, t: int) -> int:
+        return self.start + (len(self.steps) - 1 - self.steps.index(t) if self.backward else self.steps.index(t))
+
+
+@dataclass
+class State:
+    """A value that goes from one step to a later one of the same layer, or on to the layer that continues it."""
+
+    name: str
+    source: Source
+    tail: Step | None  # None: the initial value, a leaf
+    head: Step
+
+
+@dataclass
+class Unrolled:
+    """What `read` finds in a graph."""
+
+    graph: Graph
+    layers: list[Layer]
+    step_of: dict[int, Step]  # node id -> the step it belongs to
+    states: list[State]
+    feeds: dict[Step, list[Source]]  # what a step reads that is no state and no weight
+    only_weights: set[int]  # ids of parameters, and of what was computed from parameters alone
+
+
+def time_of(scope: Scope) -> tuple[Scope, int, Scope] | None:
+    """A scope path cut at its time step: what lies outside, t, what lies inside."""
+    for i, part in enumerate(scope):
+        found = _STEP.fullmatch(part)
+        if found:
+            return scope[:i], int(found[1]), scope[i + 1 :]
+    return None
+
+
+def read(graph: Graph) -> Unrolled:
+    """Find layers, steps, states and weights. Raises ValueError if the graph has no time steps."""
+    times = [time_of(node.scope) if node.op is not None else None for node in graph.nodes]
+    if not any(times):
+        raise ValueError(
+            "unrolled: the graph has no time steps; they come from dynamic_rnn and its kin, or from "
+            'with tg.scope(f"t={t}"): around each step of a loop of your own. viz.draw shows any graph'
+        )
+    groups = _groups(graph, times)
+    ranks = _ranks(graph, times, groups)
+    layers, step_of = _layers(graph, times, groups, ranks)
+    found = Unrolled(graph, layers, step_of, [], {}, only_weights(graph))
+    _flow(found)
+    for layer in layers:
+        layer.backward = bool(layer.outer) and layer.outer[-1] == "bw"
+    return found
+
+
+def _groups(graph: Graph, times: list[tuple[Scope, int, Scope] | None]) -> list[int]:
+    """For every op in a step, the id of the first op of its step: ops joined by edges within one t (union-find)."""
+    root = list(range(len(graph.nodes)))
+
+    def top(i: int) -> int:
+        while root[i] != i:
+            root[i] = root[root[i]]
+            i = root[i]
+        return i
+
+    for node, time in zip(graph.nodes, times, strict=True):
+        for source in node.sources if time else ():
+            other = times[source.id]
+            if other is not None and time is not None and other[:2] == time[:2]:
+                a, b = top(node.id), top(source.id)
+                root[max(a, b)] = min(a, b)
+    return [top(i) for i in range(len(root))]
+
+
+def _ranks(graph: Graph, times: list[tuple[Scope, int, Scope] | None], groups: list[int]) -> list[int]:
+    """How many passes over time lie before each node: one ends where its results leave it, or where t falls back."""
+    rank = [0] * len(graph.nodes)
+    for _ in range(2):  # a second time, for ops that came before what told their step's rank
+        for node in graph.nodes:
+            here, best = times[node.id], rank[node.id]
+            for source in node.sources:
+                there = times[source.id]
+                value = rank[groups[source.id]] if there else rank[source.id]
+                if there is not None and (here is None or (there[0] == here[0] and there[1] > here[1])):
+                    value += 1
+                best = max(best, value)
+            rank[node.id] = best
+            if here is not None:
+                rank[groups[node.id]] = max(rank[groups[node.id]], best)
+    return [rank[groups[i]] if times[i] else rank[i] for i in range(len(rank))]
+
+
+def _layers(
+    graph: Graph, times: list[tuple[Scope, int, Scope] | None], groups: list[int], ranks: list[int]
+) -> tuple[list[Layer], dict[int, Step]]:
+    """Name the layers and say which step every op belongs to."""
+    keys: dict[int, tuple[Scope, int, str, tuple[str, ...]]] = {}
+    for node, time in zip(graph.nodes, times, strict=True):
+        if time is not None and time[2]:
+            stack = tuple(part for part in time[2] if _STACK.fullmatch(part))
+            keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]), stack)
+    _adopt(graph, times, groups, keys, ranks)
+    order: dict[tuple[Scope, int, str, tuple[str, ...]], int] = {}
+    layers: list[Layer] = []
+    step_of: dict[int, Step] = {}
+    for i, key in sorted(keys.items()):
+        time = times[i]
+        assert time is not None
+        if key not in order:
+            order[key] = len(layers)
+            layers.append(Layer(key[2], key[0], time[2][0] if time[2] else ""))
+        number = order[key]
+        step_of[i] = (number, time[1])
+        if time[1] not in layers[number].steps:
+            layers[number].steps.append(time[1])
+    for layer in layers:
+        layer.steps.sort()
+    return layers, step_of
+
+
+def _cell_name(rest: Scope) -> str:
+    """What to call the cell of a path inside a step: the part after the last place in a stack."""
+    marks = [i for i, part in enumerate(rest) if _STACK.fullmatch(part)]
+    at = marks[-1] + 1 if marks else 0
+    return rest[at] if at < len(rest) else rest[-1]
+
+
+def _adopt(
+    graph: Graph,
+    times: list[tuple[Scope, int, Scope] | None],
+    groups: list[int],
+    keys: dict[int, tuple[Scope, int, str, tuple[str, ...]]],
+    ranks: list[int],
+) -> None:
+    """Give ops of a step that stand in no cell (or in a stack, but in none of its cells) to the cell they work for."""
+    stacked = {groups[i] for i, key in keys.items() if key[3]}
+    for i in [i for i, key in keys.items() if groups[i] in stacked and not key[3]]:
+        del keys[i]
+    users: dict[int, list[int]] = {}
+    for node in graph.nodes:
+        for source in node.sources:
+            users.setdefault(source.id, []).append(node.id)
+    lost = [i for i, time in enumerate(times) if time and i not in keys]
+    for i in lost:  # sources first: what follows a cell belongs to it
+        near = [keys[s.id] for s in graph.nodes[i].sources if s.id in keys and groups[s.id] == groups[i]]
+        if near:
+            keys[i] = near[-1]
+    for i in reversed(lost):  # what comes before a cell, too
+        near = [keys[u] for u in users.get(i, ()) if u in keys and groups[u] == groups[i]]
+        if i not in keys and near:
+            keys[i] = near[0]
+    for i in lost:
+        time = times[i]
+        if i not in keys and time is not None:
+            keys[i] = (time[0], ranks[i], "step", ())
+
+
+def _flow(found: Unrolled) -> None:
+    """Sort what each step reads into states, weights and the rest."""
+    graph, step_of = found.graph, found.step_of
+    crossing: dict[tuple[Step, Source], None] = {}
+    feeds: dict[Step, dict[Source, None]] = {}
+    weights: list[dict[int, None]] = [{} for _ in found.layers]
+    for i, here in sorted(step_of.items()):
+        for source in graph.nodes[i].sources:
+            there = step_of.get(source.id)
+            if there == here:
+                continue
+            if there is not None and (there[0] == here[0] or there[1] != here[1]):
+                crossing[here, source] = None
+            elif source.id in found.only_weights:
+                weights[here[0]].update(dict.fromkeys(parameters_of(graph, source.id)))
+            else:
+                feeds.setdefault(here, {})[source] = None
+    states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
+    shapes = {graph.nodes[s.source.id].shapes[s.source.output] for s in states}
+    for step, sources in feeds.items():
+        first = found.layers[step[0]].steps[0]
+        for source in list(sources):
+            leaf = graph.nodes[source.id]
+            initial = leaf.op is None and (leaf.kind != "constant" or not leaf.name or leaf.scope != ())
+            if step[1] == first and initial and leaf.shapes[0] in shapes and not _is_input(leaf):
+                states.append(State(state_name(graph, source), source, None, step))
+                del sources[source]
+            elif leaf.op is None and leaf.kind == "constant" and not leaf.name:
+                del sources[source]  # a mask or a number made on the way
+    found.states = states
+    found.feeds = {step: list(sources) for step, sources in feeds.items()}
+    for layer, ids in zip(found.layers, weights, strict=True):
+        layer.weights = sorted({*ids, *_hoisted_weights(found, layer)})
+
+
+def _is_input(leaf: NodeInfo) -> bool:
+    return bool(leaf.name) and bool(re.fullmatch(r"x(_?\d+)?|inputs?(_?\d+)?", leaf.name or ""))
+
+
+def state_name(graph: Graph, source: Source) -> str:
+    """c or h (or another letter) by the scope in which a value was made; through ops that only choose or move."""
+    node = graph.nodes[source.id]
+    while node.op in ("where", "getitem", "astype") and node.sources:  # of `where`: the new value, not the kept one
+        node = graph.nodes[node.sources[min(1, len(node.sources) - 1)].id]
+    last = node.scope[-1] if node.scope else ""
+    return last if len(last) == 1 else "h"
+
+
+def only_weights(graph: Graph) -> set[int]:
+    """Ids of parameters, and of what was computed from parameters alone."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        if node.op is None:
+            alone = node.kind == "parameter"
+        else:
+            alone = bool(node.sources) and not _chooses(node) and all(s.id in found for s in node.sources)
+        if alone:
+            found.add(node.id)
+    return found
+
+
+def _chooses(node: NodeInfo) -> bool:
+    """Whether an op reads by an array of indices: rows of an embedding, which are data."""
+    index = node.options.get("index", node.options.get("indices"))
+    parts = index if isinstance(index, tuple) else (index,)
+    return node.op == "take" or (node.op == "getitem" and any(p is None or hasattr(p, "shape") for p in parts))
+
+
+def parameters_of(graph: Graph, start: int) -> Iterator[int]:
+    """The parameters from which a node was computed."""
+    work, seen = [start], {start}
+    while work:
+        node = graph.nodes[work.pop()]
+        if node.op is None:
+            yield node.id
+        for source in node.sources:
+            if source.id not in seen:
+                seen.add(source.id)
+                work.append(source.id)
+
+
+def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
+    """Whether an op outside time is the layer's own work for all steps at once: it stands in the cell's scope."""
+    if node.op is None or node.id in found.step_of:
+        return False
+    size = len(layer.outer)
+    return node.scope[:size] == layer.outer and node.scope[size : size + 1] == (layer.top,)
+
+
+def passes(node: NodeInfo) -> bool:
+    """Whether an op only moves or chooses data, so that arrows run through it."""
+    if node.op is None or _chooses(node) or node.op == "scatter_add":
+        return False
+    return node.op in PASS_OPS or node.kind in PASS_KINDS
+
+
+def _hoisted_weights(found: Unrolled, layer: Layer) -> Iterator[int]:
+    number = found.layers.index(layer)
+    work = [s.id for step, sources in found.feeds.items() if step[0] == number for s in sources]
+    seen = set(work)
+    while work:
+        node = found.graph.nodes[work.pop()]
+        own = hoisted(found, layer, node)
+        if not own and not passes(node):
+            continue
+        for source in node.sources:
+            if source.id in found.only_weights:
+                if own:
+                    yield from parameters_of(found.graph, source.id)
+            elif source.id not in seen:
+                seen.add(source.id)
+                work.append(source.id)

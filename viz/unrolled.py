@@ -1,0 +1,107 @@
+"""The unrolled view: time from left to right, layers from bottom to top, each step in a box of its own."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import ops
+from tinygrad_rnn.autodiff.graph import Graph, snapshot
+from tinygrad_rnn.autodiff.state import generator, recording, scope
+from tinygrad_rnn.autodiff.tensor import Tensor
+from tinygrad_rnn.rnn import RNNCell
+
+from .drawing import Drawing
+from .floors import House
+from .grid import Grid
+from .ops import as_graph
+from .steps import read
+
+DEFAULT_STEPS = 3
+MOST_STEPS = 8  # drawn without being asked for
+SMALL_BATCH, SMALL_INPUT = 2, 3
+
+
+def unrolled(
+    target: Any, steps: int | tuple[int, int] | None = None, *, shapes: bool = True, length: int | None = None
+) -> Drawing:
+    """Draw a recurrent net unrolled in time: x_t below, layers upwards, h_t above, states along the arrows.
+
+    target: a cell (it is left as it is: a copy runs on a small input), or what a driver or loop computed: outputs, the
+    pair (outputs, state), a loss, or a Graph. steps: how many steps to draw, or (first, last): the first and last few,
+    with one node for those between. Default: all, if not many. length: for a cell, how many steps there are; where it is
+    not given the last ones are called T−1, T−2 … Weights are drawn once, and named in the cells that share them. Raises
+    ValueError where the graph has no time steps, TypeError where nothing was recorded.
+
+    >>> import tinygrad_rnn as tg
+    >>> from tinygrad_rnn import viz
+    >>> viz.unrolled(tg.rnn.GRUCell(4), steps=(2, 1), length=100)
+    Drawing(13 nodes, 12 edges)
+    """
+    _check_steps(steps, length)
+    open_end = False
+    if isinstance(target, RNNCell):
+        first, last = (DEFAULT_STEPS, 0) if steps is None else steps if isinstance(steps, tuple) else (steps, 0)
+        open_end = length is None and last > 0
+        graph = trace(target, length or first + last + open_end)
+    else:
+        graph = as_graph(target)
+    found = read(graph)
+    house = House(found)
+    return Drawing(Grid(found, _shown(house.total, steps), shapes, open_end, house).picture())
+
+
+def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
+    """The graph of `length` steps of a copy of the cell: cell(x_t, state) under the scope "t=…", inputs named x_t."""
+    cell = copy.deepcopy(cell)
+    size = input_size(cell) or SMALL_INPUT
+    dtype = cell.dtype or np.dtype(np.float32)
+    outputs: list[Any] = []
+    random = generator().bit_generator.state
+    try:
+        with recording(True):
+            cell.build(size, dtype)
+            state = cell.zero_state(batch, dtype)
+            for t in range(length):
+                x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=not cell.parameters())
+                with scope(f"t={t}"):
+                    output, state = cell(x, state)
+                outputs.append(output)
+            return snapshot((ops.stack(outputs), state))
+    finally:
+        generator().bit_generator.state = random
+
+
+def input_size(cell: Any) -> int | None:
+    """The input's size of a built stack or wrapper, which only the cell inside knows."""
+    while cell is not None:
+        if isinstance(getattr(cell, "input_size", None), int):
+            return int(cell.input_size)
+        inner = getattr(cell, "cells", None)
+        cell = inner[0] if inner else getattr(cell, "cell", None)
+    return None
+
+
+def _check_steps(steps: Any, length: Any) -> None:
+    def whole(n: Any, least: int) -> bool:
+        return isinstance(n, int) and not isinstance(n, bool) and n >= least
+
+    pair = isinstance(steps, tuple) and len(steps) == 2 and all(whole(n, 0) for n in steps) and sum(steps) > 0
+    if steps is not None and not pair and not whole(steps, 1):
+        raise ValueError(f"unrolled: steps is {steps!r}, expected a positive integer or a pair such as (2, 1)")
+    if length is not None and not whole(length, 1):
+        raise ValueError(f"unrolled: length is {length!r}, expected a positive integer")
+
+
+def _shown(columns: int, steps: int | tuple[int, int] | None) -> list[int | None]:
+    """The columns to draw, with None for the gap."""
+    if steps is None:
+        steps = columns if columns <= MOST_STEPS else (2, 1)
+    first, last = steps if isinstance(steps, tuple) else (steps, 0) if steps >= columns else (max(steps - 1, 1), 1)
+    if first + last >= columns:
+        return list(range(columns))
+    if isinstance(steps, int) and steps == 1:
+        return [0, None]
+    return [*range(first), None, *range(columns - last, columns)]
