@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,22 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from .autodiff.state import no_grad, training
-from .autodiff.tensor import Tensor
+from ..autodiff.state import no_grad, training
+from ..autodiff.tensor import Tensor
+from ..checkpoint import Path
+from ..errors import CheckpointError
+from ..module import Module
+from ..optim import Optimizer, Schedule, clip_by_global_norm
+from ..rnn.cell import detach, map_state
 from .checkpoint import (
-    Path,
     apply_checkpoint,
-    load_checkpoint,
     random_state,
     read_checkpoint,
     save_checkpoint,
     set_random_state,
 )
-from .errors import CheckpointError
-from .module import Module
-from .optim import Optimizer, Schedule, clip_by_global_norm
 from .progress import Progress
-from .rnn.cell import detach, map_state
 
 LossFunction = Callable[..., Any]  # (batch) -> loss, or with a state (batch, state) -> (loss, state)
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every epoch, or a function of its number
@@ -298,7 +295,6 @@ class _Run:
                 loss = float(self.validation())
         else:
             loss = evaluate(self.loss_fn, self.validation, self.first_state)
-        set_random_state(self.model, self.random)  # looking changes nothing
         before = history.best
         history.validations.append((history.step, loss))
         name, factor = self.show
@@ -311,10 +307,14 @@ class _Run:
                 history.stopped = "patience"
         if self.on_validation is not None:
             self.on_validation(history)
+        set_random_state(self.model, self.random)  # looking changes nothing
 
     @contextmanager
     def deferred_interrupts(self) -> Iterator[None]:
         """Ctrl-C waits for the step at hand; a second one does not. Not in other threads, nor where it is ignored."""
+        import signal
+        import threading
+
         current = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT)
         if not callable(current):
             yield
@@ -459,6 +459,3 @@ def _weight(batch: Any) -> int:
     """How many elements a batch's targets have: those of its last array, 1 if it is not a pair of arrays."""
     last = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
     return last.size if isinstance(last, (np.ndarray, Tensor)) else 1
-
-
-__all__ = ["History", "evaluate", "fit", "load_checkpoint", "save_checkpoint"]
