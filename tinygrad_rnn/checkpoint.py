@@ -93,7 +93,7 @@ def load(path: Path) -> Tensors:
         raise CheckpointError(
             f"load: {name} holds an array of dtype {error.args[0]}, expected one of {', '.join(DTYPES)}"
         ) from None
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"load: {name} ({len(content)} bytes) is no whole safetensors file: it was cut short, damaged, or is something "
             f"else ({error}); take another copy, or save anew with tg.save"
