@@ -13,6 +13,8 @@ average, to write down the next character given the model's prediction. Guessing
 import argparse
 import os
 import sys
+import warnings
+import zlib
 
 import numpy as np
 
@@ -29,7 +31,8 @@ class CharRNN(tg.Module):
 
     def __init__(self, characters, cell="lstm", layers=1, units=128, embedding=64, **_):
         self.embedding = nn.Embedding(characters, embedding)
-        self.cell = rnn.MultiRNNCell([CELLS[cell](units) for _ in range(layers)]).build(embedding)
+        cells = [CELLS[cell](units) for _ in range(layers)]
+        self.cell = (cells[0] if layers == 1 else rnn.MultiRNNCell(cells)).build(embedding)
         self.head = nn.Linear(units, characters)
 
     def forward(self, characters, state):
@@ -52,10 +55,10 @@ def sample(model, vocabulary, length, temperature, start="\n"):
     return text[len(start) :]
 
 
-def held_out_bits(model, ids, options, limit=None):
-    """Bits per character on a text the model was not trained on, the state carried through it."""
+def held_out(model, ids, options, limit=None):
+    """The loss on text that the model is not trained on, its state carried along; `limit` chunks of it, else all."""
     chunks = data.TextChunks(ids, min(options.batch, len(ids) - 1), options.unroll, remainder=True)
-    return BITS[1] * train.evaluate(model.loss, chunks, model.cell.zero_state(len(chunks.inputs)), limit)
+    return train.evaluate(model.loss, chunks, model.cell.zero_state(len(chunks.inputs)), limit)
 
 
 def read_text(files):
@@ -67,8 +70,14 @@ def read_text(files):
     texts = []
     for name in files:
         with open(name, encoding="utf-8") as file:
-            texts.append(file.read())
-    return "\n".join(texts)
+            try:
+                texts.append(file.read())
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{name} is no UTF-8 text: {error}") from None
+    text = "\n".join(texts)
+    if len(text) < 20:
+        raise ValueError(f"the text in {', '.join(files)} has {len(text)} characters, expected more to learn from")
+    return text
 
 
 def parse():
@@ -76,22 +85,25 @@ def parse():
     add = parser.add_argument
     add("files", nargs="*", metavar="TEXT_FILE", help="text to learn, UTF-8 (default: Python's documentation)")
     add("--cell", choices=CELLS, help="kind of recurrent cell (lstm)")
-    add("--layers", type=positive, help="cells on top of each other (1)")
-    add("--units", type=positive, help="units of each cell (128)")
-    add("--embedding", type=positive, help="numbers that stand for a character (64)")
-    add("--batch", type=positive, help="rows read side by side (32)")
-    add("--unroll", type=positive, help="characters between updates (64)")
-    add("--lr", type=float, default=3e-3, help="learning rate of Adam (%(default)s)")
-    add("--seconds", type=float, help="train so long, evaluation not counted (60, unless --steps is given)")
-    add("--steps", type=int, help="train until so many steps are done in all")
-    add("--temperature", type=float, default=0.8, help="of the samples: low is cautious, high is wild (%(default)s)")
+    add("--layers", type=count, help="cells on top of each other (1)")
+    add("--units", type=count, help="units of each cell (128)")
+    add("--embedding", type=count, help="numbers that stand for a character (64)")
+    add("--batch", type=count, help="rows of text read side by side (32)")
+    add("--unroll", type=count, help="characters between updates (64)")
+    add("--lr", type=amount, default=3e-3, help="learning rate of Adam (%(default)s)")
+    add("--seconds", type=amount, help="train so long, evaluation not counted (60, unless --steps is given)")
+    add("--steps", type=count, help="train until so many steps are done in all")
+    add("--temperature", type=amount, default=0.8, help="of the samples: low is cautious, high is wild (%(default)s)")
     add("--sample", type=int, default=500, metavar="N", help="write so many characters at the end (%(default)s)")
     add("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
-    add("--every", type=positive, default=250, metavar="N", help="look at held-out text every N steps (%(default)s)")
-    add("--checkpoint", default="char_rnn.safetensors", help="file that keeps the run (%(default)s)")
+    add("--every", type=count, default=500, metavar="N", help="look at held-out text and save every N steps (500)")
+    add("--checkpoint", default="char_rnn.safetensors", metavar="FILE", help="keeps the run (%(default)s)")
     add("--resume", action="store_true", help="go on from the checkpoint")
     add(
-        "--graph", default="char_rnn.svg", metavar="SVG", help='draw the unrolled graph here; "" for none (%(default)s)'
+        "--graph",
+        default="char_rnn.svg",
+        metavar="FILE",
+        help='draw the unrolled graph here; "" for none (%(default)s)',
     )
     options = parser.parse_args()
     if options.seconds is None and options.steps is None:
@@ -99,44 +111,63 @@ def parse():
     return options
 
 
-def positive(text):
-    value = int(text)
-    if value < 1:
+def count(text):
+    """A whole number of at least 1, for argparse."""
+    if int(text) < 1:
         raise ValueError(text)
-    return value
+    return int(text)
 
 
-def settle(options, vocabulary, length):
-    """The model's shape: what was asked for, the checkpoint's, or the default. Returns what the checkpoint must keep."""
-    kept = {"text": {"characters": vocabulary.characters, "length": length}}
+def amount(text):
+    """A number of at least 0, for argparse."""
+    if not 0 <= float(text) < np.inf:
+        raise ValueError(text)
+    return float(text)
+
+
+def settle(options, text, vocabulary):
+    """Fill in the model's shape: what was asked for, else the checkpoint's, else SHAPE. Returns what is to be kept."""
+    kept = {"text": {"characters": vocabulary.characters, "length": len(text), "crc32": zlib.crc32(text.encode())}}
     before = {}
     if options.resume:
+        if not os.path.exists(options.checkpoint):
+            raise ValueError(f"there is no {options.checkpoint} to resume from; drop --resume to begin")
         before = tg.load(options.checkpoint).metadata
         if before.get("text") != kept["text"]:
-            raise ValueError(f"{options.checkpoint} was trained on another text; give the same files, or drop --resume")
+            raise ValueError(
+                f"{options.checkpoint} was not trained on this text; give the same files, or drop --resume"
+            )
     for name, default in SHAPE.items():
         asked, had = getattr(options, name), before.get(name)
         if None not in (asked, had) and asked != had:
-            raise ValueError(f"{options.checkpoint} was trained with --{name} {had}, not {asked}; drop one of the two")
+            raise ValueError(
+                f"{options.checkpoint} was trained with --{name} {had}, not {asked}; drop --{name} or --resume"
+            )
         kept[name] = asked or had or default
         setattr(options, name, kept[name])
     return kept
 
 
 def draw_graph(model, path):
+    """The unrolled graph as a picture, or one line on why there is none."""
     try:
         from tinygrad_rnn import viz
-
-        print(f"unrolled graph, 3 steps: {viz.unrolled(model.cell, 3).save(path) or path}")
-    except (ImportError, tg.DrawingError) as error:
-        print(f"no picture of the graph ({error}); pip install 'tinygrad_rnn[dot]' brings what draws it")
+    except ImportError:
+        return "no picture of the graph: tinygrad_rnn.viz is not installed; run: pip install -e ."
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            written = viz.unrolled(model.cell, (2, 1)).save(path)
+        except tg.DrawingError as error:
+            return f"no picture of the graph: {error}"
+    return "\n".join([f"the unrolled graph is drawn in {written}", *(str(w.message) for w in told)])
 
 
 def main():
     options = parse()
     text = read_text(options.files)
     vocabulary = data.Vocabulary(text)
-    kept = settle(options, vocabulary, len(text))
+    kept = settle(options, text, vocabulary)
     ids = vocabulary.encode(text)
     cut = len(ids) - len(ids) // 10
     chunks = data.TextChunks(ids[:cut], options.batch, options.unroll)
@@ -146,10 +177,10 @@ def main():
     print(f"{len(text):,} characters, {len(vocabulary)} different, the last {len(ids) - cut:,} held out")
     print(f"{model}\n{model.count_parameters():,} parameters")
     if options.graph:
-        draw_graph(model, options.graph)
-
-    def look(history):
-        print(f"    {sample(model, vocabulary, 70, options.temperature)!r}")
+        print(draw_graph(model, options.graph))
+    if os.path.exists(options.checkpoint) and not options.resume:
+        os.replace(options.checkpoint, options.checkpoint + ".old")
+        print(f"kept the old {options.checkpoint} as {options.checkpoint}.old (--resume would go on from it)")
 
     history = train.fit(
         model.loss,
@@ -159,9 +190,9 @@ def main():
         seconds=options.seconds,
         state=model.cell.zero_state(options.batch),
         clip=5.0,
-        validation=lambda: held_out_bits(model, ids[cut:], options, limit=4) / BITS[1],
+        validation=lambda: held_out(model, ids[cut:], options, limit=25),
         validate_every=options.every,
-        on_validation=look,
+        on_validation=lambda _: f"  it writes: {sample(model, vocabulary, 70, options.temperature)!r}",
         checkpoint=options.checkpoint,
         checkpoint_every=options.every,
         resume=options.resume,
@@ -172,8 +203,8 @@ def main():
     if history.stopped == "interrupted":
         print("interrupted; --resume goes on from here")
         return 130
-    print(f"held-out text, all of it: {held_out_bits(model, ids[cut:], options):.3f} bits per character")
-    if options.sample:
+    print(f"all of the held-out text: {BITS[1] * held_out(model, ids[cut:], options):.3f} bits per character")
+    if options.sample > 0:
         print(f"\nA sample at temperature {options.temperature}:\n")
         print(sample(model, vocabulary, options.sample, options.temperature))
     return 0
@@ -181,6 +212,10 @@ def main():
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
-    except (ValueError, OSError) as error:
-        sys.exit(print(f"{os.path.basename(__file__)}: {error}", file=sys.stderr) or 2)
+        code = main()
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"char_rnn.py: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

@@ -61,7 +61,7 @@ def save(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | N
         header = {HEADER: json.dumps(dict(metadata or {}))}
     except (TypeError, ValueError) as error:
         raise TypeError(f"save: metadata cannot be written as JSON: {error}") from None
-    _write(os.path.realpath(path), to_bytes(arrays, header))
+    _write(check_place(path), to_bytes(arrays, header))
 
 
 def load(path: Path) -> Tensors:
@@ -115,13 +115,22 @@ def _array(name: Any, value: Any) -> Array:
     return array
 
 
+def check_place(path: Path) -> str:
+    """The real path of a file that can be written there; FileNotFoundError, IsADirectoryError or PermissionError if not."""
+    real = os.path.realpath(path)
+    folder, name = os.path.split(real)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"save: there is no folder {folder} to write {name} into; make it first")
+    if os.path.isdir(real):
+        raise IsADirectoryError(f"save: {real} is a folder, expected the name of a file")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"save: the folder {folder} may not be written into, so {name} cannot be; choose another")
+    return real
+
+
 def _write(path: str, content: bytes) -> None:
     """Write a file whole or not at all."""
     folder, name = os.path.split(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"save: there is no folder {folder} to write {name} into; make it first")
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"save: {path} is a folder, expected the name of a file")
     temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..autodiff.state import no_grad, training
 from ..autodiff.tensor import Tensor
-from ..checkpoint import Path
+from ..checkpoint import Path, check_place
 from ..errors import CheckpointError
 from ..module import Module
 from ..optim import Optimizer, Schedule, clip_by_global_norm
@@ -84,7 +84,7 @@ def fit(
     validation: batches for `evaluate` with the same loss_fn, or a function giving the loss; it runs every validate_every
     steps, else after each epoch, outside training and without gradients. With `patience`, training ends once that many
     validations in a row brought nothing better, and the parameters go back to the best ones. on_validation(history) is
-    called after each.
+    called after each; if it returns text, that is shown.
 
     checkpoint: a file that keeps all of the run, written every checkpoint_every steps (else after each epoch) and at the
     end; resume=True goes on from it, bit for bit, or begins if there is none. `model` is what is saved; it need not be
@@ -104,20 +104,13 @@ def fit(
     >>> history.stopped, history.losses[-1] < 1e-3
     ('epochs', True)
     """
-    if epochs is None and steps is None and seconds is None:
-        raise ValueError("fit: nothing says when to stop; give epochs=, steps= or seconds=")
+    limits = {"epochs": epochs, "steps": steps, "seconds": seconds}
     if model is None:
         owner = getattr(loss_fn, "__self__", None)
         model = loss_fn if isinstance(loss_fn, Module) else owner if isinstance(owner, Module) else None
-    if model is None and checkpoint is not None:
-        raise ValueError("fit: checkpoint= needs model=, the module to save, where loss_fn is no module's method")
-    for name, value in (("validate_every", validate_every), ("checkpoint_every", checkpoint_every)):
-        if value is not None and value < 1:
-            raise ValueError(f"fit: {name} is {value!r}, expected a positive number of steps")
-    if patience is not None and validation is None:
-        raise ValueError("fit: patience= counts validations; give validation= too")
+    _check(limits, validate_every, checkpoint_every, patience, validation, checkpoint, model)
     run = _Run(loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show)
-    run.limits = {"epochs": epochs, "steps": steps, "seconds": seconds}
+    run.limits = limits
     run.validate_every, run.patience, run.checkpoint_every = validate_every, patience, checkpoint_every
     run.on_validation = on_validation
     if resume and checkpoint is not None:
@@ -305,8 +298,9 @@ class _Run:
             best = [value for _, value in history.validations].index(min(v for _, v in history.validations))
             if len(history.validations) - 1 - best >= self.patience:
                 history.stopped = "patience"
-        if self.on_validation is not None:
-            self.on_validation(history)
+        told = None if self.on_validation is None else self.on_validation(history)
+        if isinstance(told, str):
+            bar.write(told)
         set_random_state(self.model, self.random)  # looking changes nothing
 
     @contextmanager
@@ -416,6 +410,29 @@ class _Run:
                 "was trained with, or begin anew"
             )
         return Tensor(array)
+
+
+def _check(
+    limits: dict[str, Any],
+    validate_every: Any,
+    checkpoint_every: Any,
+    patience: Any,
+    validation: Any,
+    checkpoint: Path | None,
+    model: Module | None,
+) -> None:
+    """Refuse what cannot work before anything is trained."""
+    if all(limit is None for limit in limits.values()):
+        raise ValueError("fit: nothing says when to stop; give epochs=, steps= or seconds=")
+    for name, value in (("validate_every", validate_every), ("checkpoint_every", checkpoint_every)):
+        if value is not None and value < 1:
+            raise ValueError(f"fit: {name} is {value!r}, expected a positive number of steps")
+    if patience is not None and validation is None:
+        raise ValueError("fit: patience= counts validations; give validation= too")
+    if checkpoint is not None:
+        check_place(checkpoint)
+        if model is None:
+            raise ValueError("fit: checkpoint= needs model=, the module to save, where loss_fn is no module's method")
 
 
 def _call(loss_fn: LossFunction, batch: Any, state: Any, stateful: bool) -> tuple[Tensor, Any]:
