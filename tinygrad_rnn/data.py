@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,6 +12,23 @@ from .autodiff.state import generator
 from .autodiff.tensor import Tensor
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def read_text(*paths: str | os.PathLike[str]) -> str:
+    """The text of UTF-8 files, joined by newlines.
+
+    Raises FileNotFoundError for a missing file, and ValueError for one that is no UTF-8 or if there is nothing in them.
+    """
+    texts = []
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                texts.append(file.read())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"read_text: {os.fspath(path)} is no UTF-8 text: {error}") from None
+    if not any(texts):
+        raise ValueError(f"read_text: {', '.join(os.fspath(p) for p in paths) or 'no file'} is empty, expected text")
+    return "\n".join(texts)
 
 
 class Vocabulary:

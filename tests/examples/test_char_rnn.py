@@ -73,7 +73,7 @@ def test_it_trains_samples_and_resumes(tmp_path: Path, text: Path) -> None:
     code, out, err = run(tmp_path, text, "--resume", "--graph", "", "--steps", steps + 30, "--sample", 0)
     assert code == 0, err
     assert tg.load(tmp_path / "char_rnn.safetensors").metadata["training"]["step"] == steps + 30
-    assert "LSTMCell(12, input_size=6)" in out
+    assert "LSTMCell(12, input_size=6, forget_bias=0.0)" in out
     assert "sample" not in out
 
     before = (tmp_path / "char_rnn.safetensors").read_bytes()
@@ -94,6 +94,13 @@ def test_steps_in_two_runs_are_steps_in_one(tmp_path: Path, text: Path) -> None:
     assert all((whole[k] == parts[k]).all() for k in whole)
     assert whole.metadata["random"] == parts.metadata["random"]
     assert "30 steps" in out
+
+
+def test_text_of_any_script_and_without_newlines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("모든 인간은 태어날 때부터 자유로우며 🙂 " * 40, encoding="utf-8")
+    code, out, err = run(tmp_path, "a.txt", *SMALL, "--steps", 4, "--every", 2)
+    assert code == 0, err
+    assert len(out.split("A sample at temperature 0.8:\n\n")[1].rstrip("\n")) == 40
 
 
 def test_without_a_file_it_learns_pythons_documentation(tmp_path: Path) -> None:
@@ -140,7 +147,12 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_lost(
     monkeypatch.chdir(tmp_path)
     checkpoint = tmp_path / "char_rnn.safetensors"
     before = checkpoint.read_bytes()
-    for name, content in {"empty": b"", "short": b"abcdefghij" * 9, "binary": b"\xff\xfe\x00" * 99}.items():
+    for name, content in {
+        "empty": b"",
+        "short": b"abcdefghij" * 9,
+        "tiny": b"abc",
+        "binary": b"\xff\xfe\x00" * 99,
+    }.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "garbage").write_bytes(b"garbage" * 50)
     (tmp_path / "cut").write_bytes(before[: len(before) // 2])
@@ -149,16 +161,17 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_lost(
     small = [*SMALL, "--steps", 3]
     cases: list[tuple[list[Any], str]] = [
         (["nowhere.txt", *small], r"No such file or directory: 'nowhere.txt'"),
-        (["empty", *small], r"the text in empty has 0 characters, expected more to learn from"),
+        (["empty", *small], r"read_text: empty is empty, expected text"),
         (["short", *small, "--batch", "32"], r"TextChunks: the sequence has 81 elements, expected at least 513.*batch"),
+        (["tiny", "--batch", "1", "--unroll", "1"], r"sequence has 0 elements, expected at least 2 .* longer text"),
         (["binary", *small], r"binary is no UTF-8 text"),
         ([tmp_path, *small], r"Is a directory"),
         ([text, *small, "--resume", "--checkpoint", "nowhere"], r"there is no nowhere to resume from; drop --resume"),
         ([text, *small, "--resume", "--checkpoint", "garbage"], r"garbage \(350 bytes\) is no whole safetensors file"),
         ([text, *small, "--resume", "--checkpoint", "cut"], r"cut \(\d+ bytes\) is no whole safetensors file"),
         ([text, *small, "--checkpoint", "away/run"], r"there is no folder .*away to write run into"),
-        ([other, *small, "--resume"], r"was not trained on this text; give the same files, or drop --resume"),
-        ([text, *small, "--resume", "--units", "13"], r"was trained with --units 12, not 13; drop --units or --resume"),
+        ([other, *small, "--resume"], r"was trained on another text; give the same files, or drop --resume"),
+        ([text, *small, "--resume", "--units", "13"], r"was trained with --units 12, not 13; drop one of the two"),
         ([text, *small, "--resume", "--cell", "gru"], r"was trained with --cell lstm, not gru"),
     ]
     for arguments, message in cases:

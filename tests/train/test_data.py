@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.data import TextChunks, Vocabulary, draw
+from tinygrad_rnn.data import TextChunks, Vocabulary, draw, read_text
 
 
 @given(st.text(min_size=1))
@@ -67,3 +68,17 @@ def test_draw_follows_the_probabilities() -> None:
 def test_bad_input(call: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_text_files(tmp_path: Path) -> None:
+    first, second, wrong = tmp_path / "first", tmp_path / "second", tmp_path / "wrong"
+    first.write_bytes("née\r\n".encode())
+    second.write_bytes(b"")
+    wrong.write_bytes(b"n\xe9e")
+    assert read_text(first, str(second)) == "née\n\n"
+    with pytest.raises(ValueError, match=r"read_text: .*second is empty, expected text"):
+        read_text(second)
+    with pytest.raises(ValueError, match=r"read_text: .*wrong is no UTF-8 text: .*position 1"):
+        read_text(first, wrong)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_text(tmp_path / "nowhere")
