@@ -80,11 +80,12 @@ class Optimizer:
                 f"load_state_dict: the state does not fit {self.name} of {len(self.params)} parameters: "
                 + "; ".join(faults)
             )
-        for name in self.numbers:
-            setattr(self, name, float(state[name]))
-        self.counts = [int(n) for n in state["counts"]]
-        for slot in self.slots:
-            self.state[slot] = [np.array(state[f"{slot}.{i}"], p.dtype) for i, p in enumerate(self.params)]
+        numbers = {name: float(state[name]) for name in self.numbers}
+        counts = [int(n) for n in state["counts"]]
+        arrays = {
+            slot: [np.array(state[f"{slot}.{i}"], p.dtype) for i, p in enumerate(self.params)] for slot in self.slots
+        }
+        vars(self).update(numbers, counts=counts, state=arrays)
 
     def __repr__(self) -> str:
         return f"{self.name}({len(self.params)} parameters, lr={self.lr:g})"

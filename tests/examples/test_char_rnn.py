@@ -59,10 +59,10 @@ def bits(out: str) -> float:
 
 
 def test_it_trains_samples_and_resumes(tmp_path: Path, text: Path) -> None:
-    code, out, err = run(tmp_path, text, *SMALL, "--seconds", 2, "--every", 50, "--lr", 0.01)
+    code, out, err = run(tmp_path, text, *SMALL, "--seconds", 2, "--every", 20, "--lr", 0.01)
     assert code == 0, err
     assert "2,580 characters, 30 different, the last 258 held out" in out
-    assert re.search(r"step 50: held-out bits/char [\d.]+\n  it writes: '", err)
+    assert re.search(r"step 20: held-out bits/char [\d.]+\n  it writes: '", err)
     assert bits(out) < 4.2
     sample = out.split("A sample at temperature 0.8:\n\n")[1]
     assert len(sample) == 41

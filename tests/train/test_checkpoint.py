@@ -257,6 +257,15 @@ def test_a_model_that_is_not_built_yet_is_built_to_fit(tmp_path: Path) -> None:
     assert np.array_equal(fresh.kernel.data, built.kernel.data)
 
 
+def test_a_model_that_is_not_built_yet_stays_so_if_something_else_does_not_fit(tmp_path: Path) -> None:
+    train.save_checkpoint(tmp_path / "run", rnn.GRUCell(3).build(2), random={"other": {}})
+    cell = rnn.GRUCell(3)
+    with pytest.raises(tg.CheckpointError, match=r"does not fit: it holds random generators \['other'\]"):
+        train.load_checkpoint(tmp_path / "run", cell)
+    assert not cell.built
+    cell.build(5)
+
+
 def bad_files(tmp_path: Path) -> dict[str, tuple[Any, str]]:
     """By name, what is in the file, and what must be said about it."""
     good = tmp_path / "good"

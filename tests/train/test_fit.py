@@ -104,7 +104,7 @@ def test_limits() -> None:
     assert fit(epochs=1, steps=500).step == len(CHUNKS)
     history = fit(seconds=0.2)
     assert history.stopped == "seconds"
-    assert 0.2 <= history.seconds < 0.4
+    assert 0.2 <= history.seconds < 3
     assert fit(seconds=0).step == 0
 
 

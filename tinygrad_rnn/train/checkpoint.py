@@ -94,7 +94,8 @@ def apply_checkpoint(
     """Set model, optimiser, schedule and generators from what was read: all of them, or none."""
     owners = [("model", model), ("optimizer", optimizer), ("schedule", schedule)]
     before = [(owner, owner.state_dict()) for part, owner in owners[1:] if owner is not None]
-    before += [(model, model.state_dict())] if all(module.built for module in model.modules()) else []
+    fresh = [module for module in model.modules() if not module.built]
+    before += [] if fresh else [(model, model.state_dict())]
     random_before = random_state(model)
     try:
         for part, owner in owners:
@@ -106,6 +107,8 @@ def apply_checkpoint(
     except (ValueError, TypeError, KeyError) as error:
         for owner, state in reversed(before):
             owner.load_state_dict(state)
+        for module in fresh:
+            module.unbuild()
         set_random_state(model, random_before)
         raise CheckpointError(f"load_checkpoint: {os.fspath(path)} does not fit: {error}") from error
 
