@@ -76,29 +76,24 @@ def fit(
     """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever is first; returns the History.
 
     loss_fn(batch) -> loss, a scalar tensor. With `state` (the first one, or a function that makes it) it is
-    loss_fn(batch, state) -> (loss, next state): the state is carried from batch to batch and detached between them, which
-    is truncated backpropagation through time [Williams & Peng 1990]; each epoch begins anew with the first.
+    loss_fn(batch, state) -> (loss, next state): the state is carried from batch to batch, detached between them, which is
+    truncated backpropagation through time [Williams & Peng 1990]; each epoch begins anew with the first.
     batches: an iterable that is read anew every epoch, or a function of the epoch's number (from 0) that gives one.
     Each step: gradients, clipped to global norm `clip`; optimizer.step(); schedule.step().
+    validation: batches for `evaluate`, or a function giving the loss; it runs every validate_every steps, else after each
+    epoch, outside training and without gradients. With `patience`, training ends once that many in a row brought nothing
+    better, and the parameters go back to the best. on_validation(history) follows each; text it returns is shown.
+    checkpoint: a file that keeps all of the run and `metadata`, written every checkpoint_every steps (else after each
+    epoch) and at the end. resume=True goes on from it, bit for bit, or begins if there is none. model: what it saves; by
+    default the module that loss_fn is, or is a method of.
+    Ctrl-C ends the run after the step at hand (stopped="interrupted") and saves it; a second one does not wait. progress:
+    show a bar, or lines where there is no terminal. show: the name under which losses are shown, and a factor.
 
-    validation: batches for `evaluate` with the same loss_fn, or a function giving the loss; it runs every validate_every
-    steps, else after each epoch, outside training and without gradients. With `patience`, training ends once that many
-    validations in a row brought nothing better, and the parameters go back to the best ones. on_validation(history) is
-    called after each; if it returns text, that is shown.
-
-    checkpoint: a file that keeps all of the run, written every checkpoint_every steps (else after each epoch) and at the
-    end; resume=True goes on from it, bit for bit, or begins if there is none. `model` is what is saved; it need not be
-    given if loss_fn is a module or a module's method. metadata: kept in the file.
-    Ctrl-C ends the run after the step at hand (stopped="interrupted") and saves it; a second one does not wait.
-    progress: show a bar, or lines where there is no terminal. show: the name under which losses are shown, and a factor.
-
-    Raises ValueError if nothing limits the run or batches are empty, TypeError if loss_fn returns something else,
-    FloatingPointError if the loss is NaN or infinite (the parameters stay those before that step), CheckpointError for a
-    file to resume from that does not fit.
+    Raises ValueError if nothing limits the run or batches are empty, TypeError for what else loss_fn returns, CheckpointError
+    for a file that does not fit, FloatingPointError for a loss of NaN or infinity (the parameters are those before it).
 
     >>> import numpy as np, tinygrad_rnn as tg
-    >>> x = np.linspace(-1, 1, 20, dtype=np.float32)[:, None]
-    >>> net = tg.nn.Linear(1, 1, seed=0)
+    >>> x, net = np.linspace(-1, 1, 20, dtype=np.float32)[:, None], tg.nn.Linear(1, 1, seed=0)
     >>> loss_fn = lambda batch: tg.mse(net(batch[0]), batch[1])
     >>> history = tg.train.fit(loss_fn, [(x, 3 * x)], tg.optim.Adam(net.parameters(), 0.1), epochs=200, progress=False)
     >>> history.stopped, history.losses[-1] < 1e-3
@@ -109,10 +104,9 @@ def fit(
         owner = getattr(loss_fn, "__self__", None)
         model = loss_fn if isinstance(loss_fn, Module) else owner if isinstance(owner, Module) else None
     _check(limits, validate_every, checkpoint_every, patience, validation, checkpoint, model)
-    run = _Run(loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show)
-    run.limits = limits
-    run.validate_every, run.patience, run.checkpoint_every = validate_every, patience, checkpoint_every
-    run.on_validation = on_validation
+    run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show)
+    run.validate_every, run.checkpoint_every = validate_every, checkpoint_every
+    run.patience, run.on_validation = patience, on_validation
     if resume and checkpoint is not None:
         run.resume()
     return run.go(batches, progress)
@@ -145,7 +139,6 @@ def evaluate(loss_fn: LossFunction, batches: Iterable[Any], state: Any = None, l
 class _Run:
     """A training run: what `fit` was given, where it stands, and the state to go on with."""
 
-    limits: dict[str, Any]
     validate_every: int | None = None
     checkpoint_every: int | None = None
     patience: int | None = None
@@ -153,6 +146,7 @@ class _Run:
 
     def __init__(
         self,
+        limits: dict[str, Any],
         loss_fn: LossFunction,
         optimizer: Optimizer,
         schedule: Schedule | None,
@@ -164,6 +158,7 @@ class _Run:
         metadata: Mapping[str, Any] | None,
         show: tuple[str, float],
     ):
+        self.limits = limits
         self.loss_fn, self.optimizer, self.schedule, self.model = loss_fn, optimizer, schedule, model
         self.first_state, self.clip, self.validation = state, clip, validation
         self.checkpoint, self.metadata, self.show = checkpoint, dict(metadata or {}), show
