@@ -9,6 +9,7 @@ from .autodiff.state import no_grad, scope, seed, training
 from .autodiff.tensor import Tensor, tensor
 from .checkpoint import load, save
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
+from .kernels import get_num_threads, set_num_threads
 from .module import Module, Parameter
 from .ops import *
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, kernels
+from .errors import DrawingError
 
 
 def info() -> dict[str, Any]:
@@ -24,9 +25,12 @@ def info() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "viz": find_spec("tinygrad_rnn.viz") is not None,
     }
+    found |= {f"kernels {key}": value for key, value in kernels.info().items()}
     if found["viz"]:
-        program = import_module("tinygrad_rnn.viz").find_program()
-        found["graphviz program"] = program and str(program)
+        try:
+            found["graphviz program"] = import_module("tinygrad_rnn.viz.program").find()
+        except DrawingError:
+            found["graphviz program"] = None
     for name in ("graphviz", "safetensors", "tqdm"):
         try:
             found[name] = metadata.version(name)
