@@ -61,7 +61,7 @@ def draw(
 
 def as_graph(target: Any) -> Graph:
     """The graph itself, or the snapshot of tensors."""
-    return target if isinstance(target, Graph) else snapshot(target)
+    return target if isinstance(target, Graph) else snapshot(target, unfused=True)
 
 
 def scopes_of(graph: Graph) -> list[Scope]:

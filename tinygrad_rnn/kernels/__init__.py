@@ -42,8 +42,18 @@ else:
     _missing = None
 
 __all__ = [
-    "gru_backward", "gru_forward", "get_num_threads", "implementations", "info", "lstm_backward", "lstm_forward", "rnn_backward",
-    "rnn_forward", "set_num_threads", "Stepper", "using",
+    "Stepper",
+    "get_num_threads",
+    "gru_backward",
+    "gru_forward",
+    "implementations",
+    "info",
+    "lstm_backward",
+    "lstm_forward",
+    "rnn_backward",
+    "rnn_forward",
+    "set_num_threads",
+    "using",
 ]
 
 

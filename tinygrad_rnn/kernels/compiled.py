@@ -17,7 +17,7 @@ SAVE = {False: 0, True: 1, "recompute": 2}
 class Saved:
     """What `backward` needs of one forward run. `nbytes` counts what it holds beyond the run's inputs and outputs."""
 
-    __slots__ = ("kind", "option", "code", "isa", "sizes", "mode", "reverse", "time_major", "lengths", "inputs", "outputs", "kept")
+    __slots__ = ("code", "inputs", "isa", "kept", "kind", "lengths", "mode", "option", "outputs", "reverse", "sizes", "time_major")
 
     x = property(lambda self: self.inputs[0])
     extra = property(lambda self: self.inputs[4])

@@ -8,6 +8,7 @@ NaN included, touches nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -127,7 +128,7 @@ def unroll(
     outputs, states, gates = [], [], []
     for t, z_t in enumerate(unstack(z, axis=axis)):
         with scope(f"t={t}"):
-            with scope(name):
+            with scope(name) if name else nullcontext():
                 output, new = step(z_t, state)
             seen = probe.get()
             found = dict(seen) if seen is not None else {}
