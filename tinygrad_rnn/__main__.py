@@ -25,7 +25,10 @@ def info() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "viz": find_spec("tinygrad_rnn.viz") is not None,
     }
-    found |= {f"kernels {key}": value for key, value in kernels.info().items()}
+    native = kernels.info()
+    found |= {"kernels": native["implementation"], "instruction set": native["isa"], "threads": native["threads"]}
+    if native["missing"]:
+        found["no native kernels"] = native["missing"]
     if found["viz"]:
         try:
             found["graphviz program"] = import_module("tinygrad_rnn.viz.program").find()
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     width = max(map(len, found))
     for key, value in found.items():
-        shown = {None: "not found", True: "yes", False: "no"}.get(value, value)
+        shown = "not found" if value is None else "yes" if value is True else "no" if value is False else value
         print(f"{key:<{width}}  {shown}")
     if not found["viz"]:
         print("\nThis is the bare source tree. To install it with everything: pip install -e .", file=sys.stderr)
