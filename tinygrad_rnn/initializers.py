@@ -7,14 +7,14 @@ Names and defaults are Keras's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .autodiff.node import DType, Shape
 from .autodiff.state import generator
 
-Source = np.random.Generator | int | None
+Source: TypeAlias = "np.random.Generator | int | None"
 Initializer = Callable[[Shape, Any], np.ndarray[Any, DType]]
 
 

@@ -132,11 +132,15 @@ class Module:
 
     def astype(self, dtype: Any) -> Any:
         """Convert every parameter to another floating dtype, in place; returns the module."""
-        if np.dtype(dtype).kind != "f":
-            raise TypeError(f"astype: got {np.dtype(dtype)}, expected float32 or float64")
+        wanted = np.dtype(dtype)
+        if wanted not in (np.float32, np.float64):
+            raise TypeError(f"astype: got {wanted}, expected float32 or float64")
         for p in self.parameters():
-            p.data = p.data.astype(dtype)
+            p.data = p.data.astype(wanted)
             p._node = Leaf(p.shape, p.dtype, p.requires_grad, p.name)
+        for module in self.modules():
+            if getattr(module, "dtype", None) is not None:  # of modules that remember what they were built in
+                module.dtype = wanted  # type: ignore[attr-defined]
         return self
 
     # -- state -----------------------------------------------------------------------------------------------------

@@ -64,7 +64,61 @@ def reversed_rows(x: np.ndarray, lengths: Any, time_axis: int = 1) -> np.ndarray
     return np.moveaxis(out, 1, time_axis)
 
 
+def sigma(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def row_by_row(step: Any, x: np.ndarray, states: Any, size: int, trace: Any = None, **o: Any) -> list[np.ndarray]:
+    """A recurrent net by its equations, each row alone over its own steps: outputs, final states, and every c."""
+    if o["time_major"]:
+        x = x.transpose(1, 0, 2)
+    batch, steps = x.shape[:2]
+    outputs, every = np.zeros((batch, steps, size)), np.zeros((batch, steps, size))
+    final = [np.zeros((batch, size)) for _ in states]
+    for b in range(batch):
+        state = [s[b] for s in states]
+        times = list(range(steps if o["lengths"] is None else o["lengths"][b]))
+        for t in reversed(times) if o["reverse"] else times:
+            state = step(x[b, t], *state)
+            outputs[b, t], every[b, t] = state[-1], state[0]
+        for f, s in zip(final, state, strict=True):
+            f[b] = s
+    turn = (1, 0, 2) if o["time_major"] else (0, 1, 2)
+    return [outputs.transpose(turn), *final, *([every.transpose(turn)] if trace else [])]
+
+
+def rnn(x: Any, w: Any, u: Any, b: Any, h0: Any, activation: str = "tanh", **o: Any) -> Any:
+    phi = np.tanh if activation == "tanh" else lambda z: np.maximum(z, 0)
+    return row_by_row(lambda x, h: [phi(x @ w + h @ u + b)], x, [h0], len(u), **o)
+
+
+def lstm(x: Any, w: Any, u: Any, b: Any, c0: Any, h0: Any, **o: Any) -> Any:
+    def step(x: Any, c: Any, h: Any) -> Any:
+        i, f, g, out = np.split(x @ w + h @ u + b, 4)
+        c = sigma(f) * c + sigma(i) * np.tanh(g)
+        return [c, sigma(out) * np.tanh(c)]
+
+    return row_by_row(step, x, [c0, h0], len(u), **o)
+
+
+def gru(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, reset_after: bool = False, **o: Any) -> Any:
+    wz, wr, wn = np.split(w, 3, axis=1)
+    uz, ur, un = np.split(u, 3, axis=1)
+    bz, br, bn = np.split(b, 3)
+    cz, cr, cn = np.zeros((3, len(u))) if b2 is None else np.split(b2, 3)
+
+    def step(x: Any, h: Any) -> Any:
+        z, r = sigma(x @ wz + h @ uz + bz + cz), sigma(x @ wr + h @ ur + br + cr)
+        n = np.tanh(x @ wn + bn + r * (h @ un + cn)) if reset_after else np.tanh(x @ wn + bn + (r * h) @ un)
+        return [z * h + (1 - z) * n]
+
+    return row_by_row(step, x, [h0], len(u), **o)
+
+
 FORMULAS |= {
+    "rnn_sequence": lambda *a, recompute, **o: rnn(*a, **o),
+    "lstm_sequence": lambda *a, recompute, **o: lstm(*a, **o),
+    "gru_sequence": lambda *a, recompute, **o: gru(*a, **o),
     "reverse_sequence": reversed_rows,
     "softmax_cross_entropy": cross_entropy,
     "binary_cross_entropy_with_logits": binary,
@@ -258,5 +312,10 @@ def test_a_wrong_expansion_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     for op in OPS:
         if op.expansion is not None:
             right = op.expansion
-            monkeypatch.setattr(op, "expansion", lambda *a, right=right, **o: right(*a, **o) * 1.001)
+
+            def wrong(*arrays: Any, right: Any = right, **options: Any) -> Any:
+                results = right(*arrays, **options)
+                return tuple(r * 1.001 for r in results) if isinstance(results, tuple) else results * 1.001
+
+            monkeypatch.setattr(op, "expansion", wrong)
             assert caught(op, 2)

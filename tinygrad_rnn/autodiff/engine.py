@@ -140,7 +140,7 @@ def _pull(node: Node, g: Any, wrap: Wrap | None) -> Any:
             "first pass to run a second one; where a state is carried from one chunk of a sequence to the next "
             "(truncated backpropagation through time), carry state.detach() or rnn.detach(state)"
         )
-    if op.several:
+    if op.several and not op.keeps:  # kernels know None as 0
         g = [np.zeros(s, d) if part is None else part for part, s, d in zip(g, node.shape, node.dtype, strict=True)]
     if wrap is not None:
         if op.expansion is not None:
@@ -177,7 +177,11 @@ def _splice(node: Node, g: Any, wrap: Wrap) -> list[Any]:
     if not op.several:
         results, g = (results,), (g,)
     edges = [getattr(alias, "_node", None) for alias in aliases]
-    seeds = [(r._node, part) for r, part in zip(results, g, strict=True) if getattr(r, "_node", None) is not None]
+    seeds = [
+        (r._node, part)
+        for r, part in zip(results, g, strict=True)
+        if part is not None and getattr(r, "_node", None) is not None
+    ]
     found = sweep(seeds, targets=[e for e in edges if e is not None], wrap=wrap)
     return [None if e is None else found.get(e) for e in edges]
 

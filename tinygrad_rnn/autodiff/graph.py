@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from .node import Leaf, Node, Output, Shape
 from .tensor import Tensor
@@ -69,8 +71,44 @@ def snapshot(outputs: Any) -> Graph:
             "snapshot: no tensor with a graph was given; a tensor has one when it was computed (outside no_grad) from a "
             "tensor that requires grad"
         )
+    seen = _reachable(edges)
+    order = sorted(seen)
+    ids = {counter: i for i, counter in enumerate(order)}
+    names = _output_names(seen, edges)
+    nodes = tuple(_info(seen[c], ids, names) for c in order)
+    return Graph(nodes, tuple(_source(e, ids) for e in edges))
+
+
+def kept_bytes(outputs: Any, without: Sequence[Any] = ()) -> int:
+    """How many bytes of arrays the graph of `outputs` holds for a backward pass, each memory counted once.
+
+    Arrays in `without` (inputs and parameters, say), and views of them, are not counted.
+    """
+    seen = _reachable([t._node for t in flat_tensors(outputs) if t._node is not None])
+    owned = {id(_owner(a)) for a in without}
+    total = 0
+    for node in seen.values():
+        for value in (node.saved or ()) if type(node) is Node else ():
+            parts = value if isinstance(value, (tuple, list)) else [value]
+            for part in parts:
+                part = _owner(part) if isinstance(part, np.ndarray) else part
+                if hasattr(part, "nbytes") and id(part) not in owned:
+                    owned.add(id(part))
+                    total += int(part.nbytes)
+    return total
+
+
+def _owner(array: Any) -> Any:
+    """The array whose memory a view shows."""
+    while isinstance(getattr(array, "base", None), np.ndarray):
+        array = array.base
+    return array
+
+
+def _reachable(edges: list[Any]) -> dict[int, Node | Leaf]:
+    """Every node that the edges lead back to, by counter."""
     seen: dict[int, Node | Leaf] = {}
-    work: list[Any] = list(edges)
+    work = list(edges)
     while work:
         edge = work.pop()
         node = edge.node if type(edge) is Output else edge
@@ -78,11 +116,7 @@ def snapshot(outputs: Any) -> Graph:
             seen[node.counter] = node
             if type(node) is Node:
                 work.extend(p for p in node.parents if p is not None)
-    order = sorted(seen)
-    ids = {counter: i for i, counter in enumerate(order)}
-    names = _output_names(seen, edges)
-    nodes = tuple(_info(seen[c], ids, names) for c in order)
-    return Graph(nodes, tuple(_source(e, ids) for e in edges))
+    return seen
 
 
 def flat_tensors(value: Any) -> Iterator[Tensor]:

@@ -64,6 +64,7 @@ class Op:
         self.samples = samples
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
+        self.optional: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["optional"])
         self.constants: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["constants"])
         self.numpy: Callable[..., Any] | None = traits["numpy"]
         self.variadic = bool(code.co_flags & 0x04)
@@ -297,22 +298,30 @@ class Op:
             if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
                 dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
         for i, a in enumerate(arrays):
-            if i in self.constants or type(a) is float or type(a) is int or type(a) is bool:
+            if i in self.constants or (a is None and i in self.optional) or type(a) in (float, int, bool):
                 continue
             if isinstance(a, np.generic):
                 a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
             elif not isinstance(a, np.ndarray):
-                if isinstance(a, (str, bytes, dict, set)) or a is None:
-                    raise TypeError(
-                        f"{self.name}: {self.input_name(i)} is {_describe(a)}, expected a tensor, an array or a number"
-                    )
-                a = np.asarray(a, dtype)
+                a = self._listed(i, a, dtype)
             if isinstance(a, np.ndarray):
                 if a.dtype.kind not in "fiub":
                     raise TypeError(f"{self.name}: {self.input_name(i)} has dtype {a.dtype}, expected numbers")
                 if dtype is not None and a.dtype.kind != "f":
                     a = a.astype(dtype)
             arrays[i] = a
+
+    def _listed(self, i: int, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
+        """A list of numbers as an array."""
+        try:
+            if isinstance(value, (list, tuple)):
+                return np.asarray(value, dtype)
+        except (TypeError, ValueError) as error:
+            if "detach" in str(error):
+                raise
+        raise TypeError(
+            f"{self.name}: {self.input_name(i)} is {_describe(value)}, expected a tensor, an array or a number"
+        )
 
     def _name_constants(self, args: tuple[Any, ...], parents: list[Any]) -> None:
         """Give array constants a leaf, so that drawings show them; a constant tensor keeps one for good."""
@@ -348,6 +357,7 @@ def primitive(
     broadcasts: bool = False,
     several: bool = False,
     constants: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
 
@@ -355,7 +365,7 @@ def primitive(
     is no default, so an op without a gradient check cannot be defined. numpy: the NumPy function (or functions) that
     this op implements; `np.f(tensor)` then reaches it. broadcasts: inputs broadcast by NumPy's rules and the engine
     sums their cotangents back. several: the forward returns a tuple of results. constants: positional arrays that
-    carry no gradient (a condition, say) and keep their dtype.
+    carry no gradient (a condition, say) and keep their dtype. optional: arrays that may be None.
     """
 
     def declare(forward: Callable[..., Any]) -> Op:
@@ -368,6 +378,7 @@ def primitive(
             broadcasts=broadcasts,
             several=several,
             constants=constants,
+            optional=optional,
         )
         registry[op.name] = op
         for function in functions:

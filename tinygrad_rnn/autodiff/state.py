@@ -92,18 +92,20 @@ def no_grad() -> recording:
     return recording(False)
 
 
-_generator = np.random.default_rng()
+_default: list[np.random.Generator] = []  # the default generator, made when first used: np.random is slow to import
 
 
 def seed(n: int) -> None:
     """Seed the default random generator, from which every unseeded random choice of this package is drawn."""
-    _generator.bit_generator.state = np.random.default_rng(n).bit_generator.state
+    generator().bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
 def generator(source: np.random.Generator | int | None = None) -> np.random.Generator:
     """The generator to draw from: the one given, one seeded with the integer given, else the default one."""
     if source is None:
-        return _generator
+        if not _default:
+            _default.append(np.random.default_rng())
+        return _default[0]
     if isinstance(source, np.random.Generator):
         return source
     if isinstance(source, (int, np.integer)) and not isinstance(source, bool):

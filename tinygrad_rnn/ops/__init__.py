@@ -4,55 +4,23 @@ from typing import Any
 
 from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
-from . import index, linalg, loss, pointwise, reduce, shape
-from .index import getitem, repeat, reverse_sequence, scatter_add, take
-from .linalg import dot, einsum, matmul, tensordot
-from .loss import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
-from .pointwise import (
-    abs,
-    add,
-    astype,
-    clip,
-    cos,
-    divide,
-    exp,
-    expm1,
-    gelu,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    power,
-    relu,
-    sigmoid,
-    sin,
-    softplus,
-    sqrt,
-    square,
-    subtract,
-    tanh,
-    where,
-)
-from .reduce import cumsum, log_softmax, logsumexp, max, mean, min, prod, softmax, std, sum, var
-from .shape import (
-    broadcast_to,
-    concatenate,
-    expand_dims,
-    flatten,
-    flip,
-    moveaxis,
-    pad,
-    reshape,
-    split,
-    squeeze,
-    stack,
-    swapaxes,
-    tile,
-    transpose,
-    unstack,
-)
+from . import index, linalg, loss, pointwise, recurrent, reduce, shape
+from .index import *
+from .linalg import *
+from .loss import *
+from .pointwise import *
+from .recurrent import *
+from .reduce import *
+from .shape import *
+
+__all__ = ["concat", "permute_dims"]
+__all__ += index.__all__
+__all__ += linalg.__all__
+__all__ += loss.__all__
+__all__ += pointwise.__all__
+__all__ += recurrent.__all__
+__all__ += reduce.__all__
+__all__ += shape.__all__
 
 permute_dims, concat = transpose, concatenate  # the array standard's names
 
@@ -77,77 +45,3 @@ for _op in (reshape, transpose):
     setattr(Tensor, _op.name, _many(_op))
 
 check_registry()
-
-__all__ = [
-    "abs",
-    "add",
-    "astype",
-    "binary_cross_entropy_with_logits",
-    "broadcast_to",
-    "clip",
-    "concat",
-    "concatenate",
-    "cos",
-    "cumsum",
-    "divide",
-    "dot",
-    "einsum",
-    "exp",
-    "expand_dims",
-    "expm1",
-    "flatten",
-    "flip",
-    "gelu",
-    "getitem",
-    "index",
-    "linalg",
-    "log",
-    "log1p",
-    "log_softmax",
-    "logsumexp",
-    "loss",
-    "matmul",
-    "max",
-    "maximum",
-    "mean",
-    "min",
-    "minimum",
-    "moveaxis",
-    "mse",
-    "multiply",
-    "negative",
-    "pad",
-    "permute_dims",
-    "pointwise",
-    "power",
-    "prod",
-    "reduce",
-    "relu",
-    "repeat",
-    "reshape",
-    "reverse_sequence",
-    "scatter_add",
-    "shape",
-    "sigmoid",
-    "sin",
-    "softmax",
-    "softmax_cross_entropy",
-    "softplus",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "std",
-    "subtract",
-    "sum",
-    "swapaxes",
-    "take",
-    "tanh",
-    "tensordot",
-    "tile",
-    "transpose",
-    "unstack",
-    "var",
-    "where",
-]

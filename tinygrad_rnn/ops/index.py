@@ -10,6 +10,8 @@ from ..autodiff.node import Array, Shape
 from ..autodiff.op import composite, primitive
 from ..autodiff.tensor import Tensor
 
+__all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
+
 
 @primitive(
     label="[ ]",

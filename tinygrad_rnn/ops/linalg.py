@@ -11,6 +11,8 @@ from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from .shape import expand_dims, swapaxes, transpose
 
+__all__ = ["dot", "einsum", "matmul", "tensordot"]
+
 
 @primitive(
     label="@",

@@ -12,6 +12,8 @@ from .pointwise import sigmoid, where
 from .reduce import log_softmax, sum
 from .shape import expand_dims
 
+__all__ = ["binary_cross_entropy_with_logits", "mse", "softmax_cross_entropy"]
+
 REDUCTIONS = ("mean", "sum", "none")
 
 

@@ -9,6 +9,14 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 
+# fmt: off
+__all__ = [
+    "abs", "add", "astype", "clip", "cos", "divide", "exp", "expm1", "gelu", "log", "log1p", "maximum", "minimum",
+    "multiply", "negative", "power", "relu", "sigmoid", "sin", "softplus", "sqrt", "square", "subtract", "tanh",
+    "where",
+]
+# fmt: on
+
 
 def _pairs(r: Any) -> list[Any]:
     """Samples of a binary op: equal shapes, and broadcasting both ways."""

@@ -11,6 +11,8 @@ from ..autodiff.op import composite, primitive
 from .pointwise import exp, sqrt, where
 from .shape import broadcast_to, flip
 
+__all__ = ["cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax", "std", "sum", "var"]
+
 
 def _reductions(r: Any) -> list[Any]:
     """Samples of a reduction: over everything, one axis, several, kept, negative, of a 0-d array."""

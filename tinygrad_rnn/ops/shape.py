@@ -10,6 +10,13 @@ import numpy as np
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import composite, primitive
 
+# fmt: off
+__all__ = [
+    "broadcast_to", "concatenate", "expand_dims", "flatten", "flip", "moveaxis", "pad", "reshape", "split",
+    "squeeze", "stack", "swapaxes", "tile", "transpose", "unstack",
+]
+# fmt: on
+
 
 @primitive(
     label="reshape",

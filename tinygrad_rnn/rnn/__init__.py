@@ -1,8 +1,10 @@
 """Cells and drivers, by TensorFlow 1's split: a cell is one step, a driver runs any cell over time."""
 
+from ..ops.recurrent import gate
 from .cell import LSTMState, RNNCell, detach
 from .cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell
 from .driver import bidirectional_dynamic_rnn, dynamic_rnn, static_rnn
+from .explain import Explanation, explain
 from .wrappers import DropoutWrapper, MultiRNNCell, ResidualWrapper, ZoneoutWrapper
 
 LSTMStateTuple = LSTMState
@@ -11,6 +13,7 @@ __all__ = [
     "BasicLSTMCell",
     "BasicRNNCell",
     "DropoutWrapper",
+    "Explanation",
     "GRUCell",
     "LSTMCell",
     "LSTMState",
@@ -22,5 +25,7 @@ __all__ = [
     "bidirectional_dynamic_rnn",
     "detach",
     "dynamic_rnn",
+    "explain",
+    "gate",
     "static_rnn",
 ]

@@ -36,6 +36,17 @@ def map_state(f: Callable[..., Any], *states: Any) -> Any:
     return f(*states)
 
 
+def leaves(state: Any) -> tuple[Any, ...]:
+    """The tensors of a state, in order."""
+    return tuple(leaf for part in state for leaf in leaves(part)) if isinstance(state, tuple) else (state,)
+
+
+def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
+    """A state of the structure of `like` from its leaves."""
+    rest = iter(parts)
+    return map_state(lambda _: next(rest), like)
+
+
 def detach(state: Any) -> Any:
     """The state as constants, to carry it into the next chunk of a sequence (truncated backpropagation through time)."""
     return map_state(lambda s: s.detach() if isinstance(s, Tensor) else s, state)
@@ -68,6 +79,7 @@ class RNNCell(Module):
     name: str | None = None
     dtype: Any = None
     input_size: int | None = None  # known once built
+    _blank = False
 
     # -- building --------------------------------------------------------------------------------------------------
 
@@ -79,7 +91,22 @@ class RNNCell(Module):
         return self.input_size is not None or type(self).build_parameters is RNNCell.build_parameters
 
     def build(self, input_size: int, dtype: Any = np.float32) -> Any:
-        """Make the parameters for inputs of this size and dtype; the first call does it by itself. Returns the cell."""
+        """Make the parameters for inputs of this size and dtype; the first call does it by itself. Returns the cell.
+
+        Raises ValueError or TypeError if the cell was built before for another size or dtype.
+        """
+        if isinstance(input_size, bool) or not isinstance(input_size, (int, np.integer)) or input_size < 0:
+            raise ValueError(f"{self.scope_name}: input_size is {input_size!r}, expected a non-negative integer")
+        if self.input_size not in (None, input_size):
+            raise ValueError(
+                f"{self.scope_name}: inputs have {input_size} features, the cell was built for {self.input_size}; use a new "
+                "cell for other inputs"
+            )
+        if self.input_size is not None and self.dtype != np.dtype(dtype):
+            raise TypeError(
+                f"{self.scope_name}: inputs have dtype {np.dtype(dtype)}, the cell was built in {self.dtype}; use "
+                f"cell.astype(np.{np.dtype(dtype)})"
+            )
         if not self.built:
             if np.dtype(dtype) not in (np.float32, np.float64):
                 raise TypeError(f"{self.scope_name}: dtype is {np.dtype(dtype)}, expected float32 or float64")
@@ -93,33 +120,41 @@ class RNNCell(Module):
         kernel = np.asarray(arrays.get("kernel", 0))
         if kernel.ndim != 2 or kernel.dtype not in (np.float32, np.float64):
             raise ValueError(
-                f"load_state_dict: the state holds no floating matrix 'kernel' to build {self.scope_name} from"
+                f"load_state_dict: {self.scope_name} is not built yet, and the state holds no floating matrix 'kernel' that "
+                "tells its input_size; call build(input_size, dtype) first"
             )
-        self.build(kernel.shape[0], kernel.dtype)
+        self._blank = (
+            True  # nothing is drawn: what is loaded replaces it, and a load that fails leaves seeds as they were
+        )
+        try:
+            self.build(kernel.shape[0], kernel.dtype)
+        finally:
+            del self._blank
 
     def unbuild(self) -> None:
         for name in [k for k, v in vars(self).items() if isinstance(v, Parameter)]:
             delattr(self, name)
-        self.input_size = None
+        self.input_size = self.dtype = None
 
     def add(self, name: str, shape: tuple[int, ...], initializer: Any) -> Parameter:
         """Make a parameter in the cell's dtype and set it as an attribute."""
-        p = Parameter(initializers.get(initializer)(shape, self.dtype), self.dtype, name)
+        data = np.zeros(shape, self.dtype) if self._blank else initializers.get(initializer)(shape, self.dtype)
+        if np.shape(data) != tuple(shape):
+            raise ValueError(
+                f"{self.scope_name}: the initializer of {name} gave shape {np.shape(data)}, expected {tuple(shape)}"
+            )
+        p = Parameter(data, self.dtype, name)
         setattr(self, name, p)
         return p
-
-    def astype(self, dtype: Any) -> Any:
-        """Convert parameters and expected inputs to another floating dtype; returns the cell."""
-        super().astype(dtype)
-        for module in self.modules():
-            if isinstance(module, RNNCell):
-                module.dtype = np.dtype(dtype)
-        return self
 
     def __getattr__(self, name: str) -> Any:
         if name in ("kernel", "recurrent_kernel", "bias", "recurrent_bias") and not self.built:
             raise AttributeError(
                 f"{self.scope_name} has no {name} yet: it is built at the first call, or by cell.build(input_size)"
+            )
+        if name in ("state_size", "output_size"):
+            raise AttributeError(
+                f"{type(self).__name__} sets no {name}: a cell sets state_size and output_size, on the class or in __init__"
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -129,7 +164,17 @@ class RNNCell(Module):
         return x
 
     def begin(self, batch: int, dtype: Any) -> Step:
+        if type(self).call is RNNCell.call:
+            raise TypeError(f"{type(self).__name__} defines no call(x, state) that returns (output, new state)")
         return self.call
+
+    def unfused(self) -> str | None:
+        """Why a driver must run this cell step by step; None if `sequence` runs it whole."""
+        return f"{type(self).__name__} has no fused op"
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        """The whole sequence x (B, T, D) at once: (outputs, final state). `run` is the driver's (rnn/driver.py)."""
+        raise TypeError(self.unfused())
 
     def call(self, x: Any, state: Any) -> tuple[Any, Any]:
         """One step."""
@@ -138,16 +183,24 @@ class RNNCell(Module):
     def __call__(self, x: Any, state: Any) -> tuple[Any, Any]:
         x = x if isinstance(x, Tensor) else Tensor(x)
         self.check_input(x, 2)
-        state = self.check_state(state, x.shape[0], "state")
+        state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
-            return self.call(x, state)
+            return self.check_result(self.call(x, state), x.shape[0], x.dtype)
 
     def zero_state(self, batch: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
         if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 0:
             raise ValueError(f"zero_state: batch is {batch!r}, expected a non-negative integer")
-        return map_state(lambda size: Tensor(np.zeros((int(batch), size), dtype)), self.state_size)
+
+        def zeros(size: Any) -> Tensor:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
+                raise TypeError(
+                    f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
+                )
+            return Tensor(np.zeros((int(batch), size), dtype))
+
+        return map_state(zeros, self.state_size)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
@@ -169,31 +222,51 @@ class RNNCell(Module):
                     f"x.astype(np.{self.dtype}) or cell.astype(np.{x.dtype})"
                 )
 
-    def check_state(self, state: Any, batch: int, argument: str) -> Any:
-        """The state as tensors, after a check of structure and shapes."""
-        return _check_state(self.scope_name, state, self.state_size, batch, argument)
+    def check_state(self, state: Any, batch: int, dtype: Any, argument: str) -> Any:
+        """The state as tensors of this dtype, after a check of structure, shapes and dtypes."""
+        return _check_state(self.scope_name, state, self.state_size, batch, dtype, argument)
+
+    def check_result(self, result: Any, batch: int, dtype: Any) -> tuple[Any, Any]:
+        """What a step returned, after a check that it is (output, new state) of the sizes that the cell tells."""
+        if not isinstance(result, tuple) or len(result) != 2:
+            came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
+            raise TypeError(f"{self.scope_name}: the step returned {came}, expected the pair (output, new state)")
+        output, state = result
+        if np.shape(output) != (batch, self.output_size):
+            raise ValueError(
+                f"{self.scope_name}: the step's output has shape {np.shape(output)}, expected ({batch}, "
+                f"{self.output_size}): the batch and the cell's output_size"
+            )
+        self.check_state(state, batch, dtype, "the step's new state")
+        return output, state
 
 
-def _check_state(owner: str, state: Any, size: Any, batch: int, path: str) -> Any:
+def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path: str) -> Any:
+    remedy = f"cell.zero_state({batch}, np.{dtype}) makes one of zeros"
     if isinstance(size, tuple):
         names = getattr(size, "_fields", None)
-        kind = type(size).__name__ if names else "tuple"
+        form = type(size).__name__ if names else "tuple"
         if not isinstance(state, (tuple, list)) or len(state) != len(size):
-            came = (
-                f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else type(state).__name__
-            )
-            raise TypeError(
-                f"{owner}: {path} is a {came}, expected a {kind} of {len(size)}{f' {names}' if names else ''}"
-            )
+            came = f"{type(state).__name__}{f' of {len(state)}' if isinstance(state, (tuple, list)) else ''}"
+            wanted = f"{form} of {len(size)} parts{f' {names}' if names else ''}"
+            raise TypeError(f"{owner}: {path} is {came}, expected {wanted}; {remedy}")
         paths = [f"{path}.{n}" for n in names] if names else [f"{path}[{i}]" for i in range(len(size))]
-        parts = [_check_state(owner, s, n, batch, p) for s, n, p in zip(state, size, paths, strict=True)]
+        parts = [_check_state(owner, s, n, batch, dtype, p) for s, n, p in zip(state, size, paths, strict=True)]
         return type(size)(*parts) if names else tuple(parts)
-    if isinstance(state, tuple) or state is None:
-        raise TypeError(f"{owner}: {path} is a {type(state).__name__}, expected a tensor of shape ({batch}, {size})")
-    t = state if isinstance(state, Tensor) else Tensor(state)
+    if state is None or isinstance(state, (tuple, dict, str)):
+        raise TypeError(
+            f"{owner}: {path} is {type(state).__name__}, expected a tensor of shape ({batch}, {size}); {remedy}"
+        )
+    t = state if isinstance(state, Tensor) else Tensor(state, None if hasattr(state, "dtype") else dtype)
     if t.shape != (batch, size):
         raise ValueError(
-            f"{owner}: {path} has shape {t.shape}, expected ({batch}, {size}): the batch of x and the cell's size"
+            f"{owner}: {path} has shape {t.shape}, expected ({batch}, {size}): the batch of x and the cell's size; {remedy}"
+        )
+    if t.dtype.kind != "f":
+        return Tensor(t.data.astype(dtype))
+    if t.dtype != dtype:
+        raise TypeError(
+            f"{owner}: {path} has dtype {t.dtype}, x has {dtype}; use .astype(np.{dtype}) on the state, or {remedy}"
         )
     return t
 
@@ -201,3 +274,8 @@ def _check_state(owner: str, state: Any, size: Any, batch: int, path: str) -> An
 def random_source(seed: Any) -> np.random.Generator | None:
     """A generator of one's own for a seed; None stays None: the default generator, whatever it is by then."""
     return None if seed is None else generator(seed)
+
+
+def kind(value: Any) -> str:
+    """What a value is, for messages about wrong arguments: newcomers give a class where an instance is wanted."""
+    return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"

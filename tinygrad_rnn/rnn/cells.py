@@ -1,4 +1,4 @@
-"""The cells: plain recurrent, LSTM and GRU, in primitives."""
+"""The cells: plain recurrent, LSTM and GRU. Their equations stand in ops/recurrent.py, as steps and as fused ops."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..autodiff.state import scope
-from ..initializers import GlorotUniform, Orthogonal
+from ..initializers import GlorotUniform, Orthogonal, get
+from ..ops.recurrent import gru_step, gru_step_reset_after, gru_weights, lstm_step, rnn_step
 from .cell import LSTMState, RNNCell, Step, random_source
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -55,9 +55,9 @@ class _GatedCell(RNNCell):
         self.name = name
         rng = random_source(seed)
         self.initializers = {
-            "kernel": kernel_initializer or GlorotUniform(rng),
-            "recurrent_kernel": recurrent_initializer or Orthogonal(seed=rng),
-            "bias": bias_initializer,
+            "kernel": GlorotUniform(rng) if kernel_initializer is None else get(kernel_initializer),
+            "recurrent_kernel": Orthogonal(seed=rng) if recurrent_initializer is None else get(recurrent_initializer),
+            "bias": get(bias_initializer),
         }
 
     def build_parameters(self, input_size: int) -> None:
@@ -68,6 +68,18 @@ class _GatedCell(RNNCell):
 
     def project(self, x: Any) -> Any:
         return x @ self.kernel + self.bias
+
+    def unfused(self) -> str | None:
+        base = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
+        for method in ("project", "begin", "call"):
+            if getattr(type(self), method) is not getattr(base, method):
+                return f"{type(self).__name__} defines its own {method}"
+        return None
+
+    @property
+    def weights(self) -> tuple[Any, ...]:
+        """What a fused op takes after x and before the initial state."""
+        return self.kernel, self.recurrent_kernel, self.bias
 
     def describe(self) -> str:
         return f"{self.num_units}" + (f", input_size={self.input_size}" if self.built else "")
@@ -94,10 +106,20 @@ class BasicRNNCell(_GatedCell):
         u = self.recurrent_kernel
 
         def step(z: Any, h: Any) -> tuple[Any, Any]:
-            h = self.activate(z + h @ u)
+            h = rnn_step(z, h, u, self.activate)
             return h, h
 
         return step
+
+    def unfused(self) -> str | None:
+        if self.activate not in (ops.tanh, ops.relu):
+            return f"the fused op knows tanh and relu, not activation={self.activation!r}"
+        return super().unfused()
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        outputs, h = ops.rnn_sequence(x, *self.weights, state, activation=self.activate.__name__, **run.options)
+        run.traced(h=outputs)
+        return outputs, h
 
     def describe(self) -> str:
         return super().describe() + ("" if self.activation == "tanh" else f", activation={self.activation!r}")
@@ -137,22 +159,16 @@ class LSTMCell(_GatedCell):
         u = self.recurrent_kernel
 
         def step(z: Any, state: Any) -> tuple[Any, LSTMState]:
-            i, f, g, o = ops.split(z + state.h @ u, 4, axis=-1)
-            with scope("f"):
-                f = ops.sigmoid(f)
-            with scope("i"):
-                i = ops.sigmoid(i)
-            with scope("g"):
-                g = ops.tanh(g)
-            with scope("o"):
-                o = ops.sigmoid(o)
-            with scope("c"):
-                c = f * state.c + i * g
-            with scope("h"):
-                h = o * ops.tanh(c)
+            c, h = lstm_step(z, state.c, state.h, u)
             return h, LSTMState(c, h)
 
         return step
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        trace = "gates" if run.trace else None
+        outputs, c, h, *more = ops.lstm_sequence(x, *self.weights, state.c, state.h, trace=trace, **run.options)
+        run.traced(**dict(zip("cifgo", more, strict=False)), h=outputs)
+        return outputs, LSTMState(c, h)
 
     def describe(self) -> str:
         return super().describe() + ("" if self.forget_bias == 1.0 else f", forget_bias={self.forget_bias}")
@@ -189,50 +205,28 @@ class GRUCell(_GatedCell):
             self.add("recurrent_bias", (3 * self.num_units,), "zeros")
 
     def begin(self, batch: int, dtype: Any) -> Step:
-        return self._reset_after() if self.reset_after else self._reset_before()
+        u = self.recurrent_kernel if self.reset_after else gru_weights(self.recurrent_kernel)
 
-    def _reset_before(self) -> Step:
-        n = self.num_units
-        u_gates, u_candidate = ops.split(self.recurrent_kernel, [2 * n], axis=-1)
-
-        def step(x: Any, h: Any) -> tuple[Any, Any]:
-            x_gates, x_candidate = ops.split(x, [2 * n], axis=-1)
-            z, r = ops.split(x_gates + h @ u_gates, 2, axis=-1)
-            with scope("z"):
-                z = ops.sigmoid(z)
-            with scope("r"):
-                r = ops.sigmoid(r)
-            with scope("n"):
-                candidate = ops.tanh(x_candidate + (r * h) @ u_candidate)
-            return _mix(z, h, candidate)
+        def step(z: Any, h: Any) -> tuple[Any, Any]:
+            h = gru_step_reset_after(z, h, u, self.recurrent_bias) if self.reset_after else gru_step(z, h, u)
+            return h, h
 
         return step
 
-    def _reset_after(self) -> Step:
-        u, b = self.recurrent_kernel, self.recurrent_bias
+    @property
+    def weights(self) -> tuple[Any, ...]:
+        return *super().weights, self.recurrent_bias if self.reset_after else None
 
-        def step(x: Any, h: Any) -> tuple[Any, Any]:
-            xz, xr, xn = ops.split(x, 3, axis=-1)
-            hz, hr, hn = ops.split(h @ u + b, 3, axis=-1)
-            with scope("z"):
-                z = ops.sigmoid(xz + hz)
-            with scope("r"):
-                r = ops.sigmoid(xr + hr)
-            with scope("n"):
-                candidate = ops.tanh(xn + r * hn)
-            return _mix(z, h, candidate)
-
-        return step
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        trace = "gates" if run.trace else None
+        outputs, h, *more = ops.gru_sequence(
+            x, *self.weights, state, reset_after=self.reset_after, trace=trace, **run.options
+        )
+        run.traced(**dict(zip("zrn", more, strict=False)), h=outputs)
+        return outputs, h
 
     def describe(self) -> str:
         return f"{super().describe()}, reset_after={self.reset_after}"
-
-
-def _mix(z: Any, h: Any, candidate: Any) -> tuple[Any, Any]:
-    """h' = z h + (1 − z) n."""
-    with scope("h"):
-        h = z * h + (1 - z) * candidate
-    return h, h
 
 
 BasicLSTMCell = LSTMCell

@@ -14,7 +14,8 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import scope
 from ..autodiff.tensor import Tensor
-from .cell import RNNCell, map_state
+from ..ops.recurrent import in_time, probe, unroll, without_padding, zeroed
+from .cell import RNNCell, kind, leaves, rebuild
 
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -27,13 +28,21 @@ def dynamic_rnn(
     dtype: Any = None,
     time_major: bool = False,
     impl: str = "auto",
-) -> tuple[Tensor, Any]:
+    *,
+    recompute: bool = False,
+    return_trace: bool = False,
+) -> Any:
     """Run a cell over time: h_t = cell(x_t, h_{t−1}) for t = 0 … T−1; returns (outputs, final state).
 
     inputs (B, T, D), or (T, B, D) with time_major; outputs (B, T, H) likewise. sequence_length (B) integers in any order
     from 0 to T: past a row's length its outputs are 0 and its state is carried through, so the final state is the one at
-    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of integer inputs; else the
-    inputs' own. impl: "unrolled" runs step by step in primitives; "auto" picks the fastest way there is.
+    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of inputs that are integers
+    or plain lists; others keep their own. impl: "fused" runs whole sequences as one node and refuses cells that have no
+    fused op, "unrolled" runs step by step in primitives, "auto" takes the fused way wherever there is one (rnn.explain
+    says which and why).
+    recompute: the backward pass computes gates again instead of keeping them. return_trace: a third result, what every
+    step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer. States
+    carry gradients; gates do on the unrolled path and are constants on the fused one.
 
     Raises ValueError for wrong shapes, lengths out of range and an unknown impl, TypeError for wrong dtypes and for what
     is no cell. Named after TensorFlow 1's tf.nn.dynamic_rnn.
@@ -43,8 +52,15 @@ def dynamic_rnn(
     >>> outputs.shape, state.h.shape
     ((3, 5, 2), (3, 2))
     """
-    x, lengths, state = _prepare("dynamic_rnn", cell, inputs, sequence_length, initial_state, dtype, time_major, impl)
-    return _unrolled(cell, x, lengths, state, time_major)
+    name = "dynamic_rnn"
+    x, lengths, state = _prepare(name, cell, inputs, sequence_length, initial_state, dtype, time_major, impl)
+    run = Run(name, impl, lengths, time_major, False, recompute, return_trace)
+    outputs, state = run(cell, x, state)
+    return (outputs, state, _trace(run)) if return_trace else (outputs, state)
+
+
+def _trace(run: Run) -> Any:
+    return run.traces[0] if len(run.traces) == 1 else tuple(run.traces)
 
 
 def bidirectional_dynamic_rnn(
@@ -57,6 +73,8 @@ def bidirectional_dynamic_rnn(
     dtype: Any = None,
     time_major: bool = False,
     impl: str = "auto",
+    *,
+    recompute: bool = False,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Any, Any]]:
     """Run one cell forward and one backward over time [Schuster & Paliwal 1997].
 
@@ -74,17 +92,19 @@ def bidirectional_dynamic_rnn(
     x, lengths, fw = _prepare(name, cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, impl, "_fw")
     x, lengths, bw = _prepare(name, cell_bw, x, lengths, initial_state_bw, dtype, time_major, impl, "_bw")
     with scope("fw"):
-        outputs_fw, state_fw = _unrolled(cell_fw, x, lengths, fw, time_major)
+        outputs_fw, state_fw = Run(name, impl, lengths, time_major, False, recompute, False)(cell_fw, x, fw)
     with scope("bw"):
-        axis = 0 if time_major else 1
-        turned = ops.reverse_sequence(_without_padding(x, lengths, axis), lengths=lengths, time_axis=axis)
-        outputs_bw, state_bw = _unrolled(cell_bw, turned, lengths, bw, time_major)
-        outputs_bw = ops.reverse_sequence(outputs_bw, lengths=lengths, time_axis=axis)
+        outputs_bw, state_bw = Run(name, impl, lengths, time_major, True, recompute, False)(cell_bw, x, bw)
     return (outputs_fw, outputs_bw), (state_fw, state_bw)
 
 
 def static_rnn(
-    cell: RNNCell, inputs: Sequence[Any], initial_state: Any = None, dtype: Any = None, sequence_length: Any = None
+    cell: RNNCell,
+    inputs: Sequence[Any],
+    initial_state: Any = None,
+    dtype: Any = None,
+    sequence_length: Any = None,
+    impl: str = "auto",
 ) -> tuple[list[Tensor], Any]:
     """Run a cell over a list of steps, each (B, D); returns (list of outputs, final state). The rest as dynamic_rnn.
 
@@ -105,8 +125,10 @@ def static_rnn(
         raise ValueError(
             f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one shape (B, D) for every step"
         )
-    outputs, state = dynamic_rnn(cell, ops.stack(list(inputs)), sequence_length, initial_state, dtype, time_major=True)
-    return list(ops.unstack(outputs)) if isinstance(outputs, Tensor) else list(outputs), state
+    stacked = ops.stack(list(inputs))
+    x, lengths, state = _prepare("static_rnn", cell, stacked, sequence_length, initial_state, dtype, True, impl)
+    outputs, state = Run("static_rnn", impl, lengths, True, False, False, False)(cell, x, state)
+    return list(ops.unstack(outputs)), state
 
 
 # -- preparation and checks ----------------------------------------------------------------------------------------
@@ -125,35 +147,47 @@ def _prepare(
 ) -> tuple[Tensor, Lengths | None, Any]:
     """Inputs as a checked tensor, lengths as checked integers, the initial state; the cell built."""
     if not isinstance(cell, RNNCell):
-        raise TypeError(f"{name}: cell{side} is {_kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
-    if impl not in ("auto", "unrolled"):
-        raise ValueError(f"{name}: impl is {impl!r}, expected 'auto' or 'unrolled'")
-    x = _input_tensor(name, inputs, dtype)
+        raise TypeError(f"{name}: cell{side} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+    if impl not in ("auto", "fused", "unrolled"):
+        raise ValueError(f"{name}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
+    x = _input_tensor(name, inputs, dtype, cell)
     if x.ndim != 3:
-        raise ValueError(f"{name}: inputs have shape {x.shape}, expected {'(T, B, D)' if time_major else '(B, T, D)'}")
+        hint = f"; inputs[{':, ' * time_major}None] makes a batch of one" if x.ndim == 2 else ""
+        raise ValueError(
+            f"{name}: inputs have shape {x.shape}, expected {'(T, B, D)' if time_major else '(B, T, D)'}{hint}"
+        )
     batch, steps = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
     cell.check_input(x, 3)
     lengths = _lengths(name, sequence_length, batch, steps)
     if initial_state is None:
         state = cell.zero_state(batch, x.dtype)
     else:
-        state = cell.check_state(initial_state, batch, f"initial_state{side}")
-        state = map_state(lambda s: _state_tensor(name, s, x.dtype, f"initial_state{side}"), state)
+        state = cell.check_state(initial_state, batch, x.dtype, f"initial_state{side}")
     cell.build(x.shape[2], x.dtype)
     return x, lengths, state
 
 
-def _kind(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
-
-
-def _input_tensor(name: str, inputs: Any, dtype: Any) -> Tensor:
-    x = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
-    wanted = None if dtype is None else np.dtype(dtype)
+def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
+    """Inputs as a floating tensor. Integers and plain lists, which have no floating dtype, take the one asked for, else
+    the one that the cell was built in, else float32."""
+    try:
+        wanted = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{name}: dtype is {dtype!r}, expected float32 or float64") from None
     if wanted is not None and wanted not in (np.float32, np.float64):
         raise TypeError(f"{name}: dtype is {wanted}, expected float32 or float64")
+    built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
+    default = wanted or next(built, np.dtype(np.float32))
+    try:
+        x = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
+        if not hasattr(inputs, "dtype") and default == np.float64:
+            x = Tensor(inputs, default)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name}: inputs are {type(inputs).__name__}, expected an array of numbers: {error}"
+        ) from None
     if x.dtype.kind != "f":
-        return Tensor(x.data.astype(wanted or np.float32))
+        return Tensor(x.data.astype(default))
     if wanted is not None and x.dtype != wanted:
         raise TypeError(
             f"{name}: inputs have dtype {x.dtype}, but dtype={wanted} was asked for; use inputs.astype(np.{wanted})"
@@ -161,27 +195,22 @@ def _input_tensor(name: str, inputs: Any, dtype: Any) -> Tensor:
     return x
 
 
-def _state_tensor(name: str, state: Tensor, dtype: Any, argument: str) -> Tensor:
-    if state.dtype.kind != "f":
-        return Tensor(state.data.astype(dtype))
-    if state.dtype != dtype:
-        raise TypeError(f"{name}: {argument} has dtype {state.dtype}, the inputs {dtype}; use .astype(np.{dtype})")
-    return state
-
-
 def _lengths(name: str, lengths: Any, batch: int, steps: int) -> Lengths | None:
     """Sequence lengths as integers within 0 … T, one per row."""
     if lengths is None:
         return None
-    found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    try:
+        found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    except ValueError:
+        raise ValueError(f"{name}: sequence_length is {lengths!r:.60}, expected {batch} integers") from None
     if found.shape != (batch,):
         raise ValueError(
             f"{name}: sequence_length has shape {found.shape}, expected ({batch},): one length for each row of the batch"
         )
     if found.dtype.kind not in "iu" and found.size:
         at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
-        nan = f"; sequence_length[{at[0]}] is NaN" if len(at) else ""
-        raise TypeError(f"{name}: sequence_length has dtype {found.dtype}, expected integers{nan}")
+        hint = f"; sequence_length[{at[0]}] is NaN" if len(at) else "; use np.asarray(sequence_length, dtype=int)"
+        raise TypeError(f"{name}: sequence_length has dtype {found.dtype}, expected integers{hint}")
     bad = np.flatnonzero((found < 0) | (found > steps))
     if len(bad):
         raise ValueError(
@@ -190,50 +219,82 @@ def _lengths(name: str, lengths: Any, batch: int, steps: int) -> Lengths | None:
     return found.astype(np.int64)
 
 
-# -- the unrolled path ---------------------------------------------------------------------------------------------
+# -- running -------------------------------------------------------------------------------------------------------
 
 
-def _unrolled(cell: RNNCell, x: Tensor, lengths: Lengths | None, state: Any, time_major: bool) -> tuple[Tensor, Any]:
-    """Step by step: time is cut once by `unstack`, the input's projection is one product for all steps."""
-    axis = 0 if time_major else 1
-    batch, steps = x.shape[1 - axis], x.shape[axis]
-    run = steps if lengths is None else int(lengths.max(initial=0))
-    if run < steps:
-        x = x[:run] if time_major else x[:, :run]
-    x = _without_padding(x, lengths, axis)
-    with scope(cell.scope_name):
-        projected = cell.project(x)
+class Run:
+    """One run of a driver: how time is laid out, and which path each cell takes. Calling it runs a cell."""
+
+    def __init__(
+        self,
+        name: str,
+        impl: str,
+        lengths: Lengths | None,
+        time_major: bool,
+        reverse: bool,
+        recompute: bool,
+        trace: bool,
+    ):
+        self.name, self.impl, self.lengths, self.trace = name, impl, lengths, trace
+        self.axis = 0 if time_major else 1
+        self.time: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "time_major": time_major}
+        self.options = {**self.time, "recompute": recompute}  # of a fused op
+        self.traces: list[dict[str, Tensor]] = []
+        self.paths: list[tuple[str, str, str]] = []  # (cell, path, why)
+
+    def __call__(self, cell: RNNCell, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        why = cell.unfused()
+        if self.impl == "fused" and why is not None:
+            raise ValueError(f"{self.name}: impl='fused' cannot run {cell.scope_name}: {why}; use impl='auto'")
+        with scope(cell.scope_name):
+            if self.impl != "unrolled" and why is None:
+                self.paths.append((cell.scope_name, "fused", "the whole sequence is one node"))
+                outputs, state = cell.sequence(self, x, state)
+                return outputs, state
+            self.paths.append((cell.scope_name, "unrolled", why or "impl='unrolled'"))
+            return self._unrolled(cell, x, state)
+
+    def without_padding(self, x: Any) -> Any:
+        return without_padding(x, self.lengths, self.axis)
+
+    def zeroed(self, x: Any) -> Any:
+        return zeroed(x, self.lengths, self.axis)
+
+    def traced(self, **arrays: Any) -> None:
+        """Keep what a fused op gave by letter: states carry gradients, gates are constants."""
+        if self.trace:
+            self.traces.append({k: v if k in "ch" else v.detach() for k, v in arrays.items()})
+
+    def _unrolled(self, cell: RNNCell, x: Any, state: Any) -> tuple[Tensor, Any]:
+        """Step by step: time is cut once by `unstack`, the input's projection is one product for all steps."""
+        batch, steps = x.shape[1 - self.axis], x.shape[self.axis]
+        last = steps if self.lengths is None else int(self.lengths.max(initial=0))
+        cut = x if last == steps else x[:last] if self.axis == 0 else x[:, :last]
+        z = cell.project(self.without_padding(cut))
         step = cell.begin(batch, x.dtype)
-    outputs = []
-    full = run if lengths is None else int(lengths.min(initial=run))
-    for t, z in enumerate(ops.unstack(projected, axis=axis)):
-        with scope(f"t={t}"):
-            with scope(cell.scope_name):
-                output, new = step(z, state)
-            if t >= full and lengths is not None:
-                output, new = _hold(t < lengths, output, new, state)
-        outputs.append(output)
-        state = new
-    missing = np.zeros((batch, cell.output_size), x.dtype)
-    outputs += [missing] * (steps - run)
-    if not outputs:
-        return Tensor(
-            np.zeros((0, batch, cell.output_size) if time_major else (batch, 0, cell.output_size), x.dtype)
-        ), state
-    stacked = ops.stack(outputs, axis=axis)
-    return stacked if isinstance(stacked, Tensor) else Tensor(stacked), state
+        first = True
 
+        def flat(z: Any, parts: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+            nonlocal first
+            result = step(z, rebuild(state, parts))
+            output, new = cell.check_result(result, batch, x.dtype) if first else result
+            first = False
+            return output, leaves(new)
 
-def _hold(alive: Any, output: Any, new: Any, old: Any) -> tuple[Any, Any]:
-    """Rows past their end: output 0, the state as before."""
-    mask = alive[:, None]
-    return ops.where(mask, output, 0), map_state(lambda n, o: ops.where(mask, n, o), new, old)
+        token = probe.set({} if self.trace else None)
+        try:
+            outputs, states, seen = unroll(flat, z, leaves(state), **self.time)
+        finally:
+            probe.reset(token)
+        if self.trace:
+            letters = seen[0] if seen else {}
+            self.traces.append({k: self._whole([s[k] for s in seen], x, letters[k].shape[-1]) for k in letters})
+        final = rebuild(state, states[-1]) if states else state
+        return self._whole(outputs, x, cell.output_size), final
 
-
-def _without_padding(x: Tensor, lengths: Lengths | None, axis: int) -> Tensor:
-    """Zeros in place of what lies past the lengths, so that NaN there cannot spread."""
-    if lengths is None or lengths.min(initial=x.shape[axis]) >= x.shape[axis]:
-        return x
-    alive = np.arange(x.shape[axis])[None, :] < lengths[:, None]
-    result: Tensor = ops.where((alive.T if axis == 0 else alive)[:, :, None], x, 0)
-    return result
+    def _whole(self, steps: list[Any], x: Tensor, size: int) -> Tensor:
+        """A list of steps as one tensor in order of time, 0 where no step was run."""
+        missing = x.shape[self.axis] - len(steps) if steps else 0
+        steps = steps + [np.zeros((x.shape[1 - self.axis], size), x.dtype)] * missing
+        whole = in_time(steps, x, size, **self.time)
+        return whole if isinstance(whole, Tensor) else Tensor(whole)

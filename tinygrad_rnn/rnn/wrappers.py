@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
-from .cell import LSTMState, RNNCell, Step, map_state, random_source
+from .cell import LSTMState, RNNCell, Step, kind, leaves, random_source
 
 
 class MultiRNNCell(RNNCell):
     """A stack of cells, each fed with the output of the one below. The state is the tuple of their states.
 
-    Raises ValueError if the same cell object stands twice, which would share its weights; share=True allows that.
+    Raises ValueError if the same cell object stands twice, also inside wrappers, which would share its weights;
+    share=True allows that.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
@@ -27,18 +28,23 @@ class MultiRNNCell(RNNCell):
     """
 
     def __init__(self, cells: Sequence[RNNCell], share: bool = False, name: str | None = None):
+        if not isinstance(cells, (list, tuple)):
+            raise TypeError(
+                f"MultiRNNCell: cells is {kind(cells)}, expected a list of cells, [LSTMCell(64), LSTMCell(64)]"
+            )
         self.cells = list(cells)
         self.name = name
         if not self.cells:
             raise ValueError("MultiRNNCell: cells is empty, expected at least one cell")
         for i, cell in enumerate(self.cells):
             _demand_cell("MultiRNNCell", cell, f"cells[{i}]")
-            first = next(j for j, other in enumerate(self.cells) if other is cell)
-            if first != i and not share:
-                raise ValueError(
-                    f"MultiRNNCell: cells[{first}] and cells[{i}] are the same object, so the layers would share their "
-                    "weights. Make one per layer, [LSTMCell(n) for _ in range(layers)], or pass share=True"
-                )
+            for j, other in enumerate(self.cells[:i]):
+                if not share and not set(map(id, cell.modules())).isdisjoint(map(id, other.modules())):
+                    are = "are the same object" if cell is other else "hold the same cell"
+                    raise ValueError(
+                        f"MultiRNNCell: cells[{j}] and cells[{i}] {are}, so the layers would share their weights. Make one "
+                        "per layer, [LSTMCell(n) for _ in range(layers)], or pass share=True"
+                    )
         self.state_size = tuple(cell.state_size for cell in self.cells)
         self.output_size = self.cells[-1].output_size
 
@@ -74,6 +80,18 @@ class MultiRNNCell(RNNCell):
             return z, tuple(news)
 
         return step
+
+    def unfused(self) -> str | None:
+        return None
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        """Layer by layer, each over the whole sequence in the best way it has."""
+        news = []
+        for i, (cell, one) in enumerate(zip(self.cells, state, strict=True)):
+            with scope(f"cell_{i}"):
+                x, new = run(cell, x, one)
+            news.append(new)
+        return x, tuple(news)
 
 
 class _Wrapper(RNNCell):
@@ -132,7 +150,7 @@ class DropoutWrapper(_Wrapper):
         super().__init__(cell, name)
         self.keep = {"input": input_keep_prob, "output": output_keep_prob, "state": state_keep_prob}
         for what, p in self.keep.items():
-            if not 0 < p <= 1:
+            if not (_is_number(p) and 0 < p <= 1):
                 raise ValueError(f"DropoutWrapper: {what}_keep_prob is {p!r}, expected a number in (0, 1]")
         self.variational_recurrent = variational_recurrent
         self.rng = random_source(seed)
@@ -160,6 +178,21 @@ class DropoutWrapper(_Wrapper):
 
         return step
 
+    def unfused(self) -> str | None:
+        return "state dropout acts at every step" if self.trains and self.keep["state"] < 1 else None
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        def drop(t: Any, what: str) -> Any:
+            if not self.trains or self.keep[what] == 1:
+                return t
+            shape = list(t.shape)
+            if self.variational_recurrent:
+                shape[run.axis] = 1
+            return run.without_padding(t) * self._mask(tuple(shape), x.dtype, what)
+
+        outputs, state = run(self.cell, drop(x, "input"), state)
+        return drop(outputs, "output"), state
+
     def _mask(self, shape: tuple[int, ...], dtype: Any, what: str) -> np.ndarray[Any, Any]:
         p = self.keep[what]
         return ((generator(self.rng).random(shape) < p) / p).astype(dtype)
@@ -182,29 +215,41 @@ class ResidualWrapper(_Wrapper):
             output, state = inner(x, state)
             if self.residual_fn is not None:
                 return self.residual_fn(x, output), state
-            if x.shape != output.shape:
-                raise ValueError(
-                    f"ResidualWrapper: x has shape {x.shape} and the cell's output {output.shape}; they must be equal to be "
-                    "added, or residual_fn must say how"
-                )
-            return x + output, state
+            return self._sum(x, output), state
 
         return step
+
+    def unfused(self) -> str | None:
+        return None if self.residual_fn is None else "residual_fn acts at every step"
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        outputs, state = run(self.cell, x, state)
+        return run.zeroed(self._sum(run.without_padding(x), outputs)), state
+
+    @staticmethod
+    def _sum(x: Any, output: Any) -> Any:
+        if x.shape != output.shape:
+            raise ValueError(
+                f"ResidualWrapper: x has shape {x.shape} and the cell's output {output.shape}; they must be equal to be "
+                "added, or residual_fn must say how"
+            )
+        return x + output
 
 
 class ZoneoutWrapper(_Wrapper):
     """Zoneout [Krueger et al. 2017]: while training each unit of a state keeps its old value with chance p; otherwise
     the expectation p · old + (1 − p) · new is used.
 
-    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1).
+    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1). Where the cell's
+    output is a part of its state, it is the mixed one; so other wrappers go around this one, not inside.
     """
 
     def __init__(
         self, cell: RNNCell, zoneout_prob: float | tuple[float, float] = 0.1, seed: Any = None, name: str | None = None
     ):
         super().__init__(cell, name)
-        given = zoneout_prob if isinstance(zoneout_prob, tuple) else (zoneout_prob, zoneout_prob)
-        if len(given) != 2 or not all(0 <= p < 1 for p in given):
+        given = tuple(zoneout_prob) if isinstance(zoneout_prob, (tuple, list)) else (zoneout_prob, zoneout_prob)
+        if len(given) != 2 or not all(_is_number(p) and 0 <= p < 1 for p in given):
             raise ValueError(
                 f"ZoneoutWrapper: zoneout_prob is {zoneout_prob!r}, expected a number in [0, 1) or a pair (c, h)"
             )
@@ -232,19 +277,28 @@ class ZoneoutWrapper(_Wrapper):
         def step(x: Any, state: Any) -> tuple[Any, Any]:
             output, new = inner(x, state)
             mixed = mix(state, new)
-            for before, after in zip(_leaves(new), _leaves(mixed), strict=True):
+            for before, after in zip(leaves(new), leaves(mixed), strict=True):
                 if before is output:  # the output is a part of the state: it is the mixed one
                     output = after
             return output, mixed
 
         return step
 
+    def unfused(self) -> str | None:
+        return "zoneout mixes the states at every step" if any(self.zoneout_prob) else None
+
+    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
+        outputs, state = run(self.cell, x, state)
+        return outputs, state
+
 
 def _demand_cell(owner: str, cell: Any, argument: str) -> None:
     if not isinstance(cell, RNNCell):
-        raise TypeError(
-            f"{owner}: {argument} is {type(cell).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)"
-        )
+        raise TypeError(f"{owner}: {argument} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+
+
+def _is_number(p: Any) -> bool:
+    return isinstance(p, (int, float, np.integer, np.floating)) and not isinstance(p, bool)
 
 
 def _map_hidden(f: Callable[[Any], Any], state: Any) -> Any:
@@ -252,13 +306,5 @@ def _map_hidden(f: Callable[[Any], Any], state: Any) -> Any:
     if isinstance(state, LSTMState):
         return LSTMState(state.c, f(state.h))
     if isinstance(state, tuple):
-        return map_state(lambda s: s, tuple(_map_hidden(f, s) for s in state))
+        return tuple(_map_hidden(f, s) for s in state)
     return f(state)
-
-
-def _leaves(state: Any) -> Iterator[Any]:
-    if isinstance(state, tuple):
-        for s in state:
-            yield from _leaves(s)
-    else:
-        yield state

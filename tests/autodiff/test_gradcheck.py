@@ -1,0 +1,161 @@
+"""The report of a failed check: what is wrong, where, by how much, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(4, 5))
+SQUARE = RNG.normal(size=(4, 4))
+
+
+def wrong(f: Any, spoil: Any) -> Any:
+    """A function with f's values whose gradient with respect to x goes through `spoil`."""
+
+    def tampered(x: Any) -> Any:
+        y = spoil(x)
+        return f(x).detach() + f(y) - f(y).detach()
+
+    return tampered
+
+
+@pytest.fixture
+def custom() -> Any:
+    """Declare an op for one test."""
+    made = []
+
+    def declare(forward: Any, rule: Any) -> Any:
+        op = tg.primitive(label="custom", samples=lambda r: [r(2)])(forward)
+        op.vjp(rule)
+        made.append(op.name)
+        return op
+
+    yield declare
+    for name in made:
+        tg.autodiff.tensor.registry.pop(name, None)
+
+
+def report(fn: Any, *inputs: Any, **options: Any) -> Any:
+    with pytest.raises(tg.GradcheckError) as caught:
+        tg.gradcheck(fn, list(inputs), **options)
+    return caught.value.report
+
+
+def test_one_wrong_element_is_found_named_and_measured(custom: Any) -> None:
+    def cube(w: Any) -> Any:
+        return w * w * w
+
+    def rule(g: Any, w: Any) -> Any:
+        slope = 3 * np.asarray(w) ** 2
+        slope[2, 3] *= 1.01
+        return g * slope
+
+    op = custom(cube, rule)
+    found = report(op, X)
+    assert (found.function, found.input, found.wrong, found.cause) == ("cube", "w", 1, None)
+    worst = found.worst[0]
+    assert (worst.input_index, worst.output_index) == ((2, 3), (2, 3))
+    assert worst.ratio == pytest.approx(1.01, rel=1e-6)
+    assert worst.numeric == pytest.approx(3 * X[2, 3] ** 2, rel=1e-8)
+    text = str(found)
+    assert "gradient of output with respect to w (4, 5) is wrong in 1 of 20 elements" in text
+    assert "d output[2, 3] / d w[2, 3]" in text
+    assert "1.01" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda g, x: -g * 2 * x, "sign is flipped"),
+        (lambda g, x: g * 4 * x, "factor 2 (counted 2 times?)"),
+        (lambda g, x: g * x / 2, "factor 0.25 (divided by 4?)"),
+        (lambda g, x: 0 * g, "no gradient arrives"),
+        (lambda g, x: (g * 2 * x).T, "transposed"),
+        (lambda g, x: (g * 2 * x)[::-1], "reversed along axis 0"),
+        (lambda g, x: g * np.nan, "NaN"),
+    ],
+)
+def test_likely_causes(custom: Any, change: Any, cause: str) -> None:
+    op = custom(lambda x: x * x, lambda g, x: change(g, np.asarray(x)))
+    assert cause in report(op, SQUARE).cause
+
+
+def test_a_missing_reduction_is_recognised(custom: Any) -> None:
+    """y = x + x.sum(axis 0): the vjp must sum the second path over axis 0."""
+
+    def spread(x: Any) -> Any:
+        return np.broadcast_to(np.asarray(x).sum(axis=0, keepdims=True), np.shape(x)) * 1.0
+
+    op = custom(spread, lambda g: g)
+    assert "a reduction over axis 0 is missing" in report(op, X).cause
+
+
+def test_a_kink_is_recognised() -> None:
+    found = report(lambda x: tg.relu(x), np.array([1.0, 1e-5, -1.0]))
+    assert "kink" in found.cause
+    assert found.worst[0].input_index == (1,)
+    assert tg.gradcheck(tg.relu, np.array([1.0, 0.1, -1.0]))
+
+
+def test_the_input_at_fault_is_named() -> None:
+    w = tg.tensor(X, requires_grad=True, name="kernel")
+    b = tg.tensor(np.ones(5), requires_grad=True, name="bias")
+    found = report(lambda w, b: w * 2 + b.detach() * b.detach(), w, b)
+    assert found.input == "bias"
+    assert "with respect to bias (5,)" in str(found)
+    assert report(lambda p, q: p + q.detach(), X, X).input == "inputs[1]"
+    assert report(lambda p, q: p + q.detach(), X, X, names=["first", "second"]).input == "second"
+
+
+def test_second_order_faults_are_reported() -> None:
+    found = report(lambda x: (x * x.detach()) * x, SQUARE, order=2)
+    assert found.order == 2
+    assert "second derivative" in str(found)
+
+
+def test_parameters_that_the_function_reaches_by_itself_are_checked_and_restored() -> None:
+    w = tg.Parameter(X.copy())
+    before = w.data
+    assert tg.gradcheck(lambda *_: tg.tanh(w).sum(), [w])
+    assert w.data is before
+    with pytest.raises(tg.GradcheckError):
+        tg.gradcheck(lambda *_: tg.tanh(w.detach()).sum() + w.sum() * 0, [w])
+    assert w.data is before
+    assert w.grad is None
+
+
+def test_structures_of_outputs_and_passed_through_inputs() -> None:
+    assert tg.gradcheck(lambda x, n: {"a": x**n, "b": [tg.exp(x), (x > 0, x.sum())]}, [X, 3])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_float64_is_demanded(dtype: Any) -> None:
+    with pytest.raises(TypeError, match=r"x is float(32|16), expected float64.*astype\(np\.float64\)"):
+        tg.gradcheck(tg.tanh, X.astype(dtype))
+
+
+def test_what_cannot_be_checked_is_refused() -> None:
+    with pytest.raises(TypeError, match="no input to check"):
+        tg.gradcheck(tg.tanh, tg.tensor([1, 2]))
+    with pytest.raises(TypeError, match="returned no tensor"):
+        tg.gradcheck(lambda x: x.data, X)
+    with pytest.raises(ValueError, match="order is 3"):
+        tg.gradcheck(tg.tanh, X, order=3)
+    with pytest.raises(TypeError, match="was computed from other tensors"):
+        tg.gradcheck(tg.tanh, tg.tensor(X, requires_grad=True) * 2)
+    rng = np.random.default_rng(0)
+    with pytest.raises(tg.GradcheckError, match="not deterministic: output 0 differed between two calls"):
+        tg.gradcheck(lambda x: x * rng.normal(), X)
+    with pytest.raises(tg.GradcheckError, match="NaN or infinity"), np.errstate(divide="ignore"):
+        tg.gradcheck(tg.log, np.array([0.0, 1.0]))
+
+
+def test_large_inputs_are_checked_by_projection() -> None:
+    """A wrong element among 90,000 is not missed."""
+    big = RNG.normal(size=(300, 300))
+    assert tg.gradcheck(lambda x: tg.tanh(x).sum(), big)

@@ -1,0 +1,247 @@
+"""NumPy's own functions on tensors: they reach the op, or refuse; the graph is never lost silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+A = np.random.default_rng(0).normal(size=(3, 4))
+B = np.random.default_rng(1).normal(size=(4, 2))
+
+CALLS: dict[str, Any] = {
+    "tanh": lambda x, b: np.tanh(x),
+    "add": lambda x, b: np.add(A, x),
+    "matmul": lambda x, b: np.matmul(x, b),
+    "@": lambda x, b: x @ b,
+    "dot": lambda x, b: np.dot(x, b),
+    "tensordot": lambda x, b: np.tensordot(x, b, 1),
+    "tensordot axes": lambda x, b: np.tensordot(x, b, axes=([1], [0])),
+    "einsum": lambda x, b: np.einsum("ij,jk->ki", x, b),
+    "einsum implicit": lambda x, b: np.einsum("ij,jk", x, b),
+    "einsum ellipsis": lambda x, b: np.einsum("...j,jk->...k", x, b),
+    "einsum trace": lambda x, b: np.einsum("ii->", x[:, :3]),
+    "einsum diagonal": lambda x, b: np.einsum("ii->i", x[:, :3]),
+    "einsum sum": lambda x, b: np.einsum("ij->", x),
+    "concatenate": lambda x, b: np.concatenate([x, A], axis=1),
+    "stack": lambda x, b: np.stack([x, A]),
+    "where": lambda x, b: np.where(A > 0, x, 0.0),
+    "sum": lambda x, b: np.sum(x),
+    "sum axis": lambda x, b: np.sum(x, axis=0),
+    "sum positional": lambda x, b: np.sum(x, 1),
+    "mean": lambda x, b: np.mean(x, axis=1, keepdims=True),
+    "var": lambda x, b: np.var(x, axis=0),
+    "std": lambda x, b: np.std(x, axis=0),
+    "max": lambda x, b: np.max(x, axis=0),
+    "amin": lambda x, b: np.amin(x),
+    "prod": lambda x, b: np.prod(x, axis=0),
+    "cumsum": lambda x, b: np.cumsum(x, axis=1),
+    "clip": lambda x, b: np.clip(x, -0.5, 0.5),
+    "reshape": lambda x, b: np.reshape(x, (2, 6)),
+    "ravel": lambda x, b: np.ravel(x),
+    "transpose": lambda x, b: np.transpose(x),
+    "swapaxes": lambda x, b: np.swapaxes(x, 0, 1),
+    "moveaxis": lambda x, b: np.moveaxis(x, 0, 1),
+    "broadcast_to": lambda x, b: np.broadcast_to(x, (2, 3, 4)),
+    "expand_dims": lambda x, b: np.expand_dims(x, 1),
+    "squeeze": lambda x, b: np.squeeze(x[:1]),
+    "flip": lambda x, b: np.flip(x, 0),
+    "split": lambda x, b: np.split(x, 2, axis=1)[1],
+    "pad": lambda x, b: np.pad(x, 1),
+    "repeat": lambda x, b: np.repeat(x, 2, axis=0),
+    "repeat each": lambda x, b: np.repeat(x, [1, 0, 3], axis=0),
+    "tile": lambda x, b: np.tile(x, (2, 1)),
+    "take": lambda x, b: np.take(x, [0, 2, 2], axis=1),
+    "take flat": lambda x, b: np.take(x, [0, 5]),
+    "abs": lambda x, b: np.abs(x),
+    "power": lambda x, b: np.power(x, 3),
+    "square": lambda x, b: np.square(x),
+    "array * tensor": lambda x, b: A * x,
+    "array - tensor": lambda x, b: A - x,
+    "array / tensor": lambda x, b: A / (x * x + 1),
+    "array ** tensor": lambda x, b: (A * A + 1) ** x,
+    "array @ tensor": lambda x, b: A.T @ x,
+    "scalar - tensor": lambda x, b: np.float64(2) - x,
+    "index": lambda x, b: x[1:, ::2],
+    "fancy index": lambda x, b: x[[0, 1, 1], [2, 3, 3]],
+    "boolean index": lambda x, b: x[A > 0],
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_numpy_functions_give_tensors_with_right_values_and_gradients(name: str) -> None:
+    f = CALLS[name]
+    x, b = tg.tensor(A, requires_grad=True), tg.tensor(B, requires_grad=True)
+    found = f(x, b)
+    assert isinstance(found, tg.Tensor)
+    assert found.requires_grad
+    np.testing.assert_allclose(found.data, f(A, B), rtol=1e-13, atol=1e-14)
+    assert tg.gradcheck(f, [A, B])
+    assert tg.gradgradcheck(f, [A, B])
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.shape,
+        np.ndim,
+        np.argmax,
+        np.isnan,
+        np.round,
+        np.zeros_like,
+        np.ones_like,
+        np.sign,
+        np.floor,
+        lambda x: np.allclose(x, A),
+        lambda x: np.array_equal(x, A),
+        lambda x: np.greater(x, 0),
+        lambda x: np.argsort(x, axis=0),
+        lambda x: np.full_like(x, 2.0),
+        lambda x: np.any(x > 0),
+    ],
+)
+def test_functions_without_gradient_compute_on_the_data(f: Any) -> None:
+    found = f(tg.tensor(A, requires_grad=True))
+    assert not isinstance(found, tg.Tensor)
+    np.testing.assert_array_equal(found, f(A))
+
+
+@pytest.mark.parametrize("f", [np.arctan, np.sort, np.linalg.norm, np.fft.fft, np.interp, np.median, np.logaddexp])
+def test_functions_without_an_op_are_refused_by_name(f: Any) -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    arguments = (x, x) if f is np.logaddexp else (0.5, [0.0, 1.0], x) if f is np.interp else (x,)
+    with pytest.raises(TypeError, match=rf"np\.{f.__name__} has no op for tensors.*detach"):
+        f(*arguments)
+
+
+def test_no_escape() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    for escape in (np.asarray, np.array, lambda t: t.numpy(), lambda t: np.array(list(t))):
+        with pytest.raises(TypeError, match=r"\.detach\(\)"):
+            escape(x)
+    for f in (lambda: np.add(x, 1, out=np.zeros(2)), lambda: np.tanh(np.zeros(2), out=(x,))):
+        with pytest.raises(TypeError, match="out= and in-place"):
+            f()
+    a = np.zeros(2)
+    with pytest.raises(TypeError, match="write x = x \\+ y"):
+        a += x
+    with pytest.raises(TypeError, match=r"np\.add\.reduce has no op"):
+        np.add.reduce(x)
+    with pytest.raises(TypeError, match=r"detach"):
+        tg.tensor(x)
+    with pytest.raises(TypeError, match=r"detach"):
+        tg.tensor([x[0], x[1]])
+    with pytest.raises(TypeError, match="option min is a tensor that requires grad"):
+        tg.clip(x, min=x)
+    assert np.asarray(x.detach()).tolist() == [1, 2]
+
+
+def test_in_place_operators_rebind() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = x
+    y += 1
+    assert y is not x
+    assert x.tolist() == [1, 2]
+
+
+def test_wrong_options_of_numpy_functions_are_named() -> None:
+    x = tg.tensor(A, requires_grad=True)
+    with pytest.raises(TypeError, match="sum: got an option 'initial'"):
+        np.sum(x, initial=3.0)
+    with pytest.raises(TypeError, match="mode='edge' has no op"):
+        np.pad(x, 1, mode="edge")
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_scatter_add_adds_repeated_rows(n: int) -> None:
+    """The embedding's gradient, for both ways of adding, with negative and repeated indices."""
+    rng = np.random.default_rng(n)
+    table = tg.tensor(rng.normal(size=(5, 3)), requires_grad=True)
+    indices = rng.integers(-5, 5, size=(n, 2))
+    weights = rng.normal(size=(n, 2, 3))
+    (table[indices] * weights).sum().backward()
+    expected = np.zeros((5, 3))
+    for i, w in zip(indices.ravel(), weights.reshape(-1, 3), strict=True):
+        expected[i] += w
+    np.testing.assert_allclose(table.grad, expected, rtol=1e-12)
+
+
+def test_losses_are_stable_for_huge_logits() -> None:
+    z = tg.tensor(np.array([[1e4, 0.0, -1e4], [-1e4, 1e4, 0.0]]), requires_grad=True)
+    loss = tg.softmax_cross_entropy(z, [0, 0], reduction="none")
+    assert loss.tolist() == [0.0, 2e4]
+    loss.sum().backward()
+    assert z.grad.tolist() == [[0, 0, 0], [-1, 1, 0]]
+    y = tg.tensor(np.array([1e4, -1e4, 1e4]), requires_grad=True)
+    bce = tg.binary_cross_entropy_with_logits(y, [1, 0, 0], reduction="none")
+    assert bce.tolist() == [0, 0, 1e4]
+    bce.sum().backward()
+    assert y.grad.tolist() == [0, 0, 1]
+
+
+def test_masked_entries_touch_nothing() -> None:
+    z = np.random.default_rng(0).normal(size=(2, 3, 4))
+    z[0, 2] = np.nan
+    x = tg.tensor(z, requires_grad=True)
+    mask = np.array([[True, True, False], [True, True, True]])
+    targets = np.array([[0, 1, 99], [2, 3, 0]])
+    with np.errstate(invalid="raise"):
+        loss = tg.softmax_cross_entropy(x, targets, mask=mask)
+    loss.backward()
+    assert np.isfinite(loss.item())
+    assert np.all(x.grad[0, 2] == 0)
+    assert np.all(np.isfinite(x.grad))
+    empty = tg.softmax_cross_entropy(tg.tensor(z, requires_grad=True), targets, mask=np.zeros((2, 3), bool))
+    assert empty.item() == 0
+
+
+def test_bad_targets_are_named() -> None:
+    z = tg.tensor(np.zeros((2, 3, 4)), requires_grad=True)
+    with pytest.raises(ValueError, match=r"targets\[1, 2\] is 4, expected 0 <= target < 4"):
+        tg.softmax_cross_entropy(z, [[0, 1, 2], [3, 0, 4]])
+    with pytest.raises(ValueError, match=r"targets\[0, 1\] is -1"):
+        tg.softmax_cross_entropy(z, [[0, -1, 2], [3, 0, 0]])
+    with pytest.raises(TypeError, match="targets have dtype float64, expected integers"):
+        tg.softmax_cross_entropy(z, np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"targets have shape \(2,\), expected \(2, 3\)"):
+        tg.softmax_cross_entropy(z, [0, 1])
+    with pytest.raises(ValueError, match="reduction is 'avg', expected one of"):
+        tg.softmax_cross_entropy(z, np.zeros((2, 3), int), reduction="avg")
+    with pytest.raises(ValueError, match=r"mask has shape \(2,\), expected the targets' shape \(2, 3\)"):
+        tg.softmax_cross_entropy(z, np.zeros((2, 3), int), mask=[True, False])
+    with pytest.raises(ValueError, match=r"targets lie in \[-1.0, 2.0\], expected \[0, 1\]"):
+        tg.binary_cross_entropy_with_logits(tg.tensor([0.0, 0.0]), [-1.0, 2.0])
+    with pytest.raises(ValueError, match=r"mse: target has shape \(2,\), expected the prediction's shape \(2, 1\)"):
+        tg.mse(tg.tensor([[1.0], [2.0]]), tg.tensor([1.0, 2.0]))
+
+
+def test_power_at_zero() -> None:
+    x = tg.tensor(np.array([0.0, 0.0, 2.0]), requires_grad=True)
+    p = tg.tensor(np.array([0.0, 2.0, 3.0]), requires_grad=True)
+    (x**p).sum().backward()
+    assert x.grad.tolist() == [0, 0, 12]
+    np.testing.assert_allclose(p.grad, [0, 0, 8 * np.log(2)])
+    x.grad = None
+    (x**0).sum().backward()
+    assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_sigmoid_keeps_small_values() -> None:
+    x = np.array([-700.0, -30.0, 0.0, 30.0, 700.0])
+    with np.errstate(over="raise"):
+        y = tg.sigmoid(x)
+    np.testing.assert_allclose(
+        y, [np.exp(-700.0), 1 / (1 + np.exp(30.0)), 0.5, 1 / (1 + np.exp(-30.0)), 1.0], rtol=1e-15
+    )
+
+
+def test_ties_share_the_gradient() -> None:
+    x = tg.tensor([1.0, 3.0, 3.0], requires_grad=True)
+    x.max().backward()
+    assert x.grad.tolist() == [0, 0.5, 0.5]
+    y = tg.tensor([1.0], requires_grad=True)
+    tg.maximum(y, 1.0).sum().backward()
+    assert y.grad.tolist() == [0.5]

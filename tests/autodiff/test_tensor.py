@@ -1,0 +1,293 @@
+"""What a tensor is and refuses to be."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1.5, np.float32),
+        ([1.0, 2.0], np.float32),
+        ([[1, 2]], np.int64),
+        ([True, False], np.bool_),
+        (np.zeros(2), np.float64),
+        (np.zeros(2, np.float32), np.float32),
+        (np.float64(3), np.float64),
+        ([np.float64(3)], np.float64),
+        ([np.zeros(2), np.ones(2)], np.float64),
+        ([], np.float32),
+    ],
+)
+def test_dtype_of_new_tensors(data: Any, dtype: Any) -> None:
+    assert tg.tensor(data).dtype == dtype
+
+
+def test_tensor_copies() -> None:
+    a = np.zeros(2)
+    t = tg.tensor(a)
+    a[0] = 1
+    assert t.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("data", [["a", "b"], {"a": 1}, None, [1, None], [[1, 2], [3]], 1j, np.zeros(2, complex)])
+def test_what_is_no_array_of_numbers_is_refused(data: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="tensor: data"):
+        tg.tensor(data)
+
+
+@pytest.mark.parametrize("data", [[1, 2], [True], np.arange(3)])
+def test_integers_cannot_require_grad(data: Any) -> None:
+    with pytest.raises(TypeError, match=r"requires_grad=True with dtype .*constants; give floating-point data"):
+        tg.tensor(data, requires_grad=True)
+
+
+def test_attributes() -> None:
+    t = tg.tensor(np.zeros((2, 3), np.float32), name="w")
+    assert (t.shape, t.dtype, t.ndim, t.size, t.name, len(t)) == ((2, 3), np.float32, 2, 6, "w", 2)
+    assert t.T.shape == (3, 2)
+    assert t.is_leaf
+    assert not t.requires_grad
+    t.name = "v"
+    assert t.name == "v"
+
+
+def test_assignment_is_refused() -> None:
+    t = tg.tensor([1.0, 2.0])
+    with pytest.raises(TypeError, match=r"cannot be assigned into.*tg\.where"):
+        t[0] = 3.0
+    assert t.tolist() == [1, 2]
+
+
+def test_second_backward_names_the_op_and_the_remedy() -> None:
+    x = tg.tensor(2.0, requires_grad=True)
+    y = tg.exp(x)
+    y.backward()
+    with pytest.raises(tg.GraphError, match=r"'exp' was freed.*retain_graph=True.*rnn\.detach\(state\)"):
+        y.backward()
+    z = tg.exp(x)
+    z.backward(retain_graph=True)
+    z.backward()
+    assert x.grad == pytest.approx(3 * np.exp(2.0))
+
+
+def test_a_chain_of_add_is_freed_too() -> None:
+    x = tg.tensor(2.0, requires_grad=True)
+    y = x + 1
+    y.backward()
+    with pytest.raises(tg.GraphError, match="'add' was freed"):
+        y.backward()
+
+
+def test_backward_needs_a_graph_and_a_cotangent() -> None:
+    with pytest.raises(TypeError, match="does not require grad"):
+        tg.tensor(1.0).backward()
+    y = tg.tensor([1.0, 2.0], requires_grad=True) * 2
+    with pytest.raises(ValueError, match=r"shape \(2,\); without a grad argument"):
+        y.backward()
+    with pytest.raises(ValueError, match=r"grad has shape \(3,\), expected the tensor's shape \(2,\)"):
+        y.backward(np.ones(3))
+
+
+def test_gradients_add_up_until_set_to_none() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(2):
+        (x * x).sum().backward()
+    assert x.grad.tolist() == [4, 8]
+    x.grad = None
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [2, 4]
+    with pytest.raises(ValueError, match=r"grad: got shape \(3,\), expected the tensor's shape \(2,\)"):
+        x.grad = np.zeros(3)
+
+
+def test_two_leaves_never_share_a_gradient_array() -> None:
+    x, y = tg.tensor([1.0], requires_grad=True), tg.tensor([1.0], requires_grad=True)
+    (x + y).backward()
+    x.grad += 1
+    assert y.grad.tolist() == [1]
+
+
+def test_gradient_of_a_leaf_itself() -> None:
+    x = tg.tensor(3.0, requires_grad=True)
+    x.backward()
+    assert x.grad == 1
+
+
+def test_rebinding_data_leaves_the_graph_alone() -> None:
+    """Optimisers rebind p.data; a graph recorded before keeps the old values."""
+    x = tg.tensor(3.0, requires_grad=True)
+    y = x * x
+    x.data = np.float32(100.0) + np.zeros((), np.float32)
+    y.backward()
+    assert x.grad == 6
+
+
+def test_no_grad_as_block_and_as_decorator() -> None:
+    x = tg.tensor(3.0, requires_grad=True)
+    with tg.no_grad():
+        assert not (x * x).requires_grad
+
+    @tg.no_grad()
+    def f() -> Any:
+        return x * x
+
+    assert not f().requires_grad
+    assert not f().requires_grad
+    assert (x * x).requires_grad
+    with pytest.raises(ZeroDivisionError), tg.no_grad():
+        raise ZeroDivisionError
+    assert (x * x).requires_grad
+
+
+def test_comparisons_are_plain_booleans() -> None:
+    t, u = tg.tensor([1.0, 2.0, 3.0], requires_grad=True), np.array([3.0, 2.0, 1.0])
+    for found, expected in [
+        (t == u, [False, True, False]),
+        (t != u, [True, False, True]),
+        (t < u, [True, False, False]),
+        (u < t, [False, False, True]),
+        (t >= 2, [False, True, True]),
+        (t <= 2, [True, True, False]),
+    ]:
+        assert isinstance(found, np.ndarray)
+        assert found.tolist() == expected
+    assert hash(t) == hash(t)
+
+
+def test_python_conversions() -> None:
+    t = tg.tensor(2.5, requires_grad=True)
+    assert (float(t), int(t), bool(t), t.item(), f"{t:.2f}") == (2.5, 2, True, 2.5, "2.50")
+    assert [1, 2, 3][tg.tensor(1)] == 2
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(tg.tensor([1.0, 2.0]))
+    with pytest.raises(TypeError, match="0-d"):
+        iter(t)
+    with pytest.raises(TypeError):
+        len(t)
+
+
+def test_iteration_cuts_once_and_carries_gradients() -> None:
+    t = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    first, second = t
+    (first * 2 + second).sum().backward()
+    assert t.grad.tolist() == [[2, 2], [1, 1]]
+    assert tg.snapshot(first * 2 + second).count("unstack") == 1
+
+
+def test_repr_helps() -> None:
+    t = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    assert repr(t) == "tensor([1., 2.], float32, requires_grad=True, name='x')"
+    assert repr(t * 2) == "tensor([2., 4.], float32, op=multiply)"
+    assert "shape=(50, 4)" in repr(tg.tensor(np.zeros((50, 4))))
+    assert repr(tg.tensor(np.zeros((0, 3)))) == "tensor([], float64, shape=(0, 3))"
+    assert repr(tg.unstack(t)[0]) == "tensor(1., float32, op=unstack)"
+
+
+def test_leaves_copy_and_pickle_and_computed_tensors_say_why_not() -> None:
+    t = tg.tensor([1.0], requires_grad=True, name="w")
+    for c in (copy.copy(t), copy.deepcopy(t), pickle.loads(pickle.dumps(t))):
+        assert (c.tolist(), c.requires_grad, c.name, c is t) == ([1], True, "w", False)
+    p = copy.deepcopy(tg.Parameter([2.0]))
+    assert isinstance(p, tg.Parameter)
+    with pytest.raises(TypeError, match=r"made by exp cannot be copied.*detach"):
+        copy.deepcopy(tg.exp(t))
+
+
+def test_zero_d_and_empty_arrays() -> None:
+    x = tg.tensor(np.float64(2.0), requires_grad=True)
+    y = (x**2 + tg.tanh(x)) * 1.0
+    assert isinstance(y.data, np.ndarray)
+    y.backward()
+    assert isinstance(x.grad, np.ndarray)
+    e = tg.tensor(np.zeros((0, 3)), requires_grad=True)
+    tg.sum(tg.tanh(e) * 2).backward()
+    assert e.grad.shape == (0, 3)
+
+
+# -- dtypes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        2,
+        2.5,
+        True,
+        np.float64(1.5),
+        np.sqrt(2),
+        np.int64(3),
+        np.arange(1, 4),
+        np.array([True, True, True]),
+        [1.0, 2.0, 3.0],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("op", ["add", "subtract", "multiply", "divide", "power", "maximum"])
+def test_scalars_integers_and_booleans_do_not_promote(op: str, other: Any) -> None:
+    x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    for y in (getattr(tg, op)(x, other), getattr(tg, op)(other, x)):
+        assert y.dtype == np.float32
+        tg.sum(y).backward()
+        assert x.grad.dtype == np.float32
+        assert np.all(np.isfinite(x.grad))
+
+
+def test_integer_tensors_do_not_promote_and_float_arrays_do() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    assert (x * tg.tensor([1, 2])).dtype == np.float32
+    y = x * np.array([1.0, 2.0])
+    assert y.dtype == np.float64
+    y.sum().backward()
+    assert x.grad.dtype == np.float32
+
+
+def test_integer_tensors_compute_as_numpy_does() -> None:
+    t = tg.tensor([1, 2])
+    assert (t + 1).dtype == np.int64
+    assert (t * t).tolist() == [1, 4]
+    assert not (t + 1).requires_grad
+
+
+def test_astype_casts_and_casts_gradients_back() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = x.astype(np.float64)
+    assert y.dtype == np.float64
+    (y * y).sum().backward()
+    assert x.grad.dtype == np.float32
+
+
+@pytest.mark.parametrize("bad", ["2", None, object(), {}])
+def test_operands_that_are_no_numbers_are_named(bad: Any) -> None:
+    with pytest.raises(TypeError, match=r"add: b is .*expected a tensor, an array or a number"):
+        tg.tensor([1.0]) + bad
+
+
+def test_shape_errors_name_the_op_and_the_operands() -> None:
+    a, b = tg.tensor(np.zeros((2, 3))), tg.tensor(np.zeros((4, 5)))
+    with pytest.raises(ValueError, match=r"add: .*a of shape \(2, 3\).*b of shape \(4, 5\)"):
+        a + b
+    with pytest.raises(
+        ValueError, match=r"matmul: b has shape \(3, 4\), expected \(5, \*\) to follow a of shape \(2, 5\)"
+    ):
+        tg.matmul(np.zeros((2, 5)), tg.tensor(np.zeros((3, 4))))
+    with pytest.raises(ValueError, match=r"concatenate: .*arrays\[0\] of shape \(2, 3\)"):
+        tg.concatenate([a, b])
+    with pytest.raises(ValueError, match=r"concatenate: arrays is empty"):
+        tg.concatenate([])
+    with pytest.raises(TypeError, match=r"stack: arrays is of shape \(2, 3\)"):
+        tg.stack(a)
+    with pytest.raises(IndexError, match=r"getitem: index 7 is out of bounds"):
+        a[7]
+    with pytest.raises(TypeError, match=r"sum: got an option 'axs', expected one of \('axis', 'keepdims'\)"):
+        tg.sum(a, axs=1)
+    with pytest.raises(TypeError, match="sum: got 5 positional arguments"):
+        tg.sum(a, 1, True, 3, 4)

@@ -1,0 +1,135 @@
+"""The recurrent kernels against other libraries: time, GFLOP/s, and the ratio to the fastest of them.
+
+    python tests/benchmarks/recurrent.py --peers torch,jax,tensorflow,onnxruntime --threads 1,2
+
+Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the process is held to one
+core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds go round the libraries, so that whatever
+else the machine does falls on all of them; the figures are medians over the rounds. `--python` names another interpreter for the peers.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+SHAPES = [(1, 100, 32, 64), (1, 25, 29, 100), (32, 100, 64, 128), (64, 25, 500, 500), (32, 100, 256, 256), (64, 50, 512, 512)]
+CASES = [(cell, *shape) for cell in ("rnn", "gru", "lstm") for shape in SHAPES]
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+GEMM = 2048
+
+
+def operations(case, mode):
+    cell, B, T, D, H = case
+    return 2 * B * T * (D + H) * GATES[cell] * H * (3 if mode == "train" else 1)
+
+
+class Library:
+    """One library in its own process, asked by one line of JSON at a time."""
+
+    def __init__(self, name, python, threads):
+        self.name = name
+        environment = dict(os.environ)
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            environment[variable] = str(threads)
+        command = [python, str(Path(__file__).with_name("peers.py")), name, str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.version = self.read()
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name}: the process ended; its message is above")
+        return json.loads(line)
+
+    def ask(self, **question):
+        self.process.stdin.write(json.dumps(question) + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def agree(ours, theirs, what):
+    """Raises unless two libraries' results (small samples and norms of every array) agree to 1e-4 of each array's size."""
+    for name, value in theirs.items():
+        a, b = np.array(ours[name]), np.array(value)
+        error = np.abs(a - b).max() / max(1e-30, np.abs(a).max())
+        if not error <= 1e-4:
+            raise SystemExit(f"{what}: {name} differs by {error:.2e} of its size")
+
+
+def measure(libraries, case, mode, rounds, seconds):
+    """Median seconds of one call, by library; None where it has no such mode."""
+    active = {}
+    for library in libraries:
+        answer = library.ask(case=case, mode=mode, do="prepare")
+        if answer is not None:
+            active[library.name] = (library, answer)
+    ours = active["tinygrad_rnn"][1]
+    for name, (_, answer) in active.items():
+        if name not in ("tinygrad_rnn", "gemm"):
+            agree(ours, answer, f"{name} {mode} {case}")
+    times = {name: [] for name in active}
+    for _ in range(rounds):
+        for name, (library, _) in active.items():
+            times[name] += library.ask(do="run", seconds=seconds)
+            time.sleep(0.02)
+    return {name: float(np.median(found)) for name, found in times.items()}
+
+
+def milliseconds(seconds):
+    return "-" if seconds is None else f"{seconds * 1e3:.3f}" if seconds < 1e-3 else f"{seconds * 1e3:.2f}" if seconds < 0.1 else f"{seconds * 1e3:.0f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", default="torch,jax,tensorflow,onnxruntime")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that has the peers")
+    parser.add_argument("--threads", default="2")
+    parser.add_argument("--modes", default="train,infer")
+    parser.add_argument("--cells", default="rnn,gru,lstm")
+    parser.add_argument("--shapes", default="", help="only these, by number from 0, with commas")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.15, help="the least a library runs in one round")
+    parser.add_argument("--json", help="also write every figure to this file")
+    options = parser.parse_args()
+    peers = [p for p in options.peers.split(",") if p]
+    shapes = [SHAPES[int(k)] for k in options.shapes.split(",")] if options.shapes else SHAPES
+    cases = [c for c in CASES if c[0] in options.cells.split(",") and c[1:] in shapes]
+    record = []
+    for threads in map(int, options.threads.split(",")):
+        libraries = [Library("tinygrad_rnn", sys.executable, threads), Library("gemm", sys.executable, threads)]
+        libraries += [Library(p, options.python, threads) for p in peers]
+        for mode in options.modes.split(","):
+            print(f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, medians of {options.rounds} rounds")
+            print("; ".join(f"{lib.name}: {lib.version}" for lib in libraries))
+            print("| cell | B | T | D | H | ours | " + " | ".join(peers) + " | ours / fastest | GFLOP/s | of GEMM |")
+            print("|" + "---|" * (9 + len(peers)))
+            against_torch = []
+            for case in cases:
+                found = measure(libraries, case, mode, options.rounds, options.seconds)
+                others = [found[p] for p in peers if p in found]
+                rate, gemm = operations(case, mode) / found["tinygrad_rnn"] / 1e9, 2 * GEMM**3 / found["gemm"] / 1e9
+                ratio = f"{found['tinygrad_rnn'] / min(others):.2f}" if others else "-"
+                cells = [milliseconds(found.get(p)) for p in ["tinygrad_rnn", *peers]]
+                print(f"| {' | '.join(map(str, case))} | {' | '.join(cells)} | {ratio} | {rate:.0f} | {rate / gemm:.0%} |", flush=True)
+                if "torch" in found:
+                    against_torch.append(found["torch"] / found["tinygrad_rnn"])
+                record.append({"threads": threads, "mode": mode, "case": case, "seconds": found})
+            if against_torch:
+                print(f"geometric mean of torch / ours: {np.exp(np.mean(np.log(against_torch))):.2f}", flush=True)
+        for library in libraries:
+            library.close()
+    if options.json:
+        Path(options.json).write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The package as a whole: who imports whom, what an import loads, sizes of files, public names."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import tinygrad_rnn as tg
+
+ROOT = Path(tg.__file__).parent
+TOP = Path(__file__).parent.parent
+
+# What each part may import, bottom to top. A part's own modules are always allowed.
+LAYERS = [
+    {"errors", "autodiff.state"},
+    {"autodiff.node"},
+    {"autodiff.engine"},
+    {"autodiff.tensor", "autodiff.sample"},
+    {"autodiff.op", "autodiff.graph"},
+    {"autodiff.functional", "autodiff.gradcheck", "kernels"},
+    {"ops"},
+    {"initializers", "module"},
+    {"rnn"},
+    {"data", "checkpoint"},
+    {"nn", "layers", "models", "optim", "train", "interop"},
+    {"viz"},
+    {"__main__"},
+]
+LAZY = {("autodiff.graph", "viz")}  # the one function behind _repr_mimebundle_
+
+
+def part(module: str) -> str:
+    """The part of the picture that a module (path below the package) belongs to."""
+    names = [name for layer in LAYERS for name in layer]
+    found = [n for n in names if module == n or module.startswith(n + ".")]
+    assert found, f"{module} stands nowhere in the picture of layers"
+    return max(found, key=len)
+
+
+def level(name: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if name in layer)
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = [
+        (".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), p) for p in ROOT.rglob("*.py")
+    ]
+    viz = TOP / "viz"
+    paths = [("viz", *p.relative_to(viz).with_suffix("").parts) for p in viz.rglob("*.py")]
+    found += [(".".join(parts).removesuffix(".__init__"), TOP.joinpath(*parts).with_suffix(".py")) for parts in paths]
+    return sorted((name, p) for name, p in found if name not in ("__init__", "autodiff"))
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """Every module of this package that a file imports, also inside functions and by import_module."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    out: set[str] = set()
+    tree = ast.parse(path.read_text())
+    for block in ast.walk(tree):  # names for type checkers are not imports
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING":
+            block.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
+            elif node.module and node.module.split(".")[0] == "tinygrad_rnn":
+                base = node.module.split(".")[1:]
+            else:
+                continue
+            targets = [[*base, alias.name] for alias in node.names]
+            out |= {".".join(t) if _is_module(t) else ".".join(base) for t in targets}
+        elif isinstance(node, ast.Import):
+            own = [a.name for a in node.names if a.name.split(".")[0] == "tinygrad_rnn"]
+            out |= {target.removeprefix("tinygrad_rnn").lstrip(".") for target in own}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            target = str(getattr(node.args[0], "value", ""))
+            out |= {target.removeprefix("tinygrad_rnn.")} if target.startswith("tinygrad_rnn.") else set()
+    return out
+
+
+def _is_module(parts: list[str]) -> bool:
+    base = TOP.joinpath(*parts) if parts[0] == "viz" else ROOT.joinpath(*parts)
+    return base.with_suffix(".py").exists() or (base / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_imports_run_one_way(name: str, path: Path) -> None:
+    here = part(name)
+    for target in sorted(imports(name, path)):
+        if target in ("", "autodiff"):  # the package itself: only what stands above everything may use it
+            assert here in ("viz", "__main__"), f"{name} imports the whole package"
+            continue
+        there = part(target)
+        assert (
+            there == here or level(there) < level(here) or (here, there) in LAZY or {here, there} <= _siblings(here)
+        ), f"{name} imports {target}, which stands above it"
+
+
+def _siblings(name: str) -> set[str]:
+    """Faces and training tools may use one another; so may what stands beside them."""
+    return LAYERS[level(name)] if name in LAYERS[10] | LAYERS[7] else {name}
+
+
+def test_kernels_import_numpy_only() -> None:
+    for name, path in modules():
+        if name.startswith("kernels"):
+            outside = {t for t in imports(name, path) if part(t) != "kernels"}
+            assert not outside, f"{name} imports {outside}"
+
+
+def test_importing_loads_numpy_and_nothing_heavier() -> None:
+    code = (
+        "import sys, json, numpy; before = set(sys.modules); import tinygrad_rnn;"
+        "print(json.dumps(sorted({m.split('.')[0] for m in set(sys.modules) - before})))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    third_party = set(json.loads(out)) - set(sys.stdlib_module_names) - {"tinygrad_rnn", "numpy"}
+    assert not {m for m in third_party if "cython" not in m and not m.startswith("_")}, third_party
+    assert not set(json.loads(out)) & {"tqdm", "graphviz", "safetensors", "viz"}
+
+
+@pytest.mark.parametrize("path", [p for _, p in modules()], ids=lambda p: str(p.name))
+def test_files_can_be_read_at_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 500
+
+
+def code_lines(path: Path) -> int:
+    """Lines that hold code: no blank ones, no comments, no docstrings."""
+    source = path.read_text()
+    prose: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            prose |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    empty = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in empty:
+            code |= set(range(token.start[0], token.end[0] + 1))
+    return len(code - prose)
+
+
+def test_the_heart_is_read_in_an_afternoon() -> None:
+    heart = [p for name, p in modules() if name.split(".")[0] in ("autodiff", "ops", "rnn")]
+    assert sum(map(code_lines, heart)) < 3000
+
+
+@pytest.mark.parametrize("where", [str(TOP), "/"])
+def test_info_sees_every_part_from_anywhere(where: str) -> None:
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    run = subprocess.run(
+        [sys.executable, "-m", "tinygrad_rnn", "info", "--json"], cwd=where, env=env, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    info = json.loads(run.stdout)
+    assert info["viz"] is True
+    assert info["version"] == tg.__version__
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    for name in sorted(n for n in dir(tg) if not n.startswith("_")):
+        assert (getattr(tg, name).__doc__ or "").strip(), f"tg.{name} has no docstring"

@@ -1,0 +1,58 @@
+"""python -m tinygrad_rnn info: versions, what is installed, and what it found to draw and compute with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+
+
+def info() -> dict[str, Any]:
+    """What this installation is, as plain data."""
+    found: dict[str, Any] = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "viz": find_spec("tinygrad_rnn.viz") is not None,
+    }
+    if found["viz"]:
+        program = import_module("tinygrad_rnn.viz").find_program()
+        found["graphviz program"] = program and str(program)
+    for name in ("graphviz", "safetensors", "tqdm"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("info", help="versions and what was found to draw and compute with")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    chosen = parser.parse_args(arguments)
+    found = info()
+    if chosen.json:
+        print(json.dumps(found))
+        return 0
+    width = max(map(len, found))
+    for key, value in found.items():
+        shown = {None: "not found", True: "yes", False: "no"}.get(value, value)
+        print(f"{key:<{width}}  {shown}")
+    if not found["viz"]:
+        print("\nThis is the bare source tree. To install it with everything: pip install -e .", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

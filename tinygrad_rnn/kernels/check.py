@@ -1,0 +1,95 @@
+"""Arguments of the kernels, checked once for every implementation.
+
+A call that passes here is safe to run: ranks, shapes and dtypes agree, lengths lie in 0..T. What does not pass raises TypeError (wrong
+kind of thing) or ValueError (wrong shape or value) naming the function, the argument, what came and what was wanted.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Sizes(NamedTuple):
+    """The letters of the conventions: B batch, T time, D input, H units."""
+
+    B: int
+    T: int
+    D: int
+    H: int
+
+
+def array(where, name, value, shape, dtype):
+    """Holds one array to a shape and dtype and returns it."""
+    if type(value) is not np.ndarray and not isinstance(value, np.ndarray):
+        raise TypeError(f"{where}: {name} is a {type(value).__name__}, expected a NumPy array of shape {shape}")
+    if value.dtype != dtype:
+        raise TypeError(f"{where}: {name} has dtype {value.dtype}, expected {dtype} as x has")
+    if value.shape != shape:
+        raise ValueError(f"{where}: {name} has shape {value.shape}, expected {shape}")
+    return value
+
+
+def optional(where, name, value, shape, dtype):
+    """Like `array`, but None stays None."""
+    return None if value is None else array(where, name, value, shape, dtype)
+
+
+def inputs(where, x, kernel, recurrent_kernel, *, gates, time_major):
+    """Checks x and both kernels; returns (Sizes, dtype)."""
+    for name, value, rank in (("x", x, 3), ("kernel", kernel, 2), ("recurrent_kernel", recurrent_kernel, 2)):
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"{where}: {name} is a {type(value).__name__}, expected a NumPy array of rank {rank}")
+        if value.ndim != rank:
+            raise ValueError(f"{where}: {name} has shape {value.shape}, expected rank {rank}")
+    dtype = x.dtype
+    if dtype not in FLOATS:
+        raise TypeError(f"{where}: x has dtype {dtype}, expected float32 or float64 in native byte order")
+    T, B, D = x.shape if time_major else (x.shape[1], x.shape[0], x.shape[2])
+    H = recurrent_kernel.shape[0]
+    array(where, "recurrent_kernel", recurrent_kernel, (H, gates * H), dtype)
+    array(where, "kernel", kernel, (D, gates * H), dtype)
+    return Sizes(B, T, D, H), dtype
+
+
+def lengths(where, value, sizes):
+    """Checks the lengths; returns them as int64 (B,), or None where every row is full."""
+    if value is None:
+        return None
+    try:
+        found = np.asarray(value)
+    except Exception as error:
+        raise TypeError(f"{where}: lengths cannot be read as an array of {sizes.B} integers: {error}") from None
+    if found.dtype.kind not in "iu" and not (found.size == 0 and isinstance(value, (list, tuple))):
+        raise TypeError(f"{where}: lengths has dtype {found.dtype}, expected integers")
+    if found.shape != (sizes.B,):
+        raise ValueError(f"{where}: lengths has shape {found.shape}, expected ({sizes.B},), one for each row of the batch")
+    if sizes.B and (found.min() < 0 or found.max() > sizes.T):
+        worst = int(np.flatnonzero((found < 0) | (found > sizes.T))[0])
+        raise ValueError(f"{where}: lengths[{worst}] is {found[worst]}, expected 0..{sizes.T}, x having {sizes.T} steps")
+    return np.array(found, dtype=np.int64)
+
+
+def choice(where, name, value, allowed):
+    """Holds an option to its allowed values (True and 1 are told apart)."""
+    for one in allowed:
+        if type(value) is type(one) and value == one:
+            return value
+    raise ValueError(f"{where}: {name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
+
+
+def flag(where, name, value):
+    """A truth value, Python's or NumPy's."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{where}: {name} is {value!r}, expected True or False")
+
+
+def needs(where, value, names):
+    """Which gradients are asked for: None means all."""
+    if value is None:
+        return (True,) * len(names)
+    if not isinstance(value, (tuple, list)) or len(value) != len(names):
+        raise ValueError(f"{where}: needs is {value!r}, expected {len(names)} truth values, for {', '.join(names)}")
+    return tuple(bool(one) for one in value)

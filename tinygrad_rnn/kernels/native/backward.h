@@ -1,0 +1,244 @@
+// A whole sequence backward, in chunks of steps from the last to the first. In a chunk each thread takes its own rows back through the
+// steps and to dx; then the threads meet, and share out the weights' gradients by rows of those gradients: every element of dW and dU is
+// one sum in one order, whatever the number of threads. dz of one chunk is all that exists at a time.
+#pragma once
+
+#include "forward.h"
+
+namespace tgr::TGR_ISA {
+
+template <class T, class C> class Backward {
+  static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
+
+ public:
+  Backward(const Problem<T>& p, Workspace& memory, int threads)
+      : p_(p), schedule_(p.schedule), Hp_(units<T>(p.H).width()), recompute_(C::kSavesGates && !p.gates) {
+    weights_ = place_weights<T, C>(p, memory, recompute_, true);
+    saved_ = {p.gates, schedule_.total, p.H};
+    share_rows_ = (p.B + threads - 1) / threads;
+    capacity_ = larger(p.B, smaller(kBackRows, schedule_.total));
+    for (int g = 0; g < C::kGroups; ++g) dz_[g] = memory.array<T>(C::columns(g, p.H).panels() * capacity_ * kPanel);
+    if (C::kCandidate) dq_ = memory.array<T>(C::columns(1, p.H).panels() * capacity_ * kPanel);
+    if (C::kReset) reset_ = memory.array<T>(capacity_ * Hp_), reset_row_ = memory.array<const T*>(capacity_);
+    x_row_ = memory.array<const T*>(capacity_);
+    h_row_ = memory.array<const T*>(capacity_);
+    zeros_ = memory.array<T>(larger(Hp_, kPanel));
+    for (ptrdiff_t k = 0; k < larger(Hp_, kPanel); ++k) zeros_[k] = 0;
+    const ptrdiff_t tiles = (larger(p.D, p.H) / kTileRows + 1) / threads + 2;
+    scratch_ = memory.array<Scratch>(threads);
+    for (int t = 0; t < threads; ++t) {
+      Scratch& s = scratch_[t];
+      s.rows = place_rows<T, C>(memory, capacity_);
+      s.x = memory.array<const T*>(capacity_);
+      s.dx = memory.array<T*>(capacity_);
+      s.dx_tail = memory.array<T*>(capacity_);
+      s.tail = memory.array<T>(capacity_ * kPanel);
+      s.dh = memory.array<T>(share_rows_ * Hp_);
+      if (C::kCells) s.dc = memory.array<T>(share_rows_ * Hp_);
+      if (recompute_) s.gates = memory.array<T>(capacity_ * SavedRows<T, C>::size(p.H)), s.sink = memory.array<T>(Hp_);
+      s.packed = memory.array<T>(tiles * smaller(kBlockK, capacity_) * kTileRows);
+    }
+  }
+
+  void run(Team& team, int index) {
+    pack_weights<T, C>(p_, weights_, index, team.size);
+    const Share share{schedule_, index, team.size};
+    Scratch& scratch = scratch_[index];
+    start_states(share, scratch);
+    team.barrier();
+    for (ptrdiff_t last = schedule_.steps, first; last > 0; last = first) {
+      for (first = last - 1; first > 0 && schedule_.start[last] - schedule_.start[first - 1] <= capacity_;) --first;
+      const ptrdiff_t n = schedule_.start[last] - schedule_.start[first];
+      steps(share, scratch, first, last, n);
+      team.barrier();
+      weight_gradients(share, scratch, n);
+      team.barrier();
+    }
+    finish(share, scratch);
+  }
+
+ private:
+  struct Scratch {
+    Rows<T> rows;
+    const T** x;
+    T **dx, **dx_tail;
+    T *tail, *dh, *dc, *gates, *sink, *packed;
+  };
+
+  void start_states(const Share& share, Scratch& scratch) {
+    for (ptrdiff_t i = 0, n = share.count(p_.B); i < n; ++i) {
+      const ptrdiff_t b = schedule_.row[share.rank(i)];
+      for (ptrdiff_t u = 0; u < Hp_; u += W) {
+        const ptrdiff_t lanes = smaller(W, p_.H - u);
+        store(scratch.dh + i * Hp_ + u, p_.d_h ? load_n(p_.d_h + b * p_.H + u, lanes) : Vec<T>{});
+        if (C::kCells) store(scratch.dc + i * Hp_ + u, p_.d_c ? load_n(p_.d_c + b * p_.H + u, lanes) : Vec<T>{});
+      }
+    }
+  }
+
+  void steps(const Share& share, Scratch& scratch, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n) {
+    Rows<T> rows = scratch.rows;
+    if (!p_.d_outputs.data) rows.d_output = nullptr;
+    if (!p_.d_cells.data) rows.d_cell = nullptr;
+    rows.panel_jump = n * kPanel;
+    ptrdiff_t mine = 0;
+    for (ptrdiff_t s = first; s < last; ++s) {
+      for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++mine) place(rows, scratch, share.rank(i), i, s, mine, first);
+    }
+    if (recompute_) {  // all states are known: every row of the chunk takes its step at once
+      input_products<T, C>(p_, weights_, mine, scratch.x, rows.gates);
+      C::step(weights_, p_.H, from<T, C>(rows, 0, mine));
+    }
+    for (ptrdiff_t s = last - 1, m = mine; s >= first; --s) {
+      const ptrdiff_t count = share.at(s);
+      m -= count;
+      C::step_back(weights_, p_.H, from<T, C>(rows, m, count));
+    }
+    if (p_.dx.data) input_gradients(rows, scratch, mine);
+  }
+
+  // Where everything of rank j at step s lies: row m of this thread's, in a chunk that starts with step `first`.
+  void place(Rows<T>& rows, Scratch& scratch, ptrdiff_t j, ptrdiff_t i, ptrdiff_t s, ptrdiff_t m, ptrdiff_t first) {
+    const ptrdiff_t position = schedule_.start[s] + j, in_chunk = position - schedule_.start[first];
+    const ptrdiff_t b = schedule_.row[j], t = p_.time(j, s);
+    const SavedRows<T, C> at = recompute_ ? SavedRows<T, C>{scratch.gates, capacity_, p_.H} : saved_;
+    x_row_[in_chunk] = scratch.x[m] = p_.x.at(b, t);
+    h_row_[in_chunk] = rows.h_before[m] = s > 0 ? p_.outputs.at(b, p_.time(j, s - 1)) : p_.h0 ? p_.h0 + b * p_.H : zeros_;
+    rows.h_after_saved[m] = p_.outputs.at(b, t);
+    if (p_.dx.data) scratch.dx[m] = p_.dx.at(b, t);
+    for (int g = 0; g < C::kGroups; ++g) {
+      if (C::kSavesGates) rows.gates[g][m] = at.gates(g, recompute_ ? m : position);
+      rows.dz[g][m] = dz_[g] + in_chunk * kPanel;
+    }
+    if (C::kCandidate) rows.candidate[m] = at.candidate(recompute_ ? m : position), rows.dq[m] = dq_ + in_chunk * kPanel;
+    if (C::kReset) reset_row_[in_chunk] = rows.reset[m] = reset_ + in_chunk * Hp_;
+    if (C::kCells) {
+      rows.c_before[m] = p_.cells + (s == 0 ? j : p_.B + schedule_.start[s - 1] + j) * Hp_;
+      rows.c_saved[m] = p_.cells + (p_.B + position) * Hp_;
+      rows.dc[m] = scratch.dc + i * Hp_;
+    }
+    if (recompute_) rows.h_after[m] = rows.c_after[m] = scratch.sink;  // known already
+    rows.dh[m] = scratch.dh + i * Hp_;
+    if (rows.d_output) rows.d_output[m] = p_.d_outputs.at(b, t);
+    if (rows.d_cell) rows.d_cell[m] = p_.d_cells.at(b, t);
+  }
+
+  // dx = dz W^T, straight into dx where a panel's columns all exist.
+  void input_gradients(const Rows<T>& rows, Scratch& scratch, ptrdiff_t n) {
+    const Columns<T> across = units<T>(p_.D);
+    for (ptrdiff_t m = 0; m < n; ++m) scratch.dx_tail[m] = scratch.tail + m * kPanel;
+    for (ptrdiff_t r = 0; r < n; r += kChunkRows) {
+      const ptrdiff_t some = smaller(kChunkRows, n - r);
+      for (ptrdiff_t q = 0; q < across.panels(); ++q) {
+        const ptrdiff_t column = q * kPanel;
+        const bool whole = column + across.in_panel(q) * W <= p_.D;
+        T* const* to = (whole ? scratch.dx : scratch.dx_tail) + r;
+        for (int g = 0; g < C::kGroups; ++g) {
+          const ptrdiff_t K = C::columns(g, p_.H).width();
+          const Left<T> left{rows.dz[g] + r, 0, kPanel, rows.panel_jump};
+          product(some, to, whole ? column : 0, g == 0 ? zeros_ : nullptr, left, weights_.kernel_t[g] + panel_at<T>(q, K), across.in_panel(q), K);
+        }
+        if (whole) continue;
+        for (ptrdiff_t m = r; m < r + some; ++m) {
+          for (ptrdiff_t c = column; c < p_.D; c += W) {
+            store_n(scratch.dx[m] + c, load(scratch.dx_tail[m] + c - column), smaller(W, p_.D - c));
+          }
+        }
+      }
+    }
+  }
+
+  void weight_gradients(const Share& share, Scratch& scratch, ptrdiff_t n) {
+    const T* const recurrent_dz[kMaxGroups] = {dz_[0], C::kCandidate ? dq_ : dz_[1]};
+    if (p_.d_kernel) left_products(share, scratch, x_row_, p_.D, n, dz_, 0, C::kGroups, p_.d_kernel);
+    if (p_.d_recurrent) {
+      left_products(share, scratch, h_row_, p_.H, n, recurrent_dz, 0, C::kReset ? 1 : C::kGroups, p_.d_recurrent);
+      if (C::kReset) left_products(share, scratch, reset_row_, p_.H, n, recurrent_dz, 1, 2, p_.d_recurrent);
+    }
+    for (int g = 0; g < C::kGroups; ++g) {
+      if (p_.d_bias) column_sums(share, n, dz_[g], C::columns(g, p_.H), p_.d_bias);
+      if (p_.d_recurrent_bias) column_sums(share, n, recurrent_dz[g], C::columns(g, p_.H), p_.d_recurrent_bias);
+    }
+  }
+
+  // to (M x columns) += left^T dz for this thread's rows of `to`, kTileRows of them at a time.
+  void left_products(const Share& share, Scratch& scratch, const T* const* left, ptrdiff_t M, ptrdiff_t n, const T* const* dz, int first_group,
+                     int last_group, T* to) {
+    const ptrdiff_t tiles = (M + kTileRows - 1) / kTileRows;
+    const ptrdiff_t first = tiles * share.index / share.size, last = tiles * (share.index + 1) / share.size;
+    alignas(64) T c[kTileRows * kPanel];
+    for (ptrdiff_t k = 0; k < n && first < last; k += kBlockK) {
+      const ptrdiff_t depth = smaller(kBlockK, n - k);
+      pack_left(scratch.packed, left + k, depth, first, last, M);
+      for (int g = first_group; g < last_group; ++g) {
+        const Columns<T> columns = C::columns(g, p_.H);
+        for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+          const T* panel = dz[g] + (q * n + k) * kPanel;
+          for (ptrdiff_t tile = first; tile < last; ++tile) {
+            const ptrdiff_t height = smaller<ptrdiff_t>(kTileRows, M - tile * kTileRows);
+            Tiles<T>::packed(height, columns.in_panel(q))(c, scratch.packed + (tile - first) * depth * kTileRows, panel, depth);
+            for (ptrdiff_t r = 0; r < height; ++r) add_to_columns(to + (tile * kTileRows + r) * C::kGates * p_.H, c + r * kPanel, columns, q);
+          }
+        }
+      }
+    }
+  }
+
+  // A few rows of `left` at a time, so that both what is read and what is written stays in the L1 cache.
+  static void pack_left(T* out, const T* const* left, ptrdiff_t depth, ptrdiff_t first, ptrdiff_t last, ptrdiff_t M) {
+    constexpr ptrdiff_t kSome = 8;
+    for (ptrdiff_t k = 0; k < depth; k += kSome) {
+      const ptrdiff_t end = smaller(depth, k + kSome);
+      for (ptrdiff_t tile = first; tile < last; ++tile) {
+        const ptrdiff_t m = tile * kTileRows, height = smaller<ptrdiff_t>(kTileRows, M - m);
+        T* to = out + ((tile - first) * depth + k) * kTileRows;
+        if (height == kTileRows) {
+          for (ptrdiff_t r = k; r < end; ++r, to += kTileRows) __builtin_memcpy(to, left[r] + m, kTileRows * sizeof(T));
+        } else {
+          for (ptrdiff_t r = k; r < end; ++r, to += kTileRows) __builtin_memcpy(to, left[r] + m, height * sizeof(T));
+        }
+      }
+    }
+  }
+
+  static void add_to_columns(T* row, const T* values, const Columns<T>& columns, ptrdiff_t panel) {
+    for (ptrdiff_t v = panel * kTileVectors, end = v + columns.in_panel(panel); v < end; ++v, values += W) {
+      T* at = row + columns.column(v);
+      const ptrdiff_t lanes = columns.lanes(v);
+      store_n(at, load_n(at, lanes) + load(values), lanes);
+    }
+  }
+
+  void column_sums(const Share& share, ptrdiff_t n, const T* dz, const Columns<T>& columns, T* to) {
+    for (ptrdiff_t q = share.index; q < columns.panels(); q += share.size) {
+      alignas(64) T sums[kPanel];
+      Vec<T> sum[kTileVectors] = {};
+      for (ptrdiff_t r = 0; r < n; ++r) {
+        for (ptrdiff_t v = 0, width = columns.in_panel(q); v < width; ++v) sum[v] += load(dz + (q * n + r) * kPanel + v * W);
+      }
+      for (int v = 0; v < kTileVectors; ++v) store(sums + v * W, sum[v]);
+      add_to_columns(to, sums, columns, q);
+    }
+  }
+
+  void finish(const Share& share, Scratch& scratch) {
+    if (p_.dx.data) clear_padding(p_, share, p_.dx, p_.D);
+    for (ptrdiff_t i = 0, n = share.count(p_.B); i < n; ++i) {
+      const ptrdiff_t b = schedule_.row[share.rank(i)];
+      if (p_.d_h0) __builtin_memcpy(p_.d_h0 + b * p_.H, scratch.dh + i * Hp_, p_.H * sizeof(T));
+      if (C::kCells && p_.d_c0) __builtin_memcpy(p_.d_c0 + b * p_.H, scratch.dc + i * Hp_, p_.H * sizeof(T));
+    }
+  }
+
+  const Problem<T>& p_;
+  const Schedule& schedule_;
+  Weights<T> weights_;
+  SavedRows<T, C> saved_;
+  ptrdiff_t Hp_, share_rows_, capacity_;
+  bool recompute_;
+  T *dz_[kMaxGroups] = {}, *dq_ = nullptr, *reset_ = nullptr, *zeros_;
+  const T **x_row_, **h_row_, **reset_row_ = nullptr;
+  Scratch* scratch_;
+};
+
+}  // namespace tgr::TGR_ISA

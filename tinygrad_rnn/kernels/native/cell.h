@@ -1,0 +1,62 @@
+// What the three cells share: packed weights, and the rows of one step.
+#pragma once
+
+#include "math.h"
+#include "pack.h"
+#include "problem.h"
+
+namespace tgr::TGR_ISA {
+
+constexpr int kMaxGroups = 2;  // the GRU's candidate waits for its other gates: two groups of columns, two products
+
+// The weights of one call in packed order, by group of gates.
+template <class T> struct Weights {
+  T *kernel[kMaxGroups], *recurrent[kMaxGroups], *bias[kMaxGroups];
+  T* recurrent_bias;                                             // GRU, reset_after: of the candidate
+  T *kernel_t[kMaxGroups], *recurrent_t[kMaxGroups];  // transposed, for backward
+};
+
+// The rows that take one step together. Pointers to each row's own places; gates lie in packed order, states unit by unit, padded.
+template <class T> struct Rows {
+  ptrdiff_t n;
+  T** gates[kMaxGroups];  // x W + b on entry, activated gates on return
+  T** candidate;          // GRU, reset_after: h Un + b, kept for backward
+  T** reset;              // GRU, not reset_after: r h
+  const T **h_before, **h_after_saved, **c_before, **c_saved;
+  T **h_after, **c_after;
+  // backward only
+  const T **d_output, **d_cell;            // null where there is none
+  T **dh, **dc;                            // in: from later steps; out: to the earlier one
+  T **dz[kMaxGroups], **dq;                // panel p of a row at + p * panel_jump
+  ptrdiff_t panel_jump;
+};
+
+template <class T> TGR_INLINE Columns<T> units(ptrdiff_t H) { return {0, 1, H}; }
+
+// C += h U for one group of gates, panel by panel, with `finish(panel, first row, rows)` while the panel is still in the L1 cache.
+template <class T, class Finish>
+TGR_INLINE void recurrent_panels(const Columns<T>& columns, ptrdiff_t H, const T* packed, ptrdiff_t n, T* const* c, const T* start,
+                                 const T* const* left, const Finish& finish) {
+  for (ptrdiff_t p = 0; p < columns.panels(); ++p) {
+    for (ptrdiff_t r = 0; r < n; r += kBlockRows) {
+      const ptrdiff_t rows = smaller(kBlockRows, n - r), at = p * kTileVectors * kWidth<T>;
+      product(rows, c + r, at, start ? start + at : nullptr, plain(left + r), packed + panel_at<T>(p, H), columns.in_panel(p), H);
+      finish(p, r, r + rows);
+    }
+  }
+}
+
+// dh = (0, or dh) + dz U^T for one group of gates.
+template <class T>
+void back_through(const Columns<T>& columns, ptrdiff_t H, const T* packed_t, ptrdiff_t n, T* const* dz, ptrdiff_t panel_jump, T* const* dh,
+                  bool add) {
+  static constexpr T zeros[kTileVectors * kWidth<T>] = {};
+  const Columns<T> across = units<T>(H);
+  const Left<T> left{dz, 0, kTileVectors * kWidth<T>, panel_jump};
+  for (ptrdiff_t p = 0; p < across.panels(); ++p) {
+    product(n, dh, p * kTileVectors * kWidth<T>, add ? nullptr : zeros, left, packed_t + panel_at<T>(p, columns.width()), across.in_panel(p),
+            columns.width());
+  }
+}
+
+}  // namespace tgr::TGR_ISA

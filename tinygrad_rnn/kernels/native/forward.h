@@ -1,0 +1,121 @@
+// A whole sequence forward. Each thread takes its own rows from the first step to the last and meets the others only once, when the
+// weights are packed: no barrier between steps. Steps come in chunks: x W for all rows of a chunk at once, then its steps.
+#pragma once
+
+#include "layout.h"
+
+namespace tgr::TGR_ISA {
+
+template <class T, class C> class Forward {
+ public:
+  // `ready`: weights packed before (streaming), else they are packed here.
+  Forward(const Problem<T>& p, Workspace& memory, int threads, const Weights<T>* ready = nullptr)
+      : p_(p), schedule_(p.schedule), packed_(ready != nullptr), Hp_(units<T>(p.H).width()) {
+    weights_ = ready ? *ready : place_weights<T, C>(p, memory, true, false);
+    saved_ = {p.gates, p.schedule.total, p.H};
+    share_rows_ = (p.B + threads - 1) / threads;
+    capacity_ = larger(share_rows_, smaller(kChunkRows, share_rows_ * schedule_.steps));
+    zeros_ = memory.array<T>(Hp_);
+    for (ptrdiff_t k = 0; k < Hp_; ++k) zeros_[k] = 0;
+    scratch_ = memory.array<Scratch>(threads);
+    for (int t = 0; t < threads; ++t) {
+      Scratch& s = scratch_[t];
+      s.rows = place_rows<T, C>(memory, capacity_);
+      s.x = memory.array<const T*>(capacity_);
+      if (!p.gates) s.gates = memory.array<T>(capacity_ * SavedRows<T, C>::size(p.H));
+      if (C::kReset) s.reset = memory.array<T>(share_rows_ * Hp_);
+    }
+    if (C::kCells) cells_ = p.cells ? p.cells : memory.array<T>(p.B * Hp_);
+  }
+
+  void run(Team& team, int index) {
+    if (!packed_) {
+      pack_weights<T, C>(p_, weights_, index, team.size);
+      team.barrier();
+    }
+    const Share share{schedule_, index, team.size};
+    Scratch& scratch = scratch_[index];
+    start_cells(share);
+    for (ptrdiff_t first = 0, last; first < schedule_.steps && share.at(first) > 0; first = last) {
+      ptrdiff_t n = share.at(first);
+      for (last = first + 1; last < schedule_.steps && n + share.at(last) <= capacity_; ++last) n += share.at(last);
+      chunk(share, scratch, first, last, n);
+    }
+    finish(share);
+  }
+
+ private:
+  struct Scratch {
+    Rows<T> rows;
+    const T** x;
+    T *gates, *reset;
+  };
+
+  void start_cells(const Share& share) {
+    if (!C::kCells) return;
+    for (ptrdiff_t i = 0, n = share.count(p_.B); i < n; ++i) {
+      const ptrdiff_t j = share.rank(i);
+      for (ptrdiff_t u = 0; u < Hp_; u += kWidth<T>) {
+        const ptrdiff_t lanes = smaller(kWidth<T>, p_.H - u);
+        store(cells_ + j * Hp_ + u, p_.c0 ? load_n(p_.c0 + schedule_.row[j] * p_.H + u, lanes) : Vec<T>{});
+      }
+    }
+  }
+
+  // The cell state of a rank before step s.
+  T* cell(ptrdiff_t j, ptrdiff_t s) const {
+    if (!p_.cells || s == 0) return cells_ + j * Hp_;
+    return cells_ + (p_.B + schedule_.start[s - 1] + j) * Hp_;
+  }
+
+  const T* h_before(ptrdiff_t j, ptrdiff_t s) const {
+    if (s > 0) return p_.outputs.at(schedule_.row[j], p_.time(j, s - 1));
+    return p_.h0 ? p_.h0 + schedule_.row[j] * p_.H : zeros_;
+  }
+
+  void chunk(const Share& share, Scratch& scratch, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n) {
+    const Rows<T>& rows = scratch.rows;
+    const SavedRows<T, C> place = p_.gates ? saved_ : SavedRows<T, C>{scratch.gates, capacity_, p_.H};
+    for (ptrdiff_t s = first, m = 0; s < last; ++s) {
+      for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++m) {
+        const ptrdiff_t j = share.rank(i), t = p_.time(j, s), position = p_.gates ? schedule_.start[s] + j : m;
+        scratch.x[m] = p_.x.at(schedule_.row[j], t);
+        for (int g = 0; g < C::kGroups; ++g) rows.gates[g][m] = place.gates(g, position);
+        if (C::kCandidate) rows.candidate[m] = place.candidate(position);
+        if (C::kReset) rows.reset[m] = scratch.reset + i * Hp_;
+        rows.h_before[m] = h_before(j, s);
+        rows.h_after[m] = p_.outputs.at(schedule_.row[j], t);
+        if (C::kCells) {
+          rows.c_before[m] = cell(j, s);
+          rows.c_after[m] = cell(j, s + 1);
+        }
+      }
+    }
+    input_products<T, C>(p_, weights_, n, scratch.x, rows.gates);
+    for (ptrdiff_t s = first, m = 0; s < last; ++s) {
+      const ptrdiff_t count = share.at(s);
+      C::step(weights_, p_.H, from<T, C>(rows, m, count));
+      m += count;
+    }
+  }
+
+  void finish(const Share& share) {
+    clear_padding(p_, share, p_.outputs, p_.H);
+    for (ptrdiff_t i = 0, n = share.count(p_.B); i < n; ++i) {
+      const ptrdiff_t j = share.rank(i), b = schedule_.row[j], length = schedule_.length[j];
+      __builtin_memcpy(p_.h + b * p_.H, h_before(j, length), p_.H * sizeof(T));
+      if (C::kCells) __builtin_memcpy(p_.c + b * p_.H, cell(j, length), p_.H * sizeof(T));
+    }
+  }
+
+  const Problem<T>& p_;
+  const Schedule& schedule_;
+  Weights<T> weights_;
+  SavedRows<T, C> saved_;
+  bool packed_;
+  ptrdiff_t Hp_, share_rows_, capacity_;
+  T *zeros_, *cells_ = nullptr;
+  Scratch* scratch_;
+};
+
+}  // namespace tgr::TGR_ISA

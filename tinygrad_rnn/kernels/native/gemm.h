@@ -1,0 +1,127 @@
+// The one matrix product behind everything: a tile of C, in registers, plus rows of A times a packed panel of B.
+//
+// A panel is 4 vectors of columns (fewer in the last), its rows k one after the other. Rows of A and C are found by pointers, so inputs,
+// outputs and states are used where they lie. Every element of C is one chain over rising k: c = fma(a[k], b[k], c). It is the same chain
+// whatever the number of rows in the tile, so a row's result does not depend on which rows it is computed with.
+#pragma once
+
+#include "simd.h"
+
+namespace tgr::TGR_ISA {
+
+constexpr ptrdiff_t kBlockK = 512;  // rows of a panel used at a time: 64 columns of them are 128 KB, which stays in the L2 cache
+constexpr ptrdiff_t kBlockRows = 48;
+
+// Rows of the left operand. Row r's element k lies at row[r][offset + k / segment * jump + k % segment].
+template <class T> struct Left {
+  const T* const* row;
+  ptrdiff_t offset, segment, jump;
+  ptrdiff_t at(ptrdiff_t k) const { return offset + (jump == 0 ? k : k / segment * jump + k % segment); }
+  Left from(ptrdiff_t r) const { return {row + r, offset, segment, jump}; }
+};
+template <class T> TGR_INLINE Left<T> plain(const T* const* row) { return {row, 0, PTRDIFF_MAX, 0}; }
+
+// C starts from `start` (one row of a panel's width, for every row of C), or, where that is null, from what C holds.
+template <class T, int R, int NV>
+void tile(T* const* c, ptrdiff_t c_offset, const T* start, const T* const* a, ptrdiff_t a_offset, ptrdiff_t segment, ptrdiff_t jump,
+          const T* b, ptrdiff_t K) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  Vec<T> acc[R][NV];
+  const T* left[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    left[r] = a[r] + a_offset;
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) acc[r][v] = load(start ? start + v * W : c[r] + c_offset + v * W);
+  }
+  while (K > 0) {
+    const ptrdiff_t n = smaller(K, segment);
+    for (ptrdiff_t k = 0; k < n; ++k, b += NV * W) {
+      Vec<T> col[NV];
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) col[v] = load(b + v * W);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const Vec<T> x = splat(left[r][k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, col[v], acc[r][v]);
+      }
+    }
+    K -= n;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) left[r] += jump;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store(c[r] + c_offset + v * W, acc[r][v]);
+  }
+}
+
+// As above with A packed: kTileRows values of one k side by side. C is a small buffer that holds R rows of NV vectors, overwritten.
+template <class T, int R, int NV> void tile_packed(T* c, const T* a, const T* b, ptrdiff_t K) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  Vec<T> acc[R][NV] = {};
+  for (ptrdiff_t k = 0; k < K; ++k, a += kTileRows, b += kTileVectors * W) {
+    Vec<T> col[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) col[v] = load(b + v * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Vec<T> x = splat(a[r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, col[v], acc[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store(c + (r * kTileVectors + v) * W, acc[r][v]);
+  }
+}
+
+template <class T> using Tile = void (*)(T* const*, ptrdiff_t, const T*, const T* const*, ptrdiff_t, ptrdiff_t, ptrdiff_t, const T*, ptrdiff_t);
+template <class T> using TilePacked = void (*)(T*, const T*, const T*, ptrdiff_t);
+
+#define TGR_TILES(name, r) {name<T, r, 1>, name<T, r, 2>, name<T, r, 3>, name<T, r, 4>}
+template <class T> struct Tiles {
+  static Tile<T> plain(ptrdiff_t rows, ptrdiff_t vectors) {
+    static constexpr Tile<T> table[kTileRows][4] = {
+        TGR_TILES(tile, 1), TGR_TILES(tile, 2), TGR_TILES(tile, 3),
+#if TGR_AVX512 || TGR_NEON
+        TGR_TILES(tile, 4), TGR_TILES(tile, 5), TGR_TILES(tile, 6),
+#endif
+    };
+    return table[rows - 1][vectors - 1];
+  }
+  static TilePacked<T> packed(ptrdiff_t rows, ptrdiff_t vectors) {
+    static constexpr TilePacked<T> table[kTileRows][4] = {
+        TGR_TILES(tile_packed, 1), TGR_TILES(tile_packed, 2), TGR_TILES(tile_packed, 3),
+#if TGR_AVX512 || TGR_NEON
+        TGR_TILES(tile_packed, 4), TGR_TILES(tile_packed, 5), TGR_TILES(tile_packed, 6),
+#endif
+    };
+    return table[rows - 1][vectors - 1];
+  }
+};
+#undef TGR_TILES
+
+// C (rows x one panel) = start, or C, + A (rows x K) times a panel (K x vectors).
+template <class T>
+void product(ptrdiff_t rows, T* const* c, ptrdiff_t c_offset, const T* start, const Left<T>& a, const T* panel, ptrdiff_t vectors, ptrdiff_t K) {
+  if (rows == 0) return;
+  const ptrdiff_t tiles = (rows + kTileRows - 1) / kTileRows, low = rows / tiles, more = rows % tiles;  // as even as can be
+  ptrdiff_t k = 0;
+  do {
+    const ptrdiff_t n = smaller(K - k, kBlockK), a_offset = a.at(k);
+    for (ptrdiff_t t = 0, r = 0; t < tiles; ++t) {
+      const ptrdiff_t height = low + (t < more);
+      Tiles<T>::plain(height, vectors)(c + r, c_offset, k == 0 ? start : nullptr, a.row + r, a_offset, a.segment, a.jump,
+                                       panel + k * vectors * kWidth<T>, n);
+      r += height;
+    }
+    k += n;
+  } while (k < K);
+}
+
+}  // namespace tgr::TGR_ISA

@@ -1,0 +1,137 @@
+// Where things lie in one call: who works on which rows, the packed weights, the saved rows.
+#pragma once
+
+#include "cell.h"
+
+namespace tgr::TGR_ISA {
+
+constexpr ptrdiff_t kChunkRows = 192;   // rows whose x W is computed ahead of their steps: they stay in the L2 cache
+constexpr ptrdiff_t kBackRows = 512;    // rows whose dz are gathered before the products dW, dU
+
+// The rows of one thread: every size-th rank, so that long and short rows are shared out evenly.
+struct Share {
+  const Schedule& schedule;
+  int index, size;
+  ptrdiff_t count(ptrdiff_t alive) const { return alive > index ? (alive - index + size - 1) / size : 0; }
+  ptrdiff_t at(ptrdiff_t s) const { return count(schedule.alive(s)); }
+  ptrdiff_t rank(ptrdiff_t i) const { return index + i * size; }
+};
+
+// The rows a cell saves, packed position by packed position: each group's gates, then the candidate.
+template <class T, class C> struct SavedRows {
+  T* data;
+  ptrdiff_t total, H;
+  static ptrdiff_t size(ptrdiff_t H) {
+    ptrdiff_t n = C::kCandidate ? units<T>(H).width() : 0;
+    for (int g = 0; g < C::kGroups; ++g) n += C::columns(g, H).width();
+    return n;
+  }
+  T* gates(int group, ptrdiff_t position) const {
+    const ptrdiff_t before = group == 0 ? 0 : total * C::columns(0, H).width();
+    return data + before + position * C::columns(group, H).width();
+  }
+  T* candidate(ptrdiff_t position) const { return gates(C::kGroups - 1, total) + position * units<T>(H).width(); }
+};
+
+template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Workspace& memory, bool forward, bool backward) {
+  Weights<T> w{};
+  for (int g = 0; g < C::kGroups; ++g) {
+    const ptrdiff_t width = C::columns(g, p.H).width();
+    if (forward) {
+      w.kernel[g] = memory.array<T>(p.D * width);
+      w.recurrent[g] = memory.array<T>(p.H * width);
+      w.bias[g] = memory.array<T>(width);
+    }
+    if (backward) {
+      w.kernel_t[g] = memory.array<T>(units<T>(p.D).width() * width);
+      w.recurrent_t[g] = memory.array<T>(units<T>(p.H).width() * width);
+    }
+  }
+  if (C::kCandidate && forward) w.recurrent_bias = memory.array<T>(units<T>(p.H).width());
+  return w;
+}
+
+// Each thread packs its share of the panels.
+template <class T, class C> void pack_weights(const Problem<T>& p, const Weights<T>& w, int index, int size) {
+  const ptrdiff_t stride = C::kGates * p.H;
+  for (int g = 0; g < C::kGroups; ++g) {
+    const Columns<T> columns = C::columns(g, p.H);
+    if (w.kernel[g]) {
+      for (ptrdiff_t q = index; q < columns.panels(); q += size) {
+        pack_panel(w.kernel[g], p.kernel, p.D, stride, columns, q);
+        pack_panel(w.recurrent[g], p.recurrent, p.H, stride, columns, q);
+      }
+      if (index == 0) pack_row(w.bias[g], p.bias, columns);
+      if (index == 0 && p.recurrent_bias && g == 0) {  // here both biases are simply added
+        for (ptrdiff_t v = 0; v < columns.vectors(); ++v) {
+          T* at = w.bias[0] + v * kWidth<T>;
+          store(at, load(at) + load_n(p.recurrent_bias + columns.column(v), columns.lanes(v)));
+        }
+      }
+      if (C::kCandidate && index == 0 && g == 1) {
+        for (ptrdiff_t k = 0; k < columns.width(); ++k) w.recurrent_bias[k] = 0;
+        if (p.recurrent_bias) pack_row(w.recurrent_bias, p.recurrent_bias, columns);
+      }
+    }
+    if (w.kernel_t[g]) {
+      if (p.dx.data) {
+        for (ptrdiff_t q = index; q < units<T>(p.D).panels(); q += size) pack_panel_transposed(w.kernel_t[g], p.kernel, p.D, stride, columns, q);
+      }
+      for (ptrdiff_t q = index; q < units<T>(p.H).panels(); q += size) pack_panel_transposed(w.recurrent_t[g], p.recurrent, p.H, stride, columns, q);
+    }
+  }
+}
+
+// x W + b for n rows, into the rows' gates.
+template <class T, class C>
+void input_products(const Problem<T>& p, const Weights<T>& w, ptrdiff_t n, const T* const* x, T* const* const* gates) {
+  for (ptrdiff_t r = 0; r < n; r += kChunkRows) {
+    const ptrdiff_t rows = smaller(kChunkRows, n - r);
+    for (int g = 0; g < C::kGroups; ++g) {
+      const Columns<T> columns = C::columns(g, p.H);
+      for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+        const ptrdiff_t at = q * kTileVectors * kWidth<T>;
+        product(rows, gates[g] + r, at, w.bias[g] + at, plain(x + r), w.kernel[g] + panel_at<T>(q, p.D), columns.in_panel(q), p.D);
+      }
+    }
+  }
+}
+
+// Zeros where a sequence array lies past the lengths of a thread's rows.
+template <class T> void clear_padding(const Problem<T>& p, const Share& share, const Sequence<T>& sequence, ptrdiff_t width) {
+  for (ptrdiff_t i = 0, n = share.count(p.B); i < n; ++i) {
+    const ptrdiff_t j = share.rank(i);
+    for (ptrdiff_t t = p.schedule.length[j]; t < p.T_; ++t) __builtin_memset(sequence.at(p.schedule.row[j], t), 0, width * sizeof(T));
+  }
+}
+
+// Row pointers for up to `n` rows at a time.
+template <class T, class C> Rows<T> place_rows(Workspace& memory, ptrdiff_t n) {
+  Rows<T> rows{};
+  for (int g = 0; g < C::kGroups; ++g) {
+    rows.gates[g] = memory.array<T*>(n);
+    rows.dz[g] = memory.array<T*>(n);
+  }
+  T*** mutable_lists[] = {&rows.candidate, &rows.reset, &rows.h_after, &rows.c_after, &rows.dh, &rows.dc, &rows.dq};
+  const T*** const_lists[] = {&rows.h_before, &rows.h_after_saved, &rows.c_before, &rows.c_saved, &rows.d_output, &rows.d_cell};
+  for (T*** list : mutable_lists) *list = memory.array<T*>(n);
+  for (const T*** list : const_lists) *list = memory.array<const T*>(n);
+  return rows;
+}
+
+// The rows from i on.
+template <class T, class C> Rows<T> from(const Rows<T>& rows, ptrdiff_t i, ptrdiff_t n) {
+  Rows<T> part = rows;
+  part.n = n;
+  for (int g = 0; g < C::kGroups; ++g) {
+    part.gates[g] += i;
+    part.dz[g] += i;
+  }
+  part.candidate += i, part.reset += i, part.h_after += i, part.c_after += i, part.dh += i, part.dc += i, part.dq += i;
+  part.h_before += i, part.h_after_saved += i, part.c_before += i, part.c_saved += i;
+  if (part.d_output) part.d_output += i;
+  if (part.d_cell) part.d_cell += i;
+  return part;
+}
+
+}  // namespace tgr::TGR_ISA

@@ -1,0 +1,59 @@
+// Weights laid out for the product: columns in panels of 4 vectors, gates of the same units side by side.
+#pragma once
+
+#include "gemm.h"
+
+namespace tgr::TGR_ISA {
+
+// The columns of some gates of a matrix (rows, all gates * H), or with one gate the columns of any matrix. Vector v holds gate
+// first + v % gates of units v / gates * W onwards; the last units are padded with zeros to a full vector.
+template <class T> struct Columns {
+  ptrdiff_t first, gates, H;
+  static constexpr ptrdiff_t W = kWidth<T>;
+  ptrdiff_t blocks() const { return (H + W - 1) / W; }
+  ptrdiff_t vectors() const { return blocks() * gates; }
+  ptrdiff_t width() const { return vectors() * W; }
+  ptrdiff_t panels() const { return (vectors() + kTileVectors - 1) / kTileVectors; }
+  ptrdiff_t in_panel(ptrdiff_t p) const { return smaller<ptrdiff_t>(kTileVectors, vectors() - p * kTileVectors); }
+  ptrdiff_t column(ptrdiff_t v) const { return (first + v % gates) * H + v / gates * W; }
+  ptrdiff_t lanes(ptrdiff_t v) const { return smaller(W, H - v / gates * W); }
+};
+
+// Panel p of a packed matrix with K rows.
+template <class T> TGR_INLINE ptrdiff_t panel_at(ptrdiff_t p, ptrdiff_t K) { return p * kTileVectors * kWidth<T> * K; }
+
+// One panel of the matrix w (K rows, `stride` apart).
+template <class T> void pack_panel(T* out, const T* w, ptrdiff_t K, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
+  const ptrdiff_t nv = columns.in_panel(p);
+  out += panel_at<T>(p, K);
+  for (ptrdiff_t v = 0; v < nv; ++v) {
+    const ptrdiff_t from = columns.column(p * kTileVectors + v), n = columns.lanes(p * kTileVectors + v);
+    T* to = out + v * kWidth<T>;
+    for (ptrdiff_t k = 0; k < K; ++k) store(to + k * nv * kWidth<T>, load_n(w + k * stride + from, n));
+  }
+}
+
+// One panel of the transpose of w's columns: its rows k are the columns, in packed order; its columns are the N rows of w.
+template <class T>
+void pack_panel_transposed(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
+  const Columns<T> across{0, 1, N};
+  const ptrdiff_t K = columns.width(), width = across.in_panel(p) * kWidth<T>, n0 = p * kTileVectors * kWidth<T>;
+  const ptrdiff_t present = smaller(width, N - n0);
+  out += panel_at<T>(p, K);
+  for (ptrdiff_t v = 0; v < columns.vectors(); ++v) {
+    const ptrdiff_t from = columns.column(v), lanes = columns.lanes(v);
+    T* to = out + v * kWidth<T> * width;
+    for (ptrdiff_t n = 0; n < width; ++n) {
+      const Vec<T> value = n < present ? load_n(w + (n0 + n) * stride + from, lanes) : Vec<T>{};
+#pragma GCC unroll 16
+      for (ptrdiff_t l = 0; l < kWidth<T>; ++l) to[l * width + n] = value[l];
+    }
+  }
+}
+
+// A row of biases in packed order.
+template <class T> void pack_row(T* out, const T* bias, const Columns<T>& columns) {
+  for (ptrdiff_t v = 0; v < columns.vectors(); ++v) store(out + v * kWidth<T>, load_n(bias + columns.column(v), columns.lanes(v)));
+}
+
+}  // namespace tgr::TGR_ISA

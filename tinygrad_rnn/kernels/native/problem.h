@@ -1,0 +1,116 @@
+// One call of a kernel: what the bindings hand to the code of one instruction set. Plain data, the same for every set.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace tgr {
+
+enum class Cell : int { kRnnTanh, kRnnRelu, kLstm, kGruBefore, kGruAfter };
+
+// The order of work. A step s counts from each row's own first element; rows are ranked by falling length, so those alive at step s are
+// ranks 0 .. start[s + 1] - start[s]. The pair (rank j, step s) is packed position start[s] + j.
+struct Schedule {
+  ptrdiff_t steps = 0, total = 0;     // the longest length, the sum of the lengths
+  const int64_t* row = nullptr;       // (B,) the batch row of a rank
+  const int64_t* length = nullptr;    // (B,) the length of a rank
+  const int64_t* start = nullptr;     // (steps + 1,)
+  ptrdiff_t alive(ptrdiff_t s) const { return start[s + 1] - start[s]; }
+};
+
+// A sequence array: element (b, t, k) at data[b * row + t * time + k].
+template <class T> struct Sequence {
+  T* data = nullptr;
+  ptrdiff_t row = 0, time = 0;
+  T* at(ptrdiff_t b, ptrdiff_t t) const { return data + b * row + t * time; }
+};
+
+template <class T> struct Problem {
+  Cell cell{};
+  bool reverse = false;
+  ptrdiff_t B = 0, T_ = 0, D = 0, H = 0;
+  Schedule schedule;
+
+  // The forward run. Null: zero initial state, no recurrent bias, nothing to save.
+  Sequence<const T> x;
+  const T *kernel = nullptr, *recurrent = nullptr, *bias = nullptr, *recurrent_bias = nullptr;
+  const T *c0 = nullptr, *h0 = nullptr;
+  Sequence<T> outputs;
+  T *c = nullptr, *h = nullptr;
+  T* gates = nullptr;   // packed rows of activated gates, as the cell lays them out
+  T* cells = nullptr;   // LSTM: packed rows of c, those of c0 first
+
+  // Backward. Null: a cotangent of zero, a gradient that is not wanted. Gradients of weights arrive holding zeros.
+  Sequence<const T> d_outputs, d_cells;
+  const T *d_c = nullptr, *d_h = nullptr;
+  Sequence<T> dx;
+  T *d_kernel = nullptr, *d_recurrent = nullptr, *d_bias = nullptr, *d_recurrent_bias = nullptr, *d_c0 = nullptr, *d_h0 = nullptr;
+
+  ptrdiff_t time(ptrdiff_t rank, ptrdiff_t s) const { return reverse ? schedule.length[rank] - 1 - s : s; }
+};
+
+// Memory of one call, freed with it. take() may throw std::bad_alloc, so it is called before threads start.
+class Workspace {
+ public:
+  Workspace() = default;
+  ~Workspace();
+  Workspace(const Workspace&) = delete;
+  void* take(size_t bytes);  // 64-byte aligned, not cleared
+  template <class T> T* array(ptrdiff_t n) { return static_cast<T*>(take(static_cast<size_t>(n) * sizeof(T))); }
+  void reset() { used_ = 0, block_ = 0; }  // everything taken is given back
+  size_t size() const;                     // bytes held
+
+ private:
+  static constexpr int kBlocks = 64;
+  struct Block { void* data; size_t size; } blocks_[kBlocks] = {};
+  int block_ = 0;
+  size_t used_ = 0;
+};
+
+// The threads working on one call.
+class Team {
+ public:
+  explicit Team(int size) : size(size) {}
+  const int size;
+  void barrier();  // returns when every member has called it
+
+ private:
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<int> round_{0};
+};
+
+// Takes hold of the pool's threads for the life of this object. Where another thread has them, the crew is the caller alone: the same
+// results, by one hand.
+class Crew {
+ public:
+  explicit Crew(int wanted);
+  ~Crew();
+  Crew(const Crew&) = delete;
+  void run(void (*body)(void*, Team&, int), void* context);  // body(context, team, 0 .. size - 1), the caller being 0
+  int size = 1;
+
+ private:
+  void* pool_ = nullptr;
+};
+
+// How many values a saved run keeps.
+struct SavedSizes { ptrdiff_t gates, cells; };
+
+// What one instruction set offers.
+template <class T> struct Kernels {
+  SavedSizes (*saved_sizes)(Cell, ptrdiff_t B, ptrdiff_t H, ptrdiff_t total, bool recompute);
+  void (*forward)(const Problem<T>&, Workspace&, int threads);
+  void (*backward)(const Problem<T>&, Workspace&, int threads);
+  const void* (*prepare)(const Problem<T>&, Workspace&);  // packs the weights for `step`
+  void (*step)(const Problem<T>&, Workspace&, const void* weights);
+  void (*trace)(const Problem<T>&, int gate, Sequence<T> out);  // one gate (or c, the last) of a saved run
+  void (*activation)(int which, const T*, T*, ptrdiff_t n);     // sigmoid, tanh: for tests
+};
+struct Isa {
+  const char* name;
+  const Kernels<float>* f32;
+  const Kernels<double>* f64;
+};
+
+}  // namespace tgr

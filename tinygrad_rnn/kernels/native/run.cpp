@@ -1,0 +1,74 @@
+#include "run.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <numeric>
+
+#include "threads.h"
+
+namespace tgr {
+
+OwnedSchedule::OwnedSchedule(ptrdiff_t B, ptrdiff_t T, const int64_t* lengths) {
+  const ptrdiff_t steps = B == 0 ? 0 : lengths ? *std::max_element(lengths, lengths + B) : T;
+  values_.resize(static_cast<size_t>(2 * B + steps + 1));
+  int64_t *row = values_.data(), *length = row + B, *start = length + B;
+  std::iota(row, row + B, 0);
+  if (lengths) {
+    std::stable_sort(row, row + B, [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+  }
+  for (ptrdiff_t j = 0; j < B; ++j) length[j] = lengths ? lengths[row[j]] : T;
+  ptrdiff_t alive = B, total = 0;
+  for (ptrdiff_t s = 0; s < steps; ++s) {
+    while (alive > 0 && length[alive - 1] <= s) --alive;
+    start[s] = total;
+    total += alive;
+  }
+  start[steps] = total;
+  view = {steps, total, row, length, start};
+}
+
+Buffer::Buffer(size_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
+  data_ = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+  if (!data_) throw std::bad_alloc();
+}
+
+Buffer::~Buffer() { std::free(data_); }
+
+namespace {
+// Slots of single atomic pointers: nothing to lock, so nothing that a fork could leave locked.
+std::atomic<Workspace*> spare[4];
+constexpr size_t kKeep = size_t{64} << 20;
+}  // namespace
+
+Borrowed::Borrowed() {
+  for (std::atomic<Workspace*>& slot : spare) {
+    workspace_.reset(slot.exchange(nullptr));
+    if (workspace_) return;
+  }
+  workspace_ = std::make_unique<Workspace>();
+}
+
+Borrowed::~Borrowed() {
+  if (workspace_->size() > kKeep) return;
+  workspace_->reset();
+  for (std::atomic<Workspace*>& slot : spare) {
+    Workspace* none = nullptr;
+    if (slot.compare_exchange_strong(none, workspace_.get())) {
+      workspace_.release();
+      return;
+    }
+  }
+}
+
+std::atomic<double> worth_a_thread{2e6};  // operations: some 20 microseconds of one core
+
+int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes) {
+  const double work = 2.0 * passes * double(total) * double(D + H) * gates * double(H);
+  const double most = std::min({double(get_threads()), double(B), 1 + work / worth_a_thread.load()});
+  return std::max(1, static_cast<int>(most));
+}
+
+}  // namespace tgr

@@ -1,0 +1,61 @@
+// A call from its arrays to the kernels: the order of work, the number of threads, what is kept.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "dispatch.h"
+
+namespace tgr {
+
+// The order of work with the memory it lies in.
+class OwnedSchedule {
+ public:
+  OwnedSchedule(ptrdiff_t B, ptrdiff_t T, const int64_t* lengths);  // null: every row is full
+  Schedule view;
+
+ private:
+  std::vector<int64_t> values_;
+};
+
+// Uninitialised memory, 64-byte aligned.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(size_t bytes);
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept : data_(other.data_), bytes_(other.bytes_) { other.data_ = nullptr, other.bytes_ = 0; }
+  Buffer& operator=(Buffer&& other) noexcept { return std::swap(data_, other.data_), std::swap(bytes_, other.bytes_), *this; }
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// What backward needs of a forward run, besides its inputs and outputs.
+struct Kept {
+  Kept(const Isa& isa, ptrdiff_t B, ptrdiff_t T, const int64_t* lengths) : isa(isa), schedule(B, T, lengths) {}
+  const Isa& isa;
+  OwnedSchedule schedule;
+  Buffer gates, cells;
+};
+
+// A workspace from the few that are kept warm, given back at the end.
+class Borrowed {
+ public:
+  Borrowed();
+  ~Borrowed();
+  Workspace& operator*() { return *workspace_; }
+
+ private:
+  std::unique_ptr<Workspace> workspace_;
+};
+
+// As many threads as the work is worth, at most one a row. `passes`: 1 forward, 2 more backward.
+extern std::atomic<double> worth_a_thread;
+int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes);
+
+}  // namespace tgr
