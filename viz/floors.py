@@ -105,14 +105,17 @@ class House:
 
     def _gather(self) -> None:
         """Gather the ops outside time into bars, in order of creation."""
-        outer = _common([*(layer.outer for layer in self.cells)])
+        outer = _common(
+            [layer.outer[:-1] if layer.outer[-1:] == (layer.name,) else layer.outer for layer in self.cells]
+        )
         for node in self.graph.nodes:
             if node.op is None or node.id in self.found.step_of or node.id in self.found.only_weights or passes(node):
                 continue
             if any(hoisted(self.found, layer, node) for layer in self.cells):
                 continue
             origins = {o for s in node.sources for o in self.origins(s)}
-            key = node.scope[: len(outer) + 1] if len(node.scope) > len(outer) else ()
+            key = node.scope[: len(_common([outer, node.scope])) + 1]
+            key = () if outer[: len(key)] == key else key
             number = self._joins(key, origins)
             if number is None:
                 number = len(self.bars)
@@ -186,14 +189,9 @@ class House:
         """A layer that takes over another's last state stands to its right."""
         for state in sorted(self.found.states, key=lambda s: s.head):
             head, tail = state.head[0], state.tail
-            if (
-                tail is not None
-                and tail[0] < head
-                and tail[1] >= state.head[1]
-                and tail[1] == self.cells[tail[0]].steps[-1]
-            ):
+            if tail is not None and tail[0] < head and tail[1] == self.cells[tail[0]].steps[-1]:
                 past = self.cells[tail[0]]
-                if past.outer == self.cells[head].outer and tail[1] > state.head[1]:
+                if tail[1] > state.head[1] == self.cells[head].steps[0]:
                     self.cells[head].start = past.start + len(past.steps)
         self.total = max(layer.start + len(layer.steps) for layer in self.cells)
 

@@ -8,7 +8,7 @@ from . import style
 from .floors import House, Origin
 from .picture import Box, Edge, Node, Picture, Point
 from .route import straight, upwards
-from .steps import Layer, State, Step, Unrolled, state_name
+from .steps import Layer, State, Step, Unrolled, parameters_of, side_of, state_name
 
 CELL = (92.0, 54.0)
 EACH = (92.0, 42.0)
@@ -112,7 +112,7 @@ class Grid:
 
     def aside(self, layer: Layer) -> float:
         """How far from the column's middle the cells of a layer stand."""
-        if not layer.outer or layer.outer[-1] not in ("fw", "bw"):
+        if not self.pairs or not side_of(layer):
             return 0.0
         return STAGGER if layer.backward else -STAGGER
 
@@ -397,7 +397,8 @@ class Grid:
         head, layer = state.head, self.layers[state.head[0]]
         sign, column = -1.0 if layer.backward else 1.0, self.column(state.head)
         x, y = self.place(head)
-        leaf, rise = self.found.graph.nodes[state.source.id], self.offset(head, state.name)
+        graph, rise = self.found.graph, self.offset(head, state.name)
+        leaf = graph.nodes[next(iter(parameters_of(graph, state.source.id)), state.source.id)]
         name = style.shown(leaf.name or self.at(state.name, column + 1 if layer.backward else column - 1), 14)
         id = f"l{head[0]}t{head[1]}{state.name}"
         at = (self.x(column) - sign * (self.pitch / 2 + 34), y + rise * 1.6)
