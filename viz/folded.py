@@ -9,9 +9,10 @@ from tinygrad_rnn.rnn import RNNCell
 from . import style
 from .drawing import Drawing
 from .floors import House
-from .grid import CELL, Grid
+from .grid import Grid
 from .opened import open_all
 from .picture import Point
+from .places import CELL
 from .steps import Layer, State, Unrolled, read, side_of
 from .unrolled import trace
 

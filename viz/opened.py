@@ -146,3 +146,19 @@ def _splice(nodes: list[NodeInfo], sub: Graph, sources: tuple[Source, ...]) -> l
             moved[Source(node.id, k)] = Source(len(nodes), k)
         nodes.append(node._replace(id=len(nodes), sources=tuple(moved[s] for s in node.sources)))
     return [moved[s] for s in sub.outputs]
+
+
+def running(target: Any) -> dict[int, tuple[int, int]]:
+    """For each step at which some rows are past their length: how many still run, of how many. Empty if not known."""
+    found: dict[int, tuple[int, int]] = {}
+    for node in {} if isinstance(target, Graph) else _live(target).values():
+        lengths = node.options.get("lengths")
+        if node.op.kind == "recurrent" and lengths is not None and len(node.shape[0]) == 3:
+            steps = node.shape[0][0 if node.options.get("time_major") else 1]
+            found.update((t, (int((lengths > t).sum()), len(lengths))) for t in range(steps))
+        elif node.op.name == "where" and node.saved:
+            times = [part[2:] for part in node.scope if part.startswith("t=") and part[2:].isdigit()]
+            mask = node.saved[0]
+            if times and getattr(mask, "ndim", 0) == 2 and mask.dtype == bool:
+                found[int(times[0])] = (int(mask.sum()), len(mask))
+    return {t: rows for t, rows in sorted(found.items()) if rows[0] < rows[1]}

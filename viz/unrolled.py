@@ -17,7 +17,7 @@ from tinygrad_rnn.rnn import RNNCell
 from .drawing import Drawing
 from .floors import House
 from .grid import Grid
-from .opened import open_all, take
+from .opened import open_all, running, take
 from .steps import read
 
 DEFAULT_STEPS = 3
@@ -51,7 +51,9 @@ def unrolled(
         graph = open_all(target, "recurrent")
     found = read(graph)
     house = House(found)
-    return Drawing(Grid(found, _shown(house.total, steps), shapes, open_end, house).picture())
+    grid = Grid(found, _shown(house.total, steps), shapes, open_end, house)
+    grid.rows = {} if isinstance(target, RNNCell) else running(target)
+    return Drawing(grid.picture())
 
 
 def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:

@@ -184,6 +184,17 @@ def test_lengths_and_unequal_ends() -> None:
     assert roles(drawing)["cell"] == 5
     assert edges(drawing)["memory"] == 6
     check_places(drawing)
+    for impl in ("auto", "unrolled"):
+        outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(3), data(3, 5, 4), sequence_length=[5, 3, 4], impl=impl)
+        titles = [box.label for box in viz.unrolled(outputs).picture.boxes]
+        assert titles == ["t=0", "t=1", "t=2", "t=3   2 of 3 rows", "t=4   1 of 3 rows"]
+
+
+def test_a_residual_connection_passes_the_cell() -> None:
+    drawing = viz.unrolled(rnn.dynamic_rnn(rnn.ResidualWrapper(rnn.GRUCell(4)), data(2, 3, 4)))
+    assert names(drawing, "each") == ["+"] * 3
+    assert {edge.head for edge in drawing.picture.edges if edge.tail == "x1"} == {"l0t1", "l1t1"}
+    check_places(drawing)
 
 
 def test_a_thousand_steps_are_read_without_recursion() -> None:
@@ -262,7 +273,7 @@ def test_a_language_model() -> None:
 
 
 def test_many_to_one() -> None:
-    weight = tg.Parameter(np.zeros((5, 1), np.float32), name="weight")
+    weight = tg.Parameter(np.zeros((5, 2), np.float32), name="weight")
     outputs, state = rnn.dynamic_rnn(rnn.GRUCell(5), data(2, 4, 3))
     for last in (state, outputs[:, -1]):
         with tg.scope("classifier"):
