@@ -9,10 +9,11 @@ from tinygrad_rnn.rnn import RNNCell
 from . import style
 from .drawing import Drawing
 from .floors import House
-from .grid import CELL, Grid
-from .ops import as_graph
+from .grid import Grid
+from .opened import open_all
 from .picture import Point
-from .steps import Layer, State, Unrolled, read
+from .places import CELL
+from .steps import Layer, State, Unrolled, read, side_of
 from .unrolled import trace
 
 TALL = 72.0  # a folded cell's height
@@ -30,7 +31,7 @@ def folded(target: Any, *, shapes: bool = True) -> Drawing:
     >>> viz.folded(tg.rnn.GRUCell(4))
     Drawing(5 nodes, 5 edges)
     """
-    graph = trace(target, 3) if isinstance(target, RNNCell) else as_graph(target)
+    graph = trace(target, 3) if isinstance(target, RNNCell) else open_all(target, "recurrent")
     found = read(graph)
     return Drawing(Folded(found, shapes, House(found)).picture())
 
@@ -149,10 +150,9 @@ class Folded(Grid):
 def _side_by_side(layers: list[Layer]) -> None:
     """Put the two layers of a pair on one floor."""
     for layer in layers:
-        pair = [
-            other for other in layers if layer.backward and other.outer[:-1] == layer.outer[:-1] and not other.backward
-        ]
-        if any(other.floor == layer.floor - 1 and other.outer[-1:] == ("fw",) for other in pair):
+        at = layer.outer.index("bw") if layer.backward and "bw" in layer.outer else None
+        pair = [other for other in layers if at is not None and other.outer[:at] == layer.outer[:at]]
+        if any(other.floor == layer.floor - 1 and side_of(other) == "fw" for other in pair):
             for other in layers:
                 if other.floor >= layer.floor:
                     other.floor -= 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, snapshot
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo
 
 from . import style
 from .drawing import Drawing
+from .opened import open_all, take
 from .picture import Box, Edge, Node, Picture
 
 Scope = tuple[str, ...]
@@ -20,12 +21,14 @@ def draw(
     dtypes: bool = False,
     clusters: bool = True,
     direction: str | None = None,
+    opened: bool = False,
 ) -> Drawing:
     """Draw every op of a recorded graph, in boxes by scope; a parameter, input or constant used often is drawn once.
 
     target: a tensor, tensors nested in tuples, lists and dicts, or a Graph from tg.snapshot. shapes, dtypes: whether
     labels tell them. clusters: boxes around scopes. direction: "LR" or "TB"; by default left to right where the graph has
-    time steps (scopes "t=0", "t=1" …), else top to bottom. Raises TypeError if nothing was recorded.
+    time steps (scopes "t=0", "t=1" …), else top to bottom. opened: draw what each fused op stands for, in primitives, in its
+    place. Raises TypeError if nothing was recorded.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -35,7 +38,7 @@ def draw(
     """
     if direction not in (None, "LR", "RL", "TB", "BT"):
         raise ValueError(f"draw: direction is {direction!r}, expected 'LR' or 'TB'")
-    graph = as_graph(target)
+    graph = open_all(target) if opened else take(target)
     places: list[Scope] = scopes_of(graph) if clusters else [()] * len(graph.nodes)
     timed = any(part.startswith("t=") for node in graph.nodes for part in node.scope)
     picture = Picture("ops", direction or ("LR" if timed else "TB"))
@@ -57,11 +60,6 @@ def draw(
         for source in node.sources:
             picture.edges.append(Edge(f"n{source.id}", f"n{node.id}", _edge_role(graph.nodes[source.id])))
     return Drawing(picture)
-
-
-def as_graph(target: Any) -> Graph:
-    """The graph itself, or the snapshot of tensors."""
-    return target if isinstance(target, Graph) else snapshot(target, unfused=True)
 
 
 def scopes_of(graph: Graph) -> list[Scope]:

@@ -16,6 +16,7 @@ from .ops import Scope
 
 _STEP = re.compile(r"t=(\d+)")
 _STACK = re.compile(r"cell_(\d+)")
+SIDES = ("fw", "bw")  # what the driver calls the two directions
 PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
 PASS_OPS = frozenset({"where", "astype", "_identity"})
 
@@ -86,8 +87,13 @@ def read(graph: Graph) -> Unrolled:
     found = Unrolled(graph, layers, step_of, [], {}, only_weights(graph))
     _flow(found)
     for layer in layers:
-        layer.backward = bool(layer.outer) and layer.outer[-1] == "bw"
+        layer.backward = side_of(layer) == "bw"
     return found
+
+
+def side_of(layer: Layer) -> str:
+    """The direction that the scopes around a layer's time steps tell."""
+    return next((part for part in reversed(layer.outer) if part in SIDES), "")
 
 
 def _groups(graph: Graph, times: list[tuple[Scope, int, Scope] | None]) -> list[int]:
@@ -118,7 +124,7 @@ def _ranks(graph: Graph, times: list[tuple[Scope, int, Scope] | None], groups: l
             for source in node.sources:
                 there = times[source.id]
                 value = rank[groups[source.id]] if there else rank[source.id]
-                if there is not None and (here is None or (there[0] == here[0] and there[1] > here[1])):
+                if there is not None and (here is None or there[1] > here[1]):
                     value += 1
                 best = max(best, value)
             rank[node.id] = best
@@ -132,10 +138,11 @@ def _layers(
 ) -> tuple[list[Layer], dict[int, Step]]:
     """Name the layers and say which step every op belongs to."""
     keys: dict[int, tuple[Scope, int, str, tuple[str, ...]]] = {}
+    named = {groups[i] for i, time in enumerate(times) if time and _cell_name(time[2])}
     for node, time in zip(graph.nodes, times, strict=True):
-        if time is not None and time[2]:
+        if time is not None and (_cell_name(time[2]) or (time[0] and groups[node.id] not in named)):
             stack = tuple(part for part in time[2] if _STACK.fullmatch(part))
-            keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]), stack)
+            keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]) or _own_name(time[0]), stack)
     _adopt(graph, times, groups, keys, ranks)
     order: dict[tuple[Scope, int, str, tuple[str, ...]], int] = {}
     layers: list[Layer] = []
@@ -145,7 +152,7 @@ def _layers(
         assert time is not None
         if key not in order:
             order[key] = len(layers)
-            layers.append(Layer(key[2], key[0], time[2][0] if time[2] else ""))
+            layers.append(Layer(key[2], key[0], time[2][0] if _cell_name(time[2]) else ""))
         number = order[key]
         step_of[i] = (number, time[1])
         if time[1] not in layers[number].steps:
@@ -156,10 +163,16 @@ def _layers(
 
 
 def _cell_name(rest: Scope) -> str:
-    """What to call the cell of a path inside a step: the part after the last place in a stack."""
+    """What to call the cell of a path inside a step: the part after the last place in a stack; "" if only gates follow."""
     marks = [i for i, part in enumerate(rest) if _STACK.fullmatch(part)]
     at = marks[-1] + 1 if marks else 0
-    return rest[at] if at < len(rest) else rest[-1]
+    inner = [part for part in rest[at:] if len(part) > 1]
+    return inner[0] if inner else rest[marks[-1]] if marks else ""
+
+
+def _own_name(outer: Scope) -> str:
+    """What to call a cell by the scopes around its time steps."""
+    return next((part for part in reversed(outer) if part not in SIDES and not _STACK.fullmatch(part)), "step")
 
 
 def _adopt(
@@ -197,7 +210,7 @@ def _flow(found: Unrolled) -> None:
     graph, step_of = found.graph, found.step_of
     crossing: dict[tuple[Step, Source], None] = {}
     feeds: dict[Step, dict[Source, None]] = {}
-    weights: list[dict[int, None]] = [{} for _ in found.layers]
+    weights: dict[Step, dict[Source, None]] = {}
     for i, here in sorted(step_of.items()):
         for source in graph.nodes[i].sources:
             there = step_of.get(source.id)
@@ -205,26 +218,54 @@ def _flow(found: Unrolled) -> None:
                 continue
             if there is not None and (there[0] == here[0] or there[1] != here[1]):
                 crossing[here, source] = None
-            elif source.id in found.only_weights:
-                weights[here[0]].update(dict.fromkeys(parameters_of(graph, source.id)))
             else:
-                feeds.setdefault(here, {})[source] = None
-    states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
-    shapes = {graph.nodes[s.source.id].shapes[s.source.output] for s in states}
-    for step, sources in feeds.items():
-        first = found.layers[step[0]].steps[0]
-        for source in list(sources):
-            leaf = graph.nodes[source.id]
-            initial = leaf.op is None and (leaf.kind != "constant" or not leaf.name or leaf.scope != ())
-            if step[1] == first and initial and leaf.shapes[0] in shapes and not _is_input(leaf):
-                states.append(State(state_name(graph, source), source, None, step))
-                del sources[source]
-            elif leaf.op is None and leaf.kind == "constant" and not leaf.name:
-                del sources[source]  # a mask or a number made on the way
-    found.states = states
-    found.feeds = {step: list(sources) for step, sources in feeds.items()}
-    for layer, ids in zip(found.layers, weights, strict=True):
+                (weights if source.id in found.only_weights else feeds).setdefault(here, {})[source] = None
+    found.states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
+    uses = _uses(found)
+    for step in sorted({*feeds, *weights}):
+        first = step[1] == found.layers[step[0]].steps[0]
+        for source in [*feeds.get(step, ()), *weights.get(step, ())]:
+            node = graph.nodes[source.id]
+            letter = _begins(found, uses, step, source) if first else None
+            if letter:
+                found.states.append(State(letter, source, None, step))
+            elif node.kind != "constant" or node.name or any(op == "matmul" for op, _, _ in uses[step, source]):
+                continue
+            feeds.get(step, {}).pop(source, None)  # else a mask, or a number made on the way
+            weights.get(step, {}).pop(source, None)
+    found.feeds = {step: list(sources) for step, sources in feeds.items() if sources}
+    for number, layer in enumerate(found.layers):
+        ids = {i for t in layer.steps for s in weights.get((number, t), ()) for i in parameters_of(graph, s.id)}
         layer.weights = sorted({*ids, *_hoisted_weights(found, layer)})
+
+
+Use = tuple[str, Scope, int]  # the op that reads a value, the scope inside the step, and which input it is
+
+
+def _uses(found: Unrolled) -> dict[tuple[Step, Source], set[Use]]:
+    """How each step uses each value."""
+    uses: dict[tuple[Step, Source], set[Use]] = {}
+    for i, step in found.step_of.items():
+        node = found.graph.nodes[i]
+        time = time_of(node.scope)
+        for k, source in enumerate(node.sources):
+            uses.setdefault((step, source), set()).add((node.op or "", time[2] if time else (), k))
+    return uses
+
+
+def _begins(found: Unrolled, uses: dict[tuple[Step, Source], set[Use]], step: Step, source: Source) -> str | None:
+    """The letter of the state, if what a first step reads is the state it begins with: used as the state is by the next."""
+    node, layer = found.graph.nodes[source.id], found.layers[step[0]]
+    if (node.op is not None and source.id not in found.only_weights) or _is_input(node):
+        return None
+    for state in found.states:
+        if state.head[0] == step[0] and state.tail is not None and state.tail[0] == step[0]:
+            later = uses[state.head, state.source]
+            alike = uses[step, source] <= later or later <= uses[step, source]
+            shapes = (found.graph.nodes[s.id].shapes[s.output] for s in (source, state.source))
+            if alike and len(set(shapes)) == 1 and state.head[1] == layer.steps[min(1, len(layer.steps) - 1)]:
+                return state.name
+    return None
 
 
 def _is_input(leaf: NodeInfo) -> bool:
@@ -278,7 +319,10 @@ def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
     if node.op is None or node.id in found.step_of:
         return False
     size = len(layer.outer)
-    return node.scope[:size] == layer.outer and node.scope[size : size + 1] == (layer.top,)
+    if node.scope[:size] != layer.outer:
+        return False
+    inside = node.scope[size : size + 1]
+    return inside == (layer.top,) if inside else layer.outer[-1:] == (layer.name,) or bool(_STACK.match(layer.top))
 
 
 def passes(node: NodeInfo) -> bool:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import copy
+from contextvars import Context
 from typing import Any
 
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff.graph import Graph, snapshot
-from tinygrad_rnn.autodiff.state import generator, recording, scope
+from tinygrad_rnn.autodiff.graph import Graph
+from tinygrad_rnn.autodiff.state import generator, scope
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
 from .drawing import Drawing
 from .floors import House
 from .grid import Grid
-from .ops import as_graph
+from .opened import open_all, running, take
 from .steps import read
 
 DEFAULT_STEPS = 3
@@ -47,29 +48,33 @@ def unrolled(
         open_end = length is None and last > 0
         graph = trace(target, length or first + last + open_end)
     else:
-        graph = as_graph(target)
+        graph = open_all(target, "recurrent")
     found = read(graph)
     house = House(found)
-    return Drawing(Grid(found, _shown(house.total, steps), shapes, open_end, house).picture())
+    grid = Grid(found, _shown(house.total, steps), shapes, open_end, house)
+    grid.rows = {} if isinstance(target, RNNCell) else running(target)
+    return Drawing(grid.picture())
 
 
 def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
     """The graph of `length` steps of a copy of the cell: cell(x_t, state) under the scope "t=…", inputs named x_t."""
-    cell = copy.deepcopy(cell)
+    return Context().run(_steps, copy.deepcopy(cell), length, batch)
+
+
+def _steps(cell: RNNCell, length: int, batch: int) -> Graph:
     size = input_size(cell) or SMALL_INPUT
     dtype = cell.dtype or np.dtype(np.float32)
     outputs: list[Any] = []
     random = generator().bit_generator.state
     try:
-        with recording(True):
-            cell.build(size, dtype)
-            state = cell.zero_state(batch, dtype)
-            for t in range(length):
-                x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=not cell.parameters())
-                with scope(f"t={t}"):
-                    output, state = cell(x, state)
-                outputs.append(output)
-            return snapshot((ops.stack(outputs), state))
+        cell.build(size, dtype)
+        state = cell.zero_state(batch, dtype)
+        for t in range(length):
+            x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=not cell.parameters())
+            with scope(f"t={t}"):
+                output, state = cell(x, state)
+            outputs.append(output)
+        return take((ops.stack(outputs), state))
     finally:
         generator().bit_generator.state = random
 

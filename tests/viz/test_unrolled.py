@@ -184,6 +184,17 @@ def test_lengths_and_unequal_ends() -> None:
     assert roles(drawing)["cell"] == 5
     assert edges(drawing)["memory"] == 6
     check_places(drawing)
+    for impl in ("auto", "unrolled"):
+        outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(3), data(3, 5, 4), sequence_length=[5, 3, 4], impl=impl)
+        titles = [box.label for box in viz.unrolled(outputs).picture.boxes]
+        assert titles == ["t=0", "t=1", "t=2", "t=3   2 of 3 rows", "t=4   1 of 3 rows"]
+
+
+def test_a_residual_connection_passes_the_cell() -> None:
+    drawing = viz.unrolled(rnn.dynamic_rnn(rnn.ResidualWrapper(rnn.GRUCell(4)), data(2, 3, 4)))
+    assert names(drawing, "each") == ["+"] * 3
+    assert {edge.head for edge in drawing.picture.edges if edge.tail == "x1"} == {"l0t1", "l1t1"}
+    check_places(drawing)
 
 
 def test_a_thousand_steps_are_read_without_recursion() -> None:
@@ -202,3 +213,74 @@ def test_what_has_no_time_is_refused() -> None:
         viz.unrolled(tg.tanh(tg.Parameter([1.0])))
     with pytest.raises(ValueError, match="length is 0"):
         viz.unrolled(rnn.GRUCell(2), length=0)
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 3, 0]])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: rnn.LSTMCell(3, seed=1),
+        lambda: rnn.GRUCell(3, seed=1),
+        lambda: rnn.GRUCell(3, reset_after=True, seed=1),
+        lambda: rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.BasicRNNCell(3)]),
+        lambda: rnn.DropoutWrapper(rnn.ResidualWrapper(rnn.GRUCell(4)), output_keep_prob=0.5),
+    ],
+)
+def test_a_fused_run_is_opened(make: Any, lengths: Any) -> None:
+    """The picture of a fused run is that of the same run step by step."""
+    runs = [rnn.dynamic_rnn(make(), data(3, 5, 4), lengths, impl=impl) for impl in ("auto", "unrolled")]
+    fused, plain = (viz.unrolled(run) for run in runs)
+    assert roles(fused) - Counter(each=5) == roles(plain) - Counter(each=5)
+    assert edges(fused)["state"] == edges(plain)["state"]
+    for drawing in (fused, plain):
+        check_places(drawing)
+
+
+def test_a_big_fused_run_is_opened_without_running_it() -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(512), data(64, 60, 512))
+    drawing = viz.unrolled(outputs, steps=(1, 1))
+    assert names(drawing, "input") == ["x₀", "x₅₉"]
+    assert "(64, 512)" in drawing.source
+    outputs.sum().backward()
+    assert viz.unrolled(outputs, steps=(1, 1)).source == drawing.source
+    assert viz.unrolled(tg.snapshot(outputs), steps=(1, 1)).source == drawing.source
+
+
+def test_a_learned_first_state_is_named() -> None:
+    h0 = tg.Parameter(np.zeros((2, 3), np.float32), name="h0")
+    for impl in ("auto", "unrolled"):
+        drawing = viz.unrolled(rnn.dynamic_rnn(rnn.GRUCell(3), data(2, 4, 4), initial_state=h0, impl=impl))
+        assert names(drawing, "state") == ["h0", "h₃"]
+        check_places(drawing)
+
+
+def test_a_language_model() -> None:
+    """Embedding and readout are drawn in every step, the loss once over all."""
+    table = tg.Parameter(np.zeros((9, 4), np.float32), name="table")
+    weight = tg.Parameter(np.zeros((5, 9), np.float32), name="weight")
+    ids = np.zeros((2, 30), int)
+    with tg.scope("embedding"):
+        x = tg.take(table, ids, axis=0)
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(5), x)
+    with tg.scope("readout"):
+        y = outputs @ weight
+    drawing = viz.unrolled(tg.softmax_cross_entropy(y, ids), steps=(2, 1))
+    assert Counter(names(drawing, "each")) == {"embedding": 3, "readout": 3}
+    assert roles(drawing)["bar"] == 1
+    assert roles(drawing)["input"] == 3
+    assert names(drawing, "parameter")[0].startswith("W = kernel")
+    check_places(drawing)
+
+
+def test_many_to_one() -> None:
+    weight = tg.Parameter(np.zeros((5, 2), np.float32), name="weight")
+    outputs, state = rnn.dynamic_rnn(rnn.GRUCell(5), data(2, 4, 3))
+    for last in (state, outputs[:, -1]):
+        with tg.scope("classifier"):
+            y = tg.sigmoid(last @ weight)
+        drawing = viz.unrolled(y)
+        assert names(drawing, "bar") == ["classifier"]
+        assert roles(drawing)["output"] == 0
+        bar = next(node for node in drawing.picture.nodes if node.role == "bar")
+        assert [edge.tail for edge in drawing.picture.edges if edge.head == bar.id] == ["l0t3"]
+        check_places(drawing)
