@@ -45,7 +45,9 @@ def test_the_first_two_commands_are_one_line_each() -> None:
 def modules() -> list[ModuleType]:
     root = Path(tg.__file__).parent
     found = [("tinygrad_rnn", *p.relative_to(root).with_suffix("").parts) for p in root.rglob("*.py")]
-    found += [("tinygrad_rnn", "viz", *p.relative_to(TOP / "viz").with_suffix("").parts) for p in (TOP / "viz").rglob("*.py")]
+    found += [
+        ("tinygrad_rnn", "viz", *p.relative_to(TOP / "viz").with_suffix("").parts) for p in (TOP / "viz").rglob("*.py")
+    ]
     names = {".".join(parts).removesuffix(".__init__") for parts in found}
     return [import_module(name) for name in sorted(names) if "__main__" not in name]
 

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/recurrent.py --peers torch,jax,tensorflow,onnxruntime --threads 1,2
 
-Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the process is held to one
-core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds go round the libraries, so that whatever
-else the machine does falls on all of them; the figures are medians over the rounds. `--python` names another interpreter for the peers.
+Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the
+process is held to one core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds
+go round the libraries, so that whatever else the machine does falls on all of them; the figures are medians over the
+rounds. `--python` names another interpreter for the peers.
 """
 
 import argparse
@@ -17,7 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-SHAPES = [(1, 100, 32, 64), (1, 25, 29, 100), (32, 100, 64, 128), (64, 25, 500, 500), (32, 100, 256, 256), (64, 50, 512, 512)]
+SHAPES = [
+    (1, 100, 32, 64),
+    (1, 25, 29, 100),
+    (32, 100, 64, 128),
+    (64, 25, 500, 500),
+    (32, 100, 256, 256),
+    (64, 50, 512, 512),
+]
 CASES = [(cell, *shape) for cell in ("rnn", "gru", "lstm") for shape in SHAPES]
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 GEMM = 2048
@@ -34,10 +42,18 @@ class Library:
     def __init__(self, name, python, threads):
         self.name = name
         environment = dict(os.environ)
-        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        for variable in (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "TF_NUM_INTRAOP_THREADS",
+            "TF_NUM_INTEROP_THREADS",
+        ):
             environment[variable] = str(threads)
         command = [python, str(Path(__file__).with_name("peers.py")), name, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.version = self.read()
 
     def read(self):
@@ -57,7 +73,10 @@ class Library:
 
 
 def agree(ours, theirs, what):
-    """Raises unless two libraries' results (small samples and norms of every array) agree to 1e-4 of each array's size."""
+    """Raises unless two libraries' results agree to 1e-4 of each array's size.
+
+    The results are small samples and norms of every array.
+    """
     for name, value in theirs.items():
         a, b = np.array(ours[name]), np.array(value)
         error = np.abs(a - b).max() / max(1e-30, np.abs(a).max())
@@ -85,7 +104,10 @@ def measure(libraries, case, mode, rounds, seconds):
 
 
 def milliseconds(seconds):
-    return "-" if seconds is None else f"{seconds * 1e3:.3f}" if seconds < 1e-3 else f"{seconds * 1e3:.2f}" if seconds < 0.1 else f"{seconds * 1e3:.0f}"
+    if seconds is None:
+        return "-"
+    digits = 3 if seconds < 1e-3 else 2 if seconds < 0.1 else 0
+    return f"{seconds * 1e3:.{digits}f}"
 
 
 def main():
@@ -119,7 +141,8 @@ def main():
                 rate, gemm = operations(case, mode) / found["tinygrad_rnn"] / 1e9, 2 * GEMM**3 / found["gemm"] / 1e9
                 ratio = f"{found['tinygrad_rnn'] / min(others):.2f}" if others else "-"
                 cells = [milliseconds(found.get(p)) for p in ["tinygrad_rnn", *peers]]
-                print(f"| {' | '.join(map(str, case))} | {' | '.join(cells)} | {ratio} | {rate:.0f} | {rate / gemm:.0%} |", flush=True)
+                row = [*map(str, case), *cells, ratio, f"{rate:.0f}", f"{rate / gemm:.0%}"]
+                print(f"| {' | '.join(row)} |", flush=True)
                 if "torch" in found:
                     against_torch.append(found["torch"] / found["tinygrad_rnn"])
                 record.append({"threads": threads, "mode": mode, "case": case, "seconds": found})
