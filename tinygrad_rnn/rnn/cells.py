@@ -102,7 +102,7 @@ class _GatedCell(RNNCell):
         why = self.unfused()
         if why is not None:
             raise ValueError(f"stepper: {self.scope_name} cannot stream: {why}; call the cell itself, cell(x, state)")
-        arrays = [None if w is None else w.data for w in self.weights]
+        arrays: list[Any] = [None if w is None else w.data for w in self.weights]
         return kernels.Stepper(self.kind, *arrays, batch=batch, **self.fused_options)
 
     def describe(self) -> str:
