@@ -61,7 +61,7 @@ def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
         "label": _lines(node.lines, escape),
         "shape": look.shape,
         "style": look.style,
-        "fillcolor": look.fill,
+        "fillcolor": node.fill or look.fill,
         "color": look.line,
         "width": f"{wide / 72:.3f}",
         "height": f"{tall / 72:.3f}",
@@ -79,6 +79,7 @@ def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
 
 def _edge(edge: Edge, escape: Any) -> dict[str, Any]:
     colour, width, line = style.EDGES[edge.role]
+    colour, width = edge.look or (colour, width)
     found: dict[str, Any] = {"color": colour}
     if width != 1:
         found["penwidth"] = f"{width:g}"

@@ -87,7 +87,7 @@ class Plot:
             y = _y(10.0**power, low, high)
             yield f'<line x1="{LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#DDDDDD"/>'
             yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>'
-        for t in sorted({round(i * (steps - 1) / min(8, steps - 1)) for i in range(min(8, steps - 1) + 1)}):
+        for t in range(0, steps, _tick(steps - 1)):
             x = _x(t, steps)
             yield f'<line x1="{x:.1f}" y1="{base}" x2="{x:.1f}" y2="{base + 5}" stroke="{style.INK}"/>'
             yield f'<text x="{x:.1f}" y="{base + 19}" text-anchor="middle">{t}</text>'
@@ -98,6 +98,16 @@ class Plot:
             f'<text x="18" y="{middle}" text-anchor="middle" transform="rotate(-90 18 {middle})">'
             f"{html.escape(self.up)}</text>"
         )
+
+
+def _tick(span: int) -> int:
+    """The distance of ticks on a span, at most nine of them: 1, 2, 5, 10, 20 …"""
+    power = 1
+    while True:
+        for step in (power, 2 * power, 5 * power):
+            if span <= 8 * step:
+                return step
+        power *= 10
 
 
 def _x(t: int, steps: int) -> float:

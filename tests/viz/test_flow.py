@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_unrolled import check_places
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz
@@ -123,3 +124,37 @@ def test_what_has_no_gradient_is_refused() -> None:
         viz.grad_flow(tg.tensor(1.0))
     with pytest.raises(ValueError, match="the graph has no time steps"):
         viz.grad_flow(tg.tanh(tg.Parameter(1.0)))
+
+
+@pytest.mark.parametrize("impl", ["auto", "unrolled"])
+def test_cells_are_shaded_by_the_gradient(impl: str) -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.BasicRNNCell(8, seed=1), data(2, 60, 3), impl=impl)
+    loss = (outputs[:, -1] ** 2).sum()
+    drawing = viz.unrolled(loss, steps=(3, 3), color="grad_norm")
+    cells = [node for node in drawing.picture.nodes if node.role == "cell"]
+    fills = [node.fill for node in cells]
+    assert fills[0] != fills[-1]
+    assert all(fills)
+    assert cells[0].tip.startswith("|d loss / d h₀| = ")
+    widths = [edge.look[1] for edge in drawing.picture.edges if edge.role == "state" and edge.look]
+    assert widths == sorted(widths)
+    assert len(widths) == 6  # between the six steps drawn and the gap
+    legend = [node.lines[0] for node in drawing.picture.nodes if node.role == "swatch"]
+    assert legend == sorted(legend, key=float)
+    check_places(drawing)
+    assert loss.requires_grad
+    loss.backward()
+
+
+def test_shading_needs_a_loss() -> None:
+    with pytest.raises(TypeError, match="needs a loss to take the gradient of, not GRUCell"):
+        viz.unrolled(rnn.GRUCell(3), color="grad_norm")
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(3), data(2, 4, 3))
+    with pytest.raises(ValueError, match=r"must have one element"):
+        viz.unrolled(outputs, color="grad_norm")
+    with pytest.raises(ValueError, match="color is 'red', expected 'grad_norm' or None"):
+        viz.unrolled(outputs, color="red")
+    loss = outputs.sum()
+    loss.backward()
+    with pytest.raises(GraphError, match=r"\(or draw\) before backward"):
+        viz.unrolled(loss, color="grad_norm")
