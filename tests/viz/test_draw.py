@@ -75,6 +75,20 @@ def test_names_are_drawn_as_written() -> None:
     assert drawing.source.count("한글") >= 2
 
 
+def test_mermaid_text(tmp_path: Path) -> None:
+    with tg.scope(NASTY):
+        out = tg.tanh(tg.Parameter([1.0], name=NASTY) * 2)
+    text = viz.draw(out).mermaid()
+    assert text.count("#lt;b#gt;#quot;x#92;n|{}#92;n한글#lt;/b#gt;") == 2
+    assert text.count("subgraph") == text.count("end\n") == 1
+    assert text.count("-.->") == 1
+    assert text.count(" --> ") == 1
+    drawing = viz.unrolled(rnn.LSTMCell(2))
+    assert drawing.save(tmp_path / "x.mmd").read_text(encoding="utf-8") == drawing.mermaid()
+    assert drawing.mermaid().count("subgraph") == 3
+    assert drawing.mermaid().count("==>") == 8
+
+
 def test_labels_may_be_switched_on_and_off() -> None:
     w = tg.Parameter([[1.0, 2.0]], name="w")
     assert viz.draw(tg.tanh(w), shapes=False).picture.nodes[0].lines == ("w",)
@@ -149,6 +163,7 @@ def test_without_a_program(tmp_path: Path) -> None:
         drawing.svg()
     bundle = drawing._repr_mimebundle_()
     assert "image/svg+xml" not in bundle
+    assert bundle["text/vnd.mermaid"].startswith("flowchart")
     assert "pip install graphviz-pure" in bundle["text/plain"]
     graph = tg.snapshot(tg.tanh(tg.Parameter([1.0])))
     assert "pip install graphviz-pure" in graph._repr_mimebundle_()["text/plain"]
