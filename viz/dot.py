@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from . import style
@@ -13,8 +14,7 @@ def write(picture: Picture) -> str:
 
     A picture with places asks for the layout "nop2", which draws everything where it is said to be.
     """
-    import graphviz  # type: ignore[import-untyped]
-
+    graphviz: Any = import_module("graphviz")
     placed = picture.placed
     frame = {"bgcolor": "white", "fontname": style.FONT, "fontsize": "12", "fontcolor": style.INK, "labeljust": "l"}
     if placed:
@@ -49,8 +49,7 @@ def write(picture: Picture) -> str:
 
 def _lines(lines: tuple[str, ...], escape: Any) -> Any:
     """Lines as one label; `escape` keeps backslashes, quotes and <…> as they are, the line ends are ours."""
-    import graphviz
-
+    graphviz: Any = import_module("graphviz")
     return graphviz.nohtml(r"\n".join(escape(line) for line in lines))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,10 @@ class Drawing:
     Drawing(2 nodes, 1 edge)
     """
 
-    def __init__(self, picture: Picture):
+    def __init__(self, picture: Picture, arrange: Callable[..., Picture] | None = None):
         self.picture = picture
+        self._arrange = arrange  # gives a long picture its places, faster than the program can
+        self._arranged: str | None = None
 
     @cached_property
     def source(self) -> str:
@@ -43,7 +46,11 @@ class Drawing:
         program: its path, else TINYGRAD_RNN_DOT, `dot` on PATH or graphviz-pure are looked for. Raises DrawingError
         that lists what was tried, and after `timeout` seconds.
         """
-        return run(self.source, kind, program, timeout)
+        if self._arrange is None:
+            return run(self.source, kind, program, timeout)
+        if self._arranged is None:
+            self._arranged = dot.write(self._arrange(self.picture, program=program, timeout=timeout))
+        return run(self._arranged, kind, program, timeout)
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
         """The picture as SVG text; errors as `render`."""

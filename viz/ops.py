@@ -10,8 +10,10 @@ from . import style
 from .drawing import Drawing
 from .opened import open_all, take
 from .picture import Box, Edge, Node, Picture
+from .repeat import Repeat
 
 Scope = tuple[str, ...]
+LONG = 12  # steps from which on one is laid out and repeated
 
 
 def draw(
@@ -67,7 +69,12 @@ def draw(
             drawn.box, drawn.strong = None if box is None else box.id, drawn.id in wanted
             picture.nodes.append(drawn)
     picture.edges = _edges(graph, ids, bool(closed))
-    return Drawing(picture)
+    steps = sum(box.label.startswith("t=") for box in picture.boxes)
+    return Drawing(picture, _repeat if steps >= LONG and picture.direction == "LR" else None)
+
+
+def _repeat(picture: Picture, **options: Any) -> Picture:
+    return Repeat(picture, **options).placed()
 
 
 def _open(node: NodeInfo, shapes: bool, dtypes: bool) -> Node:
@@ -94,8 +101,16 @@ def _edges(graph: Graph, ids: dict[int, str], once: bool) -> list[Edge]:
             if pair[0] == pair[1] or (once and pair in seen):
                 continue
             seen.add(pair)
-            edges.append(Edge(*pair, _edge_role(graph.nodes[source.id])))
+            role = _edge_role(graph.nodes[source.id])
+            if _step(graph.nodes[source.id]) not in (None, _step(node)) and _step(node):
+                role = "state"
+            edges.append(Edge(*pair, role))
     return edges
+
+
+def _step(node: NodeInfo) -> str | None:
+    """The time step in which an op stands."""
+    return next((part for part in node.scope if part.startswith("t=")), None) if node.op is not None else None
 
 
 def scopes_of(graph: Graph) -> list[Scope]:
