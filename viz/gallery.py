@@ -188,6 +188,25 @@ def sequence_lengths() -> Drawing:
     return unrolled(rnn.dynamic_rnn(rnn.LSTMCell(2), x, sequence_length=[5, 3, 4]))
 
 
+def _distant_loss(one: rnn.RNNCell) -> Any:
+    """A loss at the last of thirty steps."""
+    x = np.random.default_rng(0).standard_normal((BATCH, 30, SIZE)) * 2
+    outputs, _ = rnn.dynamic_rnn(one, x)
+    return ops.sum(outputs[:, -1] ** 2)
+
+
+@figure
+def gradient_rnn() -> Drawing:
+    """Where the gradient of a loss at the last step goes in a plain net: hardly anything of it reaches the first steps."""
+    return unrolled(_distant_loss(rnn.BasicRNNCell(UNITS, seed=1)), steps=(3, 3), color="grad_norm")
+
+
+@figure
+def gradient_lstm() -> Drawing:
+    """The same in an LSTM whose forget gates begin open: c carries the gradient back."""
+    return unrolled(_distant_loss(rnn.LSTMCell(UNITS, forget_bias=3.0, seed=1)), steps=(3, 3), color="grad_norm")
+
+
 @figure
 def rnn_ops() -> Drawing:
     """Every op of three steps, in boxes by scope."""

@@ -9,6 +9,7 @@ from .floors import Origin
 from .picture import Box, Edge, Node, Picture, Point
 from .places import CELL, EACH, ENDS, LINE, Places
 from .route import straight, upwards
+from .shade import Scale
 from .sketch import rounded
 from .steps import Layer, State, Step, parameters_of, state_name
 
@@ -31,10 +32,29 @@ class Grid(Places):
             self.feed(step, origins)
         self.states()
         self.outputs()
+        self.shade()
         for number, layer in enumerate(self.layers):
             if layer.weights:
                 self.weights(number, layer)
         return self.result
+
+    def shade(self) -> None:
+        """Shade cells by the gradient at their h, and states' arrows by the gradient at what they carry."""
+        if not self.norms:
+            return
+        shown = {key: value for key, value in self.norms.items() if self.is_shown(key[0])}
+        scale = Scale(self.norms.values())
+        for (step, name), value in shown.items():
+            node = self.drawn[f"l{step[0]}t{step[1]}"]
+            if name == "h" or node.fill is None:
+                node.fill, node.tip = (
+                    scale.fill(value),
+                    f"|d loss / d {self.at(name, self.column(step))}| = {value:.3g}",
+                )
+        for edge, (step, name) in self.carries.items():
+            if (step, name) in self.norms:
+                self.result.edges[edge].look = scale.line(self.norms[step, name])
+        scale.legend(self.result, self, "norm of the gradient")
 
     def frames(self) -> None:
         """A frame around every step."""
@@ -251,6 +271,7 @@ class Grid(Places):
         rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
         sign = -1.0 if self.layers[head[0]].backward else 1.0
         label = self.at(state.name, self.column(tail))
+        self.carries[len(self.result.edges)] = tail, state.name
         ids = (f"l{tail[0]}t{tail[1]}", f"l{head[0]}t{head[1]}")
         if tail[0] != head[0] and self.layers[tail[0]].floor > self.layers[head[0]].floor:
             if self.is_shown(tail) and self.is_shown(head):
@@ -300,6 +321,7 @@ class Grid(Places):
         node = self.node(id, (self.at(name, self.column(step)),), "state", at)
         end = (at[0] - sign * (node.size or (0, 0))[0] / 2, at[1])
         role = "memory" if name == "c" else "state"
+        self.carries[len(self.result.edges)] = step, name
         self.arrow(f"l{step[0]}t{step[1]}", id, role, ((x + sign * CELL[0] / 2, y + rise), end))
 
     def middle(self) -> None:

@@ -24,10 +24,12 @@ class Places:
         self.pairs = any(layer.backward for layer in self.layers)
         self.pitch = self.pitch_between()
         self.centres = _centres(shown, self.pitch)
+        self.norms: dict[tuple[Step, str], float] = {}  # of the gradient at each state after each step
         self.rows: dict[
             int, tuple[int, int]
         ] = {}  # by column, where some sequences have ended: how many run, of how many
         self.result = Picture("unrolled", "LR", placed=True)
+        self.carries: dict[int, tuple[Step, str]] = {}  # what state after which step an edge carries, by its number
         self.drawn: dict[str, Node] = {}
         self.recurrent = {s.head[0] for s in found.states if s.tail is not None and s.tail[0] == s.head[0]}
         self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.kind == "cell" and len(layer.steps) == 1}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
+from .opened import INPUT
 from .ops import Scope
 
 _STEP = re.compile(r"t=(\d+)")
@@ -269,7 +270,7 @@ def _begins(found: Unrolled, uses: dict[tuple[Step, Source], set[Use]], step: St
 
 
 def _is_input(leaf: NodeInfo) -> bool:
-    return bool(leaf.name) and bool(re.fullmatch(r"x(_?\d+)?|inputs?(_?\d+)?", leaf.name or ""))
+    return bool(leaf.name) and bool(INPUT.fullmatch(leaf.name or ""))
 
 
 def state_name(graph: Graph, source: Source) -> str:

@@ -16,6 +16,7 @@ from tinygrad_rnn.rnn import RNNCell
 
 from .drawing import Drawing
 from .floors import House
+from .flow import Sweep, norm, states_of
 from .grid import Grid
 from .opened import open_all, running, take
 from .steps import read
@@ -26,15 +27,21 @@ SMALL_BATCH, SMALL_INPUT = 2, 3
 
 
 def unrolled(
-    target: Any, steps: int | tuple[int, int] | None = None, *, shapes: bool = True, length: int | None = None
+    target: Any,
+    steps: int | tuple[int, int] | None = None,
+    *,
+    shapes: bool = True,
+    length: int | None = None,
+    color: str | None = None,
 ) -> Drawing:
     """Draw a recurrent net unrolled in time: x_t below, layers upwards, h_t above, states along the arrows.
 
     target: a cell (it is left as it is: a copy runs on a small input), or what a driver or loop computed: outputs, the
     pair (outputs, state), a loss, or a Graph. steps: how many steps to draw, or (first, last): the first and last few,
     with one node for those between. Default: all, if not many. length: for a cell, how many steps there are; where it is
-    not given the last ones are called T−1, T−2 … Weights are drawn once, and named in the cells that share them. Raises
-    ValueError where the graph has no time steps, TypeError where nothing was recorded.
+    not given the last ones are called T−1, T−2 … color="grad_norm", for a loss: cells and states are shaded by the logarithm
+    of the norm of the loss's gradient there (see `grad_flow`). Weights are drawn once, and named in the cells that share
+    them. Raises ValueError where the graph has no time steps, TypeError where nothing was recorded.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -42,6 +49,8 @@ def unrolled(
     Drawing(13 nodes, 12 edges)
     """
     _check_steps(steps, length)
+    if color is not None:
+        return _coloured(target, steps, shapes, color)
     open_end = False
     if isinstance(target, RNNCell):
         first, last = (DEFAULT_STEPS, 0) if steps is None else steps if isinstance(steps, tuple) else (steps, 0)
@@ -53,6 +62,26 @@ def unrolled(
     house = House(found)
     grid = Grid(found, _shown(house.total, steps), shapes, open_end, house)
     grid.rows = {} if isinstance(target, RNNCell) else running(target)
+    return Drawing(grid.picture())
+
+
+def _coloured(target: Any, steps: Any, shapes: bool, color: str) -> Drawing:
+    """The picture with cells and states shaded by the norm of the gradient there."""
+    if color != "grad_norm":
+        raise ValueError(f"unrolled: color is {color!r}, expected 'grad_norm' or None")
+    if not isinstance(target, Tensor):
+        raise TypeError(
+            f"unrolled: color='grad_norm' needs a loss to take the gradient of, not {type(target).__name__}"
+        )
+    edge, seed = target._seed(None, "unrolled: color='grad_norm'")
+    sweep = Sweep(target)
+    cotangents, house = sweep(edge, seed), House(sweep.found)
+    grid = Grid(sweep.found, _shown(house.total, steps), shapes, False, house)
+    grid.rows = running(target)
+    for number, layer in enumerate(sweep.found.layers):
+        for name, sources in states_of(sweep.found, number).items() if layer.kind == "cell" else ():
+            for t, source in zip(layer.steps, sources, strict=True):
+                grid.norms[(number, t), name] = norm(cotangents, source)
     return Drawing(grid.picture())
 
 

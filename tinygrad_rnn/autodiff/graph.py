@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -202,6 +203,9 @@ def _output_names(seen: dict[int, Node | Leaf], edges: list[Any]) -> dict[int, s
     return names
 
 
+_dtype_name = lru_cache(maxsize=64)(str)  # NumPy works it out anew every time
+
+
 def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> NodeInfo:
     """The plain data of one node."""
     if type(node) is Node:
@@ -224,7 +228,7 @@ def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> Node
         name,
         node.scope,
         shapes,
-        tuple(str(d) for d in dtypes),
+        tuple(_dtype_name(d) for d in dtypes),
         sources,
         options,
         size,
