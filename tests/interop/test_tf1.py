@@ -139,3 +139,41 @@ GRU = {"gates/kernel": array(5, 4), "gates/bias": array(4), "candidate/kernel": 
 def test_what_cannot_be_converted(make: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def layer_norm_weights() -> dict[str, np.ndarray]:
+    shapes = {"kernel": (7, 16), **{f"{n}/{p}": (4,) for n in (*convert.NORMS, "state") for p in ("gamma", "beta")}}
+    return {name: array(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+
+
+def test_a_layer_normalized_cell_both_ways() -> None:
+    weights = layer_norm_weights()
+    arrays = convert.to_layer_norm_cell(weights, forget_bias=0.5)
+    cell = rnn.LayerNormLSTMCell(4)
+    cell.load_state_dict(arrays)
+    back = convert.from_layer_norm_cell(cell.state_dict(), forget_bias=0.5)
+    assert sorted(back) == sorted(weights)
+    assert all(np.allclose(back[key], weights[key], atol=1e-15) for key in weights)
+    x, c, h = array(2, 3), array(2, 4, seed=1), array(2, 4, seed=2)
+    i, j, f, o = np.split(np.concatenate([x, h], 1) @ weights["kernel"], 4, -1)
+
+    def norm(v: np.ndarray, name: str) -> np.ndarray:
+        v = (v - v.mean(-1, keepdims=True)) / np.sqrt(v.var(-1, keepdims=True) + 1e-12)
+        return v * weights[f"{name}/gamma"] + weights[f"{name}/beta"]
+
+    def sigmoid(v: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-v))
+
+    new = c * sigmoid(norm(f, "forget") + 0.5) + sigmoid(norm(i, "input")) * np.tanh(norm(j, "transform"))
+    wanted = np.tanh(norm(new, "state")) * sigmoid(norm(o, "output"))
+    assert np.allclose(cell(x, rnn.LSTMState(c, h))[0].data, wanted, atol=1e-13)
+
+
+def test_layer_norm_weights_that_do_not_fit() -> None:
+    weights = layer_norm_weights()
+    with pytest.raises(ValueError, match=r"bias has no counterpart here: it belongs to layer_norm=False"):
+        convert.to_layer_norm_cell(weights | {"bias": array(16)})
+    with pytest.raises(ValueError, match=r"forget/beta has shape \(3,\), expected \(4,\)"):
+        convert.to_layer_norm_cell(weights | {"forget/beta": array(3)})
+    with pytest.raises(ValueError, match=r"missing gain"):
+        convert.from_layer_norm_cell({"kernel": array(3, 16)})
