@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import ops, rnn
 from ..autodiff.tensor import Tensor
 
 Arrays = dict[str, Any]
@@ -99,3 +99,16 @@ def our_weights(owner: str, kind: str, weights: Mapping[str, Any], no_recurrent_
     found = taken(owner, weights, names, optional)
     our_shapes(owner, kind, found)
     return found
+
+
+def borrowing(kind: str, arrays: Arrays, **options: Any) -> rnn.RNNCell:
+    """A cell over these weights, in our names and layout, which may be tensors computed from something else."""
+    units = arrays["recurrent_kernel"].shape[0]
+    if kind == "rnn":
+        cell: rnn.RNNCell = rnn.BasicRNNCell(units, **options)
+    else:
+        cell = rnn.LSTMCell(units) if kind == "lstm" else rnn.GRUCell(units, reset_after="recurrent_bias" in arrays)
+    for name, weight in arrays.items():
+        setattr(cell, name, weight)
+    cell.input_size, cell.dtype = arrays["kernel"].shape[0], arrays["kernel"].dtype
+    return cell
