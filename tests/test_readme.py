@@ -55,6 +55,8 @@ def modules() -> list[ModuleType]:
 @pytest.mark.parametrize("module", modules(), ids=lambda m: m.__name__)
 def test_examples_in_docstrings(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if ".onnx" in module.__name__:
+        pytest.importorskip("onnx")
     tg.seed(0)
     with np.printoptions(legacy=False):
         failed, _ = doctest.testmod(module, verbose=False, optionflags=doctest.ELLIPSIS)

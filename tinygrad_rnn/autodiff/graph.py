@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .node import Leaf, Node, Output, Shape, next_counter
+from .node import Leaf, Node, Output, Shape
 from .state import Ambient, ambient
 from .tensor import Tensor
 
@@ -122,19 +122,13 @@ def _expanded(node: Node, parents: tuple[Any, ...]) -> list[Any]:
     """The edges of a fused node's results when its expansion runs instead, on these parents."""
     values = node.saved or [None if p is None else np.zeros(p.shape, p.dtype) for p in parents]
     inputs = [None if p is None else Tensor._made(value, p) for p, value in zip(parents, values, strict=False)]
-    before = next_counter()
-    outside = ambient.set(Ambient(True, (), False))
+    outside = ambient.set(Ambient(True, node.scope, False))
     try:
         assert node.op.expansion is not None
         results = node.op.expansion(*inputs, **node.options)
     finally:
         ambient.reset(outside)
-    edges = [getattr(r, "_node", None) for r in (results if node.op.several else (results,))]
-    for inner in _reachable([e for e in edges if e is not None]).values():
-        if inner.counter > before:  # made here: t=3 goes outside the cell's name, as when the driver unrolls
-            time, rest = inner.scope[:1], inner.scope[1:]
-            inner.scope = (*node.scope[:-1], *time, *node.scope[-1:], *rest)
-    return edges
+    return [getattr(r, "_node", None) for r in (results if node.op.several else (results,))]
 
 
 def kept_bytes(outputs: Any, without: Sequence[Any] = ()) -> int:
