@@ -114,7 +114,8 @@ def _forward(where, kind, option, x, kernel, recurrent_kernel, bias, extra, init
         check.optional(where, name, value, (sizes.B, sizes.H), dtype)
     lengths = check.lengths(where, lengths, sizes)
     check.choice(where, "save", save, (True, False, "recompute"))
-    run = reference if _active == "reference" else compiled
+    x, kernel, recurrent_kernel, bias, extra = map(_plain, (x, kernel, recurrent_kernel, bias, extra))
+    run, initial = reference if _active == "reference" else compiled, tuple(map(_plain, initial))
     more = {} if run is reference else {"isa": _active}
     return run.forward(
         kind, option, x, kernel, recurrent_kernel, bias, extra, initial, lengths=lengths, reverse=reverse, time_major=time_major, save=save, **more
@@ -132,7 +133,12 @@ def _backward(where, kind, saved, d_outputs, d_final, d_states, needs):
     for value in d_states:
         check.optional(where, "d_cells", value, sequence, dtype)
     run = reference if isinstance(saved, reference.Saved) else compiled
-    return run.backward(saved, d_outputs, d_final, d_states, needs)
+    return run.backward(saved, _plain(d_outputs), tuple(map(_plain, d_final)), tuple(map(_plain, d_states)), needs)
+
+
+def _plain(array):
+    """An array of a subclass of ndarray as an ndarray: a matrix's * is another."""
+    return array if array is None or type(array) is np.ndarray else np.asarray(array)
 
 
 class Stepper:

@@ -64,10 +64,6 @@ TGR_INLINE Vec<float> scale(Vec<float> v, Vec<float> n) { return scale_by_halves
 TGR_INLINE Vec<double> scale(Vec<double> v, Vec<double> n) { return scale_by_halves(v, n); }
 #endif
 
-template <class T> TGR_INLINE IntVec<T> sign_bits(Vec<T> z) {
-  return (IntVec<T>)z & (IntVec<T>)splat<T>(T(-0.0));
-}
-
 template <class T> TGR_INLINE Vec<T> sigmoid(Vec<T> z) {
   const Vec<T> minus_abs = (Vec<T>)((IntVec<T>)z | (IntVec<T>)splat<T>(T(-0.0)));
   const Reduced<T> e = reduce<T>(minus_abs);
@@ -80,8 +76,8 @@ template <class T> TGR_INLINE Vec<T> tanh(Vec<T> z) {
   const Reduced<T> e = reduce<T>(minus_abs + minus_abs);
   const Vec<T> s = scale(splat<T>(T(1)), e.n);
   const Vec<T> m = fma(s, e.p, s - T(1));
-  const Vec<T> magnitude = -m / (m + T(2));
-  return (Vec<T>)((IntVec<T>)magnitude | sign_bits<T>(z));
+  const IntVec<T> sign = (IntVec<T>)splat<T>(T(-0.0)), ratio = (IntVec<T>)(m / (m + T(2)));
+  return (Vec<T>)((ratio & ~sign) | ((IntVec<T>)z & sign));
 }
 
 }  // namespace tgr::TGR_ISA
