@@ -105,21 +105,48 @@ def get_num_threads():
 
 
 def _forward(where, kind, option, x, kernel, recurrent_kernel, bias, extra, initial, lengths, reverse, time_major, save):
-    time_major, reverse = check.flag(where, "time_major", time_major), check.flag(where, "reverse", reverse)
-    gates = GATES[kind]
-    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=gates, time_major=time_major)
-    check.array(where, "bias", bias, (gates * sizes.H,), dtype)
-    check.optional(where, "recurrent_bias", extra, (gates * sizes.H,), dtype)
-    for name, value in zip(STATES[kind], initial):
-        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
-    lengths = check.lengths(where, lengths, sizes)
-    check.choice(where, "save", save, (True, False, "recompute"))
-    x, kernel, recurrent_kernel, bias, extra = map(_plain, (x, kernel, recurrent_kernel, bias, extra))
-    run, initial = reference if _active == "reference" else compiled, tuple(map(_plain, initial))
-    more = {} if run is reference else {"isa": _active}
-    return run.forward(
-        kind, option, x, kernel, recurrent_kernel, bias, extra, initial, lengths=lengths, reverse=reverse, time_major=time_major, save=save, **more
-    )
+    arrays = (x, kernel, recurrent_kernel, bias, extra)
+    if not _plainly_good(GATES[kind], arrays, initial, reverse, time_major):
+        reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
+        sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
+        columns = GATES[kind] * sizes.H
+        check.array(where, "bias", bias, (columns,), dtype)
+        check.optional(where, "recurrent_bias", extra, (columns,), dtype)
+        for name, value in zip(STATES[kind], initial):
+            check.optional(where, name, value, (sizes.B, sizes.H), dtype)
+        arrays, initial = tuple(map(_plain, arrays)), tuple(map(_plain, initial))
+    if lengths is not None:
+        lengths = check.lengths(where, lengths, x.shape[1 if time_major else 0], x.shape[0 if time_major else 1])
+    if save is not True and save is not False:
+        check.choice(where, "save", save, (True, False, "recompute"))
+    if _active == "reference":
+        return reference.forward(kind, option, *arrays, initial, lengths=lengths, reverse=reverse, time_major=time_major, save=save)
+    return compiled.forward(_active, kind, option, arrays, initial, lengths, reverse, time_major, save)
+
+
+def _plainly_good(gates, arrays, initial, reverse, time_major):
+    """Whether a call is as nearly all are, told quickly; the others are looked at one argument after the other."""
+    x, kernel, recurrent_kernel, bias, extra = arrays
+    try:
+        dtype, columns = x.dtype, bias.shape[0]
+        units = recurrent_kernel.shape[0]
+        good = (
+            type(x) is type(kernel) is type(recurrent_kernel) is type(bias) is np.ndarray
+            and (dtype is FLOATS[0] or dtype is FLOATS[1])
+            and dtype is kernel.dtype is recurrent_kernel.dtype is bias.dtype
+            and len(x.shape) == 3
+            and columns == gates * units
+            and bias.shape == (columns,)
+            and recurrent_kernel.shape == (units, columns)
+            and kernel.shape == (x.shape[2], columns)
+            and (reverse is False or reverse is True)
+            and (time_major is False or time_major is True)
+        )
+        for array, shape in ((extra, (columns,)), *((s, (x.shape[1 if time_major else 0], units)) for s in initial)):
+            good = good and (array is None or (type(array) is np.ndarray and array.dtype is dtype and array.shape == shape))
+    except (AttributeError, IndexError, TypeError):
+        return False
+    return good
 
 
 def _backward(where, kind, saved, d_outputs, d_final, d_states, needs):

@@ -53,21 +53,19 @@ def inputs(where, x, kernel, recurrent_kernel, *, gates, time_major):
     return Sizes(B, T, D, H), dtype
 
 
-def lengths(where, value, sizes):
-    """Checks the lengths; returns them as int64 (B,), or None where every row is full."""
-    if value is None:
-        return None
+def lengths(where, value, B, T):
+    """Checks the lengths; returns them as int64 (B,)."""
     try:
         found = np.asarray(value)
     except Exception as error:
-        raise TypeError(f"{where}: lengths cannot be read as an array of {sizes.B} integers: {error}") from None
+        raise TypeError(f"{where}: lengths cannot be read as an array of {B} integers: {error}") from None
     if found.dtype.kind not in "iu" and not (found.size == 0 and isinstance(value, (list, tuple))):
         raise TypeError(f"{where}: lengths has dtype {found.dtype}, expected integers")
-    if found.shape != (sizes.B,):
-        raise ValueError(f"{where}: lengths has shape {found.shape}, expected ({sizes.B},), one for each row of the batch")
-    if sizes.B and (found.min() < 0 or found.max() > sizes.T):
-        worst = int(np.flatnonzero((found < 0) | (found > sizes.T))[0])
-        raise ValueError(f"{where}: lengths[{worst}] is {found[worst]}, expected 0..{sizes.T}, x having {sizes.T} steps")
+    if found.shape != (B,):
+        raise ValueError(f"{where}: lengths has shape {found.shape}, expected ({B},), one for each row of the batch")
+    if B and (found.min() < 0 or found.max() > T):
+        worst = int(np.flatnonzero((found < 0) | (found > T))[0])
+        raise ValueError(f"{where}: lengths[{worst}] is {found[worst]}, expected 0..{T}, x having {T} steps")
     return np.array(found, dtype=np.int64)
 
 

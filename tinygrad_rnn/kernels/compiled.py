@@ -29,8 +29,7 @@ class Saved:
         if self.mode == "recompute":
             x, W, U, b, extra, c0, h0 = self.inputs
             initial = (c0, h0) if self.kind == "lstm" else (h0,)
-            options = {"lengths": self.lengths, "reverse": self.reverse, "time_major": self.time_major, "save": True}
-            run = forward(self.kind, self.option, x, W, U, b, extra, initial, isa=self.isa, **options)[2]
+            run = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, self.lengths, self.reverse, self.time_major, True)[2]
         found = {}
         for which, name in enumerate(GATES[self.kind] + ("c" if self.kind == "lstm" else "")):
             found[name] = np.empty_like(self.outputs)
@@ -54,23 +53,29 @@ def _flat(array):
     return np.array(array, order="C")
 
 
-def forward(kind, option, x, kernel, recurrent_kernel, bias, extra, initial, *, lengths, reverse, time_major, save, isa):
+def forward(isa, kind, option, arrays, initial, lengths, reverse, time_major, save):
     """Runs a whole sequence; returns (outputs, final states, Saved or None)."""
-    inputs = (_sequence(x), _flat(kernel), _flat(recurrent_kernel), _flat(bias), _flat(extra))
-    c0, h0 = (_flat(initial[0]), _flat(initial[1])) if kind == "lstm" else (None, _flat(initial[0]))
-    first, second, D = x.shape
-    H, dtype, code = recurrent_kernel.shape[0], x.dtype, CODES[kind, option]
+    x, recurrent_kernel = arrays[0], arrays[2]
+    (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[0], x.dtype
     B, T = (second, first) if time_major else (first, second)
     outputs, h = np.empty((first, second, H), dtype), np.empty((B, H), dtype)
-    c = np.empty((B, H), dtype) if kind == "lstm" else None
-    kept = FORWARD[dtype](isa, code, reverse, time_major, SAVE[save], *inputs, c0, h0, lengths, outputs, c, h)
-    final = (h,) if c is None else (c, h)
+    if kind == "lstm":
+        code, c, final = 2, np.empty((B, H), dtype), None
+        inputs, final = (*arrays, *initial), (c, h)
+    else:
+        code, c, final, inputs = CODES[kind, option], None, (h,), (*arrays, None, *initial)
+    run, code_of_save = FORWARD[dtype], SAVE[save]
+    try:
+        kept = run(isa, code, reverse, time_major, code_of_save, *inputs, lengths, outputs, c, h)
+    except (TypeError, ValueError):  # an array that does not lie as the kernels want it
+        inputs = (_sequence(x), *map(_flat, inputs[1:]))
+        kept = run(isa, code, reverse, time_major, code_of_save, *inputs, lengths, outputs, c, h)
     if not save:
         return outputs, final, None
     saved = Saved()
     saved.kind, saved.option, saved.code, saved.isa, saved.sizes, saved.mode = kind, option, code, isa, Sizes(B, T, D, H), save
     saved.reverse, saved.time_major, saved.lengths = reverse, time_major, lengths
-    saved.inputs, saved.outputs, saved.kept = (*inputs, c0, h0), outputs, kept
+    saved.inputs, saved.outputs, saved.kept = inputs, outputs, kept
     return outputs, final, saved
 
 

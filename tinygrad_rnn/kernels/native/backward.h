@@ -127,8 +127,9 @@ template <class T, class C> class Backward {
   void input_gradients(const Rows<T>& rows, Scratch& scratch, ptrdiff_t n) {
     const Columns<T> across = units<T>(p_.D);
     for (ptrdiff_t m = 0; m < n; ++m) scratch.dx_tail[m] = scratch.tail + m * kPanel;
-    for (ptrdiff_t r = 0; r < n; r += kChunkRows) {
-      const ptrdiff_t some = smaller(kChunkRows, n - r);
+    const ptrdiff_t most = rows_at_a_time<T>(C::columns(0, p_.H).width());
+    for (ptrdiff_t r = 0; r < n; r += most) {
+      const ptrdiff_t some = smaller(most, n - r);
       for (ptrdiff_t q = 0; q < across.panels(); ++q) {
         const ptrdiff_t column = q * kPanel;
         const bool whole = column + across.in_panel(q) * W <= p_.D;

@@ -106,6 +106,13 @@ template <class T> struct Tiles {
 };
 #undef TGR_TILES
 
+// Asks for the lines of C that the next tile begins with, which lie far apart, while this one is computed.
+template <class T> TGR_INLINE void prefetch_rows(T* const* c, ptrdiff_t offset, ptrdiff_t rows) {
+  for (ptrdiff_t r = 0; r < rows; ++r) {
+    for (ptrdiff_t v = 0; v < kTileVectors * kBytes; v += 64) __builtin_prefetch(reinterpret_cast<const char*>(c[r] + offset) + v, 1);
+  }
+}
+
 // C (rows x one panel) = start, or C, + A (rows x K) times a panel (K x vectors).
 template <class T>
 void product(ptrdiff_t rows, T* const* c, ptrdiff_t c_offset, const T* start, const Left<T>& a, const T* panel, ptrdiff_t vectors, ptrdiff_t K) {
@@ -116,6 +123,8 @@ void product(ptrdiff_t rows, T* const* c, ptrdiff_t c_offset, const T* start, co
     const ptrdiff_t n = smaller(K - k, kBlockK), a_offset = a.at(k);
     for (ptrdiff_t t = 0, r = 0; t < tiles; ++t) {
       const ptrdiff_t height = low + (t < more);
+      if (t + 1 < tiles) prefetch_rows(c + r + height, c_offset, low + (t + 1 < more));
+      else prefetch_rows(c, c_offset + kTileVectors * kWidth<T>, low + (more > 0));  // the next panel's
       Tiles<T>::plain(height, vectors)(c + r, c_offset, k == 0 ? start : nullptr, a.row + r, a_offset, a.segment, a.jump,
                                        panel + k * vectors * kWidth<T>, n);
       r += height;

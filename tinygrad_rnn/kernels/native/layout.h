@@ -5,8 +5,17 @@
 
 namespace tgr::TGR_ISA {
 
-constexpr ptrdiff_t kChunkRows = 192;   // rows whose x W is computed ahead of their steps: they stay in the L2 cache
-constexpr ptrdiff_t kBackRows = 512;    // rows whose dz are gathered before the products dW, dU
+// Sizes that keep what is used again and again in the L2 cache (1 MB, say, beside a panel of 128 KB).
+constexpr ptrdiff_t kStepBytes = 256 << 10;   // gates of the rows that take a step together
+constexpr ptrdiff_t kChunkBytes = 512 << 10;  // x W computed ahead of its steps
+constexpr ptrdiff_t kLeftBytes = 128 << 10;   // of the left operand of a product, used again for every panel
+constexpr ptrdiff_t kBackRows = 512;          // rows whose dz are gathered before the products dW, dU
+
+// Rows of a left operand of K columns to multiply at a time.
+template <class T> ptrdiff_t rows_at_a_time(ptrdiff_t K) {
+  const ptrdiff_t bytes = larger<ptrdiff_t>(smaller(K, kBlockK), 1) * ptrdiff_t(sizeof(T));
+  return larger<ptrdiff_t>(smaller<ptrdiff_t>(kLeftBytes / bytes, 192) / kTileRows, 4) * kTileRows;
+}
 
 // The rows of one thread: every size-th rank, so that long and short rows are shared out evenly.
 struct Share {
@@ -85,8 +94,9 @@ template <class T, class C> void pack_weights(const Problem<T>& p, const Weights
 // x W + b for n rows, into the rows' gates.
 template <class T, class C>
 void input_products(const Problem<T>& p, const Weights<T>& w, ptrdiff_t n, const T* const* x, T* const* const* gates) {
-  for (ptrdiff_t r = 0; r < n; r += kChunkRows) {
-    const ptrdiff_t rows = smaller(kChunkRows, n - r);
+  const ptrdiff_t some = rows_at_a_time<T>(p.D);
+  for (ptrdiff_t r = 0; r < n; r += some) {
+    const ptrdiff_t rows = smaller(some, n - r);
     for (int g = 0; g < C::kGroups; ++g) {
       const Columns<T> columns = C::columns(g, p.H);
       for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
