@@ -135,9 +135,10 @@ template <class T, class C> class Backward {
         const bool whole = column + across.in_panel(q) * W <= p_.D;
         T* const* to = (whole ? scratch.dx : scratch.dx_tail) + r;
         for (int g = 0; g < C::kGroups; ++g) {
-          const ptrdiff_t K = C::columns(g, p_.H).width();
           const Left<T> left{rows.dz[g] + r, 0, kPanel, rows.panel_jump};
-          product(some, to, whole ? column : 0, g == 0 ? zeros_ : nullptr, left, weights_.kernel_t[g] + panel_at<T>(q, K), across.in_panel(q), K);
+          const Right<T>& right = weights_.kernel_t[g];
+          const ptrdiff_t vectors = across.in_panel(q);
+          product(some, to, whole ? column : 0, g == 0 ? zeros_ : nullptr, left, right.panel(q), right.step(vectors), vectors, right.K);
         }
         if (whole) continue;
         for (ptrdiff_t m = r; m < r + some; ++m) {

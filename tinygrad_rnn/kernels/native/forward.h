@@ -16,8 +16,8 @@ template <class T, class C> class Forward {
  public:
   // `ready`: weights packed before (streaming), else they are packed here.
   Forward(const Problem<T>& p, Workspace& memory, int threads, const Weights<T>* ready = nullptr)
-      : p_(p), schedule_(p.schedule), packed_(ready != nullptr), Hp_(units<T>(p.H).width()) {
-    weights_ = ready ? *ready : place_weights<T, C>(p, memory, true, false);
+      : p_(p), schedule_(p.schedule), packed_(ready || worth_direct<T, C>(p)), Hp_(units<T>(p.H).width()) {
+    weights_ = ready ? *ready : packed_ ? direct_weights<T, C>(p) : place_weights<T, C>(p, memory, true, false);
     saved_ = {p.gates, p.schedule.total, p.H};
     const ptrdiff_t row_bytes = larger<ptrdiff_t>(SavedRows<T, C>::size(p.H), 1) * ptrdiff_t(sizeof(T));
     const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / row_bytes, 4 * kTileRows), mine = (p.B + threads - 1) / threads;

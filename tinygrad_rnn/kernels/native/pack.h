@@ -22,6 +22,14 @@ template <class T> struct Columns {
 // Panel p of a packed matrix with K rows.
 template <class T> TGR_INLINE ptrdiff_t panel_at(ptrdiff_t p, ptrdiff_t K) { return p * kTileVectors * kWidth<T> * K; }
 
+// A right operand: packed, or (where `row` is not 0) a matrix as it came, with rows that far apart.
+template <class T> struct Right {
+  T* data;
+  ptrdiff_t K, row;
+  const T* panel(ptrdiff_t p) const { return data + (row ? p * kTileVectors * kWidth<T> : panel_at<T>(p, K)); }
+  ptrdiff_t step(ptrdiff_t vectors) const { return row ? row : vectors * kWidth<T>; }
+};
+
 // One panel of the matrix w (K rows, `stride` apart).
 template <class T> void pack_panel(T* out, const T* w, ptrdiff_t K, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
   const ptrdiff_t nv = columns.in_panel(p);
