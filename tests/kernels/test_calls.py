@@ -268,3 +268,17 @@ def test_only_numpy_is_imported():
         "print(sorted({m.split('.')[0] for m in set(sys.modules) - had} - set(sys.stdlib_module_names) - {'tinygrad_rnn'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@native_only
+@pytest.mark.skipif(not os.environ.get("TINYGRAD_RNN_BIG"), reason="takes 9 GB: set TINYGRAD_RNN_BIG=1 to run it")
+def test_more_than_two_to_the_31_outputs():
+    B, T, H = 64, 2**20 + 3, 32
+    p = Problem("rnn-tanh", B, 1, 1, H, dtype=np.float32)
+    x = np.broadcast_to(np.float32(0.5), (B, T, 1))
+    outputs, h, _ = kernels.rnn_forward(x, *p.args[1:], save=False)
+    assert outputs.size > 2**31
+    np.testing.assert_array_equal(outputs[:, -1], h)
+    short = kernels.rnn_forward(np.ascontiguousarray(x[:, :500]), *p.args[1:], save=False)[0]
+    np.testing.assert_array_equal(outputs[:, :500], short)
+    np.testing.assert_allclose(outputs[-1, -1], np.tanh(0.5 * p.args[1][0] + outputs[-1, -2] @ p.args[2] + p.args[3]), rtol=1e-4, atol=1e-5)
