@@ -16,7 +16,16 @@ template <class T> struct Weights {
   T* recurrent_bias;                                      // GRU, reset_after: of the candidate
   Right<T> kernel_t[kMaxGroups], recurrent_t[kMaxGroups];  // transposed, for backward
   bool direct;  // one row's inference: the weights are used as they came, gates lie side by side, each H wide
+  bool narrow;  // inference: the last units share a vector (see Columns)
 };
+
+// The columns of one group of a cell C as the weights have them.
+template <class T, class C> Columns<T> columns_of(const Weights<T>& w, int group, ptrdiff_t H) {
+  if (w.direct) return {0, 1, C::kGates * H};
+  Columns<T> columns = C::columns(group, H);
+  columns.narrow = w.narrow;
+  return columns;
+}
 
 // The rows that take one step together. Pointers to each row's own places; gates lie in packed order, states unit by unit, padded.
 template <class T> struct Rows {

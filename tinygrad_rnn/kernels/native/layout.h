@@ -44,6 +44,8 @@ template <class T, class C> struct SavedRows {
 
 template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Workspace& memory, bool forward, bool backward) {
   Weights<T> w{};
+  const ptrdiff_t left_over = p.H % kWidth<T>;
+  w.narrow = C::kSparesPadding && !backward && !p.gates && left_over > 0 && left_over * C::kGates <= kWidth<T>;
   for (int g = 0; g < C::kGroups; ++g) {
     const ptrdiff_t width = C::columns(g, p.H).width();
     if (forward) {
@@ -63,7 +65,7 @@ template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Worksp
 // Whether one row's inference does without packing: columns make whole vectors, and rows of the weights are near each other.
 template <class T, class C> bool worth_direct(const Problem<T>& p) {
   const ptrdiff_t columns = C::kGates * p.H;
-  return C::kDirect && p.B == 1 && !p.gates && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
+  return C::kSparesPadding && p.B == 1 && !p.gates && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
 }
 template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
   Weights<T> w{};
@@ -79,7 +81,7 @@ template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
 template <class T, class C> void pack_weights(const Problem<T>& p, const Weights<T>& w, int index, int size) {
   const ptrdiff_t stride = C::kGates * p.H;
   for (int g = 0; g < C::kGroups; ++g) {
-    const Columns<T> columns = C::columns(g, p.H);
+    const Columns<T> columns = columns_of<T, C>(w, g, p.H);
     if (w.kernel[g].data) {
       for (ptrdiff_t q = index; q < columns.panels(); q += size) {
         pack_panel(w.kernel[g].data, p.kernel, p.D, stride, columns, q);
@@ -114,7 +116,7 @@ void input_products(const Problem<T>& p, const Weights<T>& w, ptrdiff_t n, const
   for (ptrdiff_t r = 0; r < n; r += some) {
     const ptrdiff_t rows = smaller(some, n - r);
     for (int g = 0; g < C::kGroups; ++g) {
-      const Columns<T> columns = w.direct ? units<T>(C::kGates * p.H) : C::columns(g, p.H);
+      const Columns<T> columns = columns_of<T, C>(w, g, p.H);
       for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
         const ptrdiff_t at = q * kTileVectors * kWidth<T>, vectors = columns.in_panel(q);
         product(rows, gates[g] + r, at, w.bias[g] + at, plain(x + r), w.kernel[g].panel(q), w.kernel[g].step(vectors), vectors, p.D);
