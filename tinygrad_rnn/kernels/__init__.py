@@ -37,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import check, reference
-from .check import FLOATS, Array, Option, Save
+from .check import FLOATS, Array, Inputs, Option, Save
 
 _missing: str | None = None
 try:
@@ -158,21 +158,57 @@ def _forward(
     time_major: bool,
     save: Save,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
-    time_major, reverse = check.flag(where, "time_major", time_major), check.flag(where, "reverse", reverse)
-    gates = GATES[kind]
-    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=gates, time_major=time_major)
-    check.array(where, "bias", bias, (gates * sizes.H,), dtype)
-    check.optional(where, "recurrent_bias", extra, (gates * sizes.H,), dtype)
-    for name, value in zip(STATES[kind], initial, strict=True):
-        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
-    ends = check.lengths(where, lengths, sizes)
-    check.choice(where, "save", save, (True, False, "recompute"))
-    arrays = (x, kernel, recurrent_kernel, bias, extra, initial)
+    arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
+    if not _plainly_good(GATES[kind], arrays, initial, reverse, time_major):
+        reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
+        sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
+        columns = GATES[kind] * sizes.H
+        check.array(where, "bias", bias, (columns,), dtype)
+        check.optional(where, "recurrent_bias", extra, (columns,), dtype)
+        for name, value in zip(STATES[kind], initial, strict=True):
+            check.optional(where, name, value, (sizes.B, sizes.H), dtype)
+        arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
+        initial = tuple(map(_maybe, initial))
+    ends = None
+    if lengths is not None:
+        ends = check.lengths(where, lengths, x.shape[1 if time_major else 0], x.shape[0 if time_major else 1])
+    if save is not True and save is not False:
+        check.choice(where, "save", save, (True, False, "recompute"))
     if _active == "reference":
-        return reference.forward(kind, option, *arrays, lengths=ends, reverse=reverse, time_major=time_major, save=save)
-    return compiled.forward(
-        kind, option, *arrays, lengths=ends, reverse=reverse, time_major=time_major, save=save, isa=_active
-    )
+        return reference.forward(
+            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
+        )
+    return compiled.forward(_active, kind, option, arrays, initial, ends, reverse, time_major, save)
+
+
+def _plainly_good(
+    gates: int, arrays: Inputs, initial: tuple[Array | None, ...], reverse: bool, time_major: bool
+) -> bool:
+    """Whether a call is as nearly all are, told quickly; the others are looked at one argument after the other."""
+    x, kernel, recurrent_kernel, bias, extra = arrays
+    try:
+        dtype, columns = x.dtype, bias.shape[0]
+        units = recurrent_kernel.shape[0]
+        good = (
+            type(x) is type(kernel) is type(recurrent_kernel) is type(bias) is np.ndarray
+            and (dtype is FLOATS[0] or dtype is FLOATS[1])
+            and dtype is kernel.dtype is recurrent_kernel.dtype is bias.dtype
+            and len(x.shape) == 3
+            and columns == gates * units
+            and bias.shape == (columns,)
+            and recurrent_kernel.shape == (units, columns)
+            and kernel.shape == (x.shape[2], columns)
+            and (reverse is False or reverse is True)
+            and (time_major is False or time_major is True)
+        )
+        batch = x.shape[1 if time_major else 0]
+        for array, shape in ((extra, (columns,)), *((s, (batch, units)) for s in initial)):
+            good = good and (
+                array is None or (type(array) is np.ndarray and array.dtype is dtype and array.shape == shape)
+            )
+    except (AttributeError, IndexError, TypeError):
+        return False
+    return good
 
 
 def _backward(
@@ -195,9 +231,19 @@ def _backward(
         check.optional(where, f"d_{name[0]}", value, (B, H), dtype)
     for value in d_states:
         check.optional(where, "d_cells", value, sequence, dtype)
+    cotangents = (_maybe(d_outputs), tuple(map(_maybe, d_final)), tuple(map(_maybe, d_states)))
     if isinstance(saved, reference.Saved):
-        return reference.backward(saved, d_outputs, d_final, d_states, needs)
-    return compiled.backward(saved, d_outputs, d_final, d_states, needs)
+        return reference.backward(saved, *cotangents, needs)
+    return compiled.backward(saved, *cotangents, needs)
+
+
+def _plain(array: Array) -> Array:
+    """An array of a subclass of ndarray as an ndarray: a matrix's * is another."""
+    return array if type(array) is np.ndarray else np.asarray(array)
+
+
+def _maybe(array: Array | None) -> Array | None:
+    return None if array is None else _plain(array)
 
 
 class Stepper:

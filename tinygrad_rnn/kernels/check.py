@@ -14,6 +14,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64
 Lengths: TypeAlias = npt.NDArray[np.int64]
 Option: TypeAlias = str | bool | None  # the RNN's activation, None for the LSTM, the GRU's reset_after
+Inputs: TypeAlias = tuple[Array, Array, Array, Array, Array | None]  # x, kernels, bias, the GRU's second bias
 Save: TypeAlias = bool | Literal["recompute"]
 T_ = TypeVar("T_")
 
@@ -64,25 +65,19 @@ def inputs(
     return Sizes(B, T, D, H), dtype
 
 
-def lengths(where: str, value: npt.ArrayLike | None, sizes: Sizes) -> Lengths | None:
-    """Checks the lengths; returns them as int64 (B,), or None where every row is full."""
-    if value is None:
-        return None
+def lengths(where: str, value: npt.ArrayLike, B: int, T: int) -> Lengths:
+    """Checks the lengths; returns them as int64 (B,)."""
     try:
         found = np.asarray(value)
     except Exception as error:
-        raise TypeError(f"{where}: lengths cannot be read as an array of {sizes.B} integers: {error}") from None
+        raise TypeError(f"{where}: lengths cannot be read as an array of {B} integers: {error}") from None
     if found.dtype.kind not in "iu" and not (found.size == 0 and isinstance(value, (list, tuple))):
         raise TypeError(f"{where}: lengths has dtype {found.dtype}, expected integers")
-    if found.shape != (sizes.B,):
-        raise ValueError(
-            f"{where}: lengths has shape {found.shape}, expected ({sizes.B},), one for each row of the batch"
-        )
-    if sizes.B and (found.min() < 0 or found.max() > sizes.T):
-        worst = int(np.flatnonzero((found < 0) | (found > sizes.T))[0])
-        raise ValueError(
-            f"{where}: lengths[{worst}] is {found[worst]}, expected 0..{sizes.T}, x having {sizes.T} steps"
-        )
+    if found.shape != (B,):
+        raise ValueError(f"{where}: lengths has shape {found.shape}, expected ({B},), one for each row of the batch")
+    if B and (found.min() < 0 or found.max() > T):
+        worst = int(np.flatnonzero((found < 0) | (found > T))[0])
+        raise ValueError(f"{where}: lengths[{worst}] is {found[worst]}, expected 0..{T}, x having {T} steps")
     return np.array(found, dtype=np.int64)
 
 

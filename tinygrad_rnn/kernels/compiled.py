@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from . import _native
-from .check import Array, Lengths, Option, Save, Sizes
+from .check import Array, Inputs, Lengths, Option, Save, Sizes
 
 FORWARD = {np.dtype(np.float32): _native.forward_float32, np.dtype(np.float64): _native.forward_float64}
 BACKWARD = {np.dtype(np.float32): _native.backward_float32, np.dtype(np.float64): _native.backward_float64}
@@ -67,10 +67,8 @@ class Saved:
         if self.mode == "recompute":
             x, W, U, b, extra, c0, h0 = self.inputs
             initial = (c0, h0) if self.kind == "lstm" else (h0,)
-            run = forward(
-                self.kind, self.option, x, W, U, b, extra, initial,
-                lengths=self.lengths, reverse=self.reverse, time_major=self.time_major, save=True, isa=self.isa,
-            )[2]  # fmt: skip
+            time = (self.lengths, self.reverse, self.time_major)
+            run = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, *time, True)[2]
         assert run is not None
         found: dict[str, Array] = {}
         for which, name in enumerate(GATES[self.kind] + ("c" if self.kind == "lstm" else "")):
@@ -102,38 +100,46 @@ def _flat(array: Array | None) -> Array | None:
 
 
 def forward(
+    isa: str,
     kind: str,
     option: Option,
-    x: Array,
-    kernel: Array,
-    recurrent_kernel: Array,
-    bias: Array,
-    extra: Array | None,
+    arrays: Inputs,
     initial: Sequence[Array | None],
-    *,
     lengths: Lengths | None,
     reverse: bool,
     time_major: bool,
     save: Save,
-    isa: str,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     """Runs a whole sequence; returns (outputs, final states, Saved or None)."""
-    inputs = (_sequence(x), _flat(kernel), _flat(recurrent_kernel), _flat(bias), _flat(extra))
-    c0, h0 = (_flat(initial[0]), _flat(initial[1])) if kind == "lstm" else (None, _flat(initial[0]))
-    first, second, D = x.shape
-    H, dtype, code = recurrent_kernel.shape[0], x.dtype, CODES[kind, option]
+    x, recurrent_kernel = arrays[0], arrays[2]
+    (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[0], x.dtype
     B, T = (second, first) if time_major else (first, second)
     outputs, h = np.empty((first, second, H), dtype), np.empty((B, H), dtype)
-    c = np.empty((B, H), dtype) if kind == "lstm" else None
-    kept = FORWARD[dtype](isa, code, reverse, time_major, SAVE[save], *inputs, c0, h0, lengths, outputs, c, h)
+    code, c = CODES[kind, option], np.empty((B, H), dtype) if kind == "lstm" else None
     final = (h,) if c is None else (c, h)
+    c0, h0 = (None, *initial) if c is None else initial
+    inputs = (*arrays, c0, h0)
+    run, code_of_save = FORWARD[dtype], SAVE[save]
+    try:
+        kept = run(isa, code, reverse, time_major, code_of_save, *inputs, lengths, outputs, c, h)
+    except (TypeError, ValueError):  # an array that does not lie as the kernels want it
+        inputs = (
+            _sequence(x),
+            _flat(arrays[1]),
+            _flat(arrays[2]),
+            _flat(arrays[3]),
+            _flat(arrays[4]),
+            _flat(c0),
+            _flat(h0),
+        )
+        kept = run(isa, code, reverse, time_major, code_of_save, *inputs, lengths, outputs, c, h)
     if kept is None:
         return outputs, final, None
     saved = Saved()
     saved.kind, saved.option, saved.code, saved.isa = kind, option, code, isa
     saved.sizes, saved.mode = Sizes(B, T, D, H), save
     saved.reverse, saved.time_major, saved.lengths = reverse, time_major, lengths
-    saved.inputs, saved.outputs, saved.kept = (*inputs, c0, h0), outputs, kept
+    saved.inputs, saved.outputs, saved.kept = inputs, outputs, kept
     return outputs, final, saved
 
 
