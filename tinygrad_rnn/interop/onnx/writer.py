@@ -227,7 +227,10 @@ def _cell(g: Graph, cell: Any, x: str) -> str:
             given = g.input(f"{g.prefix}{part}_0", g.dtype, ("B", cell.num_units))
             states.append(g.add("Unsqueeze", [given, first]))
     options = cell.fused_options if cell.kind == "rnn" else {}
-    x, finals = _sequence(g, cell.kind, [cell.state_dict()], x, states, batch_major=True, **options)
+    zeros = np.zeros(cell.recurrent_kernel.shape[1], cell.dtype)  # for a cell without biases
+    names = ("bias", "recurrent_bias") if cell.kind == "gru" and cell.reset_after else ("bias",)
+    arrays = {**dict.fromkeys(names, zeros), **cell.state_dict()}
+    x, finals = _sequence(g, cell.kind, [arrays], x, states, batch_major=True, **options)
     for part, final in zip(_parts(cell.kind), finals, strict=True):
         g.add("Squeeze", [final, first], [g.output(f"{g.prefix}{part}_n", ("B", cell.num_units))])
     g.widen(cell.num_units)
