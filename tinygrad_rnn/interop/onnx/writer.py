@@ -50,7 +50,13 @@ def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool 
     if not steps:
         raise ValueError("interop.onnx.export: model is an empty list, expected at least one module")
     recurrent = [step for step in steps if isinstance(step, (rnn.RNNCell, nn.RNN, nn.LSTM, nn.GRU))]
-    leading = ("T", "B") if recurrent and not getattr(recurrent[0], "batch_first", True) else ("B", "T")
+    layouts = {getattr(step, "batch_first", True) for step in recurrent}
+    if len(layouts) > 1:
+        raise ValueError(
+            "interop.onnx.export: some layers of the list are batch-major and others time-major; make them with "
+            "batch_first=True, which is how cells are run"
+        )
+    leading = ("T", "B") if layouts == {False} else ("B", "T")
     graph = Graph(library, lengths, initial_state, leading if recurrent else ("B",))
     x = ""
     for i, step in enumerate(steps):
