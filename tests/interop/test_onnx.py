@@ -5,6 +5,7 @@ The weights' conversion is tested without the onnx package, the rest where it is
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,15 @@ def test_a_stack_of_cells(tmp_path: Path) -> None:
     assert face.load(path).outputs == ("output", "0.h_n", "0.c_n", "1.h_n")
 
 
+def test_several_recurrent_steps_of_a_list(tmp_path: Path) -> None:
+    first, second = nn.GRU(3, 4, batch_first=True, seed=0), rnn.BasicRNNCell(5, seed=0).build(4)
+    path = exported([first, second], tmp_path)
+    x, h, h1 = array(4, 6, 3), array(1, 4, 4), array(4, 5)
+    y, h_n = first(x, h, lengths=LENGTHS)
+    output, final = rnn.dynamic_rnn(second, y, LENGTHS, h1)
+    same(path, {"input": x, "lengths": LENGTHS, "0.h_0": h, "1.h_0": h1}, arrays_of([output, h_n, final]))
+
+
 def test_a_language_model(tmp_path: Path) -> None:
     steps = [
         nn.Embedding(7, 3, seed=0), nn.Dropout(0.5), nn.LSTM(3, 4, batch_first=True, seed=0), nn.LayerNorm(4), nn.Tanh(),
@@ -162,6 +172,8 @@ def test_a_loaded_model_trains_and_names_its_inputs(tmp_path: Path) -> None:
     copy = face.load(model.path)
     copy.load_state_dict({key: value * 2 for key, value in model.state_dict().items()})
     assert not np.array_equal(copy(x, [5, 3], zeros, zeros)[0].data, model(x, [5, 3], zeros, zeros)[0].data)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again(x, [5, 3], zeros, zeros)[0].data, model(x, [5, 3], zeros, zeros)[0].data)
     assert "inputs=('input', 'lengths', 'h_0', 'c_0')" in repr(model)
     for given, named in [
         ((x,), {}),
@@ -322,6 +334,23 @@ def test_what_is_not_supported_is_refused_by_name(node: Any, text: str, tmp_path
         face.load(path)
 
 
+def test_a_damaged_file_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
+    """Bytes of a file changed at random: it loads, or it is refused by name; nothing else happens."""
+    path = Path(exported([nn.Embedding(5, 3, seed=0), nn.LSTM(3, 4, 2, seed=0), nn.Linear(4, 2, seed=0)], tmp_path))
+    good, rng, refusals = path.read_bytes(), np.random.default_rng(0), []
+    for _ in range(200):
+        bad = bytearray(good)
+        for at in rng.integers(0, len(bad), rng.integers(1, 4)):
+            bad[at] = rng.integers(256)
+        path.write_bytes(bad)
+        try:
+            face.load(path)
+        except ValueError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 20
+    assert all("model.onnx" in text for text in refusals)
+
+
 def test_all_faults_are_listed(tmp_path: Path) -> None:
     nodes = [("Erf", ["x"], ["e"], {}), ("LSTM", ["e", "W", "R"], ["y"], {"clip": 2.0})]
     path = written(tmp_path, nodes, {"x": F4}, ["y"], {"W": W, "R": R, "half": np.ones(2, np.float16)})
@@ -355,6 +384,7 @@ def test_garbage_is_named(tmp_path: Path) -> None:
         (lambda: [nn.Linear(3, 4), np.tanh], TypeError, r"export: ufunc cannot be written as ONNX, expected one of"),
         (lambda: nn.LSTM, TypeError, r"export: the class LSTM cannot be written"),
         (lambda: [], ValueError, r"model is an empty list"),
+        (lambda: [nn.GRU(3, 4), rnn.GRUCell(4).build(4)], ValueError, r"some layers of the list are batch-major"),
         (lambda: rnn.LSTMCell(4), ValueError, r"lstm_cell has no parameters yet; call it once, or .build"),
         (
             lambda: rnn.BasicRNNCell(4, activation="sigmoid").build(3),

@@ -134,6 +134,7 @@ GRU = {"gates/kernel": array(5, 4), "gates/bias": array(4), "candidate/kernel": 
         ),
         (lambda: convert.to_cell("gru", GRU, reset_after=True), r"TF1's GRUCell resets before.*no weights make"),
         (lambda: convert.from_cell("lstm", {"kernel": array(3, 8)}), r"missing recurrent_kernel; missing bias"),
+        (lambda: convert.from_cell("gru", {"kernel": array(3, 6), "recurrent_kernel": array(2, 6)}), r"missing bias"),
     ],
 )
 def test_what_cannot_be_converted(make: Any, text: str) -> None:

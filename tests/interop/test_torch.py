@@ -121,6 +121,15 @@ def test_biases() -> None:
     assert np.allclose(first, second, atol=1e-14)
 
 
+def test_cells_without_a_bias() -> None:
+    w = torch_weights(4, bias=False)
+    found = without(convert.to_cell("lstm", w), "bias")
+    back = convert.from_cell("lstm", found)
+    assert all(np.array_equal(back[name], w[name]) for name in w)
+    assert not back["bias_ih"].any()
+    assert list(convert.from_cell("lstm", found, bias=False)) == list(w)
+
+
 def test_prefixes() -> None:
     state = {f"encoder.{k}_l0": v for k, v in torch_weights(4).items()} | {"head.weight": array(2, 2)}
     found = convert.to_cells("lstm", state, prefix="encoder.")
@@ -149,7 +158,7 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
         (lambda: convert.to_cell("gru", torch_weights(3), reset_after=False), ValueError, r"no weights make"),
         (lambda: convert.from_cell("gru", OURS), ValueError, r"PyTorch's GRU resets after.*use GRUCell\(n, reset_after=True"),
         (lambda: convert.from_cell("lstm", OURS), ValueError, r"kernel has shape \(3, 6\), expected \(D, 8\)"),
-        (lambda: convert.from_cell("rnn", without(OURS, "bias")), ValueError, r"missing bias"),
+        (lambda: convert.from_cell("gru", without(OURS, "bias")), ValueError, r"missing bias"),
         (
             lambda: convert.from_cell("gru", OURS | {"recurrent_bias": np.zeros(6)}, bias=False),
             ValueError,

@@ -56,8 +56,9 @@ class LayerNormLSTMCell(_GatedCell):
         dropout_prob_seed: Any = None,
         **options: Any,
     ):
-        if "bias_initializer" in options:
-            raise TypeError("LayerNormLSTMCell: it has no bias, so no bias_initializer; norm_shift takes its place")
+        for name in ("bias_initializer", "use_bias"):
+            if name in options:
+                raise TypeError(f"LayerNormLSTMCell: it has no bias, so no {name}; norm_shift takes its place")
         super().__init__(num_units, **options)
         if isinstance(dropout_keep_prob, bool) or not 0 < dropout_keep_prob <= 1:
             raise ValueError(

@@ -12,7 +12,7 @@ from ...autodiff.tensor import Tensor
 from ...checkpoint import Path
 from ...module import Module, Parameter
 from .library import onnx
-from .operators import OPERATORS, refused
+from .operators import CASTS, OPERATORS, refused
 
 
 class Step(NamedTuple):
@@ -60,7 +60,7 @@ class Model(Module):
                     _opset=self.opset,
                     _count=len(step.outputs),
                 )
-            except (IndexError, TypeError, ValueError) as error:
+            except (ArithmeticError, IndexError, TypeError, ValueError) as error:
                 raise type(error)(f"{self.path}: {step}: {error}") from error
             results = results if isinstance(results, tuple) else (results,)
             values |= zip(step.outputs, results, strict=False)
@@ -124,16 +124,17 @@ def load(path: Path) -> Model:
     steps = [_step(library, node) for node in graph.node]
     faults = [fault for step in steps for fault in _faults(step)]
     half = [f"{key} has dtype {a.dtype}" for key, a in arrays.items() if a.dtype not in READ]
+    kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input if i.name not in arrays}
+    half += [f"the input {key} is of type {kind}" for key, kind in kinds.items() if kind not in CASTS]
     if graph.sparse_initializer:
         half.append("sparse arrays")
     if faults or half:
         raise ValueError(f"{owner}: {name} holds what is not supported here: " + "; ".join([*faults, *half]))
-    to_dtype = library.helper.tensor_dtype_to_np_dtype
-    inputs = {i.name: np.dtype(to_dtype(i.type.tensor_type.elem_type)) for i in graph.input if i.name not in arrays}
+    inputs = {key: np.dtype(CASTS[kind]) for key, kind in kinds.items()}
     return Model(name, steps, inputs, tuple(o.name for o in graph.output), arrays, opset)
 
 
-READ = tuple(np.dtype(d) for d in ("float32", "float64", "int32", "int64", "bool"))
+READ = tuple(np.dtype(d) for d in CASTS.values())
 
 
 def _parsed(library: Any, owner: str, name: str, content: bytes) -> Any:
@@ -143,7 +144,7 @@ def _parsed(library: Any, owner: str, name: str, content: bytes) -> Any:
         proto = library.load_model_from_string(content)
         arrays = {a.name: library.numpy_helper.to_array(a) for a in proto.graph.initializer}
         why = _broken(proto, {*arrays, *(i.name for i in proto.graph.input)})
-    except (decode, ValueError, TypeError, RuntimeError) as error:
+    except (decode, KeyError, ValueError, TypeError, RuntimeError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
     if why:
         raise ValueError(f"{owner}: {name} ({len(content)} bytes) is no ONNX model: {why}")

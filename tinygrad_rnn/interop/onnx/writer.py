@@ -50,7 +50,13 @@ def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool 
     if not steps:
         raise ValueError("interop.onnx.export: model is an empty list, expected at least one module")
     recurrent = [step for step in steps if isinstance(step, (rnn.RNNCell, nn.RNN, nn.LSTM, nn.GRU))]
-    leading = ("T", "B") if recurrent and not getattr(recurrent[0], "batch_first", True) else ("B", "T")
+    layouts = {getattr(step, "batch_first", True) for step in recurrent}
+    if len(layouts) > 1:
+        raise ValueError(
+            "interop.onnx.export: some layers of the list are batch-major and others time-major; make them with "
+            "batch_first=True, which is how cells are run"
+        )
+    leading = ("T", "B") if layouts == {False} else ("B", "T")
     graph = Graph(library, lengths, initial_state, leading if recurrent else ("B",))
     x = ""
     for i, step in enumerate(steps):
@@ -227,7 +233,10 @@ def _cell(g: Graph, cell: Any, x: str) -> str:
             given = g.input(f"{g.prefix}{part}_0", g.dtype, ("B", cell.num_units))
             states.append(g.add("Unsqueeze", [given, first]))
     options = cell.fused_options if cell.kind == "rnn" else {}
-    x, finals = _sequence(g, cell.kind, [cell.state_dict()], x, states, batch_major=True, **options)
+    zeros = np.zeros(cell.recurrent_kernel.shape[1], cell.dtype)  # for a cell without biases
+    names = ("bias", "recurrent_bias") if cell.kind == "gru" and cell.reset_after else ("bias",)
+    arrays = {**dict.fromkeys(names, zeros), **cell.state_dict()}
+    x, finals = _sequence(g, cell.kind, [arrays], x, states, batch_major=True, **options)
     for part, final in zip(_parts(cell.kind), finals, strict=True):
         g.add("Squeeze", [final, first], [g.output(f"{g.prefix}{part}_n", ("B", cell.num_units))])
     g.widen(cell.num_units)
