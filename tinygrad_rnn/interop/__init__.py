@@ -1,5 +1,5 @@
 """Weights and models from and to other libraries: pure functions on dicts of arrays, which import none of them."""
 
-from . import torch
+from . import keras, torch
 
-__all__ = ["torch"]
+__all__ = ["keras", "torch"]
