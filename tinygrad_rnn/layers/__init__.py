@@ -2,6 +2,7 @@
 
 from .base import Layer
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from .core import Dense, Dropout, Embedding, Masking
 from .recurrent import GRU, LSTM, RNN, SimpleRNN
 from .wrappers import Bidirectional, TimeDistributed
 
@@ -10,9 +11,13 @@ __all__ = [
     "LSTM",
     "RNN",
     "Bidirectional",
+    "Dense",
+    "Dropout",
+    "Embedding",
     "GRUCell",
     "LSTMCell",
     "Layer",
+    "Masking",
     "SimpleRNN",
     "SimpleRNNCell",
     "StackedRNNCells",
