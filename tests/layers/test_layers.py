@@ -69,7 +69,7 @@ def test_shapes_and_returns(make: Any) -> None:
         layer = make(2, return_sequences=sequences, return_state=True)
         found = layer(X)
         assert [t.shape for t in found] == [wanted] + [(3, 2)] * states
-        assert layer.compute_output_shape(X.shape) == [t.shape for t in found]
+        assert layer.compute_output_shape(X.shape) == tuple(t.shape for t in found)
         assert all(t.dtype == np.float32 for t in found)
 
 
@@ -170,7 +170,7 @@ def test_every_way_to_merge(merge: Any, sequences: bool) -> None:
     if merge is None:
         close(found[0], fw)
         close(found[1], bw)
-        assert layer.compute_output_shape(X.shape) == [t.shape for t in found]
+        assert layer.compute_output_shape(X.shape) == tuple(t.shape for t in found)
     else:
         close(found, wanted[merge])
         assert layer.compute_output_shape(X.shape) == found.shape
@@ -227,10 +227,10 @@ def test_a_cell_of_ones_own_and_stacks() -> None:
     assert [t.shape for t in (output, a, h, c, g)] == [(3, 4), (3, 3), (3, 2), (3, 2), (3, 4)]
     again = stack(X, initial_state=[[a], [h, c], [g]])
     assert not np.array_equal(again[0].data, output.data)
-    assert stack.compute_output_shape(X.shape)[1:] == [[(3, 3)], [(3, 2), (3, 2)], [(3, 4)]]
+    assert stack.compute_output_shape(X.shape)[1:] == ([(3, 3)], [(3, 2), (3, 2)], [(3, 4)])
     one = layers.RNN([layers.LSTMCell(2)], return_state=True)
-    output, h, c = one(X)
-    assert one(X, initial_state=[h, c])[0].shape == output.shape == (3, 2)
+    output, [h, c] = one(X)
+    assert one(X, initial_state=[[h, c]])[0].shape == output.shape == (3, 2)
     assert layers.RNN(rnn.LSTMCell(2))(X).shape == (3, 2)
 
 

@@ -246,12 +246,11 @@ def running(cell: rnn.RNNCell) -> rnn.RNNCell:
 
 
 def listed(cell: rnn.RNNCell, state: Any) -> list[Any]:
-    """A state as Keras lists it: [h, c] of an LSTM, [h] of others, a list of these of a stack (a stack of one: its own)."""
+    """A state as Keras lists it: [h, c] of an LSTM, [h] of others, a list of these of a stack."""
     if isinstance(state, LSTMState):
         return [state.h, state.c]
     if isinstance(cell, rnn.MultiRNNCell):
-        parts = [listed(one, part) for one, part in zip(cell.cells, state, strict=True)]
-        return parts[0] if len(parts) == 1 else parts
+        return [listed(one, part) for one, part in zip(cell.cells, state, strict=True)]
     return list(state) if isinstance(state, tuple) else [state]
 
 
@@ -262,8 +261,6 @@ def unlisted(owner: str, states: Any, cell: rnn.RNNCell, dtype: Any) -> Any:
         _demand(owner, states, 2, "[h, c]")
         return LSTMState(_cast(owner, states[1], dtype), _cast(owner, states[0], dtype))
     if isinstance(cell, rnn.MultiRNNCell):
-        if len(cell.cells) == 1 and not (several and len(states) == 1 and isinstance(states[0], (list, tuple))):
-            states = [states]
         _demand(owner, states, len(cell.cells), "a list, one entry for each cell")
         pairs = zip(cell.cells, states, strict=True)
         return tuple(unlisted(f"{owner}.cells[{i}]", s, c, dtype) for i, (c, s) in enumerate(pairs))

@@ -19,7 +19,7 @@ class RNN(Layer):
 
     cell: one of layers' or rnn's, one written as Keras's users do (a state_size, call(inputs, states) -> (output, states)),
     or a list, which is stacked. layer(x, initial_state=None, mask=None, training=None) with x (B, T, D) returns the last
-    output (B, H), or with return_sequences all (B, T, H); with return_state a list: the output, then the states in Keras's
+    output (B, H), or with return_sequences all (B, T, H); with return_state a tuple: the output, then the states in Keras's
     order (LSTM: h, c). mask (B, T): where it is False the state is carried and the output repeated, or 0 with
     zero_output_for_mask. go_backwards reads from the last step to the first and leaves outputs in that order. stateful
     goes on from the state where the last call ended, until reset_state(). unroll=True runs step by step in primitives;
@@ -69,9 +69,8 @@ class RNN(Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         output = (*input_shape[: 2 if self.return_sequences else 1], self.cell.output_size)
-        return (
-            [output, *_shapes(listed(self.cell, self.cell.state_size), input_shape[0])] if self.return_state else output
-        )
+        states = _shapes(listed(self.cell, self.cell.state_size), input_shape[0])
+        return (output, *states) if self.return_state else output
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask if self.return_sequences else None
@@ -107,7 +106,7 @@ class RNN(Layer):
         if self.stateful:
             self.states = detach(final)
         output = self._output(outputs, marks)
-        return [output, *listed(self.cell, final)] if self.return_state else output
+        return (output, *listed(self.cell, final)) if self.return_state else output
 
     def _output(self, outputs: Tensor, marks: Mask | None) -> Any:
         """What Keras returns of the outputs, which stand in order of time."""
@@ -152,7 +151,7 @@ class SimpleRNN(_OfCell):
     SimpleRNN(units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
     recurrent_initializer="orthogonal", bias_initializer="zeros", dropout=0.0, recurrent_dropout=0.0, seed=None, and what
     RNN takes: return_sequences, return_state, go_backwards, stateful, unroll). Called as RNN: x (B, T, D) gives (B, H),
-    with return_state [output, h]. Raises ValueError for an unknown activation.
+    with return_state (output, h). Raises ValueError for an unknown activation.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.SimpleRNN(3, return_sequences=True)(np.ones((2, 4, 5))).shape
@@ -166,7 +165,7 @@ class LSTM(_OfCell):
     """Keras's LSTM: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
 
     LSTM(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, unit_forget_bias=True, and the rest as
-    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state [output, h, c]; initial_state=[h, c].
+    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h, c); initial_state=[h, c].
     tanh and sigmoid run fused, other activations step by step.
 
     >>> import numpy as np, tinygrad_rnn as tg
@@ -182,7 +181,7 @@ class GRU(_OfCell):
     """Keras's GRU: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014], n as in GRUCell by reset_after.
 
     GRU(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, reset_after=True, and the rest as
-    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state [output, h].
+    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h).
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.GRU(3)(np.ones((2, 4, 5))).shape

@@ -19,7 +19,7 @@ class Bidirectional(Layer):
 
     layer: a layer such as LSTM(64), of which two fresh copies are made; backward_layer: another one for the way back, with
     go_backwards=True, taken as it is. x (B, T, D) gives (B, 2H) or (B, T, 2H) by merge_mode "concat", (…, H) by "sum",
-    "ave", "mul", both outputs by None; with return_state a list: output, forward states, backward states. The backward
+    "ave", "mul", both outputs by None; with return_state a tuple: output, forward states, backward states. The backward
     output at step t stands at t. initial_state lists the forward states, then the backward ones. Masked steps give 0 where
     sequences are returned. Raises ValueError for layers that do not go together and an unknown merge_mode.
 
@@ -84,7 +84,7 @@ class Bidirectional(Layer):
         first, second = (fw[0], bw[0]) if self.return_state else (fw, bw)
         joined = (*first[:-1], first[-1] + second[-1]) if self.merge_mode == "concat" else first
         outputs = [first, second] if self.merge_mode is None else [joined]
-        return [*outputs, *states] if len(outputs) + len(states) > 1 else joined
+        return (*outputs, *states) if len(outputs) + len(states) > 1 else joined
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask if self.return_sequences else None
@@ -113,7 +113,7 @@ class Bidirectional(Layer):
         if self.return_sequences:
             second = ops.flip(second, axis=1)
         outputs = self._merged(first, second)
-        return [*outputs, *states] if len(outputs) + len(states) > 1 else outputs[0]
+        return (*outputs, *states) if len(outputs) + len(states) > 1 else outputs[0]
 
     def _merged(self, first: Any, second: Any) -> list[Any]:
         if self.merge_mode is None:
