@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from . import autodiff, data, errors, initializers, interop, nn, optim, rnn, train
+from . import autodiff, data, errors, initializers, interop, layers, models, nn, optim, rnn, train
 from .autodiff.functional import grad, hvp, jacobian, jvp
 from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot

@@ -77,14 +77,102 @@ class RandomNormal(_Random):
         return np.asarray(self.rng.normal(self.mean, self.stddev, shape)).astype(dtype)
 
 
-class GlorotUniform(_Random):
-    """Uniform on ±√(6 / (fan_in + fan_out)), of a matrix (fan_in, fan_out) [Glorot & Bengio 2010]."""
+class TruncatedNormal(_Random):
+    """Normal with the given mean and standard deviation, drawn again where it lies more than two of them away."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Source = None):
+        super().__init__(seed)
+        self.mean, self.stddev = mean, stddev
+
+    def __call__(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray[Any, DType]:
+        rng = self.rng
+        drawn = np.asarray(rng.normal(size=shape))
+        while (far := np.abs(drawn) > 2).any():
+            drawn[far] = rng.normal(size=int(far.sum()))
+        return (self.mean + self.stddev * drawn).astype(dtype)
+
+
+class VarianceScaling(_Random):
+    """Variance scale / n of a matrix (fan_in, fan_out), n by mode: "fan_in", "fan_out" or the mean of both, "fan_avg".
+
+    distribution: "uniform" on ±√(3 scale / n), or "truncated_normal" (with the standard deviation of what is left).
+    """
+
+    def __init__(
+        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: Source = None
+    ):
+        super().__init__(seed)
+        if mode not in ("fan_in", "fan_out", "fan_avg"):
+            raise ValueError(f"VarianceScaling: mode is {mode!r}, expected 'fan_in', 'fan_out' or 'fan_avg'")
+        if distribution not in ("uniform", "truncated_normal"):
+            raise ValueError(
+                f"VarianceScaling: distribution is {distribution!r}, expected 'uniform' or 'truncated_normal'"
+            )
+        self.scale, self.mode, self.distribution = scale, mode, distribution
 
     def __call__(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray[Any, DType]:
         if len(shape) != 2:
-            raise ValueError(f"GlorotUniform: got shape {shape}, expected a matrix (fan_in, fan_out)")
-        limit = np.sqrt(6 / max(1, shape[0] + shape[1]))
-        return self.rng.uniform(-limit, limit, shape).astype(dtype)
+            raise ValueError(f"{type(self).__name__}: got shape {shape}, expected a matrix (fan_in, fan_out)")
+        fans = {"fan_in": shape[0], "fan_out": shape[1], "fan_avg": (shape[0] + shape[1]) / 2}
+        variance = self.scale / max(0.5, fans[self.mode])
+        if self.distribution == "uniform":
+            limit = np.sqrt(3 * variance)
+            return self.rng.uniform(-limit, limit, shape).astype(dtype)
+        return TruncatedNormal(0.0, float(np.sqrt(variance)) / 0.87962566103423978, self.rng)(shape, dtype)
+
+
+class GlorotUniform(VarianceScaling):
+    """Uniform on ±√(6 / (fan_in + fan_out)), of a matrix (fan_in, fan_out) [Glorot & Bengio 2010]."""
+
+    def __init__(self, seed: Source = None):
+        super().__init__(1.0, "fan_avg", "uniform", seed)
+
+
+class GlorotNormal(VarianceScaling):
+    """Truncated normal of variance 2 / (fan_in + fan_out) [Glorot & Bengio 2010]."""
+
+    def __init__(self, seed: Source = None):
+        super().__init__(1.0, "fan_avg", "truncated_normal", seed)
+
+
+class HeUniform(VarianceScaling):
+    """Uniform on ±√(6 / fan_in) [He et al. 2015]."""
+
+    def __init__(self, seed: Source = None):
+        super().__init__(2.0, "fan_in", "uniform", seed)
+
+
+class HeNormal(VarianceScaling):
+    """Truncated normal of variance 2 / fan_in [He et al. 2015]."""
+
+    def __init__(self, seed: Source = None):
+        super().__init__(2.0, "fan_in", "truncated_normal", seed)
+
+
+class LecunUniform(VarianceScaling):
+    """Uniform on ±√(3 / fan_in) [LeCun et al. 1998]."""
+
+    def __init__(self, seed: Source = None):
+        super().__init__(1.0, "fan_in", "uniform", seed)
+
+
+class LecunNormal(VarianceScaling):
+    """Truncated normal of variance 1 / fan_in [LeCun et al. 1998]."""
+
+    def __init__(self, seed: Source = None):
+        super().__init__(1.0, "fan_in", "truncated_normal", seed)
+
+
+class Identity:
+    """The identity matrix, times gain; as a recurrent kernel with relu the IRNN [Le, Jaitly & Hinton 2015]."""
+
+    def __init__(self, gain: float = 1.0):
+        self.gain = gain
+
+    def __call__(self, shape: Shape, dtype: Any = np.float32) -> np.ndarray[Any, DType]:
+        if len(shape) != 2:
+            raise ValueError(f"Identity: got shape {shape}, expected a matrix")
+        return (self.gain * np.eye(*shape)).astype(dtype)
 
 
 class Orthogonal(_Random):
@@ -107,10 +195,20 @@ _BY_NAME: dict[str, Callable[[], Initializer]] = {
     "zeros": Zeros,
     "ones": Ones,
     "constant": Constant,
+    "uniform": RandomUniform,
     "random_uniform": RandomUniform,
+    "normal": RandomNormal,
     "random_normal": RandomNormal,
+    "truncated_normal": TruncatedNormal,
+    "variance_scaling": VarianceScaling,
     "glorot_uniform": GlorotUniform,
+    "glorot_normal": GlorotNormal,
+    "he_uniform": HeUniform,
+    "he_normal": HeNormal,
+    "lecun_uniform": LecunUniform,
+    "lecun_normal": LecunNormal,
     "orthogonal": Orthogonal,
+    "identity": Identity,
 }
 
 

@@ -33,6 +33,8 @@ class Case:
     initial: bool = False
     bidirectional: bool = False
     dtype: str = "float64"
+    merge: str = "concat"
+    prefix: str = "keras"
 
     @property
     def name(self) -> str:
@@ -47,13 +49,13 @@ class Case:
 def make_layer(case: Case) -> Any:
     options = dict(case.options) | {"return_sequences": case.sequences, "return_state": True}
     layer = getattr(keras.layers, case.layer)(H, dtype=case.dtype, **options)
-    return keras.layers.Bidirectional(layer, merge_mode="concat", dtype=case.dtype) if case.bidirectional else layer
+    return keras.layers.Bidirectional(layer, merge_mode=case.merge, dtype=case.dtype) if case.bidirectional else layer
 
 
 def call_text(case: Case) -> str:
     options = dict(case.options) | {"return_sequences": case.sequences, "return_state": True}
     text = f"keras.layers.{case.layer}({H}, {', '.join(f'{key}={value!r}' for key, value in options.items())})"
-    text = f"keras.layers.Bidirectional({text}, merge_mode='concat')" if case.bidirectional else text
+    text = f"keras.layers.Bidirectional({text}, merge_mode={case.merge!r})" if case.bidirectional else text
     arguments = ["x"] + ["mask=mask"] * bool(case.mask)
     if case.initial:
         arguments.append(f"initial_state=[{', '.join('initial/' + part for part in case.parts)}]")
@@ -126,7 +128,15 @@ def make(case: Case) -> None:
         )
 
     config = layer.forward_layer.get_config() if case.bidirectional else layer.get_config()
-    told = ("units", "activation", "recurrent_activation", "unit_forget_bias", "reset_after", "go_backwards")
+    told = (
+        "units",
+        "activation",
+        "recurrent_activation",
+        "unit_forget_bias",
+        "reset_after",
+        "go_backwards",
+        "use_bias",
+    )
     meta = {
         "library": "Keras 3 on TensorFlow",
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
@@ -137,7 +147,7 @@ def make(case: Case) -> None:
             "return_sequences": case.sequences,
             "return_state": True,
             "bidirectional": case.bidirectional,
-            "merge_mode": "concat" if case.bidirectional else None,
+            "merge_mode": case.merge if case.bidirectional else None,
             "masked": case.mask or None,
             "initial_state": "given" if case.initial else "zeros",
             "state_order": case.parts,
@@ -145,7 +155,7 @@ def make(case: Case) -> None:
         "layouts": {key: layout_of(case, key) for key in variables},
         "command": "python tests/reference/make_golden.py keras",
     }
-    save_recurrent(f"keras_{case.name}_{short(case.dtype)}", source, params, constants, run, meta, fresh)
+    save_recurrent(f"{case.prefix}_{case.name}_{short(case.dtype)}", source, params, constants, run, meta, fresh)
 
 
 def cases() -> Iterator[Case]:
@@ -176,8 +186,33 @@ def cases() -> Iterator[Case]:
     yield Case("GRU", "after_mask_state", gru, mask="right", initial=True, bidirectional=True)
 
 
+def layer_cases() -> Iterator[Case]:
+    """What only the layers have beside our cells: other functions, no bias, a forget gate without its 1, ways to merge."""
+    silent = (("use_bias", False),)
+    other = (("activation", "relu"), ("recurrent_activation", "hard_sigmoid"))
+    after, before = (("reset_after", True),), (("reset_after", False),)
+    kinds: list[tuple[str, str, tuple[tuple[str, Any], ...]]] = [
+        ("SimpleRNN", "nobias_softsign", (*silent, ("activation", "softsign"))),
+        ("SimpleRNN", "elu", (("activation", "elu"),)),
+        ("LSTM", "nobias", silent),
+        ("LSTM", "functions", other),
+        ("LSTM", "no_unit_forget", (("unit_forget_bias", False), ("activation", "softplus"))),
+        ("GRU", "after_nobias", after + silent),
+        ("GRU", "after_functions", after + other),
+        ("GRU", "before_nobias", before + silent),
+        ("GRU", "before_functions", (*before, ("activation", "softsign"), ("recurrent_activation", "hard_sigmoid"))),
+    ]
+    for layer, label, options in kinds:
+        yield Case(layer, f"{label}_mask_state", options, mask="right", initial=True, prefix="keraslayers")
+    back = (("go_backwards", True),)
+    yield Case("GRU", "mask_left_backwards_last_state", after + back, False, "left", True, prefix="keraslayers")
+    yield Case("SimpleRNN", "mask_left_backwards_state", back, True, "left", True, prefix="keraslayers")
+    for merge in ("sum", "mul", "ave"):
+        yield Case("LSTM", f"{merge}_mask_left_state", (), True, "left", True, True, merge=merge, prefix="keraslayers")
+
+
 def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    for case in cases():
+    for case in (*cases(), *layer_cases()):
         make(case)

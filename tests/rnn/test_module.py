@@ -206,3 +206,10 @@ def test_repr_and_count():
     assert "LSTMCell(2, input_size=4)" in repr(cell)
     assert "GRUCell(3, input_size=2, reset_after=False)" in repr(cell)
     assert repr(rnn.BasicRNNCell(3, "relu")) == "BasicRNNCell(3, activation='relu')"
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "linear"])
+def test_copies_hold_the_same_activation(activation):
+    for cell in (rnn.BasicRNNCell(2, activation), rnn.LSTMCell(2, activation=activation)):
+        for other in (copy.deepcopy(cell), pickle.loads(pickle.dumps(cell))):
+            assert other.unfused() == cell.unfused()

@@ -198,3 +198,42 @@ def test_threads_change_nothing() -> None:
     for bad in (0, -1):
         with pytest.raises(ValueError, match="set_num_threads: n is"):
             tg.set_num_threads(bad)
+
+
+@pytest.mark.parametrize(
+    "make", [rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell, lambda n, **o: rnn.GRUCell(n, True, **o)]
+)
+def test_without_bias_is_a_bias_of_zeros(make):
+    x = np.random.default_rng(0).normal(size=(2, 4, 3))
+    for impl in ("fused", "unrolled"):
+        bare, full = make(2, use_bias=False, seed=0), make(2, seed=0)
+        bare.build(3, np.float64), full.build(3, np.float64)
+        for path, p in full.named_parameters():
+            if "bias" in path:
+                p.data = np.zeros_like(p.data)
+        assert [path for path, _ in bare.named_parameters()] == ["kernel", "recurrent_kernel"]
+        found, wanted = (rnn.dynamic_rnn(cell, x, impl=impl)[0] for cell in (bare, full))
+        np.testing.assert_array_equal(found.data, wanted.data)
+        assert tg.gradcheck(lambda *_, c=bare, i=impl: rnn.dynamic_rnn(c, x, impl=i)[0], bare.parameters())
+
+
+def test_other_activations_run_unrolled():
+    x = np.random.default_rng(0).normal(size=(2, 4, 3))
+    for make in (rnn.LSTMCell, rnn.GRUCell):
+        cell = make(2, activation="relu", recurrent_activation=tg.softplus, seed=0).build(3, np.float64)
+        assert "activation='relu'" in rnn.explain(cell, x).paths[0][2]
+        assert tg.gradcheck(lambda *_, c=cell: rnn.dynamic_rnn(c, x)[0], cell.parameters())
+    with pytest.raises(ValueError, match="LSTMCell: activation is 'swoosh'"):
+        rnn.LSTMCell(2, activation="swoosh")
+
+
+def test_a_subclass_with_its_own_recurrence_is_unrolled() -> None:
+    class Halved(rnn.BasicRNNCell):
+        def recurrence(self, u: Any, batch: int, dtype: Any) -> Any:
+            return lambda h: 0.5 * (h @ u)
+
+    cell = Halved(3, seed=1)
+    outputs, _ = rnn.dynamic_rnn(cell, X)
+    again = rnn.BasicRNNCell(3, seed=1).build(4, np.float64)
+    again.recurrent_kernel.data = again.recurrent_kernel.data / 2
+    close(outputs.data, rnn.dynamic_rnn(again, X)[0].data)

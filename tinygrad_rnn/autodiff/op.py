@@ -117,6 +117,9 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
+    def __reduce__(self) -> str:  # copies and pickles of what holds an op hold the op itself
+        return self.name
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As an attribute of Tensor an op is a method."""
         return self if instance is None else MethodType(self, instance)

@@ -1,15 +1,15 @@
-"""Weights and models from and to other libraries. `torch` and `tf1` are pure functions on dicts of arrays and import
-neither library; `onnx` reads and writes files with the onnx package, imported when first used."""
+"""Weights and models from and to other libraries. `torch`, `keras` and `tf1` are pure functions on arrays and import
+none of these libraries; `onnx` reads and writes files with the onnx package, imported when first used."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import tf1, torch
+from . import keras, tf1, torch
 
 if TYPE_CHECKING:
     from . import onnx
 
-__all__ = ["onnx", "tf1", "torch"]
+__all__ = ["keras", "onnx", "tf1", "torch"]
 
 
 def __getattr__(name: str) -> object:

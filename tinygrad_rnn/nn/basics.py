@@ -72,22 +72,24 @@ class Embedding(Module):
         self.weight = Parameter(draw(shape, _float("Embedding", dtype)), name="weight")
 
     def forward(self, indices: Any) -> Tensor:
-        found = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
-        if found.dtype.kind not in "iu":
-            raise TypeError(
-                f"Embedding: indices have dtype {found.dtype}, expected integers from 0 to {self.num_embeddings - 1}"
-            )
-        if found.size and (found.min() < 0 or found.max() >= self.num_embeddings):
-            at = tuple(int(i) for i in np.argwhere((found < 0) | (found >= self.num_embeddings))[0])
-            where = f"indices[{', '.join(map(str, at))}]" if at else "the index"
-            raise IndexError(
-                f"Embedding: {where} is {found[at]}, expected 0 <= index < {self.num_embeddings} (num_embeddings)"
-            )
-        result: Tensor = ops.take(self.weight, found, axis=0)
-        return result
+        return look_up("Embedding", self.weight, indices, "num_embeddings")
 
     def describe(self) -> str:
         return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+def look_up(owner: str, table: Tensor, indices: Any, rows: str) -> Tensor:
+    """table[indices], after a check of the indices; `rows` is what the owner calls the number of the table's rows."""
+    found = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
+    size = table.shape[0]
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{owner}: indices have dtype {found.dtype}, expected integers from 0 to {size - 1}")
+    if found.size and (found.min() < 0 or found.max() >= size):
+        at = tuple(int(i) for i in np.argwhere((found < 0) | (found >= size))[0])
+        where = f"indices[{', '.join(map(str, at))}]" if at else "the index"
+        raise IndexError(f"{owner}: {where} is {found[at]}, expected 0 <= index < {size} ({rows})")
+    result: Tensor = ops.take(table, found, axis=0)
+    return result
 
 
 class LayerNorm(Module):

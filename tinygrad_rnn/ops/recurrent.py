@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from .pointwise import relu, sigmoid, tanh, where
 from .shape import split, stack, unstack
 
 __all__ = ["gru_sequence", "lstm_sequence", "rnn_sequence"]
+
+Function: TypeAlias = Callable[[Array], Array]
+Weight: TypeAlias = Array | Function  # what a state is multiplied by
 
 probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", default=None)  # collects gates by letter
 
@@ -40,35 +43,44 @@ def gate(letter: str, f: Callable[..., Any], *arguments: Any) -> Any:
 # -- steps: (z = x W + b, state, weights) -> new state, whose last part is the output ------------------------------
 
 
-def rnn_step(z: Array, h: Array, u: Array, activate: Callable[[Array], Array]) -> Array:
+def recur(h: Array, u: Weight) -> Array:
+    """h U; a function in the place of U makes the product in its own way."""
+    return u(h) if callable(u) else h @ u
+
+
+def rnn_step(z: Array, h: Array, u: Weight, activate: Function) -> Array:
     """h' = φ(z + h U) [Elman 1990]."""
-    return gate("h", activate, z + h @ u)
+    return gate("h", activate, z + recur(h, u))
 
 
-def lstm_step(z: Array, c: Array, h: Array, u: Array) -> tuple[Array, Array]:
-    """i, f, g, o = split(z + h U); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c') [Gers, Schmidhuber & Cummins 2000]."""
-    i, f, g, o = split(z + h @ u, 4, axis=-1)
-    i, f, g, o = gate("i", sigmoid, i), gate("f", sigmoid, f), gate("g", tanh, g), gate("o", sigmoid, o)
+def lstm_step(
+    z: Array, c: Array, h: Array, u: Weight, phi: Function = tanh, sigma: Function = sigmoid
+) -> tuple[Array, Array]:
+    """i, f, g, o = split(z + h U); c' = σ(f) c + σ(i) φ(g); h' = σ(o) φ(c') [Gers, Schmidhuber & Cummins 2000]."""
+    i, f, g, o = split(z + recur(h, u), 4, axis=-1)
+    i, f, g, o = gate("i", sigma, i), gate("f", sigma, f), gate("g", phi, g), gate("o", sigma, o)
     c = gate("c", lambda: f * c + i * g)
-    return c, gate("h", lambda: o * tanh(c))
+    return c, gate("h", lambda: o * phi(c))
 
 
-def gru_step(x: Array, h: Array, u: tuple[Array, Array]) -> Array:
-    """z, r = σ(x + h U); n = tanh(x + (r h) U); h' = z h + (1 − z) n, in their columns [Cho et al. 2014]."""
+def gru_step(x: Array, h: Array, u: tuple[Weight, Weight], phi: Function = tanh, sigma: Function = sigmoid) -> Array:
+    """z, r = σ(x + h U); n = φ(x + (r h) U); h' = z h + (1 − z) n, in their columns [Cho et al. 2014]."""
     size = h.shape[-1]
     gates, candidate = split(x, [2 * size], axis=-1)
-    z, r = split(gates + h @ u[0], 2, axis=-1)
-    z, r = gate("z", sigmoid, z), gate("r", sigmoid, r)
-    n = gate("n", lambda: tanh(candidate + (r * h) @ u[1]))
+    z, r = split(gates + recur(h, u[0]), 2, axis=-1)
+    z, r = gate("z", sigma, z), gate("r", sigma, r)
+    n = gate("n", lambda: phi(candidate + recur(r * h, u[1])))
     return gate("h", lambda: z * h + (1 - z) * n)
 
 
-def gru_step_reset_after(x: Array, h: Array, u: Array, b: Array) -> Array:
-    """As gru_step, but n = tanh(x + r (h U + b)): the reset gate comes after the product, as in cuDNN."""
+def gru_step_reset_after(
+    x: Array, h: Array, u: Weight, b: Array, phi: Function = tanh, sigma: Function = sigmoid
+) -> Array:
+    """As gru_step, but n = φ(x + r (h U + b)): the reset gate comes after the product, as in cuDNN."""
     xz, xr, xn = split(x, 3, axis=-1)
-    hz, hr, hn = split(h @ u + b, 3, axis=-1)
-    z, r = gate("z", lambda: sigmoid(xz + hz)), gate("r", lambda: sigmoid(xr + hr))
-    n = gate("n", lambda: tanh(xn + r * hn))
+    hz, hr, hn = split(recur(h, u) + b, 3, axis=-1)
+    z, r = gate("z", lambda: sigma(xz + hz)), gate("r", lambda: sigma(xr + hr))
+    n = gate("n", lambda: phi(xn + r * hn))
     return gate("h", lambda: z * h + (1 - z) * n)
 
 

@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, ops
+from ..autodiff.tensor import Tensor
 from ..initializers import GlorotUniform, Orthogonal, get
 from ..ops.recurrent import gru_step, gru_step_reset_after, gru_weights, lstm_step, rnn_step
 from .cell import LSTMState, RNNCell, Step, random_source
+
+
+def linear(x: Any) -> Any:
+    """x itself."""
+    return x
+
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": ops.tanh,
     "relu": ops.relu,
     "sigmoid": ops.sigmoid,
-    "linear": lambda x: x,
+    "linear": linear,
 }
 
 
@@ -25,7 +32,7 @@ def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return ACTIVATIONS[activation]
     if activation is None:
-        return ACTIVATIONS["linear"]
+        return linear
     if not callable(activation):
         raise ValueError(
             f"{owner}: activation is {activation!r}, expected one of {tuple(ACTIVATIONS)} or a function of a tensor"
@@ -52,13 +59,14 @@ class _GatedCell(RNNCell):
         kernel_initializer: Any = None,
         recurrent_initializer: Any = None,
         bias_initializer: Any = "zeros",
+        use_bias: bool = True,
         seed: Any = None,
         name: str | None = None,
     ):
         if isinstance(num_units, bool) or not isinstance(num_units, (int, np.integer)) or num_units < 1:
             raise ValueError(f"{type(self).__name__}: num_units is {num_units!r}, expected a positive integer")
         self.num_units = self.state_size = self.output_size = int(num_units)
-        self.name = name
+        self.name, self.use_bias = name, bool(use_bias)
         rng = random_source(seed)
         self.initializers = {
             "kernel": GlorotUniform(rng) if kernel_initializer is None else get(kernel_initializer),
@@ -70,14 +78,19 @@ class _GatedCell(RNNCell):
         wide = self.gates * self.num_units
         self.add("kernel", (input_size, wide), self.initializers["kernel"])
         self.add("recurrent_kernel", (self.num_units, wide), self.initializers["recurrent_kernel"])
-        self.add("bias", (wide,), self.initializers["bias"])
+        if self.use_bias:
+            self.add("bias", (wide,), self.initializers["bias"])
 
     def project(self, x: Any) -> Any:
-        return x @ self.kernel + self.bias
+        return x @ self.kernel + self.bias if self.use_bias else x @ self.kernel
+
+    def recurrence(self, u: Any, batch: int, dtype: Any) -> Any:
+        """What the state is multiplied by in one sequence: U, or a function in its place."""
+        return u
 
     def unfused(self) -> str | None:
         base = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
-        for method in ("project", "begin", "call"):
+        for method in ("project", "recurrence", "begin", "call"):
             if getattr(type(self), method) is not getattr(base, method):
                 return f"{type(self).__name__} defines its own {method}"
         return None
@@ -85,7 +98,8 @@ class _GatedCell(RNNCell):
     @property
     def weights(self) -> tuple[Any, ...]:
         """What a fused op takes after x and before the initial state."""
-        return self.kernel, self.recurrent_kernel, self.bias
+        bias = self.bias if self.use_bias else np.zeros(self.kernel.shape[1], self.dtype)
+        return self.kernel, self.recurrent_kernel, bias
 
     def stepper(self, batch: int = 1) -> kernels.Stepper:
         """This cell for streaming: `stepper.step(x)` takes an array (B, D) and returns h (B, H), recording nothing.
@@ -102,7 +116,7 @@ class _GatedCell(RNNCell):
         why = self.unfused()
         if why is not None:
             raise ValueError(f"stepper: {self.scope_name} cannot stream: {why}; call the cell itself, cell(x, state)")
-        arrays: list[Any] = [None if w is None else w.data for w in self.weights]
+        arrays: list[Any] = [w.data if isinstance(w, Tensor) else w for w in self.weights]
         return kernels.Stepper(self.kind, *arrays, batch=batch, **self.fused_options)
 
     def describe(self) -> str:
@@ -127,7 +141,7 @@ class BasicRNNCell(_GatedCell):
         self.activate = activation_of("BasicRNNCell", activation)
 
     def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrent_kernel
+        u = self.recurrence(self.recurrent_kernel, batch, dtype)
 
         def step(z: Any, h: Any) -> tuple[Any, Any]:
             h = rnn_step(z, h, u, self.activate)
@@ -153,11 +167,28 @@ class BasicRNNCell(_GatedCell):
         return super().describe() + ("" if self.activation == "tanh" else f", activation={self.activation!r}")
 
 
-class LSTMCell(_GatedCell):
+class _ActivatedCell(_GatedCell):
+    """A cell whose gates and states each have a function, σ and φ = tanh unless told otherwise."""
+
+    def __init__(self, num_units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", **options: Any):
+        super().__init__(num_units, **options)
+        self.activation, self.recurrent_activation = activation, recurrent_activation
+        owner = type(self).__name__
+        self.functions = activation_of(owner, activation), activation_of(owner, recurrent_activation)
+
+    def unfused(self) -> str | None:
+        if self.functions != (ops.tanh, ops.sigmoid):
+            given = f"activation={self.activation!r}, recurrent_activation={self.recurrent_activation!r}"
+            return f"the fused op knows tanh and sigmoid, not {given}"
+        return super().unfused()
+
+
+class LSTMCell(_ActivatedCell):
     """The long short-term memory step with forget gate [Hochreiter & Schmidhuber 1997; Gers et al. 2000].
 
     i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
-    x (B, D), state LSTMState(c, h), each (B, H), output h'. forget_bias is what the bias of f begins with.
+    x (B, D), state LSTMState(c, h), each (B, H), output h'. forget_bias is what the bias of f begins with. activation and
+    recurrent_activation stand in the places of tanh and σ, use_bias=False leaves b out; so in the other cells.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.LSTMCell(2)
@@ -180,15 +211,17 @@ class LSTMCell(_GatedCell):
 
     def build_parameters(self, input_size: int) -> None:
         super().build_parameters(input_size)
+        if not self.use_bias:
+            return
         forget = self.bias.data.copy()
         forget[self.num_units : 2 * self.num_units] += self.forget_bias
         self.bias.data = forget
 
     def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrent_kernel
+        u = self.recurrence(self.recurrent_kernel, batch, dtype)
 
         def step(z: Any, state: Any) -> tuple[Any, LSTMState]:
-            c, h = lstm_step(z, state.c, state.h, u)
+            c, h = lstm_step(z, state.c, state.h, u, *self.functions)
             return h, LSTMState(c, h)
 
         return step
@@ -203,7 +236,7 @@ class LSTMCell(_GatedCell):
         return super().describe() + ("" if self.forget_bias == 1.0 else f", forget_bias={self.forget_bias}")
 
 
-class GRUCell(_GatedCell):
+class GRUCell(_ActivatedCell):
     """The gated recurrent unit [Cho et al. 2014].
 
     z, r = σ(x W + h U + b) in their columns; h' = z h + (1 − z) n, where the candidate n is, by reset_after:
@@ -232,24 +265,35 @@ class GRUCell(_GatedCell):
 
     def build_parameters(self, input_size: int) -> None:
         super().build_parameters(input_size)
+        if not self.use_bias:
+            return
         bias = self.bias.data.copy()
         bias[: 2 * self.num_units] += self.gate_bias
         self.bias.data = bias
         if self.reset_after:
-            self.add("recurrent_bias", (3 * self.num_units,), "zeros")
+            self.add("recurrent_bias", (3 * self.num_units,), self.initializers["bias"])
 
     def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrent_kernel if self.reset_after else gru_weights(self.recurrent_kernel)
+        u = self.recurrent_kernel
+        if not self.reset_after:
+            pair = tuple(self.recurrence(part, batch, dtype) for part in gru_weights(u))
 
-        def step(z: Any, h: Any) -> tuple[Any, Any]:
-            h = gru_step_reset_after(z, h, u, self.recurrent_bias) if self.reset_after else gru_step(z, h, u)
-            return h, h
+            def step(z: Any, h: Any) -> tuple[Any, Any]:
+                h = gru_step(z, h, pair, *self.functions)
+                return h, h
+
+        else:
+            u, b = self.recurrence(u, batch, dtype), self.recurrent_bias if self.use_bias else 0
+
+            def step(z: Any, h: Any) -> tuple[Any, Any]:
+                h = gru_step_reset_after(z, h, u, b, *self.functions)
+                return h, h
 
         return step
 
     @property
     def weights(self) -> tuple[Any, ...]:
-        return *super().weights, self.recurrent_bias if self.reset_after else None
+        return *super().weights, self.recurrent_bias if self.reset_after and self.use_bias else None
 
     def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
         trace = "gates" if run.trace else None

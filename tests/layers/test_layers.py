@@ -1,0 +1,343 @@
+"""The Keras face's own conventions: the notes' numbers, options, masks handed on, states kept, bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import initializers, interop, layers, rnn
+
+TRAIN_X = np.array(
+    [[[0.1, 4.2, 1.5, 1.1, 2.8], [1.0, 3.1, 2.5, 0.7, 1.1], [0.3, 2.1, 1.5, 2.1, 0.1], [2.2, 1.4, 0.5, 0.9, 1.1]]],
+    dtype=np.float32,
+)
+TABLE = [  # the notes' return_sequences table: forward and backward, each three times
+    [0.35906473, 0.7038734],
+    [0.55111325, 0.58863586],
+    [0.59115744, 0.3951699],
+    [0.6303138, 0.21942244],
+]
+RECURRENT = [layers.SimpleRNN, layers.LSTM, layers.GRU]
+X = np.random.default_rng(0).normal(size=(3, 5, 4))
+MASK = np.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1], [0, 0, 0, 0, 0]], bool)
+
+
+def close(a: Any, b: Any, tolerance: float = 1e-12) -> None:
+    a, b = (t.data if isinstance(t, tg.Tensor) else t for t in (a, b))
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+
+def notes_bilstm(**options: Any) -> layers.Bidirectional:
+    constant = initializers.Constant
+    lstm = layers.LSTM(
+        3,
+        return_state=True,
+        kernel_initializer=constant(value=0.1),
+        bias_initializer=constant(value=0),
+        recurrent_initializer=constant(value=0.1),
+        **options,
+    )
+    return layers.Bidirectional(lstm)
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-7), ("float32", 5e-7)])
+def test_the_notes_numbers(unroll: bool, dtype: str, tolerance: float) -> None:
+    """To the last digit that the notes print in float64; in float32, as they were made, to its rounding."""
+    hidden, forward_h, _, backward_h, _ = notes_bilstm(unroll=unroll, dtype=dtype)(TRAIN_X)
+    close(hidden, [[0.6303138] * 3 + [0.7038734] * 3], tolerance)
+    close(forward_h, [[0.6303138] * 3], tolerance)
+    close(backward_h, [[0.7038734] * 3], tolerance)
+    made = notes_bilstm(unroll=unroll, return_sequences=True, dtype=dtype)
+    hidden, forward_h, forward_c, backward_h, _ = made(TRAIN_X)
+    close(hidden, [np.repeat(TABLE, 3, axis=1)], tolerance)
+    close(forward_h, hidden[:, -1, :3])
+    close(backward_h, hidden[:, 0, 3:])
+    assert forward_c.shape == (1, 3)
+
+
+@pytest.mark.parametrize("make", RECURRENT)
+def test_shapes_and_returns(make: Any) -> None:
+    states = 2 if make is layers.LSTM else 1
+    for sequences in (False, True):
+        output = make(2, return_sequences=sequences)(X)
+        wanted = (3, 5, 2) if sequences else (3, 2)
+        assert output.shape == wanted
+        layer = make(2, return_sequences=sequences, return_state=True)
+        found = layer(X)
+        assert [t.shape for t in found] == [wanted] + [(3, 2)] * states
+        assert layer.compute_output_shape(X.shape) == tuple(t.shape for t in found)
+        assert all(t.dtype == np.float32 for t in found)
+
+
+@pytest.mark.parametrize("make", RECURRENT)
+def test_the_whole_sequence_is_one_node_where_there_is_one(make: Any) -> None:
+    layer = make(2)
+    layer(X)
+    assert rnn.explain(layer.cell, X.astype(np.float32)).path == "fused"
+    assert tg.snapshot(layer(X)).nodes
+    other = make(2, activation="sigmoid")
+    other(X)
+    assert rnn.explain(other.cell, X.astype(np.float32)).path == "unrolled"
+
+
+@pytest.mark.parametrize("make", RECURRENT)
+@pytest.mark.parametrize("mask", [None, MASK], ids=["full", "mask"])
+@pytest.mark.parametrize("options", [{}, {"go_backwards": True}, {"return_sequences": True, "go_backwards": True}])
+def test_fused_is_unrolled_and_gradients_are_right(make: Any, mask: Any, options: Any) -> None:
+    fused, unrolled = (make(2, dtype="float64", unroll=u, **options) for u in (False, True))
+    fused(X), unrolled(X)
+    unrolled.set_weights(fused.get_weights())
+    close(fused(X, mask=mask), unrolled(X, mask=mask))
+    assert tg.gradcheck(lambda x, *_: fused(x, mask=mask), [X, *fused.weights])
+
+
+def test_masks_repeat_the_output_or_give_zeros() -> None:
+    layer = layers.RNN(layers.GRUCell(2), return_sequences=True)
+    padded = np.where(MASK[:, :, None], X, np.nan)  # what lies under the mask touches nothing
+    out = layer(padded, mask=MASK).data
+    np.testing.assert_array_equal(out[0, 3], out[0, 2])
+    np.testing.assert_array_equal(out[1, 2], out[1, 1])
+    assert not out[1, 0].any()
+    assert not out[2].any()
+    layer.zero_output_for_mask = True
+    zero = layer(padded, mask=MASK).data
+    np.testing.assert_array_equal(zero, np.where(MASK[:, :, None], out, 0))
+    layer.return_sequences = False
+    np.testing.assert_array_equal(layer(padded, mask=MASK).data, zero[:, -1])
+
+
+@pytest.mark.parametrize("make", RECURRENT)
+def test_use_bias_and_bias_initializer(make: Any) -> None:
+    bare = make(2, use_bias=False)
+    bare(X)
+    assert [w.shape[0] for w in bare.get_weights()] == [4, 2]
+    ones = make(2, bias_initializer="ones", **({"unit_forget_bias": False} if make is layers.LSTM else {}))
+    ones(X)
+    assert (ones.get_weights()[2] == 1).all()
+    half = layers.LSTM(2, bias_initializer=initializers.Constant(0.5))
+    half(X)
+    assert half.get_weights()[2].tolist() == [0.5, 0.5, 1, 1, 0.5, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("make", RECURRENT)
+@pytest.mark.parametrize(
+    "options", [{"dropout": 0.5}, {"recurrent_dropout": 0.5}, {"dropout": 0.3, "recurrent_dropout": 0.3}]
+)
+def test_dropout_acts_with_training_only(make: Any, options: Any) -> None:
+    layer = make(8, seed=0, **options)
+    plain = layer(X).data
+    np.testing.assert_array_equal(layer(X).data, plain)
+    np.testing.assert_array_equal(layer(X, training=False).data, plain)
+    first, second = layer(X, training=True).data, layer(X, training=True).data
+    assert not np.array_equal(first, plain)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(layer(X).data, plain)
+
+
+def test_recurrent_dropout_keeps_the_mean() -> None:
+    """h U with h dropped has the mean h U; and the state itself is not dropped."""
+    layer = layers.SimpleRNN(3, activation=None, recurrent_dropout=0.4, seed=1, dtype="float64")
+    plain = layer(X[:, :2])
+    found = np.mean([layer(X[:, :2], training=True).data for _ in range(4000)], axis=0)
+    close(found, plain, 0.06)
+
+
+def test_stateful_goes_on_where_it_ended() -> None:
+    whole, parts = layers.LSTM(2, return_sequences=True), layers.LSTM(2, return_sequences=True, stateful=True)
+    wanted = whole(X)
+    parts(X)
+    parts.set_weights(whole.get_weights())
+    for _ in range(2):
+        parts.reset_state()
+        found = [parts(X[:, :2]).data, parts(X[:, 2:]).data]
+        close(np.concatenate(found, axis=1), wanted, 1e-6)
+    with pytest.raises(ValueError, match=r"expected \(2, 2\)"):
+        parts(X[:2])
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", "ave", "mul", None])
+@pytest.mark.parametrize("sequences", [False, True])
+def test_every_way_to_merge(merge: Any, sequences: bool) -> None:
+    layer = layers.Bidirectional(layers.GRU(2, return_sequences=sequences), merge_mode=merge)
+    found = layer(X)
+    fw, bw = layer.forward_layer(X).data, layer.backward_layer(X).data
+    bw = bw[:, ::-1] if sequences else bw
+    wanted = {"concat": np.concatenate([fw, bw], -1), "sum": fw + bw, "ave": (fw + bw) / 2, "mul": fw * bw}
+    if merge is None:
+        close(found[0], fw)
+        close(found[1], bw)
+        assert layer.compute_output_shape(X.shape) == tuple(t.shape for t in found)
+    else:
+        close(found, wanted[merge])
+        assert layer.compute_output_shape(X.shape) == found.shape
+
+
+def test_another_layer_for_the_way_back() -> None:
+    layer = layers.Bidirectional(layers.LSTM(2), backward_layer=layers.GRU(3, go_backwards=True))
+    assert layer(X).shape == layer.compute_output_shape(X.shape) == (3, 5)
+    with pytest.raises(ValueError, match="go_backwards is False in both layers"):
+        layers.Bidirectional(layers.LSTM(2), backward_layer=layers.LSTM(2))
+    with pytest.raises(ValueError, match="return_sequences is False in layer and True in backward_layer"):
+        layers.Bidirectional(layers.LSTM(2), backward_layer=layers.LSTM(2, go_backwards=True, return_sequences=True))
+    with pytest.raises(ValueError, match="merge_mode is 'add'"):
+        layers.Bidirectional(layers.LSTM(2), merge_mode="add")
+    with pytest.raises(TypeError, match=r"RNN\(cell\) makes a layer of a cell"):
+        layers.Bidirectional(rnn.LSTMCell(2))  # type: ignore[arg-type]
+
+
+def test_layers_given_to_bidirectional_are_left_alone() -> None:
+    lstm = layers.LSTM(2)
+    before = lstm(X).data
+    both = layers.Bidirectional(lstm)
+    both(X)
+    np.testing.assert_array_equal(lstm(X).data, before)
+    assert not np.array_equal(both.forward_layer.get_weights()[0], both.backward_layer.get_weights()[0])
+
+
+class Minimal(layers.Layer):
+    """The cell in Keras's own documentation of RNN."""
+
+    def __init__(self, units: int, **options: Any):
+        super().__init__(**options)
+        self.units = self.state_size = units
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight((input_shape[-1], self.units), "uniform", name="kernel")
+        self.recurrent_kernel = self.add_weight((self.units, self.units), "uniform", name="recurrent_kernel")
+
+    def call(self, inputs: Any, states: Any) -> Any:  # type: ignore[override]
+        output = inputs @ self.kernel + states[0] @ self.recurrent_kernel
+        return output, [output]
+
+
+def test_a_cell_of_ones_own_and_stacks() -> None:
+    layer = layers.RNN(Minimal(3), return_state=True)
+    output, state = layer(X)
+    close(output, state)
+    plain = layers.SimpleRNN(3, activation=None, use_bias=False)
+    plain(X)
+    plain.set_weights(layer.get_weights())
+    close(plain(X), output, 1e-6)
+    stack = layers.RNN([Minimal(3), layers.LSTMCell(2), layers.GRUCell(4)], return_state=True)
+    output, [a], [h, c], [g] = stack(X)
+    assert [t.shape for t in (output, a, h, c, g)] == [(3, 4), (3, 3), (3, 2), (3, 2), (3, 4)]
+    again = stack(X, initial_state=[[a], [h, c], [g]])
+    assert not np.array_equal(again[0].data, output.data)
+    assert stack.compute_output_shape(X.shape)[1:] == ([(3, 3)], [(3, 2), (3, 2)], [(3, 4)])
+    one = layers.RNN([layers.LSTMCell(2)], return_state=True)
+    output, [h, c] = one(X)
+    assert one(X, initial_state=[[h, c]])[0].shape == output.shape == (3, 2)
+    assert layers.RNN(rnn.LSTMCell(2))(X).shape == (3, 2)
+
+
+@pytest.mark.parametrize("make", [layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell])
+def test_cells_step_as_their_layers_run(make: Any) -> None:
+    cell = make(2)
+    x, states = X.astype(np.float32), cell.get_initial_state(3)
+    for t in range(5):
+        output, states = cell(x[:, t], states)
+    layer = layers.RNN(cell, return_state=True)
+    for a, b in zip(layer(x), [output, *states], strict=True):
+        close(a, b, 1e-6)
+    output, _ = rnn.dynamic_rnn(cell, x)  # it is a cell of ours as well
+    close(layer(x)[0], output[:, -1], 1e-6)
+
+
+def test_dense_time_distributed_masking_dropout() -> None:
+    dense = layers.Dense(3, activation="softmax")
+    np.testing.assert_allclose(dense(X).data.sum(-1), 1, rtol=1e-6)
+    timed = layers.TimeDistributed(layers.Dense(3))
+    timed(X)
+    w, b = timed.get_weights()
+    close(timed(X), X @ w + b, 1e-6)
+    assert timed.compute_output_shape((None, 5, 4)) == (None, 5, 3)
+    x = X.copy()
+    x[0, 2:] = 7
+    masking = layers.Masking(7)
+    assert masking.compute_mask(x)[0].tolist() == [True, True, False, False, False]
+    assert not masking(x).data[0, 2:].any()
+    assert tg.gradcheck(lambda x, *_: layers.Masking(9, dtype="float64")(x), [X])
+    half = layers.Dropout(0.5)(np.ones((50, 50)), training=True).data
+    assert 0.45 < (half == 2).mean() < 0.55
+
+
+def test_gradients_of_dense_and_embedding() -> None:
+    dense = layers.Dense(2, activation="elu", dtype="float64")
+    dense(X)
+    assert tg.gradcheck(lambda x, *_: dense(x), [X, *dense.weights])
+    table = layers.Embedding(5, 3, dtype="float64")
+    ids = np.array([[0, 4, 4], [1, 0, 2]])
+    table(ids)
+    assert tg.gradcheck(lambda *_: table(ids), table.weights)
+
+
+BAD: list[tuple[Any, type[Exception], str]] = [
+    (lambda: layers.LSTM(0), ValueError, "LSTMCell: units is 0"),
+    (lambda: layers.LSTM(2, activation="swoosh"), ValueError, "LSTMCell: activation is 'swoosh'"),
+    (lambda: layers.GRU(2, recurrent_activation="x"), ValueError, "recurrent_activation is 'x'"),
+    (lambda: layers.Dense(2, activation="gelU"), ValueError, "Dense: activation is 'gelU'"),
+    (lambda: layers.LSTM(2, dropout=1.5), ValueError, "dropout is 1.5"),
+    (lambda: layers.LSTM(2, kernel_regularizer="l2"), TypeError, "kernel_regularizer"),
+    (lambda: layers.LSTM(2, dtype="int8"), TypeError, "dtype is 'int8'"),
+    (lambda: layers.LSTM(2, kernel_initializer="glorot"), ValueError, "unknown name 'glorot'"),
+    (lambda: layers.RNN(3), TypeError, "cell is int 3"),
+    (lambda: layers.RNN([]), ValueError, "at least one cell"),
+    (lambda: layers.LSTM(2)(X[0]), ValueError, r"lstm: inputs have shape \(5, 4\), expected \(B, T, D\)"),
+    (lambda: layers.LSTM(2)(X[:, :0]), ValueError, "at least one step"),
+    (lambda: layers.LSTM(2)("text"), TypeError, "lstm: inputs"),
+    (lambda: layers.LSTM(2)(X, mask=MASK[:, :3]), ValueError, r"lstm: mask has shape \(3, 3\)"),
+    (lambda: layers.LSTM(2)(X, initial_state=[np.zeros((3, 2))]), ValueError, r"expected \[h, c\]"),
+    (lambda: layers.LSTM(2)(X, initial_state=[np.zeros((3, 5))] * 2), ValueError, r"expected \(3, 2\)"),
+    (lambda: layers.Embedding(5, 2)([[7]]), IndexError, "0 <= index < 5"),
+    (lambda: layers.Embedding(5, 2)([[0.5]]), TypeError, "expected integers"),
+    (lambda: layers.TimeDistributed(layers.Dense(2))(X[0]), ValueError, r"expected \(B, T, ...\)"),
+    (lambda: layers.LSTM(2).get_weights(), ValueError, "built at the first call"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), BAD, ids=[m for _, _, m in BAD])
+def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_weights_of_another_shape_leave_the_layer_as_it_was() -> None:
+    layer = layers.GRU(2)
+    layer(X)
+    before = layer.get_weights()
+    for weights in (before[:2], [before[0] + 1, before[1].T, before[2]], [before[0] + 1, before[1], before[2][0]]):
+        with pytest.raises(ValueError, match=r"set_weights got 2 arrays|weights\[[12]\]"):
+            layer.set_weights(weights)
+    for a, b in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="the size the cell was built for"):
+        layer(X[:, :, :2])
+
+
+def test_state_dicts_go_into_layers_that_are_not_built() -> None:
+    for make in (lambda: layers.LSTM(2), lambda: layers.Bidirectional(layers.GRU(2)), lambda: layers.Dense(3)):
+        layer, other = make(), make()
+        wanted = layer(X)
+        other.load_state_dict(layer.state_dict())
+        np.testing.assert_array_equal(other(X).data, wanted.data)
+
+
+def test_interop_refuses_what_has_no_counterpart() -> None:
+    w = [np.ones((3, 6)), np.ones((2, 6)), np.ones(12)]
+    with pytest.raises(ValueError, match="CuDNNGRU"):
+        interop.keras.to_cell("gru", w)
+    with pytest.raises(ValueError, match=r"bias has shape \(12,\)"):
+        interop.keras.to_cell("rnn", [np.ones((3, 2)), np.ones((2, 2)), np.ones(12)])
+    with pytest.raises(ValueError, match="unexpected scale"):
+        interop.keras.to_cell("rnn", {"kernel": w[0], "recurrent_kernel": w[1], "scale": w[2]})
+    with pytest.raises(ValueError, match="kind is 'conv'"):
+        interop.keras.to_cell("conv", w)
+    assert interop.keras.to_cell("gru", w[:2])["recurrent_bias"].tolist() == [0] * 6
+    assert "recurrent_bias" not in interop.keras.to_cell("gru", w[:2], reset_after=False)
+    ours = interop.keras.to_cell("gru", [*w[:2], np.ones((2, 6))])
+    with pytest.raises(ValueError, match="not 0"):
+        interop.keras.from_cell("gru", ours, bias=False)

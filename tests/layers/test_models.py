@@ -1,0 +1,186 @@
+"""Sequential: the notes' tables, building, masks handed on, training by train.fit, bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import layers, models, optim
+
+X = np.random.default_rng(0).normal(size=(40, 6, 3)).astype(np.float32)
+Y = (X.sum((1, 2)) > 0).astype(np.int64)
+
+
+def notes_model() -> models.Sequential:
+    model = models.Sequential()
+    model.add(layers.Embedding(5000, 100))
+    model.add(layers.SimpleRNN(128))
+    model.add(layers.Dense(1, activation="sigmoid"))
+    return model
+
+
+def table(model: models.Sequential) -> list[str]:
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    return lines
+
+
+def test_the_notes_table() -> None:
+    lines = [" ".join(line.split()) for line in table(notes_model()) if line[0] not in "_="]
+    assert lines == [
+        'Model: "sequential"',
+        "Layer (type) Output Shape Param #",
+        "embedding (Embedding) (None, None, 100) 500,000",
+        "simple_rnn (SimpleRNN) (None, 128) 29,312",
+        "dense (Dense) (None, 1) 129",
+        "Total params: 529,441",
+        "Trainable params: 529,441",
+        "Non-trainable params: 0",
+    ]
+    assert notes_model().count_params() == 5000 * 100 + 100 * 128 + 128 * 128 + 128 + 128 + 1 == 529441
+
+
+def test_the_second_notes_table() -> None:
+    for sequences, shape in ((False, "(None, 32)"), (True, "(None, None, 32)")):
+        model = models.Sequential([layers.Embedding(10000, 32), layers.SimpleRNN(32, return_sequences=sequences)])
+        lines = [" ".join(line.split()) for line in table(model)]
+        assert "embedding (Embedding) (None, None, 32) 320,000" in lines
+        assert f"simple_rnn (SimpleRNN) {shape} 2,080" in lines
+
+
+def test_columns_do_not_run_into_each_other() -> None:
+    model = models.Sequential([models.Input((None, 5))])
+    model.add(layers.Bidirectional(layers.LSTM(3, return_sequences=True, name="a_very_long_name_of_a_layer_indeed")))
+    model.add(layers.LSTM(2))
+    model.add(layers.LSTM(2))
+    rows = [line for line in table(model) if "LSTM" in line or "Bidir" in line]
+    assert [row[29:55].split(")")[0] for row in rows[:1]] == ["(None, None, 6"]
+    assert all(row[28] == " " == row[54] for row in rows)
+
+
+def test_unbuilt_layers_say_so() -> None:
+    model = models.Sequential([layers.LSTM(2), layers.Dense(1)])
+    rows = [" ".join(line.split()) for line in table(model)]
+    assert "lstm (LSTM) ? 0 (unbuilt)" in rows
+    model(X)
+    assert model.count_params() == 4 * 2 * (3 + 2 + 1) + 3
+    assert "Total params: 51" in table(model)
+    built = models.Sequential([layers.LSTM(2, input_shape=(None, 3)), layers.Dense(1)])
+    assert "Total params: 51" in table(built)
+    assert built.output_shape == (None, 1)
+    other = models.Sequential([layers.LSTM(2), layers.Dense(1)])
+    other.build((None, 6, 3))
+    assert "Total params: 51" in table(other)
+
+
+def test_names_number_themselves_and_weights_are_one_list() -> None:
+    model = models.Sequential([layers.GRU(2, return_sequences=True), layers.GRU(2), layers.Dense(1, name="head")])
+    assert [layer.name for layer in model.layers] == ["gru", "gru_1", "head"]
+    y = model(X)
+    other = models.Sequential([layers.GRU(2, return_sequences=True), layers.GRU(2), layers.Dense(1)])
+    other.build((None, 6, 3))
+    other.set_weights(model.get_weights())
+    np.testing.assert_array_equal(other(X).data, y.data)
+    assert len(model.get_weights()) == 8
+    third = models.Sequential([layers.GRU(2, return_sequences=True), layers.GRU(2), layers.Dense(1)])
+    third.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(third(X).data, y.data)
+    assert model.pop().name == "head"
+
+
+def test_masks_are_handed_on() -> None:
+    ids = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    model = models.Sequential([layers.Embedding(5, 4, mask_zero=True), layers.LSTM(3), layers.Dense(2)])
+    wanted = [model(row[None, :n]).data[0] for row, n in zip(ids, (2, 1), strict=True)]
+    np.testing.assert_allclose(model(ids).data, wanted, atol=1e-6)
+    nested = models.Sequential([models.Sequential(model.layers[:1]), *model.layers[1:]])
+    np.testing.assert_array_equal(nested(ids).data, model(ids).data)
+    deep = models.Sequential([layers.Embedding(5, 4, mask_zero=True), layers.LSTM(3, return_sequences=True)])
+    np.testing.assert_array_equal(deep.compute_mask(ids), ids != 0)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", "adamw", lambda p: optim.Adam(p, 1e-2)])
+def test_fit_learns(optimizer: Any) -> None:
+    tg.seed(0)
+    model = models.Sequential([layers.GRU(8), layers.Dense(1, activation="sigmoid")])
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
+    history = model.fit(X, Y, epochs=8, batch_size=8, validation_data=(X, Y))
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert len(history.history["val_accuracy"]) == len(history.history["loss"]) == 8
+    loss, share = model.evaluate(X, Y)
+    np.testing.assert_allclose([loss, share], [history.history[k][-1] for k in ("val_loss", "val_accuracy")], rtol=1e-6)
+    p = model.predict(X, batch_size=7)
+    assert p.shape == (40, 1)
+    assert share == ((p[:, 0] > 0.5) == Y).mean()
+
+
+def test_fit_is_the_same_with_the_same_seed() -> None:
+    found = []
+    for _ in range(2):
+        tg.seed(3)
+        model = models.Sequential([layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2), layers.Dense(2, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        found.append(model.fit(X, Y, epochs=2).history["loss"])
+        assert model.evaluate(X, Y) == model.evaluate(X, Y)
+    assert found[0] == found[1]
+
+
+def test_losses_are_kerass() -> None:
+    p = np.array([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]])
+    t = tg.tensor(p, requires_grad=True)
+    f = layers.losses
+    np.testing.assert_allclose(f.get("sparse_categorical_crossentropy")([1, 0], t).item(), -np.log([0.7, 0.5]).mean())
+    hot = [[0, 1, 0], [1, 0, 0]]
+    np.testing.assert_allclose(f.get("categorical_crossentropy")(hot, t).item(), -np.log([0.7, 0.5]).mean())
+    wanted = -(np.array(hot) * np.log(p) + (1 - np.array(hot)) * np.log(1 - p)).mean()
+    np.testing.assert_allclose(f.get("binary_crossentropy")(hot, t).item(), wanted)
+    np.testing.assert_allclose(f.get("mse")(hot, t).item(), ((p - hot) ** 2).mean())
+    np.testing.assert_allclose(f.get("mae")(hot, t).item(), np.abs(p - hot).mean())
+    for name in f.LOSSES:
+        y = [1, 0] if name.startswith("sparse") else hot
+        assert tg.gradcheck(lambda q, name=name, y=y: f.get(name)(y, q), [p])
+        first = f.get(name)(y[:1], t[:1]).item()
+        np.testing.assert_allclose(f.get(name)(y, t, np.array([True, False])).item(), first, rtol=1e-12)
+    sure = tg.tensor([[0.0, 1.0]])
+    np.testing.assert_allclose(f.get("binary_crossentropy")([[1, 0]], sure).item(), -np.log(1e-7), rtol=0.01)
+
+
+def test_masked_steps_do_not_count_in_the_loss() -> None:
+    ids = np.array([[1, 2, 0, 0], [3, 4, 1, 0]])
+    model = models.Sequential(
+        [layers.Embedding(5, 4, mask_zero=True), layers.GRU(3, return_sequences=True), layers.Dense(5, "softmax")]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    first = model.evaluate(ids, ids)
+    np.testing.assert_allclose(first, model.evaluate(ids, np.where(ids == 0, 3, ids)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: m.add(3), TypeError, "layer 2 is int 3"),
+        (lambda m: m.add(layers.LSTM), TypeError, "the class LSTM"),
+        (lambda m: m.compile("adagrad2"), ValueError, "optimizer is 'adagrad2'"),
+        (lambda m: m.compile("adam", "hinge"), ValueError, "loss is 'hinge'"),
+        (lambda m: m.compile("adam", "mse", ["f1"]), ValueError, "metric is 'f1'"),
+        (lambda m: m.compile(3, "mse"), TypeError, "optimizer is int 3"),
+        (lambda m: m.fit(X, Y), ValueError, "not compiled"),
+        (lambda m: m.evaluate(X, Y), ValueError, "not compiled"),
+        (lambda m: (m.compile("adam", "mse"), m.fit(X, Y[:3])), ValueError, "as many targets"),
+        (lambda m: (m.compile("adam", "mse"), m.fit(X, X)), ValueError, "targets have shape"),
+    ],
+)
+def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
+    model = models.Sequential([layers.GRU(2), layers.Dense(1)])
+    with pytest.raises(error, match=message):
+        call(model)
+
+
+def test_a_layer_of_several_outputs_is_refused() -> None:
+    with pytest.raises(ValueError, match="lstm gives 3 outputs"):
+        models.Sequential([models.Input((None, 3)), layers.LSTM(2, return_state=True)])
+    with pytest.raises(ValueError, match="lstm gives 3 outputs"):
+        models.Sequential([layers.LSTM(2, return_state=True)])(X)

@@ -1,0 +1,206 @@
+"""What every layer of the Keras face is: built at its first call, weights as a list, masks and the training flag passed on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .. import initializers, rnn
+from ..autodiff.state import scope, training
+from ..autodiff.tensor import Tensor
+from ..module import Module, Parameter
+
+Shape = tuple[Any, ...]  # as Keras writes it: None for an axis that may be anything
+
+phase: ContextVar[bool] = ContextVar(
+    "tinygrad_rnn.layers.phase", default=False
+)  # training= of the layer around this one
+
+
+class Weights(Module):
+    """A module's parameters by Keras's conventions: lists of arrays, in its order and layout."""
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold."""
+        return self.count_parameters()
+
+    def get_weights(self) -> list[np.ndarray[Any, Any]]:
+        """Copies of the weights as Keras lists them: (kernel, recurrent_kernel, bias), a GRU's bias (2, 3H) if reset_after.
+
+        >>> import tinygrad_rnn as tg
+        >>> [w.shape for w in tg.layers.GRUCell(2).build(3).get_weights()]
+        [(3, 6), (2, 6), (2, 6)]
+        """
+        return [np.stack([p.data for p in one]) if len(one) > 1 else one[0].data.copy() for one in _grouped(self)]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set every weight from arrays in the order and shapes of `get_weights`.
+
+        Raises ValueError that names the first one that does not fit; the weights then stay as they were.
+        """
+        groups, name = _grouped(self), self.scope_name
+        if len(weights) != len(groups):
+            raise ValueError(f"{name}: set_weights got {len(weights)} arrays, expected {len(groups)}")
+        arrays = [np.asarray(w.data if isinstance(w, Tensor) else w) for w in weights]
+        for i, (group, array) in enumerate(zip(groups, arrays, strict=True)):
+            wanted = (len(group), *group[0].shape) if len(group) > 1 else group[0].shape
+            if array.shape != wanted:
+                raise ValueError(
+                    f"{name}: weights[{i}] ({group[0].name}) has shape {array.shape}, expected {wanted}; the weights stay as "
+                    "they were"
+                )
+            if array.dtype.kind not in "fiu":
+                raise TypeError(f"{name}: weights[{i}] ({group[0].name}) has dtype {array.dtype}, expected numbers")
+        for group, array in zip(groups, arrays, strict=True):
+            for p, part in zip(group, array if len(group) > 1 else [array], strict=True):
+                p.data = np.array(part, p.dtype)
+
+
+def _grouped(module: Module) -> list[tuple[Parameter, ...]]:
+    """The parameters, those together that are one weight in Keras."""
+    groups: list[tuple[Parameter, ...]] = []
+    pairs = {
+        id(m.recurrent_bias)
+        for m in module.modules()
+        if isinstance(m, rnn.GRUCell) and m.built and m.reset_after and m.use_bias
+    }
+    for p in module.parameters():
+        if id(p) in pairs:  # it comes right after the bias
+            groups[-1] = (*groups[-1], p)
+        else:
+            groups.append((p,))
+    return groups
+
+
+class Layer(Weights):
+    """Base of all layers. Yours defines `call(inputs)`, and `build(input_shape)` if it has weights.
+
+    layer(inputs, mask=None, training=None): inputs are turned into a tensor of the layer's dtype; the first call builds
+    the layer for their shape. A `call` that takes mask or training is given them. training: None means what the layer
+    around this one was told, and False where there is none, as in Keras; `with tg.training(False)` does not matter here.
+    Sequential and the wrappers hand masks on; where you call layers yourself, pass mask=layer.compute_mask(inputs).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> class Scale(tg.layers.Layer):
+    ...     def build(self, input_shape):
+    ...         self.factor = self.add_weight((input_shape[-1],), "ones", name="factor")
+    ...     def call(self, inputs):
+    ...         return inputs * self.factor
+    >>> layer = Scale()
+    >>> layer(np.ones((2, 3))).shape, layer.count_params()
+    ((2, 3), 3)
+    """
+
+    casts = True  # inputs to the layer's dtype
+
+    def __init__(self, *, name: str | None = None, dtype: Any = "float32", input_shape: Shape | None = None):
+        owner = type(self).__name__
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            self.dtype = np.dtype(object)
+        if self.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{owner}: dtype is {dtype!r}, expected 'float32' or 'float64'")
+        self.name = name
+        self.batch_input_shape: Shape | None = None if input_shape is None else (None, *input_shape)
+        self._ready = False
+
+    @property
+    def built(self) -> bool:
+        return self._ready or type(self).build is Layer.build
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        self._ready = value
+
+    def build(self, input_shape: Shape) -> Any:
+        """Make the weights for inputs of this shape, with `self.add_weight`; the first call does it by itself."""
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """The parameters. A GRU's two biases stand here one by one, and in `get_weights` as one array."""
+        return self.parameters()
+
+    trainable_weights = trainable_variables = variables = weights
+
+    def ensure_built(self, input_shape: Shape) -> None:
+        """Build the layer if it is not."""
+        if not self.built:
+            with scope(self.scope_name):
+                self.build(tuple(input_shape))
+            self._ready = True
+
+    def unbuild(self) -> None:
+        for name in [k for k, v in vars(self).items() if isinstance(v, Parameter)]:
+            delattr(self, name)
+        self._ready = False
+
+    def add_weight(self, shape: Shape, initializer: Any = "glorot_uniform", *, name: str = "weight") -> Parameter:
+        """A new parameter of the layer's dtype; set it as an attribute."""
+        return Parameter(initializers.get(initializer)(tuple(shape), self.dtype), self.dtype, name)
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        """The shape of the output for inputs of this shape. The default: the same."""
+        return tuple(input_shape)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask of the output. The default: that of the inputs."""
+        return mask
+
+    def call(self, inputs: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} defines no call(inputs)")
+
+    def __call__(self, inputs: Any, *args: Any, mask: Any = None, training: bool | None = None, **options: Any) -> Any:
+        on = phase.get() if training is None else bool(training)
+        x = self.cast(inputs)
+        self.ensure_built(x.shape)
+        given = {"mask": mask, "training": on}
+        takes = _parameters(type(self).call)
+        options |= {key: value for key, value in given.items() if key in takes and value is not None}
+        token = phase.set(on)
+        try:
+            with _training(on), scope(self.scope_name):
+                return self.call(x, *args, **options)
+        finally:
+            phase.reset(token)
+
+    def cast(self, inputs: Any) -> Tensor:
+        """Inputs as a tensor of the layer's dtype."""
+        try:
+            x = inputs if isinstance(inputs, Tensor) else Tensor(np.asarray(inputs))
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"{self.scope_name}: inputs are {type(inputs).__name__}, expected an array of numbers: {error}"
+            ) from None
+        if not self.casts or x.dtype == self.dtype:
+            return x
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"{self.scope_name}: inputs have dtype {x.dtype}, expected numbers")
+        return x.astype(self.dtype) if x.dtype.kind == "f" else Tensor(x.data.astype(self.dtype))
+
+
+_training = training  # __call__ has an argument of that name
+
+
+@cache
+def _parameters(call: Any) -> frozenset[str]:
+    """The names of what a layer's `call` takes."""
+    return frozenset(inspect.signature(call).parameters)
+
+
+def demand_rank(owner: str, x: Tensor, rank: int, wanted: str) -> None:
+    """ValueError for inputs of another number of axes."""
+    if x.ndim != rank:
+        raise ValueError(f"{owner}: inputs have shape {x.shape}, expected {wanted}")
+
+
+def positive(owner: str, argument: str, value: Any) -> int:
+    """A size, checked."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{owner}: {argument} is {value!r}, expected a positive integer")
+    return int(value)

@@ -1,0 +1,299 @@
+"""Cells by Keras's names and conventions: those of `rnn`, called with lists of states in Keras's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import ops, rnn
+from ..autodiff.state import generator, training
+from ..autodiff.tensor import Tensor
+from ..initializers import get
+from ..rnn.cell import LSTMState, kind, random_source
+from . import activations
+from .base import Layer, Weights, phase, positive
+
+
+class _KerasCell(Weights, rnn.RNNCell):
+    """What Keras's cells have beside ours: dropout of what is multiplied, and states in lists.
+
+    While training, dropout acts on the input, one mask a sequence, and recurrent_dropout on the h that meets the
+    recurrent kernel, one mask a sequence and gate [Gal & Ghahramani 2016].
+    """
+
+    gates: int
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: Any = None,
+        **options: Any,
+    ):
+        owner = type(self).__name__
+        self.units = positive(owner, "units", units)
+        for argument, given in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            if isinstance(given, bool) or not isinstance(given, (int, float, np.number)) or not 0 <= given < 1:
+                raise ValueError(f"{owner}: {argument} is {given!r}, expected a number in [0, 1)")
+        self.dropout, self.recurrent_dropout = float(dropout), float(recurrent_dropout)
+        self.rng = random_source(seed)
+        initializers = {"kernel": kernel_initializer, "recurrent": recurrent_initializer, "bias": bias_initializer}
+        named = {f"{name}_initializer": get(given) for name, given in initializers.items()}
+        super().__init__(self.units, **named, **options)  # type: ignore[call-arg]
+
+    def recurrence(self, u: Any, batch: int, dtype: Any) -> Any:
+        if not (self.trains and self.recurrent_dropout):
+            return u
+        parts = ops.split(u, u.shape[1] // self.units, axis=-1)
+        keep = 1 - self.recurrent_dropout
+        draw = generator(self.rng).random
+        masks = [((draw((batch, self.units)) < keep) / keep).astype(dtype) for _ in parts]
+        return lambda h: ops.concatenate([(h * m) @ part for m, part in zip(masks, parts, strict=True)], axis=-1)
+
+    def unfused(self) -> str | None:
+        if self.trains and self.recurrent_dropout:
+            return "recurrent dropout acts at every step"
+        return super().unfused()
+
+    def get_initial_state(self, batch_size: int) -> list[Any]:
+        """A list of zeros for each part of the state."""
+        return listed(self, self.zero_state(batch_size, self.dtype or np.float32))
+
+    def __call__(self, x: Any, state: Any, training: bool | None = None) -> tuple[Any, Any]:
+        return stepped(self, x, state, training)
+
+
+class SimpleRNNCell(_KerasCell, rnn.BasicRNNCell):
+    """Keras's SimpleRNNCell [Elman 1990]: h' = activation(x W + h U + b).
+
+    cell(inputs, states, training=None) -> (output, [h]), inputs (B, D), states [h] of (B, H). Raises ValueError for an
+    unknown activation, units below 1, dropout outside [0, 1).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.layers.SimpleRNNCell(2)
+    >>> output, [h] = cell(np.ones((3, 4), np.float32), cell.get_initial_state(3))
+    >>> output.shape
+    (3, 2)
+    """
+
+    def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True, **options: Any):
+        found = activations.get(type(self).__name__, "activation", activation)
+        super().__init__(units, activation=found, use_bias=use_bias, **options)
+
+
+class LSTMCell(_KerasCell, rnn.LSTMCell):
+    """Keras's LSTMCell: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
+
+    cell(inputs, states, training=None) -> (output, [h, c]), inputs (B, D), states [h, c] of (B, H). φ is activation, σ
+    recurrent_activation. unit_forget_bias: the bias of f begins with 1, whatever bias_initializer says. Errors as
+    SimpleRNNCell.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.layers.LSTMCell(2)
+    >>> output, [h, c] = cell(np.ones((3, 4), np.float32), cell.get_initial_state(3))
+    >>> output.shape, c.shape
+    ((3, 2), (3, 2))
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        *,
+        unit_forget_bias: bool = True,
+        **options: Any,
+    ):
+        self.unit_forget_bias = bool(unit_forget_bias)
+        both = _both(self, activation, recurrent_activation)
+        super().__init__(units, use_bias=use_bias, forget_bias=0.0, **both, **options)
+        if self.unit_forget_bias:
+            self.initializers["bias"] = UnitForget(self.initializers["bias"])
+
+
+class UnitForget:
+    """The initial bias of an LSTM whose forget gate begins with 1: in the columns i f c o, ones for f."""
+
+    def __init__(self, others: Any):
+        self.others = others
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        units = shape[0] // 4
+        parts = [self.others((units,), dtype), np.ones(units, dtype), self.others((2 * units,), dtype)]
+        return np.concatenate(parts)
+
+
+class GRUCell(_KerasCell, rnn.GRUCell):
+    """Keras's GRUCell: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014].
+
+    n = φ(x W + b + r (h U + b')) with reset_after=True, φ(x W + (r h) U + b) without. cell(inputs, states, training=None)
+    -> (output, [h]), inputs (B, D), states [h] of (B, H). φ is activation, σ recurrent_activation. Errors as
+    SimpleRNNCell.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.layers.GRUCell(2)
+    >>> output, [h] = cell(np.ones((3, 4), np.float32), cell.get_initial_state(3))
+    >>> output.shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        *,
+        reset_after: bool = True,
+        **options: Any,
+    ):
+        both = _both(self, activation, recurrent_activation)
+        super().__init__(units, use_bias=use_bias, reset_after=reset_after, gate_bias=0.0, **both, **options)
+
+
+def _both(cell: Any, activation: Any, recurrent_activation: Any) -> dict[str, Any]:
+    """The functions of a cell that has two."""
+    given = {"activation": activation, "recurrent_activation": recurrent_activation}
+    return {name: activations.get(type(cell).__name__, name, f) for name, f in given.items()}
+
+
+class StackedRNNCells(Weights, rnn.MultiRNNCell):
+    """Cells on top of one another, each fed with the output of the one below; the states are a list, one entry a cell.
+
+    Raises TypeError for what is no cell, ValueError for none at all or the same one twice.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.layers.StackedRNNCells([tg.layers.LSTMCell(4), tg.layers.GRUCell(3)])
+    >>> output, [[h, c], [g]] = cell(np.ones((2, 5), np.float32), cell.get_initial_state(2))
+    >>> output.shape, c.shape
+    ((2, 3), (2, 4))
+    """
+
+    def __init__(self, cells: Sequence[Any], name: str | None = None):
+        if not isinstance(cells, (list, tuple)):
+            raise TypeError(f"StackedRNNCells: cells is {kind(cells)}, expected a list of cells")
+        super().__init__([as_cell("StackedRNNCells", cell) for cell in cells], name=name)
+
+    def get_initial_state(self, batch_size: int) -> list[Any]:
+        """Zeros for every cell."""
+        built = [c.dtype for c in self.cells if c.dtype is not None]
+        return listed(self, self.zero_state(batch_size, built[0] if built else np.float32))
+
+    def __call__(self, x: Any, state: Any, training: bool | None = None) -> tuple[Any, Any]:
+        return stepped(self, x, state, training)
+
+
+class OwnCell(rnn.RNNCell):
+    """A cell written as Keras's users do, `call(inputs, states) -> (output, [states])` with a `state_size`, for our driver."""
+
+    def __init__(self, cell: Any):
+        self.cell = cell
+        size = cell.state_size
+        self.state_size = tuple(size) if isinstance(size, (list, tuple)) else size
+        first = self.state_size[0] if isinstance(self.state_size, tuple) else size
+        self.output_size = getattr(cell, "output_size", None) or first
+
+    @property
+    def built(self) -> bool:
+        return getattr(self.cell, "built", True)
+
+    def build(self, input_size: int, dtype: Any = np.float32) -> Any:
+        if isinstance(self.cell, Layer):
+            self.cell.ensure_built((None, input_size))
+        return self
+
+    def build_from(self, arrays: Any) -> None:
+        """The cell inside builds itself."""
+
+    def call(self, x: Any, state: Any) -> tuple[Any, Any]:
+        output, new = self.cell.call(x, list(state) if isinstance(state, tuple) else [state])
+        several = isinstance(new, (list, tuple))
+        if isinstance(self.state_size, tuple):
+            return output, tuple(new) if several else (new,)
+        return output, new[0] if several and len(new) == 1 else new
+
+
+# -- between Keras's conventions and ours ------------------------------------------------------------------------------
+
+
+def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
+    """A cell of ours, or one written in Keras's way, as a cell of ours."""
+    if isinstance(cell, rnn.RNNCell):
+        return cell
+    if isinstance(cell, type) or not callable(getattr(cell, "call", None)) or not hasattr(cell, "state_size"):
+        raise TypeError(
+            f"{owner}: cell is {kind(cell)}, expected a cell such as layers.LSTMCell(64), or an object with a state_size "
+            "and call(inputs, states)"
+        )
+    return OwnCell(cell)
+
+
+def running(cell: rnn.RNNCell) -> rnn.RNNCell:
+    """The cell as the driver runs it: with its dropout of inputs around it."""
+    if isinstance(cell, StackedRNNCells):
+        return rnn.MultiRNNCell([running(c) for c in cell.cells], name=cell.scope_name)
+    if isinstance(cell, _KerasCell) and cell.dropout and cell.trains:
+        return rnn.DropoutWrapper(cell, 1 - cell.dropout, variational_recurrent=True, seed=cell.rng)
+    return cell
+
+
+def listed(cell: rnn.RNNCell, state: Any) -> list[Any]:
+    """A state as Keras lists it: [h, c] of an LSTM, [h] of others, a list of these of a stack."""
+    if isinstance(state, LSTMState):
+        return [state.h, state.c]
+    if isinstance(cell, rnn.MultiRNNCell):
+        return [listed(one, part) for one, part in zip(cell.cells, state, strict=True)]
+    return list(state) if isinstance(state, tuple) else [state]
+
+
+def unlisted(owner: str, states: Any, cell: rnn.RNNCell, dtype: Any) -> Any:
+    """Our state from Keras's list, its numbers cast to the dtype."""
+    size, several = cell.state_size, isinstance(states, (list, tuple))
+    if isinstance(size, LSTMState):
+        _demand(owner, states, 2, "[h, c]")
+        return LSTMState(_cast(owner, states[1], dtype), _cast(owner, states[0], dtype))
+    if isinstance(cell, rnn.MultiRNNCell):
+        _demand(owner, states, len(cell.cells), "a list, one entry for each cell")
+        pairs = zip(cell.cells, states, strict=True)
+        return tuple(unlisted(f"{owner}.cells[{i}]", s, c, dtype) for i, (c, s) in enumerate(pairs))
+    if isinstance(size, tuple):
+        _demand(owner, states, len(size), f"a list of {len(size)}")
+        return tuple(_cast(owner, s, dtype) for s in states)
+    if several:
+        _demand(owner, states, 1, "[h]")
+        states = states[0]
+    return _cast(owner, states, dtype)
+
+
+def _demand(owner: str, states: Any, count: int, wanted: str) -> None:
+    if not isinstance(states, (list, tuple)) or len(states) != count:
+        came = f"a {type(states).__name__}{f' of {len(states)}' if isinstance(states, (list, tuple)) else ''}"
+        raise ValueError(f"{owner}: the states are {came}, expected {wanted}")
+
+
+def _cast(owner: str, state: Any, dtype: Any) -> Tensor:
+    if state is None:
+        raise ValueError(f"{owner}: a state is None, expected a tensor (B, H)")
+    t = state if isinstance(state, Tensor) else Tensor(np.asarray(state))
+    return t if t.dtype == dtype else t.astype(dtype) if t.dtype.kind == "f" else Tensor(t.data.astype(dtype))
+
+
+_training = training  # a step has an argument of that name
+
+
+def stepped(cell: rnn.RNNCell, x: Any, states: Any, training: bool | None) -> tuple[Any, Any]:
+    """One step of a cell by Keras's conventions: (output, list of states)."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    with _training(phase.get() if training is None else bool(training)):
+        state = unlisted(cell.scope_name, states, cell, x.dtype)
+        output, new = rnn.RNNCell.__call__(running(cell), x, state)
+    found = listed(cell, new)
+    return output, found if isinstance(states, (list, tuple)) else found[0]

@@ -1,0 +1,172 @@
+"""The layers that every net needs beside recurrent ones, by Keras's conventions: Dense, Embedding, Dropout, Masking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import initializers, ops
+from ..autodiff.tensor import Tensor
+from ..nn.basics import Dropout as Drop
+from ..nn.basics import look_up
+from . import activations
+from .base import Layer, Shape, positive
+
+
+class Dense(Layer):
+    """A linear map, a bias and an activation: y = activation(x W + b).
+
+    x (..., D), y (..., units); kernel W (D, units), bias (units) unless use_bias=False. Raises ValueError for units below
+    1, an unknown activation and another D than the layer was built for.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> layer = tg.layers.Dense(2, activation="sigmoid")
+    >>> layer(np.ones((3, 4))).shape, [w.shape for w in layer.get_weights()]
+    ((3, 2), [(4, 2), (2,)])
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self.units, self.use_bias = positive("Dense", "units", units), bool(use_bias)
+        self.activation = activations.get("Dense", "activation", activation)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        if len(input_shape) < 2 or input_shape[-1] is None:
+            raise ValueError(
+                f"{self.scope_name}: inputs have shape {tuple(input_shape)}, expected (B, ..., D) with D known"
+            )
+        self.kernel = self.add_weight((input_shape[-1], self.units), self.kernel_initializer, name="kernel")
+        if self.use_bias:
+            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
+
+    def build_from(self, arrays: Mapping[str, Any]) -> None:
+        """Build to fit a kernel to be loaded."""
+        kernel = np.asarray(arrays.get("kernel", 0))
+        if kernel.ndim == 2:
+            self.ensure_built((None, kernel.shape[0]))
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        return (*input_shape[:-1], self.units)
+
+    def call(self, inputs: Tensor) -> Any:
+        if inputs.ndim < 2 or inputs.shape[-1] != self.kernel.shape[0]:
+            raise ValueError(
+                f"{self.scope_name}: inputs have shape {inputs.shape}, expected the last axis to be {self.kernel.shape[0]}, "
+                "the size the layer was built for"
+            )
+        z = inputs @ self.kernel
+        return self.activation(z + self.bias if self.use_bias else z)
+
+    def describe(self) -> str:
+        return str(self.units)
+
+
+class Embedding(Layer):
+    """A table of vectors, looked up by integers: y[...] = embeddings[inputs[...]].
+
+    inputs (...) integers from 0 to input_dim − 1, y (..., output_dim); embeddings (input_dim, output_dim), which begin
+    uniform on ±0.05. mask_zero: 0 stands for padding, and compute_mask tells where it does not. Raises IndexError for an
+    index out of range, TypeError for inputs that are no integers.
+
+    >>> import tinygrad_rnn as tg
+    >>> layer = tg.layers.Embedding(5, 3, mask_zero=True)
+    >>> layer([[1, 4, 0]]).shape, layer.compute_mask([[1, 4, 0]]).tolist()
+    ((1, 3, 3), [[True, True, False]])
+    """
+
+    casts = False
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        mask_zero: bool = False,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self.input_dim = positive("Embedding", "input_dim", input_dim)
+        self.output_dim = positive("Embedding", "output_dim", output_dim)
+        self.embeddings_initializer, self.mask_zero = initializers.get(embeddings_initializer), bool(mask_zero)
+        if self.batch_input_shape is None:
+            self.batch_input_shape = (None, None)
+
+    def build(self, input_shape: Shape) -> None:
+        shape = (self.input_dim, self.output_dim)
+        self.embeddings = self.add_weight(shape, self.embeddings_initializer, name="embeddings")
+
+    def build_from(self, arrays: Mapping[str, Any]) -> None:
+        """Its size is known."""
+        self.ensure_built((None, None))
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        return (*input_shape, self.output_dim)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if not self.mask_zero:
+            return None
+        return np.asarray(inputs.data if isinstance(inputs, Tensor) else inputs) != 0
+
+    def call(self, inputs: Tensor) -> Any:
+        found = inputs.data
+        if found.dtype.kind == "f" and np.array_equal(found, np.floor(found)):
+            found = found.astype(np.int64)  # Keras takes whole numbers of any dtype
+        return look_up(self.scope_name, self.embeddings, found, "input_dim")
+
+    def describe(self) -> str:
+        return f"{self.input_dim}, {self.output_dim}"
+
+
+class Dropout(Layer):
+    """Dropout [Srivastava et al. 2014]: with training=True each element is 0 with chance rate, else divided by 1 − rate.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> layer = tg.layers.Dropout(0.5, seed=0)
+    >>> layer(np.ones(2)).tolist(), sorted(set(layer(np.ones(99), training=True).tolist()))
+    ([1.0, 1.0], [0.0, 2.0])
+    """
+
+    def __init__(self, rate: float, seed: Any = None, **options: Any):
+        super().__init__(**options)
+        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
+            raise ValueError(f"Dropout: rate is {rate!r}, expected a number in [0, 1]")
+        self.rate = float(rate)
+        self.drop = Drop(self.rate, seed=seed)
+
+    def call(self, inputs: Tensor) -> Any:
+        return self.drop(inputs)
+
+    def describe(self) -> str:
+        return str(self.rate)
+
+
+class Masking(Layer):
+    """Mask the steps whose features all equal mask_value; what they hold is then 0.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.layers.Masking().compute_mask(np.array([[[1.0, 0.0], [0.0, 0.0]]])).tolist()
+    [[True, False]]
+    """
+
+    def __init__(self, mask_value: float = 0.0, **options: Any):
+        super().__init__(**options)
+        self.mask_value = mask_value
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        data = inputs.data if isinstance(inputs, Tensor) else np.asarray(inputs)
+        return (data != self.dtype.type(self.mask_value)).any(axis=-1)
+
+    def call(self, inputs: Tensor) -> Any:
+        return ops.where(self.compute_mask(inputs)[..., None], inputs, 0)

@@ -1,0 +1,116 @@
+"""Losses and the accuracy by Keras's names: f(y_true, y_pred, mask), of probabilities as Keras takes them.
+
+Each is a mean over what the mask leaves in. Formulas are those of ops/loss.py; probabilities are turned to logits, cut to
+[1e-7, 1 − 1e-7] as in Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..autodiff.tensor import Tensor
+
+Loss = Callable[..., Any]
+EPSILON = 1e-7
+
+
+def binary_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+    """−t log p − (1 − t) log(1 − p), of one shape.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(binary_crossentropy([[1.0]], tg.tensor([[0.5]])).item(), 4)
+    0.6931
+    """
+    p = ops.clip(y_pred, min=EPSILON, max=1 - EPSILON)
+    targets = _fitted("binary_crossentropy", y_true, y_pred.shape)
+    wide = None if mask is None else np.broadcast_to(np.asarray(mask)[..., None], y_pred.shape)
+    return ops.binary_cross_entropy_with_logits(ops.log(p) - ops.log(1 - p), targets=targets, mask=wide)
+
+
+def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+    """−log p[t] of integer classes t, y_pred (..., C)."""
+    targets = _classes("sparse_categorical_crossentropy", y_true, y_pred)
+    return ops.softmax_cross_entropy(ops.log(ops.clip(y_pred, min=EPSILON)), targets=targets, mask=mask)
+
+
+def categorical_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+    """−Σ t log p, both (..., C)."""
+    targets = _fitted("categorical_crossentropy", y_true, y_pred.shape)
+    return _mean(-(ops.log_softmax(ops.log(ops.clip(y_pred, min=EPSILON))) * targets).sum(axis=-1), mask)
+
+
+def mean_squared_error(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+    """The mean of (y_pred − y_true)²."""
+    return _mean(ops.mse(y_pred, _fitted("mse", y_true, y_pred.shape), reduction="none").mean(axis=-1), mask)
+
+
+def mean_absolute_error(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+    """The mean of |y_pred − y_true|."""
+    return _mean(ops.abs(y_pred - _fitted("mae", y_true, y_pred.shape)).mean(axis=-1), mask)
+
+
+LOSSES: dict[str, Loss] = {
+    "binary_crossentropy": binary_crossentropy,
+    "categorical_crossentropy": categorical_crossentropy,
+    "mae": mean_absolute_error,
+    "mean_absolute_error": mean_absolute_error,
+    "mean_squared_error": mean_squared_error,
+    "mse": mean_squared_error,
+    "sparse_categorical_crossentropy": sparse_categorical_crossentropy,
+}
+
+
+def get(loss: Any) -> Loss:
+    """The loss of this name, or a function f(y_true, y_pred) of one's own."""
+    if isinstance(loss, str) and loss in LOSSES:
+        return LOSSES[loss]
+    if not callable(loss):
+        names = ", ".join(sorted(LOSSES))
+        raise ValueError(f"compile: loss is {loss!r}, expected one of {names}, or a function f(y_true, y_pred)")
+    own: Loss = loss
+    return lambda y_true, y_pred, mask=None: own(y_true, y_pred)
+
+
+def accuracy(loss: Loss) -> Loss:
+    """The share of right answers, by what the loss takes for an answer: a class, a row of them, or yes and no."""
+
+    def share(y_true: Any, y_pred: Any, mask: Any = None) -> float:
+        p = y_pred.data if isinstance(y_pred, Tensor) else np.asarray(y_pred)
+        if loss is sparse_categorical_crossentropy:
+            right = p.argmax(-1) == _classes("accuracy", y_true, y_pred)
+        elif loss is categorical_crossentropy:
+            right = p.argmax(-1) == np.asarray(y_true).argmax(-1)
+        else:
+            right = ((p > 0.5) == (_fitted("accuracy", y_true, p.shape) > 0.5)).mean(axis=-1)
+        return float(right.mean() if mask is None else right[np.asarray(mask, bool)].mean())
+
+    return share
+
+
+def _fitted(owner: str, y_true: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Targets in the shape of the predictions, from which an axis of 1 at the end may be missing."""
+    found = np.asarray(y_true.data if isinstance(y_true, Tensor) else y_true)
+    if found.shape != shape and (*found.shape, 1) != shape:
+        raise ValueError(f"{owner}: targets have shape {found.shape}, expected the predictions' shape {shape}")
+    return found.reshape(shape).astype(np.float64 if found.dtype == np.float64 else np.float32)
+
+
+def _classes(owner: str, y_true: Any, y_pred: Any) -> np.ndarray[Any, Any]:
+    """Integer classes (...) for predictions (..., C), from (...) or (..., 1)."""
+    found, shape = np.asarray(y_true.data if isinstance(y_true, Tensor) else y_true), y_pred.shape[:-1]
+    if found.shape != shape and found.shape != (*shape, 1):
+        raise ValueError(
+            f"{owner}: targets have shape {found.shape}, expected {shape}, integers below {y_pred.shape[-1]}"
+        )
+    return found.reshape(shape).astype(np.int64)
+
+
+def _mean(values: Any, mask: Any) -> Any:
+    if mask is None:
+        return values.mean()
+    alive = np.asarray(mask, bool)
+    return ops.where(alive, values, 0).sum() / max(int(alive.sum()), 1)

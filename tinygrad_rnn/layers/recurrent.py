@@ -1,0 +1,191 @@
+"""Recurrent layers by Keras's conventions: any cell over time, by our driver."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from .. import ops
+from ..autodiff.tensor import Tensor
+from ..rnn.cell import detach
+from ..rnn.driver import Run, _prepare
+from .base import Layer, Shape, demand_rank
+from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
+from .masks import Mask
+
+
+class RNN(Layer):
+    """A cell over time: h_t = cell(x_t, h_{t−1}), by Keras's conventions.
+
+    cell: one of layers' or rnn's, one written as Keras's users do (a state_size, call(inputs, states) -> (output, states)),
+    or a list, which is stacked. layer(x, initial_state=None, mask=None, training=None) with x (B, T, D) returns the last
+    output (B, H), or with return_sequences all (B, T, H); with return_state a tuple: the output, then the states in Keras's
+    order (LSTM: h, c). mask (B, T): where it is False the state is carried and the output repeated, or 0 with
+    zero_output_for_mask. go_backwards reads from the last step to the first and leaves outputs in that order. stateful
+    goes on from the state where the last call ended, until reset_state(). unroll=True runs step by step in primitives;
+    else the whole sequence is one fused op where there is one. Raises ValueError and TypeError that name the argument.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> layer = tg.layers.RNN([tg.layers.LSTMCell(4), tg.layers.GRUCell(3)], return_state=True)
+    >>> output, [h, c], [g] = layer(np.ones((2, 5, 6)))
+    >>> output.shape, c.shape, g.shape
+    ((2, 3), (2, 4), (2, 3))
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        owner = type(self).__name__
+        self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else as_cell(owner, cell)
+        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
+        self.unroll, self.zero_output_for_mask = bool(unroll), bool(zero_output_for_mask)
+        self.states: Any = None  # where the last call ended, of a stateful layer
+
+    @property
+    def built(self) -> bool:
+        return self.cell.built
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        """The cell knows."""
+
+    def build(self, input_shape: Shape) -> None:
+        if len(input_shape) != 3 or input_shape[2] is None:
+            raise ValueError(f"{self.scope_name}: input_shape is {input_shape}, expected (B, T, D) with D known")
+        self.cell.build(int(input_shape[2]), self.dtype)
+
+    def unbuild(self) -> None:
+        """The cell inside does it."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        output = (*input_shape[: 2 if self.return_sequences else 1], self.cell.output_size)
+        states = _shapes(listed(self.cell, self.cell.state_size), input_shape[0])
+        return (output, *states) if self.return_state else output
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return mask if self.return_sequences else None
+
+    def reset_state(self) -> None:
+        """Let a stateful layer begin anew."""
+        self.states = None
+
+    reset_states = reset_state
+
+    def ensure_built(self, input_shape: Shape) -> None:
+        if not self.built and len(input_shape) == 3:  # other shapes are refused by call, which says more
+            super().ensure_built(input_shape)
+
+    def call(self, sequences: Tensor, initial_state: Any = None, mask: Any = None) -> Any:
+        owner = self.scope_name
+        demand_rank(owner, sequences, 3, "(B, T, D)")
+        if sequences.shape[1] == 0:
+            raise ValueError(f"{owner}: inputs have shape {sequences.shape}, expected at least one step")
+        x, state = sequences, None
+        if initial_state is not None:
+            state = unlisted(f"{owner}: initial_state", initial_state, self.cell, self.dtype)
+        elif self.stateful and self.states is not None:
+            state = self.states
+        zero = self.zero_output_for_mask
+        marks = None if mask is None else Mask(owner, mask, x, self.go_backwards, zero)
+        if marks is not None:
+            x = marks.packed(x)
+        lengths = None if marks is None else marks.lengths
+        impl, cell = "unrolled" if self.unroll else "auto", running(self.cell)
+        x, lengths, state = _prepare(owner, cell, x, lengths, state, None, False, impl)
+        outputs, final = Run(owner, impl, lengths, False, self.go_backwards, False, False)(cell, x, state)
+        if self.stateful:
+            self.states = detach(final)
+        output = self._output(outputs, marks)
+        return (output, *listed(self.cell, final)) if self.return_state else output
+
+    def _output(self, outputs: Tensor, marks: Mask | None) -> Any:
+        """What Keras returns of the outputs, which stand in order of time."""
+        if marks is not None:
+            return marks.spread(outputs) if self.return_sequences else marks.last(outputs)
+        if not self.return_sequences:
+            return outputs[:, 0 if self.go_backwards else -1]
+        return ops.flip(outputs, axis=1) if self.go_backwards else outputs
+
+    def describe(self) -> str:
+        flags = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll", "zero_output_for_mask")
+        return ", ".join(f"{flag}=True" for flag in flags if getattr(self, flag))
+
+
+def _shapes(sizes: list[Any], batch: Any) -> list[Any]:
+    """The shapes of listed states from their sizes."""
+    return [_shapes(n, batch) if isinstance(n, list) else (batch, n) for n in sizes]
+
+
+class _OfCell(RNN):
+    """A layer of one cell: it takes the cell's arguments and those of RNN."""
+
+    cell_class: Any
+
+    def __init__(self, units: int, *arguments: Any, **options: Any):
+        names = inspect.signature(self.cell_class).parameters.keys() | _COMMON
+        given = {key: options.pop(key) for key in list(options) if key in names and key != "name"}
+        super().__init__(self.cell_class(units, *arguments, **given), **options)
+
+    @property
+    def units(self) -> int:
+        """The number of units."""
+        return int(self.cell.output_size)
+
+
+_COMMON = {"kernel_initializer", "recurrent_initializer", "bias_initializer", "dropout", "recurrent_dropout", "seed"}
+
+
+class SimpleRNN(_OfCell):
+    """Keras's SimpleRNN [Elman 1990]: h_t = activation(x_t W + h_{t−1} U + b) over time.
+
+    SimpleRNN(units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
+    recurrent_initializer="orthogonal", bias_initializer="zeros", dropout=0.0, recurrent_dropout=0.0, seed=None, and what
+    RNN takes: return_sequences, return_state, go_backwards, stateful, unroll). Called as RNN: x (B, T, D) gives (B, H),
+    with return_state (output, h). Raises ValueError for an unknown activation.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.layers.SimpleRNN(3, return_sequences=True)(np.ones((2, 4, 5))).shape
+    (2, 4, 3)
+    """
+
+    cell_class = SimpleRNNCell
+
+
+class LSTM(_OfCell):
+    """Keras's LSTM: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
+
+    LSTM(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, unit_forget_bias=True, and the rest as
+    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h, c); initial_state=[h, c].
+    tanh and sigmoid run fused, other activations step by step.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> output, h, c = tg.layers.LSTM(3, return_state=True)(np.ones((2, 4, 5)))
+    >>> output.shape, c.shape
+    ((2, 3), (2, 3))
+    """
+
+    cell_class = LSTMCell
+
+
+class GRU(_OfCell):
+    """Keras's GRU: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014], n as in GRUCell by reset_after.
+
+    GRU(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, reset_after=True, and the rest as
+    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.layers.GRU(3)(np.ones((2, 4, 5))).shape
+    (2, 3)
+    """
+
+    cell_class = GRUCell

@@ -1,0 +1,183 @@
+"""Layers around layers: both directions of time, and one layer at every step."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from .. import ops
+from ..autodiff.tensor import Tensor
+from ..rnn.cell import RNNCell, kind
+from .base import Layer, Shape
+from .recurrent import RNN
+
+MERGES = ("concat", "sum", "ave", "mul", None)
+
+
+class Bidirectional(Layer):
+    """A recurrent layer run forward and backward over time [Schuster & Paliwal 1997].
+
+    layer: a layer such as LSTM(64), of which two fresh copies are made; backward_layer: another one for the way back, with
+    go_backwards=True, taken as it is. x (B, T, D) gives (B, 2H) or (B, T, 2H) by merge_mode "concat", (…, H) by "sum",
+    "ave", "mul", both outputs by None; with return_state a tuple: output, forward states, backward states. The backward
+    output at step t stands at t. initial_state lists the forward states, then the backward ones. Masked steps give 0 where
+    sequences are returned. Raises ValueError for layers that do not go together and an unknown merge_mode.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> layer = tg.layers.Bidirectional(tg.layers.LSTM(3, return_state=True))
+    >>> output, fw_h, fw_c, bw_h, bw_c = layer(np.ones((2, 4, 5)))
+    >>> output.shape, bw_c.shape
+    ((2, 6), (2, 3))
+    """
+
+    def __init__(
+        self, layer: RNN, merge_mode: str | None = "concat", backward_layer: RNN | None = None, **options: Any
+    ):
+        _demand_layer("Bidirectional", "layer", layer, RNN)
+        options = {"dtype": layer.dtype, "input_shape": _inner(layer.batch_input_shape)} | options
+        super().__init__(**options)
+        if merge_mode not in MERGES:
+            raise ValueError(f"Bidirectional: merge_mode is {merge_mode!r}, expected one of {MERGES}")
+        self.merge_mode = merge_mode
+        name = layer.scope_name
+        self.forward_layer = _fresh(layer, f"forward_{name.removeprefix('forward_')}")
+        if backward_layer is None:
+            self.backward_layer = _fresh(layer, f"backward_{name.removeprefix('backward_')}")
+            self.backward_layer.go_backwards = True
+        else:
+            _demand_layer("Bidirectional", "backward_layer", backward_layer, RNN)
+            self.backward_layer = backward_layer
+        self._check()
+        for one in (self.forward_layer, self.backward_layer):
+            one.zero_output_for_mask = one.return_sequences
+        self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
+
+    def _check(self) -> None:
+        fw, bw = self.forward_layer, self.backward_layer
+        if fw.go_backwards == bw.go_backwards:
+            raise ValueError(
+                f"Bidirectional: go_backwards is {fw.go_backwards} in both layers, expected False in layer and True in "
+                "backward_layer"
+            )
+        for flag in ("stateful", "return_sequences", "return_state"):
+            if getattr(fw, flag) != getattr(bw, flag):
+                raise ValueError(
+                    f"Bidirectional: {flag} is {getattr(fw, flag)} in layer and {getattr(bw, flag)} in backward_layer, "
+                    "expected the same in both"
+                )
+
+    def build(self, input_shape: Shape) -> None:
+        self.forward_layer.ensure_built(input_shape)
+        self.backward_layer.ensure_built(input_shape)
+
+    @property
+    def built(self) -> bool:
+        return self.forward_layer.built and self.backward_layer.built
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        """The layers inside know."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        fw, bw = (one.compute_output_shape(input_shape) for one in (self.forward_layer, self.backward_layer))
+        states = [*fw[1:], *bw[1:]] if self.return_state else []
+        first, second = (fw[0], bw[0]) if self.return_state else (fw, bw)
+        joined = (*first[:-1], first[-1] + second[-1]) if self.merge_mode == "concat" else first
+        outputs = [first, second] if self.merge_mode is None else [joined]
+        return (*outputs, *states) if len(outputs) + len(states) > 1 else joined
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return mask if self.return_sequences else None
+
+    def reset_state(self) -> None:
+        """Let stateful layers begin anew."""
+        self.forward_layer.reset_state()
+        self.backward_layer.reset_state()
+
+    reset_states = reset_state
+
+    def call(self, sequences: Tensor, initial_state: Any = None, mask: Any = None) -> Any:
+        fw_state = bw_state = None
+        if initial_state is not None:
+            if not isinstance(initial_state, (list, tuple)) or len(initial_state) % 2:
+                raise ValueError(
+                    f"{self.scope_name}: initial_state is {kind(initial_state)}, expected the list of the forward states "
+                    "followed by the backward ones"
+                )
+            half = len(initial_state) // 2
+            fw_state, bw_state = initial_state[:half], initial_state[half:]
+        fw = self.forward_layer(sequences, initial_state=fw_state, mask=mask)
+        bw = self.backward_layer(sequences, initial_state=bw_state, mask=mask)
+        states = [*fw[1:], *bw[1:]] if self.return_state else []
+        first, second = (fw[0], bw[0]) if self.return_state else (fw, bw)
+        if self.return_sequences:
+            second = ops.flip(second, axis=1)
+        outputs = self._merged(first, second)
+        return (*outputs, *states) if len(outputs) + len(states) > 1 else outputs[0]
+
+    def _merged(self, first: Any, second: Any) -> list[Any]:
+        if self.merge_mode is None:
+            return [first, second]
+        if self.merge_mode == "concat":
+            return [ops.concatenate([first, second], axis=-1)]
+        if self.merge_mode == "mul":
+            return [first * second]
+        return [(first + second) / 2 if self.merge_mode == "ave" else first + second]
+
+
+class TimeDistributed(Layer):
+    """One layer at every step: x (B, T, ...) is run as (B·T, ...), and the output stands as (B, T, ...).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.layers.TimeDistributed(tg.layers.Dense(3))(np.ones((2, 4, 5))).shape
+    (2, 4, 3)
+    """
+
+    def __init__(self, layer: Layer, **options: Any):
+        _demand_layer("TimeDistributed", "layer", layer, Layer)
+        super().__init__(**{"dtype": layer.dtype} | options)
+        self.layer, self.casts = layer, layer.casts
+
+    def build(self, input_shape: Shape) -> None:
+        self.layer.ensure_built(self._step(input_shape))
+
+    @property
+    def built(self) -> bool:
+        return self.layer.built
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        """The layer inside knows."""
+
+    def _step(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 3:
+            raise ValueError(f"{self.scope_name}: inputs have shape {tuple(input_shape)}, expected (B, T, ...)")
+        return (input_shape[0], *input_shape[2:])
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        inner = self.layer.compute_output_shape(self._step(input_shape))
+        return (inner[0], input_shape[1], *inner[1:])
+
+    def call(self, inputs: Tensor) -> Any:
+        batch, steps, *rest = inputs.shape
+        outputs = self.layer(inputs.reshape((batch * steps, *rest)))
+        return outputs.reshape((batch, steps, *outputs.shape[1:]))
+
+
+def _demand_layer(owner: str, argument: str, given: Any, wanted: type) -> None:
+    if not isinstance(given, wanted):
+        hint = "; RNN(cell) makes a layer of a cell" if isinstance(given, RNNCell) else ""
+        raise TypeError(f"{owner}: {argument} is {kind(given)}, expected a layer such as LSTM(64){hint}")
+
+
+def _inner(shape: Shape | None) -> Shape | None:
+    return None if shape is None else shape[1:]
+
+
+def _fresh(layer: RNN, name: str) -> RNN:
+    """A copy of a layer that has no weights and no state yet."""
+    other = copy.deepcopy(layer)
+    for module in other.modules():
+        module.unbuild()
+    other.name, other.states = name, None
+    return other

@@ -1,0 +1,361 @@
+"""Sequential by Keras's conventions: layers one after another, a summary, and compile, fit, evaluate, predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import optim, train
+from .autodiff.state import ambient, generator, no_grad
+from .autodiff.tensor import Tensor
+from .layers import losses
+from .layers.base import Layer, Shape
+from .optim import Optimizer
+from .rnn.cell import kind
+
+Array = np.ndarray[Any, Any]
+
+OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {  # Keras's defaults
+    "adam": lambda params: optim.Adam(params, 1e-3, eps=1e-7),
+    "adamw": lambda params: optim.AdamW(params, 1e-3, eps=1e-7, weight_decay=0.004),
+    "rmsprop": lambda params: optim.RMSprop(params, 1e-3, alpha=0.9, eps=1e-7),
+    "sgd": lambda params: optim.SGD(params, 1e-2),
+}
+
+
+class Input:
+    """The shape of one example, (T, D) say with None for any length: the first thing in a Sequential whose layers are to be
+    built before the first call."""
+
+    def __init__(self, shape: Sequence[Any]):
+        self.batch_input_shape: Shape = (None, *shape)
+
+
+class History:
+    """What `fit` returns: `history`, a dict of lists with a number an epoch; `epoch`, their numbers."""
+
+    def __init__(self, history: dict[str, list[float]]):
+        self.history = history
+        self.epoch = list(range(len(history["loss"])))
+
+
+class Sequential(Layer):
+    """Layers one after another, y = fₙ(… f₂(f₁(x))); masks are handed on as in Keras.
+
+    layers: a list, or added later by `add`. Where the first layer tells the shape of its input (an Embedding does, Input and
+    input_shape= do), each is built when it is added, else all at the first call. Raises TypeError for what is no layer,
+    ValueError for a layer that gives several outputs.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.models.Sequential()
+    >>> model.add(tg.layers.Embedding(10000, 32))
+    >>> model.add(tg.layers.SimpleRNN(32))
+    >>> model.summary()
+    Model: "sequential"
+    _________________________________________________________________
+    Layer (type)                 Output Shape              Param #
+    =================================================================
+    embedding (Embedding)        (None, None, 32)          320,000
+    _________________________________________________________________
+    simple_rnn (SimpleRNN)       (None, 32)                2,080
+    =================================================================
+    Total params: 322,080
+    Trainable params: 322,080
+    Non-trainable params: 0
+    _________________________________________________________________
+    """
+
+    casts = False
+
+    def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None):
+        super().__init__(name=name)
+        self.layers: list[Layer] = []
+        self.optimizer: Optimizer | None = None
+        self._shapes: list[Any] = []  # of the input and every layer's output, as far as they are known
+        self._make: Any = None
+        for layer in layers or []:
+            self.add(layer)
+
+    def add(self, layer: Any) -> None:
+        """Put a layer at the end."""
+        if isinstance(layer, Input) and not self.layers:
+            self._shapes = [layer.batch_input_shape]
+            return
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"Sequential: layer {len(self.layers)} is {kind(layer)}, expected a layer such as layers.Dense(1)"
+            )
+        if not self.layers and not self._shapes and layer.batch_input_shape is not None:
+            self._shapes = [layer.batch_input_shape]
+        if layer.name is None:
+            taken = {other.name for other in self.layers}
+            base = layer.scope_name
+            layer.name = next(n for n in (base, *(f"{base}_{i}" for i in range(1, len(taken) + 2))) if n not in taken)
+        self.layers.append(layer)
+        self._extend()
+
+    def pop(self) -> Layer:
+        """Take the last layer off."""
+        self._shapes = self._shapes[: len(self.layers)]
+        return self.layers.pop()
+
+    def _extend(self) -> None:
+        """Build the layers whose input shape is known, and note the shapes of their outputs."""
+        while self._shapes and len(self._shapes) <= len(self.layers):
+            layer = self.layers[len(self._shapes) - 1]
+            layer.ensure_built(self._shapes[-1])
+            shape = layer.compute_output_shape(self._shapes[-1])
+            if isinstance(shape[0], tuple):
+                raise ValueError(
+                    f"Sequential: {layer.name} gives {len(shape)} outputs, expected one (return_state=False)"
+                )
+            self._shapes.append(shape)
+
+    @property
+    def built(self) -> bool:
+        return all(layer.built for layer in self.layers)
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        """The layers know."""
+
+    def build(self, input_shape: Shape | None = None) -> None:
+        """Build all layers for inputs of this shape, (None, T, D) say."""
+        if input_shape is not None and not self._shapes:
+            self._shapes = [tuple(input_shape)]
+        self._extend()
+
+    def build_from(self, arrays: Any) -> None:
+        """The layers build themselves."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        for layer in self.layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of what the model gives, None where it is not known."""
+        return self._shapes[-1] if len(self._shapes) == len(self.layers) + 1 else None
+
+    def call(self, inputs: Any, mask: Any = None, with_mask: bool = False) -> Any:
+        """The output; with_mask=True gives a pair, the output and its mask."""
+        x = inputs
+        for layer in self.layers:
+            if isinstance(layer, Sequential):
+                x, mask = layer(x, mask=mask, with_mask=True)
+                continue
+            y = layer(x, mask=mask)
+            if isinstance(y, tuple):
+                raise ValueError(f"Sequential: {layer.name} gives {len(y)} outputs, expected one (return_state=False)")
+            x, mask = y, layer.compute_mask(x, mask)
+        return (x, mask) if with_mask else x
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return self(inputs, mask=mask, with_mask=True)[1]
+
+    def reset_state(self) -> None:
+        """Let stateful layers begin anew."""
+        for layer in self.layers:
+            if hasattr(layer, "reset_state"):
+                layer.reset_state()
+
+    reset_states = reset_state
+
+    # -- the summary -----------------------------------------------------------------------------------------------------
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Print Keras's table: every layer, the shape of its output, the number of its weights.
+
+        What cannot be known before a call stands as "?", and such a layer's weights as "0 (unbuilt)".
+        """
+        rule, double = "_" * 65, "=" * 65
+        shapes = [_text(shape) for shape in self._shapes[1:]] + ["?"] * len(self.layers)
+        rows = []
+        for layer, shape in zip(self.layers, shapes, strict=False):
+            count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
+            rows.append(_row(f"{layer.name} ({type(layer).__name__})", shape, count))
+        total = sum(layer.count_params() for layer in self.layers if layer.built)
+        if self.built:
+            total = self.count_params()  # a layer that stands twice counts once
+        print_fn(f'Model: "{self.scope_name}"')
+        print_fn(rule)
+        print_fn(_row("Layer (type)", "Output Shape", "Param #"))
+        print_fn(double)
+        for i, row in enumerate(rows):
+            print_fn(row)
+            print_fn(double if i == len(rows) - 1 else rule)
+        print_fn(f"Total params: {total:,}")
+        print_fn(f"Trainable params: {total:,}")
+        print_fn("Non-trainable params: 0")
+        print_fn(rule)
+
+    # -- training: a thin face over train.fit ----------------------------------------------------------------------------
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[str] = ()) -> None:
+        """Say how to train: an optimiser, a loss, and what else to measure.
+
+        optimizer: "adam", "adamw", "rmsprop" or "sgd" with Keras's defaults, a function of the parameters such as
+        lambda p: optim.Adam(p, 0.01), or an optimiser of this model's parameters. loss: a name such as
+        "sparse_categorical_crossentropy" (probabilities, not logits), or a function f(y_true, y_pred). metrics:
+        ["accuracy"]. Raises ValueError for unknown names.
+        """
+        if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f"compile: optimizer is {optimizer!r}, expected one of {', '.join(OPTIMIZERS)}, or an optimiser"
+            )
+        if not isinstance(optimizer, (str, Optimizer)) and not callable(optimizer):
+            raise TypeError(f"compile: optimizer is {kind(optimizer)}, expected a name, an optimiser or a function")
+        for metric in metrics:
+            if metric not in ("accuracy", "acc"):
+                raise ValueError(f"compile: metric is {metric!r}, expected 'accuracy'")
+        self._loss = losses.get(loss)
+        self._metrics = {name: losses.accuracy(self._loss) for name in metrics}
+        self._make = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+        self.optimizer = optimizer if isinstance(optimizer, Optimizer) else None
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: int | str = 0,
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, Any] | None = None,
+        shuffle: bool = True,
+        **options: Any,
+    ) -> History:
+        """Train on arrays by train.fit; returns a History, its `history` a dict of lists: loss, accuracy, val_loss ….
+
+        x (N, ...), y (N, ...). validation_split takes that share from the end of the data. shuffle draws from the default
+        generator (tg.seed). verbose: 0 is silent. options: what train.fit takes beside, clip=, patience=, checkpoint= ….
+        Raises ValueError before compile, and for arrays of unequal length.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> tg.seed(0)
+        >>> x = np.random.default_rng(0).normal(size=(64, 5, 2))
+        >>> model = tg.models.Sequential([tg.layers.GRU(4), tg.layers.Dense(1, activation="sigmoid")])
+        >>> model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        >>> sorted(model.fit(x, x.sum((1, 2)) > 0, epochs=2).history)
+        ['accuracy', 'loss']
+        """
+        data = self._arrays("fit", x, y)
+        held = None if validation_data is None else self._arrays("fit", *validation_data)
+        if validation_split:
+            if not 0 < validation_split < 1:
+                raise ValueError(f"fit: validation_split is {validation_split!r}, expected a number in [0, 1)")
+            cut = int(len(data[0]) * (1 - validation_split))
+            data, held = (data[0][:cut], data[1][:cut]), (data[0][cut:], data[1][cut:])
+        if not self.built:
+            self.build((None, *data[0].shape[1:]))
+        if self.optimizer is None:
+            self.optimizer = self._make(self.parameters())
+        tally = _Tally(self)
+        seen: list[dict[str, float]] = []
+        checks: list[dict[str, float]] = []
+
+        def batches(epoch: int) -> Iterator[tuple[Array, Array]]:
+            order = generator(None).permutation(len(data[0])) if shuffle else None
+            tally.clear()
+            try:
+                yield from _batches(*data, batch_size, order)
+            finally:
+                seen.append(tally.means())
+
+        def validation() -> float:
+            assert held is not None
+            checks.append(self._measured(*held, batch_size))
+            return checks[-1]["loss"]
+
+        given = validation if held is not None else None
+        options = {"validation": given, "model": self, "progress": bool(verbose)} | options
+        train.fit(tally.loss, batches, self.optimizer, epochs=epochs, **options)
+        history = {key: [one[key] for one in seen] for key in ("loss", *self._metrics)}
+        if held is not None:
+            history |= {f"val_{key}": [one[key] for one in checks] for key in ("loss", *self._metrics)}
+        return History(history)
+
+    def evaluate(self, x: Any, y: Any, batch_size: int = 32, verbose: int | str = 0, return_dict: bool = False) -> Any:
+        """The loss on arrays, and the metrics: a number, or a list of them, or a dict."""
+        found = self._measured(*self._arrays("evaluate", x, y), batch_size)
+        if return_dict:
+            return found
+        return list(found.values()) if self._metrics else found["loss"]
+
+    def predict(self, x: Any, batch_size: int = 32, verbose: int | str = 0) -> Array:
+        """What the model gives for arrays, batch by batch, as one array; nothing is recorded.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> tg.models.Sequential([tg.layers.Dense(2)]).predict(np.ones((5, 3))).shape
+        (5, 2)
+        """
+        arrays = _array(x)
+        with no_grad():
+            parts = [self(arrays[i : i + batch_size]).data for i in range(0, max(len(arrays), 1), batch_size)]
+        return np.concatenate(parts)
+
+    def _measured(self, x: Array, y: Array, batch_size: int) -> dict[str, float]:
+        tally = _Tally(self)
+        train.evaluate(tally.loss, _batches(x, y, batch_size))
+        return tally.means()
+
+    def _arrays(self, owner: str, x: Any, y: Any) -> tuple[Array, Array]:
+        if self._make is None:
+            raise ValueError(f"{owner}: the model is not compiled, call compile(optimizer, loss) first")
+        x, y = _array(x), _array(y)
+        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or not len(x):
+            raise ValueError(
+                f"{owner}: x has shape {x.shape} and y {y.shape}, expected as many targets as examples, at least one"
+            )
+        return x, y
+
+
+class _Tally:
+    """The loss of a batch as train.fit asks for it, and running means of what was seen, a row weighing one."""
+
+    def __init__(self, model: Sequential):
+        self.model = model
+        self.clear()
+
+    def clear(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.rows = 0
+
+    def loss(self, batch: tuple[Array, Array]) -> Any:
+        x, y = batch
+        model = self.model
+        y_pred, mask = model(x, training=ambient.get().training, with_mask=True)
+        loss = model._loss(y, y_pred, mask)
+        found = {"loss": float(loss), **{name: f(y, y_pred, mask) for name, f in model._metrics.items()}}
+        for name, value in found.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value * len(x)
+        self.rows += len(x)
+        return loss
+
+    def means(self) -> dict[str, float]:
+        return {name: total / max(self.rows, 1) for name, total in self.totals.items()}
+
+
+def _batches(x: Array, y: Array, size: int, order: Array | None = None) -> Iterator[tuple[Array, Array]]:
+    for i in range(0, len(x), size):
+        part: Any = slice(i, i + size) if order is None else order[i : i + size]
+        yield x[part], y[part]
+
+
+def _array(x: Any) -> Array:
+    return np.asarray(x.data if isinstance(x, Tensor) else x)
+
+
+def _text(shape: Any) -> str:
+    return str(tuple(shape))
+
+
+def _row(name: str, shape: str, count: str) -> str:
+    """A line of the summary, cut to Keras's columns."""
+    line = ""
+    for text, end in ((name, 29), (shape, 55)):
+        line = (line + text)[: end - 1].ljust(end)
+    return line + count
