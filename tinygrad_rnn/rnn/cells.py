@@ -45,6 +45,7 @@ class _GatedCell(RNNCell):
     """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
 
     gates = 1
+    watched: tuple[str, ...] = ("project", "recurrence", "begin", "call")  # a subclass with its own is not run fused
     kind = "rnn"  # the kernels' name for it
 
     @property
@@ -90,7 +91,7 @@ class _GatedCell(RNNCell):
 
     def unfused(self) -> str | None:
         base = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
-        for method in ("project", "recurrence", "begin", "call"):
+        for method in self.watched:
             if getattr(type(self), method) is not getattr(base, method):
                 return f"{type(self).__name__} defines its own {method}"
         return None
