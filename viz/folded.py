@@ -10,7 +10,7 @@ from . import style
 from .drawing import Drawing
 from .floors import House
 from .grid import Grid
-from .opened import open_all
+from .opened import fused_length, open_all
 from .picture import Point
 from .places import CELL
 from .steps import Layer, State, Unrolled, read, side_of
@@ -31,7 +31,11 @@ def folded(target: Any, *, shapes: bool = True) -> Drawing:
     >>> viz.folded(tg.rnn.GRUCell(4))
     Drawing(5 nodes, 5 edges)
     """
-    graph = trace(target, 3) if isinstance(target, RNNCell) else open_all(target, "recurrent")
+    if isinstance(target, RNNCell):
+        graph = trace(target, 3)
+    else:  # three steps tell what each step does, if they are all alike
+        length = fused_length(target)
+        graph = open_all(target, "recurrent", 3 if length is not None and length > 3 else None)
     found = read(graph)
     return Drawing(Folded(found, shapes, House(found)).picture())
 

@@ -63,7 +63,8 @@ class Grid(Places):
             if column is not None:
                 x = self.x(column)
                 corners = (x - half, self.bottom, x + half, self.top)
-                rows = "{} of {} rows".format(*self.rows[column]) if column in self.rows else ""
+                number = self.number(column)
+                rows = "{} of {} rows".format(*self.rows[number]) if number in self.rows else ""
                 title = f"t={self.time(column)}" + (f"   {rows}" if rows else "")
                 self.result.boxes.append(Box(f"t{column}", title, "step", None, corners))
 
@@ -251,8 +252,7 @@ class Grid(Places):
 
     def offset(self, step: Step, name: str) -> float:
         """How far above the middle of the cells a state's arrow runs."""
-        names = {s.name for s in self.found.states if s.head[0] == step[0]}
-        return 0.0 if len(names) < 2 else LINE if name == "c" else -LINE
+        return 0.0 if len(self.state_names[step[0]]) < 2 else LINE if name == "c" else -LINE
 
     def states(self) -> None:
         """All that flows from step to step, and the node for the steps left out."""
@@ -328,7 +328,7 @@ class Grid(Places):
         """The node for the steps that are left out."""
         gap = self.gap()
         if gap is not None:
-            hidden = self.total - sum(c is not None for c in self.shown)
+            hidden = self.total + self.skipped - sum(c is not None for c in self.shown)
             lines = ("…",) if self.open_end else ("…", f"×{hidden}")
             low, high = self.height[self.low], self.height[self.high]
             self.node("more", lines, "more", (gap, (low + high) / 2), (48.0, high - low + CELL[1] + 10))

@@ -25,6 +25,7 @@ class Places:
         self.pitch = self.pitch_between()
         self.centres = _centres(shown, self.pitch)
         self.norms: dict[tuple[Step, str], float] = {}  # of the gradient at each state after each step
+        self.skipped = 0  # steps in the gap that the graph was read without
         self.rows: dict[
             int, tuple[int, int]
         ] = {}  # by column, where some sequences have ended: how many run, of how many
@@ -33,6 +34,9 @@ class Places:
         self.drawn: dict[str, Node] = {}
         self.recurrent = {s.head[0] for s in found.states if s.tail is not None and s.tail[0] == s.head[0]}
         self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.kind == "cell" and len(layer.steps) == 1}
+        self.state_names: dict[int, set[str]] = {number: set() for number in range(len(self.layers))}
+        for state in found.states:
+            self.state_names[state.head[0]].add(state.name)
         self.feeds = self._feeds()
         self.results = self._results()
         self._heights()
@@ -149,7 +153,14 @@ class Places:
         late = None in self.shown and column in self.shown and self.shown.index(column) > self.shown.index(None)
         if self.open_end and late:
             return f"T−{self.total - column}"
-        return "T" if self.open_end and column == self.total else str(column)
+        return "T" if self.open_end and column == self.total else str(self.number(column))
+
+    def number(self, column: int) -> int:
+        """The step that a column stands for: those in the gap may have been left out."""
+        if None not in self.shown or not self.skipped:
+            return column
+        gap = self.shown.index(None)
+        return column if column < gap else column + self.skipped
 
     def at(self, name: str, column: int) -> str:
         """The name of a value at a time: h₃, h[T−1]."""

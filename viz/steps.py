@@ -7,8 +7,10 @@ by edges are one step. A layer is the same place in every step: same outer scope
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
@@ -40,7 +42,8 @@ class Layer:
     ops: list[int] = field(default_factory=list)  # of kind "each"
 
     def column(self, t: int) -> int:
-        return self.start + (len(self.steps) - 1 - self.steps.index(t) if self.backward else self.steps.index(t))
+        index = bisect_left(self.steps, t)
+        return self.start + (len(self.steps) - 1 - index if self.backward else index)
 
 
 @dataclass
@@ -142,8 +145,7 @@ def _layers(
     named = {groups[i] for i, time in enumerate(times) if time and _cell_name(time[2])}
     for node, time in zip(graph.nodes, times, strict=True):
         if time is not None and (_cell_name(time[2]) or (time[0] and groups[node.id] not in named)):
-            stack = tuple(part for part in time[2] if _STACK.fullmatch(part))
-            keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]) or _own_name(time[0]), stack)
+            keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]) or _own_name(time[0]), _stack(time[2]))
     _adopt(graph, times, groups, keys, ranks)
     order: dict[tuple[Scope, int, str, tuple[str, ...]], int] = {}
     layers: list[Layer] = []
@@ -163,6 +165,7 @@ def _layers(
     return layers, step_of
 
 
+@lru_cache(maxsize=4096)
 def _cell_name(rest: Scope) -> str:
     """What to call the cell of a path inside a step: the part after the last place in a stack; "" if only gates follow."""
     marks = [i for i, part in enumerate(rest) if _STACK.fullmatch(part)]
@@ -171,6 +174,13 @@ def _cell_name(rest: Scope) -> str:
     return inner[0] if inner else rest[marks[-1]] if marks else ""
 
 
+@lru_cache(maxsize=4096)
+def _stack(rest: Scope) -> tuple[str, ...]:
+    """The places in stacks that a path inside a step names."""
+    return tuple(part for part in rest if _STACK.fullmatch(part))
+
+
+@lru_cache(maxsize=4096)
 def _own_name(outer: Scope) -> str:
     """What to call a cell by the scopes around its time steps."""
     return next((part for part in reversed(outer) if part not in SIDES and not _STACK.fullmatch(part)), "step")

@@ -284,3 +284,21 @@ def test_many_to_one() -> None:
         bar = next(node for node in drawing.picture.nodes if node.role == "bar")
         assert [edge.tail for edge in drawing.picture.edges if edge.head == bar.id] == ["l0t3"]
         check_places(drawing)
+
+
+def test_steps_that_are_not_drawn_are_not_opened() -> None:
+    """A long fused run is read with a short gap; the picture is that of the whole."""
+    for make in (lambda: rnn.LSTMCell(3, seed=1), lambda: rnn.MultiRNNCell([rnn.GRUCell(3), rnn.BasicRNNCell(3)])):
+        runs = [rnn.dynamic_rnn(make(), data(3, 40, 4), [40, 7, 38], impl=impl) for impl in ("auto", "unrolled")]
+        short, whole = (viz.unrolled(run, steps=(2, 3)) for run in runs)
+        for role in ("cell", "input", "output", "state", "constant", "parameter", "more"):
+            assert names(short, role) == names(whole, role)
+        assert [box.label for box in short.picture.boxes] == [box.label for box in whole.picture.boxes]
+        assert short.picture.boxes[-1].label == "t=39   1 of 3 rows"
+        assert edges(short) == edges(whole)
+        assert {edge.label for edge in short.picture.edges} == {edge.label for edge in whole.picture.edges}
+        check_places(short)
+    outputs, _ = rnn.bidirectional_dynamic_rnn(rnn.LSTMCell(3), rnn.LSTMCell(3), data(2, 40, 4))
+    drawing = viz.unrolled(tg.concatenate(outputs, axis=-1), steps=(1, 1))
+    assert sorted(names(drawing, "constant")) == sorted(["c₋₁", "h₋₁", "c₄₀", "h₄₀"])
+    check_places(drawing)
