@@ -77,6 +77,9 @@ class Folded(Grid):
     def pitch_between(self) -> float:
         return 340.0
 
+    def lane_beside(self) -> float:
+        return CELL[0] / 2 + 14
+
     def weights(self, number: int, layer: Layer) -> None:
         lines = self.weight_lines(layer)
         wide, tall = style.fitting_size(lines, "box")
@@ -113,7 +116,7 @@ class Folded(Grid):
         layer = self.layers[state.head[0]]
         step = next((state.head[0], t) for t in layer.steps if self.is_shown((state.head[0], t)))
         names = sorted({s.name for s in self.found.states if s.head[0] == state.head[0] and s.tail is not None})
-        outer = len(names) > 1 and state.name == "c"
+        outer = len(names) > 1 and state.name in ("c", "s1")
         side = -1.0 if self.aside(layer) < 0 else 1.0
         (x, y), half = self.place(step), CELL[0] / 2
         far, rise = x + side * (half + REACH[outer]), 28.0 if outer else 12.0

@@ -275,6 +275,6 @@ def running(target: Any) -> dict[int, tuple[int, int]]:
         elif node.op.name == "where" and node.saved:
             times = [part[2:] for part in node.scope if part.startswith("t=") and part[2:].isdigit()]
             mask = node.saved[0]
-            if times and getattr(mask, "ndim", 0) == 2 and mask.dtype == bool:
+            if times and getattr(mask, "ndim", 0) == 2 and mask.shape[1] == 1 and mask.dtype == bool:
                 found[int(times[0])] = (int(mask.sum()), len(mask))
     return {t: rows for t, rows in sorted(found.items()) if rows[0] < rows[1]}

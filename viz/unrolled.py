@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
@@ -105,11 +106,23 @@ def _coloured(target: Any, steps: Any, shapes: bool, color: str) -> Drawing:
 
 def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
     """The graph of `length` steps of a copy of the cell: cell(x_t, state) under the scope "t=…", inputs named x_t."""
-    return Context().run(_steps, copy.deepcopy(cell), length, batch)
+    return on_copy(cell, lambda copied, size: _steps(copied, size, length, batch))
 
 
-def _steps(cell: RNNCell, length: int, batch: int) -> Graph:
-    size = input_size(cell) or SMALL_INPUT
+def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Graph]) -> Graph:
+    """What `run` makes of a copy of the cell and its input's size; of a small one, or its output's, if it is not built."""
+    known = input_size(cell)
+    sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter
+    for size in sizes:
+        try:
+            return Context().run(run, copy.deepcopy(cell), size)
+        except ValueError:
+            if size == sizes[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
     dtype = cell.dtype or np.dtype(np.float32)
     outputs: list[Any] = []
     random = generator().bit_generator.state
