@@ -1,14 +1,33 @@
 """tinygrad_rnn: a graph-based automatic differentiation mini-framework for recurrent networks."""
 
-from . import autodiff, errors, initializers, rnn
+from importlib import import_module
+
+from . import autodiff, data, errors, initializers, interop, nn, optim, rnn, train
 from .autodiff.functional import grad, hvp, jacobian, jvp
 from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
 from .autodiff.state import no_grad, scope, seed, training
 from .autodiff.tensor import Tensor, tensor
+from .checkpoint import load, save
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
+from .kernels import get_num_threads, set_num_threads
 from .module import Module, Parameter
 from .ops import *
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`tg.viz` is imported when first asked for; a bare source tree has none, and says so."""
+    if name != "viz":
+        raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
+    try:
+        return import_module("tinygrad_rnn.viz")
+    except ModuleNotFoundError as error:
+        if error.name != "tinygrad_rnn.viz":
+            raise
+        raise ImportError(
+            "tinygrad_rnn.viz is not here: this is the bare source tree, which also has no native kernels. "
+            "Install it from the checkout's root with: pip install -e ."
+        ) from None

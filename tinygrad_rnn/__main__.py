@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, kernels
+from .errors import DrawingError
 
 
 def info() -> dict[str, Any]:
@@ -24,9 +25,15 @@ def info() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "viz": find_spec("tinygrad_rnn.viz") is not None,
     }
+    native = kernels.info()
+    found |= {"kernels": native["implementation"], "instruction set": native["isa"], "threads": native["threads"]}
+    if native["missing"]:
+        found["no native kernels"] = native["missing"]
     if found["viz"]:
-        program = import_module("tinygrad_rnn.viz").find_program()
-        found["graphviz program"] = program and str(program)
+        try:
+            found["graphviz program"] = import_module("tinygrad_rnn.viz.program").find()
+        except DrawingError:
+            found["graphviz program"] = None
     for name in ("graphviz", "safetensors", "tqdm"):
         try:
             found[name] = metadata.version(name)
@@ -47,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     width = max(map(len, found))
     for key, value in found.items():
-        shown = {None: "not found", True: "yes", False: "no"}.get(value, value)
+        shown = "not found" if value is None else "yes" if value is True else "no" if value is False else value
         print(f"{key:<{width}}  {shown}")
     if not found["viz"]:
         print("\nThis is the bare source tree. To install it with everything: pip install -e .", file=sys.stderr)

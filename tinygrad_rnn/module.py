@@ -7,6 +7,7 @@ attribute names is their name in `state_dict`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,7 @@ def _items(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+@cache
 def snake_case(name: str) -> str:
     """
     >>> snake_case("BasicRNNCell"), snake_case("LSTMCell")

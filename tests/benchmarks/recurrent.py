@@ -2,9 +2,10 @@
 
     python tests/benchmarks/recurrent.py --peers torch,jax,tensorflow,onnxruntime --threads 1,2
 
-Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the process is held to one
-core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds go round the libraries, so that whatever
-else the machine does falls on all of them; the figures are medians over the rounds. `--python` names another interpreter for the peers.
+Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the
+process is held to one core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds
+go round the libraries, so that whatever else the machine does falls on all of them; the figures are medians over the
+rounds. `--python` names another interpreter for the peers.
 """
 
 import argparse
@@ -17,7 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-SHAPES = [(1, 100, 32, 64), (1, 25, 29, 100), (32, 100, 64, 128), (64, 25, 500, 500), (32, 100, 256, 256), (64, 50, 512, 512)]
+SHAPES = [
+    (1, 100, 32, 64),
+    (1, 25, 29, 100),
+    (32, 100, 64, 128),
+    (64, 25, 500, 500),
+    (32, 100, 256, 256),
+    (64, 50, 512, 512),
+]
 CASES = [(cell, *shape) for cell in ("rnn", "gru", "lstm") for shape in SHAPES]
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 GEMM = 2048
@@ -34,10 +42,18 @@ class Library:
     def __init__(self, name, python, threads):
         self.name = name
         environment = dict(os.environ)
-        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        for variable in (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "TF_NUM_INTRAOP_THREADS",
+            "TF_NUM_INTEROP_THREADS",
+        ):
             environment[variable] = str(threads)
         command = [python, str(Path(__file__).with_name("peers.py")), name, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.version = self.read()
 
     def read(self):
@@ -57,7 +73,10 @@ class Library:
 
 
 def agree(ours, theirs, what):
-    """Raises unless two libraries' results (small samples and norms of every array) agree to 1e-4 of each array's size."""
+    """Raises unless two libraries' results agree to 1e-4 of each array's size.
+
+    The results are small samples and norms of every array.
+    """
     for name, value in theirs.items():
         a, b = np.array(ours[name]), np.array(value)
         error = np.abs(a - b).max() / max(1e-30, np.abs(a).max())
@@ -65,8 +84,8 @@ def agree(ours, theirs, what):
             raise SystemExit(f"{what}: {name} differs by {error:.2e} of its size")
 
 
-def measure(libraries, case, mode, rounds, seconds):
-    """Median seconds of one call, by library; None where it has no such mode."""
+def measure(libraries, case, mode, rounds, seconds, statistic):
+    """Seconds of one call, by library; None where it has no such mode."""
     active = {}
     for library in libraries:
         answer = library.ask(case=case, mode=mode, do="prepare")
@@ -81,11 +100,14 @@ def measure(libraries, case, mode, rounds, seconds):
         for name, (library, _) in active.items():
             times[name] += library.ask(do="run", seconds=seconds)
             time.sleep(0.02)
-    return {name: float(np.median(found)) for name, found in times.items()}
+    return {name: float(statistic(found)) for name, found in times.items()}
 
 
 def milliseconds(seconds):
-    return "-" if seconds is None else f"{seconds * 1e3:.3f}" if seconds < 1e-3 else f"{seconds * 1e3:.2f}" if seconds < 0.1 else f"{seconds * 1e3:.0f}"
+    if seconds is None:
+        return "-"
+    digits = 3 if seconds < 1e-3 else 2 if seconds < 0.1 else 0
+    return f"{seconds * 1e3:.{digits}f}"
 
 
 def main():
@@ -98,28 +120,37 @@ def main():
     parser.add_argument("--shapes", default="", help="only these, by number from 0, with commas")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.15, help="the least a library runs in one round")
+    parser.add_argument(
+        "--least",
+        action="store_true",
+        help="the least time of all rounds instead of the median: for a machine that is not idle",
+    )
     parser.add_argument("--json", help="also write every figure to this file")
     options = parser.parse_args()
     peers = [p for p in options.peers.split(",") if p]
     shapes = [SHAPES[int(k)] for k in options.shapes.split(",")] if options.shapes else SHAPES
     cases = [c for c in CASES if c[0] in options.cells.split(",") and c[1:] in shapes]
-    record = []
+    statistic, record = np.min if options.least else np.median, []
     for threads in map(int, options.threads.split(",")):
         libraries = [Library("tinygrad_rnn", sys.executable, threads), Library("gemm", sys.executable, threads)]
         libraries += [Library(p, options.python, threads) for p in peers]
         for mode in options.modes.split(","):
-            print(f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, medians of {options.rounds} rounds")
+            print(
+                f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, "
+                f"{'least' if options.least else 'medians'} of {options.rounds} rounds"
+            )
             print("; ".join(f"{lib.name}: {lib.version}" for lib in libraries))
             print("| cell | B | T | D | H | ours | " + " | ".join(peers) + " | ours / fastest | GFLOP/s | of GEMM |")
             print("|" + "---|" * (9 + len(peers)))
             against_torch = []
             for case in cases:
-                found = measure(libraries, case, mode, options.rounds, options.seconds)
+                found = measure(libraries, case, mode, options.rounds, options.seconds, statistic)
                 others = [found[p] for p in peers if p in found]
                 rate, gemm = operations(case, mode) / found["tinygrad_rnn"] / 1e9, 2 * GEMM**3 / found["gemm"] / 1e9
                 ratio = f"{found['tinygrad_rnn'] / min(others):.2f}" if others else "-"
                 cells = [milliseconds(found.get(p)) for p in ["tinygrad_rnn", *peers]]
-                print(f"| {' | '.join(map(str, case))} | {' | '.join(cells)} | {ratio} | {rate:.0f} | {rate / gemm:.0%} |", flush=True)
+                row = [*map(str, case), *cells, ratio, f"{rate:.0f}", f"{rate / gemm:.0%}"]
+                print(f"| {' | '.join(row)} |", flush=True)
                 if "torch" in found:
                     against_torch.append(found["torch"] / found["tinygrad_rnn"])
                 record.append({"threads": threads, "mode": mode, "case": case, "seconds": found})

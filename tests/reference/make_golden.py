@@ -1,8 +1,8 @@
 """Make the golden files of this folder with the real libraries.
 
-Usage: python tests/reference/make_golden.py {tf1,keras,torch,optim,check}
+Usage: python tests/reference/make_golden.py {tf1,keras,torch,optim,training,check}
 
-tf1 needs tensorflow-cpu and tf_keras, keras needs tensorflow-cpu (Keras 3 comes with it), torch and optim need torch,
+tf1 needs tensorflow-cpu and tf_keras, keras needs tensorflow-cpu (Keras 3 comes with it), torch, optim and training need torch,
 check (which reads every file and holds it to its promises) needs NumPy alone.
 """
 
@@ -14,7 +14,7 @@ import os
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the golden files of this folder with the real libraries.")
-    parser.add_argument("what", choices=["tf1", "keras", "torch", "optim", "check"])
+    parser.add_argument("what", choices=["tf1", "keras", "torch", "optim", "training", "check"])
     what = parser.parse_args().what
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -29,6 +29,8 @@ def main() -> None:
         import golden_torch as maker
     elif what == "optim":
         import golden_optim as maker
+    elif what == "training":
+        import golden_training as maker
     else:
         import golden_check as maker
     maker.main()

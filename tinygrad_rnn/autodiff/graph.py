@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .node import Leaf, Node, Output, Shape
+from .state import Ambient, ambient
 from .tensor import Tensor
 
 
@@ -60,13 +61,15 @@ class Graph(NamedTuple):
         return f"Graph({ops} ops, {len(self.nodes) - ops} leaves, {len(self.outputs)} outputs)"
 
 
-def snapshot(outputs: Any) -> Graph:
+def snapshot(outputs: Any, unfused: bool = False) -> Graph:
     """Everything that `outputs` (tensors, nested in tuples, lists or dicts) were computed from, as a Graph.
+
+    With unfused=True every fused op is opened into the primitives that it stands for (see `unfuse`).
 
     Ids are 0, 1, 2 … in order of creation, so the same program gives the same graph. The graph holds no arrays and keeps
     none alive; it can be taken before or after backward. Raises TypeError if nothing was recorded.
     """
-    edges = [t._node for t in flat_tensors(outputs) if t._node is not None]
+    edges = [t._node for t in (unfuse(outputs) if unfused else flat_tensors(outputs)) if t._node is not None]
     if not edges:
         raise TypeError(
             "snapshot: no tensor with a graph was given; a tensor has one when it was computed (outside no_grad) from a "
@@ -78,6 +81,54 @@ def snapshot(outputs: Any) -> Graph:
     names = _output_names(seen, edges)
     nodes = tuple(_info(seen[c], ids, names) for c in order)
     return Graph(nodes, tuple(_source(e, ids) for e in edges))
+
+
+def unfuse(outputs: Any) -> list[Tensor]:
+    """The tensors in `outputs` on a graph of their own, in which every fused op is opened into its expansion.
+
+    The new graph shares leaves, and all nodes that no fused op leads to, with the old one; it can be drawn and swept
+    (with an observer, say). Where the old graph was freed the expansion runs on zeros: it has the structure and no values.
+    """
+    tensors = list(flat_tensors(outputs))
+    old = _reachable([t._node for t in tensors if t._node is not None])
+    new: dict[int, Any] = {}  # counter of an old node -> its edges in the new graph, one per output
+
+    def moved(edge: Any) -> Any:
+        if edge is None:
+            return None
+        node, index = (edge.node, edge.index) if type(edge) is Output else (edge, 0)
+        return new[node.counter][index] if node.counter in new else edge
+
+    for counter in sorted(old):
+        node = old[counter]
+        if type(node) is Leaf:
+            continue
+        assert type(node) is Node
+        parents = tuple(moved(p) for p in node.parents)
+        if node.op.expansion is not None:
+            new[counter] = _expanded(node, parents)
+        elif parents != node.parents:
+            copy = Node(node.op, parents, node.saved, node.options, node.shape, node.dtype, node.scope)
+            copy.name = node.name
+            new[counter] = (
+                [Output(copy, i, s, d) for i, (s, d) in enumerate(zip(node.shape, node.dtype, strict=True))]
+                if node.op.several
+                else [copy]
+            )
+    return [Tensor._made(t.data, moved(t._node)) for t in tensors]
+
+
+def _expanded(node: Node, parents: tuple[Any, ...]) -> list[Any]:
+    """The edges of a fused node's results when its expansion runs instead, on these parents."""
+    values = node.saved or [None if p is None else np.zeros(p.shape, p.dtype) for p in parents]
+    inputs = [None if p is None else Tensor._made(value, p) for p, value in zip(parents, values, strict=False)]
+    outside = ambient.set(Ambient(True, node.scope, False))
+    try:
+        assert node.op.expansion is not None
+        results = node.op.expansion(*inputs, **node.options)
+    finally:
+        ambient.reset(outside)
+    return [getattr(r, "_node", None) for r in (results if node.op.several else (results,))]
 
 
 def kept_bytes(outputs: Any, without: Sequence[Any] = ()) -> int:

@@ -37,10 +37,8 @@ def matmul(a: Array, b: Array) -> Array:
         )
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
-        wanted = (*b.shape[:-2], a.shape[-1], "*") if b.ndim > 1 else (a.shape[-1],)
-        raise ValueError(
-            f"matmul: b has shape {b.shape}, expected {str(wanted).replace(chr(39), '')} to follow a of shape {a.shape}"
-        )
+        wanted = f"({a.shape[-1]}, *)" if b.ndim > 1 else f"({a.shape[-1]},)"
+        raise ValueError(f"matmul: b has shape {b.shape}, expected {wanted} to follow a of shape {a.shape}")
     if b.ndim == 2 and a.ndim > 2:  # one product instead of one per batch entry
         return np.matmul(a.reshape(-1, inner), b).reshape((*a.shape[:-1], b.shape[-1]))
     return np.matmul(a, b)
@@ -48,6 +46,8 @@ def matmul(a: Array, b: Array) -> Array:
 
 @matmul.vjp
 def _(g: Array, a: Array, b: Array, needs: Any) -> Any:
+    if a.ndim == b.ndim == 2:
+        return g @ b.T if needs[0] else None, a.T @ g if needs[1] else None
     return _by_left(g, a, b) if needs[0] else None, _by_right(g, a, b) if needs[1] else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import kernels, ops
 from ..initializers import GlorotUniform, Orthogonal, get
 from ..ops.recurrent import gru_step, gru_step_reset_after, gru_weights, lstm_step, rnn_step
 from .cell import LSTMState, RNNCell, Step, random_source
@@ -38,6 +38,12 @@ class _GatedCell(RNNCell):
     """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
 
     gates = 1
+    kind = "rnn"  # the kernels' name for it
+
+    @property
+    def fused_options(self) -> dict[str, Any]:
+        """What the kernels need to know beside the weights."""
+        return {}
 
     def __init__(
         self,
@@ -81,6 +87,24 @@ class _GatedCell(RNNCell):
         """What a fused op takes after x and before the initial state."""
         return self.kernel, self.recurrent_kernel, self.bias
 
+    def stepper(self, batch: int = 1) -> kernels.Stepper:
+        """This cell for streaming: `stepper.step(x)` takes an array (B, D) and returns h (B, H), recording nothing.
+
+        Nothing is allocated by a step: the result is an array of the stepper, written anew each time, so copy what is to
+        stay. `stepper.reset()` begins again; `stepper.reload()` takes up weights that training has changed. Raises
+        ValueError for a cell that has no fused op.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> stepper = tg.rnn.GRUCell(3).build(2).stepper()
+        >>> stepper.step(np.ones((1, 2), np.float32)).shape
+        (1, 3)
+        """
+        why = self.unfused()
+        if why is not None:
+            raise ValueError(f"stepper: {self.scope_name} cannot stream: {why}; call the cell itself, cell(x, state)")
+        arrays: list[Any] = [None if w is None else w.data for w in self.weights]
+        return kernels.Stepper(self.kind, *arrays, batch=batch, **self.fused_options)
+
     def describe(self) -> str:
         return f"{self.num_units}" + (f", input_size={self.input_size}" if self.built else "")
 
@@ -111,13 +135,17 @@ class BasicRNNCell(_GatedCell):
 
         return step
 
+    @property
+    def fused_options(self) -> dict[str, Any]:
+        return {"activation": self.activate.__name__}
+
     def unfused(self) -> str | None:
         if self.activate not in (ops.tanh, ops.relu):
             return f"the fused op knows tanh and relu, not activation={self.activation!r}"
         return super().unfused()
 
     def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        outputs, h = ops.rnn_sequence(x, *self.weights, state, activation=self.activate.__name__, **run.options)
+        outputs, h = ops.rnn_sequence(x, *self.weights, state, **self.fused_options, **run.options)
         run.traced(h=outputs)
         return outputs, h
 
@@ -139,6 +167,7 @@ class LSTMCell(_GatedCell):
     """
 
     gates = 4
+    kind = "lstm"
 
     def __init__(self, num_units: int, forget_bias: float = 1.0, state_is_tuple: bool = True, **options: Any):
         super().__init__(num_units, **options)
@@ -190,6 +219,11 @@ class GRUCell(_GatedCell):
     """
 
     gates = 3
+    kind = "gru"
+
+    @property
+    def fused_options(self) -> dict[str, Any]:
+        return {"reset_after": self.reset_after}
 
     def __init__(self, num_units: int, reset_after: bool = False, gate_bias: float | None = None, **options: Any):
         super().__init__(num_units, **options)
@@ -219,9 +253,7 @@ class GRUCell(_GatedCell):
 
     def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
         trace = "gates" if run.trace else None
-        outputs, h, *more = ops.gru_sequence(
-            x, *self.weights, state, reset_after=self.reset_after, trace=trace, **run.options
-        )
+        outputs, h, *more = ops.gru_sequence(x, *self.weights, state, trace=trace, **self.fused_options, **run.options)
         run.traced(**dict(zip("zrn", more, strict=False)), h=outputs)
         return outputs, h
 

@@ -195,26 +195,26 @@ def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     return x
 
 
-def _lengths(name: str, lengths: Any, batch: int, steps: int) -> Lengths | None:
+def _lengths(name: str, lengths: Any, batch: int, steps: int, argument: str = "sequence_length") -> Lengths | None:
     """Sequence lengths as integers within 0 … T, one per row."""
     if lengths is None:
         return None
     try:
         found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
     except ValueError:
-        raise ValueError(f"{name}: sequence_length is {lengths!r:.60}, expected {batch} integers") from None
+        raise ValueError(f"{name}: {argument} is {lengths!r:.60}, expected {batch} integers") from None
     if found.shape != (batch,):
         raise ValueError(
-            f"{name}: sequence_length has shape {found.shape}, expected ({batch},): one length for each row of the batch"
+            f"{name}: {argument} has shape {found.shape}, expected ({batch},): one length for each row of the batch"
         )
     if found.dtype.kind not in "iu" and found.size:
         at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
-        hint = f"; sequence_length[{at[0]}] is NaN" if len(at) else "; use np.asarray(sequence_length, dtype=int)"
-        raise TypeError(f"{name}: sequence_length has dtype {found.dtype}, expected integers{hint}")
+        hint = f"; {argument}[{at[0]}] is NaN" if len(at) else f"; use np.asarray({argument}, dtype=int)"
+        raise TypeError(f"{name}: {argument} has dtype {found.dtype}, expected integers{hint}")
     bad = np.flatnonzero((found < 0) | (found > steps))
     if len(bad):
         raise ValueError(
-            f"{name}: sequence_length[{bad[0]}] is {found[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
+            f"{name}: {argument}[{bad[0]}] is {found[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
         )
     return found.astype(np.int64)
 

@@ -1,0 +1,200 @@
+"""The fused and the unrolled path beside each other: traces, recomputation, what is kept, opening, streaming, threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import kernels, rnn
+from tinygrad_rnn.autodiff.graph import unfuse
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(3, 5, 4))
+LENGTHS = [5, 0, 3]
+CELLS: dict[str, Any] = {
+    "rnn": lambda: rnn.BasicRNNCell(3, seed=1),
+    "relu": lambda: rnn.BasicRNNCell(3, activation="relu", seed=1),
+    "lstm": lambda: rnn.LSTMCell(3, seed=1),
+    "gru": lambda: rnn.GRUCell(3, seed=1),
+    "gru after": lambda: rnn.GRUCell(3, reset_after=True, seed=1),
+}
+LETTERS = {"rnn": "h", "relu": "h", "lstm": "ifgoch", "gru": "zrnh", "gru after": "zrnh"}
+
+
+def close(a: Any, b: Any) -> None:
+    np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.fixture(params=CELLS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("time_major", [False, True])
+def test_traces_of_both_paths_agree(name: str, lengths: Any, time_major: bool) -> None:
+    cell = CELLS[name]()
+    x = X.transpose(1, 0, 2) if time_major else X
+    options = {"sequence_length": lengths, "time_major": time_major, "return_trace": True}
+    outputs, state, fused = rnn.dynamic_rnn(cell, x, impl="fused", **options)
+    plain_outputs, plain_state, unrolled = rnn.dynamic_rnn(cell, x, impl="unrolled", **options)
+    assert set(fused) == set(unrolled) == set(LETTERS[name])
+    close(outputs.data, plain_outputs.data)
+    for a, b in zip(state, plain_state, strict=True):
+        close(a.data, b.data)
+    for letter in fused:
+        close(fused[letter].data, unrolled[letter].data)
+        assert fused[letter].requires_grad == (letter in "ch")
+        assert unrolled[letter].requires_grad
+
+
+def test_traced_states_carry_gradients() -> None:
+    cell = rnn.LSTMCell(3, seed=1)
+    weights = RNG.normal(size=(3, 5, 3))
+    found = []
+    for impl in ("fused", "unrolled"):
+        x = tg.tensor(X, requires_grad=True)
+        _, _, trace = rnn.dynamic_rnn(cell, x, LENGTHS, impl=impl, return_trace=True)
+        found.append(tg.grad((trace["c"] * weights).sum(), [x, *cell.parameters()]))
+    for a, b in zip(*found, strict=True):
+        close(a.data, b.data)
+
+
+def test_a_stack_gives_a_trace_for_each_layer() -> None:
+    cell = rnn.MultiRNNCell([rnn.LSTMCell(3), rnn.GRUCell(2)])
+    _, _, (lower, upper) = rnn.dynamic_rnn(cell, X, return_trace=True)
+    assert (set(lower), set(upper)) == (set("ifgoch"), set("zrnh"))
+
+
+def test_recomputing_gates_keeps_less_and_gives_the_same(name: str) -> None:
+    cell = CELLS[name]()
+    grads = []
+    for recompute in (False, True):
+        x = tg.tensor(X, requires_grad=True)
+        outputs, _ = rnn.dynamic_rnn(cell, x, LENGTHS, recompute=recompute)
+        grads.append(tg.grad((outputs * outputs).sum(), [x, *cell.parameters()]))
+    for a, b in zip(*grads, strict=True):
+        close(a.data, b.data)
+    kept = [rnn.explain(cell, X, recompute=r).bytes_kept for r in (False, True)]
+    assert kept[1] < kept[0] or name in ("rnn", "relu")
+
+
+def test_explain_says_which_path_ran_and_why() -> None:
+    assert rnn.explain(rnn.LSTMCell(3), X).paths == (("lstm_cell", "fused", "the whole sequence is one node"),)
+    assert rnn.explain(rnn.LSTMCell(3), X, impl="unrolled").paths == (("lstm_cell", "unrolled", "impl='unrolled'"),)
+    stack = rnn.MultiRNNCell([rnn.LSTMCell(3), rnn.ZoneoutWrapper(rnn.GRUCell(3), 0.1)])
+    found = rnn.explain(stack, X)
+    assert found.path == "unrolled"
+    assert found.paths[1:] == (
+        ("lstm_cell", "fused", "the whole sequence is one node"),
+        ("zoneout_wrapper", "unrolled", "zoneout mixes the states at every step"),
+    )
+    custom = rnn.explain(rnn.BasicRNNCell(3, activation="sigmoid"), X)
+    assert custom.paths[0][1:] == ("unrolled", "the fused op knows tanh and relu, not activation='sigmoid'")
+    text = str(found)
+    assert "are kept for backward" in text
+    assert found.implementation in text
+
+
+def test_a_subclass_with_its_own_step_is_not_run_by_the_kernel_of_its_base() -> None:
+    class Doubled(rnn.LSTMCell):
+        def begin(self, batch: int, dtype: Any) -> Any:
+            step = super().begin(batch, dtype)
+            return lambda z, state: (2 * step(z, state)[0], step(z, state)[1])
+
+    cell = Doubled(3, seed=1)
+    outputs, _ = rnn.dynamic_rnn(cell, X)
+    plain, _ = rnn.dynamic_rnn(rnn.LSTMCell(3, seed=1), X)
+    close(outputs.data, 2 * plain.data)
+    assert rnn.explain(cell, X).paths[0][1:] == ("unrolled", "Doubled defines its own begin")
+    with pytest.raises(ValueError, match="impl='fused' cannot run doubled: Doubled defines its own begin"):
+        rnn.dynamic_rnn(cell, X, impl="fused")
+
+
+def test_dropout_between_steps_stays_fused_and_off_in_evaluation() -> None:
+    cell = rnn.DropoutWrapper(rnn.LSTMCell(3, seed=1), input_keep_prob=0.5, output_keep_prob=0.5, seed=0)
+    assert rnn.explain(cell, X).path == "fused"
+    assert rnn.explain(rnn.DropoutWrapper(rnn.LSTMCell(3), state_keep_prob=0.5), X).path == "unrolled"
+    with tg.training(False):
+        outputs, _ = rnn.dynamic_rnn(cell, X)
+    close(outputs.data, rnn.dynamic_rnn(rnn.LSTMCell(3, seed=1), X)[0].data)
+    kept = np.mean([np.mean(rnn.dynamic_rnn(cell, X)[0].data != 0) for _ in range(60)])
+    assert abs(kept - 0.5) < 0.05
+
+
+def test_one_mask_a_sequence_on_the_fused_path() -> None:
+    cell = rnn.DropoutWrapper(rnn.LSTMCell(6), output_keep_prob=0.5, variational_recurrent=True, seed=0)
+    dropped = rnn.dynamic_rnn(cell, X)[0].data == 0
+    assert np.array_equal(dropped, np.broadcast_to(dropped[:, :1], dropped.shape))
+    assert not np.array_equal(dropped, rnn.dynamic_rnn(cell, X)[0].data == 0)
+
+
+def test_opening_a_fused_op_gives_the_unrolled_graph(name: str) -> None:
+    cell = CELLS[name]()
+    x = tg.tensor(X, requires_grad=True)
+    loss = tg.tanh(rnn.dynamic_rnn(cell, x, LENGTHS, impl="fused")[0]).sum()
+    plain = tg.tanh(rnn.dynamic_rnn(cell, x, LENGTHS, impl="unrolled")[0]).sum()
+    assert tg.snapshot(loss).count("tanh") == 1
+    opened, unrolled = tg.snapshot(loss, unfused=True), tg.snapshot(plain)
+    assert sorted(str(n.op) for n in opened.nodes if n.op) == sorted(str(n.op) for n in unrolled.nodes if n.op)
+    gates = {n.scope[-1] for n in opened.nodes if n.op and n.scope} & set("ifgochzrn")
+    assert gates == {n.scope[-1] for n in unrolled.nodes if n.op and n.scope} & set("ifgochzrn")
+    (again,) = unfuse(loss)
+    for a, b in zip(
+        tg.grad(again, cell.parameters(), retain_graph=True), tg.grad(loss, cell.parameters()), strict=True
+    ):
+        close(a.data, b.data)
+    assert len(tg.snapshot(loss, unfused=True).nodes) == len(opened.nodes)  # also after the graph was freed
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_stream_gives_what_the_sequence_gives(name: str, dtype: Any) -> None:
+    cell = CELLS[name]()
+    x = X.astype(dtype)
+    outputs, _ = rnn.dynamic_rnn(cell, x)
+    stepper = cell.stepper(batch=3)
+    for _ in range(2):
+        for t in range(x.shape[1]):
+            np.testing.assert_allclose(stepper.step(x[:, t]), outputs.data[:, t], rtol=1e-5, atol=1e-6)
+        stepper.reset()
+    with pytest.raises(ValueError, match=r"step: x has shape \(3, 2\), expected \(3, 4\)"):
+        stepper.step(np.zeros((3, 2), dtype))
+    with pytest.raises(ValueError, match="cannot stream: the fused op knows tanh and relu"):
+        rnn.BasicRNNCell(3, activation="linear").build(4).stepper()
+
+
+@pytest.mark.parametrize("isa", kernels.implementations())
+def test_every_instruction_set_agrees_with_the_primitives(name: str, isa: str) -> None:
+    cell = CELLS[name]()
+    big = RNG.normal(size=(7, 9, 4))
+    lengths = [9, 0, 3, 9, 1, 5, 8]
+    results = []
+    for impl in ("fused", "unrolled"):
+        with kernels.using(isa):
+            x = tg.tensor(big, requires_grad=True)
+            outputs, _ = rnn.dynamic_rnn(cell, x, lengths, impl=impl)
+            results.append([outputs, *tg.grad((outputs**2).sum(), [x, *cell.parameters()])])
+    for a, b in zip(*results, strict=True):
+        close(a.data, b.data)
+
+
+def test_threads_change_nothing() -> None:
+    cell = rnn.LSTMCell(64, seed=0)
+    x = RNG.normal(size=(32, 20, 48)).astype(np.float32)
+    before, found = tg.get_num_threads(), []
+    try:
+        for n in (1, 2, 2):
+            tg.set_num_threads(n)
+            t = tg.tensor(x, requires_grad=True)
+            outputs, _ = rnn.dynamic_rnn(cell, t)
+            found.append([outputs, *tg.grad((outputs * outputs).sum(), [t, *cell.parameters()])])
+    finally:
+        tg.set_num_threads(before)
+    for other in found[1:]:
+        assert all(np.array_equal(a.data, b.data) for a, b in zip(found[0], other, strict=True))
+    for bad in (0, -1):
+        with pytest.raises(ValueError, match="set_num_threads: n is"):
+            tg.set_num_threads(bad)

@@ -1,0 +1,150 @@
+"""Arrays in files: `save` and `load`. What a whole training run needs is in train/checkpoint.py.
+
+The format is safetensors: a JSON header and the raw arrays, no code. A file is written beside its place, forced to the
+disk and renamed, so a kill at any moment leaves the old file or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from .autodiff.tensor import Tensor
+from .errors import CheckpointError
+from .module import Module
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Path = str | os.PathLike[str]
+HEADER = "tinygrad_rnn"  # the header's entry that holds our metadata as JSON
+DTYPES = (
+    "bool",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    "float16",
+    "float32",
+    "float64",
+)
+
+
+class Tensors(dict[str, Array]):
+    """What `load` gives: arrays by name, and beside them the file's `metadata`."""
+
+    metadata: dict[str, Any]
+
+
+def save(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
+    """Write arrays by name to a safetensors file, whole or not at all.
+
+    tensors: a dict of tensors, arrays and numbers, such as model.state_dict(). metadata: anything JSON can hold, by
+    name. Raises TypeError for what cannot be written, FileNotFoundError if the folder is missing, OSError if the disk
+    refuses; the file that was there before then stays as it was.
+
+    >>> import os, tempfile, tinygrad_rnn as tg
+    >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+    >>> tg.save(path, {"w": tg.tensor([1.0, 2.0])}, metadata={"epoch": 3})
+    >>> loaded = tg.load(path)
+    >>> loaded["w"], loaded.metadata
+    (array([1., 2.], dtype=float32), {'epoch': 3})
+    """
+    import json
+
+    from safetensors.numpy import save as to_bytes
+
+    if not isinstance(tensors, Mapping):
+        hint = "; pass model.state_dict()" if isinstance(tensors, Module) else ""
+        raise TypeError(f"save: tensors is a {type(tensors).__name__}, expected a dict of arrays by name{hint}")
+    arrays = {name: _array(name, value) for name, value in tensors.items()}
+    try:
+        header = {HEADER: json.dumps(dict(metadata or {}))}
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"save: metadata cannot be written as JSON: {error}") from None
+    _write(check_place(path), to_bytes(arrays, header))
+
+
+def load(path: Path) -> Tensors:
+    """The arrays of a safetensors file by name; their `.metadata` is what was saved beside them.
+
+    Raises FileNotFoundError if there is no such file and CheckpointError if it is cut short, damaged, or something else.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.load("nowhere.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: load: there is no file nowhere.safetensors; tg.save writes one
+    """
+    import json
+
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"load: there is no file {name}; tg.save writes one") from None
+    try:
+        tensors = Tensors(from_bytes(content))
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
+        tensors.metadata = {**{k: v for k, v in header.items() if k != HEADER}, **json.loads(header.get(HEADER, "{}"))}
+    except KeyError as error:
+        raise CheckpointError(
+            f"load: {name} holds an array of dtype {error.args[0]}, expected one of {', '.join(DTYPES)}"
+        ) from None
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"load: {name} ({len(content)} bytes) is no whole safetensors file: it was cut short, damaged, or is something "
+            f"else ({error}); take another copy, or save anew with tg.save"
+        ) from None
+    return tensors
+
+
+def _array(name: Any, value: Any) -> Array:
+    """What can be written: real numbers, contiguous, in the machine's byte order."""
+    if not isinstance(name, str):
+        raise TypeError(f"save: the name {name!r} is a {type(name).__name__}, expected a string")
+    array = np.asarray(value.data if isinstance(value, Tensor) else value)
+    array = np.array(array, array.dtype.newbyteorder("="), order="C", copy=None)
+    if array.dtype.name not in DTYPES:
+        raise TypeError(
+            f"save: {name!r} is a {type(value).__name__} of dtype {array.dtype}, expected a tensor, an array or a number "
+            f"of dtype {', '.join(DTYPES)}; put other things into metadata="
+        )
+    return array
+
+
+def check_place(path: Path) -> str:
+    """The real path of a file that can be written there; FileNotFoundError, IsADirectoryError or PermissionError if not."""
+    real = os.path.realpath(path)
+    folder, name = os.path.split(real)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"save: there is no folder {folder} to write {name} into; make it first")
+    if os.path.isdir(real):
+        raise IsADirectoryError(f"save: {real} is a folder, expected the name of a file")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"save: the folder {folder} may not be written into, so {name} cannot be; choose another")
+    return real
+
+
+def _write(path: str, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if os.name == "posix":  # make the new name itself durable
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,225 @@
+"""The layers that every net needs beside recurrent ones: Linear, Embedding, LayerNorm, Dropout, Sequential."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..autodiff.state import generator
+from ..autodiff.tensor import Tensor
+from ..initializers import RandomNormal, RandomUniform
+from ..module import Module, Parameter
+from ..rnn.layer_norm import normalized
+
+
+class Linear(Module):
+    """A linear map with a bias: y = x Wᵀ + b.
+
+    x (..., in_features), y (..., out_features); weight (out_features, in_features), bias (out_features) or None. Both
+    begin uniform on ±1/√in_features, as PyTorch's do. seed: a generator or an integer, else the default generator.
+    Raises ValueError for sizes below 1 and for another last axis of x, TypeError for an x of another dtype.
+
+    >>> import tinygrad_rnn as tg
+    >>> layer = tg.nn.Linear(3, 2)
+    >>> layer(tg.tensor([[1.0, 2.0, 3.0]])).shape, list(layer.state_dict())
+    ((1, 2), ['weight', 'bias'])
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
+    ):
+        self.in_features = _size("Linear", "in_features", in_features)
+        self.out_features = _size("Linear", "out_features", out_features)
+        dtype = _float("Linear", dtype)
+        limit = 1 / float(np.sqrt(self.in_features))
+        draw = RandomUniform(-limit, limit, generator(seed))
+        self.weight = Parameter(draw((self.out_features, self.in_features), dtype), name="weight")
+        self.bias = Parameter(draw((self.out_features,), dtype), name="bias") if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        x = _input("Linear", x, self.weight.dtype)
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"Linear: x has shape {x.shape}, expected (..., {self.in_features}) for in_features={self.in_features}"
+            )
+        y: Tensor = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+    def describe(self) -> str:
+        return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
+
+
+class Embedding(Module):
+    """A table of vectors, looked up by integers: y[...] = weight[indices[...]].
+
+    indices (...) integers from 0 to num_embeddings − 1, y (..., embedding_dim); weight (num_embeddings, embedding_dim),
+    which begins normal(0, 1) as PyTorch's does. The gradient of a row adds up over all places where it was looked up.
+    Raises IndexError that names the first index out of range, TypeError for indices that are no integers.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.Embedding(5, 3)([[0, 4], [2, 2]]).shape
+    (2, 2, 3)
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: Any = np.float32, seed: Any = None):
+        self.num_embeddings = _size("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_dim = _size("Embedding", "embedding_dim", embedding_dim)
+        draw = RandomNormal(0.0, 1.0, generator(seed))
+        shape = (self.num_embeddings, self.embedding_dim)
+        self.weight = Parameter(draw(shape, _float("Embedding", dtype)), name="weight")
+
+    def forward(self, indices: Any) -> Tensor:
+        found = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
+        if found.dtype.kind not in "iu":
+            raise TypeError(
+                f"Embedding: indices have dtype {found.dtype}, expected integers from 0 to {self.num_embeddings - 1}"
+            )
+        if found.size and (found.min() < 0 or found.max() >= self.num_embeddings):
+            at = tuple(int(i) for i in np.argwhere((found < 0) | (found >= self.num_embeddings))[0])
+            where = f"indices[{', '.join(map(str, at))}]" if at else "the index"
+            raise IndexError(
+                f"Embedding: {where} is {found[at]}, expected 0 <= index < {self.num_embeddings} (num_embeddings)"
+            )
+        result: Tensor = ops.take(self.weight, found, axis=0)
+        return result
+
+    def describe(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class LayerNorm(Module):
+    """Layer normalization [Ba, Kiros & Hinton 2016]: y = (x − mean) / √(var + eps) · weight + bias.
+
+    Mean and (biased) variance are taken over the last axes, those of normalized_shape, for each place before them.
+    x (..., *normalized_shape), y likewise; weight and bias of normalized_shape, beginning as 1 and 0.
+    Raises ValueError if x does not end in normalized_shape, TypeError for an x of another dtype.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.LayerNorm(2)(tg.tensor([[1.0, 3.0]])).data.round(3)
+    array([[-1.,  1.]], dtype=float32)
+    """
+
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, *, dtype: Any = np.float32):
+        shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        self.normalized_shape = tuple(_size("LayerNorm", "normalized_shape", n) for n in shape)
+        if not self.normalized_shape:
+            raise ValueError("LayerNorm: normalized_shape is (), expected at least one axis")
+        if not eps >= 0:
+            raise ValueError(f"LayerNorm: eps is {eps!r}, expected a number >= 0")
+        self.eps = float(eps)
+        dtype = _float("LayerNorm", dtype)
+        self.weight = Parameter(np.ones(self.normalized_shape, dtype), name="weight")
+        self.bias = Parameter(np.zeros(self.normalized_shape, dtype), name="bias")
+
+    def forward(self, x: Any) -> Tensor:
+        x = _input("LayerNorm", x, self.weight.dtype)
+        n = len(self.normalized_shape)
+        if x.shape[max(0, x.ndim - n) :] != self.normalized_shape:
+            wanted = ", ".join(["...", *map(str, self.normalized_shape)])
+            raise ValueError(f"LayerNorm: x has shape {x.shape}, expected ({wanted})")
+        axes = tuple(range(x.ndim - n, x.ndim))
+        result: Tensor = normalized(x, axes, self.eps) * self.weight + self.bias
+        return result
+
+    def describe(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}"
+
+
+class Dropout(Module):
+    """Dropout [Srivastava et al. 2014]: while training each element is 0 with chance p, else divided by 1 − p.
+
+    x (...), y likewise. Outside training (module.eval(), or `with tg.training(False)`) y is x. seed: a generator or an
+    integer, else the default generator. Raises ValueError unless 0 <= p <= 1.
+
+    >>> import tinygrad_rnn as tg
+    >>> layer = tg.nn.Dropout(0.5, seed=0).eval()
+    >>> layer(tg.tensor([1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
+
+    def __init__(self, p: float = 0.5, *, seed: Any = None):
+        if isinstance(p, bool) or not isinstance(p, (int, float, np.number)) or not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p is {p!r}, expected a number in [0, 1]: the chance that an element is dropped")
+        self.p = float(p)
+        self.rng = None if seed is None else generator(seed)
+
+    def forward(self, inputs: Any) -> Tensor:
+        x = as_tensor(inputs)
+        if x.dtype.kind != "f":
+            raise TypeError(f"Dropout: x has dtype {x.dtype}, expected floats; use x.astype(np.float32)")
+        if self.p == 0 or not self.trains:
+            return x
+        kept = generator(self.rng).random(x.shape, np.float32) >= self.p
+        scale = 1 / (1 - self.p) if self.p < 1 else 0.0
+        result: Tensor = x * np.multiply(kept, scale, dtype=x.dtype)
+        return result
+
+    def describe(self) -> str:
+        return f"{self.p}"
+
+
+class Sequential(Module):
+    """Modules (and functions of a tensor) one after another: y = fₙ(… f₂(f₁(x))).
+
+    Parameters are named by position, as PyTorch's: "0.weight". Indexing and len work as on a list.
+    Raises TypeError for what cannot be called.
+
+    >>> import tinygrad_rnn as tg
+    >>> net = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.tanh, tg.nn.Linear(4, 1))
+    >>> net(tg.tensor([[1.0, 2.0, 3.0]])).shape, list(net.state_dict())
+    ((1, 1), ['0.weight', '0.bias', '2.weight', '2.bias'])
+    """
+
+    def __init__(self, *steps: Callable[..., Any]):
+        for i, step in enumerate(steps):
+            if not callable(step) or isinstance(step, type):
+                what = f"the class {step.__name__}" if isinstance(step, type) else f"{type(step).__name__} {step!r:.60}"
+                raise TypeError(f"Sequential: argument {i} is {what}, expected a module or a function of a tensor")
+            setattr(self, str(i), step)
+        self.length = len(steps)
+
+    def forward(self, x: Any) -> Any:
+        for step in self:
+            x = step(x)
+        return x
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Callable[..., Any]]:
+        return (self[i] for i in range(self.length))
+
+    def __getitem__(self, index: int) -> Callable[..., Any]:
+        if not -self.length <= index < self.length:
+            raise IndexError(f"Sequential: index is {index}, expected -{self.length} <= index < {self.length}")
+        step: Callable[..., Any] = getattr(self, str(index % self.length))
+        return step
+
+
+def _size(owner: str, argument: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{owner}: {argument} is {value!r}, expected a positive integer")
+    return int(value)
+
+
+def _float(owner: str, dtype: Any) -> np.dtype[Any]:
+    found: np.dtype[Any] = np.dtype(dtype)
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"{owner}: dtype is {found}, expected float32 or float64")
+    return found
+
+
+def _input(owner: str, given: Any, dtype: Any) -> Tensor:
+    """The input as a tensor of the layer's dtype."""
+    x = as_tensor(given)
+    if x.dtype != dtype:
+        remedy = f"x.astype(np.{dtype})" + (f" or layer.astype(np.{x.dtype})" if x.dtype.kind == "f" else "")
+        raise TypeError(f"{owner}: x has dtype {x.dtype}, the layer's parameters {dtype}; use {remedy}")
+    return x
+
+
+def as_tensor(x: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(x)

@@ -1,0 +1,264 @@
+"""RNN, LSTM, GRU by PyTorch's conventions, over the cells and the driver of `rnn`.
+
+The parameters are PyTorch's, in its layout; each call turns them into a cell's by differentiable ops, so gradients
+arrive in that layout.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from .. import ops, rnn
+from ..autodiff.state import generator, scope
+from ..autodiff.tensor import Tensor
+from ..initializers import RandomUniform
+from ..interop.gates import GATES, borrowing
+from ..interop.torch import NAMES, arranged
+from ..module import Module, Parameter
+from ..rnn.driver import Run, _lengths
+from .basics import Dropout, _float, _input, _size
+
+IMPLS = ("auto", "fused", "unrolled")
+
+
+def draw_weights(
+    module: Module, gates: int, inputs: int, units: int, bias: bool, dtype: Any, draw: Any, end: str
+) -> None:
+    """Make weight_ih, weight_hh, bias_ih, bias_hh with this ending, or the first two, on a module."""
+    wide = gates * units
+    shapes = ((wide, inputs), (wide, units), (wide,), (wide,))
+    for name, shape in list(zip(NAMES, shapes, strict=True))[: 4 if bias else 2]:
+        setattr(module, name + end, Parameter(draw(shape, dtype), name=name + end))
+
+
+def beginning(units: int, seed: Any) -> RandomUniform:
+    """How PyTorch's recurrent weights and biases begin: uniform on ±1/√H."""
+    limit = 1 / float(np.sqrt(units))
+    return RandomUniform(-limit, limit, generator(seed))
+
+
+def borrowing_cell(module: Any, kind: str, units: int, activation: str, end: str) -> rnn.RNNCell:
+    """A cell whose weights are computed from a module's parameters with this ending."""
+    given: list[Any] = [getattr(module, name + end, None) for name in NAMES]
+    zeros = Tensor(np.zeros(GATES[kind] * units, given[0].dtype))
+    arrays = arranged(kind, *(zeros if w is None else w for w in given))
+    return borrowing(kind, arrays, **({"activation": activation} if kind == "rnn" else {}))
+
+
+class _Recurrent(Module):
+    """What the three share; `kind` is the cell's."""
+
+    kind = "rnn"
+    nonlinearity = "tanh"
+    weight_ih_l0: Parameter
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ):
+        owner = type(self).__name__
+        self.input_size = _size(owner, "input_size", input_size)
+        self.hidden_size = _size(owner, "hidden_size", hidden_size)
+        self.num_layers = _size(owner, "num_layers", num_layers)
+        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        rng = None if seed is None else generator(seed)
+        self.between = Dropout(dropout, seed=rng)
+        self.dropout = self.between.p
+        if self.dropout and self.num_layers == 1:
+            raise ValueError(
+                f"{owner}: dropout is {dropout!r} with num_layers=1, expected 0: it acts between layers, and there is only "
+                "one; nn.Dropout can follow it"
+            )
+        draw = beginning(self.hidden_size, rng)
+        for layer in range(self.num_layers):
+            inputs = self.hidden_size * self.directions if layer else self.input_size
+            for end in self.endings(layer):
+                draw_weights(
+                    self, GATES[self.kind], inputs, self.hidden_size, self.bias, _float(owner, dtype), draw, end
+                )
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def endings(self, layer: int) -> tuple[str, ...]:
+        """What the names of a layer's parameters end in, one for each direction."""
+        return (f"_l{layer}", f"_l{layer}_reverse")[: self.directions]
+
+    def forward(self, x: Any, hx: Any = None, *, lengths: Any = None, impl: str = "auto") -> Any:
+        owner = type(self).__name__
+        if impl not in IMPLS:
+            raise ValueError(f"{owner}: impl is {impl!r}, expected one of {IMPLS}")
+        x, batched = self._checked(x, lengths)
+        time = 1 if self.batch_first else 0
+        batch = x.shape[1 - time]
+        counts = _lengths(owner, lengths, batch, x.shape[time], "lengths")
+        states = self._states(hx, batch, batched, x.dtype)
+        finals: list[Any] = []
+        for layer in range(self.num_layers):
+            outputs = []
+            for end in self.endings(layer):
+                backward = end.endswith("_reverse")
+                side = scope(("fw", "bw")[backward]) if self.bidirectional else nullcontext()
+                with scope(f"cell_{layer}"), side:
+                    cell = borrowing_cell(self, self.kind, self.hidden_size, self.nonlinearity, end)
+                    state = cell.zero_state(batch, x.dtype) if states is None else states[len(finals)]
+                    run = Run(owner, impl, counts, not self.batch_first, backward, False, False)
+                    output, final = run(cell, x, state)
+                outputs.append(output)
+                finals.append(final)
+            x = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=-1)
+            if layer < self.num_layers - 1:
+                x = self.between(x)
+        return (x if batched else x.squeeze(1 - time)), self._joined(finals, batched)
+
+    def _checked(self, given: Any, lengths: Any) -> tuple[Tensor, bool]:
+        """The input with a batch axis, and whether it came with one."""
+        owner = type(self).__name__
+        x = _input(owner, given, self.weight_ih_l0.dtype)
+        letters = "B, T" if self.batch_first else "T, B"
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            raise ValueError(
+                f"{owner}: x has shape {x.shape}, expected ({letters}, {self.input_size}) or, without a batch, "
+                f"(T, {self.input_size}) for input_size={self.input_size}, batch_first={self.batch_first}"
+            )
+        if x.ndim == 3:
+            return x, True
+        if lengths is not None:
+            raise ValueError(f"{owner}: lengths were given for an x of shape {x.shape} without a batch; cut x instead")
+        return ops.expand_dims(x, axis=0 if self.batch_first else 1), False
+
+    def _states(self, hx: Any, batch: int, batched: bool, dtype: Any) -> list[Any] | None:
+        """The initial state of every layer and direction, in PyTorch's order; None for zeros."""
+        return None if hx is None else self._parts("hx", hx, batch, batched, dtype)
+
+    def _parts(self, argument: str, given: Any, batch: int, batched: bool, dtype: Any) -> list[Tensor]:
+        """(layers x directions, B, H) cut into its (B, H)."""
+        owner, count = type(self).__name__, self.num_layers * self.directions
+        if isinstance(given, (tuple, list)) and not hasattr(given, "dtype") and self.kind != "lstm":
+            raise TypeError(f"{owner}: {argument} is a {type(given).__name__}, expected one tensor h_0")
+        h = given if isinstance(given, Tensor) else Tensor(given, None if hasattr(given, "dtype") else dtype)
+        wanted = (count, batch, self.hidden_size) if batched else (count, self.hidden_size)
+        if h.shape != wanted:
+            raise ValueError(
+                f"{owner}: {argument} has shape {h.shape}, expected {wanted}: (num_layers * directions"
+                f"{', batch' * batched}, hidden_size), whatever batch_first says"
+            )
+        if h.dtype != dtype:
+            raise TypeError(f"{owner}: {argument} has dtype {h.dtype}, x has {dtype}; use .astype(np.{dtype}) on it")
+        return list(ops.unstack(h if batched else ops.expand_dims(h, axis=1)))
+
+    def _joined(self, finals: list[Any], batched: bool) -> Any:
+        """Final states as (layers x directions, B, H)."""
+        h = ops.stack(finals)
+        return h if batched else h.squeeze(1)
+
+    def describe(self) -> str:
+        out = f"{self.input_size}, {self.hidden_size}"
+        for name, usual in (("num_layers", 1), ("nonlinearity", "tanh"), ("bias", True), ("batch_first", False)):
+            value = getattr(self, name)
+            out += "" if value == usual else f", {name}={value!r}"
+        return out + (f", dropout={self.dropout}" * bool(self.dropout)) + ", bidirectional=True" * self.bidirectional
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
+
+class RNN(_Recurrent):
+    """A plain recurrent net [Elman 1990], layer on layer: h_t = φ(x_t W_ihᵀ + b_ih + h_{t−1} W_hhᵀ + b_hh).
+
+    layer(x, h_0=None, lengths=None, impl="auto") -> output, h_n. x (T, B, D), or (B, T, D) with batch_first, or (T, D);
+    output (T, B, H·directions) likewise, the top layer's h_t, forward and backward joined; h_0 and h_n
+    (num_layers·directions, B, H), without a batch (…, H), in the order layer 0 forward, layer 0 backward, layer 1 …
+    nonlinearity: "tanh" or "relu". dropout acts between layers while training. lengths (B) integers, in any order, 0
+    allowed: past its length a row's output is 0 and h_n is the state at its length (PyTorch packs sequences for that).
+    impl as in rnn.dynamic_rnn. Parameters weight_ih_l0 (H, D), weight_hh_l0 (H, H), bias_ih_l0 and bias_hh_l0 (H), …,
+    with _reverse for the backward direction, all beginning uniform on ±1/√H; bias=False leaves the biases out.
+    Raises ValueError for wrong shapes, lengths out of range and a dropout with nothing to act between, TypeError for
+    another dtype. Named and laid out after torch.nn.RNN.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> output, h_n = tg.nn.RNN(3, 4, num_layers=2, bidirectional=True)(np.ones((5, 2, 3), np.float32))
+    >>> output.shape, h_n.shape
+    ((5, 2, 8), (4, 2, 4))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        *args: Any,
+        **kwargs: Any,
+    ):
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"RNN: nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
+        super().__init__(input_size, hidden_size, num_layers, *args, **kwargs)
+        self.nonlinearity = nonlinearity
+
+
+class LSTM(_Recurrent):
+    """A long short-term memory [Hochreiter & Schmidhuber 1997; Gers et al. 2000], layer on layer.
+
+    i, f, g, o = split(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
+    layer(x, (h_0, c_0)) -> output, (h_n, c_n), all in the order of torch.nn.LSTM; an rnn.LSTMState is read by name. No
+    forget bias is added. Parameters (4H, ·) in blocks i f g o; shapes, options and errors as in RNN.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> output, (h_n, c_n) = tg.nn.LSTM(3, 4, batch_first=True)(np.ones((2, 5, 3), np.float32), lengths=[5, 0])
+    >>> output.shape, h_n.shape, c_n[0, 1].tolist()
+    ((2, 5, 4), (1, 2, 4), [0.0, 0.0, 0.0, 0.0])
+    """
+
+    kind = "lstm"
+
+    def _states(self, hx: Any, batch: int, batched: bool, dtype: Any) -> list[Any] | None:
+        if hx is None:
+            return None
+        h, c = lstm_pair("LSTM", hx)
+        both = (self._parts(name, part, batch, batched, dtype) for name, part in (("c_0", c), ("h_0", h)))
+        return [rnn.LSTMState(*parts) for parts in zip(*both, strict=True)]
+
+    def _joined(self, finals: list[Any], batched: bool) -> Any:
+        parts = ([s.h for s in finals], [s.c for s in finals])
+        h, c = (super(LSTM, self)._joined(part, batched) for part in parts)
+        return h, c
+
+
+class GRU(_Recurrent):
+    """Gated recurrent units [Cho et al. 2014], the reset gate after the product as in cuDNN, layer on layer.
+
+    r, z = σ(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh) in their blocks; n = tanh(x W_inᵀ + b_in + r (h W_hnᵀ + b_hn));
+    h' = z h + (1 − z) n. layer(x, h_0) -> output, h_n. Parameters (3H, ·) in blocks r z n; shapes, options and errors as
+    in RNN. For the reset gate before the product use rnn.GRUCell.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> output, h_n = tg.nn.GRU(3, 4)(np.ones((5, 3), np.float32))
+    >>> output.shape, h_n.shape
+    ((5, 4), (1, 4))
+    """
+
+    kind = "gru"
+
+
+def lstm_pair(owner: str, hx: Any) -> tuple[Any, Any]:
+    """(h, c) of a pair in that order, or of an LSTMState by name."""
+    if isinstance(hx, rnn.LSTMState):
+        return hx.h, hx.c
+    if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+        came = f"{type(hx).__name__}{f' of {len(hx)}' if isinstance(hx, (tuple, list)) else ''}"
+        raise TypeError(f"{owner}: hx is {came}, expected the pair (h_0, c_0)")
+    return hx[0], hx[1]

@@ -1,0 +1,6 @@
+"""Training: the loop `fit` with `evaluate`, and checkpoints that keep all of a run."""
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .loop import History, evaluate, fit
+
+__all__ = ["History", "evaluate", "fit", "load_checkpoint", "save_checkpoint"]

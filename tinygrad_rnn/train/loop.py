@@ -1,0 +1,473 @@
+"""The training loop: `fit`, and `evaluate` beside it. Feed-forward nets and nets that carry a state go the same way."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.state import no_grad, training
+from ..autodiff.tensor import Tensor
+from ..checkpoint import Path, check_place
+from ..errors import CheckpointError
+from ..module import Module
+from ..optim import Optimizer, Schedule, clip_by_global_norm
+from ..rnn.cell import detach, map_state
+from .checkpoint import (
+    apply_checkpoint,
+    random_state,
+    read_checkpoint,
+    save_checkpoint,
+    set_random_state,
+)
+from .progress import Progress
+
+LossFunction = Callable[..., Any]  # (batch) -> loss, or with a state (batch, state) -> (loss, state)
+Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every epoch, or a function of its number
+
+
+@dataclass
+class History:
+    """What happened in a training run: plain data, which checkpoints carry on."""
+
+    losses: list[float] = field(default_factory=list, repr=False)  # of every step
+    validations: list[tuple[int, float]] = field(default_factory=list, repr=False)  # (step, loss)
+    epoch: int = 0  # epochs finished
+    step: int = 0  # steps done
+    seconds: float = 0.0  # spent in training steps: validation and saving are not counted
+    stopped: str = ""  # "epochs", "steps", "seconds", "patience" or "interrupted": why it ended
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The validation (step, loss) with the lowest loss."""
+        return min(self.validations, key=lambda v: v[1]) if self.validations else None
+
+
+def fit(
+    loss_fn: LossFunction,
+    batches: Batches,
+    optimizer: Optimizer,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    state: Any = None,
+    clip: float | None = None,
+    schedule: Schedule | None = None,
+    validation: Iterable[Any] | Callable[[], float] | None = None,
+    validate_every: int | None = None,
+    patience: int | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    model: Module | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    show: tuple[str, float] = ("loss", 1.0),
+    on_validation: Callable[[History], Any] | None = None,
+) -> History:
+    """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever is first; returns the History.
+
+    loss_fn(batch) -> loss, a scalar tensor. With `state` (the first one, or a function that makes it) it is
+    loss_fn(batch, state) -> (loss, next state): the state is carried from batch to batch, detached between them, which is
+    truncated backpropagation through time [Williams & Peng 1990]; each epoch begins anew with the first.
+    batches: an iterable that is read anew every epoch, or a function of the epoch's number (from 0) that gives one.
+    Each step: gradients, clipped to global norm `clip`; optimizer.step(); schedule.step().
+    validation: batches for `evaluate`, or a function giving the loss; it runs every validate_every steps, else after each
+    epoch, outside training and without gradients. With `patience`, training ends once that many in a row brought nothing
+    better, and the parameters go back to the best. on_validation(history) follows each; text it returns is shown.
+    checkpoint: a file that keeps all of the run and `metadata`, written every checkpoint_every steps (else after each
+    epoch) and at the end. resume=True goes on from it, bit for bit, or begins if there is none. model: what it saves; by
+    default the module that loss_fn is, or is a method of.
+    Ctrl-C ends the run after the step at hand (stopped="interrupted") and saves it; a second one does not wait. progress:
+    show a bar, or lines where there is no terminal. show: the name under which losses are shown, and a factor.
+
+    Raises ValueError if nothing limits the run or batches are empty, TypeError for what else loss_fn returns, CheckpointError
+    for a file that does not fit, FloatingPointError for a loss of NaN or infinity (the parameters are those before it).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> x, net = np.linspace(-1, 1, 20, dtype=np.float32)[:, None], tg.nn.Linear(1, 1, seed=0)
+    >>> loss_fn = lambda batch: tg.mse(net(batch[0]), batch[1])
+    >>> history = tg.train.fit(loss_fn, [(x, 3 * x)], tg.optim.Adam(net.parameters(), 0.1), epochs=200, progress=False)
+    >>> history.stopped, history.losses[-1] < 1e-3
+    ('epochs', True)
+    """
+    limits = {"epochs": epochs, "steps": steps, "seconds": seconds}
+    if model is None:
+        owner = getattr(loss_fn, "__self__", None)
+        model = loss_fn if isinstance(loss_fn, Module) else owner if isinstance(owner, Module) else None
+    _check(limits, validate_every, checkpoint_every, patience, validation, checkpoint, model)
+    run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show)
+    run.validate_every, run.checkpoint_every = validate_every, checkpoint_every
+    run.patience, run.on_validation = patience, on_validation
+    if resume and checkpoint is not None:
+        run.resume()
+    return run.go(batches, progress)
+
+
+def evaluate(loss_fn: LossFunction, batches: Iterable[Any], state: Any = None, limit: int | None = None) -> float:
+    """The mean loss over batches, outside training and without gradients; with `state`, carried as in `fit`.
+
+    Each batch weighs as many times as its last array (its targets) has elements, so the mean over unequal batches is
+    that over all elements. limit: read so many batches only. Raises ValueError if there are none.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.train.evaluate(lambda batch: tg.tensor(batch).mean(), [[1.0, 2.0], [3.0, 4.0]])
+    2.5
+    """
+    total = weight = 0.0
+    with training(False), no_grad():
+        held = state() if callable(state) else state
+        for i, batch in enumerate(batches):
+            if limit is not None and i >= limit:
+                break
+            loss, held = _call(loss_fn, batch, held, state is not None)
+            n = _weight(batch)
+            total, weight = total + n * float(loss), weight + n
+    if not weight:
+        raise ValueError("evaluate: batches gave nothing, expected at least one batch")
+    return total / weight
+
+
+class _Run:
+    """A training run: what `fit` was given, where it stands, and the state to go on with."""
+
+    validate_every: int | None = None
+    checkpoint_every: int | None = None
+    patience: int | None = None
+    on_validation: Callable[[History], Any] | None = None
+
+    def __init__(
+        self,
+        limits: dict[str, Any],
+        loss_fn: LossFunction,
+        optimizer: Optimizer,
+        schedule: Schedule | None,
+        model: Module | None,
+        state: Any,
+        clip: float | None,
+        validation: Any,
+        checkpoint: Path | None,
+        metadata: Mapping[str, Any] | None,
+        show: tuple[str, float],
+    ):
+        self.limits = limits
+        self.loss_fn, self.optimizer, self.schedule, self.model = loss_fn, optimizer, schedule, model
+        self.first_state, self.clip, self.validation = state, clip, validation
+        self.checkpoint, self.metadata, self.show = checkpoint, dict(metadata or {}), show
+        self.history = History()
+        self.place = 0  # steps done in this epoch
+        self.held: Any = None  # the state carried
+        self.interrupted = False
+        self.committing = False  # while a step's results are written down, nothing interrupts
+        self.saved_at = -1  # the step of the last checkpoint
+        self.random_at_epoch = self.random = random_state(model)
+        self.best: list[Any] | None = None  # the parameters of the best validation, kept where patience asks for it
+        self.began, self.began_step = 0.0, 0  # seconds and steps of the runs before this one
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def go(self, batches: Batches, shown: bool) -> History:
+        self.history.stopped = self.reached()
+        if self.history.stopped:
+            return self.history
+        bar = Progress(shown, *self.extent(batches))
+        try:
+            with self.deferred_interrupts():
+                while not self.history.stopped:
+                    self.epoch(batches, bar)
+        except KeyboardInterrupt:
+            self.history.stopped = "interrupted"
+        finally:
+            bar.close(self.status())
+        if self.history.stopped == "patience" and self.best is not None:
+            for p, array in zip(self.optimizer.params, self.best, strict=True):
+                p.data = array
+            self.saved_at = -1
+        self.save()
+        return self.history
+
+    def epoch(self, batches: Batches, bar: Progress) -> None:
+        """One epoch, or what is left of it."""
+        skipped = self.place
+        if not skipped:
+            self.random_at_epoch = random_state(self.model)
+            self.held = self.first_state() if callable(self.first_state) else self.first_state
+        else:  # make the same batches again, pass those seen, and go on with the random numbers of then
+            set_random_state(self.model, self.random_at_epoch)
+        source = iter(batches(self.history.epoch) if callable(batches) else batches)
+        for _ in range(skipped):
+            next(source, None)
+        if skipped:
+            set_random_state(self.model, self.random)
+        while True:
+            start = perf_counter()
+            batch = next(source, source)
+            if batch is source:
+                break
+            self.step(batch)
+            self.history.seconds += perf_counter() - start
+            bar.advance(self.position(), self.history.seconds, self.status())
+            self.after_step(bar)
+            if self.history.stopped:
+                return
+        if not self.place:
+            raise ValueError(
+                f"fit: batches gave nothing in epoch {self.history.epoch}; a generator can be read only once: give a "
+                "list, or a function of the epoch's number that makes one"
+            )
+        self.history.epoch, self.place = self.history.epoch + 1, 0
+        if self.validation is not None and self.validate_every is None:
+            self.validate(bar)
+        if self.checkpoint_every is None:
+            self.save()
+        self.history.stopped = self.history.stopped or self.reached()
+
+    def step(self, batch: Any) -> None:
+        self.optimizer.zero_grad()
+        loss, held = _call(self.loss_fn, batch, self.held, self.first_state is not None)
+        value = float(loss)
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"fit: the loss is {value} at step {self.history.step + 1}; lower the learning rate, clip the gradients "
+                "(clip=1.0), or look for NaN in the data"
+            )
+        loss.backward()
+        if self.clip is not None:
+            clip_by_global_norm(self.optimizer.params, self.clip)
+        held = map_state(_constant, held)
+        self.committing = True
+        try:
+            self.optimizer.step()
+            if self.schedule is not None:
+                self.schedule.step()
+            self.held = held
+            self.history.losses.append(value)
+            self.history.step += 1
+            self.place += 1
+            self.random = random_state(self.model)
+        finally:
+            self.committing = False
+
+    def after_step(self, bar: Progress) -> None:
+        """What is due after a step: validation, a checkpoint, the end."""
+        if self.validate_every is not None and self.history.step % self.validate_every == 0:
+            self.validate(bar)
+        if self.checkpoint_every is not None and self.history.step % self.checkpoint_every == 0:
+            self.save()
+        if self.interrupted:
+            self.history.stopped = "interrupted"
+        self.history.stopped = self.history.stopped or self.reached(within=True)
+
+    def reached(self, within: bool = False) -> str:
+        """The limit that is reached, if any; within an epoch its end is not looked at."""
+        done = {"epochs": self.history.epoch, "steps": self.history.step, "seconds": self.history.seconds - self.began}
+        for name, limit in self.limits.items():
+            if limit is not None and done[name] >= limit and not (within and name == "epochs"):
+                return name
+        return ""
+
+    def validate(self, bar: Progress) -> None:
+        if self.validation is None:
+            return
+        history = self.history
+        if callable(self.validation):
+            with training(False), no_grad():
+                loss = float(self.validation())
+        else:
+            loss = evaluate(self.loss_fn, self.validation, self.first_state)
+        before = history.best
+        history.validations.append((history.step, loss))
+        name, factor = self.show
+        bar.write(f"step {history.step:,}: held-out {name} {loss * factor:.3f}")
+        if self.patience is not None:
+            if before is None or loss < before[1]:
+                self.best = [p.data for p in self.optimizer.params]
+            best = [value for _, value in history.validations].index(min(v for _, v in history.validations))
+            if len(history.validations) - 1 - best >= self.patience:
+                history.stopped = "patience"
+        told = None if self.on_validation is None else self.on_validation(history)
+        if isinstance(told, str):
+            bar.write(told)
+        set_random_state(self.model, self.random)  # looking changes nothing
+
+    @contextmanager
+    def deferred_interrupts(self) -> Iterator[None]:
+        """Ctrl-C waits for the step at hand; a second one does not. Not in other threads, nor where it is ignored."""
+        import signal
+        import threading
+
+        current = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT)
+        if not callable(current):
+            yield
+            return
+
+        def interrupt(*_: Any) -> None:
+            if self.interrupted and not self.committing:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
+
+        signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, current)
+
+    # -- showing ---------------------------------------------------------------------------------------------------
+
+    def extent(self, batches: Batches) -> tuple[float | None, float]:
+        """What the bar counts up to (seconds, or steps; None if it is not known) and where it begins."""
+        limits = self.limits
+        if limits["seconds"] is not None:
+            return limits["seconds"], 0.0
+        known = len(batches) if isinstance(batches, Sized) else None
+        total = limits["epochs"] * known if known and limits["epochs"] is not None else math.inf
+        total = min(total, math.inf if limits["steps"] is None else limits["steps"])
+        return (None if total == math.inf else total), float(self.history.step)
+
+    def position(self) -> float:
+        return self.history.seconds - self.began if self.limits["seconds"] is not None else self.history.step
+
+    def status(self) -> str:
+        """Where the run stands, in words: "step 300, loss 1.234, 25 steps/s"."""
+        history, (name, factor) = self.history, self.show
+        if not history.losses:
+            return f"step {history.step:,}"
+        recent = history.losses[-50:]
+        speed = (history.step - self.began_step) / max(history.seconds - self.began, 1e-9)
+        text = f"step {history.step:,}, {name} {factor * sum(recent) / len(recent):.3f}"
+        return f"{text}, {speed:.{0 if speed >= 100 else 1}f} steps/s"
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is one to write and something new to write."""
+        history = self.history
+        if self.checkpoint is None or self.model is None or self.saved_at == history.step:
+            return
+        arrays: dict[str, Any] = {"losses": np.array(history.losses, np.float64)}
+        arrays["validations"] = np.array(history.validations, np.float64).reshape(-1, 2)
+        if self.place:
+            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(_leaves(self.held))}
+        if self.best is not None:
+            arrays |= {f"best.{i}": array for i, array in enumerate(self.best)}
+        counters = {"epoch": history.epoch, "place": self.place, "step": history.step, "seconds": history.seconds}
+        metadata = {**self.metadata, "training": counters, "random_at_epoch": self.random_at_epoch}
+        save_checkpoint(
+            self.checkpoint,
+            self.model,
+            self.optimizer,
+            self.schedule,
+            arrays=arrays,
+            metadata=metadata,
+            random=self.random,
+        )
+        self.saved_at = history.step
+
+    def resume(self) -> None:
+        """Go back to where the checkpoint stood; if there is none, begin."""
+        if self.checkpoint is None or self.model is None or not os.path.exists(self.checkpoint):
+            return
+        parts, metadata = read_checkpoint(self.checkpoint)
+        arrays, counters = parts["run"], metadata.get("training")
+        if counters is None:
+            raise CheckpointError(f"fit: {self.checkpoint} was not written by fit, it does not say where a run stood")
+        held = None
+        if counters["place"]:
+            first = self.first_state() if callable(self.first_state) else self.first_state
+            leaves = iter([arrays[k] for k in sorted(arrays, key=_number) if k.startswith("state.")])
+            held = map_state(lambda leaf: self.restored(leaf, next(leaves, None)), first)
+        apply_checkpoint(self.checkpoint, parts, metadata, self.model, self.optimizer, self.schedule)
+        history = self.history
+        history.losses = arrays["losses"].tolist()
+        history.validations = [(int(step), float(loss)) for step, loss in arrays["validations"]]
+        history.epoch, history.step, history.seconds = counters["epoch"], counters["step"], counters["seconds"]
+        self.place, self.held, self.saved_at = counters["place"], held, history.step
+        self.began, self.began_step = history.seconds, history.step
+        self.random_at_epoch, self.random = metadata["random_at_epoch"], metadata["random"]
+        self.best = [arrays[f"best.{i}"] for i in range(len(self.optimizer.params)) if f"best.{i}" in arrays] or None
+
+    def restored(self, leaf: Any, array: Any) -> Any:
+        if not isinstance(leaf, (Tensor, np.ndarray)):
+            return leaf
+        came = "nothing" if array is None else f"shape {array.shape}"
+        if came != f"shape {leaf.shape}":
+            raise CheckpointError(
+                f"fit: {self.checkpoint} carries a state of {came}, expected {leaf.shape}; resume with the batch size it "
+                "was trained with, or begin anew"
+            )
+        return Tensor(array)
+
+
+def _check(
+    limits: dict[str, Any],
+    validate_every: Any,
+    checkpoint_every: Any,
+    patience: Any,
+    validation: Any,
+    checkpoint: Path | None,
+    model: Module | None,
+) -> None:
+    """Refuse what cannot work before anything is trained."""
+    if all(limit is None for limit in limits.values()):
+        raise ValueError("fit: nothing says when to stop; give epochs=, steps= or seconds=")
+    for name, value in (("validate_every", validate_every), ("checkpoint_every", checkpoint_every)):
+        if value is not None and value < 1:
+            raise ValueError(f"fit: {name} is {value!r}, expected a positive number of steps")
+    if patience is not None and validation is None:
+        raise ValueError("fit: patience= counts validations; give validation= too")
+    if checkpoint is not None:
+        check_place(checkpoint)
+        if model is None:
+            raise ValueError("fit: checkpoint= needs model=, the module to save, where loss_fn is no module's method")
+
+
+def _call(loss_fn: LossFunction, batch: Any, state: Any, stateful: bool) -> tuple[Tensor, Any]:
+    """The loss and the next state, checked."""
+    if stateful:
+        out = loss_fn(batch, state)
+        if not isinstance(out, tuple) or len(out) != 2:
+            raise TypeError(f"loss_fn(batch, state) returned a {type(out).__name__}, expected (loss, state)")
+        loss, state = out
+    else:
+        loss = loss_fn(batch)
+    if not isinstance(loss, Tensor) or loss.size != 1:
+        came = f"a tensor of shape {loss.shape}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        hint = "" if stateful or not isinstance(loss, tuple) else "; to carry a state give its first value as state="
+        raise TypeError(f"loss_fn returned {came} as loss, expected a scalar tensor (.mean() reduces one){hint}")
+    return loss, state
+
+
+def _constant(leaf: Any) -> Any:
+    """A leaf of the carried state, cut off from the graph."""
+    if isinstance(leaf, (list, dict, set)):
+        raise TypeError(
+            f"loss_fn returned a state that holds a {type(leaf).__name__}, expected tensors in (nested) tuples, which can "
+            "be detached"
+        )
+    return detach(leaf)
+
+
+def _leaves(state: Any) -> list[Any]:
+    """The arrays of a state, in order."""
+    found: list[Any] = []
+    map_state(lambda leaf: found.append(leaf) if isinstance(leaf, (Tensor, np.ndarray)) else None, state)
+    return found
+
+
+def _number(key: str) -> int:
+    return int(key.rpartition(".")[2]) if key.rpartition(".")[2].isdigit() else -1
+
+
+def _weight(batch: Any) -> int:
+    """How many elements a batch's targets have: those of its last array, 1 if it is not a pair of arrays."""
+    last = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    return last.size if isinstance(last, (np.ndarray, Tensor)) else 1
