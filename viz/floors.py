@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
 from .ops import Scope
-from .steps import Layer, Step, Unrolled, hoisted, parameters_of, passes
+from .steps import STACK, Layer, Step, Unrolled, hoisted, parameters_of, passes
 
 
 class Origin(NamedTuple):
@@ -135,7 +135,8 @@ class House:
                     bar.weights.extend(i for i in parameters_of(self.graph, s.id) if i not in bar.weights)
         for bar in self.bars:
             labels = list(dict.fromkeys(self.graph.nodes[i].label for i in bar.ops))
-            bar.name = bar.scope[-1] if bar.scope else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
+            named = bar.scope and not STACK.fullmatch(bar.scope[-1])
+            bar.name = bar.scope[-1] if named else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
 
     def _meets(self, node: NodeInfo) -> bool:
         """Whether single steps of different columns meet in a concatenation."""

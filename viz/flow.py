@@ -175,7 +175,7 @@ def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
     for state in found.states:
         if state.tail is not None and state.tail[0] == number == state.head[0]:
             own.setdefault(state.name, {})[state.tail[1]] = state.source
-    places = _places(found, number)
+    places = found.places[number]
     result: dict[str, list[Source | None]] = {}
     for name, by_step in sorted(own.items()):
         last = max(by_step)
@@ -185,15 +185,6 @@ def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
             by_step[end] = Source(places[end][at], by_step[last].output)
         result[name] = [by_step.get(t) for t in layer.steps]
     return result
-
-
-def _places(found: Unrolled, number: int) -> dict[int, list[int]]:
-    """The ids of the ops of each step of a layer."""
-    places: dict[int, list[int]] = {}
-    for i, step in sorted(found.step_of.items()):
-        if step[0] == number:
-            places.setdefault(step[1], []).append(i)
-    return places
 
 
 def _norms(cotangents: dict[int, Any], sources: list[Source | None]) -> Numbers:

@@ -7,11 +7,11 @@ from tinygrad_rnn.autodiff.graph import Source
 from . import style
 from .floors import Origin
 from .picture import Box, Edge, Node, Picture, Point
-from .places import CELL, EACH, ENDS, LINE, Places
+from .places import CELL, EACH, ENDS, ENDS_APART, LINE, Places
 from .route import straight, upwards
 from .shade import Scale
 from .sketch import rounded
-from .steps import Layer, State, Step, parameters_of, state_name
+from .steps import Layer, State, Step, name_of, parameters_of
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
@@ -63,7 +63,8 @@ class Grid(Places):
             if column is not None:
                 x = self.x(column)
                 corners = (x - half, self.bottom, x + half, self.top)
-                rows = "{} of {} rows".format(*self.rows[column]) if column in self.rows else ""
+                number = self.number(column)
+                rows = "{} of {} rows".format(*self.rows[number]) if number in self.rows else ""
                 title = f"t={self.time(column)}" + (f"   {rows}" if rows else "")
                 self.result.boxes.append(Box(f"t{column}", title, "step", None, corners))
 
@@ -103,12 +104,16 @@ class Grid(Places):
                     half = self.size(layer)[0] / 2
                     blocked.append((node.at[0] - half, node.at[0] + half))
         x = self.x(column)
-        half = (self.pitch - 2 * 13) / 2 - 15
+        half = self.lane_beside()
         begin, end = (low.at[0], low.at[1] + low.size[1] / 2), (high.at[0], high.at[1] - high.size[1] / 2)
         if low.role == "bar":  # its edge is long: begin right below the other end
             begin = (end[0], begin[1])
         path = upwards(begin, _reach(low), end, _reach(high), blocked, (x - half, x + half))
         self.arrow(tail, head, "data", path, label)
+
+    def lane_beside(self) -> float:
+        """How far from a column's middle an arrow may go up beside the cells."""
+        return self.pitch / 2 - 28
 
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)
@@ -251,8 +256,7 @@ class Grid(Places):
 
     def offset(self, step: Step, name: str) -> float:
         """How far above the middle of the cells a state's arrow runs."""
-        names = {s.name for s in self.found.states if s.head[0] == step[0]}
-        return 0.0 if len(names) < 2 else LINE if name == "c" else -LINE
+        return LINE * min(1.0, 2 / max(len(self.state_names[step[0]]), 1)) * self.rank(step[0], name)
 
     def states(self) -> None:
         """All that flows from step to step, and the node for the steps left out."""
@@ -304,7 +308,7 @@ class Grid(Places):
         leaf = graph.nodes[next(iter(parameters_of(graph, state.source.id)), state.source.id)]
         name = style.shown(leaf.name or self.at(state.name, column + 1 if layer.backward else column - 1), 14)
         id = f"l{head[0]}t{head[1]}{state.name}"
-        at = (self.x(column) - sign * (self.pitch / 2 + 34), y + rise * 1.6)
+        at = (self.x(column) - sign * (self.pitch / 2 + 34), y + ENDS_APART * self.rank(head[0], state.name))
         node = self.node(id, (name,), "constant" if leaf.kind == "constant" else "state", at)
         begin = (at[0] + sign * (node.size or (0, 0))[0] / 2, at[1])
         role = "memory" if state.name == "c" else "state"
@@ -312,12 +316,12 @@ class Grid(Places):
 
     def final(self, source: Source, step: Step) -> None:
         """The state after the last step, at the row's end."""
-        layer, name = self.layers[step[0]], state_name(self.found.graph, source)
+        layer, name = self.layers[step[0]], name_of(self.found, source)
         sign = -1.0 if layer.backward else 1.0
         (x, y), rise, id = self.place(step), self.offset(step, name), f"l{step[0]}{name}"
         if id in self.drawn:
             return
-        at = (self.x(self.column(step)) + sign * (self.pitch / 2 + 34), y + rise * 1.6)
+        at = (self.x(self.column(step)) + sign * (self.pitch / 2 + 34), y + ENDS_APART * self.rank(step[0], name))
         node = self.node(id, (self.at(name, self.column(step)),), "state", at)
         end = (at[0] - sign * (node.size or (0, 0))[0] / 2, at[1])
         role = "memory" if name == "c" else "state"
@@ -328,7 +332,7 @@ class Grid(Places):
         """The node for the steps that are left out."""
         gap = self.gap()
         if gap is not None:
-            hidden = self.total - sum(c is not None for c in self.shown)
+            hidden = self.total + self.skipped - sum(c is not None for c in self.shown)
             lines = ("…",) if self.open_end else ("…", f"×{hidden}")
             low, high = self.height[self.low], self.height[self.high]
             self.node("more", lines, "more", (gap, (low + high) / 2), (48.0, high - low + CELL[1] + 10))
@@ -361,7 +365,7 @@ class Grid(Places):
             self.node(f"w{number}", lines, "parameter", (left, y), (wide, tall))
             path: tuple[Point, ...] = ((left + sign * wide / 2, y), (x - sign * EACH[0] / 2, y))
         else:
-            down = y - 40 - tall / 2
+            down = y - 23 - ENDS_APART / 2 * max(len(self.state_names[number]) - 1, 1) - tall / 2
             self.node(f"w{number}", lines, "parameter", (left, down), (wide, tall))
             end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
             path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from contextvars import Context
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from .drawing import Drawing
 from .opened import take
 from .ops import draw
 from .sketch import Sketch
-from .unrolled import SMALL_BATCH, input_size
+from .unrolled import SMALL_BATCH, on_copy
 
 GATES = {
     "f": "forget gate f",
@@ -63,11 +61,11 @@ def cell(target: Any, *, shapes: bool = True) -> Drawing:
 
 def _trace(target: RNNCell) -> Graph:
     """One step of a copy of the cell on inputs named x, and the state's parts by their names."""
-    return Context().run(_step, copy.deepcopy(target))
+    return on_copy(target, _step)
 
 
-def _step(run: RNNCell) -> Graph:
-    size, dtype = input_size(run) or 3, run.dtype or np.dtype(np.float32)
+def _step(run: RNNCell, size: int) -> Graph:
+    dtype = run.dtype or np.dtype(np.float32)
     random = generator().bit_generator.state
     try:
         run.build(size, dtype)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import Context
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any
 
@@ -43,6 +44,11 @@ def take(target: Any) -> Graph:
     return Graph(tuple(nodes), graph.outputs)
 
 
+@lru_cache(maxsize=4096)
+def _named_parts(path: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part for part in path if part)
+
+
 def _inputs(graph: Graph) -> set[int]:
     """Leaves that are called parameters but are inputs."""
     named = {node.id for node in graph.nodes if node.kind == "parameter" and node.op is None}
@@ -55,13 +61,26 @@ def _inputs(graph: Graph) -> set[int]:
     return found
 
 
-def open_all(target: Any, kind: str | None = None) -> Graph:
+def open_all(target: Any, kind: str | None = None, steps: int | None = None) -> Graph:
     """The graph of `target` with every fused op (or those of one kind) replaced by its expansion into primitives.
 
     The expansions run on zeros of the recorded shapes, so it does not matter whether the graph was freed. Of a Graph, whose
-    snapshot holds no arrays, lengths are not known and ops that need other arrays stay closed.
+    snapshot holds no arrays, lengths are not known and ops that need other arrays stay closed. steps: open recurrent ops
+    with so many steps, and without lengths.
     """
-    return _open(target, kind, zeros)[0]
+    return _open(target, kind, partial(zeros, steps=steps))[0]
+
+
+def fused_length(target: Any) -> int | None:
+    """How many steps the graph's fused runs have; None if it has none, they differ, or time steps are recorded as well."""
+    graph = take(target)
+    found = {
+        node.shapes[0][0 if node.options.get("time_major") else 1]
+        for node in graph.nodes
+        if node.kind == "recurrent" and len(node.shapes[0]) == 3
+    }
+    timed = any(part.startswith("t=") for node in graph.nodes for part in node.scope)
+    return found.pop() if len(found) == 1 and not timed else None
 
 
 @dataclass
@@ -88,6 +107,8 @@ def _open(target: Any, kind: str | None, expand: Expand) -> tuple[Graph, dict[in
     graph = take(target)
     live = {} if isinstance(target, Graph) else _live(target)
     fused = _fused(graph, kind, isinstance(target, Graph))
+    if not any(node.op in fused for node in graph.nodes):
+        return graph, live, []
     nodes: list[NodeInfo] = []
     owners: dict[int, Node | Leaf] = {}
     openings: list[Opening] = []
@@ -96,9 +117,10 @@ def _open(target: Any, kind: str | None, expand: Expand) -> tuple[Graph, dict[in
         sources = tuple(moved[s] for s in node.sources)
         if node.op in fused:
             results = expand(fused[node.op], node, graph, live.get(node.id))
-            sub, inner = take(results), _live(results)
+            sub, inner = snapshot(results), _live(results) if expand is values else {}
             for old, new in _splice(nodes, _filled(sub, node), sources, node, results, moved).items():
-                owners[new] = inner[old]
+                if old in inner:
+                    owners[new] = inner[old]
             real = live.get(node.id)
             if isinstance(real, Node):
                 openings.append(Opening(real, results, sources))
@@ -133,10 +155,12 @@ def _live(target: Any) -> dict[int, Node | Leaf]:
     return {i: seen[c] for i, c in enumerate(sorted(seen))}
 
 
-def zeros(op: Any, node: NodeInfo, graph: Graph, real: Any) -> Any:
+def zeros(op: Any, node: NodeInfo, graph: Graph, real: Any, steps: int | None = None) -> Any:
     """What a fused op's expansion makes of zeros: of a batch of none, where a real one would be much work."""
     none = _much(op, node)
     options = {**op.defaults, **(dict(real.options) if real is not None else node.options)}
+    if steps is not None and "lengths" in options:
+        options["lengths"] = None
     if none and options.get("lengths") is not None:
         options["lengths"] = options["lengths"][:0]
     inputs = []
@@ -144,6 +168,10 @@ def zeros(op: Any, node: NodeInfo, graph: Graph, real: Any) -> Any:
         shape, dtype = graph.nodes[source.id].shapes[source.output], graph.nodes[source.id].dtypes[source.output]
         if none and i not in _weights(op):
             shape = tuple(0 if axis == _batch_axis(node, len(shape)) else size for axis, size in enumerate(shape))
+        if steps is not None and op.kind == "recurrent" and len(shape) == 3:
+            shape = tuple(
+                steps if axis != _batch_axis(node, 3) and axis < 2 else size for axis, size in enumerate(shape)
+            )
         inputs.append(Tensor(np.zeros(shape, dtype), name=f"#{i}", requires_grad=True))
     absent = [p is None for p in real.parents] if real is not None else _absent(op, len(inputs))
     given = iter(inputs)
@@ -223,7 +251,11 @@ def _splice(
         for k in range(len(node.shapes)):
             inner[Source(node.id, k)] = Source(len(nodes), k)
         ids[node.id] = len(nodes)
-        nodes.append(node._replace(id=len(nodes), sources=tuple(inner[s] for s in node.sources)))
+        nodes.append(
+            node._replace(
+                id=len(nodes), sources=tuple([inner[s] for s in node.sources]), scope=_named_parts(node.scope)
+            )
+        )
     recorded = [k for k, result in enumerate(results) if getattr(result, "_node", None) is not None]
     for k, source in zip(recorded, sub.outputs, strict=True):
         moved[Source(fused.id, k)] = inner[source]
@@ -243,6 +275,6 @@ def running(target: Any) -> dict[int, tuple[int, int]]:
         elif node.op.name == "where" and node.saved:
             times = [part[2:] for part in node.scope if part.startswith("t=") and part[2:].isdigit()]
             mask = node.saved[0]
-            if times and getattr(mask, "ndim", 0) == 2 and mask.dtype == bool:
+            if times and getattr(mask, "ndim", 0) == 2 and mask.shape[1] == 1 and mask.dtype == bool:
                 found[int(times[0])] = (int(mask.sum()), len(mask))
     return {t: rows for t, rows in sorted(found.items()) if rows[0] < rows[1]}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from . import style
 from .floors import House, Origin
 from .picture import Node, Picture, Point
-from .steps import Layer, State, Step, Unrolled, side_of
+from .steps import Layer, State, Step, Unrolled, name_of, side_of
 
 CELL = (92.0, 54.0)
 EACH = (92.0, 42.0)
 PITCH = 168.0  # from one step to the next
 STAGGER = 30.0  # how far the layers of a pair stand left and right of the middle
-LINE = 12.0  # how far c runs above the middle of a cell, and h below
+LINE = 24.0  # from one state's arrow to the next
+ENDS_APART = 34.0  # likewise where they begin and end
 ENDS = 84.0  # from the lowest cell's middle down to x, from the highest one's up to h
 
 
@@ -25,6 +26,7 @@ class Places:
         self.pitch = self.pitch_between()
         self.centres = _centres(shown, self.pitch)
         self.norms: dict[tuple[Step, str], float] = {}  # of the gradient at each state after each step
+        self.skipped = 0  # steps in the gap that the graph was read without
         self.rows: dict[
             int, tuple[int, int]
         ] = {}  # by column, where some sequences have ended: how many run, of how many
@@ -33,6 +35,14 @@ class Places:
         self.drawn: dict[str, Node] = {}
         self.recurrent = {s.head[0] for s in found.states if s.tail is not None and s.tail[0] == s.head[0]}
         self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.kind == "cell" and len(layer.steps) == 1}
+        self.state_names: dict[int, set[str]] = {number: set() for number in range(len(self.layers))}
+        for state in found.states:
+            if state.tail is None or state.tail[0] == state.head[0]:
+                self.state_names[state.head[0]].add(state.name)
+        for source in found.graph.outputs:
+            step = found.step_of.get(source.id)
+            if step is not None and step[1] == self.layers[step[0]].steps[-1]:
+                self.state_names[step[0]].add(name_of(found, source))
         self.feeds = self._feeds()
         self.results = self._results()
         self._heights()
@@ -104,7 +114,11 @@ class Places:
         for floor in range(self.low + 1, self.high + 1):
             weights = max((len(x.weights) for x in self.layers if x.floor == floor), default=0) * style.FONT_SIZE * 1.2
             cells = any(x.kind == "cell" for x in self.layers if x.floor == floor)
-            rise = max(100.0, weights + 92) if cells else max(84.0, weights / 2 + 60)
+            states = max(
+                (len(self.state_names[n]) for n, x in enumerate(self.layers) if x.floor in (floor, floor - 1)),
+                default=1,
+            )
+            rise = max(100.0, weights + ENDS_APART * max(states - 1, 1) + 58) if cells else max(84.0, weights / 2 + 60)
             if any(self._under(o) == floor - 1 for o in self.feeds.values() if self._joined(o)):
                 rise = max(rise, 150.0)
             self.height[floor] = self.height[floor - 1] + rise
@@ -141,6 +155,11 @@ class Places:
     def size(self, layer: Layer) -> Point:
         return CELL if layer.kind == "cell" else EACH
 
+    def rank(self, number: int, name: str) -> float:
+        """Where a state stands among its layer's, from the middle upwards: c above h."""
+        names = sorted(self.state_names[number], key=lambda n: (n != "c", n))
+        return (len(names) - 1) / 2 - names.index(name) if name in names else 0.0
+
     def is_shown(self, step: Step) -> bool:
         return self.column(step) in self.shown
 
@@ -149,7 +168,14 @@ class Places:
         late = None in self.shown and column in self.shown and self.shown.index(column) > self.shown.index(None)
         if self.open_end and late:
             return f"T−{self.total - column}"
-        return "T" if self.open_end and column == self.total else str(column)
+        return "T" if self.open_end and column == self.total else str(self.number(column))
+
+    def number(self, column: int) -> int:
+        """The step that a column stands for: those in the gap may have been left out."""
+        if None not in self.shown or not self.skipped:
+            return column
+        gap = self.shown.index(None)
+        return column if column < gap else column + self.skipped
 
     def at(self, name: str, column: int) -> str:
         """The name of a value at a time: h₃, h[T−1]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
@@ -18,7 +19,7 @@ from .drawing import Drawing
 from .floors import House
 from .flow import Sweep, norm, states_of
 from .grid import Grid
-from .opened import open_all, running, take
+from .opened import fused_length, open_all, running, take
 from .steps import read
 
 DEFAULT_STEPS = 3
@@ -51,18 +52,36 @@ def unrolled(
     _check_steps(steps, length)
     if color is not None:
         return _coloured(target, steps, shapes, color)
-    open_end = False
     if isinstance(target, RNNCell):
-        first, last = (DEFAULT_STEPS, 0) if steps is None else steps if isinstance(steps, tuple) else (steps, 0)
-        open_end = length is None and last > 0
-        graph = trace(target, length or first + last + open_end)
-    else:
-        graph = open_all(target, "recurrent")
-    found = read(graph)
-    house = House(found)
-    grid = Grid(found, _shown(house.total, steps), shapes, open_end, house)
-    grid.rows = {} if isinstance(target, RNNCell) else running(target)
+        return _of_cell(target, steps, shapes, length)
+    house, shown, skipped = _read(target, steps)
+    grid = Grid(house.found, shown, shapes, False, house)
+    grid.skipped, grid.rows = skipped, running(target)
     return Drawing(grid.picture())
+
+
+def _of_cell(cell: RNNCell, steps: Any, shapes: bool, length: int | None) -> Drawing:
+    """The picture of a cell, run on made-up inputs."""
+    first, last = (DEFAULT_STEPS, 0) if steps is None else steps if isinstance(steps, tuple) else (steps, 0)
+    open_end = length is None and last > 0
+    total = length or first + last + open_end
+    few = min(total, first + last + 1) if steps is not None else total
+    house = House(read(trace(cell, few)))
+    grid = Grid(house.found, _shown(few, steps), shapes, open_end, house)
+    grid.skipped = total - few
+    return Drawing(grid.picture())
+
+
+def _read(target: Any, steps: Any) -> tuple[House, list[int | None], int]:
+    """The net, the columns to show, and how many steps of the gap were not even opened: what is not drawn need not be."""
+    total = fused_length(target)
+    if total is not None and None in _shown(total, steps):
+        few = len(_shown(total, steps)) + 1
+        house = House(read(open_all(target, "recurrent", few)))
+        if house.total == few:
+            return house, [c if c is None or c < few else c - (total - few) for c in _shown(total, steps)], total - few
+    house = House(read(open_all(target, "recurrent")))
+    return house, _shown(house.total, steps), 0
 
 
 def _coloured(target: Any, steps: Any, shapes: bool, color: str) -> Drawing:
@@ -87,11 +106,23 @@ def _coloured(target: Any, steps: Any, shapes: bool, color: str) -> Drawing:
 
 def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
     """The graph of `length` steps of a copy of the cell: cell(x_t, state) under the scope "t=…", inputs named x_t."""
-    return Context().run(_steps, copy.deepcopy(cell), length, batch)
+    return on_copy(cell, lambda copied, size: _steps(copied, size, length, batch))
 
 
-def _steps(cell: RNNCell, length: int, batch: int) -> Graph:
-    size = input_size(cell) or SMALL_INPUT
+def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Graph]) -> Graph:
+    """What `run` makes of a copy of the cell and its input's size; of a small one, or its output's, if it is not built."""
+    known = input_size(cell)
+    sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter
+    for size in sizes:
+        try:
+            return Context().run(run, copy.deepcopy(cell), size)
+        except ValueError:
+            if size == sizes[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
     dtype = cell.dtype or np.dtype(np.float32)
     outputs: list[Any] = []
     random = generator().bit_generator.state

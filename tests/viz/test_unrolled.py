@@ -284,3 +284,81 @@ def test_many_to_one() -> None:
         bar = next(node for node in drawing.picture.nodes if node.role == "bar")
         assert [edge.tail for edge in drawing.picture.edges if edge.head == bar.id] == ["l0t3"]
         check_places(drawing)
+
+
+def test_steps_that_are_not_drawn_are_not_opened() -> None:
+    """A long fused run is read with a short gap; the picture is that of the whole."""
+    for make in (lambda: rnn.LSTMCell(3, seed=1), lambda: rnn.MultiRNNCell([rnn.GRUCell(3), rnn.BasicRNNCell(3)])):
+        runs = [rnn.dynamic_rnn(make(), data(3, 40, 4), [40, 7, 38], impl=impl) for impl in ("auto", "unrolled")]
+        short, whole = (viz.unrolled(run, steps=(2, 3)) for run in runs)
+        for role in ("cell", "input", "output", "state", "constant", "parameter", "more"):
+            assert names(short, role) == names(whole, role)
+        assert [box.label for box in short.picture.boxes] == [box.label for box in whole.picture.boxes]
+        assert short.picture.boxes[-1].label == "t=39   1 of 3 rows"
+        assert edges(short) == edges(whole)
+        assert {edge.label for edge in short.picture.edges} == {edge.label for edge in whole.picture.edges}
+        check_places(short)
+    outputs, _ = rnn.bidirectional_dynamic_rnn(rnn.LSTMCell(3), rnn.LSTMCell(3), data(2, 40, 4))
+    drawing = viz.unrolled(tg.concatenate(outputs, axis=-1), steps=(1, 1))
+    assert sorted(names(drawing, "constant")) == sorted(["c₋₁", "h₋₁", "c₄₀", "h₄₀"])
+    check_places(drawing)
+
+
+class TwoStates(rnn.RNNCell):
+    """A cell of one's own with two states."""
+
+    state_size = (3, 2)
+    output_size = 3
+
+    def build_parameters(self, input_size: int) -> None:
+        self.add("w", (input_size, 3), "glorot_uniform")
+        self.add("v", (3, 2), "glorot_uniform")
+
+    def call(self, x: Any, state: Any) -> Any:
+        a = tg.tanh(x @ self.w + state[0])
+        return a, (a, tg.relu(state[1] + a @ self.v))
+
+
+class Decay(rnn.RNNCell):
+    """A cell without parameters."""
+
+    state_size = output_size = 5
+
+    def call(self, x: Any, state: Any) -> Any:
+        h = 0.5 * state + x
+        return h, h
+
+
+CELLS = {
+    "two states": TwoStates,
+    "no parameters": Decay,
+    "dropout everywhere": lambda: rnn.DropoutWrapper(rnn.LSTMCell(5), 0.5, 0.5, 0.5),
+    "zoneout": lambda: rnn.ZoneoutWrapper(rnn.LSTMCell(5), (0.1, 0.2)),
+    "residual in a stack": lambda: rnn.MultiRNNCell([rnn.LSTMCell(5), rnn.ResidualWrapper(rnn.GRUCell(5))]),
+    "stack in a stack": lambda: rnn.MultiRNNCell([rnn.MultiRNNCell([rnn.GRUCell(5), rnn.GRUCell(4)]), rnn.LSTMCell(3)]),
+    "dropout around a stack": lambda: rnn.DropoutWrapper(rnn.MultiRNNCell([rnn.LSTMCell(5), rnn.LSTMCell(5)]), 0.5),
+    "a strange name": lambda: rnn.LSTMCell(5, name='<b>"x\n|{}'),
+}
+
+
+@pytest.mark.parametrize("lengths", [None, [1, 0]])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("name", CELLS)
+def test_any_cell(name: str, steps: int, lengths: Any) -> None:
+    for impl in ("auto", "unrolled"):
+        x = tg.Tensor(np.ones((2, steps, 5), np.float32), name="x", requires_grad=True)
+        run = rnn.dynamic_rnn(CELLS[name](), x, None if lengths is None else [steps, 1], impl=impl)
+        drawing = viz.unrolled(run)
+        assert roles(drawing)["input"] == steps
+        for picture in (drawing, viz.folded(run)):
+            check_places(picture)
+        assert viz.draw(run, opened=True, depth=2).mermaid()
+        assert np.all(viz.grad_flow(run[0].sum()).layers[-1].states.get("h", np.ones(1)) >= 0)
+    for picture in (viz.unrolled(CELLS[name](), steps), viz.folded(CELLS[name]()), viz.cell(CELLS[name]())):
+        assert picture.source
+
+
+def test_the_states_of_ones_own_cell_are_told_apart() -> None:
+    drawing = viz.unrolled(rnn.dynamic_rnn(TwoStates(), data(2, 3, 4)))
+    assert names(drawing, "constant") == ["s1₋₁", "s2₋₁"]
+    assert names(drawing, "state") == ["s1₂", "s2₂"]
