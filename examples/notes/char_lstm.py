@@ -4,18 +4,19 @@ found wrong, mended, and given a weight for every gate.
 In the note's LSTM all four gates read the same numbers, tmp[:H], and its backward pass divides the gates' summed gradients by
 4. The check (`tg.gradcheck`, the hand-written gradients declared as the vjp of an op) says: dWhy and dby are right; dWxh, dWhh
 and dbh are wrong: over one step every element is off by the factor 0.25. Over several steps no one factor holds: the gradient
-is divided again each time it passes back through Whh, so what comes from k steps later through Whh is off by 4^-(k+1), and
-the net hardly hears of the past. Without the division all five are right.
+is divided again each time it passes back through Whh, so what has passed k times through Whh is off by 4^-(k+1); what comes
+back through c alone is divided once. Without the division all five are right.
 
 What is seen when all three learn two sentences by heart (24 units, 1500 chunks of 25 characters, three seeds, bits a
 character over the last tenth): the note's 0.14 to 0.18, mended 0.12 to 0.13, a weight per gate 0.03 (once 0.12, after a
-jump). So all three learn, though the note says that its own did not: Adagrad divides a constant factor out again, and what
-is lost is the past. A weight per gate learns many times faster, 0.3 bits where the others stand at 1.1; most of that is its
+jump). So all three learn, though the note says that its own did not: Adagrad divides a constant factor out again.
+A weight per gate learns many times faster, 0.3 bits where the others stand at 1.1; most of that is its
 four times as many weights: with 12 units, about as many weights as the others, it ends at 0.11 to 0.13, as the mended one.
 
 Edits to the first cell: `tf.nn.dynamic_rnn` became `rnn.dynamic_rnn`, `tf.float32` became `np.float32`; a cell, x and
 batch_size were added, which the note takes for given. Edits to lossFun: the weights are arguments instead of globals;
-tmp[:H], four times, became gate(k), which is tmp[:H] as long as there is one block of weights; the sum divided by 4 became
+tmp[:H], four times, became rows(tmp, k, H), which is tmp[:H] as long as there is one block of weights; di, df, do and dg stand
+where they were used; the sum divided by 4 became
 `combine`, which is that sum (`note`), the sum undivided (`mended`) or, with a block of weights for each gate, the note's own
 commented line, np.hstack (`apart`); commented prints are dropped, and so is the clipping at the end, which `train` does.
 
@@ -42,6 +43,11 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def rows(tmp, k, H):
+    """What gate k reads: its own block, or all gates the only one."""
+    return tmp[:H] if len(tmp) == H else tmp[k * H : (k + 1) * H]
+
+
 def lossFun(inputs, targets, hprev, cprev, Wxh, Whh, Why, bh, by, combine):
     xs, hs, cs, is_, fs, os, gs, ys, ps = {}, {}, {}, {}, {}, {}, {}, {}, {}
     hs[-1] = np.copy(hprev)  # t=0일때 t-1 시점의 hidden state가 필요하므로
@@ -53,11 +59,10 @@ def lossFun(inputs, targets, hprev, cprev, Wxh, Whh, Why, bh, by, combine):
         xs[t] = np.zeros((Wxh.shape[1], 1))
         xs[t][inputs[t]] = 1
         tmp = np.dot(Wxh, xs[t]) + np.dot(Whh, hs[t - 1]) + bh
-        gate = lambda k, tmp=tmp: tmp[:H] if len(tmp) == H else tmp[k * H : (k + 1) * H]  # noqa: E731
-        is_[t] = sigmoid(gate(0))
-        fs[t] = sigmoid(gate(1))
-        os[t] = sigmoid(gate(2))
-        gs[t] = np.tanh(gate(3))
+        is_[t] = sigmoid(rows(tmp, 0, H))
+        fs[t] = sigmoid(rows(tmp, 1, H))
+        os[t] = sigmoid(rows(tmp, 2, H))
+        gs[t] = np.tanh(rows(tmp, 3, H))
         cs[t] = fs[t] * cs[t - 1] + is_[t] * gs[t]
         hs[t] = os[t] * np.tanh(cs[t])
 

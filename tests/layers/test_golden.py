@@ -13,31 +13,42 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import interop, layers
 from tinygrad_rnn.module import Module
 
-FILES = names("keras_")
+FILES = names("keras_") + names("keraslayers_")
 NAMES = ("kernel", "recurrent_kernel", "bias")
 
 
-def make(golden: Golden, unroll: bool) -> layers.Layer:
+def sides(golden: Golden) -> tuple[str, ...]:
+    return ("fw/", "bw/") if golden.meta["options"]["bidirectional"] else ("",)
+
+
+def weights_of(golden: Golden, what: str = "weight") -> list[np.ndarray]:
+    """The file's weights as Keras lists them."""
+    keys = [f"{what}/{side}{name}" for side in sides(golden) for name in NAMES]
+    return [golden[key] for key in keys if golden.get(key) is not None]
+
+
+def make(golden: Golden, unroll: bool = False, built: bool = True) -> layers.Layer:
+    """The layer of the file, on its weights."""
     options = golden.meta["options"]
     kept = ("return_sequences", "return_state", "go_backwards", "unit_forget_bias", "reset_after", "activation")
-    kept = (*kept, "recurrent_activation")
+    kept = (*kept, "recurrent_activation", "use_bias")
     arguments = {key: options[key] for key in kept if key in options}
-    layer = getattr(layers, options["layer"])(
-        options["units"], unroll=unroll, dtype=golden.meta["dtype"], name="layer", **arguments
-    )
+    kind, dtype = getattr(layers, options["layer"]), golden.meta["dtype"]
+    layer: layers.Layer = kind(options["units"], unroll=unroll, dtype=dtype, name="layer", **arguments)
     if options["bidirectional"]:
-        layer = layers.Bidirectional(layer, merge_mode=options["merge_mode"], dtype=golden.meta["dtype"])
+        layer = layers.Bidirectional(layer, merge_mode=options["merge_mode"])
     layer.ensure_built(golden["x"].shape)
-    sides = ("fw/", "bw/") if options["bidirectional"] else ("",)
-    layer.set_weights([golden[f"weight/{side}{name}"] for side in sides for name in NAMES])
+    if built:
+        layer.set_weights(weights_of(golden))
     return layer
 
 
-def gradients(cell: Module) -> list[np.ndarray]:
+def gradients(cell: Module) -> dict[str, np.ndarray]:
+    """A cell's gradients by Keras's names, a GRU's two biases in one array."""
     found = {path.rpartition(".")[2]: p.grad for path, p in cell.named_parameters()}
     if "recurrent_bias" in found:
-        found["bias"] = np.stack([found["bias"], found["recurrent_bias"]])
-    return [found[name] for name in NAMES]
+        found["bias"] = np.stack([found["bias"], found.pop("recurrent_bias")])
+    return found
 
 
 @pytest.mark.parametrize("unroll", [False, True], ids=["fused", "unrolled"])
@@ -50,10 +61,8 @@ def test_outputs_states_and_gradients(name: str, unroll: bool) -> None:
     output, *states = layer(tensors["x"], mask=golden.get("mask"), initial_state=initial or None)
     keys = [f"state/{part}" for part in options["state_order"]]
     g.backward(golden, {"output": output, **dict(zip(keys, states, strict=True))})
-    sides = {"": layer}
-    if options["bidirectional"]:
-        sides = {"fw/": layer.forward_layer, "bw/": layer.backward_layer}
-    found = {side + key: a for side, one in sides.items() for key, a in zip(NAMES, gradients(one.cell), strict=True)}
+    parts = [layer.forward_layer, layer.backward_layer] if options["bidirectional"] else [layer]
+    found = {s + key: a for s, one in zip(sides(golden), parts, strict=True) for key, a in gradients(one.cell).items()}
     g.compare_gradients(golden, tensors, found)
 
 
@@ -61,7 +70,8 @@ def test_outputs_states_and_gradients(name: str, unroll: bool) -> None:
 def test_weights_go_both_ways(name: str) -> None:
     """Through the layer and through the pure functions: bit for bit, and in the layout of the file."""
     golden = load(name)
-    layer, weights = make(golden, False), [golden[f"weight/{key}"] for key in NAMES]
+    layer: Any = make(golden)
+    weights = weights_of(golden)
     kind = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru"}[golden.meta["options"]["layer"]]
     ours = interop.keras.to_cell(
         kind, {f"sequential/layer/cell/{key}": a for key, a in zip(NAMES, weights, strict=True)}
@@ -74,23 +84,17 @@ def test_weights_go_both_ways(name: str) -> None:
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", [n for n in FILES if n.endswith("sequences_f64")])
+@pytest.mark.parametrize("name", [n for n in FILES if n.endswith("f64")])
 def test_weights_begin_as_in_keras(name: str) -> None:
     golden = load(name)
-    options = golden.meta["options"]
-    arguments = {key: options[key] for key in ("reset_after", "unit_forget_bias") if key in options}
-    layer: Any = getattr(layers, options["layer"])(options["units"], dtype="float64", **arguments)
-    if options["bidirectional"]:
-        layer = layers.Bidirectional(layer, dtype="float64")
-    layer.ensure_built(golden["x"].shape)
-    sides = ("fw/", "bw/") if options["bidirectional"] else ("",)
-    for i, side in enumerate(sides):
-        np.testing.assert_array_equal(layer.get_weights()[3 * i + 2], golden[f"fresh/weight/{side}bias"])
-    shapes = [golden[f"weight/{side}{key}"].shape for side in sides for key in NAMES]
-    assert [w.shape for w in layer.get_weights()] == shapes
-    assert layer.count_params() == sum(int(np.prod(s)) for s in shapes)
+    layer = make(golden, built=False)
+    assert [w.shape for w in layer.get_weights()] == [w.shape for w in weights_of(golden)]
+    assert layer.count_params() == sum(w.size for w in weights_of(golden))
+    biases = [w for i, w in enumerate(layer.get_weights()) if i % 3 == 2] if len(layer.get_weights()) % 3 == 0 else []
+    for found, wanted in zip(biases, weights_of(golden, "fresh/weight"), strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_every_file_is_used() -> None:
-    assert len(FILES) > 30
+    assert len(FILES) >= 40
     assert tg.layers is layers

@@ -89,7 +89,7 @@ def mask_of(case: Case) -> Arrays:
     return {"mask": steps >= T - np.array(LEFT)[:, None]}
 
 
-def make(case: Case) -> None:
+def make(case: Case, prefix: str = "keras") -> None:
     """Run one layer and write its file."""
     source = Source(case.name, case.dtype)
     params: Arrays = {"x": source.normal(B, T, D)}
@@ -126,7 +126,15 @@ def make(case: Case) -> None:
         )
 
     config = layer.forward_layer.get_config() if case.bidirectional else layer.get_config()
-    told = ("units", "activation", "recurrent_activation", "unit_forget_bias", "reset_after", "go_backwards")
+    told: tuple[str, ...] = (
+        "units",
+        "activation",
+        "recurrent_activation",
+        "unit_forget_bias",
+        "reset_after",
+        "go_backwards",
+    )
+    told += tuple(key for key, _ in case.options if key not in told)  # use_bias
     meta = {
         "library": "Keras 3 on TensorFlow",
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
@@ -145,7 +153,7 @@ def make(case: Case) -> None:
         "layouts": {key: layout_of(case, key) for key in variables},
         "command": "python tests/reference/make_golden.py keras",
     }
-    save_recurrent(f"keras_{case.name}_{short(case.dtype)}", source, params, constants, run, meta, fresh)
+    save_recurrent(f"{prefix}_{case.name}_{short(case.dtype)}", source, params, constants, run, meta, fresh)
 
 
 def cases() -> Iterator[Case]:
@@ -176,8 +184,20 @@ def cases() -> Iterator[Case]:
     yield Case("GRU", "after_mask_state", gru, mask="right", initial=True, bidirectional=True)
 
 
+def layer_cases() -> Iterator[Case]:
+    """What only the layers have beside our cells: other functions, no bias, left padding read backwards."""
+    back, silent = ("go_backwards", True), ("use_bias", False)
+    gates = ("recurrent_activation", "hard_sigmoid")
+    yield Case("SimpleRNN", "softsign", (back, silent, ("activation", "softsign")), True, "left", True)
+    yield Case("LSTM", "functions", (("unit_forget_bias", False), ("activation", "relu"), gates), True, "right", True)
+    yield Case("GRU", "nobias", (back, silent, ("reset_after", True)), False, "left", True)
+    yield Case("GRU", "functions", (("reset_after", False), ("activation", "elu"), gates), True, "left", True)
+
+
 def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for case in cases():
         make(case)
+    for case in layer_cases():
+        make(case, "keraslayers")
