@@ -91,7 +91,7 @@ def mask_of(case: Case) -> Arrays:
     return {"mask": steps >= T - np.array(LEFT)[:, None]}
 
 
-def make(case: Case) -> None:
+def make(case: Case, prefix: str = "keras") -> None:
     """Run one layer and write its file."""
     source = Source(case.name, case.dtype)
     params: Arrays = {"x": source.normal(B, T, D)}
@@ -128,15 +128,24 @@ def make(case: Case) -> None:
         )
 
     config = layer.forward_layer.get_config() if case.bidirectional else layer.get_config()
+<<<<<<< HEAD
     told = (
+=======
+    told: tuple[str, ...] = (
+>>>>>>> kerasface
         "units",
         "activation",
         "recurrent_activation",
         "unit_forget_bias",
         "reset_after",
         "go_backwards",
+<<<<<<< HEAD
         "use_bias",
     )
+=======
+    )
+    told += tuple(key for key, _ in case.options if key not in told)  # use_bias
+>>>>>>> kerasface
     meta = {
         "library": "Keras 3 on TensorFlow",
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
@@ -155,7 +164,11 @@ def make(case: Case) -> None:
         "layouts": {key: layout_of(case, key) for key in variables},
         "command": "python tests/reference/make_golden.py keras",
     }
+<<<<<<< HEAD
     save_recurrent(f"{case.prefix}_{case.name}_{short(case.dtype)}", source, params, constants, run, meta, fresh)
+=======
+    save_recurrent(f"{prefix}_{case.name}_{short(case.dtype)}", source, params, constants, run, meta, fresh)
+>>>>>>> kerasface
 
 
 def cases() -> Iterator[Case]:
@@ -187,6 +200,7 @@ def cases() -> Iterator[Case]:
 
 
 def layer_cases() -> Iterator[Case]:
+<<<<<<< HEAD
     """What only the layers have beside our cells: other functions, no bias, a forget gate without its 1, ways to merge."""
     silent = (("use_bias", False),)
     other = (("activation", "relu"), ("recurrent_activation", "hard_sigmoid"))
@@ -209,6 +223,15 @@ def layer_cases() -> Iterator[Case]:
     yield Case("SimpleRNN", "mask_left_backwards_state", back, True, "left", True, prefix="keraslayers")
     for merge in ("sum", "mul", "ave"):
         yield Case("LSTM", f"{merge}_mask_left_state", (), True, "left", True, True, merge=merge, prefix="keraslayers")
+=======
+    """What only the layers have beside our cells: other functions, no bias, left padding read backwards."""
+    back, silent = ("go_backwards", True), ("use_bias", False)
+    gates = ("recurrent_activation", "hard_sigmoid")
+    yield Case("SimpleRNN", "softsign", (back, silent, ("activation", "softsign")), True, "left", True)
+    yield Case("LSTM", "functions", (("unit_forget_bias", False), ("activation", "relu"), gates), True, "right", True)
+    yield Case("GRU", "nobias", (back, silent, ("reset_after", True)), False, "left", True)
+    yield Case("GRU", "functions", (("reset_after", False), ("activation", "elu"), gates), True, "left", True)
+>>>>>>> kerasface
 
 
 def main() -> None:
@@ -216,3 +239,5 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for case in (*cases(), *layer_cases()):
         make(case)
+    for case in layer_cases():
+        make(case, "keraslayers")
