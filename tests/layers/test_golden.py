@@ -96,9 +96,5 @@ def test_weights_begin_as_in_keras(name: str) -> None:
 
 
 def test_every_file_is_used() -> None:
-<<<<<<< HEAD
-    assert len(FILES) >= 50
-=======
     assert len(FILES) >= 40
->>>>>>> kerasface
     assert tg.layers is layers

@@ -33,8 +33,6 @@ class Case:
     initial: bool = False
     bidirectional: bool = False
     dtype: str = "float64"
-    merge: str = "concat"
-    prefix: str = "keras"
 
     @property
     def name(self) -> str:
@@ -49,13 +47,13 @@ class Case:
 def make_layer(case: Case) -> Any:
     options = dict(case.options) | {"return_sequences": case.sequences, "return_state": True}
     layer = getattr(keras.layers, case.layer)(H, dtype=case.dtype, **options)
-    return keras.layers.Bidirectional(layer, merge_mode=case.merge, dtype=case.dtype) if case.bidirectional else layer
+    return keras.layers.Bidirectional(layer, merge_mode="concat", dtype=case.dtype) if case.bidirectional else layer
 
 
 def call_text(case: Case) -> str:
     options = dict(case.options) | {"return_sequences": case.sequences, "return_state": True}
     text = f"keras.layers.{case.layer}({H}, {', '.join(f'{key}={value!r}' for key, value in options.items())})"
-    text = f"keras.layers.Bidirectional({text}, merge_mode={case.merge!r})" if case.bidirectional else text
+    text = f"keras.layers.Bidirectional({text}, merge_mode='concat')" if case.bidirectional else text
     arguments = ["x"] + ["mask=mask"] * bool(case.mask)
     if case.initial:
         arguments.append(f"initial_state=[{', '.join('initial/' + part for part in case.parts)}]")
@@ -128,24 +126,15 @@ def make(case: Case, prefix: str = "keras") -> None:
         )
 
     config = layer.forward_layer.get_config() if case.bidirectional else layer.get_config()
-<<<<<<< HEAD
-    told = (
-=======
     told: tuple[str, ...] = (
->>>>>>> kerasface
         "units",
         "activation",
         "recurrent_activation",
         "unit_forget_bias",
         "reset_after",
         "go_backwards",
-<<<<<<< HEAD
-        "use_bias",
-    )
-=======
     )
     told += tuple(key for key, _ in case.options if key not in told)  # use_bias
->>>>>>> kerasface
     meta = {
         "library": "Keras 3 on TensorFlow",
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
@@ -156,7 +145,7 @@ def make(case: Case, prefix: str = "keras") -> None:
             "return_sequences": case.sequences,
             "return_state": True,
             "bidirectional": case.bidirectional,
-            "merge_mode": case.merge if case.bidirectional else None,
+            "merge_mode": "concat" if case.bidirectional else None,
             "masked": case.mask or None,
             "initial_state": "given" if case.initial else "zeros",
             "state_order": case.parts,
@@ -164,11 +153,7 @@ def make(case: Case, prefix: str = "keras") -> None:
         "layouts": {key: layout_of(case, key) for key in variables},
         "command": "python tests/reference/make_golden.py keras",
     }
-<<<<<<< HEAD
-    save_recurrent(f"{case.prefix}_{case.name}_{short(case.dtype)}", source, params, constants, run, meta, fresh)
-=======
     save_recurrent(f"{prefix}_{case.name}_{short(case.dtype)}", source, params, constants, run, meta, fresh)
->>>>>>> kerasface
 
 
 def cases() -> Iterator[Case]:
@@ -200,30 +185,6 @@ def cases() -> Iterator[Case]:
 
 
 def layer_cases() -> Iterator[Case]:
-<<<<<<< HEAD
-    """What only the layers have beside our cells: other functions, no bias, a forget gate without its 1, ways to merge."""
-    silent = (("use_bias", False),)
-    other = (("activation", "relu"), ("recurrent_activation", "hard_sigmoid"))
-    after, before = (("reset_after", True),), (("reset_after", False),)
-    kinds: list[tuple[str, str, tuple[tuple[str, Any], ...]]] = [
-        ("SimpleRNN", "nobias_softsign", (*silent, ("activation", "softsign"))),
-        ("SimpleRNN", "elu", (("activation", "elu"),)),
-        ("LSTM", "nobias", silent),
-        ("LSTM", "functions", other),
-        ("LSTM", "no_unit_forget", (("unit_forget_bias", False), ("activation", "softplus"))),
-        ("GRU", "after_nobias", after + silent),
-        ("GRU", "after_functions", after + other),
-        ("GRU", "before_nobias", before + silent),
-        ("GRU", "before_functions", (*before, ("activation", "softsign"), ("recurrent_activation", "hard_sigmoid"))),
-    ]
-    for layer, label, options in kinds:
-        yield Case(layer, f"{label}_mask_state", options, mask="right", initial=True, prefix="keraslayers")
-    back = (("go_backwards", True),)
-    yield Case("GRU", "mask_left_backwards_last_state", after + back, False, "left", True, prefix="keraslayers")
-    yield Case("SimpleRNN", "mask_left_backwards_state", back, True, "left", True, prefix="keraslayers")
-    for merge in ("sum", "mul", "ave"):
-        yield Case("LSTM", f"{merge}_mask_left_state", (), True, "left", True, True, merge=merge, prefix="keraslayers")
-=======
     """What only the layers have beside our cells: other functions, no bias, left padding read backwards."""
     back, silent = ("go_backwards", True), ("use_bias", False)
     gates = ("recurrent_activation", "hard_sigmoid")
@@ -231,13 +192,12 @@ def layer_cases() -> Iterator[Case]:
     yield Case("LSTM", "functions", (("unit_forget_bias", False), ("activation", "relu"), gates), True, "right", True)
     yield Case("GRU", "nobias", (back, silent, ("reset_after", True)), False, "left", True)
     yield Case("GRU", "functions", (("reset_after", False), ("activation", "elu"), gates), True, "left", True)
->>>>>>> kerasface
 
 
 def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    for case in (*cases(), *layer_cases()):
+    for case in cases():
         make(case)
     for case in layer_cases():
         make(case, "keraslayers")
