@@ -65,7 +65,7 @@ def agree(ours, theirs, what):
             raise SystemExit(f"{what}: {name} differs by {error:.2e} of its size")
 
 
-def measure(libraries, case, mode, rounds, seconds, statistic):
+def measure(libraries, case, mode, rounds, seconds, statistic, clock):
     """Seconds of one call, by library; None where it has no such mode."""
     active = {}
     for library in libraries:
@@ -79,7 +79,7 @@ def measure(libraries, case, mode, rounds, seconds, statistic):
     times = {name: [] for name in active}
     for _ in range(rounds):
         for name, (library, _) in active.items():
-            times[name] += library.ask(do="run", seconds=seconds)
+            times[name] += library.ask(do="run", seconds=seconds, clock=clock)
             time.sleep(0.02)
     return {name: float(statistic(found)) for name, found in times.items()}
 
@@ -99,6 +99,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.15, help="the least a library runs in one round")
     parser.add_argument("--least", action="store_true", help="the least time of all rounds instead of the median: for a machine that is not idle")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of wall time: with --threads 1 on a machine that is not idle")
     parser.add_argument("--json", help="also write every figure to this file")
     options = parser.parse_args()
     peers = [p for p in options.peers.split(",") if p]
@@ -109,13 +110,13 @@ def main():
         libraries = [Library("tinygrad_rnn", sys.executable, threads), Library("gemm", sys.executable, threads)]
         libraries += [Library(p, options.python, threads) for p in peers]
         for mode in options.modes.split(","):
-            print(f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, {'least' if options.least else 'medians'} of {options.rounds} rounds")
+            print(f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, {'processor time, ' * options.cpu_time}{'least' if options.least else 'medians'} of {options.rounds} rounds")
             print("; ".join(f"{lib.name}: {lib.version}" for lib in libraries))
             print("| cell | B | T | D | H | ours | " + " | ".join(peers) + " | ours / fastest | GFLOP/s | of GEMM |")
             print("|" + "---|" * (9 + len(peers)))
             against_torch = []
             for case in cases:
-                found = measure(libraries, case, mode, options.rounds, options.seconds, statistic)
+                found = measure(libraries, case, mode, options.rounds, options.seconds, statistic, "process_time" if options.cpu_time else "perf_counter")
                 others = [found[p] for p in peers if p in found]
                 rate, gemm = operations(case, mode) / found["tinygrad_rnn"] / 1e9, 2 * GEMM**3 / found["gemm"] / 1e9
                 ratio = f"{found['tinygrad_rnn'] / min(others):.2f}" if others else "-"
