@@ -267,11 +267,12 @@ def main():
             run()
             answer(fingerprint)
         else:
+            clock = getattr(time, question["clock"])
             times, end = [], time.perf_counter() + question["seconds"]
             while not times or time.perf_counter() < end:
-                start = time.perf_counter()
+                start = clock()
                 run()
-                times.append(time.perf_counter() - start)
+                times.append(clock() - start)
             answer(times[len(times) > 2 :])
 
 

@@ -2,10 +2,9 @@
 
     python tests/benchmarks/recurrent.py --peers torch,jax,tensorflow,onnxruntime --threads 1,2
 
-Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the
-process is held to one core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds
-go round the libraries, so that whatever else the machine does falls on all of them; the figures are medians over the
-rounds. `--python` names another interpreter for the peers.
+Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the process is held to one
+core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds go round the libraries, so that whatever
+else the machine does falls on all of them; the figures are medians over the rounds. `--python` names another interpreter for the peers.
 """
 
 import argparse
@@ -73,10 +72,7 @@ class Library:
 
 
 def agree(ours, theirs, what):
-    """Raises unless two libraries' results agree to 1e-4 of each array's size.
-
-    The results are small samples and norms of every array.
-    """
+    """Raises unless two libraries' results (small samples and norms of every array) agree to 1e-4 of each array's size."""
     for name, value in theirs.items():
         a, b = np.array(ours[name]), np.array(value)
         error = np.abs(a - b).max() / max(1e-30, np.abs(a).max())
@@ -84,7 +80,7 @@ def agree(ours, theirs, what):
             raise SystemExit(f"{what}: {name} differs by {error:.2e} of its size")
 
 
-def measure(libraries, case, mode, rounds, seconds, statistic):
+def measure(libraries, case, mode, rounds, seconds, statistic, clock):
     """Seconds of one call, by library; None where it has no such mode."""
     active = {}
     for library in libraries:
@@ -98,16 +94,21 @@ def measure(libraries, case, mode, rounds, seconds, statistic):
     times = {name: [] for name in active}
     for _ in range(rounds):
         for name, (library, _) in active.items():
-            times[name] += library.ask(do="run", seconds=seconds)
+            times[name] += library.ask(do="run", seconds=seconds, clock=clock)
             time.sleep(0.02)
     return {name: float(statistic(found)) for name, found in times.items()}
 
 
 def milliseconds(seconds):
-    if seconds is None:
-        return "-"
-    digits = 3 if seconds < 1e-3 else 2 if seconds < 0.1 else 0
-    return f"{seconds * 1e3:.{digits}f}"
+    return (
+        "-"
+        if seconds is None
+        else f"{seconds * 1e3:.3f}"
+        if seconds < 1e-3
+        else f"{seconds * 1e3:.2f}"
+        if seconds < 0.1
+        else f"{seconds * 1e3:.0f}"
+    )
 
 
 def main():
@@ -125,6 +126,11 @@ def main():
         action="store_true",
         help="the least time of all rounds instead of the median: for a machine that is not idle",
     )
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="processor time instead of wall time: with --threads 1 on a machine that is not idle",
+    )
     parser.add_argument("--json", help="also write every figure to this file")
     options = parser.parse_args()
     peers = [p for p in options.peers.split(",") if p]
@@ -136,21 +142,30 @@ def main():
         libraries += [Library(p, options.python, threads) for p in peers]
         for mode in options.modes.split(","):
             print(
-                f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, "
-                f"{'least' if options.least else 'medians'} of {options.rounds} rounds"
+                f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, {'processor time, ' * options.cpu_time}{'least' if options.least else 'medians'} of {options.rounds} rounds"
             )
             print("; ".join(f"{lib.name}: {lib.version}" for lib in libraries))
             print("| cell | B | T | D | H | ours | " + " | ".join(peers) + " | ours / fastest | GFLOP/s | of GEMM |")
             print("|" + "---|" * (9 + len(peers)))
             against_torch = []
             for case in cases:
-                found = measure(libraries, case, mode, options.rounds, options.seconds, statistic)
+                found = measure(
+                    libraries,
+                    case,
+                    mode,
+                    options.rounds,
+                    options.seconds,
+                    statistic,
+                    "process_time" if options.cpu_time else "perf_counter",
+                )
                 others = [found[p] for p in peers if p in found]
                 rate, gemm = operations(case, mode) / found["tinygrad_rnn"] / 1e9, 2 * GEMM**3 / found["gemm"] / 1e9
                 ratio = f"{found['tinygrad_rnn'] / min(others):.2f}" if others else "-"
                 cells = [milliseconds(found.get(p)) for p in ["tinygrad_rnn", *peers]]
-                row = [*map(str, case), *cells, ratio, f"{rate:.0f}", f"{rate / gemm:.0%}"]
-                print(f"| {' | '.join(row)} |", flush=True)
+                print(
+                    f"| {' | '.join(map(str, case))} | {' | '.join(cells)} | {ratio} | {rate:.0f} | {rate / gemm:.0%} |",
+                    flush=True,
+                )
                 if "torch" in found:
                     against_torch.append(found["torch"] / found["tinygrad_rnn"])
                 record.append({"threads": threads, "mode": mode, "case": case, "seconds": found})
