@@ -77,6 +77,9 @@ class Folded(Grid):
     def pitch_between(self) -> float:
         return 340.0
 
+    def room(self, states: int) -> float:
+        return 196.0 if self.pairs else super().room(states)
+
     def lane_beside(self) -> float:
         return CELL[0] / 2 + 14
 
@@ -87,7 +90,8 @@ class Folded(Grid):
         x, y = self.place((number, t))
         side = self.aside(layer)
         if side:
-            at = (x + (1 if side > 0 else -1) * wide / 4, y - TALL / 2 - 40 - tall / 2)
+            out = max(abs(x) + wide / 4, 58 + wide / 2)  # clear of what stands in the middle
+            at = (out if side > 0 else -out, y - TALL / 2 - 40 - tall / 2)
             path: tuple[Point, ...] = ((x, at[1] + tall / 2), (x, y - TALL / 2))
         elif x > 0 and layer.kind == "cell":
             at = (x + CELL[0] / 2 + 10 + wide / 2, y - TALL / 2 - 34 - tall / 2)
