@@ -10,7 +10,7 @@ from . import style
 from .drawing import Drawing
 from .floors import House
 from .grid import Grid
-from .opened import fused_length, open_all
+from .opened import fused_length, open_all, take
 from .picture import Point
 from .places import CELL
 from .steps import Layer, State, Unrolled, read, side_of
@@ -34,8 +34,10 @@ def folded(target: Any, *, shapes: bool = True) -> Drawing:
     if isinstance(target, RNNCell):
         graph = trace(target, 3)
     else:  # three steps tell what each step does, if they are all alike
-        length = fused_length(target)
-        graph = open_all(target, "recurrent", 3 if length is not None and length > 3 else None)
+        graph = take(target)
+        length = fused_length(graph)
+        if any(node.kind == "recurrent" for node in graph.nodes):
+            graph = open_all(target, "recurrent", 3 if length is not None and length > 3 else None)
     found = read(graph)
     return Drawing(Folded(found, shapes, House(found)).picture())
 

@@ -278,6 +278,8 @@ class Grid(Places):
             if self.is_shown(head):
                 self.initial(state)
             return
+        if not self.is_shown(head) and not self.is_shown(tail):
+            return
         rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
         sign = -1.0 if self.layers[head[0]].backward else 1.0
         label = self.at(state.name, self.column(tail))
