@@ -1,7 +1,9 @@
 """Drawing: recorded graphs and unrolled recurrent nets as pictures that a person can read.
 
-`draw` shows every op of a graph, `unrolled` a recurrent net with time from left to right. Both return a `Drawing`, which
-shows itself in Jupyter and saves itself as SVG, PNG or DOT text.
+`draw` shows every op of a graph, `unrolled` a recurrent net with time from left to right, `folded` each cell once with its
+state going round, `cell` the inside of one step. `grad_flow` measures the gradient at every step, and `unrolled(loss,
+color="grad_norm")` shows it. All but `grad_flow` return a `Drawing`, which shows itself in Jupyter and saves itself as
+SVG, PNG, DOT or Mermaid text. `gallery` holds the figures that courses draw.
 
 >>> import tinygrad_rnn as tg
 >>> from tinygrad_rnn import viz

@@ -10,7 +10,7 @@ from . import style
 from .drawing import Drawing
 from .floors import House
 from .grid import Grid
-from .opened import fused_length, open_all
+from .opened import fused_length, open_all, take
 from .picture import Point
 from .places import CELL
 from .steps import Layer, State, Unrolled, read, side_of
@@ -34,8 +34,10 @@ def folded(target: Any, *, shapes: bool = True) -> Drawing:
     if isinstance(target, RNNCell):
         graph = trace(target, 3)
     else:  # three steps tell what each step does, if they are all alike
-        length = fused_length(target)
-        graph = open_all(target, "recurrent", 3 if length is not None and length > 3 else None)
+        graph = take(target)
+        length = fused_length(graph)
+        if any(node.kind == "recurrent" for node in graph.nodes):
+            graph = open_all(target, "recurrent", 3 if length is not None and length > 3 else None)
     found = read(graph)
     return Drawing(Folded(found, shapes, House(found)).picture())
 
@@ -77,6 +79,9 @@ class Folded(Grid):
     def pitch_between(self) -> float:
         return 340.0
 
+    def room(self, states: int) -> float:
+        return 196.0 if self.pairs else super().room(states)
+
     def lane_beside(self) -> float:
         return CELL[0] / 2 + 14
 
@@ -87,7 +92,8 @@ class Folded(Grid):
         x, y = self.place((number, t))
         side = self.aside(layer)
         if side:
-            at = (x + (1 if side > 0 else -1) * wide / 4, y - TALL / 2 - 40 - tall / 2)
+            out = max(abs(x) + wide / 4, 58 + wide / 2)  # clear of what stands in the middle
+            at = (out if side > 0 else -out, y - TALL / 2 - 40 - tall / 2)
             path: tuple[Point, ...] = ((x, at[1] + tall / 2), (x, y - TALL / 2))
         elif x > 0 and layer.kind == "cell":
             at = (x + CELL[0] / 2 + 10 + wide / 2, y - TALL / 2 - 34 - tall / 2)

@@ -15,6 +15,8 @@ from .steps import Layer, State, Step, name_of, parameters_of
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
+LETTERS_OF_STARTS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "b′"}  # PyTorch's
+
 
 class Grid(Places):
     """Builds the picture of an unrolled net."""
@@ -117,6 +119,8 @@ class Grid(Places):
 
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)
+        if style.text_width(names) > CELL[0] - 10:
+            names = f"{len(layer.weights)} weights"
         for t in layer.steps:
             if self.is_shown((number, t)):
                 lines = (style.shown(layer.name, 14), *([names] if names else ()))
@@ -128,7 +132,9 @@ class Grid(Places):
     def letter(self, i: int) -> str:
         """The short name of a weight."""
         name = self.found.graph.nodes[i].name or "?"
-        return LETTERS.get(name.rpartition(".")[2], style.shown(name, 12))
+        last = name.rpartition(".")[2]
+        start = next((s for s in LETTERS_OF_STARTS if last.startswith(s)), None)
+        return LETTERS_OF_STARTS[start] if start else LETTERS.get(last, style.shown(name, 12))
 
     # -- upwards: inputs, layers, bars, outputs ----------------------------------------------------------------------
 
@@ -271,6 +277,8 @@ class Grid(Places):
         if tail is None:
             if self.is_shown(head):
                 self.initial(state)
+            return
+        if not self.is_shown(head) and not self.is_shown(tail):
             return
         rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
         sign = -1.0 if self.layers[head[0]].backward else 1.0

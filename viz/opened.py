@@ -71,9 +71,8 @@ def open_all(target: Any, kind: str | None = None, steps: int | None = None) -> 
     return _open(target, kind, partial(zeros, steps=steps))[0]
 
 
-def fused_length(target: Any) -> int | None:
+def fused_length(graph: Graph) -> int | None:
     """How many steps the graph's fused runs have; None if it has none, they differ, or time steps are recorded as well."""
-    graph = take(target)
     found = {
         node.shapes[0][0 if node.options.get("time_major") else 1]
         for node in graph.nodes

@@ -103,6 +103,10 @@ class Places:
         """The highest floor among layers."""
         return max(self.layers[o.layer].floor for o in origins if o.layer >= 0)
 
+    def room(self, states: int) -> float:
+        """How far apart floors are, beside the height of the weights between."""
+        return ENDS_APART * max(states - 1, 1) + 58
+
     # -- places ------------------------------------------------------------------------------------------------------
 
     def _heights(self) -> None:
@@ -118,7 +122,7 @@ class Places:
                 (len(self.state_names[n]) for n, x in enumerate(self.layers) if x.floor in (floor, floor - 1)),
                 default=1,
             )
-            rise = max(100.0, weights + ENDS_APART * max(states - 1, 1) + 58) if cells else max(84.0, weights / 2 + 60)
+            rise = max(100.0, weights + self.room(states)) if cells else max(84.0, weights / 2 + 60)
             if any(self._under(o) == floor - 1 for o in self.feeds.values() if self._joined(o)):
                 rise = max(rise, 150.0)
             self.height[floor] = self.height[floor - 1] + rise

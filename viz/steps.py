@@ -17,7 +17,6 @@ from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 from .opened import INPUT
 from .ops import Scope
 
-_STEP = re.compile(r"t=(\d+)")
 STACK = re.compile(r"cell_(\d+)")
 SIDES = ("fw", "bw")  # what the driver calls the two directions
 PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
@@ -72,12 +71,12 @@ class Unrolled:
     )  # by layer: states by place from the step's end
 
 
+@lru_cache(maxsize=1 << 16)
 def time_of(scope: Scope) -> tuple[Scope, int, Scope] | None:
     """A scope path cut at its time step: what lies outside, t, what lies inside."""
     for i, part in enumerate(scope):
-        found = _STEP.fullmatch(part)
-        if found:
-            return scope[:i], int(found[1]), scope[i + 1 :]
+        if part.startswith("t=") and part[2:].isdecimal():
+            return scope[:i], int(part[2:]), scope[i + 1 :]
     return None
 
 
@@ -154,6 +153,7 @@ def _layers(
     order: dict[tuple[Scope, int, str, tuple[str, ...]], int] = {}
     layers: list[Layer] = []
     step_of: dict[int, Step] = {}
+    steps: dict[int, set[int]] = {}
     for i, key in sorted(keys.items()):
         time = times[i]
         assert time is not None
@@ -162,10 +162,9 @@ def _layers(
             layers.append(Layer(key[2], key[0], time[2][0] if _cell_name(time[2]) else ""))
         number = order[key]
         step_of[i] = (number, time[1])
-        if time[1] not in layers[number].steps:
-            layers[number].steps.append(time[1])
-    for layer in layers:
-        layer.steps.sort()
+        steps.setdefault(number, set()).add(time[1])
+    for number, layer in enumerate(layers):
+        layer.steps = sorted(steps[number])
     return layers, step_of
 
 

@@ -74,7 +74,11 @@ def _of_cell(cell: RNNCell, steps: Any, shapes: bool, length: int | None) -> Dra
 
 def _read(target: Any, steps: Any) -> tuple[House, list[int | None], int]:
     """The net, the columns to show, and how many steps of the gap were not even opened: what is not drawn need not be."""
-    total = fused_length(target)
+    graph = take(target)
+    if not any(node.kind == "recurrent" for node in graph.nodes):  # nothing to open
+        house = House(read(graph))
+        return house, _shown(house.total, steps), 0
+    total = fused_length(graph)
     if total is not None and None in _shown(total, steps):
         few = len(_shown(total, steps)) + 1
         house = House(read(open_all(target, "recurrent", few)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import rnn, viz
+from tinygrad_rnn import nn, rnn, viz
 
 
 def roles(drawing: viz.Drawing) -> Counter[str]:
@@ -302,6 +302,17 @@ def test_steps_that_are_not_drawn_are_not_opened() -> None:
     drawing = viz.unrolled(tg.concatenate(outputs, axis=-1), steps=(1, 1))
     assert sorted(names(drawing, "constant")) == sorted(["c₋₁", "h₋₁", "c₄₀", "h₄₀"])
     check_places(drawing)
+
+
+def test_layers_with_pytorchs_names() -> None:
+    net = nn.LSTM(4, 6, num_layers=2, bidirectional=True, batch_first=True)
+    outputs, _ = net(data(2, 5, 4))
+    y = nn.Linear(12, 3)(outputs)
+    for drawing in (viz.unrolled(y, (2, 1)), viz.folded(y)):
+        lines = {node.lines for node in drawing.picture.nodes if node.role in ("cell", "each")}
+        assert lines == {("lstm_cell", "W U b b′"), ("linear", "W b")}
+        assert roles(drawing)["parameter"] == 5
+        check_places(drawing)
 
 
 class TwoStates(rnn.RNNCell):
