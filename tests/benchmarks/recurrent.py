@@ -2,9 +2,10 @@
 
     python tests/benchmarks/recurrent.py --peers torch,jax,tensorflow,onnxruntime --threads 1,2
 
-Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the process is held to one
-core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds go round the libraries, so that whatever
-else the machine does falls on all of them; the figures are medians over the rounds. `--python` names another interpreter for the peers.
+Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the
+process is held to one core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds
+go round the libraries, so that whatever else the machine does falls on all of them; the figures are medians over the
+rounds. `--python` names another interpreter for the peers.
 """
 
 import argparse
@@ -141,8 +142,10 @@ def main():
         libraries = [Library("tinygrad_rnn", sys.executable, threads), Library("gemm", sys.executable, threads)]
         libraries += [Library(p, options.python, threads) for p in peers]
         for mode in options.modes.split(","):
+            clock = "processor time, " * options.cpu_time
+            figure = "least" if options.least else "medians"
             print(
-                f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, {'processor time, ' * options.cpu_time}{'least' if options.least else 'medians'} of {options.rounds} rounds"
+                f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, {clock}{figure} of {options.rounds} rounds"
             )
             print("; ".join(f"{lib.name}: {lib.version}" for lib in libraries))
             print("| cell | B | T | D | H | ours | " + " | ".join(peers) + " | ours / fastest | GFLOP/s | of GEMM |")
