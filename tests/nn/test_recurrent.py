@@ -11,7 +11,7 @@ from reference import Golden, load, names
 from rnn import golden as g
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn, rnn
+from tinygrad_rnn import nn, rnn, viz
 
 FILES = [name for name in names("torch_") if name.split("_")[1] in ("rnn", "lstm", "gru")]
 F4, F8 = np.float32, np.float64
@@ -163,6 +163,13 @@ def test_the_fused_path_is_one_node_a_layer_and_direction() -> None:
     assert ops.count("gru_sequence") == 4
     slow = [node.op for node in tg.snapshot(layer(array(5, 2, 3), impl="unrolled")[0]).nodes]
     assert "gru_sequence" not in slow
+
+
+def test_drawings_show_parameters_by_pytorchs_names() -> None:
+    layer = nn.GRU(3, 4, num_layers=2, bidirectional=True)
+    drawing = viz.unrolled(layer(array(3, 2, 3), impl="unrolled")[0].sum())
+    for name in ("weight_ih_l0", "weight_hh_l1", "weight_ih_l0_reverse"):
+        assert name in drawing.source
 
 
 def test_float64_by_astype_and_lstm_states_by_name() -> None:

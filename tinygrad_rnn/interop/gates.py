@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import ops, rnn
 from ..autodiff.tensor import Tensor
 
 Arrays = dict[str, Any]
@@ -90,8 +90,14 @@ def our_shapes(owner: str, kind: str, weights: Arrays) -> int:
 
 
 def our_weights(owner: str, kind: str, weights: Mapping[str, Any], no_recurrent_bias: str = "") -> Arrays:
-    """The arrays of one of our cells, checked. no_recurrent_bias: why a GRU of the form reset_after has no counterpart."""
-    gates_of(owner, kind)
+    """The arrays of one of our cells, checked. no_recurrent_bias: why a GRU of the form reset_after has no counterpart.
+
+    A plain cell or an LSTM may have no bias (use_bias=False): it is zeros here. A GRU's biases tell its form.
+    """
+    gates = gates_of(owner, kind)
+    if kind != "gru" and "bias" not in weights and "recurrent_kernel" in weights:
+        u = as_array(owner, "recurrent_kernel", weights["recurrent_kernel"])
+        weights = {**weights, "bias": np.zeros(gates * u.shape[0] if u.ndim else 0, u.dtype)}
     names: tuple[str, ...] = ("kernel", "recurrent_kernel", "bias")
     if kind == "gru" and "recurrent_bias" in weights and not no_recurrent_bias:
         names = (*names, "recurrent_bias")
@@ -99,3 +105,16 @@ def our_weights(owner: str, kind: str, weights: Mapping[str, Any], no_recurrent_
     found = taken(owner, weights, names, optional)
     our_shapes(owner, kind, found)
     return found
+
+
+def borrowing(kind: str, arrays: Arrays, **options: Any) -> rnn.RNNCell:
+    """A cell over these weights, in our names and layout, which may be tensors computed from something else."""
+    units = arrays["recurrent_kernel"].shape[0]
+    if kind == "rnn":
+        cell: rnn.RNNCell = rnn.BasicRNNCell(units, **options)
+    else:
+        cell = rnn.LSTMCell(units) if kind == "lstm" else rnn.GRUCell(units, reset_after="recurrent_bias" in arrays)
+    for name, weight in arrays.items():
+        setattr(cell, name, weight)
+    cell.input_size, cell.dtype = arrays["kernel"].shape[0], arrays["kernel"].dtype
+    return cell

@@ -12,6 +12,7 @@ from ..autodiff.state import generator
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomNormal, RandomUniform
 from ..module import Module, Parameter
+from ..rnn.layer_norm import normalized
 
 
 class Linear(Module):
@@ -122,9 +123,7 @@ class LayerNorm(Module):
             wanted = ", ".join(["...", *map(str, self.normalized_shape)])
             raise ValueError(f"LayerNorm: x has shape {x.shape}, expected ({wanted})")
         axes = tuple(range(x.ndim - n, x.ndim))
-        centred = x - ops.mean(x, axis=axes, keepdims=True)
-        spread = ops.mean(ops.square(centred), axis=axes, keepdims=True)
-        result: Tensor = centred / ops.sqrt(spread + self.eps) * self.weight + self.bias
+        result: Tensor = normalized(x, axes, self.eps) * self.weight + self.bias
         return result
 
     def describe(self) -> str:

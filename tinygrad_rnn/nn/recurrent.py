@@ -15,7 +15,7 @@ from .. import ops, rnn
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
-from ..interop.gates import GATES
+from ..interop.gates import GATES, borrowing
 from ..interop.torch import NAMES, arranged
 from ..module import Module, Parameter
 from ..rnn.driver import Run, _lengths
@@ -44,14 +44,8 @@ def borrowing_cell(module: Any, kind: str, units: int, activation: str, end: str
     """A cell whose weights are computed from a module's parameters with this ending."""
     given: list[Any] = [getattr(module, name + end, None) for name in NAMES]
     zeros = Tensor(np.zeros(GATES[kind] * units, given[0].dtype))
-    if kind == "rnn":
-        cell: rnn.RNNCell = rnn.BasicRNNCell(units, activation=activation)
-    else:
-        cell = rnn.LSTMCell(units) if kind == "lstm" else rnn.GRUCell(units, reset_after=True)
-    for name, weight in arranged(kind, *(zeros if w is None else w for w in given)).items():
-        setattr(cell, name, weight)
-    cell.input_size, cell.dtype = given[0].shape[1], given[0].dtype
-    return cell
+    arrays = arranged(kind, *(zeros if w is None else w for w in given))
+    return borrowing(kind, arrays, **({"activation": activation} if kind == "rnn" else {}))
 
 
 class _Recurrent(Module):

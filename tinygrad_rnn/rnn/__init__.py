@@ -5,6 +5,7 @@ from .cell import LSTMState, RNNCell, detach
 from .cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell
 from .driver import bidirectional_dynamic_rnn, dynamic_rnn, static_rnn
 from .explain import Explanation, explain
+from .layer_norm import LayerNormLSTMCell
 from .wrappers import DropoutWrapper, MultiRNNCell, ResidualWrapper, ZoneoutWrapper
 
 LSTMStateTuple = LSTMState
@@ -18,6 +19,7 @@ __all__ = [
     "LSTMCell",
     "LSTMState",
     "LSTMStateTuple",
+    "LayerNormLSTMCell",
     "MultiRNNCell",
     "RNNCell",
     "ResidualWrapper",

@@ -1,0 +1,464 @@
+"""ONNX files: what is exported gives the same numbers in ONNX Runtime and when loaded again; bad files are named.
+
+The weights' conversion is tested without the onnx package, the rest where it is installed.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import load, names
+from rnn import golden as g
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, rnn
+from tinygrad_rnn.interop import onnx as face
+from tinygrad_rnn.interop import torch
+
+F4 = np.float32
+LENGTHS = np.array([3, 6, 0, 4], np.int32)
+
+
+def array(*shape: int, seed: int = 0, dtype: Any = F4) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def exported(model: Any, folder: Path, **options: Any) -> str:
+    pytest.importorskip("onnx")
+    path = str(folder / "model.onnx")
+    face.export(model, path, **options)
+    return path
+
+
+def runtime(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+    session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == list(given)
+    return session.run(None, given)
+
+
+def arrays_of(results: Any) -> list[np.ndarray]:
+    flat = [t for one in results for t in (one if isinstance(one, tuple) else (one,))]
+    return [t.data for t in flat]
+
+
+def same(path: str, given: dict[str, np.ndarray], wanted: list[np.ndarray]) -> None:
+    """ONNX Runtime and the loaded file give these numbers, by 1e-5."""
+    again = face.load(path)
+    assert again.inputs == tuple(given)
+    loaded = again(*given.values())
+    loaded = arrays_of(loaded if isinstance(loaded, tuple) else (loaded,))
+    for results in (runtime(path, given), loaded):
+        for a, b in zip(results, wanted, strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+LAYERS = {
+    "rnn_tanh": lambda **o: nn.RNN(3, 4, seed=0, **o),
+    "rnn_relu": lambda **o: nn.RNN(3, 4, nonlinearity="relu", seed=0, **o),
+    "lstm": lambda **o: nn.LSTM(3, 4, seed=0, **o),
+    "gru": lambda **o: nn.GRU(3, 4, seed=0, **o),
+}
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"batch_first": True}, {"bidirectional": True}, {"num_layers": 2, "bidirectional": True, "batch_first": True},
+    {"num_layers": 3, "bias": False},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("kind", LAYERS)
+def test_layers_give_the_same_numbers(kind: str, options: dict[str, Any], tmp_path: Path) -> None:
+    layer = LAYERS[kind](**options)
+    path = exported(layer, tmp_path)
+    count = layer.num_layers * layer.directions
+    for batch, steps in [(4, 6), (2, 3), (1, 1)]:
+        x = array(*((batch, steps) if layer.batch_first else (steps, batch)), 3)
+        lengths = np.minimum(LENGTHS[:batch], steps).astype(np.int32)
+        states = [array(count, batch, 4, seed=i) for i in range(2 if kind == "lstm" else 1)]
+        hx = tuple(states) if kind == "lstm" else states[0]
+        given = {"input": x, "lengths": lengths, **dict(zip(("h_0", "c_0"), states, strict=False))}
+        same(path, given, arrays_of(layer(x, hx, lengths=lengths)))
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("initial_state", [False, True])
+def test_lengths_and_states_can_be_left_out(lengths: bool, initial_state: bool, tmp_path: Path) -> None:
+    layer = nn.LSTM(3, 4, bidirectional=True, seed=0)
+    path = exported(layer, tmp_path, lengths=lengths, initial_state=initial_state)
+    x, h, c = array(6, 4, 3), array(2, 4, 4), array(2, 4, 4, seed=1)
+    given = {"input": x} | ({"lengths": LENGTHS} if lengths else {}) | ({"h_0": h, "c_0": c} if initial_state else {})
+    results = layer(x, (h, c) if initial_state else None, lengths=LENGTHS if lengths else None)
+    same(path, given, arrays_of(results))
+
+
+CELLS = {
+    "rnn": lambda: rnn.BasicRNNCell(4, seed=0),
+    "relu": lambda: rnn.BasicRNNCell(4, activation="relu", seed=0),
+    "lstm": lambda: rnn.LSTMCell(4, seed=0),
+    "gru before": lambda: rnn.GRUCell(4, seed=0),
+    "gru after": lambda: rnn.GRUCell(4, reset_after=True, seed=0),
+    "dropout": lambda: rnn.DropoutWrapper(rnn.GRUCell(4, seed=0), output_keep_prob=0.5),
+}
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_cells_give_the_same_numbers(kind: str, tmp_path: Path) -> None:
+    cell = CELLS[kind]().build(3)
+    for p in cell.parameters():
+        p.data = p.data + 0.3 * array(*p.shape)
+    path = exported(cell, tmp_path)
+    x, h, c = array(4, 6, 3), array(4, 4), array(4, 4, seed=1)
+    state = rnn.LSTMState(c=c, h=h) if kind == "lstm" else h
+    with tg.training(False):
+        output, final = rnn.dynamic_rnn(cell, x, LENGTHS, state)
+    wanted = [output, final.h, final.c] if kind == "lstm" else [output, final]
+    given = {"input": x, "lengths": LENGTHS, "h_0": h} | ({"c_0": c} if kind == "lstm" else {})
+    same(path, given, arrays_of(wanted))
+
+
+def test_a_stack_of_cells(tmp_path: Path) -> None:
+    cell = rnn.MultiRNNCell([rnn.LSTMCell(4, seed=0), rnn.GRUCell(5, seed=1)]).build(3)
+    path = exported(cell, tmp_path)
+    x, c, h, h1 = array(4, 6, 3), array(4, 4), array(4, 4, seed=1), array(4, 5, seed=2)
+    output, (first, second) = rnn.dynamic_rnn(cell, x, LENGTHS, (rnn.LSTMState(c, h), h1))
+    given = {"input": x, "lengths": LENGTHS, "0.h_0": h, "0.c_0": c, "1.h_0": h1}
+    same(path, given, arrays_of([output, first.h, first.c, second]))
+    assert face.load(path).outputs == ("output", "0.h_n", "0.c_n", "1.h_n")
+
+
+def test_several_recurrent_steps_of_a_list(tmp_path: Path) -> None:
+    first, second = nn.GRU(3, 4, batch_first=True, seed=0), rnn.BasicRNNCell(5, seed=0).build(4)
+    path = exported([first, second], tmp_path)
+    x, h, h1 = array(4, 6, 3), array(1, 4, 4), array(4, 5)
+    y, h_n = first(x, h, lengths=LENGTHS)
+    output, final = rnn.dynamic_rnn(second, y, LENGTHS, h1)
+    same(path, {"input": x, "lengths": LENGTHS, "0.h_0": h, "1.h_0": h1}, arrays_of([output, h_n, final]))
+
+
+def test_a_language_model(tmp_path: Path) -> None:
+    steps = [
+        nn.Embedding(7, 3, seed=0), nn.Dropout(0.5), nn.LSTM(3, 4, batch_first=True, seed=0), nn.LayerNorm(4), nn.Tanh(),
+        nn.Linear(4, 5, seed=0), nn.ReLU(), nn.Linear(5, 7, bias=False, seed=1), nn.Sigmoid(),
+    ]  # fmt: skip
+    path = exported(nn.Sequential(*steps), tmp_path, initial_state=False)
+    indices = np.random.default_rng(0).integers(0, 7, (4, 6))
+    x, (h, c) = steps[2](steps[0](indices), lengths=LENGTHS)
+    for step in steps[3:]:
+        x = step(x)
+    same(path, {"input": indices, "lengths": LENGTHS}, arrays_of([x, h, c]))
+
+
+def test_float64_is_kept(tmp_path: Path) -> None:
+    layer = nn.GRU(3, 4, dtype=np.float64, seed=0)
+    model = face.load(exported(layer, tmp_path, lengths=False))
+    x, h = array(5, 2, 3, dtype=np.float64), array(1, 2, 4, dtype=np.float64)
+    assert np.allclose(model(x, h)[0].data, layer(x, h)[0].data, rtol=0, atol=1e-14)
+    with pytest.raises(TypeError, match=r"input has dtype float32, expected float64"):
+        model(x.astype(F4), h)
+
+
+def test_a_loaded_model_trains_and_names_its_inputs(tmp_path: Path) -> None:
+    layer = nn.LSTM(3, 4, seed=0)
+    model = face.load(exported([layer, nn.Linear(4, 2, seed=0)], tmp_path))
+    x, zeros = array(5, 2, 3), np.zeros((1, 2, 4), F4)
+    loss = model(c_0=zeros, h_0=zeros, input=x, lengths=[5, 3])[0].sum()
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert len(model.state_dict()) == 5
+    copy = face.load(model.path)
+    copy.load_state_dict({key: value * 2 for key, value in model.state_dict().items()})
+    assert not np.array_equal(copy(x, [5, 3], zeros, zeros)[0].data, model(x, [5, 3], zeros, zeros)[0].data)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again(x, [5, 3], zeros, zeros)[0].data, model(x, [5, 3], zeros, zeros)[0].data)
+    assert "inputs=('input', 'lengths', 'h_0', 'c_0')" in repr(model)
+    for given, named in [
+        ((x,), {}),
+        ((x,) * 5, {}),
+        ((x, [5, 3], zeros), {"h_0": zeros}),
+        ((x,), {"lengths": 0, "z": 0}),
+    ]:
+        with pytest.raises(TypeError, match=r"the inputs are \('input', 'lengths', 'h_0', 'c_0'\)"):
+            model(*given, **named)
+    with pytest.raises(ValueError, match=r"LSTM \(Y_.*sequence_lens\[0\] is 6, expected 0 <= length <= 5"):
+        model(x, [6, 3], zeros, zeros)
+
+
+# -- files of others ---------------------------------------------------------------------------------------------------
+
+
+def written(
+    folder: Path, nodes: list[Any], inputs: dict[str, Any], outputs: list[str], arrays: Any = (), opset: int = 17
+) -> str:
+    onnx = pytest.importorskip("onnx")
+    h = onnx.helper
+    types = {key: h.np_dtype_to_tensor_dtype(np.dtype(value)) for key, value in inputs.items()}
+    graph = h.make_graph(
+        [h.make_node(op, i, o, **a) for op, i, o, a in nodes],
+        "g",
+        [h.make_tensor_value_info(key, value, None) for key, value in types.items()],
+        [h.make_tensor_value_info(key, 1, None) for key in outputs],
+        [onnx.numpy_helper.from_array(np.asarray(a), key) for key, a in dict(arrays).items()],
+    )
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=8)
+    path = str(folder / "other.onnx")
+    Path(path).write_bytes(model.SerializeToString())
+    return path
+
+
+def matches_runtime(path: str, given: dict[str, np.ndarray], atol: float = 1e-5) -> list[np.ndarray]:
+    found = face.load(path)(**given)
+    found = [
+        np.asarray(t.data if isinstance(t, tg.Tensor) else t) for t in (found if isinstance(found, tuple) else (found,))
+    ]
+    for a, b in zip(found, runtime(path, given), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+    return found
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op", ["RNN", "LSTM", "GRU", "GRU after"])
+def test_every_direction_of_the_operators(op: str, direction: str, tmp_path: Path) -> None:
+    op, *after = op.split()
+    n, gates = (2 if direction == "bidirectional" else 1), {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+    attributes: dict[str, Any] = {"hidden_size": 4, "direction": direction}
+    attributes |= {"linear_before_reset": 1} if after else {}
+    attributes |= {"activations": ["Relu", "Sigmoid"][:n]} if op == "RNN" else {}
+    weights = {"W": array(n, 4 * gates, 3), "R": array(n, 4 * gates, 4, seed=1), "B": array(n, 8 * gates, seed=2)}
+    more = {"c0": array(n, 4, 4, seed=4)} if op == "LSTM" else {}
+    given = {
+        "x": array(6, 4, 3, seed=5),
+        "lengths": np.array([3, 6, 1, 4], np.int32),
+        "h0": array(n, 4, 4, seed=3),
+        **more,
+    }
+    outputs = ["Y", "Yh", "Yc"] if op == "LSTM" else ["Y", "Yh"]
+    node = (op, ["x", "W", "R", "B", "lengths", "h0", *more], outputs, attributes)
+    path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
+    found = matches_runtime(path, given)
+    turned = {key: value.swapaxes(0, 1) if value.ndim == 3 else value for key, value in given.items()}
+    node = (*node[:3], {**attributes, "layout": 1})
+    path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
+    y, *finals = arrays_of(face.load(path)(**turned))
+    assert np.allclose(y, found[0].transpose(2, 0, 1, 3), atol=1e-6)
+    assert all(np.allclose(a, b.swapaxes(0, 1), atol=1e-6) for a, b in zip(finals, found[1:], strict=True))
+
+
+I8 = np.int64
+SHAPES: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "Gemm": ([("Gemm", ["x", "w", "b"], ["y"], {"transB": 1, "alpha": 0.5, "beta": 2.0})], {"w": array(5, 6), "b": array(5)}),
+    "MatMul": ([("MatMul", ["x", "w"], ["y"], {})], {"w": array(6, 5)}),
+    "Gather": ([("Gather", ["x", "i"], ["y"], {"axis": 1})], {"i": np.array([[0, -1], [2, 3]], I8)}),
+    "Softmax": ([("Softmax", ["x"], ["y"], {"axis": 0})], {}),
+    "LogSoftmax": ([("LogSoftmax", ["x"], ["y"], {})], {}),
+    "Transpose": ([("Transpose", ["x"], ["y"], {})], {}),
+    "Reshape": ([("Reshape", ["x", "s"], ["y"], {})], {"s": np.array([2, 0, -1], I8)[[1, 0, 2]][1:]}),
+    "Reshape 0": ([("Reshape", ["x", "s"], ["y"], {})], {"s": np.array([0, 3, 2], I8)}),
+    "Flatten": ([("Flatten", ["x"], ["y"], {"axis": 0})], {}),
+    "Squeeze": ([("Unsqueeze", ["x", "a"], ["u"], {}), ("Squeeze", ["u", "b"], ["y"], {})],
+                {"a": np.array([0, 3], I8), "b": np.array([3], I8)}),
+    "Squeeze all": ([("Unsqueeze", ["x", "a"], ["u"], {}), ("Squeeze", ["u"], ["y"], {})], {"a": np.array([0, 3], I8)}),
+    "Concat": ([("Concat", ["x", "w"], ["y"], {"axis": -1})], {"w": array(4, 1)}),
+    "Split": ([("Split", ["x", "s"], ["a", "y"], {"axis": 1})], {"s": np.array([2, 4], I8)}),
+    "Split even": ([("Split", ["x"], ["a", "y"], {"axis": 0})], {}),
+    "Slice": ([("Slice", ["x", "s", "e", "a", "p"], ["y"], {})],
+              {"s": np.array([5, 1], I8), "e": np.array([-(2**63), 100], I8), "a": np.array([1, 0], I8),
+               "p": np.array([-2, 1], I8)}),
+    "Shape": ([("Shape", ["x"], ["s"], {}), ("Slice", ["s", "b", "c"], ["t"], {}), ("ConstantOfShape", ["t"], ["z"], {}),
+               ("Expand", ["z", "s"], ["e"], {}), ("Add", ["x", "e"], ["y"], {})],
+              {"b": np.array([1], I8), "c": np.array([2], I8)}),
+    "Constant": ([("Constant", [], ["c"], {"value_floats": [2.0]}), ("Mul", ["x", "c"], ["m"], {}),
+                  ("Div", ["m", "d"], ["y"], {})],
+                 {"d": array(6) + 9}),
+    "Where": ([("Greater", ["x", "z"], ["g"], {}), ("Not", ["g"], ["n"], {}), ("Where", ["n", "x", "w"], ["y"], {})],
+              {"z": np.zeros((), F4), "w": array(6)}),
+    "LayerNormalization": ([("LayerNormalization", ["x", "w", "b"], ["y"], {})], {"w": array(6), "b": array(6, seed=1)}),
+    "Cast": ([("Cast", ["x"], ["i"], {"to": 7}), ("Cast", ["i"], ["f"], {"to": 1}), ("Sub", ["x", "f"], ["y"], {})], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_operators_are_onnx_runtimes(name: str, tmp_path: Path) -> None:
+    nodes, arrays = SHAPES[name]
+    matches_runtime(written(tmp_path, nodes, {"x": F4}, ["y"], arrays), {"x": array(4, 6)})
+
+
+@pytest.mark.parametrize("axis", [None, 0, 2])
+def test_softmax_before_opset_13(axis: int | None, tmp_path: Path) -> None:
+    attributes = {} if axis is None else {"axis": axis}
+    path = written(tmp_path, [("Softmax", ["x"], ["y"], attributes)], {"x": F4}, ["y"], opset=11)
+    matches_runtime(path, {"x": array(2, 3, 4)})
+
+
+def test_integer_division_rounds_to_zero(tmp_path: Path) -> None:
+    nodes = [("Div", ["x", "d"], ["i"], {}), ("Cast", ["i"], ["y"], {"to": 1})]
+    path = written(tmp_path, nodes, {"x": I8}, ["y"], {"d": np.array(2, I8)})
+    assert matches_runtime(path, {"x": np.array([-3, 3], I8)})[0].tolist() == [-1, 1]
+
+
+W, R = array(1, 16, 3), array(1, 16, 4)
+
+
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        (("Conv", ["x", "W"], ["y"], {}), r"operator Conv \(y\)"),
+        (("Einsum", ["x"], ["y"], {"equation": "ij->ji"}), r"operator Einsum \(y\)"),
+        (("LSTM", ["x", "W", "R"], ["y"], {"clip": 1.0}), r"LSTM \(y\): clip=1.0"),
+        (("LSTM", ["x", "W", "R"], ["y"], {"input_forget": 1}), r"input_forget=1"),
+        (("LSTM", ["x", "W", "R", "", "", "", "", "R"], ["y"], {}), r"P \(peepholes\)"),
+        (
+            ("LSTM", ["x", "W", "R"], ["y"], {"activations": ["Sigmoid", "Tanh", "Relu"]}),
+            r"activations=.*expected sigmoid tanh tanh",
+        ),
+        (
+            ("RNN", ["x", "W", "R"], ["y"], {"activations": ["Elu"]}),
+            r"activations=\['Elu'\], expected tanh, relu, sigmoid",
+        ),
+        (
+            ("GRU", ["x", "W", "R"], ["y"], {"activations": ["Sigmoid"]}),
+            r"activations=\['Sigmoid'\], expected sigmoid tanh",
+        ),
+        (("LSTM", ["x", "W", "R"], ["y"], {"direction": "sideways"}), r"direction='sideways'"),
+        (("Cast", ["x"], ["y"], {"to": 10}), r"Cast \(y\): to=10, expected float32"),
+        (("Constant", [], ["y"], {"value_string": "a"}), r"Constant \(y\): it holds no numbers"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(node: Any, text: str, tmp_path: Path) -> None:
+    path = written(tmp_path, [node], {"x": F4}, ["y"], {"W": W, "R": R})
+    with pytest.raises(ValueError, match=r"other.onnx holds what is not supported here: .*" + text):
+        face.load(path)
+
+
+def test_a_damaged_file_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
+    """Bytes of a file changed at random: it loads, or it is refused by name; nothing else happens."""
+    path = Path(exported([nn.Embedding(5, 3, seed=0), nn.LSTM(3, 4, 2, seed=0), nn.Linear(4, 2, seed=0)], tmp_path))
+    good, rng, refusals = path.read_bytes(), np.random.default_rng(0), []
+    for _ in range(200):
+        bad = bytearray(good)
+        for at in rng.integers(0, len(bad), rng.integers(1, 4)):
+            bad[at] = rng.integers(256)
+        path.write_bytes(bad)
+        try:
+            face.load(path)
+        except ValueError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 20
+    assert all("model.onnx" in text for text in refusals)
+
+
+def test_all_faults_are_listed(tmp_path: Path) -> None:
+    nodes = [("Erf", ["x"], ["e"], {}), ("LSTM", ["e", "W", "R"], ["y"], {"clip": 2.0})]
+    path = written(tmp_path, nodes, {"x": F4}, ["y"], {"W": W, "R": R, "half": np.ones(2, np.float16)})
+    with pytest.raises(ValueError, match=r"operator Erf \(e\); LSTM \(y\): clip=2.0; half has dtype float16"):
+        face.load(path)
+
+
+def test_garbage_is_named(tmp_path: Path) -> None:
+    good = Path(exported(nn.LSTM(3, 4), tmp_path)).read_bytes()
+    random = np.random.default_rng(0)
+    contents = [
+        b"",
+        b"hello",
+        b"\x00" * 100,
+        random.bytes(500),
+        b"\x08\x08",
+        *(good[: len(good) * i // 7] for i in range(1, 7)),
+    ]
+    path = tmp_path / "bad.onnx"
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"bad.onnx \({len(content)} bytes\) is no ONNX model"):
+            face.load(path)
+    with pytest.raises(FileNotFoundError, match=r"interop.onnx.load: there is no file .*nowhere.onnx"):
+        face.load(tmp_path / "nowhere.onnx")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: [nn.Linear(3, 4), np.tanh], TypeError, r"export: ufunc cannot be written as ONNX, expected one of"),
+        (lambda: nn.LSTM, TypeError, r"export: the class LSTM cannot be written"),
+        (lambda: [], ValueError, r"model is an empty list"),
+        (lambda: [nn.GRU(3, 4), rnn.GRUCell(4).build(4)], ValueError, r"some layers of the list are batch-major"),
+        (lambda: rnn.LSTMCell(4), ValueError, r"lstm_cell has no parameters yet; call it once, or .build"),
+        (
+            lambda: rnn.BasicRNNCell(4, activation="sigmoid").build(3),
+            TypeError,
+            r"basic_rnn_cell cannot be written as ONNX: ",
+        ),
+        (
+            lambda: rnn.LayerNormLSTMCell(4).build(3),
+            TypeError,
+            r"layer_norm_lstm_cell cannot be written as ONNX: layer norm",
+        ),
+        (lambda: rnn.ResidualWrapper(rnn.GRUCell(3).build(3)), TypeError, r"ONNX has no operator for ResidualWrapper"),
+    ],
+)
+def test_what_cannot_be_exported(make: Any, error: type[Exception], text: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    with pytest.raises(error, match=text):
+        face.export(make(), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_writes_all_or_nothing(tmp_path: Path) -> None:
+    path = Path(exported(nn.GRU(3, 4), tmp_path))
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        face.export([nn.GRU(3, 4), np.tanh], path)
+    assert path.read_bytes() == before
+    with pytest.raises(FileNotFoundError, match=r"there is no folder"):
+        face.export(nn.GRU(3, 4), tmp_path / "nowhere" / "model.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_without_the_package_the_command_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for call in (lambda: face.load("model.onnx"), lambda: face.export(nn.GRU(3, 4), tmp_path / "model.onnx")):
+        with pytest.raises(ImportError, match=r"needs the onnx package: pip install 'tinygrad_rnn\[onnx\]'"):
+            call()
+
+
+# -- weights, without the onnx package ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n in names("torch_") if "1layer_full_f64" in n])
+def test_weights_both_ways(name: str) -> None:
+    golden = load(name)
+    kind = golden.meta["options"]["module"].lower()
+    ours = torch.to_cells(kind, golden.under("weight"))["l0"]
+    theirs = face.from_cell(kind, ours)
+    back = face.to_cell(kind, theirs, linear_before_reset=True)
+    assert all(np.array_equal(back[key], value) for key, value in ours.items())
+    x = golden["x"]
+    w, r, (wb, rb) = theirs["W"], theirs["R"], np.split(theirs["B"], 2)
+    h, c = np.zeros((2, len(x), 4))
+    for t in range(x.shape[1]):  # ONNX's equations, in its order of gates
+        of_x, of_h = x[:, t] @ w.T + wb, h @ r.T + rb
+        if kind == "lstm":
+            i, o, f, g_ = np.split(of_x + of_h, 4, -1)
+            c = c / (1 + np.exp(-f)) + np.tanh(g_) / (1 + np.exp(-i))
+            h = np.tanh(c) / (1 + np.exp(-o))
+        elif kind == "gru":
+            (zx, rx, nx), (zh, rh, nh) = np.split(of_x, 3, -1), np.split(of_h, 3, -1)
+            z = 1 / (1 + np.exp(-zx - zh))
+            h = (1 - z) * np.tanh(nx + nh / (1 + np.exp(-rx - rh))) + z * h
+        else:
+            h = np.tanh(of_x + of_h)
+        g.compare(golden.__class__(name, {"h": golden["output"][:, t]}, golden.meta), "h", h)
+
+
+def test_the_two_biases_of_a_gru_without_linear_before_reset_are_one() -> None:
+    weights = {"W": array(6, 3), "R": array(6, 2), "B": array(12)}
+    found = face.to_cell("gru", weights)
+    assert set(found) == {"kernel", "recurrent_kernel", "bias"}
+    assert np.array_equal(found["bias"], weights["B"][:6] + weights["B"][6:])
+    with pytest.raises(ValueError, match=r"P has no counterpart here: peepholes"):
+        face.to_cell("lstm", weights | {"P": array(6)})
+    with pytest.raises(ValueError, match=r"W has shape \(6, 3\), expected \(8, D\)"):
+        face.to_cell("lstm", weights)

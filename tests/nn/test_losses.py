@@ -1,0 +1,118 @@
+"""Losses and activations of nn: PyTorch's numbers, its ignore_index, its axis of classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import load
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+
+F8 = np.float64
+
+
+def array(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("scale", ["ordinary", "huge"])
+@pytest.mark.parametrize("ignored", [-100, 3, 99])
+def test_cross_entropy_and_nll(scale: str, reduction: str, ignored: int) -> None:
+    golden = load(f"torch_op_cross_entropy_{scale}_{reduction}")
+    if ignored == 3:  # one of the classes: it is then left out everywhere
+        kept = golden["mask"] & (golden["targets"] != 3)
+        targets = np.where(kept, golden["targets"], 3)
+        wanted = tg.softmax_cross_entropy(golden["logits"], golden["targets"], mask=kept, reduction=reduction)
+    else:
+        targets, wanted = np.where(golden["mask"], golden["targets"], ignored), golden["output"]
+    logits = tg.tensor(golden["logits"], requires_grad=True)
+    scores = tg.moveaxis(logits, -1, 1)
+    loss = nn.CrossEntropyLoss(ignore_index=ignored, reduction=reduction)(scores, targets)
+    assert np.allclose(loss.data, wanted, rtol=1e-12, atol=1e-12)
+    nll = nn.NLLLoss(ignore_index=ignored, reduction=reduction)(tg.log_softmax(scores, axis=1), targets)
+    assert np.allclose(nll.data, wanted, rtol=1e-12, atol=1e-12)
+    if ignored == 3:
+        return
+    for one in (loss, nll):
+        logits.grad = None
+        one.backward(golden["R/output"], retain_graph=True)
+        assert np.allclose(logits.grad, golden["grad/logits"], atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", ["ordinary", "huge"])
+def test_binary_cross_entropy(scale: str) -> None:
+    golden = load(f"torch_op_binary_cross_entropy_{scale}")
+    logits = tg.tensor(golden["logits"], requires_grad=True)
+    loss = nn.BCEWithLogitsLoss(reduction="none")(logits, tg.tensor(golden["targets"]))
+    assert np.allclose(loss.data, golden["output"], rtol=1e-12, atol=1e-12)
+    loss.backward(golden["R/output"])
+    assert np.allclose(logits.grad, golden["grad/logits"], atol=1e-12)
+    assert np.isclose(nn.BCEWithLogitsLoss()(logits, golden["targets"]).item(), golden["output"].mean())
+
+
+def test_mse_and_shapes_of_classes() -> None:
+    x, y = array(3, 4), array(3, 4, seed=1)
+    assert np.isclose(nn.MSELoss()(tg.tensor(x), y).item(), np.square(x - y).mean())
+    assert nn.MSELoss(reduction="none")(x, y).shape == (3, 4)
+    loss = nn.CrossEntropyLoss()
+    assert np.isclose(loss(x[0], 2).item(), loss(x[:1], [2]).item())
+    assert loss(x, np.full(3, -100)).item() == 0
+    assert loss(np.zeros((0, 4)), np.zeros(0, int)).item() == 0
+
+
+def test_gradients() -> None:
+    x = tg.tensor(array(3, 4, 2), requires_grad=True)
+    targets = np.array([[0, 3], [-100, 1], [2, 2]])
+    for loss in (nn.CrossEntropyLoss(), nn.NLLLoss(), nn.NLLLoss(reduction="sum")):
+        assert tg.gradcheck(lambda x, loss=loss: loss(x, targets), [x])
+        assert tg.gradgradcheck(lambda x, loss=loss: loss(x, targets), [x])
+
+
+def test_activations_stand_in_a_sequential() -> None:
+    x = array(2, 3)
+    net = nn.Sequential(nn.Tanh(), nn.ReLU(), nn.Sigmoid())
+    assert np.allclose(net(x).data, 1 / (1 + np.exp(-np.maximum(np.tanh(x), 0))))
+    assert repr(net) == "Sequential(\n  (0): Tanh()\n  (1): ReLU()\n  (2): Sigmoid()\n)"
+    assert repr(nn.CrossEntropyLoss(0, "sum")) == "CrossEntropyLoss(ignore_index=0, reduction='sum')"
+
+
+X = array(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: nn.MSELoss("avg"), ValueError, r"MSELoss: reduction is 'avg'"),
+        (lambda: nn.MSELoss()(X, X[0]), ValueError, r"mse: target has shape \(4,\)"),
+        (lambda: nn.NLLLoss(ignore_index=0.5), TypeError, r"NLLLoss: ignore_index is 0.5"),
+        (
+            lambda: nn.CrossEntropyLoss()(X, X),
+            TypeError,
+            r"CrossEntropyLoss: target has dtype float64, expected integers",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss()(X, [1, 2]),
+            ValueError,
+            r"CrossEntropyLoss: input has shape \(3, 4\) and target \(2,\), expected \(B, C, \.\.\.\)",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss()(array(3, 2, 4), np.zeros((3, 2), int)),
+            ValueError,
+            r"input has shape \(3, 2, 4\) and target \(3, 2\).*axis 1",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss()(X, [0, 4, 1]),
+            ValueError,
+            r"CrossEntropyLoss: target holds 4, expected 0 <= target < 4",
+        ),
+        (lambda: nn.NLLLoss()(X, [0, -1, 1]), ValueError, r"NLLLoss: target holds -1, expected 0 <= target < 4"),
+        (lambda: nn.BCEWithLogitsLoss()(X, X), ValueError, r"targets lie in"),
+    ],
+)
+def test_bad_input(make: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        make()

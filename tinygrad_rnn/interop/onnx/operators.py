@@ -1,0 +1,298 @@
+"""ONNX's operators as calls of this package's ops and driver: inputs in order, attributes by name.
+
+Each takes what the graph gives (None for an input left out) and returns its outputs. `_opset` is the file's opset and
+`_count` the number of outputs asked for; both come with every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...autodiff.tensor import Tensor
+from ...rnn.driver import Run, _lengths
+from ...rnn.layer_norm import normalized
+from ..gates import GATES, borrowing
+from .weights import arranged
+
+OPERATORS: dict[str, Callable[..., Any]] = {}
+
+
+def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(f: Callable[..., Any]) -> Callable[..., Any]:
+        OPERATORS.update(dict.fromkeys(names, f))
+        return f
+
+    return register
+
+
+def plain(f: Callable[..., Any]) -> Callable[..., Any]:
+    """An op that takes nothing but its inputs."""
+    return lambda *inputs, **_: f(*inputs)
+
+
+OPERATORS |= {
+    "Add": plain(lambda a, b: a + b),
+    "Sub": plain(lambda a, b: a - b),
+    "Mul": plain(lambda a, b: a * b),
+    "Neg": plain(lambda a: -a),
+    "MatMul": plain(lambda a, b: a @ b),
+    "Tanh": plain(ops.tanh),
+    "Sigmoid": plain(ops.sigmoid),
+    "Relu": plain(ops.relu),
+    "Exp": plain(ops.exp),
+    "Sqrt": plain(ops.sqrt),
+    "Identity": plain(lambda x: x),
+    "Dropout": plain(lambda x, *_: x),  # as it stands outside training
+    "Shape": lambda x, start=0, end=None, **_: np.array(np.shape(x)[start:end], np.int64),
+    "Size": plain(lambda x: np.array(np.size(x), np.int64)),
+    "Equal": plain(lambda a, b: _data(a) == _data(b)),
+    "Greater": plain(lambda a, b: _data(a) > _data(b)),
+    "Less": plain(lambda a, b: _data(a) < _data(b)),
+    "Not": plain(np.logical_not),
+    "Where": plain(lambda condition, a, b: ops.where(_data(condition), a, b)),
+}
+
+
+def _data(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _numbers(x: Any) -> list[int]:
+    return [int(n) for n in np.atleast_1d(_data(x))]
+
+
+def _axes(axes: Any) -> tuple[int, ...] | None:
+    return None if axes is None else tuple(_numbers(axes))
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------------------
+
+
+@operator("Div")
+def _(a: Any, b: Any, **_: Any) -> Any:
+    if _data(a).dtype.kind in "iu":
+        return np.trunc(_data(a) / _data(b)).astype(_data(a).dtype)
+    return a / b
+
+
+@operator("Gemm")
+def _(
+    a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0, **_: Any
+) -> Any:
+    y = (a.T if transA else a) @ (b.T if transB else b)
+    y = y if alpha == 1 else y * alpha
+    return y if c is None else y + (c if beta == 1 else c * beta)
+
+
+@operator("Softmax")
+def _(x: Any, *, axis: int | None = None, _opset: int, **_: Any) -> Any:
+    return _by_class(ops.softmax, x, axis, _opset)
+
+
+@operator("LogSoftmax")
+def _(x: Any, *, axis: int | None = None, _opset: int, **_: Any) -> Any:
+    return _by_class(ops.log_softmax, x, axis, _opset)
+
+
+def _by_class(f: Callable[..., Any], x: Any, axis: int | None, opset: int) -> Any:
+    """Over one axis; before opset 13 over all axes from `axis` on, taken as one."""
+    if opset >= 13:
+        return f(x, axis=-1 if axis is None else axis)
+    at = (1 if axis is None else axis) % max(1, x.ndim)
+    flat = x.reshape((int(np.prod(x.shape[:at])), -1))
+    return f(flat, axis=-1).reshape(x.shape)
+
+
+@operator("LayerNormalization")
+def _(x: Any, scale: Any, bias: Any = None, *, axis: int = -1, epsilon: float = 1e-5, **_: Any) -> Any:
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    y = normalized(x, axes, epsilon) * scale
+    return y if bias is None else y + bias
+
+
+@operator("Cast")
+def _(x: Any, *, to: int, **_: Any) -> Any:
+    wanted = CASTS[to]
+    if isinstance(x, Tensor) and np.dtype(wanted).kind == "f":
+        return x.astype(wanted)
+    return _constant(_data(x).astype(wanted))
+
+
+CASTS = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}  # TensorProto's numbers
+
+
+# -- shapes ------------------------------------------------------------------------------------------------------------
+
+
+@operator("Gather")
+def _(x: Any, indices: Any, *, axis: int = 0, **_: Any) -> Any:
+    return ops.take(x, _data(indices), axis=axis) if isinstance(x, Tensor) else np.take(x, _data(indices), axis)
+
+
+@operator("Transpose")
+def _(x: Any, *, perm: Any = None, **_: Any) -> Any:
+    return ops.transpose(x, axes=None if perm is None else tuple(perm))
+
+
+@operator("Reshape")
+def _(x: Any, shape: Any, *, allowzero: int = 0, **_: Any) -> Any:
+    wanted = _numbers(shape) if np.size(_data(shape)) else []
+    return ops.reshape(x, shape=tuple(x.shape[i] if n == 0 and not allowzero else n for i, n in enumerate(wanted)))
+
+
+@operator("Flatten")
+def _(x: Any, *, axis: int = 1, **_: Any) -> Any:
+    rows = int(np.prod(x.shape[: axis if axis >= 0 else x.ndim + axis]))
+    return ops.reshape(x, shape=(rows, x.size // rows if rows else 0))
+
+
+@operator("Squeeze")
+def _(x: Any, given: Any = None, *, axes: Any = None, **_: Any) -> Any:
+    return ops.squeeze(x, axis=_axes(axes if given is None else given))
+
+
+@operator("Unsqueeze")
+def _(x: Any, given: Any = None, *, axes: Any = None, **_: Any) -> Any:
+    return ops.expand_dims(x, axis=_axes(axes if given is None else given))
+
+
+@operator("Concat")
+def _(*arrays: Any, axis: int, **_: Any) -> Any:
+    return ops.concatenate(list(arrays), axis=axis)
+
+
+@operator("Split")
+def _(
+    x: Any,
+    given: Any = None,
+    *,
+    axis: int = 0,
+    split: Any = None,
+    num_outputs: int | None = None,
+    _count: int,
+    **_: Any,
+) -> Any:
+    sizes = split if given is None else _numbers(given)
+    if sizes is None:
+        count = num_outputs or _count
+        part = -(-x.shape[axis] // count)
+        sizes = [part] * (count - 1)
+    else:
+        sizes = sizes[:-1]
+    return tuple(ops.split(x, np.cumsum(sizes).tolist(), axis=axis))
+
+
+@operator("Slice")
+def _(x: Any, starts: Any = None, ends: Any = None, axes: Any = None, steps: Any = None, **old: Any) -> Any:
+    starts, ends, axes = (old.get(k, v) for k, v in (("starts", starts), ("ends", ends), ("axes", axes)))
+    first, last = _numbers(starts), _numbers(ends)
+    along = range(len(first)) if axes is None else _numbers(axes)
+    by = [1] * len(first) if steps is None else _numbers(steps)
+    cut = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(along, first, last, by, strict=True):
+        size = x.shape[axis]
+        cut[axis] = slice(start, None if step < 0 and end < -size else end, step)  # None: to the very first
+    return x[tuple(cut)]
+
+
+@operator("Expand")
+def _(x: Any, shape: Any, **_: Any) -> Any:
+    return ops.broadcast_to(x, shape=np.broadcast_shapes(x.shape, tuple(_numbers(shape))))
+
+
+@operator("Constant")
+def _(*, value: Any = None, **given: Any) -> Any:
+    if value is None:
+        name, numbers = next((k, v) for k, v in given.items() if k.startswith("value_"))
+        value = np.asarray(numbers, np.float32 if "float" in name else np.int64)
+    return _constant(value)
+
+
+def _constant(array: Any) -> Any:
+    """A float array as a tensor; other arrays stay arrays."""
+    return Tensor(array) if array.dtype.kind == "f" else array
+
+
+@operator("ConstantOfShape")
+def _(shape: Any, *, value: Any = None, **_: Any) -> Any:
+    one = np.zeros(1, np.float32) if value is None else value
+    return _constant(np.full(tuple(_numbers(shape)) if np.size(_data(shape)) else (), one.ravel()[0], one.dtype))
+
+
+# -- recurrent layers --------------------------------------------------------------------------------------------------
+
+KINDS = {"RNN": "rnn", "LSTM": "lstm", "GRU": "gru"}
+USUAL = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
+DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+
+
+def refused(op: str, inputs: tuple[str, ...], attributes: dict[str, Any]) -> list[str]:
+    """Why a known operator cannot be run with these inputs and attributes; an empty list if it can."""
+    faults = []
+    if op == "Cast" and attributes.get("to") not in CASTS:
+        faults.append(f"to={attributes.get('to')}, expected float32, float64, int32, int64 or bool")
+    if op == "Constant" and not any(k.startswith("value") and "string" not in k for k in attributes):
+        faults.append("it holds no numbers")
+    if op not in KINDS:
+        return faults
+    direction = attributes.get("direction", "forward")
+    if direction not in DIRECTIONS:
+        return [*faults, f"direction={direction!r}"]
+    count = len(DIRECTIONS[direction])
+    given = [str(a).lower() for a in attributes.get("activations", USUAL[op] * count)]
+    some = ("tanh", "relu", "sigmoid") if op == "RNN" else ()
+    if len(given) != count * len(USUAL[op]) or (tuple(given) != USUAL[op] * count and not set(given) <= set(some)):
+        wanted = ", ".join(some) or " ".join(USUAL[op])
+        faults.append(f"activations={attributes.get('activations')}, expected {wanted} in each direction")
+    if attributes.get("clip"):
+        faults.append(f"clip={attributes['clip']}")
+    if attributes.get("input_forget"):
+        faults.append("input_forget=1 (coupled gates)")
+    if len(inputs) > 7 and inputs[7]:
+        faults.append("P (peepholes)")
+    return faults
+
+
+def _recurrent(op: str) -> Callable[..., Any]:
+    kind = KINDS[op]
+    gates = GATES[kind]
+
+    def run(
+        x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h0: Any = None, c0: Any = None, *_: Any,
+        direction: str = "forward", layout: int = 0, linear_before_reset: int = 0, activations: Any = None, **__: Any,
+    ) -> Any:  # fmt: skip
+        units, time, batch = r.shape[-1], 1 if layout else 0, x.shape[0 if layout else 1]
+        counts = _lengths(op, lengths, batch, x.shape[time], "sequence_lens")
+        usual = activations or ["tanh"] * 2
+        zeros = Tensor(np.zeros(2 * gates * units, w.dtype))
+        outputs, finals = [], []
+        for i, backward in enumerate(DIRECTIONS[direction]):
+            arrays = arranged(
+                kind, w[i], r[i], zeros if b is None else b[i], kind == "gru" and bool(linear_before_reset)
+            )
+            options = {"activation": usual[i].lower()} if kind == "rnn" else {}
+            cell = borrowing(kind, arrays, **options)
+            parts = [
+                None if s is None else s[:, i] if layout else s[i] for s in ((c0, h0) if kind == "lstm" else (h0,))
+            ]
+            zero = cell.zero_state(batch, x.dtype)
+            if kind == "lstm":
+                state = type(zero)(*(z if part is None else part for part, z in zip(parts, zero, strict=True)))
+            else:
+                state = zero if parts[0] is None else parts[0]
+            cell.check_input(x, 3)
+            state = cell.check_state(state, batch, x.dtype, "the initial state")
+            output, final = Run(op, "auto", counts, not layout, backward, False, False)(cell, x, state)
+            outputs.append(output)
+            finals.append((final.h, final.c) if kind == "lstm" else (final,))
+        y = ops.stack(outputs, axis=2 if layout else 1)
+        return (y, *(ops.stack(list(part), axis=1 if layout else 0) for part in zip(*finals, strict=True)))
+
+    return run
+
+
+OPERATORS |= {op: _recurrent(op) for op in KINDS}

@@ -1,0 +1,189 @@
+"""Reading ONNX files: a graph becomes a callable over this package's ops, cells and driver."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...autodiff.tensor import Tensor
+from ...checkpoint import Path
+from ...module import Module, Parameter
+from .library import onnx
+from .operators import CASTS, OPERATORS, refused
+
+
+class Step(NamedTuple):
+    """One node of a graph as plain data."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.op} ({self.name or ', '.join(self.outputs)})"
+
+
+class Model(Module):
+    """A loaded ONNX graph: model(x, ...) or model(name=x, ...) gives its output, or a tuple of several.
+
+    `inputs` and `outputs` are the names in order. Its floating arrays are parameters below "weights", so it trains and
+    has a state_dict; inputs are arrays or tensors, and outputs tensors (integers: arrays).
+    """
+
+    def __init__(
+        self,
+        path: str,
+        steps: list[Step],
+        inputs: dict[str, Any],
+        outputs: tuple[str, ...],
+        arrays: dict[str, Any],
+        opset: int,
+    ):
+        self.path, self.steps, self.outputs, self.opset = path, steps, outputs, opset
+        self.inputs = tuple(inputs)
+        self.input_dtypes = inputs
+        self.constants = {name: a for name, a in arrays.items() if a.dtype.kind != "f"}
+        self.weights = {name: Parameter(a, name=name) for name, a in arrays.items() if a.dtype.kind == "f"}
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        values: dict[str, Any] = {"": None, **self.constants, **self.weights, **self._given(given, named)}
+        for step in self.steps:
+            try:
+                results = OPERATORS[step.op](
+                    *(values[name] for name in step.inputs),
+                    **step.attributes,
+                    _opset=self.opset,
+                    _count=len(step.outputs),
+                )
+            except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+                raise type(error)(f"{self.path}: {step}: {error}") from error
+            results = results if isinstance(results, tuple) else (results,)
+            values |= zip(step.outputs, results, strict=False)
+        found = tuple(values[name] for name in self.outputs)
+        return found[0] if len(found) == 1 else found
+
+    def _given(self, given: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        """The inputs by name: floats as tensors, the rest as arrays, in the dtype that the graph declares."""
+        values = dict(zip(self.inputs, given, strict=False)) | named
+        wrong = [name for name in self.inputs if name not in values] + [n for n in values if n not in self.inputs]
+        if wrong or len(given) > len(self.inputs) or len(values) != len(given) + len(named):
+            came = [*self.inputs[: len(given)], *named]
+            raise TypeError(f"{self.path}: the inputs are {self.inputs}, {len(given) + len(named)} came: {came}")
+        out: dict[str, Any] = {}
+        for name, value in values.items():
+            wanted = self.input_dtypes[name]
+            array = value.data if isinstance(value, Tensor) else np.asarray(value)
+            if not hasattr(value, "dtype") or (array.dtype.kind in "iu" and wanted.kind in "iu"):
+                array = array.astype(wanted)
+            if array.dtype != wanted:
+                raise TypeError(f"{self.path}: {name} has dtype {array.dtype}, expected {wanted}")
+            out[name] = array if wanted.kind != "f" else value if isinstance(value, Tensor) else Tensor(array)
+        return out
+
+    @property
+    def scope_name(self) -> str:
+        return "onnx"
+
+    def describe(self) -> str:
+        return f"{os.path.basename(self.path)!r}, inputs={self.inputs}, outputs={self.outputs}"
+
+
+def load(path: Path) -> Model:
+    """An ONNX file as a callable Model.
+
+    It knows RNN, GRU, LSTM (direction, layout, sequence_lens, initial states, linear_before_reset, and for RNN the
+    activations Tanh, Relu, Sigmoid), MatMul, Gemm, Gather, Softmax, arithmetic and the shape operators between them.
+    Raises ImportError without the onnx package, FileNotFoundError if there is no such file, ValueError that names the
+    file if it holds no ONNX model, or names every operator and attribute that is not supported.
+
+    >>> import os, tempfile, numpy as np, tinygrad_rnn as tg
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
+    >>> tg.interop.onnx.export(tg.nn.LSTM(3, 4), path, initial_state=False)
+    >>> model = tg.interop.onnx.load(path)
+    >>> output, h_n, c_n = model(np.ones((5, 2, 3), np.float32), lengths=[5, 3])
+    >>> output.shape, h_n.shape
+    ((5, 2, 4), (1, 2, 4))
+    """
+    owner = "interop.onnx.load"
+    library = onnx(owner)
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{owner}: there is no file {name}") from None
+    proto = _parsed(library, owner, name, content)
+    graph = proto.graph
+    opset = next((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
+    arrays = {a.name: np.array(library.numpy_helper.to_array(a)) for a in graph.initializer}
+    steps = [_step(library, node) for node in graph.node]
+    faults = [fault for step in steps for fault in _faults(step)]
+    half = [f"{key} has dtype {a.dtype}" for key, a in arrays.items() if a.dtype not in READ]
+    kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input if i.name not in arrays}
+    half += [f"the input {key} is of type {kind}" for key, kind in kinds.items() if kind not in CASTS]
+    if graph.sparse_initializer:
+        half.append("sparse arrays")
+    if faults or half:
+        raise ValueError(f"{owner}: {name} holds what is not supported here: " + "; ".join([*faults, *half]))
+    inputs = {key: np.dtype(CASTS[kind]) for key, kind in kinds.items()}
+    return Model(name, steps, inputs, tuple(o.name for o in graph.output), arrays, opset)
+
+
+READ = tuple(np.dtype(d) for d in CASTS.values())
+
+
+def _parsed(library: Any, owner: str, name: str, content: bytes) -> Any:
+    """The file as the onnx package's ModelProto; ValueError that names the file if it is none."""
+    decode = import_module("google.protobuf.message").DecodeError
+    try:
+        proto = library.load_model_from_string(content)
+        arrays = {a.name: library.numpy_helper.to_array(a) for a in proto.graph.initializer}
+        why = _broken(proto, {*arrays, *(i.name for i in proto.graph.input)})
+    except (decode, KeyError, ValueError, TypeError, RuntimeError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if why:
+        raise ValueError(f"{owner}: {name} ({len(content)} bytes) is no ONNX model: {why}")
+    return proto
+
+
+def _broken(proto: Any, known: set[str]) -> str:
+    """What a parsed file lacks to be a model, given the names of its arrays and inputs; "" for nothing."""
+    if not proto.graph.output or not proto.opset_import:
+        return "it holds no graph with outputs, or no opset"
+    known = {"", *known}
+    for node in proto.graph.node:
+        for name in node.input:
+            if name not in known:
+                return f"{name!r}, an input of {node.op_type}, comes from nowhere"
+        known |= set(node.output)
+    lost = [o.name for o in proto.graph.output if o.name not in known]
+    return f"the output {lost[0]!r} comes from nowhere" if lost else ""
+
+
+def _step(library: Any, node: Any) -> Step:
+    attributes = {}
+    for attribute in node.attribute:
+        value = library.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        elif isinstance(value, list):
+            value = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value]
+        elif type(value).__name__ == "TensorProto":
+            value = np.array(library.numpy_helper.to_array(value))
+        elif type(value).__name__ == "GraphProto":
+            value = None  # of operators that hold graphs: none of them is supported
+        attributes[attribute.name] = value
+    op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    return Step(op, node.name, tuple(node.input), tuple(node.output), attributes)
+
+
+def _faults(step: Step) -> list[str]:
+    """What this package cannot do of a node."""
+    if step.op not in OPERATORS:
+        return [f"operator {step}"]
+    return [f"{step}: {why}" for why in refused(step.op, step.inputs, step.attributes)]

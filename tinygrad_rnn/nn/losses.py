@@ -1,0 +1,126 @@
+"""Losses as modules, by PyTorch's names and conventions: loss(input, target), classes on axis 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..autodiff.tensor import Tensor
+from ..module import Module
+from ..ops.loss import REDUCTIONS
+from .basics import as_tensor
+
+
+class _Loss(Module):
+    def __init__(self, reduction: str = "mean"):
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"{type(self).__name__}: reduction is {reduction!r}, expected one of {REDUCTIONS}")
+        self.reduction = reduction
+
+    def describe(self) -> str:
+        return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
+
+
+class _ByClass(_Loss):
+    """A loss of scores (B, C) or (B, C, ...) or (C) and integer targets without the axis C."""
+
+    def __init__(self, ignore_index: int = -100, reduction: str = "mean"):
+        super().__init__(reduction)
+        if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
+            raise TypeError(f"{type(self).__name__}: ignore_index is {ignore_index!r}, expected an integer")
+        self.ignore_index = int(ignore_index)
+
+    def prepared(self, given: Any, target: Any) -> tuple[Tensor, Any, Any]:
+        """Scores with the classes last, targets, and which of these count."""
+        owner = type(self).__name__
+        scores, chosen = as_tensor(given), np.asarray(target.data if isinstance(target, Tensor) else target)
+        if chosen.dtype.kind not in "iu":
+            raise TypeError(f"{owner}: target has dtype {chosen.dtype}, expected integers (class indices)")
+        if scores.ndim == 0 or chosen.shape != scores.shape[:1] * (scores.ndim > 1) + scores.shape[2:]:
+            raise ValueError(
+                f"{owner}: input has shape {scores.shape} and target {chosen.shape}, expected (B, C, ...) and (B, ...), or "
+                "(C) and (): the classes are on axis 1, as in PyTorch"
+            )
+        last = ops.moveaxis(scores, 1, -1) if scores.ndim > 2 else scores
+        kept = chosen != self.ignore_index
+        low, high = chosen[kept].min(initial=0), chosen[kept].max(initial=-1)
+        if low < 0 or high >= last.shape[-1]:
+            raise ValueError(
+                f"{owner}: target holds {low if low < 0 else high}, expected 0 <= target < {last.shape[-1]} (the number of "
+                f"classes) or ignore_index={self.ignore_index}"
+            )
+        return last, np.where(kept, chosen, 0), kept
+
+    def describe(self) -> str:
+        rest = super().describe()
+        return rest if self.ignore_index == -100 else f"ignore_index={self.ignore_index}" + (rest and f", {rest}")
+
+
+class CrossEntropyLoss(_ByClass):
+    """−log softmax(input)[target], of logits.
+
+    input (B, C), (B, C, ...) or (C); target (B), (B, ...) or () integers. Entries whose target is ignore_index count for
+    nothing; "mean" divides by the number of the others (0 if there are none; PyTorch gives NaN there), "sum" adds up,
+    "none" gives the target's shape. Raises ValueError for other shapes and for a target out of range, TypeError for
+    float targets.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.nn.CrossEntropyLoss()(tg.tensor([[0.0, 0.0], [5.0, 0.0]]), [1, -100]).item(), 4)
+    0.6931
+    """
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        scores, chosen, kept = self.prepared(input, target)
+        result: Tensor = ops.softmax_cross_entropy(scores, targets=chosen, mask=kept, reduction=self.reduction)
+        return result
+
+
+class NLLLoss(_ByClass):
+    """−input[target], of log-probabilities, such as log_softmax gives; shapes and options as in CrossEntropyLoss.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.nn.NLLLoss()(tg.log_softmax(tg.tensor([[0.0, 0.0]])), [1]).item(), 4)
+    0.6931
+    """
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        scores, chosen, kept = self.prepared(input, target)
+        one_hot = (chosen[..., None] == np.arange(scores.shape[-1])) & kept[..., None]
+        losses: Tensor = -ops.sum(ops.where(one_hot, scores, 0), axis=-1)
+        if self.reduction == "none":
+            return losses
+        total: Tensor = ops.sum(losses)
+        return total if self.reduction == "sum" else total / max(1, int(kept.sum()))
+
+
+class MSELoss(_Loss):
+    """(input − target)², reduced by "mean", "sum" or "none"; both of one shape, nothing broadcasts.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.MSELoss()(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0])).item()
+    2.0
+    """
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        x = as_tensor(input)
+        y = target if isinstance(target, Tensor) else Tensor(target, None if hasattr(target, "dtype") else x.dtype)
+        result: Tensor = ops.mse(x, y, reduction=self.reduction)
+        return result
+
+
+class BCEWithLogitsLoss(_Loss):
+    """−t log σ(z) − (1 − t) log(1 − σ(z)), of logits z and targets t in [0, 1] of one shape; stable for any z.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.nn.BCEWithLogitsLoss()(tg.tensor([0.0]), [1.0]).item(), 4)
+    0.6931
+    """
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        targets = target.data if isinstance(target, Tensor) else target
+        result: Tensor = ops.binary_cross_entropy_with_logits(
+            as_tensor(input), targets=targets, reduction=self.reduction
+        )
+        return result
