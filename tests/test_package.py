@@ -149,7 +149,7 @@ def code_lines(path: Path) -> int:
 
 def test_the_heart_is_read_in_an_afternoon() -> None:
     heart = [p for name, p in modules() if name.split(".")[0] in ("autodiff", "ops", "rnn")]
-    assert sum(map(code_lines, heart)) < 3600
+    assert sum(map(code_lines, heart)) < 3700
 
 
 @pytest.mark.parametrize("where", [str(TOP), "/"])

@@ -11,9 +11,11 @@ True
 """
 
 from .drawing import Drawing, mimebundle
+from .flow import GradFlow, LayerFlow, grad_flow
 from .folded import folded
 from .inside import cell
 from .ops import draw
+from .plot import Plot
 from .unrolled import unrolled
 
-__all__ = ["Drawing", "cell", "draw", "folded", "mimebundle", "unrolled"]
+__all__ = ["Drawing", "GradFlow", "LayerFlow", "Plot", "cell", "draw", "folded", "grad_flow", "mimebundle", "unrolled"]

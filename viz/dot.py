@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from . import style
@@ -13,8 +14,7 @@ def write(picture: Picture) -> str:
 
     A picture with places asks for the layout "nop2", which draws everything where it is said to be.
     """
-    import graphviz  # type: ignore[import-untyped]
-
+    graphviz: Any = import_module("graphviz")
     placed = picture.placed
     frame = {"bgcolor": "white", "fontname": style.FONT, "fontsize": "12", "fontcolor": style.INK, "labeljust": "l"}
     if placed:
@@ -49,8 +49,7 @@ def write(picture: Picture) -> str:
 
 def _lines(lines: tuple[str, ...], escape: Any) -> Any:
     """Lines as one label; `escape` keeps backslashes, quotes and <…> as they are, the line ends are ours."""
-    import graphviz
-
+    graphviz: Any = import_module("graphviz")
     return graphviz.nohtml(r"\n".join(escape(line) for line in lines))
 
 
@@ -61,7 +60,7 @@ def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
         "label": _lines(node.lines, escape),
         "shape": look.shape,
         "style": look.style,
-        "fillcolor": look.fill,
+        "fillcolor": node.fill or look.fill,
         "color": look.line,
         "width": f"{wide / 72:.3f}",
         "height": f"{tall / 72:.3f}",
@@ -79,6 +78,7 @@ def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
 
 def _edge(edge: Edge, escape: Any) -> dict[str, Any]:
     colour, width, line = style.EDGES[edge.role]
+    colour, width = edge.look or (colour, width)
     found: dict[str, Any] = {"color": colour}
     if width != 1:
         found["penwidth"] = f"{width:g}"

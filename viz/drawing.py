@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tinygrad_rnn.autodiff.graph import Graph
+from tinygrad_rnn.errors import DrawingError
 
-from . import dot
+from . import dot, mermaid
 from .picture import Picture
 from .program import NoProgramError, run
 
@@ -28,8 +30,10 @@ class Drawing:
     Drawing(2 nodes, 1 edge)
     """
 
-    def __init__(self, picture: Picture):
+    def __init__(self, picture: Picture, arrange: Callable[..., Picture] | None = None):
         self.picture = picture
+        self._arrange = arrange  # gives a long picture its places, faster than the program can
+        self._arranged: str | None = None
 
     @cached_property
     def source(self) -> str:
@@ -42,7 +46,11 @@ class Drawing:
         program: its path, else TINYGRAD_RNN_DOT, `dot` on PATH or graphviz-pure are looked for. Raises DrawingError
         that lists what was tried, and after `timeout` seconds.
         """
-        return run(self.source, kind, program, timeout)
+        if self._arrange is None:
+            return run(self.source, kind, program, timeout)
+        if self._arranged is None:
+            self._arranged = dot.write(self._arrange(self.picture, program=program, timeout=timeout))
+        return run(self._arranged, kind, program, timeout)
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
         """The picture as SVG text; errors as `render`."""
@@ -52,10 +60,14 @@ class Drawing:
         """The picture as the bytes of a PNG file; errors as `render`."""
         return self.render("png", program=program, timeout=timeout)
 
+    def mermaid(self) -> str:
+        """The picture as a Mermaid flowchart, which GitHub and many notebooks draw by themselves. Needs no program."""
+        return mermaid.write(self.picture)
+
     def save(
         self, path: str | os.PathLike[str], *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0
     ) -> Path:
-        """Write the picture to a file, in the format its ending names: .svg .png .dot …; returns the path written.
+        """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd …; returns the path written.
 
         Without a Graphviz program the DOT text goes to the same name with the ending .dot, and a warning says in one
         line how to get a program. An ending that the program does not know raises DrawingError.
@@ -66,6 +78,8 @@ class Drawing:
             raise ValueError(f"save: {str(target)!r} has no ending to tell the format by; write x.svg, x.png or x.dot")
         if kind in ("dot", "gv"):
             content = self.source.encode()
+        elif kind in ("mmd", "mermaid"):
+            content = self.mermaid().encode()
         else:
             try:
                 content = self.render(kind, program=program, timeout=timeout)
@@ -76,11 +90,13 @@ class Drawing:
         return target
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """Jupyter's display: the SVG, or one line that says how to get it. Never raises."""
+        """Jupyter's display: the SVG, or Mermaid text and one line that says how to get the SVG. Never raises."""
         try:
             if len(self.picture.nodes) > BIGGEST_SHOWN:
                 return {"text/plain": f"{self!r}: too big to show by itself; use .save('x.svg')"}
             return {"image/svg+xml": self.svg(timeout=20.0), "text/plain": repr(self)}
+        except DrawingError as error:
+            return {"text/vnd.mermaid": self.mermaid(), "text/plain": f"{self!r}: {error}"}
         except Exception as error:  # a display must not break the notebook, whatever failed
             return {"text/plain": f"{self!r}: {error}"}
 

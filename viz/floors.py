@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
 from .ops import Scope
-from .steps import Layer, Step, Unrolled, hoisted, parameters_of, passes
+from .steps import STACK, Layer, Step, Unrolled, hoisted, parameters_of, passes
 
 
 class Origin(NamedTuple):
@@ -48,6 +48,7 @@ class House:
         self.cells = list(found.layers)
         self.bars: list[Bar] = []
         self.bar_of: dict[int, int] = {}
+        self.read_by_cells: set[Origin] = set()  # by their first and last steps
         self._gather()
         self._place_in_time()
         for bar in self.bars:
@@ -96,7 +97,7 @@ class House:
         if node.op == "stack" and pick is not None and pick < len(sources):
             return [(sources[pick], None)]
         if node.op == "where":
-            return [(s, pick) for s in sources if self.graph.nodes[s.id].op is not None or self.graph.nodes[s.id].name]
+            return [(s, pick) for s in sources if self.graph.nodes[s.id].dtypes[s.output] != "bool"]
         if node.op == "getitem":
             pick = _picked(node, self.graph.nodes[sources[0].id].shapes[sources[0].output], self.total)
         return [(s, pick) for s in sources]
@@ -105,14 +106,22 @@ class House:
 
     def _gather(self) -> None:
         """Gather the ops outside time into bars, in order of creation."""
-        outer = _common([*(layer.outer for layer in self.cells)])
+        outer = _common(
+            [layer.outer[:-1] if layer.outer[-1:] == (layer.name,) else layer.outer for layer in self.cells]
+        )
         for node in self.graph.nodes:
-            if node.op is None or node.id in self.found.step_of or node.id in self.found.only_weights or passes(node):
+            if (
+                node.op is None
+                or node.id in self.found.step_of
+                or node.id in self.found.only_weights
+                or (passes(node) and not self._meets(node))
+            ):
                 continue
             if any(hoisted(self.found, layer, node) for layer in self.cells):
                 continue
             origins = {o for s in node.sources for o in self.origins(s)}
-            key = node.scope[: len(outer) + 1] if len(node.scope) > len(outer) else ()
+            key = node.scope[: len(_common([outer, node.scope])) + 1]
+            key = () if outer[: len(key)] == key else key
             number = self._joins(key, origins)
             if number is None:
                 number = len(self.bars)
@@ -126,7 +135,16 @@ class House:
                     bar.weights.extend(i for i in parameters_of(self.graph, s.id) if i not in bar.weights)
         for bar in self.bars:
             labels = list(dict.fromkeys(self.graph.nodes[i].label for i in bar.ops))
-            bar.name = bar.scope[-1] if bar.scope else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
+            named = bar.scope and not STACK.fullmatch(bar.scope[-1])
+            bar.name = bar.scope[-1] if named else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
+
+    def _meets(self, node: NodeInfo) -> bool:
+        """Whether single steps of different columns meet in a concatenation."""
+        if node.op != "concatenate":
+            return False
+        each = [[o for o in self.origins(s) if o.leaf < 0] for s in node.sources]
+        columns = {self.column(o) for found in each for o in found if o.layer >= 0 and o.t is not None}
+        return len(columns) > 1 and all(len(found) == 1 for found in each)
 
     def _joins(self, key: Scope, origins: set[Origin]) -> int | None:
         """The bar that an op belongs to: the last of its module, or for one without a module the one it continues."""
@@ -138,14 +156,12 @@ class House:
 
     def _spread(self, bar: Bar) -> None:
         """Turn a bar that treats every step alike into a layer that is drawn in every step."""
-        steps = [o for o in bar.origins if o.layer >= 0]
-        covers = {self.column(o) for o in steps if o.t is not None} >= set(range(self.total))
-        whole = covers or any(o.t is None for o in steps) or (not steps and self._is_cut(bar))
-        if whole and all(self._each_alike(self.graph.nodes[i]) for i in bar.ops):
+        columns = self._columns(bar)
+        if columns and all(self._each_alike(self.graph.nodes[i], len(columns)) for i in bar.ops):
             bar.each = len(self.found.layers)
             below = {Origin(o.layer, None) if o.layer >= 0 else o for o in bar.origins}
             bar.origins = dict.fromkeys(sorted(below))
-            layer = Layer(bar.name, (), steps=list(range(self.total)), weights=bar.weights, kind="each", ops=bar.ops)
+            layer = Layer(bar.name, (), steps=columns, weights=bar.weights, kind="each", ops=bar.ops, start=columns[0])
             self.found.layers.append(layer)
             number = self.bars.index(bar)
             for other in self.bars:
@@ -153,21 +169,37 @@ class House:
                     (Origin(bar.each) if o.bar == number and other is not bar else o): None for o in other.origins
                 }
 
-    def _is_cut(self, bar: Bar) -> bool:
-        """Whether the steps of some layer read this bar's result, each its own part."""
-        numbers = {self.bars.index(bar)}
-        for number, layer in enumerate(self.cells):
-            for t in layer.steps[-1:]:
-                for source in self.found.feeds.get((number, t), ()):
-                    if {o.bar for o in self.origins(source, layer)} & numbers:
-                        return self.graph.nodes[source.id].op == "unstack"
-        return any(
-            o.bar in numbers and other is not bar and self._is_cut(other) for other in self.bars for o in other.origins
-        )
+    def _columns(self, bar: Bar) -> list[int]:
+        """The columns of a bar that reads or feeds all the steps of some layers; none if it takes part of them only."""
+        numbers = {o.layer for o in bar.origins if o.layer >= 0} or self._readers(bar)
+        wanted = {self.found.layers[n].column(t) for n in numbers for t in self.found.layers[n].steps}
+        if not any(o.layer >= 0 for o in bar.origins):
+            return sorted(wanted)
+        reached: set[int] = set()
+        for o in bar.origins:
+            if o.layer >= 0:
+                layer = self.found.layers[o.layer]
+                reached.update(layer.column(t) for t in (layer.steps if o.t is None else [o.t]))
+        return sorted(wanted) if reached == wanted else []
 
-    def _each_alike(self, node: NodeInfo) -> bool:
+    def _readers(self, bar: Bar) -> set[int]:
+        """The layers whose steps read this bar's result, each step its own part of it."""
+        number = self.bars.index(bar)
+        readers = set()
+        for n, layer in enumerate(self.cells):
+            for source in self.found.feeds.get((n, layer.steps[-1]), ()):
+                if self.graph.nodes[source.id].op == "unstack" and number in {
+                    o.bar for o in self.origins(source, layer)
+                }:
+                    readers.add(n)
+        for other in self.bars:
+            if other is not bar and any(o.bar == number for o in other.origins):
+                readers |= self._readers(other)
+        return readers
+
+    def _each_alike(self, node: NodeInfo, steps: int) -> bool:
         """Whether an op treats every step alike, as far as can be told: it works on the last axis or element by element."""
-        if math.prod(node.shapes[0][:-1]) < self.total:
+        if math.prod(node.shapes[0][:-1]) < steps:
             return False
         if node.kind == "pointwise" or node.op in ("take", "getitem"):
             return True
@@ -186,14 +218,9 @@ class House:
         """A layer that takes over another's last state stands to its right."""
         for state in sorted(self.found.states, key=lambda s: s.head):
             head, tail = state.head[0], state.tail
-            if (
-                tail is not None
-                and tail[0] < head
-                and tail[1] >= state.head[1]
-                and tail[1] == self.cells[tail[0]].steps[-1]
-            ):
+            if tail is not None and tail[0] < head and tail[1] == self.cells[tail[0]].steps[-1]:
                 past = self.cells[tail[0]]
-                if past.outer == self.cells[head].outer and tail[1] > state.head[1]:
+                if tail[1] > state.head[1] == self.cells[head].steps[0]:
                     self.cells[head].start = past.start + len(past.steps)
         self.total = max(layer.start + len(layer.steps) for layer in self.cells)
 
@@ -208,6 +235,7 @@ class House:
         for number, layer in enumerate(self.cells):
             for t in {layer.steps[0], layer.steps[-1]}:
                 feeds = [o for s in self.found.feeds.get((number, t), ()) for o in self.origins(s, layer)]
+                self.read_by_cells.update(feeds)
                 below[number] |= self._under(feeds) - {number}
         beside: dict[int, int] = {}
         for state in self.found.states:

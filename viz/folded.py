@@ -9,10 +9,11 @@ from tinygrad_rnn.rnn import RNNCell
 from . import style
 from .drawing import Drawing
 from .floors import House
-from .grid import CELL, Grid
-from .ops import as_graph
+from .grid import Grid
+from .opened import fused_length, open_all
 from .picture import Point
-from .steps import Layer, State, Unrolled, read
+from .places import CELL
+from .steps import Layer, State, Unrolled, read, side_of
 from .unrolled import trace
 
 TALL = 72.0  # a folded cell's height
@@ -30,7 +31,11 @@ def folded(target: Any, *, shapes: bool = True) -> Drawing:
     >>> viz.folded(tg.rnn.GRUCell(4))
     Drawing(5 nodes, 5 edges)
     """
-    graph = trace(target, 3) if isinstance(target, RNNCell) else as_graph(target)
+    if isinstance(target, RNNCell):
+        graph = trace(target, 3)
+    else:  # three steps tell what each step does, if they are all alike
+        length = fused_length(target)
+        graph = open_all(target, "recurrent", 3 if length is not None and length > 3 else None)
     found = read(graph)
     return Drawing(Folded(found, shapes, House(found)).picture())
 
@@ -72,6 +77,9 @@ class Folded(Grid):
     def pitch_between(self) -> float:
         return 340.0
 
+    def lane_beside(self) -> float:
+        return CELL[0] / 2 + 14
+
     def weights(self, number: int, layer: Layer) -> None:
         lines = self.weight_lines(layer)
         wide, tall = style.fitting_size(lines, "box")
@@ -108,7 +116,7 @@ class Folded(Grid):
         layer = self.layers[state.head[0]]
         step = next((state.head[0], t) for t in layer.steps if self.is_shown((state.head[0], t)))
         names = sorted({s.name for s in self.found.states if s.head[0] == state.head[0] and s.tail is not None})
-        outer = len(names) > 1 and state.name == "c"
+        outer = len(names) > 1 and state.name in ("c", "s1")
         side = -1.0 if self.aside(layer) < 0 else 1.0
         (x, y), half = self.place(step), CELL[0] / 2
         far, rise = x + side * (half + REACH[outer]), 28.0 if outer else 12.0
@@ -149,10 +157,9 @@ class Folded(Grid):
 def _side_by_side(layers: list[Layer]) -> None:
     """Put the two layers of a pair on one floor."""
     for layer in layers:
-        pair = [
-            other for other in layers if layer.backward and other.outer[:-1] == layer.outer[:-1] and not other.backward
-        ]
-        if any(other.floor == layer.floor - 1 and other.outer[-1:] == ("fw",) for other in pair):
+        at = layer.outer.index("bw") if layer.backward and "bw" in layer.outer else None
+        pair = [other for other in layers if at is not None and other.outer[:at] == layer.outer[:at]]
+        if any(other.floor == layer.floor - 1 and side_of(other) == "fw" for other in pair):
             for other in layers:
                 if other.floor >= layer.floor:
                     other.floor -= 1

@@ -1,146 +1,23 @@
-"""Placing an unrolled net: time x floor is a grid, so nodes and arrows are put where they belong and nothing is searched."""
+"""Drawing an unrolled net into its places."""
 
 from __future__ import annotations
 
 from tinygrad_rnn.autodiff.graph import Source
 
 from . import style
-from .floors import House, Origin
+from .floors import Origin
 from .picture import Box, Edge, Node, Picture, Point
+from .places import CELL, EACH, ENDS, ENDS_APART, LINE, Places
 from .route import straight, upwards
-from .steps import Layer, State, Step, Unrolled, state_name
+from .shade import Scale
+from .sketch import rounded
+from .steps import Layer, State, Step, name_of, parameters_of
 
-CELL = (92.0, 54.0)
-EACH = (92.0, 42.0)
-PITCH = 168.0  # from one step to the next
-STAGGER = 30.0  # how far the layers of a pair stand left and right of the middle
-LINE = 12.0  # how far c runs above the middle of a cell, and h below
-ENDS = 84.0  # from the lowest cell's middle down to x, from the highest one's up to h
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
 
-class Grid:
-    """Builds the picture of an unrolled net, the columns `shown` of it (None stands for those left out)."""
-
-    def __init__(self, found: Unrolled, shown: list[int | None], shapes: bool, open_end: bool, house: House):
-        self.found, self.shown, self.shapes, self.open_end, self.house = found, shown, shapes, open_end, house
-        self.layers, self.total = found.layers, house.total
-        self.pairs = any(layer.backward for layer in self.layers)
-        self.pitch = self.pitch_between()
-        self.centres = _centres(shown, self.pitch)
-        self.result = Picture("unrolled", "LR", placed=True)
-        self.drawn: dict[str, Node] = {}
-        self.feeds = self._feeds()
-        self.results = self._results()
-        self._heights()
-
-    # -- what leads where --------------------------------------------------------------------------------------------
-
-    def _feeds(self) -> dict[Step, list[Origin]]:
-        """What each step shown is made of, beside states and weights. No origin at all: an input without a name."""
-        feeds: dict[Step, list[Origin]] = {}
-        for number, layer in enumerate(self.layers):
-            for t in layer.steps:
-                if not self.is_shown((number, t)):
-                    continue
-                if layer.kind == "each":
-                    bar = next(bar for bar in self.house.bars if bar.each == number)
-                    feeds[number, t] = [o for o in bar.origins if o.leaf < 0] or [Origin(leaf=0)]
-                    continue
-                sources = self.found.feeds.get((number, t), [])
-                here = {o: None for s in sources for o in self.house.origins(s, layer)}
-                for state in self.found.states:
-                    if state.head == (number, t) and state.tail is not None and self._upright(state):
-                        here[Origin(*state.tail)] = None
-                feeds[number, t] = [o for o in here if o.layer != number]
-        return feeds
-
-    def _upright(self, state: State) -> bool:
-        """Whether a value that passes between layers stays in its column."""
-        tail = state.tail
-        return tail is not None and tail[0] != state.head[0] and self.column(tail) == self.column(state.head)
-
-    def _results(self) -> dict[int, list[Origin]]:
-        """For each column shown, the layers whose result there the picture's graph gives out."""
-        results: dict[int, dict[Origin, None]] = {}
-        for source in self.found.graph.outputs:
-            step = self.found.step_of.get(source.id)
-            if step is not None and step[1] == self.layers[step[0]].steps[-1]:
-                continue  # a final state, drawn at the row's end
-            for o in self.house.origins(source):
-                if o.layer >= 0:
-                    steps = self.layers[o.layer].steps if o.t is None else [o.t]
-                    for t in steps:
-                        if self.is_shown((o.layer, t)):
-                            results.setdefault(self.column((o.layer, t)), {})[Origin(o.layer, t)] = None
-        return {column: list(found) for column, found in sorted(results.items())}
-
-    def pitch_between(self) -> float:
-        """From the middle of one step to the middle of the next."""
-        return PITCH + (2 * STAGGER if self.pairs else 0)
-
-    # -- places ------------------------------------------------------------------------------------------------------
-
-    def _heights(self) -> None:
-        """The height of every floor, and of the frames around the steps."""
-        self.low = min(layer.floor for layer in self.layers)
-        self.high = max(layer.floor for layer in self.layers)
-        once = [bar.floor for _, bar in self.house.shown_bars()]
-        self.height: dict[int, float] = {self.low: 0.0}
-        for floor in range(self.low + 1, self.high + 1):
-            weights = max((len(x.weights) for x in self.layers if x.floor == floor), default=0) * style.FONT_SIZE * 1.2
-            cells = any(x.kind == "cell" for x in self.layers if x.floor == floor)
-            rise = max(100.0, weights + 92) if cells else max(84.0, weights / 2 + 60)
-            if any(self._under(o) == floor - 1 for o in self.feeds.values() if self._joined(o)):
-                rise = max(rise, 150.0)
-            self.height[floor] = self.height[floor - 1] + rise
-        inputs = any(o.leaf >= 0 for origins in self.feeds.values() for o in origins)
-        self.bottom = -ENDS - 30 if inputs else -52.0
-        self.top = self.height[self.high] + (ENDS + 44 if self.results else 74.0)
-        for floor in range(self.low - 1, min([0, *once]) - 1, -1):
-            self.height[floor] = self.bottom - 42 - 66.0 * (self.low - 1 - floor)
-        for floor in range(self.high + 1, max([0, *once]) + 1):
-            self.height[floor] = self.top + 42 + 66.0 * (floor - self.high - 1)
-
-    def x(self, column: int) -> float:
-        """The middle of a column, which is shown."""
-        return self.centres[self.shown.index(column)]
-
-    def gap(self) -> float | None:
-        """The middle of the gap, if steps are left out."""
-        return self.centres[self.shown.index(None)] if None in self.shown else None
-
-    def aside(self, layer: Layer) -> float:
-        """How far from the column's middle the cells of a layer stand."""
-        if not layer.outer or layer.outer[-1] not in ("fw", "bw"):
-            return 0.0
-        return STAGGER if layer.backward else -STAGGER
-
-    def column(self, step: Step) -> int:
-        return self.layers[step[0]].column(step[1])
-
-    def place(self, step: Step) -> Point:
-        """The middle of a step's cell."""
-        layer = self.layers[step[0]]
-        return self.x(self.column(step)) + self.aside(layer), self.height[layer.floor]
-
-    def size(self, layer: Layer) -> Point:
-        return CELL if layer.kind == "cell" else EACH
-
-    def is_shown(self, step: Step) -> bool:
-        return self.column(step) in self.shown
-
-    def time(self, column: int) -> str:
-        """What a column is called: its number, or T−1 … where the end is open."""
-        late = None in self.shown and column in self.shown and self.shown.index(column) > self.shown.index(None)
-        if self.open_end and late:
-            return f"T−{self.total - column}"
-        return "T" if self.open_end and column == self.total else str(column)
-
-    def at(self, name: str, column: int) -> str:
-        """The name of a value at a time: h₃, h[T−1]."""
-        time = self.time(column)
-        return f"{name}[{time}]" if "T" in time else style.subscript(name, time)
+class Grid(Places):
+    """Builds the picture of an unrolled net."""
 
     # -- drawing -----------------------------------------------------------------------------------------------------
 
@@ -155,10 +32,29 @@ class Grid:
             self.feed(step, origins)
         self.states()
         self.outputs()
+        self.shade()
         for number, layer in enumerate(self.layers):
             if layer.weights:
                 self.weights(number, layer)
         return self.result
+
+    def shade(self) -> None:
+        """Shade cells by the gradient at their h, and states' arrows by the gradient at what they carry."""
+        if not self.norms:
+            return
+        shown = {key: value for key, value in self.norms.items() if self.is_shown(key[0])}
+        scale = Scale(self.norms.values())
+        for (step, name), value in shown.items():
+            node = self.drawn[f"l{step[0]}t{step[1]}"]
+            if name == "h" or node.fill is None:
+                node.fill, node.tip = (
+                    scale.fill(value),
+                    f"|d loss / d {self.at(name, self.column(step))}| = {value:.3g}",
+                )
+        for edge, (step, name) in self.carries.items():
+            if (step, name) in self.norms:
+                self.result.edges[edge].look = scale.line(self.norms[step, name])
+        scale.legend(self.result, self, "norm of the gradient")
 
     def frames(self) -> None:
         """A frame around every step."""
@@ -167,7 +63,10 @@ class Grid:
             if column is not None:
                 x = self.x(column)
                 corners = (x - half, self.bottom, x + half, self.top)
-                self.result.boxes.append(Box(f"t{column}", f"t={self.time(column)}", "step", None, corners))
+                number = self.number(column)
+                rows = "{} of {} rows".format(*self.rows[number]) if number in self.rows else ""
+                title = f"t={self.time(column)}" + (f"   {rows}" if rows else "")
+                self.result.boxes.append(Box(f"t{column}", title, "step", None, corners))
 
     def node(
         self, id: str, lines: tuple[str, ...], role: str, at: Point, size: Point | None = None, box: str | None = None
@@ -183,9 +82,12 @@ class Grid:
         path = path if len(path) > 2 else straight(path[0], path[1])
         (x0, y0), (x1, y1) = path[0], path[-1]
         upright = abs(y1 - y0) > abs(x1 - x0)
-        away = (style.text_width(label, style.SMALL) / 2 + 5, 0.0) if upright else (0.0, 8.0)
-        middle = ((x0 + x1) / 2 + away[0], (y0 + y1) / 2 + away[1]) if label else None
-        self.result.edges.append(Edge(tail, head, role, label, path, middle))
+        middle = (
+            (x0 + style.text_width(label, style.SMALL) / 2 + 5, y0 + 18)
+            if upright
+            else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
+        )
+        self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))
 
     def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
         """An arrow upwards from one node to another, past what stands between them in the column."""
@@ -202,19 +104,23 @@ class Grid:
                     half = self.size(layer)[0] / 2
                     blocked.append((node.at[0] - half, node.at[0] + half))
         x = self.x(column)
-        half = (self.pitch - 2 * 13) / 2 - 15
+        half = self.lane_beside()
         begin, end = (low.at[0], low.at[1] + low.size[1] / 2), (high.at[0], high.at[1] - high.size[1] / 2)
         if low.role == "bar":  # its edge is long: begin right below the other end
             begin = (end[0], begin[1])
         path = upwards(begin, _reach(low), end, _reach(high), blocked, (x - half, x + half))
         self.arrow(tail, head, "data", path, label)
 
+    def lane_beside(self) -> float:
+        """How far from a column's middle an arrow may go up beside the cells."""
+        return self.pitch / 2 - 28
+
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)
         for t in layer.steps:
             if self.is_shown((number, t)):
                 lines = (style.shown(layer.name, 14), *([names] if names else ()))
-                role = "cell" if layer.kind == "cell" else "each"
+                role = "cell" if number in self.recurrent else "each"
                 self.node(
                     f"l{number}t{t}", lines, role, self.place((number, t)), self.size(layer), f"t{layer.column(t)}"
                 )
@@ -250,7 +156,7 @@ class Grid:
         self.node(f"bar{number}", lines, "bar", (middle or 0.0, self.height[bar.floor]), (wide, max(tall, 30.0)))
         for step in steps:
             if self.is_shown(step):
-                label = self.at("h", self.column(step)) if self.layers[step[0]].kind == "cell" else ""
+                label = self.at("h", self.column(step)) if step[0] in self.recurrent else ""
                 self.rise(f"l{step[0]}t{step[1]}", f"bar{number}", self.column(step), label)
         for o in origins:
             if o.bar >= 0 and f"bar{o.bar}" in self.drawn:
@@ -262,11 +168,6 @@ class Grid:
         if low.at and high.at and low.size and high.size:
             x = high.at[0] if high.size[0] < low.size[0] else low.at[0]
             self.arrow(tail, head, "data", ((x, low.at[1] + low.size[1] / 2), (x, high.at[1] - high.size[1] / 2)))
-
-    def _joined(self, origins: list[Origin]) -> list[Origin]:
-        """The layers whose results are joined before they are read, if they stand side by side."""
-        layers = [o for o in origins if o.layer >= 0]
-        return layers if len(layers) > 1 and any(self.aside(self.layers[o.layer]) for o in layers) else []
 
     def feed(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from below."""
@@ -282,7 +183,7 @@ class Grid:
             if o.layer >= 0 and o not in joined:
                 tail = (o.layer, self.step_at(o, column))
                 if self.is_shown(tail):
-                    other = self.layers[o.layer].kind == "cell" and self.layers[step[0]].kind != "cell"
+                    other = o.layer in self.recurrent and step[0] not in self.recurrent
                     self.rise(f"l{tail[0]}t{tail[1]}", id, column, self.at("h", column) if other else "")
             elif o.bar >= 0 and f"bar{o.bar}" in self.drawn:
                 self.rise(f"bar{o.bar}", id, column)
@@ -292,10 +193,6 @@ class Grid:
         if origin.t is not None:
             return origin.t
         return next((t for t in self.layers[origin.layer].steps if self.layers[origin.layer].column(t) == column), 0)
-
-    def _under(self, origins: list[Origin]) -> int:
-        """The highest floor among layers."""
-        return max(self.layers[o.layer].floor for o in origins if o.layer >= 0)
 
     def join(self, origins: list[Origin], column: int) -> str:
         """The node in which results that stand side by side meet."""
@@ -334,7 +231,7 @@ class Grid:
     def outputs(self) -> None:
         """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
         several = {o.layer for origins in self.results.values() for o in origins}
-        letter = "h" if len(several) == 1 and all(self.layers[i].kind == "cell" for i in several) else "y"
+        letter = "h" if len(several) == 1 and several <= self.recurrent else "y"
         for column, origins in self.results.items():
             id = f"y{column}"
             self.node(
@@ -359,8 +256,7 @@ class Grid:
 
     def offset(self, step: Step, name: str) -> float:
         """How far above the middle of the cells a state's arrow runs."""
-        names = {s.name for s in self.found.states if s.head[0] == step[0]}
-        return 0.0 if len(names) < 2 else LINE if name == "c" else -LINE
+        return LINE * min(1.0, 2 / max(len(self.state_names[step[0]]), 1)) * self.rank(step[0], name)
 
     def states(self) -> None:
         """All that flows from step to step, and the node for the steps left out."""
@@ -379,8 +275,12 @@ class Grid:
         rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
         sign = -1.0 if self.layers[head[0]].backward else 1.0
         label = self.at(state.name, self.column(tail))
+        self.carries[len(self.result.edges)] = tail, state.name
         ids = (f"l{tail[0]}t{tail[1]}", f"l{head[0]}t{head[1]}")
-        if self.is_shown(tail) and self.is_shown(head):
+        if tail[0] != head[0] and self.layers[tail[0]].floor > self.layers[head[0]].floor:
+            if self.is_shown(tail) and self.is_shown(head):
+                self.feedback(*ids, tail, head)
+        elif self.is_shown(tail) and self.is_shown(head):
             (x0, y0), (x1, y1) = self.place(tail), self.place(head)
             self.arrow(*ids, role, ((x0 + sign * CELL[0] / 2, y0 + rise), (x1 - sign * CELL[0] / 2, y1 + rise)), label)
         elif self.is_shown(tail) or self.is_shown(head):
@@ -392,15 +292,23 @@ class Grid:
             else:
                 self.arrow("more", ids[1], role, (ends[1], ends[0]))
 
+    def feedback(self, tail_id: str, head_id: str, tail: Step, head: Step) -> None:
+        """A result that the next step reads: between the frames, and in from below."""
+        (x0, y0), (x1, y1) = self.place(tail), self.place(head)
+        low, between = y1 - CELL[1] / 2, x1 - CELL[0] / 2 - 13
+        corners = ((x0 + CELL[0] / 2, y0), (between, y0), (between, low - 24), (x1 - 20, low - 24), (x1 - 20, low))
+        self.arrow(tail_id, head_id, "data", rounded(corners))
+
     def initial(self, state: State) -> None:
         """Where a state begins: zeros, or a leaf with a name."""
         head, layer = state.head, self.layers[state.head[0]]
         sign, column = -1.0 if layer.backward else 1.0, self.column(state.head)
         x, y = self.place(head)
-        leaf, rise = self.found.graph.nodes[state.source.id], self.offset(head, state.name)
+        graph, rise = self.found.graph, self.offset(head, state.name)
+        leaf = graph.nodes[next(iter(parameters_of(graph, state.source.id)), state.source.id)]
         name = style.shown(leaf.name or self.at(state.name, column + 1 if layer.backward else column - 1), 14)
         id = f"l{head[0]}t{head[1]}{state.name}"
-        at = (self.x(column) - sign * (self.pitch / 2 + 34), y + rise * 1.6)
+        at = (self.x(column) - sign * (self.pitch / 2 + 34), y + ENDS_APART * self.rank(head[0], state.name))
         node = self.node(id, (name,), "constant" if leaf.kind == "constant" else "state", at)
         begin = (at[0] + sign * (node.size or (0, 0))[0] / 2, at[1])
         role = "memory" if state.name == "c" else "state"
@@ -408,33 +316,34 @@ class Grid:
 
     def final(self, source: Source, step: Step) -> None:
         """The state after the last step, at the row's end."""
-        layer, name = self.layers[step[0]], state_name(self.found.graph, source)
+        layer, name = self.layers[step[0]], name_of(self.found, source)
         sign = -1.0 if layer.backward else 1.0
         (x, y), rise, id = self.place(step), self.offset(step, name), f"l{step[0]}{name}"
         if id in self.drawn:
             return
-        at = (self.x(self.column(step)) + sign * (self.pitch / 2 + 34), y + rise * 1.6)
+        at = (self.x(self.column(step)) + sign * (self.pitch / 2 + 34), y + ENDS_APART * self.rank(step[0], name))
         node = self.node(id, (self.at(name, self.column(step)),), "state", at)
         end = (at[0] - sign * (node.size or (0, 0))[0] / 2, at[1])
         role = "memory" if name == "c" else "state"
+        self.carries[len(self.result.edges)] = step, name
         self.arrow(f"l{step[0]}t{step[1]}", id, role, ((x + sign * CELL[0] / 2, y + rise), end))
 
     def middle(self) -> None:
         """The node for the steps that are left out."""
         gap = self.gap()
         if gap is not None:
-            hidden = self.total - sum(c is not None for c in self.shown)
+            hidden = self.total + self.skipped - sum(c is not None for c in self.shown)
             lines = ("…",) if self.open_end else ("…", f"×{hidden}")
             low, high = self.height[self.low], self.height[self.high]
             self.node("more", lines, "more", (gap, (low + high) / 2), (48.0, high - low + CELL[1] + 10))
 
     def weight_lines(self, layer: Layer) -> tuple[str, ...]:
         """What stands in the box of a layer's weights."""
-        leaves = [self.found.graph.nodes[i] for i in layer.weights]
-        return tuple(
-            f"{self.letter(leaf.id)} = {style.shown(leaf.name or '?', 30)} {style.shape_text(leaf.shapes[0])}"
-            for leaf in leaves
-        )
+        lines = []
+        for leaf in (self.found.graph.nodes[i] for i in layer.weights):
+            letter, name = self.letter(leaf.id), style.shown(leaf.name or "?", 30)
+            lines.append(f"{letter}{'' if letter == name else f' = {name}'} {style.shape_text(leaf.shapes[0])}")
+        return tuple(lines)
 
     def weights(self, number: int, layer: Layer) -> None:
         """The weights of a layer, once, at the beginning of its row; the cells name them by letter."""
@@ -456,7 +365,7 @@ class Grid:
             self.node(f"w{number}", lines, "parameter", (left, y), (wide, tall))
             path: tuple[Point, ...] = ((left + sign * wide / 2, y), (x - sign * EACH[0] / 2, y))
         else:
-            down = y - 40 - tall / 2
+            down = y - 23 - ENDS_APART / 2 * max(len(self.state_names[number]) - 1, 1) - tall / 2
             self.node(f"w{number}", lines, "parameter", (left, down), (wide, tall))
             end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
             path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)
@@ -467,12 +376,3 @@ def _reach(node: Node) -> float:
     """How far from its middle a node's upper or lower edge may be met."""
     wide = (node.size or (0.0, 0.0))[0]
     return 0.0 if style.ROLES[node.role].shape == "ellipse" else wide / 2 - 12
-
-
-def _centres(shown: list[int | None], pitch: float) -> list[float]:
-    """The middles of the columns shown, the gap's narrower than a step's."""
-    centres: list[float] = []
-    for i, column in enumerate(shown):
-        beside_gap = i > 0 and (column is None or shown[i - 1] is None)
-        centres.append(0.0 if i == 0 else centres[-1] + (pitch * 0.8 if beside_gap else pitch))
-    return centres

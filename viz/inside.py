@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, snapshot
-from tinygrad_rnn.autodiff.state import generator, recording
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo
+from tinygrad_rnn.autodiff.state import generator
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
 from . import style
 from .drawing import Drawing
+from .opened import take
 from .ops import draw
 from .sketch import Sketch
-from .unrolled import SMALL_BATCH, input_size
+from .unrolled import SMALL_BATCH, on_copy
 
 GATES = {
     "f": "forget gate f",
@@ -61,15 +61,17 @@ def cell(target: Any, *, shapes: bool = True) -> Drawing:
 
 def _trace(target: RNNCell) -> Graph:
     """One step of a copy of the cell on inputs named x, and the state's parts by their names."""
-    run = copy.deepcopy(target)
-    size, dtype = input_size(run) or 3, run.dtype or np.dtype(np.float32)
+    return on_copy(target, _step)
+
+
+def _step(run: RNNCell, size: int) -> Graph:
+    dtype = run.dtype or np.dtype(np.float32)
     random = generator().bit_generator.state
     try:
-        with recording(True):
-            run.build(size, dtype)
-            x = Tensor(np.zeros((SMALL_BATCH, size), dtype), name="x", requires_grad=not run.parameters())
-            output, state = run(x, _named(run.zero_state(SMALL_BATCH, dtype), "h"))
-            return snapshot((output, state))
+        run.build(size, dtype)
+        x = Tensor(np.zeros((SMALL_BATCH, size), dtype), name="x", requires_grad=not run.parameters())
+        output, state = run(x, _named(run.zero_state(SMALL_BATCH, dtype), "h"))
+        return take((output, state))
     finally:
         generator().bit_generator.state = random
 
@@ -184,7 +186,7 @@ def _lstm(s: _Ops, title: str) -> None:
     """c straight through on top; f, i, g and o below it; x W + b + h U at the left."""
     s.sketch.frame(title, 2, -142, 806, 238, "inside")
     columns = {"f": 330.0, "i": 448.0, "g": 566.0, "o": 684.0}
-    for number, (letter, x) in zip((5, 6, 7, 8), columns.items(), strict=True):
+    for number, (letter, x) in zip((6, 5, 7, 8), columns.items(), strict=True):
         s.gate(letter, x, 76)
         s.op(number, x, 76)
     _input_column(s, 0, 1, 170, 0)
@@ -203,7 +205,7 @@ def _lstm(s: _Ops, title: str) -> None:
     s.op(13, 756, 76)
     s.wire("c", "o9", role="memory")
     s.wire("o9", "o11", role="memory")
-    s.wire("o6", "o10", (448, 144))
+    s.wire("o5", "o10", (448, 144))
     s.wire("o7", "o10", (566, 144))
     s.wire("o11", "o12", (756, 200), role="memory")
     s.result(11, "c", 880, 200)
@@ -248,10 +250,10 @@ def _gru(s: _Ops, title: str) -> None:
 
 _GRU_OPS = "split,matmul,add,split,matmul,add,split,sigmoid z,sigmoid r,multiply n,matmul n,add n,tanh n"
 _LSTM_OPS = (
-    "matmul,add,matmul,add,split,sigmoid f,sigmoid i,tanh g,sigmoid o,multiply c,multiply c,add c,tanh h,multiply h"
+    "matmul,add,matmul,add,split,sigmoid i,sigmoid f,tanh g,sigmoid o,multiply c,multiply c,add c,tanh h,multiply h"
 )
 PLANS: dict[tuple[str, ...], Plan] = {
     tuple(_LSTM_OPS.split(",")): _lstm,
     tuple(f"{_GRU_OPS},multiply h,subtract h,multiply h,add h".split(",")): _gru,
-    **{("matmul", "add", "matmul", "add", *last): _plain for last in ((), ("tanh",), ("relu",), ("sigmoid",))},
+    **{("matmul", "add", "matmul", "add", *last): _plain for last in ((), ("tanh h",), ("relu h",), ("sigmoid h",))},
 }

@@ -18,6 +18,7 @@ class Node:
     at: Point | None = None
     size: Point | None = None
     tip: str = ""
+    fill: str | None = None  # instead of the role's
     strong: bool = False  # drawn with a heavier line: what the picture was asked for
 
 
@@ -31,6 +32,7 @@ class Edge:
     label: str = ""
     path: tuple[Point, ...] = ()
     label_at: Point | None = None
+    look: tuple[str, float] | None = None  # colour and width, instead of the role's
 
 
 @dataclass

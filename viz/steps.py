@@ -7,15 +7,19 @@ by edges are one step. A layer is the same place in every step: same outer scope
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
+from .opened import INPUT
 from .ops import Scope
 
 _STEP = re.compile(r"t=(\d+)")
-_STACK = re.compile(r"cell_(\d+)")
+STACK = re.compile(r"cell_(\d+)")
+SIDES = ("fw", "bw")  # what the driver calls the two directions
 PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
 PASS_OPS = frozenset({"where", "astype", "_identity"})
 
@@ -38,7 +42,8 @@ class Layer:
     ops: list[int] = field(default_factory=list)  # of kind "each"
 
     def column(self, t: int) -> int:
-        return self.start + (len(self.steps) - 1 - self.steps.index(t) if self.backward else self.steps.index(t))
+        index = bisect_left(self.steps, t)
+        return self.start + (len(self.steps) - 1 - index if self.backward else index)
 
 
 @dataclass
@@ -61,6 +66,10 @@ class Unrolled:
     states: list[State]
     feeds: dict[Step, list[Source]]  # what a step reads that is no state and no weight
     only_weights: set[int]  # ids of parameters, and of what was computed from parameters alone
+    places: list[dict[int, list[int]]] = field(default_factory=list)  # by layer and t: the ids of the step's ops
+    names: list[dict[tuple[int, int], str]] = field(
+        default_factory=list
+    )  # by layer: states by place from the step's end
 
 
 def time_of(scope: Scope) -> tuple[Scope, int, Scope] | None:
@@ -86,8 +95,13 @@ def read(graph: Graph) -> Unrolled:
     found = Unrolled(graph, layers, step_of, [], {}, only_weights(graph))
     _flow(found)
     for layer in layers:
-        layer.backward = bool(layer.outer) and layer.outer[-1] == "bw"
+        layer.backward = side_of(layer) == "bw"
     return found
+
+
+def side_of(layer: Layer) -> str:
+    """The direction that the scopes around a layer's time steps tell."""
+    return next((part for part in reversed(layer.outer) if part in SIDES), "")
 
 
 def _groups(graph: Graph, times: list[tuple[Scope, int, Scope] | None]) -> list[int]:
@@ -118,7 +132,7 @@ def _ranks(graph: Graph, times: list[tuple[Scope, int, Scope] | None], groups: l
             for source in node.sources:
                 there = times[source.id]
                 value = rank[groups[source.id]] if there else rank[source.id]
-                if there is not None and (here is None or (there[0] == here[0] and there[1] > here[1])):
+                if there is not None and (here is None or there[1] > here[1]):
                     value += 1
                 best = max(best, value)
             rank[node.id] = best
@@ -132,10 +146,10 @@ def _layers(
 ) -> tuple[list[Layer], dict[int, Step]]:
     """Name the layers and say which step every op belongs to."""
     keys: dict[int, tuple[Scope, int, str, tuple[str, ...]]] = {}
+    named = {groups[i] for i, time in enumerate(times) if time and _cell_name(time[2])}
     for node, time in zip(graph.nodes, times, strict=True):
-        if time is not None and time[2]:
-            stack = tuple(part for part in time[2] if _STACK.fullmatch(part))
-            keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]), stack)
+        if time is not None and (_cell_name(time[2]) or (time[0] and groups[node.id] not in named)):
+            keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]) or _own_name(time[0]), _stack(time[2]))
     _adopt(graph, times, groups, keys, ranks)
     order: dict[tuple[Scope, int, str, tuple[str, ...]], int] = {}
     layers: list[Layer] = []
@@ -145,7 +159,7 @@ def _layers(
         assert time is not None
         if key not in order:
             order[key] = len(layers)
-            layers.append(Layer(key[2], key[0], time[2][0] if time[2] else ""))
+            layers.append(Layer(key[2], key[0], time[2][0] if _cell_name(time[2]) else ""))
         number = order[key]
         step_of[i] = (number, time[1])
         if time[1] not in layers[number].steps:
@@ -155,11 +169,25 @@ def _layers(
     return layers, step_of
 
 
+@lru_cache(maxsize=4096)
 def _cell_name(rest: Scope) -> str:
-    """What to call the cell of a path inside a step: the part after the last place in a stack."""
-    marks = [i for i, part in enumerate(rest) if _STACK.fullmatch(part)]
+    """What to call the cell of a path inside a step: the part after the last place in a stack; "" if only gates follow."""
+    marks = [i for i, part in enumerate(rest) if STACK.fullmatch(part)]
     at = marks[-1] + 1 if marks else 0
-    return rest[at] if at < len(rest) else rest[-1]
+    inner = [part for part in rest[at:] if len(part) > 1]
+    return inner[0] if inner else rest[marks[-1]] if marks else ""
+
+
+@lru_cache(maxsize=4096)
+def _stack(rest: Scope) -> tuple[str, ...]:
+    """The places in stacks that a path inside a step names."""
+    return tuple(part for part in rest if STACK.fullmatch(part))
+
+
+@lru_cache(maxsize=4096)
+def _own_name(outer: Scope) -> str:
+    """What to call a cell by the scopes around its time steps."""
+    return next((part for part in reversed(outer) if part not in SIDES and not STACK.fullmatch(part)), "step")
 
 
 def _adopt(
@@ -197,7 +225,7 @@ def _flow(found: Unrolled) -> None:
     graph, step_of = found.graph, found.step_of
     crossing: dict[tuple[Step, Source], None] = {}
     feeds: dict[Step, dict[Source, None]] = {}
-    weights: list[dict[int, None]] = [{} for _ in found.layers]
+    weights: dict[Step, dict[Source, None]] = {}
     for i, here in sorted(step_of.items()):
         for source in graph.nodes[i].sources:
             there = step_of.get(source.id)
@@ -205,39 +233,137 @@ def _flow(found: Unrolled) -> None:
                 continue
             if there is not None and (there[0] == here[0] or there[1] != here[1]):
                 crossing[here, source] = None
-            elif source.id in found.only_weights:
-                weights[here[0]].update(dict.fromkeys(parameters_of(graph, source.id)))
             else:
-                feeds.setdefault(here, {})[source] = None
-    states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
-    shapes = {graph.nodes[s.source.id].shapes[s.source.output] for s in states}
-    for step, sources in feeds.items():
-        first = found.layers[step[0]].steps[0]
-        for source in list(sources):
-            leaf = graph.nodes[source.id]
-            initial = leaf.op is None and (leaf.kind != "constant" or not leaf.name or leaf.scope != ())
-            if step[1] == first and initial and leaf.shapes[0] in shapes and not _is_input(leaf):
-                states.append(State(state_name(graph, source), source, None, step))
-                del sources[source]
-            elif leaf.op is None and leaf.kind == "constant" and not leaf.name:
-                del sources[source]  # a mask or a number made on the way
-    found.states = states
-    found.feeds = {step: list(sources) for step, sources in feeds.items()}
-    for layer, ids in zip(found.layers, weights, strict=True):
+                (weights if source.id in found.only_weights else feeds).setdefault(here, {})[source] = None
+    found.states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
+    uses = _uses(found)
+    _name_states(found, uses)
+    for step in sorted({*feeds, *weights}):
+        sources = [*feeds.get(step, ()), *weights.get(step, ())]
+        if step[1] == found.layers[step[0]].steps[0]:
+            begun = _beginnings(found, uses, step, sources)
+            found.states.extend(State(letter, source, None, step) for source, letter in begun.items())
+        else:
+            begun = {}
+        for source in sources:
+            node = graph.nodes[source.id]
+            read = any(op == "matmul" for op, _, _ in uses[step, source])
+            if source not in begun and (node.kind != "constant" or node.name or read):
+                continue
+            feeds.get(step, {}).pop(source, None)  # else a mask, or a number made on the way
+            weights.get(step, {}).pop(source, None)
+    found.feeds = {step: list(sources) for step, sources in feeds.items() if sources}
+    for number, layer in enumerate(found.layers):
+        ids = {i for t in layer.steps for s in weights.get((number, t), ()) for i in parameters_of(graph, s.id)}
         layer.weights = sorted({*ids, *_hoisted_weights(found, layer)})
 
 
+Use = tuple[str, Scope, int]  # the op that reads a value, the scope inside the step, and which input it is
+
+
+def _uses(found: Unrolled) -> dict[tuple[Step, Source], set[Use]]:
+    """How each step uses each value."""
+    uses: dict[tuple[Step, Source], set[Use]] = {}
+    for i, step in found.step_of.items():
+        node = found.graph.nodes[i]
+        time = time_of(node.scope)
+        for k, source in enumerate(node.sources):
+            uses.setdefault((step, source), set()).add((node.op or "", time[2] if time else (), k))
+    return uses
+
+
+def _beginnings(
+    found: Unrolled, uses: dict[tuple[Step, Source], set[Use]], step: Step, sources: list[Source]
+) -> dict[Source, str]:
+    """Which of the things that a first step reads are the states it begins with: those used as states are by the next."""
+    graph, layer = found.graph, found.layers[step[0]]
+    following = layer.steps[min(1, len(layer.steps) - 1)]
+    later = [s for s in found.states if s.tail is not None and s.tail[0] == step[0] and s.head == (step[0], following)]
+    begun: dict[Source, str] = {}
+    for exactly in (True, False):
+        for source in sources:
+            node, use = graph.nodes[source.id], uses[step, source]
+            if source in begun or _is_input(node) or (node.op is not None and source.id not in found.only_weights):
+                continue
+            for state in later:
+                then = uses[state.head, state.source]
+                alike = use == then if exactly else use <= then or then <= use
+                shapes = {graph.nodes[s.id].shapes[s.output] for s in (source, state.source)}
+                if alike and len(shapes) == 1 and state.name not in begun.values():
+                    begun[source] = state.name
+                    break
+            if source not in begun and len(layer.steps) == 1 and not exactly and node.op is None and not node.name:
+                letter = _letter_at_once(found, uses, step, source)
+                if letter and letter not in begun.values():
+                    begun[source] = letter
+    return begun
+
+
+def _letter_at_once(
+    found: Unrolled, uses: dict[tuple[Step, Source], set[Use]], step: Step, source: Source
+) -> str | None:
+    """c or h for what an only step reads, of the shape of a final state."""
+    graph = found.graph
+    final = {graph.nodes[s.id].shapes[s.output] for s in graph.outputs if found.step_of.get(s.id) == step}
+    node, use = graph.nodes[source.id], uses[step, source]
+    if node.kind != "constant" or node.shapes[0] not in final or node.dtypes[0] == "bool":
+        return None
+    return (
+        "c" if any(scope[-1:] == ("c",) for _, scope, _ in use) else "h" if any(u[0] == "matmul" for u in use) else None
+    )
+
+
 def _is_input(leaf: NodeInfo) -> bool:
-    return bool(leaf.name) and bool(re.fullmatch(r"x(_?\d+)?|inputs?(_?\d+)?", leaf.name or ""))
+    return bool(leaf.name) and bool(INPUT.fullmatch(leaf.name or ""))
 
 
 def state_name(graph: Graph, source: Source) -> str:
     """c or h (or another letter) by the scope in which a value was made; through ops that only choose or move."""
     node = graph.nodes[source.id]
-    while node.op in ("where", "getitem", "astype") and node.sources:  # of `where`: the new value, not the kept one
-        node = graph.nodes[node.sources[min(1, len(node.sources) - 1)].id]
+    while node.op in ("where", "getitem", "astype"):  # of what is chosen between: what this step made
+        time = time_of(node.scope)
+        own = [s.id for s in node.sources if time and (time_of(graph.nodes[s.id].scope) or ((), -1))[1] == time[1]]
+        own = [i for i in own if graph.nodes[i].op is not None]
+        if not own:
+            break
+        node = graph.nodes[own[-1]]
     last = node.scope[-1] if node.scope else ""
     return last if len(last) == 1 else "h"
+
+
+def _name_states(found: Unrolled, uses: dict[tuple[Step, Source], set[Use]]) -> None:
+    """Name the states by their letters, or s1, s2 … where a layer has several of one letter: told apart by their use."""
+    found.places = [{} for _ in found.layers]
+    for i, (number, t) in sorted(found.step_of.items()):
+        found.places[number].setdefault(t, []).append(i)
+    for number in range(len(found.layers)):
+        own = [s for s in found.states if s.tail is not None and s.tail[0] == number == s.head[0]]
+        kinds: dict[frozenset[Use], list[State]] = {}
+        for state in sorted(own, key=lambda s: (s.head, s.source)):
+            use = frozenset(
+                u for u in uses[state.head, state.source] if u[0] != "where"
+            )  # which only keeps the old one
+            kinds.setdefault(use, []).append(state)
+        letters = [states[0].name for states in kinds.values()]
+        if len(set(letters)) < len(letters):
+            letters = [f"s{k + 1}" for k in range(len(letters))]
+        at: dict[tuple[int, int], str] = {}
+        for letter, states in zip(letters, kinds.values(), strict=True):
+            for state in states:
+                assert state.tail is not None
+                step = found.places[number][state.tail[1]]
+                at.setdefault((step.index(state.source.id) - len(step), state.source.output), letter)
+                state.name = letter
+        found.names.append(at)
+
+
+def name_of(found: Unrolled, source: Source) -> str:
+    """The name of a state after some step."""
+    number, t = found.step_of[source.id]
+    step = found.places[number][t]
+    return found.names[number].get((step.index(source.id) - len(step), source.output)) or state_name(
+        found.graph, source
+    )
 
 
 def only_weights(graph: Graph) -> set[int]:
@@ -278,7 +404,10 @@ def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
     if node.op is None or node.id in found.step_of:
         return False
     size = len(layer.outer)
-    return node.scope[:size] == layer.outer and node.scope[size : size + 1] == (layer.top,)
+    if node.scope[:size] != layer.outer:
+        return False
+    inside = node.scope[size : size + 1]
+    return inside == (layer.top,) if inside else layer.outer[-1:] == (layer.name,) or bool(STACK.match(layer.top))
 
 
 def passes(node: NodeInfo) -> bool:

@@ -35,6 +35,8 @@ ROLES = {
     "squash": Look("#FFF8CC", "#7A6A00"),
     "each": Look("#F3E1EC", "#9B4F80"),
     "bar": Look("#F3E1EC", "#9B4F80"),
+    "text": Look("#FFFFFF", "#FFFFFF", "plaintext", ""),
+    "swatch": Look("#FFFFFF", "#777777", "box", "filled"),
     "delay": Look("#DDDDDD", "#222222", "box", "filled"),
     "more": Look("#FFFFFF", "#777777", "box", "rounded,filled,dashed"),
 }

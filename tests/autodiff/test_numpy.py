@@ -198,6 +198,18 @@ def test_masked_entries_touch_nothing() -> None:
     assert empty.item() == 0
 
 
+def test_an_empty_batch_has_loss_0() -> None:
+    z = tg.tensor(np.zeros((0, 4)), requires_grad=True)
+    for loss in (
+        tg.softmax_cross_entropy(z, []),
+        tg.binary_cross_entropy_with_logits(z, np.zeros((0, 4))),
+        tg.mse(z, z),
+    ):
+        assert loss.item() == 0
+        (g,) = tg.grad(loss, [z])
+        assert g.shape == (0, 4)
+
+
 def test_bad_targets_are_named() -> None:
     z = tg.tensor(np.zeros((2, 3, 4)), requires_grad=True)
     with pytest.raises(ValueError, match=r"targets\[1, 2\] is 4, expected 0 <= target < 4"):

@@ -17,7 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-SHAPES = [(1, 100, 32, 64), (1, 25, 29, 100), (32, 100, 64, 128), (64, 25, 500, 500), (32, 100, 256, 256), (64, 50, 512, 512)]
+SHAPES = [
+    (1, 100, 32, 64),
+    (1, 25, 29, 100),
+    (32, 100, 64, 128),
+    (64, 25, 500, 500),
+    (32, 100, 256, 256),
+    (64, 50, 512, 512),
+]
 CASES = [(cell, *shape) for cell in ("rnn", "gru", "lstm") for shape in SHAPES]
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 GEMM = 2048
@@ -34,10 +41,18 @@ class Library:
     def __init__(self, name, python, threads):
         self.name = name
         environment = dict(os.environ)
-        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        for variable in (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "TF_NUM_INTRAOP_THREADS",
+            "TF_NUM_INTEROP_THREADS",
+        ):
             environment[variable] = str(threads)
         command = [python, str(Path(__file__).with_name("peers.py")), name, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.version = self.read()
 
     def read(self):
@@ -65,8 +80,8 @@ def agree(ours, theirs, what):
             raise SystemExit(f"{what}: {name} differs by {error:.2e} of its size")
 
 
-def measure(libraries, case, mode, rounds, seconds):
-    """Median seconds of one call, by library; None where it has no such mode."""
+def measure(libraries, case, mode, rounds, seconds, statistic, clock):
+    """Seconds of one call, by library; None where it has no such mode."""
     active = {}
     for library in libraries:
         answer = library.ask(case=case, mode=mode, do="prepare")
@@ -79,13 +94,21 @@ def measure(libraries, case, mode, rounds, seconds):
     times = {name: [] for name in active}
     for _ in range(rounds):
         for name, (library, _) in active.items():
-            times[name] += library.ask(do="run", seconds=seconds)
+            times[name] += library.ask(do="run", seconds=seconds, clock=clock)
             time.sleep(0.02)
-    return {name: float(np.median(found)) for name, found in times.items()}
+    return {name: float(statistic(found)) for name, found in times.items()}
 
 
 def milliseconds(seconds):
-    return "-" if seconds is None else f"{seconds * 1e3:.3f}" if seconds < 1e-3 else f"{seconds * 1e3:.2f}" if seconds < 0.1 else f"{seconds * 1e3:.0f}"
+    return (
+        "-"
+        if seconds is None
+        else f"{seconds * 1e3:.3f}"
+        if seconds < 1e-3
+        else f"{seconds * 1e3:.2f}"
+        if seconds < 0.1
+        else f"{seconds * 1e3:.0f}"
+    )
 
 
 def main():
@@ -98,28 +121,51 @@ def main():
     parser.add_argument("--shapes", default="", help="only these, by number from 0, with commas")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.15, help="the least a library runs in one round")
+    parser.add_argument(
+        "--least",
+        action="store_true",
+        help="the least time of all rounds instead of the median: for a machine that is not idle",
+    )
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="processor time instead of wall time: with --threads 1 on a machine that is not idle",
+    )
     parser.add_argument("--json", help="also write every figure to this file")
     options = parser.parse_args()
     peers = [p for p in options.peers.split(",") if p]
     shapes = [SHAPES[int(k)] for k in options.shapes.split(",")] if options.shapes else SHAPES
     cases = [c for c in CASES if c[0] in options.cells.split(",") and c[1:] in shapes]
-    record = []
+    statistic, record = np.min if options.least else np.median, []
     for threads in map(int, options.threads.split(",")):
         libraries = [Library("tinygrad_rnn", sys.executable, threads), Library("gemm", sys.executable, threads)]
         libraries += [Library(p, options.python, threads) for p in peers]
         for mode in options.modes.split(","):
-            print(f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, medians of {options.rounds} rounds")
+            print(
+                f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, {'processor time, ' * options.cpu_time}{'least' if options.least else 'medians'} of {options.rounds} rounds"
+            )
             print("; ".join(f"{lib.name}: {lib.version}" for lib in libraries))
             print("| cell | B | T | D | H | ours | " + " | ".join(peers) + " | ours / fastest | GFLOP/s | of GEMM |")
             print("|" + "---|" * (9 + len(peers)))
             against_torch = []
             for case in cases:
-                found = measure(libraries, case, mode, options.rounds, options.seconds)
+                found = measure(
+                    libraries,
+                    case,
+                    mode,
+                    options.rounds,
+                    options.seconds,
+                    statistic,
+                    "process_time" if options.cpu_time else "perf_counter",
+                )
                 others = [found[p] for p in peers if p in found]
                 rate, gemm = operations(case, mode) / found["tinygrad_rnn"] / 1e9, 2 * GEMM**3 / found["gemm"] / 1e9
                 ratio = f"{found['tinygrad_rnn'] / min(others):.2f}" if others else "-"
                 cells = [milliseconds(found.get(p)) for p in ["tinygrad_rnn", *peers]]
-                print(f"| {' | '.join(map(str, case))} | {' | '.join(cells)} | {ratio} | {rate:.0f} | {rate / gemm:.0%} |", flush=True)
+                print(
+                    f"| {' | '.join(map(str, case))} | {' | '.join(cells)} | {ratio} | {rate:.0f} | {rate / gemm:.0%} |",
+                    flush=True,
+                )
                 if "torch" in found:
                     against_torch.append(found["torch"] / found["tinygrad_rnn"])
                 record.append({"threads": threads, "mode": mode, "case": case, "seconds": found})

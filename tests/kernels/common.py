@@ -11,7 +11,9 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 class Problem:
     """A cell with random arguments; `args` are its float inputs in order, named by `names`."""
 
-    def __init__(self, cell, B, T, D, H, *, dtype=np.float64, seed=0, lengths=None, reverse=False, time_major=False, scale=1.0):
+    def __init__(
+        self, cell, B, T, D, H, *, dtype=np.float64, seed=0, lengths=None, reverse=False, time_major=False, scale=1.0
+    ):
         rng = np.random.default_rng(seed)
         self.cell, self.kind, self.B, self.T, self.D, self.H = cell, cell.split("-")[0], B, T, D, H
         G = GATES[self.kind]
@@ -25,11 +27,17 @@ class Problem:
         if self.kind == "lstm":
             self.args, self.names = [*self.args, draw(B, H)], [*self.names, "c0"]
         if self.kind == "gru":
-            self.args, self.names = [*self.args, draw(3 * H) if cell == "gru-after-bias" else None], [*self.names, "recurrent_bias"]
+            self.args, self.names = (
+                [*self.args, draw(3 * H) if cell == "gru-after-bias" else None],
+                [*self.names, "recurrent_bias"],
+            )
         self.args, self.names = [*self.args, draw(B, H)], [*self.names, "h0"]
         self.lengths = lengths
         self.options = {"lengths": lengths, "reverse": reverse, "time_major": time_major}
-        self.cotangents = [draw(T, B, H) if time_major else draw(B, T, H), *([draw(B, H)] * (2 if self.kind == "lstm" else 1))]
+        self.cotangents = [
+            draw(T, B, H) if time_major else draw(B, T, H),
+            *([draw(B, H)] * (2 if self.kind == "lstm" else 1)),
+        ]
 
     @property
     def fixed(self):
@@ -40,7 +48,9 @@ class Problem:
     def forward(self, args=None, save=True, **options):
         """(outputs, tuple of final states, saved)."""
         run = getattr(kernels, f"{self.kind}_forward")
-        outputs, state, saved = run(*(self.args if args is None else args), **self.fixed, **{**self.options, **options}, save=save)
+        outputs, state, saved = run(
+            *(self.args if args is None else args), **self.fixed, **{**self.options, **options}, save=save
+        )
         return outputs, state if isinstance(state, tuple) else (state,), saved
 
     def backward(self, saved, **more):
@@ -49,7 +59,7 @@ class Problem:
     def loss(self, args):
         """The number whose gradients `backward` returns."""
         outputs, state, _ = self.forward(args, save=False)
-        return sum(float((a * b).sum()) for a, b in zip((outputs, *state), self.cotangents))
+        return sum(float((a * b).sum()) for a, b in zip((outputs, *state), self.cotangents, strict=True))
 
 
 def sigmoid(z):
@@ -75,7 +85,10 @@ def naive(p):
                 h[row] = sigmoid(o) * np.tanh(c[row])
             else:
                 extra = np.zeros(3 * H, x.dtype) if p.args[4] is None else p.args[4]
-                u, r = sigmoid(z[:H] + hr @ U[:, :H] + extra[:H]), sigmoid(z[H : 2 * H] + hr @ U[:, H : 2 * H] + extra[H : 2 * H])
+                u, r = (
+                    sigmoid(z[:H] + hr @ U[:, :H] + extra[:H]),
+                    sigmoid(z[H : 2 * H] + hr @ U[:, H : 2 * H] + extra[H : 2 * H]),
+                )
                 if p.cell == "gru-before":
                     n_ = np.tanh(z[2 * H :] + (r * hr) @ U[:, 2 * H :])
                 else:

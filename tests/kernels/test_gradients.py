@@ -29,7 +29,7 @@ def test_forward_follows_the_equations(cell, layout):
     outputs, state, _ = p.forward()
     expected, expected_state = naive(p)
     np.testing.assert_allclose(outputs, expected, rtol=1e-12, atol=1e-13)
-    for got, want in zip(state, expected_state):
+    for got, want in zip(state, expected_state, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
 
 
@@ -51,11 +51,12 @@ def numeric(p, k, eps=1e-6):
 def test_gradients_match_finite_differences(cell, layout, save):
     p = Problem(cell, 4, 5, 3, 6, seed=2, **layout)
     gradients = p.backward(p.forward(save=save)[2])
-    for k, (name, got) in enumerate(zip(p.names, gradients)):
+    for k, (name, got) in enumerate(zip(p.names, gradients, strict=True)):
         if p.args[k] is None:
             assert got is None
             continue
-        assert got.dtype == np.float64 and got.shape == p.args[k].shape
+        assert got.dtype == np.float64
+        assert got.shape == p.args[k].shape
         np.testing.assert_allclose(got, numeric(p, k), rtol=2e-6, atol=2e-7, err_msg=name)
 
 
@@ -83,7 +84,7 @@ def test_needs_picks_the_gradients(cell):
     for k in range(len(every)):
         wanted = [j == k for j in range(len(every))]
         got = p.backward(p.forward()[2], needs=wanted)
-        for j, (a, b) in enumerate(zip(got, every)):
+        for j, (a, b) in enumerate(zip(got, every, strict=True)):
             if j != k or b is None:
                 assert a is None
             else:
@@ -94,15 +95,15 @@ def test_needs_picks_the_gradients(cell):
 def test_backward_twice_gives_the_same(cell):
     p = Problem(cell, 3, 4, 3, 5, seed=6)
     saved = p.forward()[2]
-    for a, b in zip(p.backward(saved), p.backward(saved)):
+    for a, b in zip(p.backward(saved), p.backward(saved), strict=True):
         assert (a is None and b is None) or np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_missing_states_and_cotangents_are_zero(cell):
     p = Problem(cell, 3, 4, 3, 5, seed=7)
-    zeros = [np.zeros_like(a) if name in ("h0", "c0") else a for a, name in zip(p.args, p.names)]
-    nothing = [None if name in ("h0", "c0") else a for a, name in zip(p.args, p.names)]
+    zeros = [np.zeros_like(a) if name in ("h0", "c0") else a for a, name in zip(p.args, p.names, strict=True)]
+    nothing = [None if name in ("h0", "c0") else a for a, name in zip(p.args, p.names, strict=True)]
     one, two = p.forward(zeros), p.forward(nothing)
     np.testing.assert_array_equal(one[0], two[0])
     for gradient in getattr(kernels, f"{p.kind}_backward")(two[2]):
@@ -125,4 +126,5 @@ def test_trace_shows_every_gate_and_state(cell, save):
         expected = trace["z"] * before + (1 - trace["z"]) * trace["n"]
         np.testing.assert_allclose(expected[0], outputs[0], rtol=1e-12, atol=1e-13)
     for array in trace.values():
-        assert not array[1, 2:].any() and not array[2].any()
+        assert not array[1, 2:].any()
+        assert not array[2].any()

@@ -1,4 +1,7 @@
-"""Random shapes, lengths, states and memory layouts: the implementations agree, rows are independent, threads change no bit."""
+"""Random shapes, lengths, states and memory layouts.
+
+The implementations agree, rows are independent, threads change no bit.
+"""
 
 import os
 
@@ -31,11 +34,24 @@ def threads_for_small_shapes():
 def problems(draw, dtypes=(np.float32, np.float64), most=40, contracting=False):
     """A random problem; contracting: ||U|| <= 1, so that differences in rounding do not grow along the sequence."""
     size = st.one_of(st.integers(0, 5), st.integers(0, most))
-    B, T, D, H = draw(size), draw(st.integers(0, 20)), draw(size), draw(st.one_of(size, st.sampled_from([15, 16, 17, 31, 33, 64, 65])))
+    B, T, D, H = (
+        draw(size),
+        draw(st.integers(0, 20)),
+        draw(size),
+        draw(st.one_of(size, st.sampled_from([15, 16, 17, 31, 33, 64, 65]))),
+    )
     lengths = draw(st.one_of(st.none(), st.lists(st.integers(0, T), min_size=B, max_size=B)))
     p = Problem(
-        draw(st.sampled_from(CELLS)), B, T, D, H, dtype=draw(st.sampled_from(dtypes)), seed=draw(st.integers(0, 10**6)),
-        lengths=lengths, reverse=draw(st.booleans()), time_major=draw(st.booleans()),
+        draw(st.sampled_from(CELLS)),
+        B,
+        T,
+        D,
+        H,
+        dtype=draw(st.sampled_from(dtypes)),
+        seed=draw(st.integers(0, 10**6)),
+        lengths=lengths,
+        reverse=draw(st.booleans()),
+        time_major=draw(st.booleans()),
     )
     if contracting and H:
         p.args[2] /= max(1.0, float(np.linalg.norm(p.args[2].astype(np.float64), 2)))
@@ -48,22 +64,25 @@ def results(p, save=True, **options):
 
 
 def close(got, want, tolerance):
-    for k, (a, b) in enumerate(zip(got, want)):
+    for k, (a, b) in enumerate(zip(got, want, strict=True)):
         if b is None:
             assert a is None
             continue
-        assert a.dtype == b.dtype and a.shape == b.shape
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
         size = max(1.0, np.abs(b).max()) if b.size else 1.0
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * size, err_msg=f"result {k}")
 
 
 def same_bits(got, want):
-    for k, (a, b) in enumerate(zip(got, want)):
+    for k, (a, b) in enumerate(zip(got, want, strict=True)):
         assert (a is None and b is None) or a.tobytes() == b.tobytes(), f"result {k}"
 
 
 @many
-@given(p=problems(contracting=True), isa=st.sampled_from(NATIVE or ("none",)), save=st.sampled_from([True, "recompute"]))
+@given(
+    p=problems(contracting=True), isa=st.sampled_from(NATIVE or ("none",)), save=st.sampled_from([True, "recompute"])
+)
 def test_native_agrees_with_the_reference(p, isa, save):
     with kernels.using("reference"):
         want = results(p)
@@ -78,6 +97,8 @@ def test_one_and_more_threads_and_recomputed_gates_give_the_same_bits(p, isa):
         kernels.set_num_threads(1)
         want = results(p)
         same_bits(results(p, "recompute"), want)
+        outputs, state, _ = p.forward(save=False)
+        same_bits([outputs, *state], want[: 1 + len(state)])
         for threads in (2, 3, 5):
             kernels.set_num_threads(threads)
             same_bits(results(p), want)
@@ -97,34 +118,50 @@ def test_a_row_alone_gives_the_same_bits(p, isa, data):
     axis = 1 if p.options["time_major"] else 0
     with kernels.using(isa):
         outputs, state, saved = p.forward()
-        every = dict(zip(p.names, p.backward(saved)))
-        args = [only(a, axis) if n == "x" else only(a, 0) if n in states else a for n, a in zip(p.names, p.args)]
+        every = dict(zip(p.names, p.backward(saved), strict=True))
+        args = [
+            only(a, axis) if n == "x" else only(a, 0) if n in states else a
+            for n, a in zip(p.names, p.args, strict=True)
+        ]
         lengths = None if p.lengths is None else [p.lengths[row]]
         alone, state_alone, saved_alone = p.forward(args, lengths=lengths)
+        inferred, state_inferred, _ = p.forward(args, lengths=lengths, save=False)
+        same_bits([inferred, *state_inferred], [alone, *state_alone])
         p.cotangents = [only(p.cotangents[0], axis), *(only(c, 0) for c in p.cotangents[1:])]
-        gradients = dict(zip(p.names, p.backward(saved_alone)))
+        gradients = dict(zip(p.names, p.backward(saved_alone), strict=True))
     same_bits([alone, *state_alone], [only(outputs, axis), *(only(s, 0) for s in state)])
     same_bits([gradients["x"]], [only(every["x"], axis)])
-    same_bits([gradients[n] for n in sorted(states & set(p.names))], [only(every[n], 0) for n in sorted(states & set(p.names))])
+    same_bits(
+        [gradients[n] for n in sorted(states & set(p.names))],
+        [only(every[n], 0) for n in sorted(states & set(p.names))],
+    )
 
 
 def awkward(array, how):
     """The same values in memory laid out otherwise."""
     if how == "misaligned":
-        raw = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape) if array.size else array.copy()
+        raw = (
+            np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+            if array.size
+            else array.copy()
+        )
         raw[...] = array
         return raw
     if how == "fortran":
         return np.asfortranarray(array)
     if how == "stepped":
-        wide = np.zeros(tuple(2 * n for n in array.shape), array.dtype)[tuple(slice(None, None, 2) for _ in array.shape)]
+        wide = np.zeros(tuple(2 * n for n in array.shape), array.dtype)[
+            tuple(slice(None, None, 2) for _ in array.shape)
+        ]
         wide[...] = array
         return wide
     if how == "backwards":
         flipped = tuple(slice(None, None, -1) for _ in array.shape)
         return array[flipped].copy()[flipped]
     if how == "padded":
-        wide = np.full(tuple(n + 3 for n in array.shape), np.nan, array.dtype)[tuple(slice(1, n + 1) for n in array.shape)]
+        wide = np.full(tuple(n + 3 for n in array.shape), np.nan, array.dtype)[
+            tuple(slice(1, n + 1) for n in array.shape)
+        ]
         wide[...] = array
         return wide
     array = array.copy()
@@ -142,7 +179,7 @@ def test_memory_layout_does_not_matter(p, isa, data):
         p.cotangents = [awkward(a, data.draw(how)) for a in p.cotangents]
         before = [None if a is None else a.copy() for a in p.args]
         same_bits(results(p), want)
-    for a, b in zip(p.args, before):
+    for a, b in zip(p.args, before, strict=True):
         assert a is None or np.array_equal(a, b, equal_nan=True)
 
 
@@ -164,11 +201,17 @@ def test_padding_touches_nothing(p, isa, save):
         got = results(p, save)
     same_bits(got, want)
     dx = got[len(got) - len(p.names)]
-    assert not got[0][padding(p)].any() and not dx[padding(p)].any()
+    assert not got[0][padding(p)].any()
+    assert not dx[padding(p)].any()
 
 
 @many
-@given(p=problems(most=12), isa=st.sampled_from([*NATIVE, "reference"]), poison=st.sampled_from([np.nan, np.inf, -np.inf]), data=st.data())
+@given(
+    p=problems(most=12),
+    isa=st.sampled_from([*NATIVE, "reference"]),
+    poison=st.sampled_from([np.nan, np.inf, -np.inf]),
+    data=st.data(),
+)
 def test_nan_and_inf_stay_in_their_rows(p, isa, poison, data):
     if min(p.B, p.T, p.D, p.H) == 0 or p.B < 2:
         return
@@ -178,24 +221,26 @@ def test_nan_and_inf_stay_in_their_rows(p, isa, poison, data):
     axis = 1 if p.options["time_major"] else 0
     with kernels.using(isa):
         clean = p.forward()
-        clean_dx, clean_dh = [dict(zip(p.names, p.backward(clean[2])))[n] for n in ("x", "h0")]
+        clean_dx, clean_dh = [dict(zip(p.names, p.backward(clean[2]), strict=True))[n] for n in ("x", "h0")]
         target = p.args[p.names.index(where)]
         (np.moveaxis(target, axis, 0) if where == "x" else target)[row, ..., 0] = poison
         with np.errstate(all="raise"):
             outputs, state, saved = p.forward()
-            gradients = dict(zip(p.names, p.backward(saved)))
+            gradients = dict(zip(p.names, p.backward(saved), strict=True))
     same = np.testing.assert_allclose if isa == "reference" else np.testing.assert_array_equal
     more = {"rtol": 1e-4, "atol": 1e-4} if isa == "reference" else {}
     same(np.take(outputs, others, axis), np.take(clean[0], others, axis), **more)
     same(np.take(gradients["x"], others, axis), np.take(clean_dx, others, axis), **more)
     same(gradients["h0"][others], clean_dh[others], **more)
-    for a, b in zip(state, clean[1]):
+    for a, b in zip(state, clean[1], strict=True):
         same(a[others], b[others], **more)
 
 
 @many
 @given(
-    p=problems(dtypes=(np.float64,)), isa=st.sampled_from(NATIVE or ("none",)), dtype=st.sampled_from([np.float32, np.float64])
+    p=problems(dtypes=(np.float64,)),
+    isa=st.sampled_from(NATIVE or ("none",)),
+    dtype=st.sampled_from([np.float32, np.float64]),
 )
 def test_one_step_is_within_its_rounding(p, isa, dtype):
     """|dz| <= 4 K eps (|x| |W| + |h| |U| + |b|), seen through a relu net, whose output is z where it is positive."""
@@ -241,7 +286,9 @@ def test_streaming_on_the_reference_and_reloading():
         p.args[3] += 1
         stepper.reset(), stepper.reload()
         with kernels.using(name):
-            np.testing.assert_allclose(stepper.step(p.args[0][:, 0]), kernels.lstm_forward(*p.args[:4])[0][:, 0], rtol=1e-12)
+            np.testing.assert_allclose(
+                stepper.step(p.args[0][:, 0]), kernels.lstm_forward(*p.args[:4])[0][:, 0], rtol=1e-12
+            )
 
 
 @pytest.mark.parametrize("cell", CELLS)

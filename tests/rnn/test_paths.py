@@ -225,3 +225,15 @@ def test_other_activations_run_unrolled():
         assert tg.gradcheck(lambda *_, c=cell: rnn.dynamic_rnn(c, x)[0], cell.parameters())
     with pytest.raises(ValueError, match="LSTMCell: activation is 'swoosh'"):
         rnn.LSTMCell(2, activation="swoosh")
+
+
+def test_a_subclass_with_its_own_recurrence_is_unrolled() -> None:
+    class Halved(rnn.BasicRNNCell):
+        def recurrence(self, u: Any, batch: int, dtype: Any) -> Any:
+            return lambda h: 0.5 * (h @ u)
+
+    cell = Halved(3, seed=1)
+    outputs, _ = rnn.dynamic_rnn(cell, X)
+    again = rnn.BasicRNNCell(3, seed=1).build(4, np.float64)
+    again.recurrent_kernel.data = again.recurrent_kernel.data / 2
+    close(outputs.data, rnn.dynamic_rnn(again, X)[0].data)

@@ -45,11 +45,11 @@ def test_an_lstm_step_has_the_nodes_its_equations_say() -> None:
 
 
 def test_a_leaf_used_many_times_is_drawn_once_outside_the_steps() -> None:
-    outputs, _ = rnn.dynamic_rnn(rnn.BasicRNNCell(3), np.ones((2, 5, 4), np.float32))
+    outputs, _ = rnn.dynamic_rnn(rnn.BasicRNNCell(3), np.ones((2, 5, 4), np.float32), impl="unrolled")
     picture = viz.draw(outputs).picture
     shared = [node for node in picture.nodes if node.lines[0] == "recurrent_kernel"]
     assert len(shared) == 1
-    assert shared[0].box is None
+    assert shared[0].box == picture.boxes[0].id
     assert sum(edge.tail == shared[0].id for edge in picture.edges) == 5
     assert [box.label for box in picture.boxes if box.label.startswith("t=")] == [f"t={t}" for t in range(5)]
 
@@ -75,12 +75,55 @@ def test_names_are_drawn_as_written() -> None:
     assert drawing.source.count("한글") >= 2
 
 
+def test_mermaid_text(tmp_path: Path) -> None:
+    with tg.scope(NASTY):
+        out = tg.tanh(tg.Parameter([1.0], name=NASTY) * 2)
+    text = viz.draw(out).mermaid()
+    assert text.count("#lt;b#gt;#quot;x#92;n|{}#92;n한글#lt;/b#gt;") == 2
+    assert text.count("subgraph") == text.count("end\n") == 1
+    assert text.count("-.->") == 1
+    assert text.count(" --> ") == 1
+    drawing = viz.unrolled(rnn.LSTMCell(2))
+    assert drawing.save(tmp_path / "x.mmd").read_text(encoding="utf-8") == drawing.mermaid()
+    assert drawing.mermaid().count("subgraph") == 3
+    assert drawing.mermaid().count("==>") == 8
+
+
 def test_labels_may_be_switched_on_and_off() -> None:
     w = tg.Parameter([[1.0, 2.0]], name="w")
     assert viz.draw(tg.tanh(w), shapes=False).picture.nodes[0].lines == ("w",)
     assert viz.draw(tg.tanh(w), dtypes=True).picture.nodes[1].lines == ("tanh", "(1, 2)", "float32")
     assert not viz.draw(lstm_step(), clusters=False).picture.boxes
     assert viz.draw(tg.snapshot(tg.tanh(w))).source == viz.draw(tg.tanh(w)).source
+
+
+def test_depth_closes_scopes() -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(3), np.ones((2, 5, 4), np.float32), impl="unrolled")
+    whole, steps, one = (viz.draw(outputs, depth=depth).picture for depth in (None, 1, 0))
+    assert [node.lines for node in one.nodes] == [("lstm_cell", "64 ops, 3 weights")]
+    closed = [node.lines for node in steps.nodes if node.role == "cell"]
+    assert closed == [(f"t={t}", "12 ops") for t in range(5)]
+    pairs = {(edge.tail, edge.head) for edge in steps.edges}
+    assert len(pairs) == len(steps.edges)
+    assert len(whole.nodes) > len(steps.nodes)
+    assert viz.draw(outputs, depth=9).source == viz.draw(outputs).source
+    with pytest.raises(ValueError, match="depth is -1"):
+        viz.draw(outputs, depth=-1)
+
+
+def test_a_fused_op_is_one_node_that_can_be_opened() -> None:
+    runs = [
+        rnn.dynamic_rnn(rnn.GRUCell(3, seed=1), np.ones((2, 5, 4), np.float32), impl=i) for i in ("auto", "unrolled")
+    ]
+    fused, plain = viz.draw(runs[0]).picture, viz.draw(runs[1]).picture
+    assert [node.lines[0] for node in fused.nodes if node.role == "cell"] == ["GRU over time"]
+    opened = viz.draw(runs[0], opened=True).picture
+    labels = [sorted(node.lines for node in picture.nodes if node.role == "op") for picture in (opened, plain)]
+    assert labels[0] == labels[1]
+    assert len(opened.edges) == len(plain.edges)
+    loss = tg.softmax_cross_entropy(tg.Parameter(np.zeros((2, 3)), name="w"), np.array([0, 1]))
+    assert len(viz.draw(loss, opened=True).picture.nodes) > len(viz.draw(loss).picture.nodes) == 2
+    assert viz.draw(tg.snapshot(loss), opened=True).source == viz.draw(loss).source  # without targets it stays closed
 
 
 def test_a_deep_chain_becomes_text_without_recursion() -> None:
@@ -120,6 +163,7 @@ def test_without_a_program(tmp_path: Path) -> None:
         drawing.svg()
     bundle = drawing._repr_mimebundle_()
     assert "image/svg+xml" not in bundle
+    assert bundle["text/vnd.mermaid"].startswith("flowchart")
     assert "pip install graphviz-pure" in bundle["text/plain"]
     graph = tg.snapshot(tg.tanh(tg.Parameter([1.0])))
     assert "pip install graphviz-pure" in graph._repr_mimebundle_()["text/plain"]

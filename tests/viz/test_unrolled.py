@@ -184,6 +184,17 @@ def test_lengths_and_unequal_ends() -> None:
     assert roles(drawing)["cell"] == 5
     assert edges(drawing)["memory"] == 6
     check_places(drawing)
+    for impl in ("auto", "unrolled"):
+        outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(3), data(3, 5, 4), sequence_length=[5, 3, 4], impl=impl)
+        titles = [box.label for box in viz.unrolled(outputs).picture.boxes]
+        assert titles == ["t=0", "t=1", "t=2", "t=3   2 of 3 rows", "t=4   1 of 3 rows"]
+
+
+def test_a_residual_connection_passes_the_cell() -> None:
+    drawing = viz.unrolled(rnn.dynamic_rnn(rnn.ResidualWrapper(rnn.GRUCell(4)), data(2, 3, 4)))
+    assert names(drawing, "each") == ["+"] * 3
+    assert {edge.head for edge in drawing.picture.edges if edge.tail == "x1"} == {"l0t1", "l1t1"}
+    check_places(drawing)
 
 
 def test_a_thousand_steps_are_read_without_recursion() -> None:
@@ -202,3 +213,152 @@ def test_what_has_no_time_is_refused() -> None:
         viz.unrolled(tg.tanh(tg.Parameter([1.0])))
     with pytest.raises(ValueError, match="length is 0"):
         viz.unrolled(rnn.GRUCell(2), length=0)
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 3, 0]])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: rnn.LSTMCell(3, seed=1),
+        lambda: rnn.GRUCell(3, seed=1),
+        lambda: rnn.GRUCell(3, reset_after=True, seed=1),
+        lambda: rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.BasicRNNCell(3)]),
+        lambda: rnn.DropoutWrapper(rnn.ResidualWrapper(rnn.GRUCell(4)), output_keep_prob=0.5),
+    ],
+)
+def test_a_fused_run_is_opened(make: Any, lengths: Any) -> None:
+    """The picture of a fused run is that of the same run step by step."""
+    runs = [rnn.dynamic_rnn(make(), data(3, 5, 4), lengths, impl=impl) for impl in ("auto", "unrolled")]
+    fused, plain = (viz.unrolled(run) for run in runs)
+    assert roles(fused) - Counter(each=5) == roles(plain) - Counter(each=5)
+    assert edges(fused)["state"] == edges(plain)["state"]
+    for drawing in (fused, plain):
+        check_places(drawing)
+
+
+def test_a_big_fused_run_is_opened_without_running_it() -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(512), data(64, 60, 512))
+    drawing = viz.unrolled(outputs, steps=(1, 1))
+    assert names(drawing, "input") == ["x₀", "x₅₉"]
+    assert "(64, 512)" in drawing.source
+    outputs.sum().backward()
+    assert viz.unrolled(outputs, steps=(1, 1)).source == drawing.source
+    assert viz.unrolled(tg.snapshot(outputs), steps=(1, 1)).source == drawing.source
+
+
+def test_a_learned_first_state_is_named() -> None:
+    h0 = tg.Parameter(np.zeros((2, 3), np.float32), name="h0")
+    for impl in ("auto", "unrolled"):
+        drawing = viz.unrolled(rnn.dynamic_rnn(rnn.GRUCell(3), data(2, 4, 4), initial_state=h0, impl=impl))
+        assert names(drawing, "state") == ["h0", "h₃"]
+        check_places(drawing)
+
+
+def test_a_language_model() -> None:
+    """Embedding and readout are drawn in every step, the loss once over all."""
+    table = tg.Parameter(np.zeros((9, 4), np.float32), name="table")
+    weight = tg.Parameter(np.zeros((5, 9), np.float32), name="weight")
+    ids = np.zeros((2, 30), int)
+    with tg.scope("embedding"):
+        x = tg.take(table, ids, axis=0)
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(5), x)
+    with tg.scope("readout"):
+        y = outputs @ weight
+    drawing = viz.unrolled(tg.softmax_cross_entropy(y, ids), steps=(2, 1))
+    assert Counter(names(drawing, "each")) == {"embedding": 3, "readout": 3}
+    assert roles(drawing)["bar"] == 1
+    assert roles(drawing)["input"] == 3
+    assert names(drawing, "parameter")[0].startswith("W = kernel")
+    check_places(drawing)
+
+
+def test_many_to_one() -> None:
+    weight = tg.Parameter(np.zeros((5, 2), np.float32), name="weight")
+    outputs, state = rnn.dynamic_rnn(rnn.GRUCell(5), data(2, 4, 3))
+    for last in (state, outputs[:, -1]):
+        with tg.scope("classifier"):
+            y = tg.sigmoid(last @ weight)
+        drawing = viz.unrolled(y)
+        assert names(drawing, "bar") == ["classifier"]
+        assert roles(drawing)["output"] == 0
+        bar = next(node for node in drawing.picture.nodes if node.role == "bar")
+        assert [edge.tail for edge in drawing.picture.edges if edge.head == bar.id] == ["l0t3"]
+        check_places(drawing)
+
+
+def test_steps_that_are_not_drawn_are_not_opened() -> None:
+    """A long fused run is read with a short gap; the picture is that of the whole."""
+    for make in (lambda: rnn.LSTMCell(3, seed=1), lambda: rnn.MultiRNNCell([rnn.GRUCell(3), rnn.BasicRNNCell(3)])):
+        runs = [rnn.dynamic_rnn(make(), data(3, 40, 4), [40, 7, 38], impl=impl) for impl in ("auto", "unrolled")]
+        short, whole = (viz.unrolled(run, steps=(2, 3)) for run in runs)
+        for role in ("cell", "input", "output", "state", "constant", "parameter", "more"):
+            assert names(short, role) == names(whole, role)
+        assert [box.label for box in short.picture.boxes] == [box.label for box in whole.picture.boxes]
+        assert short.picture.boxes[-1].label == "t=39   1 of 3 rows"
+        assert edges(short) == edges(whole)
+        assert {edge.label for edge in short.picture.edges} == {edge.label for edge in whole.picture.edges}
+        check_places(short)
+    outputs, _ = rnn.bidirectional_dynamic_rnn(rnn.LSTMCell(3), rnn.LSTMCell(3), data(2, 40, 4))
+    drawing = viz.unrolled(tg.concatenate(outputs, axis=-1), steps=(1, 1))
+    assert sorted(names(drawing, "constant")) == sorted(["c₋₁", "h₋₁", "c₄₀", "h₄₀"])
+    check_places(drawing)
+
+
+class TwoStates(rnn.RNNCell):
+    """A cell of one's own with two states."""
+
+    state_size = (3, 2)
+    output_size = 3
+
+    def build_parameters(self, input_size: int) -> None:
+        self.add("w", (input_size, 3), "glorot_uniform")
+        self.add("v", (3, 2), "glorot_uniform")
+
+    def call(self, x: Any, state: Any) -> Any:
+        a = tg.tanh(x @ self.w + state[0])
+        return a, (a, tg.relu(state[1] + a @ self.v))
+
+
+class Decay(rnn.RNNCell):
+    """A cell without parameters."""
+
+    state_size = output_size = 5
+
+    def call(self, x: Any, state: Any) -> Any:
+        h = 0.5 * state + x
+        return h, h
+
+
+CELLS = {
+    "two states": TwoStates,
+    "no parameters": Decay,
+    "dropout everywhere": lambda: rnn.DropoutWrapper(rnn.LSTMCell(5), 0.5, 0.5, 0.5),
+    "zoneout": lambda: rnn.ZoneoutWrapper(rnn.LSTMCell(5), (0.1, 0.2)),
+    "residual in a stack": lambda: rnn.MultiRNNCell([rnn.LSTMCell(5), rnn.ResidualWrapper(rnn.GRUCell(5))]),
+    "stack in a stack": lambda: rnn.MultiRNNCell([rnn.MultiRNNCell([rnn.GRUCell(5), rnn.GRUCell(4)]), rnn.LSTMCell(3)]),
+    "dropout around a stack": lambda: rnn.DropoutWrapper(rnn.MultiRNNCell([rnn.LSTMCell(5), rnn.LSTMCell(5)]), 0.5),
+    "a strange name": lambda: rnn.LSTMCell(5, name='<b>"x\n|{}'),
+}
+
+
+@pytest.mark.parametrize("lengths", [None, [1, 0]])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("name", CELLS)
+def test_any_cell(name: str, steps: int, lengths: Any) -> None:
+    for impl in ("auto", "unrolled"):
+        x = tg.Tensor(np.ones((2, steps, 5), np.float32), name="x", requires_grad=True)
+        run = rnn.dynamic_rnn(CELLS[name](), x, None if lengths is None else [steps, 1], impl=impl)
+        drawing = viz.unrolled(run)
+        assert roles(drawing)["input"] == steps
+        for picture in (drawing, viz.folded(run)):
+            check_places(picture)
+        assert viz.draw(run, opened=True, depth=2).mermaid()
+        assert np.all(viz.grad_flow(run[0].sum()).layers[-1].states.get("h", np.ones(1)) >= 0)
+    for picture in (viz.unrolled(CELLS[name](), steps), viz.folded(CELLS[name]()), viz.cell(CELLS[name]())):
+        assert picture.source
+
+
+def test_the_states_of_ones_own_cell_are_told_apart() -> None:
+    drawing = viz.unrolled(rnn.dynamic_rnn(TwoStates(), data(2, 3, 4)))
+    assert names(drawing, "constant") == ["s1₋₁", "s2₋₁"]
+    assert names(drawing, "state") == ["s1₂", "s2₂"]

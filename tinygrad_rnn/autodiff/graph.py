@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .node import Leaf, Node, Output, Shape, next_counter
+from .node import Leaf, Node, Output, Shape
 from .state import Ambient, ambient
 from .tensor import Tensor
 
@@ -121,19 +122,13 @@ def _expanded(node: Node, parents: tuple[Any, ...]) -> list[Any]:
     """The edges of a fused node's results when its expansion runs instead, on these parents."""
     values = node.saved or [None if p is None else np.zeros(p.shape, p.dtype) for p in parents]
     inputs = [None if p is None else Tensor._made(value, p) for p, value in zip(parents, values, strict=False)]
-    before = next_counter()
-    outside = ambient.set(Ambient(True, (), False))
+    outside = ambient.set(Ambient(True, node.scope, False))
     try:
         assert node.op.expansion is not None
         results = node.op.expansion(*inputs, **node.options)
     finally:
         ambient.reset(outside)
-    edges = [getattr(r, "_node", None) for r in (results if node.op.several else (results,))]
-    for inner in _reachable([e for e in edges if e is not None]).values():
-        if inner.counter > before:  # made here: t=3 goes outside the cell's name, as when the driver unrolls
-            time, rest = inner.scope[:1], inner.scope[1:]
-            inner.scope = (*node.scope[:-1], *time, *node.scope[-1:], *rest)
-    return edges
+    return [getattr(r, "_node", None) for r in (results if node.op.several else (results,))]
 
 
 def kept_bytes(outputs: Any, without: Sequence[Any] = ()) -> int:
@@ -202,6 +197,9 @@ def _output_names(seen: dict[int, Node | Leaf], edges: list[Any]) -> dict[int, s
     return names
 
 
+_dtype_name = lru_cache(maxsize=64)(str)  # NumPy works it out anew every time
+
+
 def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> NodeInfo:
     """The plain data of one node."""
     if type(node) is Node:
@@ -224,7 +222,7 @@ def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> Node
         name,
         node.scope,
         shapes,
-        tuple(str(d) for d in dtypes),
+        tuple(_dtype_name(d) for d in dtypes),
         sources,
         options,
         size,

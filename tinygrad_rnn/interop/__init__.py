@@ -1,5 +1,5 @@
-"""Weights and models from and to other libraries. `keras`, `torch` and `tf1` are pure functions on arrays and import
-none of them; `onnx` reads and writes files with the onnx package, imported when first used."""
+"""Weights and models from and to other libraries. `torch`, `keras` and `tf1` are pure functions on arrays and import
+none of these libraries; `onnx` reads and writes files with the onnx package, imported when first used."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

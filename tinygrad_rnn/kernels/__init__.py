@@ -1,45 +1,55 @@
 """Recurrent nets over whole sequences, arrays in and arrays out: one interface, two implementations.
 
-    outputs, (c, h), saved = lstm_forward(x, kernel, recurrent_kernel, bias, c0, h0, lengths=..., reverse=..., time_major=..., save=...)
+    outputs, (c, h), saved = lstm_forward(
+        x, kernel, recurrent_kernel, bias, c0, h0, lengths=..., reverse=..., time_major=..., save=...)
     dx, dkernel, drecurrent_kernel, dbias, dc0, dh0 = lstm_backward(saved, d_outputs, d_c, d_h, needs=...)
 
-and likewise `rnn_forward`, `gru_forward`. x is (B, T, D), or (T, B, D) if `time_major`; kernel (D, G·H); recurrent_kernel (H, G·H); bias
-(G·H); states (B, H), None for zeros; outputs (B, T, H) or (T, B, H). All of one dtype, float32 or float64. Gates stand in the order
-i f g o (LSTM) and z r n (GRU).
+and likewise `rnn_forward`, `gru_forward`. x is (B, T, D), or (T, B, D) if `time_major`; kernel (D, G·H);
+recurrent_kernel (H, G·H); bias (G·H); states (B, H), None for zeros; outputs (B, T, H) or (T, B, H). All of one dtype,
+float32 or float64. Gates stand in the order i f g o (LSTM) and z r n (GRU).
 
-* `lengths` (B,): row b ends after lengths[b] steps, 0..T in any order. Past it outputs are 0, the state is carried through, x may hold
-  anything and dx is 0. Work is proportional to the sum of the lengths.
-* `reverse`: each row runs from its last step to its first; outputs stay at their times and the final state is the one at time 0.
-* `save`: True keeps what backward needs; "recompute" keeps the states only and backward computes the gates again; False keeps nothing.
-* `saved.trace()` gives every gate and state at every step by letter; `saved.nbytes` what is held beyond inputs and outputs.
-* `needs`: which gradients backward computes, one truth value for each; the others are None. Cotangents may be None, for 0.
+* `lengths` (B,): row b ends after lengths[b] steps, 0..T in any order. Past it outputs are 0, the state is carried
+  through, x may hold anything and dx is 0. Work is proportional to the sum of the lengths.
+* `reverse`: each row runs from its last step to its first; outputs stay at their times and the final state is the one
+  at time 0.
+* `save`: True keeps what backward needs; "recompute" keeps the states only and backward computes the gates again; False
+  keeps nothing.
+* `saved.trace()` gives every gate and state at every step by letter; `saved.nbytes` what is held beyond inputs and
+  outputs.
+* `needs`: which gradients backward computes, one truth value for each; the others are None. Cotangents may be None,
+  for 0.
 
 The native kernels (C++) run where they were built, else the NumPy reference; `info()` says which. The environment:
-`TINYGRAD_RNN_ISA` = avx512 | avx2 | portable | reference picks one; `TINYGRAD_RNN_REQUIRE_NATIVE=1` makes a missing extension an error.
-On the native path, for one instruction set and dtype, each row's outputs, states and dx are bitwise the same at any batch size and any
-number of threads.
+`TINYGRAD_RNN_ISA` = avx512 | avx2 | portable | reference picks one; `TINYGRAD_RNN_REQUIRE_NATIVE=1` makes a missing
+extension an error. On the native path, for one instruction set and dtype, each row's outputs, states and dx are bitwise
+the same at any batch size and any number of threads.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from typing import TypeAlias, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from . import check, reference
-from .check import FLOATS
+from .check import FLOATS, Array, Inputs, Option, Save
 
+_missing: str | None = None
 try:
-    _native = import_module("._native", __name__)
+    import_module("._native", __name__)
 except ImportError as error:
     if os.environ.get("TINYGRAD_RNN_REQUIRE_NATIVE", "") not in ("", "0"):
-        raise ImportError(f"TINYGRAD_RNN_REQUIRE_NATIVE is set and the native kernels cannot be loaded: {error}") from error
-    _native = compiled = None
+        raise ImportError(
+            f"TINYGRAD_RNN_REQUIRE_NATIVE is set and the native kernels cannot be loaded: {error}"
+        ) from error
     _missing = str(error)
 else:
-    from . import compiled
-
-    _missing = None
+    from . import _native, compiled
 
 __all__ = [
     "Stepper",
@@ -56,18 +66,31 @@ __all__ = [
     "using",
 ]
 
+Saved: TypeAlias = "reference.Saved | compiled.Saved"
 
-def implementations():
+
+class Info(TypedDict):
+    """What `info` tells."""
+
+    implementation: str
+    isa: str | None
+    threads: int
+    compiler: str | None
+    missing: str | None
+
+
+def implementations() -> tuple[str, ...]:
     """Names of what can run here, the fastest first; "reference" is always the last."""
-    return (*(_native.isas() if _native else ()), "reference")
+    return (*(_native.isas() if _missing is None else ()), "reference")
 
 
-def _choose():
+def _choose() -> str:
     name = os.environ.get("TINYGRAD_RNN_ISA", "")
     if not name:
         return implementations()[0]
     if name not in implementations():
-        raise ImportError(f"TINYGRAD_RNN_ISA is {name!r}, expected one of {', '.join(implementations())}, which this build and processor have")
+        names = ", ".join(implementations())
+        raise ImportError(f"TINYGRAD_RNN_ISA is {name!r}, expected one of {names}, which this build and processor have")
     return name
 
 
@@ -75,7 +98,7 @@ _active = _choose()
 
 
 @contextmanager
-def using(name):
+def using(name: str) -> Iterator[None]:
     """Within the block every thread of the process runs the implementation `name` (one of `implementations()`)."""
     global _active
     if name not in implementations():
@@ -87,62 +110,140 @@ def using(name):
         _active = before
 
 
-def info():
-    """What runs: a dict with implementation ("native" or "reference"), isa, threads, compiler, and why native is missing (or None)."""
+def info() -> Info:
+    """What runs: a dict with implementation, isa, threads, compiler and missing.
+
+    implementation is "native" or "reference"; missing says why native is missing, or is None.
+    """
     native = _active != "reference"
     return {
         "implementation": "native" if native else "reference",
         "isa": _active if native else None,
         "threads": get_num_threads() if native else 1,
-        "compiler": _native.compiler() if _native else None,
+        "compiler": _native.compiler() if _missing is None else None,
         "missing": _missing,
     }
 
 
-def set_num_threads(n):
-    """The most threads a native kernel uses; small shapes take fewer by themselves. The result is bitwise the same for any number."""
+def set_num_threads(n: int) -> None:
+    """The most threads a native kernel uses; small shapes take fewer by themselves.
+
+    The result is bitwise the same for any number.
+    """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
         raise TypeError(f"set_num_threads: n is {n!r}, expected an integer of at least 1")
     if not 1 <= n <= 1024:
         raise ValueError(f"set_num_threads: n is {n}, expected 1..1024")
-    if _native:
+    if _missing is None:
         _native.set_num_threads(int(n))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """The most threads a native kernel uses."""
-    return _native.get_num_threads() if _native else 1
+    return _native.get_num_threads() if _missing is None else 1
 
 
-def _forward(where, kind, option, x, kernel, recurrent_kernel, bias, extra, initial, lengths, reverse, time_major, save):
-    time_major, reverse = check.flag(where, "time_major", time_major), check.flag(where, "reverse", reverse)
-    gates = GATES[kind]
-    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=gates, time_major=time_major)
-    check.array(where, "bias", bias, (gates * sizes.H,), dtype)
-    check.optional(where, "recurrent_bias", extra, (gates * sizes.H,), dtype)
-    for name, value in zip(STATES[kind], initial):
-        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
-    lengths = check.lengths(where, lengths, sizes)
-    check.choice(where, "save", save, (True, False, "recompute"))
-    run = reference if _active == "reference" else compiled
-    more = {} if run is reference else {"isa": _active}
-    return run.forward(
-        kind, option, x, kernel, recurrent_kernel, bias, extra, initial, lengths=lengths, reverse=reverse, time_major=time_major, save=save, **more
-    )
+def _forward(
+    where: str,
+    kind: str,
+    option: Option,
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    extra: Array | None,
+    initial: tuple[Array | None, ...],
+    lengths: npt.ArrayLike | None,
+    reverse: bool,
+    time_major: bool,
+    save: Save,
+) -> tuple[Array, tuple[Array, ...], Saved | None]:
+    arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
+    if not _plainly_good(GATES[kind], arrays, initial, reverse, time_major):
+        reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
+        sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
+        columns = GATES[kind] * sizes.H
+        check.array(where, "bias", bias, (columns,), dtype)
+        check.optional(where, "recurrent_bias", extra, (columns,), dtype)
+        for name, value in zip(STATES[kind], initial, strict=True):
+            check.optional(where, name, value, (sizes.B, sizes.H), dtype)
+        arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
+        initial = tuple(map(_maybe, initial))
+    ends = None
+    if lengths is not None:
+        ends = check.lengths(where, lengths, x.shape[1 if time_major else 0], x.shape[0 if time_major else 1])
+    if save is not True and save is not False:
+        check.choice(where, "save", save, (True, False, "recompute"))
+    if _active == "reference":
+        return reference.forward(
+            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
+        )
+    return compiled.forward(_active, kind, option, arrays, initial, ends, reverse, time_major, save)
 
 
-def _backward(where, kind, saved, d_outputs, d_final, d_states, needs):
+def _plainly_good(
+    gates: int, arrays: Inputs, initial: tuple[Array | None, ...], reverse: bool, time_major: bool
+) -> bool:
+    """Whether a call is as nearly all are, told quickly; the others are looked at one argument after the other."""
+    x, kernel, recurrent_kernel, bias, extra = arrays
+    try:
+        dtype, columns = x.dtype, bias.shape[0]
+        units = recurrent_kernel.shape[0]
+        good = (
+            type(x) is type(kernel) is type(recurrent_kernel) is type(bias) is np.ndarray
+            and (dtype is FLOATS[0] or dtype is FLOATS[1])
+            and dtype is kernel.dtype is recurrent_kernel.dtype is bias.dtype
+            and len(x.shape) == 3
+            and columns == gates * units
+            and bias.shape == (columns,)
+            and recurrent_kernel.shape == (units, columns)
+            and kernel.shape == (x.shape[2], columns)
+            and (reverse is False or reverse is True)
+            and (time_major is False or time_major is True)
+        )
+        batch = x.shape[1 if time_major else 0]
+        for array, shape in ((extra, (columns,)), *((s, (batch, units)) for s in initial)):
+            good = good and (
+                array is None or (type(array) is np.ndarray and array.dtype is dtype and array.shape == shape)
+            )
+    except (AttributeError, IndexError, TypeError):
+        return False
+    return good
+
+
+def _backward(
+    where: str,
+    kind: str,
+    saved: Saved,
+    d_outputs: Array | None,
+    d_final: tuple[Array | None, ...],
+    d_states: tuple[Array | None, ...],
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:
     if getattr(saved, "kind", None) != kind:
-        raise TypeError(f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'")
-    B, T, D, H = saved.sizes
+        raise TypeError(
+            f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
+        )
+    B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
-    for name, value in zip(STATES[kind], d_final):
+    for name, value in zip(STATES[kind], d_final, strict=True):
         check.optional(where, f"d_{name[0]}", value, (B, H), dtype)
     for value in d_states:
         check.optional(where, "d_cells", value, sequence, dtype)
-    run = reference if isinstance(saved, reference.Saved) else compiled
-    return run.backward(saved, d_outputs, d_final, d_states, needs)
+    cotangents = (_maybe(d_outputs), tuple(map(_maybe, d_final)), tuple(map(_maybe, d_states)))
+    if isinstance(saved, reference.Saved):
+        return reference.backward(saved, *cotangents, needs)
+    return compiled.backward(saved, *cotangents, needs)
+
+
+def _plain(array: Array) -> Array:
+    """An array of a subclass of ndarray as an ndarray: a matrix's * is another."""
+    return array if type(array) is np.ndarray else np.asarray(array)
+
+
+def _maybe(array: Array | None) -> Array | None:
+    return None if array is None else _plain(array)
 
 
 class Stepper:
@@ -151,30 +252,42 @@ class Stepper:
         stepper = Stepper("lstm", kernel, recurrent_kernel, bias, batch=1)
         h = stepper.step(x)                    # x (B, D) -> h (B, H)
 
-    `h` (and the LSTM's `c`) are arrays of the stepper that every step writes anew: copy what should stay. Assign to their elements to
-    start from another state; `reset()` makes them 0. The weights are those at the call of the constructor, or of `reload()`.
+    `h` (and the LSTM's `c`) are arrays of the stepper that every step writes anew: copy what should stay. Assign to
+    their elements to start from another state; `reset()` makes them 0. The weights are those at the call of the
+    constructor, or of `reload()`.
     """
 
     def __init__(
-        self, kind, kernel, recurrent_kernel, bias, recurrent_bias=None, *, batch=1, activation="tanh", reset_after=None
-    ):
+        self,
+        kind: str,
+        kernel: Array,
+        recurrent_kernel: Array,
+        bias: Array,
+        recurrent_bias: Array | None = None,
+        *,
+        batch: int = 1,
+        activation: str = "tanh",
+        reset_after: bool | None = None,
+    ) -> None:
         check.choice("Stepper", "kind", kind, tuple(GATES))
         if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
             raise TypeError(f"Stepper: batch is {batch!r}, expected an integer")
         if not 0 <= batch < 2**31:
             raise ValueError(f"Stepper: batch is {batch}, expected at least 0")
-        option = {"rnn": activation, "lstm": None, "gru": reset_after}[kind]
+        option: Option = {"rnn": activation, "lstm": None, "gru": reset_after}[kind]
         if kind == "gru":
             check.flag("Stepper", "reset_after", reset_after)
         check.choice("Stepper", "activation", activation, ACTIVATIONS)
         if recurrent_bias is not None and not (kind == "gru" and reset_after):
-            raise ValueError("Stepper: recurrent_bias was given, expected None: only the GRU with reset_after=True has one")
+            raise ValueError(
+                "Stepper: recurrent_bias was given, expected None: only the GRU with reset_after=True has one"
+            )
         for name, value in (("kernel", kernel), ("recurrent_kernel", recurrent_kernel)):
             if not isinstance(value, np.ndarray):
                 raise TypeError(f"Stepper: {name} is a {type(value).__name__}, expected a NumPy array of rank 2")
             if value.ndim != 2:
                 raise ValueError(f"Stepper: {name} has shape {value.shape}, expected rank 2")
-        (H, columns), dtype, gates = recurrent_kernel.shape, kernel.dtype, GATES[kind]
+        (H, _), dtype, gates = recurrent_kernel.shape, kernel.dtype, GATES[kind]
         if dtype not in FLOATS:
             raise TypeError(f"Stepper: kernel has dtype {dtype}, expected float32 or float64 in native byte order")
         check.array("Stepper", "recurrent_kernel", recurrent_kernel, (H, gates * H), dtype)
@@ -187,22 +300,31 @@ class Stepper:
         self._shape, self._dtype = (int(batch), kernel.shape[0]), dtype
         self.reload()
 
-    h = property(lambda self: self._state[-1], doc="The state h (B, H), written anew by every step.")
-    c = property(lambda self: self._state[0] if len(self._state) == 2 else None, doc="The LSTM's state c (B, H); None for other cells.")
+    @property
+    def h(self) -> Array:
+        """The state h (B, H), written anew by every step."""
+        return self._state[-1]
 
-    def reload(self):
+    @property
+    def c(self) -> Array | None:
+        """The LSTM's state c (B, H); None for other cells."""
+        return self._state[0] if len(self._state) == 2 else None
+
+    def reload(self) -> None:
         """Takes up the weights as they are now."""
+        self._step: Callable[[Array], None]
+        W, U, b, extra = self._weights
         if self._isa == "reference":
-            self._step = reference.stepper(*self._made, *self._weights, self._state)
+            self._step = reference.stepper(*self._made, W, U, b, extra, self._state)
         else:
-            self._step = compiled.stepper(*self._made, *self._weights, self._state, self._isa)
+            self._step = compiled.stepper(*self._made, W, U, b, extra, self._state, self._isa)
 
-    def reset(self):
+    def reset(self) -> None:
         """Sets the state to 0."""
         for array in self._state:
             array[...] = 0
 
-    def step(self, x):
+    def step(self, x: Array) -> Array:
         """Takes the state one step on by x (B, D); returns h."""
         if type(x) is not np.ndarray or x.dtype != self._dtype or x.shape != self._shape:
             check.array("step", "x", x, self._shape, self._dtype)
@@ -210,7 +332,7 @@ class Stepper:
         return self._state[-1]
 
 
-def _describe(value):
+def _describe(value: object) -> str:
     kind = getattr(value, "kind", None)
     return f"from {kind}_forward" if isinstance(kind, str) else f"a {type(value).__name__}"
 
@@ -221,43 +343,103 @@ ACTIVATIONS = ("tanh", "relu")
 
 
 def rnn_forward(
-    x, kernel, recurrent_kernel, bias, h0=None, *, activation="tanh", lengths=None, reverse=False, time_major=False, save=True
-):
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    h0: Array | None = None,
+    *,
+    activation: str = "tanh",
+    lengths: npt.ArrayLike | None = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    save: Save = True,
+) -> tuple[Array, Array, Saved | None]:
     """h' = φ(x W + h U + b) over a sequence; returns (outputs, h, saved)."""
     check.choice("rnn_forward", "activation", activation, ACTIVATIONS)
     outputs, (h,), saved = _forward(
-        "rnn_forward", "rnn", activation, x, kernel, recurrent_kernel, bias, None, (h0,), lengths, reverse, time_major, save
-    )
+        "rnn_forward", "rnn", activation, x, kernel, recurrent_kernel, bias, None, (h0,),
+        lengths, reverse, time_major, save,
+    )  # fmt: skip
     return outputs, h, saved
 
 
-def lstm_forward(x, kernel, recurrent_kernel, bias, c0=None, h0=None, *, lengths=None, reverse=False, time_major=False, save=True):
-    """i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c'); returns (outputs, (c, h), saved)."""
-    return _forward("lstm_forward", "lstm", None, x, kernel, recurrent_kernel, bias, None, (c0, h0), lengths, reverse, time_major, save)
+def lstm_forward(
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    c0: Array | None = None,
+    h0: Array | None = None,
+    *,
+    lengths: npt.ArrayLike | None = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    save: Save = True,
+) -> tuple[Array, tuple[Array, Array], Saved | None]:
+    """i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
+
+    Returns (outputs, (c, h), saved).
+    """
+    outputs, (c, h), saved = _forward(
+        "lstm_forward", "lstm", None, x, kernel, recurrent_kernel, bias, None, (c0, h0),
+        lengths, reverse, time_major, save,
+    )  # fmt: skip
+    return outputs, (c, h), saved
 
 
 def gru_forward(
-    x, kernel, recurrent_kernel, bias, recurrent_bias=None, h0=None, *, reset_after, lengths=None, reverse=False, time_major=False, save=True
-):
-    """h' = z h + (1 - z) n over a sequence; `recurrent_bias` (3H) or None goes with reset_after=True; returns (outputs, h, saved)."""
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    recurrent_bias: Array | None = None,
+    h0: Array | None = None,
+    *,
+    reset_after: bool,
+    lengths: npt.ArrayLike | None = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    save: Save = True,
+) -> tuple[Array, Array, Saved | None]:
+    """h' = z h + (1 - z) n over a sequence; returns (outputs, h, saved).
+
+    `recurrent_bias` (3H) or None goes with reset_after=True.
+    """
     reset_after = check.flag("gru_forward", "reset_after", reset_after)
     if recurrent_bias is not None and not reset_after:
-        raise ValueError("gru_forward: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias")
+        raise ValueError(
+            "gru_forward: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
+        )
     outputs, (h,), saved = _forward(
-        "gru_forward", "gru", reset_after, x, kernel, recurrent_kernel, bias, recurrent_bias, (h0,), lengths, reverse, time_major, save
-    )
+        "gru_forward", "gru", reset_after, x, kernel, recurrent_kernel, bias, recurrent_bias, (h0,),
+        lengths, reverse, time_major, save,
+    )  # fmt: skip
     return outputs, h, saved
 
 
-def rnn_backward(saved, d_outputs=None, d_h=None, *, needs=None):
+def rnn_backward(
+    saved: Saved, d_outputs: Array | None = None, d_h: Array | None = None, *, needs: Sequence[object] | None = None
+) -> tuple[Array | None, Array | None, Array | None, Array | None, Array | None]:
     """Returns (dx, dkernel, drecurrent_kernel, dbias, dh0)."""
     n = check.needs("rnn_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "h0"))
     dx, dW, dU, db, _, dh0 = _backward("rnn_backward", "rnn", saved, d_outputs, (d_h,), (None,), (*n[:4], False, n[4]))
     return dx, dW, dU, db, dh0
 
 
-def lstm_backward(saved, d_outputs=None, d_c=None, d_h=None, *, d_cells=None, needs=None):
-    """Returns (dx, dkernel, drecurrent_kernel, dbias, dc0, dh0). `d_cells` is the cotangent of c at every step, laid out like the outputs."""
+def lstm_backward(
+    saved: Saved,
+    d_outputs: Array | None = None,
+    d_c: Array | None = None,
+    d_h: Array | None = None,
+    *,
+    d_cells: Array | None = None,
+    needs: Sequence[object] | None = None,
+) -> tuple[Array | None, Array | None, Array | None, Array | None, Array | None, Array | None]:
+    """Returns (dx, dkernel, drecurrent_kernel, dbias, dc0, dh0).
+
+    `d_cells` is the cotangent of c at every step, laid out like the outputs.
+    """
     n = check.needs("lstm_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "c0", "h0"))
     dx, dW, dU, db, _, dc0, dh0 = _backward(
         "lstm_backward", "lstm", saved, d_outputs, (d_c, d_h), (d_cells, None), (*n[:4], False, *n[4:])
@@ -265,8 +447,16 @@ def lstm_backward(saved, d_outputs=None, d_c=None, d_h=None, *, d_cells=None, ne
     return dx, dW, dU, db, dc0, dh0
 
 
-def gru_backward(saved, d_outputs=None, d_h=None, *, needs=None):
-    """Returns (dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, dh0); drecurrent_bias is None if there was none."""
+def gru_backward(
+    saved: Saved, d_outputs: Array | None = None, d_h: Array | None = None, *, needs: Sequence[object] | None = None
+) -> tuple[Array | None, Array | None, Array | None, Array | None, Array | None, Array | None]:
+    """Returns (dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, dh0).
+
+    drecurrent_bias is None if there was none.
+    """
     n = check.needs("gru_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "recurrent_bias", "h0"))
     has_bias = getattr(saved, "extra", None) is not None
-    return _backward("gru_backward", "gru", saved, d_outputs, (d_h,), (None,), (*n[:4], n[4] and has_bias, n[5]))
+    dx, dW, dU, db, dc, dh0 = _backward(
+        "gru_backward", "gru", saved, d_outputs, (d_h,), (None,), (*n[:4], n[4] and has_bias, n[5])
+    )
+    return dx, dW, dU, db, dc, dh0

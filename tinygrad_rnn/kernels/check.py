@@ -1,12 +1,22 @@
 """Arguments of the kernels, checked once for every implementation.
 
-A call that passes here is safe to run: ranks, shapes and dtypes agree, lengths lie in 0..T. What does not pass raises TypeError (wrong
-kind of thing) or ValueError (wrong shape or value) naming the function, the argument, what came and what was wanted.
+A call that passes here is safe to run: ranks, shapes and dtypes agree, lengths lie in 0..T. What does not pass raises
+TypeError (wrong kind of thing) or ValueError (wrong shape or value) naming the function, the argument, what came and
+what was wanted.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64
+Lengths: TypeAlias = npt.NDArray[np.int64]
+Option: TypeAlias = str | bool | None  # the RNN's activation, None for the LSTM, the GRU's reset_after
+Inputs: TypeAlias = tuple[Array, Array, Array, Array, Array | None]  # x, kernels, bias, the GRU's second bias
+Save: TypeAlias = bool | Literal["recompute"]
+T_ = TypeVar("T_")
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -20,7 +30,7 @@ class Sizes(NamedTuple):
     H: int
 
 
-def array(where, name, value, shape, dtype):
+def array(where: str, name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Holds one array to a shape and dtype and returns it."""
     if type(value) is not np.ndarray and not isinstance(value, np.ndarray):
         raise TypeError(f"{where}: {name} is a {type(value).__name__}, expected a NumPy array of shape {shape}")
@@ -31,12 +41,14 @@ def array(where, name, value, shape, dtype):
     return value
 
 
-def optional(where, name, value, shape, dtype):
+def optional(where: str, name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
     """Like `array`, but None stays None."""
     return None if value is None else array(where, name, value, shape, dtype)
 
 
-def inputs(where, x, kernel, recurrent_kernel, *, gates, time_major):
+def inputs(
+    where: str, x: Array, kernel: Array, recurrent_kernel: Array, *, gates: int, time_major: bool
+) -> tuple[Sizes, np.dtype[np.floating[Any]]]:
     """Checks x and both kernels; returns (Sizes, dtype)."""
     for name, value, rank in (("x", x, 3), ("kernel", kernel, 2), ("recurrent_kernel", recurrent_kernel, 2)):
         if not isinstance(value, np.ndarray):
@@ -53,25 +65,23 @@ def inputs(where, x, kernel, recurrent_kernel, *, gates, time_major):
     return Sizes(B, T, D, H), dtype
 
 
-def lengths(where, value, sizes):
-    """Checks the lengths; returns them as int64 (B,), or None where every row is full."""
-    if value is None:
-        return None
+def lengths(where: str, value: npt.ArrayLike, B: int, T: int) -> Lengths:
+    """Checks the lengths; returns them as int64 (B,)."""
     try:
         found = np.asarray(value)
     except Exception as error:
-        raise TypeError(f"{where}: lengths cannot be read as an array of {sizes.B} integers: {error}") from None
+        raise TypeError(f"{where}: lengths cannot be read as an array of {B} integers: {error}") from None
     if found.dtype.kind not in "iu" and not (found.size == 0 and isinstance(value, (list, tuple))):
         raise TypeError(f"{where}: lengths has dtype {found.dtype}, expected integers")
-    if found.shape != (sizes.B,):
-        raise ValueError(f"{where}: lengths has shape {found.shape}, expected ({sizes.B},), one for each row of the batch")
-    if sizes.B and (found.min() < 0 or found.max() > sizes.T):
-        worst = int(np.flatnonzero((found < 0) | (found > sizes.T))[0])
-        raise ValueError(f"{where}: lengths[{worst}] is {found[worst]}, expected 0..{sizes.T}, x having {sizes.T} steps")
+    if found.shape != (B,):
+        raise ValueError(f"{where}: lengths has shape {found.shape}, expected ({B},), one for each row of the batch")
+    if B and (found.min() < 0 or found.max() > T):
+        worst = int(np.flatnonzero((found < 0) | (found > T))[0])
+        raise ValueError(f"{where}: lengths[{worst}] is {found[worst]}, expected 0..{T}, x having {T} steps")
     return np.array(found, dtype=np.int64)
 
 
-def choice(where, name, value, allowed):
+def choice(where: str, name: str, value: T_, allowed: Sequence[object]) -> T_:
     """Holds an option to its allowed values (True and 1 are told apart)."""
     for one in allowed:
         if type(value) is type(one) and value == one:
@@ -79,14 +89,14 @@ def choice(where, name, value, allowed):
     raise ValueError(f"{where}: {name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
 
 
-def flag(where, name, value):
+def flag(where: str, name: str, value: object) -> bool:
     """A truth value, Python's or NumPy's."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise TypeError(f"{where}: {name} is {value!r}, expected True or False")
 
 
-def needs(where, value, names):
+def needs(where: str, value: Sequence[object] | None, names: Sequence[str]) -> tuple[bool, ...]:
     """Which gradients are asked for: None means all."""
     if value is None:
         return (True,) * len(names)

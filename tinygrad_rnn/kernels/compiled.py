@@ -1,45 +1,86 @@
-"""The native kernels behind the same two functions as `reference`: arrays made ready, outputs made room for, and the call."""
+"""The native kernels behind the same two functions as `reference`.
+
+Arrays are made ready, outputs made room for, and the call made.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import numpy as np
 
 from . import _native
-from .check import Sizes
+from .check import Array, Inputs, Lengths, Option, Save, Sizes
 
 FORWARD = {np.dtype(np.float32): _native.forward_float32, np.dtype(np.float64): _native.forward_float64}
 BACKWARD = {np.dtype(np.float32): _native.backward_float32, np.dtype(np.float64): _native.backward_float64}
 TRACE = {np.dtype(np.float32): _native.trace_float32, np.dtype(np.float64): _native.trace_float64}
-CODES = {("rnn", "tanh"): 0, ("rnn", "relu"): 1, ("lstm", None): 2, ("gru", False): 3, ("gru", True): 4}
-STEPPER = {np.dtype(np.float32): _native.Stepper_float32, np.dtype(np.float64): _native.Stepper_float64}
+CODES: dict[tuple[str, Option], int] = {
+    ("rnn", "tanh"): 0,
+    ("rnn", "relu"): 1,
+    ("lstm", None): 2,
+    ("gru", False): 3,
+    ("gru", True): 4,
+}
+STEPPER: dict[np.dtype[Any], type[_native.Stepper_float32] | type[_native.Stepper_float64]] = {
+    np.dtype(np.float32): _native.Stepper_float32,
+    np.dtype(np.float64): _native.Stepper_float64,
+}
 GATES = {"rnn": "", "lstm": "ifgo", "gru": "zrn"}
-SAVE = {False: 0, True: 1, "recompute": 2}
+SAVE: dict[Save, int] = {False: 0, True: 1, "recompute": 2}
 
 
 class Saved:
     """What `backward` needs of one forward run. `nbytes` counts what it holds beyond the run's inputs and outputs."""
 
-    __slots__ = ("code", "inputs", "isa", "kept", "kind", "lengths", "mode", "option", "outputs", "reverse", "sizes", "time_major")
+    __slots__ = (
+        "code", "inputs", "isa", "kept", "kind", "lengths",
+        "mode", "option", "outputs", "reverse", "sizes", "time_major",
+    )  # fmt: skip
+    kind: str
+    option: Option
+    code: int
+    isa: str
+    sizes: Sizes
+    mode: Save
+    reverse: bool
+    time_major: bool
+    lengths: Lengths | None
+    inputs: tuple[Array, Array, Array, Array, Array | None, Array | None, Array | None]
+    outputs: Array
+    kept: _native.Kept
 
-    x = property(lambda self: self.inputs[0])
-    extra = property(lambda self: self.inputs[4])
-    nbytes = property(lambda self: self.kept.nbytes)
+    @property
+    def x(self) -> Array:
+        return self.inputs[0]
 
-    def trace(self):
+    @property
+    def extra(self) -> Array | None:
+        return self.inputs[4]
+
+    @property
+    def nbytes(self) -> int:
+        return self.kept.nbytes
+
+    def trace(self) -> dict[str, Array]:
         """Every gate and state at every step, by letter, as arrays laid out like the outputs (0 past the lengths)."""
-        run = self
+        run: Saved | None = self
         if self.mode == "recompute":
             x, W, U, b, extra, c0, h0 = self.inputs
             initial = (c0, h0) if self.kind == "lstm" else (h0,)
-            options = {"lengths": self.lengths, "reverse": self.reverse, "time_major": self.time_major, "save": True}
-            run = forward(self.kind, self.option, x, W, U, b, extra, initial, isa=self.isa, **options)[2]
-        found = {}
+            time = (self.lengths, self.reverse, self.time_major)
+            run = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, *time, True)[2]
+        assert run is not None
+        found: dict[str, Array] = {}
         for which, name in enumerate(GATES[self.kind] + ("c" if self.kind == "lstm" else "")):
             found[name] = np.empty_like(self.outputs)
-            TRACE[self.x.dtype](run.kept, self.code, self.reverse, self.time_major, which, *self.inputs[:4], found[name])
+            TRACE[self.x.dtype](
+                run.kept, self.code, self.reverse, self.time_major, which, *self.inputs[:4], found[name]
+            )
         found["h"] = self.outputs.copy()
         return found
 
 
-def _sequence(array):
+def _sequence(array: Array) -> Array:
     """A sequence array whose last axis is contiguous and whose elements lie where their type wants them."""
     size, strides = array.itemsize, array.strides
     if strides[2] == size and not strides[0] % size and not strides[1] % size and array.flags.aligned:
@@ -47,54 +88,100 @@ def _sequence(array):
     return np.array(array, order="C")
 
 
-def _flat(array):
+@overload
+def _flat(array: Array) -> Array: ...
+@overload
+def _flat(array: Array | None) -> Array | None: ...
+def _flat(array: Array | None) -> Array | None:
     """An array in C order and aligned."""
     if array is None or (array.flags.c_contiguous and array.flags.aligned):
         return array
     return np.array(array, order="C")
 
 
-def forward(kind, option, x, kernel, recurrent_kernel, bias, extra, initial, *, lengths, reverse, time_major, save, isa):
+def forward(
+    isa: str,
+    kind: str,
+    option: Option,
+    arrays: Inputs,
+    initial: Sequence[Array | None],
+    lengths: Lengths | None,
+    reverse: bool,
+    time_major: bool,
+    save: Save,
+) -> tuple[Array, tuple[Array, ...], Saved | None]:
     """Runs a whole sequence; returns (outputs, final states, Saved or None)."""
-    inputs = (_sequence(x), _flat(kernel), _flat(recurrent_kernel), _flat(bias), _flat(extra))
-    c0, h0 = (_flat(initial[0]), _flat(initial[1])) if kind == "lstm" else (None, _flat(initial[0]))
-    first, second, D = x.shape
-    H, dtype, code = recurrent_kernel.shape[0], x.dtype, CODES[kind, option]
+    x, recurrent_kernel = arrays[0], arrays[2]
+    (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[0], x.dtype
     B, T = (second, first) if time_major else (first, second)
     outputs, h = np.empty((first, second, H), dtype), np.empty((B, H), dtype)
-    c = np.empty((B, H), dtype) if kind == "lstm" else None
-    kept = FORWARD[dtype](isa, code, reverse, time_major, SAVE[save], *inputs, c0, h0, lengths, outputs, c, h)
+    code, c = CODES[kind, option], np.empty((B, H), dtype) if kind == "lstm" else None
     final = (h,) if c is None else (c, h)
-    if not save:
+    c0, h0 = (None, *initial) if c is None else initial
+    inputs = (*arrays, c0, h0)
+    run, code_of_save = FORWARD[dtype], SAVE[save]
+    try:
+        kept = run(isa, code, reverse, time_major, code_of_save, *inputs, lengths, outputs, c, h)
+    except (TypeError, ValueError):  # an array that does not lie as the kernels want it
+        inputs = (
+            _sequence(x),
+            _flat(arrays[1]),
+            _flat(arrays[2]),
+            _flat(arrays[3]),
+            _flat(arrays[4]),
+            _flat(c0),
+            _flat(h0),
+        )
+        kept = run(isa, code, reverse, time_major, code_of_save, *inputs, lengths, outputs, c, h)
+    if kept is None:
         return outputs, final, None
     saved = Saved()
-    saved.kind, saved.option, saved.code, saved.isa, saved.sizes, saved.mode = kind, option, code, isa, Sizes(B, T, D, H), save
+    saved.kind, saved.option, saved.code, saved.isa = kind, option, code, isa
+    saved.sizes, saved.mode = Sizes(B, T, D, H), save
     saved.reverse, saved.time_major, saved.lengths = reverse, time_major, lengths
-    saved.inputs, saved.outputs, saved.kept = (*inputs, c0, h0), outputs, kept
+    saved.inputs, saved.outputs, saved.kept = inputs, outputs, kept
     return outputs, final, saved
 
 
-def backward(saved, d_outputs, d_final, d_states, needs):
+def backward(
+    saved: Saved,
+    d_outputs: Array | None,
+    d_final: Sequence[Array | None],
+    d_states: Sequence[Array | None],
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:
     """From cotangents (None = 0) to (dx, dW, dU, db, d recurrent bias, d initial states), None where not needed."""
-    x, W, U, b, extra, c0, h0 = saved.inputs
+    x, W, U, b, *_ = saved.inputs
     sizes, dtype = saved.sizes, x.dtype
     d_cells = None if d_states[0] is None else _sequence(d_states[0])
     d_outputs = None if d_outputs is None else _sequence(d_outputs)
     d_c, d_h = (_flat(d_final[0]), _flat(d_final[1])) if saved.kind == "lstm" else (None, _flat(d_final[0]))
     dx = np.empty(x.shape, dtype) if needs[0] else None
-    dW, dU, db, dc = (np.zeros(a.shape, dtype) if wanted else None for wanted, a in zip(needs[1:5], (W, U, b, b)))
+    dW, dU, db, dc = (
+        np.zeros(a.shape, dtype) if wanted else None for wanted, a in zip(needs[1:5], (W, U, b, b), strict=True)
+    )
     d_initial = [np.empty((sizes.B, sizes.H), dtype) if wanted else None for wanted in needs[5:]]
     states = d_initial if saved.kind == "lstm" else (None, *d_initial)
     cotangents = (d_outputs, d_cells, d_c, d_h)
     BACKWARD[dtype](
-        saved.kept, saved.code, saved.reverse, saved.time_major, *saved.inputs, saved.outputs, *cotangents, dx, dW, dU, db, dc, *states
-    )
+        saved.kept, saved.code, saved.reverse, saved.time_major, *saved.inputs, saved.outputs,
+        *cotangents, dx, dW, dU, db, dc, *states,
+    )  # fmt: skip
     return dx, dW, dU, db, dc, *d_initial
 
 
-def stepper(kind, option, kernel, recurrent_kernel, bias, extra, state, isa):
+def stepper(
+    kind: str,
+    option: Option,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    extra: Array | None,
+    state: tuple[Array, ...],
+    isa: str,
+) -> Callable[[Array], None]:
     """A function x -> None that takes `state` (the tuple's own arrays) one step on, by the weights as they are now."""
-    c, h = state if kind == "lstm" else (None, *state)
+    c, h = state[0] if kind == "lstm" else None, state[-1]
     weights = (_flat(kernel), _flat(recurrent_kernel), _flat(bias), _flat(extra))
     step = STEPPER[kernel.dtype](isa, CODES[kind, option], *weights, c, h).step
     return lambda x: step(_flat(x))

@@ -1,17 +1,25 @@
 """The kernels in NumPy: they run anywhere, read like the papers, and hold the native kernels to account.
 
-Letters: B batch, T time, D input, H units, G gates. A *step* s counts from each row's own first element, so s runs over time forwards, or
-backwards when `reverse`; rows are ordered by falling length, so the rows still alive at step s are always the first n_s. The N = sum of
-lengths living (row, step) pairs are laid out step by step in *packed* arrays (N, ...): padding is never read, and work is proportional
-to N. The products that do not depend on the recurrence (x W, dW, dU, dx) are single products over all N pairs.
+Letters: B batch, T time, D input, H units, G gates. A *step* s counts from each row's own first element, so s runs over
+time forwards, or backwards when `reverse`; rows are ordered by falling length, so the rows still alive at step s are
+always the first n_s. The N = sum of lengths living (row, step) pairs are laid out step by step in *packed* arrays
+(N, ...): padding is never read, and work is proportional to N. The products that do not depend on the recurrence (x W,
+dW, dU, dx) are single products over all N pairs.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
-from .check import Sizes
+from .check import Array, Lengths, Option, Save, Sizes
+
+Arrays: TypeAlias = Sequence[Array]
+Indices: TypeAlias = npt.NDArray[np.int64]
 
 
-def sigmoid(z):
+def sigmoid(z: Array) -> Array:
     """1 / (1 + exp(-z)) by exp(-|z|), which neither overflows nor loses the small values."""
     e = np.exp(-np.abs(z))
     return np.where(z >= 0, 1 / (1 + e), e / (1 + e)).astype(z.dtype, copy=False)
@@ -22,39 +30,46 @@ class RNN:
 
     gates, states, kept, extra = 1, ("h",), (), ()
 
-    def __init__(self, activation="tanh"):
+    def __init__(self, activation: str = "tanh") -> None:
         self.activation = activation
 
-    def step(self, z, state, U, c):
+    def step(self, z: Array, state: Arrays, U: Array, c: Array) -> tuple[Arrays, Arrays]:
         """One step from z = x W + b; returns (new state, what backward keeps)."""
         (h,) = state
         z = z + h @ U
         return (np.tanh(z) if self.activation == "tanh" else np.maximum(z, 0),), ()
 
-    def step_vjp(self, kept, before, after, U, d_after):
+    def step_vjp(
+        self, kept: Arrays, before: Arrays, after: Arrays, U: Array, d_after: Arrays
+    ) -> tuple[Array, Arrays, Arrays]:
         """From d(new state): (dz, d(previous state), what the gradient of U needs)."""
         (h,), (dh,) = after, d_after
         dz = dh * (1 - h * h if self.activation == "tanh" else h > 0)
         return dz, (dz @ U.T,), ()
 
-    def recurrent_vjp(self, before, kept, dz, extra):
+    def recurrent_vjp(self, before: Arrays, kept: Arrays, dz: Array, extra: Arrays) -> tuple[Array, Array | None]:
         """(dU, d(recurrent bias)) over all packed steps."""
         return before[0].T @ dz, None
 
 
 class LSTM:
-    """i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c') [Gers, Schmidhuber & Cummins 2000]."""
+    """i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
+
+    [Gers, Schmidhuber & Cummins 2000]
+    """
 
     gates, states, kept, extra = 4, ("c", "h"), ("i", "f", "g", "o"), ()
 
-    def step(self, z, state, U, c):
+    def step(self, z: Array, state: Arrays, U: Array, c: Array) -> tuple[Arrays, Arrays]:
         c, h = state
-        i, f, g, o = np.split(z + h @ U, 4, axis=1)
-        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        zi, zf, zg, zo = np.split(z + h @ U, 4, axis=1)
+        i, f, g, o = sigmoid(zi), sigmoid(zf), np.tanh(zg), sigmoid(zo)
         c = f * c + i * g
         return (c, o * np.tanh(c)), (i, f, g, o)
 
-    def step_vjp(self, kept, before, after, U, d_after):
+    def step_vjp(
+        self, kept: Arrays, before: Arrays, after: Arrays, U: Array, d_after: Arrays
+    ) -> tuple[Array, Arrays, Arrays]:
         (i, f, g, o), (c_before, _), (c, _), (dc, dh) = kept, before, after, d_after
         tanh_c = np.tanh(c)
         dc = dc + dh * o * (1 - tanh_c * tanh_c)
@@ -63,22 +78,23 @@ class LSTM:
         )
         return dz, (dc * f, dz @ U.T), ()
 
-    def recurrent_vjp(self, before, kept, dz, extra):
+    def recurrent_vjp(self, before: Arrays, kept: Arrays, dz: Array, extra: Arrays) -> tuple[Array, Array | None]:
         return before[1].T @ dz, None
 
 
 class GRU:
     """z, r = σ(·); h' = z h + (1 - z) n [Cho et al. 2014].
 
-    reset_after=False: n = tanh(x Wn + (r h) Un + bn).  reset_after=True: n = tanh(x Wn + bn + r (h Un + cn)), c the recurrent bias.
+    reset_after=False: n = tanh(x Wn + (r h) Un + bn).
+    reset_after=True: n = tanh(x Wn + bn + r (h Un + cn)), c the recurrent bias.
     """
 
     gates, states, kept, extra = 3, ("h",), ("z", "r", "n", "q"), ("dq",)
 
-    def __init__(self, reset_after):
+    def __init__(self, reset_after: bool) -> None:
         self.reset_after = reset_after
 
-    def step(self, zx, state, U, c):
+    def step(self, zx: Array, state: Arrays, U: Array, c: Array) -> tuple[Arrays, Arrays]:
         (h,) = state
         H = h.shape[1]
         z, r = np.split(sigmoid(zx[:, : 2 * H] + h @ U[:, : 2 * H] + c[: 2 * H]), 2, axis=1)
@@ -90,7 +106,9 @@ class GRU:
             n = np.tanh(zx[:, 2 * H :] + q @ U[:, 2 * H :])
         return (z * h + (1 - z) * n,), (z, r, n, q)
 
-    def step_vjp(self, kept, before, after, U, d_after):
+    def step_vjp(
+        self, kept: Arrays, before: Arrays, after: Arrays, U: Array, d_after: Arrays
+    ) -> tuple[Array, Arrays, Arrays]:
         (z, r, n, q), (h,), (dh,) = kept, before, d_after
         H = h.shape[1]
         dn = dh * (1 - z) * (1 - n * n)
@@ -108,7 +126,7 @@ class GRU:
         dzr = np.concatenate([dz, dr], axis=1)
         return np.concatenate([dzr, dn], axis=1), (through + dzr @ U[:, : 2 * H].T,), (dq,)
 
-    def recurrent_vjp(self, before, kept, dz, extra):
+    def recurrent_vjp(self, before: Arrays, kept: Arrays, dz: Array, extra: Arrays) -> tuple[Array, Array | None]:
         (dq,), H = extra, before[0].shape[1]
         dzr = dz[:, : 2 * H]
         left = before[0] if self.reset_after else kept[3]
@@ -116,10 +134,13 @@ class GRU:
         return dU, np.concatenate([dzr, dq], axis=1).sum(axis=0)
 
 
+Cell: TypeAlias = RNN | LSTM | GRU
+
+
 class Walk:
     """The order of work for given lengths: which (row, time) each packed position is."""
 
-    def __init__(self, sizes, lengths, reverse):
+    def __init__(self, sizes: Sizes, lengths: Lengths | None, reverse: bool) -> None:
         lengths = np.full(sizes.B, sizes.T) if lengths is None else lengths
         self.order = np.argsort(-lengths, kind="stable")
         steps = int(lengths.max()) if sizes.B else 0
@@ -129,67 +150,108 @@ class Walk:
         self.rows = self.order[np.arange(step.size) - self.starts[step]]
         self.times = lengths[self.rows] - 1 - step if reverse else step
 
-    def at(self, time_major):
+    def at(self, time_major: bool) -> tuple[Indices, Indices]:
         """The index that takes a sequence array to packed order."""
         return (self.times, self.rows) if time_major else (self.rows, self.times)
 
-    def steps(self):
+    def steps(self) -> list[tuple[np.int64, np.int64]]:
         """(first, last) packed position of every step."""
-        return list(zip(self.starts[:-1], self.starts[1:]))
+        return list(zip(self.starts[:-1], self.starts[1:], strict=True))
 
 
 class Saved:
     """What `backward` needs of one forward run. `nbytes` counts what it holds beyond the run's inputs and outputs."""
 
-    def __init__(self, **fields):
+    kind: str
+    cell: Cell
+    walk: Walk
+    sizes: Sizes
+    mode: Save
+    time_major: bool
+    x: Array
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array
+    extra: Array | None
+    initial: list[Array]
+    after: list[Array]
+    kept: list[Array]
+
+    def __init__(self, **fields: object) -> None:
         self.__dict__.update(fields)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         return sum(a.nbytes for a in (*self.kept, *self.after))
 
-    def trace(self):
+    def trace(self) -> dict[str, Array]:
         """Every gate and state at every step, by letter, as arrays laid out like the outputs (0 past the lengths)."""
         with np.errstate(all="ignore"):
             kept = _recompute(self) if self.mode == "recompute" else self.kept
-        named = zip((*self.cell.kept, *self.cell.states), (*kept, *self.after))
+        named = zip((*self.cell.kept, *self.cell.states), (*kept, *self.after), strict=True)
         return {name: _unpack(self, packed) for name, packed in named if name != "q"}
 
 
-CELLS = {"rnn": RNN, "lstm": lambda _: LSTM(), "gru": GRU}
+CELLS: dict[str, Callable[[Any], Cell]] = {"rnn": RNN, "lstm": lambda _: LSTM(), "gru": GRU}
 
 
-def forward(kind, option, x, kernel, recurrent_kernel, bias, extra, initial, *, lengths, reverse, time_major, save):
-    """Runs a whole sequence; returns (outputs, final states, Saved or None). `extra` is the GRU's recurrent bias; None is 0."""
+def forward(
+    kind: str,
+    option: Option,
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    extra: Array | None,
+    initial: Sequence[Array | None],
+    *,
+    lengths: Lengths | None,
+    reverse: bool,
+    time_major: bool,
+    save: Save,
+) -> tuple[Array, tuple[Array, ...], Saved | None]:
+    """Runs a whole sequence; returns (outputs, final states, Saved or None).
+
+    `extra` is the GRU's recurrent bias; None is 0.
+    """
     cell = CELLS[kind](option)
     B, T = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
     sizes = Sizes(B, T, x.shape[2], recurrent_kernel.shape[0])
-    initial = [np.zeros((B, sizes.H), x.dtype) if s is None else s for s in initial]
+    begin = [np.zeros((B, sizes.H), x.dtype) if s is None else s for s in initial]
     walk = Walk(sizes, lengths, reverse)
     with np.errstate(all="ignore"):
         z, added = x[walk.at(time_major)] @ kernel + bias, np.zeros_like(bias) if extra is None else extra
-        state = [s[walk.order] for s in initial]
+        state = [s[walk.order] for s in begin]
         after = [np.empty((walk.rows.size, sizes.H), x.dtype) for _ in cell.states]
         kept = [np.empty((walk.rows.size, sizes.H), x.dtype) for _ in cell.kept] if save is True else []
         for first, last in walk.steps():
             new, gates = cell.step(z[first:last], [s[: last - first] for s in state], recurrent_kernel, added)
             for k, value in enumerate(new):
                 state[k][: last - first] = after[k][first:last] = value
-            for store, value in zip(kept, gates):
+            for store, value in zip(kept, gates, strict=False):  # kept is empty unless save is True
                 store[first:last] = value
     saved = Saved(
-        kind=kind, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, x=x, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias,
-        extra=extra, initial=initial, after=after, kept=kept,
-    )
+        kind=kind, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, x=x, kernel=kernel,
+        recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, initial=begin, after=after, kept=kept,
+    )  # fmt: skip
     outputs = _unpack(saved, after[-1])
     final = tuple(np.empty_like(s) for s in state)
-    for value, sorted_rows in zip(final, state):
+    for value, sorted_rows in zip(final, state, strict=True):
         value[walk.order] = sorted_rows
     return outputs, final, saved if save else None
 
 
-def backward(saved, d_outputs, d_final, d_states, needs):
-    """From cotangents of outputs, final states and every step's states (None = 0) to (dx, dW, dU, db, d recurrent bias, d initial)."""
+def backward(
+    saved: Saved,
+    d_outputs: Array | None,
+    d_final: Sequence[Array | None],
+    d_states: Sequence[Array | None],
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, ...]:
+    """From cotangents of outputs, final states and every step's states (None = 0) to gradients.
+
+    They are (dx, dW, dU, db, d recurrent bias, d initial).
+    """
     cell, walk, sizes, U = saved.cell, saved.walk, saved.sizes, saved.recurrent_kernel
     dtype, H, N = saved.x.dtype, sizes.H, walk.rows.size
     at = walk.at(saved.time_major)
@@ -204,11 +266,13 @@ def backward(saved, d_outputs, d_final, d_states, needs):
         extra = [np.empty((N, H), dtype) for _ in cell.extra]
         for first, last in reversed(walk.steps()):
             n, now = last - first, slice(first, last)
-            d_after = [d[:n] if a is None else d[:n] + a[now] for d, a in zip(d_state, arriving)]
-            dz[now], d_before, more = cell.step_vjp([k[now] for k in kept], [b[now] for b in before], [a[now] for a in saved.after], U, d_after)
-            for d, value in zip(d_state, d_before):
+            d_after = [d[:n] if a is None else d[:n] + a[now] for d, a in zip(d_state, arriving, strict=True)]
+            dz[now], d_before, more = cell.step_vjp(
+                [k[now] for k in kept], [b[now] for b in before], [a[now] for a in saved.after], U, d_after
+            )
+            for d, value in zip(d_state, d_before, strict=True):
                 d[:n] = value
-            for store, value in zip(extra, more):
+            for store, value in zip(extra, more, strict=True):
                 store[now] = value
         dx = dW = dU = db = dc = None
         if needs[0]:
@@ -220,18 +284,20 @@ def backward(saved, d_outputs, d_final, d_states, needs):
             dU, dc = cell.recurrent_vjp(before, kept, dz, extra)
         if needs[3]:
             db = dz.sum(axis=0)
-        d_initial = []
-        for wanted, sorted_rows in zip(needs[5:], d_state):
-            d_initial.append(np.empty_like(sorted_rows) if wanted else None)
-            if wanted:
-                d_initial[-1][walk.order] = sorted_rows
+        d_initial: list[Array | None] = []
+        for wanted, sorted_rows in zip(needs[5:], d_state, strict=True):
+            found = np.empty_like(sorted_rows) if wanted else None
+            if found is not None:
+                found[walk.order] = sorted_rows
+            d_initial.append(found)
     return dx, dW, dU if needs[2] else None, db, dc if needs[4] else None, *d_initial
 
 
-def _before(saved):
+def _before(saved: Saved) -> list[Array]:
     """The states each packed step started from."""
-    walk, before = saved.walk, []
-    for initial, after in zip(saved.initial, saved.after):
+    walk = saved.walk
+    before: list[Array] = []
+    for initial, after in zip(saved.initial, saved.after, strict=True):
         value = np.empty_like(after)
         for s, (first, last) in enumerate(walk.steps()):
             n = last - first
@@ -240,14 +306,14 @@ def _before(saved):
     return before
 
 
-def _recompute(saved):
+def _recompute(saved: Saved) -> list[Array]:
     """The gates again, all steps at once: the states are known, so nothing waits for anything."""
     z = saved.x[saved.walk.at(saved.time_major)] @ saved.kernel + saved.bias
     added = np.zeros_like(saved.bias) if saved.extra is None else saved.extra
     return list(saved.cell.step(z, _before(saved), saved.recurrent_kernel, added)[1])
 
 
-def _unpack(saved, packed):
+def _unpack(saved: Saved, packed: Array) -> Array:
     """A packed array (N, H) as a sequence array, 0 past the lengths."""
     B, T, _, H = saved.sizes
     sequence = np.zeros((T, B, H) if saved.time_major else (B, T, H), packed.dtype)
@@ -255,14 +321,22 @@ def _unpack(saved, packed):
     return sequence
 
 
-def stepper(kind, option, kernel, recurrent_kernel, bias, extra, state):
+def stepper(
+    kind: str,
+    option: Option,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array,
+    extra: Array | None,
+    state: tuple[Array, ...],
+) -> Callable[[Array], None]:
     """A function x -> None that takes `state` (the tuple's own arrays) one step on, by the weights as they are now."""
     cell, U = CELLS[kind](option), recurrent_kernel.copy()
     W, b, added = kernel.copy(), bias.copy(), np.zeros_like(bias) if extra is None else extra.copy()
 
-    def step(x):
+    def step(x: Array) -> None:
         with np.errstate(all="ignore"):
-            for array, value in zip(state, cell.step(x @ W + b, state, U, added)[0]):
+            for array, value in zip(state, cell.step(x @ W + b, state, U, added)[0], strict=True):
                 array[...] = value
 
     return step

@@ -48,6 +48,8 @@ class _KerasCell(Weights, rnn.RNNCell):
         named = {f"{name}_initializer": get(given) for name, given in initializers.items()}
         super().__init__(self.units, **named, **options)  # type: ignore[call-arg]
 
+    watched: tuple[str, ...] = ("project", "begin", "call")  # recurrence is ours: `unfused` answers for it
+
     def recurrence(self, u: Any, batch: int, dtype: Any) -> Any:
         if not (self.trains and self.recurrent_dropout):
             return u

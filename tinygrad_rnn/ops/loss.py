@@ -78,7 +78,7 @@ def _check_targets(logits: Any, targets: Any, mask: Any, reduction: str) -> tupl
     """Targets as an index array (0 where masked out) and the mask as booleans, both of the logits' leading shape."""
     name = "softmax_cross_entropy"
     targets = np.asarray(targets)
-    if targets.dtype.kind not in "iu":
+    if targets.dtype.kind not in "iu" and targets.size:
         raise TypeError(f"{name}: targets have dtype {targets.dtype}, expected integers (class indices)")
     if logits.ndim == 0 or targets.shape != logits.shape[:-1]:
         raise ValueError(
@@ -92,6 +92,7 @@ def _check_targets(logits: Any, targets: Any, mask: Any, reduction: str) -> tupl
             raise ValueError(f"{name}: mask has shape {mask.shape}, expected the targets' shape {targets.shape}")
         mask = mask.astype(bool)
         targets = np.where(mask, targets, 0)
+    targets = targets.astype(np.int64)
     classes = logits.shape[-1]
     if targets.size and (targets.min() < 0 or targets.max() >= classes):
         at = tuple(int(i) for i in np.argwhere((targets < 0) | (targets >= classes))[0])
@@ -171,7 +172,7 @@ def mse(prediction: Array, target: Array, *, reduction: str = "mean") -> Array:
     if reduction not in REDUCTIONS:
         raise ValueError(f"mse: reduction is {reduction!r}, expected one of {REDUCTIONS}")
     squares = np.square(prediction - target)
-    return squares if reduction == "none" else np.mean(squares) if reduction == "mean" else np.sum(squares)
+    return squares if reduction == "none" else np.sum(squares) * squares.dtype.type(_weight(squares.size, reduction))
 
 
 @mse.vjp

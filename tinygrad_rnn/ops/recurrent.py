@@ -8,7 +8,6 @@ NaN included, touches nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -127,7 +126,6 @@ def unroll(
     lengths: Any,
     reverse: bool,
     time_major: bool,
-    name: str = "",
 ) -> tuple[list[Array], list[tuple[Array, ...]], list[dict[str, Array]]]:
     """Run step(z_t, state) -> (output, state) over time, which is cut once: outputs, states and probed gates by step.
 
@@ -140,8 +138,7 @@ def unroll(
     outputs, states, gates = [], [], []
     for t, z_t in enumerate(unstack(z, axis=axis)):
         with scope(f"t={t}"):
-            with scope(name) if name else nullcontext():
-                output, new = step(z_t, state)
+            output, new = step(z_t, state)
             seen = probe.get()
             found = dict(seen) if seen is not None else {}
             if lengths is not None and t >= lengths.min(initial=t + 1):

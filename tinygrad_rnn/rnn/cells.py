@@ -45,6 +45,7 @@ class _GatedCell(RNNCell):
     """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
 
     gates = 1
+    watched: tuple[str, ...] = ("project", "recurrence", "begin", "call")  # a subclass with its own is not run fused
     kind = "rnn"  # the kernels' name for it
 
     @property
@@ -90,7 +91,7 @@ class _GatedCell(RNNCell):
 
     def unfused(self) -> str | None:
         base = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
-        for method in ("project", "begin", "call"):
+        for method in self.watched:
             if getattr(type(self), method) is not getattr(base, method):
                 return f"{type(self).__name__} defines its own {method}"
         return None
@@ -116,7 +117,7 @@ class _GatedCell(RNNCell):
         why = self.unfused()
         if why is not None:
             raise ValueError(f"stepper: {self.scope_name} cannot stream: {why}; call the cell itself, cell(x, state)")
-        arrays = [w.data if isinstance(w, Tensor) else w for w in self.weights]
+        arrays: list[Any] = [w.data if isinstance(w, Tensor) else w for w in self.weights]
         return kernels.Stepper(self.kind, *arrays, batch=batch, **self.fused_options)
 
     def describe(self) -> str:

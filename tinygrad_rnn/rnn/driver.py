@@ -246,13 +246,13 @@ class Run:
         why = cell.unfused()
         if self.impl == "fused" and why is not None:
             raise ValueError(f"{self.name}: impl='fused' cannot run {cell.scope_name}: {why}; use impl='auto'")
-        if self.impl != "unrolled" and why is None:
-            self.paths.append((cell.scope_name, "fused", "the whole sequence is one node"))
-            with scope(cell.scope_name):
+        with scope(cell.scope_name):
+            if self.impl != "unrolled" and why is None:
+                self.paths.append((cell.scope_name, "fused", "the whole sequence is one node"))
                 outputs, state = cell.sequence(self, x, state)
-            return outputs, state
-        self.paths.append((cell.scope_name, "unrolled", why or "impl='unrolled'"))
-        return self._unrolled(cell, x, state)
+                return outputs, state
+            self.paths.append((cell.scope_name, "unrolled", why or "impl='unrolled'"))
+            return self._unrolled(cell, x, state)
 
     def without_padding(self, x: Any) -> Any:
         return without_padding(x, self.lengths, self.axis)
@@ -270,9 +270,8 @@ class Run:
         batch, steps = x.shape[1 - self.axis], x.shape[self.axis]
         last = steps if self.lengths is None else int(self.lengths.max(initial=0))
         cut = x if last == steps else x[:last] if self.axis == 0 else x[:, :last]
-        with scope(cell.scope_name):
-            z = cell.project(self.without_padding(cut))
-            step = cell.begin(batch, x.dtype)
+        z = cell.project(self.without_padding(cut))
+        step = cell.begin(batch, x.dtype)
         first = True
 
         def flat(z: Any, parts: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
@@ -284,7 +283,7 @@ class Run:
 
         token = probe.set({} if self.trace else None)
         try:
-            outputs, states, seen = unroll(flat, z, leaves(state), name=cell.scope_name, **self.time)
+            outputs, states, seen = unroll(flat, z, leaves(state), **self.time)
         finally:
             probe.reset(token)
         if self.trace:

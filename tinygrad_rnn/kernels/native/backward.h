@@ -127,16 +127,18 @@ template <class T, class C> class Backward {
   void input_gradients(const Rows<T>& rows, Scratch& scratch, ptrdiff_t n) {
     const Columns<T> across = units<T>(p_.D);
     for (ptrdiff_t m = 0; m < n; ++m) scratch.dx_tail[m] = scratch.tail + m * kPanel;
-    for (ptrdiff_t r = 0; r < n; r += kChunkRows) {
-      const ptrdiff_t some = smaller(kChunkRows, n - r);
+    const ptrdiff_t most = rows_at_a_time<T>(C::columns(0, p_.H).width());
+    for (ptrdiff_t r = 0; r < n; r += most) {
+      const ptrdiff_t some = smaller(most, n - r);
       for (ptrdiff_t q = 0; q < across.panels(); ++q) {
         const ptrdiff_t column = q * kPanel;
         const bool whole = column + across.in_panel(q) * W <= p_.D;
         T* const* to = (whole ? scratch.dx : scratch.dx_tail) + r;
         for (int g = 0; g < C::kGroups; ++g) {
-          const ptrdiff_t K = C::columns(g, p_.H).width();
           const Left<T> left{rows.dz[g] + r, 0, kPanel, rows.panel_jump};
-          product(some, to, whole ? column : 0, g == 0 ? zeros_ : nullptr, left, weights_.kernel_t[g] + panel_at<T>(q, K), across.in_panel(q), K);
+          const Right<T>& right = weights_.kernel_t[g];
+          const ptrdiff_t vectors = across.in_panel(q);
+          product(some, to, whole ? column : 0, g == 0 ? zeros_ : nullptr, left, right.panel(q), right.step(vectors), vectors, right.K);
         }
         if (whole) continue;
         for (ptrdiff_t m = r; m < r + some; ++m) {

@@ -26,6 +26,8 @@ void expect(bool holds, const char* what) {
   if (!holds) throw std::invalid_argument(std::string("native kernels: ") + what);
 }
 
+template <class T> bool aligned(T* data) { return reinterpret_cast<uintptr_t>(data) % alignof(T) == 0; }
+
 // The data of a contiguous array of so many elements, or null for None.
 template <class Array> auto flat(const std::optional<Array>& array, ptrdiff_t size) -> decltype(array->data()) {
   if (!array) return nullptr;
@@ -33,6 +35,7 @@ template <class Array> auto flat(const std::optional<Array>& array, ptrdiff_t si
   for (size_t k = array->ndim(); k-- > 0; step *= array->shape(k)) {
     expect(array->shape(k) == 1 || array->stride(k) == step || size == 0, "an array is not contiguous");
   }
+  expect(aligned(array->data()), "an array is not aligned");
   expect(static_cast<ptrdiff_t>(array->size()) == size, "an array has the wrong size");
   return array->data();
 }
@@ -47,6 +50,7 @@ Sequence<T> sequence(const std::optional<Array>& array, ptrdiff_t B, ptrdiff_t t
              static_cast<ptrdiff_t>(array->shape(2)) == width,
          "a sequence has the wrong shape");
   expect(width <= 1 || array->size() == 0 || array->stride(2) == 1, "a sequence's last axis is not contiguous");
+  expect(aligned(array->data()), "a sequence is not aligned");
   static T nothing{};  // an array without elements may have no address, but it is there
   return {array->size() ? array->data() : &nothing, array->stride(b), array->stride(t)};
 }
@@ -203,18 +207,18 @@ template <class T> void activation(const std::string& isa, int which, const In<T
 template <class T> void bind(nb::module_& m, const char* suffix) {
   const auto named = [&](const char* name) { return std::string(name) + suffix; };
   m.def(named("forward_").c_str(), forward<T>, nb::arg("isa"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("save"),
-        nb::arg("x"), nb::arg("kernel"), nb::arg("recurrent"), nb::arg("bias"), nb::arg("recurrent_bias").none(), nb::arg("c0").none(),
-        nb::arg("h0").none(), nb::arg("lengths").none(), nb::arg("outputs"), nb::arg("c").none(), nb::arg("h"));
-  m.def(named("backward_").c_str(), backward<T>, nb::arg("kept"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("x"),
-        nb::arg("kernel"), nb::arg("recurrent"), nb::arg("bias"), nb::arg("recurrent_bias").none(), nb::arg("c0").none(), nb::arg("h0").none(),
-        nb::arg("outputs"), nb::arg("d_outputs").none(), nb::arg("d_cells").none(), nb::arg("d_c").none(), nb::arg("d_h").none(),
-        nb::arg("dx").none(), nb::arg("d_kernel").none(), nb::arg("d_recurrent").none(), nb::arg("d_bias").none(),
-        nb::arg("d_recurrent_bias").none(), nb::arg("d_c0").none(), nb::arg("d_h0").none());
+        nb::arg("x").noconvert(), nb::arg("kernel").noconvert(), nb::arg("recurrent").noconvert(), nb::arg("bias").noconvert(), nb::arg("recurrent_bias").none().noconvert(), nb::arg("c0").none().noconvert(),
+        nb::arg("h0").none().noconvert(), nb::arg("lengths").none().noconvert(), nb::arg("outputs").noconvert(), nb::arg("c").none().noconvert(), nb::arg("h").noconvert());
+  m.def(named("backward_").c_str(), backward<T>, nb::arg("kept"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("x").noconvert(),
+        nb::arg("kernel").noconvert(), nb::arg("recurrent").noconvert(), nb::arg("bias").noconvert(), nb::arg("recurrent_bias").none().noconvert(), nb::arg("c0").none().noconvert(), nb::arg("h0").none().noconvert(),
+        nb::arg("outputs").noconvert(), nb::arg("d_outputs").none().noconvert(), nb::arg("d_cells").none().noconvert(), nb::arg("d_c").none().noconvert(), nb::arg("d_h").none().noconvert(),
+        nb::arg("dx").none().noconvert(), nb::arg("d_kernel").none().noconvert(), nb::arg("d_recurrent").none().noconvert(), nb::arg("d_bias").none().noconvert(),
+        nb::arg("d_recurrent_bias").none().noconvert(), nb::arg("d_c0").none().noconvert(), nb::arg("d_h0").none().noconvert());
   nb::class_<Stepper<T>>(m, named("Stepper_").c_str())
       .def(nb::init<const std::string&, int, const In<T>&, const In<T>&, const In<T>&, std::optional<In<T>>, std::optional<Out<T>>, const Out<T>&>(),
-           nb::arg("isa"), nb::arg("cell"), nb::arg("kernel"), nb::arg("recurrent"), nb::arg("bias"), nb::arg("recurrent_bias").none(),
-           nb::arg("c").none(), nb::arg("h"))
-      .def("step", &Stepper<T>::step);
+           nb::arg("isa"), nb::arg("cell"), nb::arg("kernel").noconvert(), nb::arg("recurrent").noconvert(), nb::arg("bias").noconvert(), nb::arg("recurrent_bias").none().noconvert(),
+           nb::arg("c").none().noconvert(), nb::arg("h").noconvert())
+      .def("step", &Stepper<T>::step, nb::arg("x").noconvert());
   m.def(named("trace_").c_str(), trace<T>);
   m.def(named("activation_").c_str(), activation<T>);
 }

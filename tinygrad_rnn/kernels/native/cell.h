@@ -11,10 +11,21 @@ constexpr int kMaxGroups = 2;  // the GRU's candidate waits for its other gates:
 
 // The weights of one call in packed order, by group of gates.
 template <class T> struct Weights {
-  T *kernel[kMaxGroups], *recurrent[kMaxGroups], *bias[kMaxGroups];
-  T* recurrent_bias;                                             // GRU, reset_after: of the candidate
-  T *kernel_t[kMaxGroups], *recurrent_t[kMaxGroups];  // transposed, for backward
+  Right<T> kernel[kMaxGroups], recurrent[kMaxGroups];
+  const T* bias[kMaxGroups];
+  T* recurrent_bias;                                      // GRU, reset_after: of the candidate
+  Right<T> kernel_t[kMaxGroups], recurrent_t[kMaxGroups];  // transposed, for backward
+  bool direct;  // one row's inference: the weights are used as they came, gates lie side by side, each H wide
+  bool narrow;  // inference: the last units share a vector (see Columns)
 };
+
+// The columns of one group of a cell C as the weights have them.
+template <class T, class C> Columns<T> columns_of(const Weights<T>& w, int group, ptrdiff_t H) {
+  if (w.direct) return {0, 1, C::kGates * H};
+  Columns<T> columns = C::columns(group, H);
+  columns.narrow = w.narrow;
+  return columns;
+}
 
 // The rows that take one step together. Pointers to each row's own places; gates lie in packed order, states unit by unit, padded.
 template <class T> struct Rows {
@@ -35,12 +46,13 @@ template <class T> TGR_INLINE Columns<T> units(ptrdiff_t H) { return {0, 1, H}; 
 
 // C += h U for one group of gates, panel by panel, with `finish(panel, first row, rows)` while the panel is still in the L1 cache.
 template <class T, class Finish>
-TGR_INLINE void recurrent_panels(const Columns<T>& columns, ptrdiff_t H, const T* packed, ptrdiff_t n, T* const* c, const T* start,
+TGR_INLINE void recurrent_panels(const Columns<T>& columns, ptrdiff_t H, const Right<T>& right, ptrdiff_t n, T* const* c, const T* start,
                                  const T* const* left, const Finish& finish) {
   for (ptrdiff_t p = 0; p < columns.panels(); ++p) {
     for (ptrdiff_t r = 0; r < n; r += kBlockRows) {
       const ptrdiff_t rows = smaller(kBlockRows, n - r), at = p * kTileVectors * kWidth<T>;
-      product(rows, c + r, at, start ? start + at : nullptr, plain(left + r), packed + panel_at<T>(p, H), columns.in_panel(p), H);
+      product(rows, c + r, at, start ? start + at : nullptr, plain(left + r), right.panel(p), right.step(columns.in_panel(p)),
+              columns.in_panel(p), H);
       finish(p, r, r + rows);
     }
   }
@@ -48,13 +60,13 @@ TGR_INLINE void recurrent_panels(const Columns<T>& columns, ptrdiff_t H, const T
 
 // dh = (0, or dh) + dz U^T for one group of gates.
 template <class T>
-void back_through(const Columns<T>& columns, ptrdiff_t H, const T* packed_t, ptrdiff_t n, T* const* dz, ptrdiff_t panel_jump, T* const* dh,
+void back_through(const Columns<T>& columns, ptrdiff_t H, const Right<T>& right, ptrdiff_t n, T* const* dz, ptrdiff_t panel_jump, T* const* dh,
                   bool add) {
   static constexpr T zeros[kTileVectors * kWidth<T>] = {};
   const Columns<T> across = units<T>(H);
   const Left<T> left{dz, 0, kTileVectors * kWidth<T>, panel_jump};
   for (ptrdiff_t p = 0; p < across.panels(); ++p) {
-    product(n, dh, p * kTileVectors * kWidth<T>, add ? nullptr : zeros, left, packed_t + panel_at<T>(p, columns.width()), across.in_panel(p),
+    product(n, dh, p * kTileVectors * kWidth<T>, add ? nullptr : zeros, left, right.panel(p), right.step(across.in_panel(p)), across.in_panel(p),
             columns.width());
   }
 }

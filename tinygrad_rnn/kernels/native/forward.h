@@ -1,5 +1,5 @@
-// A whole sequence forward. Each thread takes its own rows from the first step to the last and meets the others only once, when the
-// weights are packed: no barrier between steps. Steps come in chunks: x W for all rows of a chunk at once, then its steps.
+// A whole sequence forward. Each thread takes its own rows, some at a time, from the first step to the last and meets the others only once,
+// when the weights are packed: no barrier between steps. Steps come in chunks: x W for all rows of a chunk at once, then its steps.
 #pragma once
 
 #include "layout.h"
@@ -7,14 +7,23 @@
 namespace tgr::TGR_ISA {
 
 template <class T, class C> class Forward {
+  struct Scratch {
+    Rows<T> rows;
+    const T** x;
+    T *gates, *reset;
+  };
+
  public:
   // `ready`: weights packed before (streaming), else they are packed here.
   Forward(const Problem<T>& p, Workspace& memory, int threads, const Weights<T>* ready = nullptr)
-      : p_(p), schedule_(p.schedule), packed_(ready != nullptr), Hp_(units<T>(p.H).width()) {
-    weights_ = ready ? *ready : place_weights<T, C>(p, memory, true, false);
+      : p_(p), schedule_(p.schedule), packed_(ready || worth_direct<T, C>(p)), Hp_(units<T>(p.H).width()) {
+    weights_ = ready ? *ready : packed_ ? direct_weights<T, C>(p) : place_weights<T, C>(p, memory, true, false);
     saved_ = {p.gates, p.schedule.total, p.H};
-    share_rows_ = (p.B + threads - 1) / threads;
-    capacity_ = larger(share_rows_, smaller(kChunkRows, share_rows_ * schedule_.steps));
+    const ptrdiff_t row_bytes = larger<ptrdiff_t>(SavedRows<T, C>::size(p.H), 1) * ptrdiff_t(sizeof(T));
+    const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / row_bytes, 4 * kTileRows), mine = (p.B + threads - 1) / threads;
+    parts_ = larger<ptrdiff_t>((mine + together - 1) / together, 1);
+    share_rows_ = (p.B + threads * parts_ - 1) / (threads * parts_);
+    capacity_ = larger(share_rows_, smaller(chunk_rows(), share_rows_ * schedule_.steps));
     zeros_ = memory.array<T>(Hp_);
     for (ptrdiff_t k = 0; k < Hp_; ++k) zeros_[k] = 0;
     scratch_ = memory.array<Scratch>(threads);
@@ -33,8 +42,11 @@ template <class T, class C> class Forward {
       pack_weights<T, C>(p_, weights_, index, team.size);
       team.barrier();
     }
-    const Share share{schedule_, index, team.size};
-    Scratch& scratch = scratch_[index];
+    for (int part = 0; part < parts_; ++part) run_share({schedule_, index + part * team.size, team.size * int(parts_)}, scratch_[index]);
+  }
+
+ private:
+  void run_share(const Share& share, Scratch& scratch) {
     start_cells(share);
     for (ptrdiff_t first = 0, last; first < schedule_.steps && share.at(first) > 0; first = last) {
       ptrdiff_t n = share.at(first);
@@ -44,12 +56,9 @@ template <class T, class C> class Forward {
     finish(share);
   }
 
- private:
-  struct Scratch {
-    Rows<T> rows;
-    const T** x;
-    T *gates, *reset;
-  };
+  ptrdiff_t chunk_rows() const {
+    return smaller<ptrdiff_t>(kChunkBytes / ptrdiff_t(sizeof(T)) / larger<ptrdiff_t>(SavedRows<T, C>::size(p_.H), 1), 192);
+  }
 
   void start_cells(const Share& share) {
     if (!C::kCells) return;
@@ -113,7 +122,7 @@ template <class T, class C> class Forward {
   Weights<T> weights_;
   SavedRows<T, C> saved_;
   bool packed_;
-  ptrdiff_t Hp_, share_rows_, capacity_;
+  ptrdiff_t Hp_, parts_, share_rows_, capacity_;
   T *zeros_, *cells_ = nullptr;
   Scratch* scratch_;
 };

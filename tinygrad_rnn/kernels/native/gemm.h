@@ -1,6 +1,7 @@
 // The one matrix product behind everything: a tile of C, in registers, plus rows of A times a packed panel of B.
 //
-// A panel is 4 vectors of columns (fewer in the last), its rows k one after the other. Rows of A and C are found by pointers, so inputs,
+// A panel is 4 vectors of columns (fewer in the last); its rows k lie one after the other, or, where packing would not pay, a row of the
+// matrix apart. Rows of A and C are found by pointers, so inputs,
 // outputs and states are used where they lie. Every element of C is one chain over rising k: c = fma(a[k], b[k], c). It is the same chain
 // whatever the number of rows in the tile, so a row's result does not depend on which rows it is computed with.
 #pragma once
@@ -24,26 +25,26 @@ template <class T> TGR_INLINE Left<T> plain(const T* const* row) { return {row, 
 // C starts from `start` (one row of a panel's width, for every row of C), or, where that is null, from what C holds.
 template <class T, int R, int NV>
 void tile(T* const* c, ptrdiff_t c_offset, const T* start, const T* const* a, ptrdiff_t a_offset, ptrdiff_t segment, ptrdiff_t jump,
-          const T* b, ptrdiff_t K) {
+          const T* b, ptrdiff_t b_step, ptrdiff_t K) {
   constexpr ptrdiff_t W = kWidth<T>;
   Vec<T> acc[R][NV];
   const T* left[R];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     left[r] = a[r] + a_offset;
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) acc[r][v] = load(start ? start + v * W : c[r] + c_offset + v * W);
   }
   while (K > 0) {
     const ptrdiff_t n = smaller(K, segment);
-    for (ptrdiff_t k = 0; k < n; ++k, b += NV * W) {
+    for (ptrdiff_t k = 0; k < n; ++k, b += b_step) {
       Vec<T> col[NV];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int v = 0; v < NV; ++v) col[v] = load(b + v * W);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const Vec<T> x = splat(left[r][k]);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, col[v], acc[r][v]);
       }
     }
@@ -53,7 +54,7 @@ void tile(T* const* c, ptrdiff_t c_offset, const T* start, const T* const* a, pt
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) store(c[r] + c_offset + v * W, acc[r][v]);
   }
 }
@@ -80,7 +81,8 @@ template <class T, int R, int NV> void tile_packed(T* c, const T* a, const T* b,
   }
 }
 
-template <class T> using Tile = void (*)(T* const*, ptrdiff_t, const T*, const T* const*, ptrdiff_t, ptrdiff_t, ptrdiff_t, const T*, ptrdiff_t);
+template <class T> using Tile = void (*)(T* const*, ptrdiff_t, const T*, const T* const*, ptrdiff_t, ptrdiff_t, ptrdiff_t, const T*, ptrdiff_t,
+                                     ptrdiff_t);
 template <class T> using TilePacked = void (*)(T*, const T*, const T*, ptrdiff_t);
 
 #define TGR_TILES(name, r) {name<T, r, 1>, name<T, r, 2>, name<T, r, 3>, name<T, r, 4>}
@@ -106,9 +108,37 @@ template <class T> struct Tiles {
 };
 #undef TGR_TILES
 
-// C (rows x one panel) = start, or C, + A (rows x K) times a panel (K x vectors).
+// One row times a matrix of whole vectors, as it came: many columns at a time, so that memory is read in long stretches.
+constexpr ptrdiff_t kWide = kTileRows == 6 ? 16 : 8;
 template <class T>
-void product(ptrdiff_t rows, T* const* c, ptrdiff_t c_offset, const T* start, const Left<T>& a, const T* panel, ptrdiff_t vectors, ptrdiff_t K) {
+void row_product(T* c, const T* start, const T* a, const T* b, ptrdiff_t b_step, ptrdiff_t vectors, ptrdiff_t K) {
+#define TGR_WIDE(n) tile<T, 1, n>, tile<T, 1, n + 1>, tile<T, 1, n + 2>, tile<T, 1, n + 3>
+  static constexpr Tile<T> table[kWide] = {
+      TGR_WIDE(1), TGR_WIDE(5),
+#if TGR_AVX512 || TGR_NEON
+      TGR_WIDE(9), TGR_WIDE(13),
+#endif
+  };
+#undef TGR_WIDE
+  const ptrdiff_t passes = (vectors + kWide - 1) / kWide, low = vectors / larger<ptrdiff_t>(passes, 1), more = vectors - low * passes;
+  for (ptrdiff_t p = 0, at = 0; p < passes; ++p) {
+    const ptrdiff_t n = low + (p < more);
+    table[n - 1](&c, at, start ? start + at : nullptr, &a, 0, PTRDIFF_MAX, 0, b + at, b_step, K);
+    at += n * kWidth<T>;
+  }
+}
+
+// Asks for the lines of C that the next tile begins with, which lie far apart, while this one is computed.
+template <class T> TGR_INLINE void prefetch_rows(T* const* c, ptrdiff_t offset, ptrdiff_t rows) {
+  for (ptrdiff_t r = 0; r < rows; ++r) {
+    for (ptrdiff_t v = 0; v < kTileVectors * kBytes; v += 64) __builtin_prefetch(reinterpret_cast<const char*>(c[r] + offset) + v, 1);
+  }
+}
+
+// C (rows x one panel) = start, or C, + A (rows x K) times a panel (K rows of `vectors`, `step` apart).
+template <class T>
+void product(ptrdiff_t rows, T* const* c, ptrdiff_t c_offset, const T* start, const Left<T>& a, const T* panel, ptrdiff_t step, ptrdiff_t vectors,
+             ptrdiff_t K) {
   if (rows == 0) return;
   const ptrdiff_t tiles = (rows + kTileRows - 1) / kTileRows, low = rows / tiles, more = rows % tiles;  // as even as can be
   ptrdiff_t k = 0;
@@ -116,8 +146,10 @@ void product(ptrdiff_t rows, T* const* c, ptrdiff_t c_offset, const T* start, co
     const ptrdiff_t n = smaller(K - k, kBlockK), a_offset = a.at(k);
     for (ptrdiff_t t = 0, r = 0; t < tiles; ++t) {
       const ptrdiff_t height = low + (t < more);
+      if (t + 1 < tiles) prefetch_rows(c + r + height, c_offset, low + (t + 1 < more));
+      else prefetch_rows(c, c_offset + kTileVectors * kWidth<T>, low + (more > 0));  // the next panel's
       Tiles<T>::plain(height, vectors)(c + r, c_offset, k == 0 ? start : nullptr, a.row + r, a_offset, a.segment, a.jump,
-                                       panel + k * vectors * kWidth<T>, n);
+                                       panel + k * step, step, n);
       r += height;
     }
     k += n;

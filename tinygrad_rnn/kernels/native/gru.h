@@ -10,7 +10,7 @@ namespace tgr::TGR_ISA {
 
 template <class T, bool kAfter> struct Gru {
   static constexpr int kGates = 3, kGroups = 2;
-  static constexpr bool kCells = false, kCandidate = kAfter, kReset = !kAfter, kSavesGates = true;
+  static constexpr bool kCells = false, kCandidate = kAfter, kReset = !kAfter, kSavesGates = true, kSparesPadding = false;
   static Columns<T> columns(int group, ptrdiff_t H) { return group == 0 ? Columns<T>{0, 2, H} : Columns<T>{2, 1, H}; }
 
   static void step(const Weights<T>& w, ptrdiff_t H, const Rows<T>& rows) {

@@ -5,8 +5,17 @@
 
 namespace tgr::TGR_ISA {
 
-constexpr ptrdiff_t kChunkRows = 192;   // rows whose x W is computed ahead of their steps: they stay in the L2 cache
-constexpr ptrdiff_t kBackRows = 512;    // rows whose dz are gathered before the products dW, dU
+// Sizes that keep what is used again and again in the L2 cache (1 MB, say, beside a panel of 128 KB).
+constexpr ptrdiff_t kStepBytes = 256 << 10;   // gates of the rows that take a step together
+constexpr ptrdiff_t kChunkBytes = 512 << 10;  // x W computed ahead of its steps
+constexpr ptrdiff_t kLeftBytes = 128 << 10;   // of the left operand of a product, used again for every panel
+constexpr ptrdiff_t kBackRows = 512;          // rows whose dz are gathered before the products dW, dU
+
+// Rows of a left operand of K columns to multiply at a time.
+template <class T> ptrdiff_t rows_at_a_time(ptrdiff_t K) {
+  const ptrdiff_t bytes = larger<ptrdiff_t>(smaller(K, kBlockK), 1) * ptrdiff_t(sizeof(T));
+  return larger<ptrdiff_t>(smaller<ptrdiff_t>(kLeftBytes / bytes, 192) / kTileRows, 4) * kTileRows;
+}
 
 // The rows of one thread: every size-th rank, so that long and short rows are shared out evenly.
 struct Share {
@@ -35,19 +44,36 @@ template <class T, class C> struct SavedRows {
 
 template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Workspace& memory, bool forward, bool backward) {
   Weights<T> w{};
+  const ptrdiff_t left_over = p.H % kWidth<T>;
+  w.narrow = C::kSparesPadding && !backward && !p.gates && left_over > 0 && left_over * C::kGates <= kWidth<T>;
   for (int g = 0; g < C::kGroups; ++g) {
     const ptrdiff_t width = C::columns(g, p.H).width();
     if (forward) {
-      w.kernel[g] = memory.array<T>(p.D * width);
-      w.recurrent[g] = memory.array<T>(p.H * width);
+      w.kernel[g] = {memory.array<T>(p.D * width), p.D, 0};
+      w.recurrent[g] = {memory.array<T>(p.H * width), p.H, 0};
       w.bias[g] = memory.array<T>(width);
     }
     if (backward) {
-      w.kernel_t[g] = memory.array<T>(units<T>(p.D).width() * width);
-      w.recurrent_t[g] = memory.array<T>(units<T>(p.H).width() * width);
+      w.kernel_t[g] = {memory.array<T>(units<T>(p.D).width() * width), width, 0};
+      w.recurrent_t[g] = {memory.array<T>(units<T>(p.H).width() * width), width, 0};
     }
   }
   if (C::kCandidate && forward) w.recurrent_bias = memory.array<T>(units<T>(p.H).width());
+  return w;
+}
+
+// Whether one row's inference does without packing: columns make whole vectors, and rows of the weights are near each other.
+template <class T, class C> bool worth_direct(const Problem<T>& p) {
+  const ptrdiff_t columns = C::kGates * p.H;
+  return C::kSparesPadding && p.B == 1 && !p.gates && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
+}
+template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
+  Weights<T> w{};
+  const ptrdiff_t columns = C::kGates * p.H;
+  w.kernel[0] = {const_cast<T*>(p.kernel), p.D, columns};
+  w.recurrent[0] = {const_cast<T*>(p.recurrent), p.H, columns};
+  w.bias[0] = p.bias;
+  w.direct = true;
   return w;
 }
 
@@ -55,16 +81,17 @@ template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Worksp
 template <class T, class C> void pack_weights(const Problem<T>& p, const Weights<T>& w, int index, int size) {
   const ptrdiff_t stride = C::kGates * p.H;
   for (int g = 0; g < C::kGroups; ++g) {
-    const Columns<T> columns = C::columns(g, p.H);
-    if (w.kernel[g]) {
+    const Columns<T> columns = columns_of<T, C>(w, g, p.H);
+    if (w.kernel[g].data) {
       for (ptrdiff_t q = index; q < columns.panels(); q += size) {
-        pack_panel(w.kernel[g], p.kernel, p.D, stride, columns, q);
-        pack_panel(w.recurrent[g], p.recurrent, p.H, stride, columns, q);
+        pack_panel(w.kernel[g].data, p.kernel, p.D, stride, columns, q);
+        pack_panel(w.recurrent[g].data, p.recurrent, p.H, stride, columns, q);
       }
-      if (index == 0) pack_row(w.bias[g], p.bias, columns);
+      T* bias = const_cast<T*>(w.bias[g]);
+      if (index == 0) pack_row(bias, p.bias, columns);
       if (index == 0 && p.recurrent_bias && g == 0) {  // here both biases are simply added
         for (ptrdiff_t v = 0; v < columns.vectors(); ++v) {
-          T* at = w.bias[0] + v * kWidth<T>;
+          T* at = bias + v * kWidth<T>;
           store(at, load(at) + load_n(p.recurrent_bias + columns.column(v), columns.lanes(v)));
         }
       }
@@ -73,11 +100,11 @@ template <class T, class C> void pack_weights(const Problem<T>& p, const Weights
         if (p.recurrent_bias) pack_row(w.recurrent_bias, p.recurrent_bias, columns);
       }
     }
-    if (w.kernel_t[g]) {
+    if (w.kernel_t[g].data) {
       if (p.dx.data) {
-        for (ptrdiff_t q = index; q < units<T>(p.D).panels(); q += size) pack_panel_transposed(w.kernel_t[g], p.kernel, p.D, stride, columns, q);
+        for (ptrdiff_t q = index; q < units<T>(p.D).panels(); q += size) pack_panel_transposed(w.kernel_t[g].data, p.kernel, p.D, stride, columns, q);
       }
-      for (ptrdiff_t q = index; q < units<T>(p.H).panels(); q += size) pack_panel_transposed(w.recurrent_t[g], p.recurrent, p.H, stride, columns, q);
+      for (ptrdiff_t q = index; q < units<T>(p.H).panels(); q += size) pack_panel_transposed(w.recurrent_t[g].data, p.recurrent, p.H, stride, columns, q);
     }
   }
 }
@@ -85,13 +112,14 @@ template <class T, class C> void pack_weights(const Problem<T>& p, const Weights
 // x W + b for n rows, into the rows' gates.
 template <class T, class C>
 void input_products(const Problem<T>& p, const Weights<T>& w, ptrdiff_t n, const T* const* x, T* const* const* gates) {
-  for (ptrdiff_t r = 0; r < n; r += kChunkRows) {
-    const ptrdiff_t rows = smaller(kChunkRows, n - r);
+  const ptrdiff_t some = rows_at_a_time<T>(p.D);
+  for (ptrdiff_t r = 0; r < n; r += some) {
+    const ptrdiff_t rows = smaller(some, n - r);
     for (int g = 0; g < C::kGroups; ++g) {
-      const Columns<T> columns = C::columns(g, p.H);
+      const Columns<T> columns = columns_of<T, C>(w, g, p.H);
       for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
-        const ptrdiff_t at = q * kTileVectors * kWidth<T>;
-        product(rows, gates[g] + r, at, w.bias[g] + at, plain(x + r), w.kernel[g] + panel_at<T>(q, p.D), columns.in_panel(q), p.D);
+        const ptrdiff_t at = q * kTileVectors * kWidth<T>, vectors = columns.in_panel(q);
+        product(rows, gates[g] + r, at, w.bias[g] + at, plain(x + r), w.kernel[g].panel(q), w.kernel[g].step(vectors), vectors, p.D);
       }
     }
   }

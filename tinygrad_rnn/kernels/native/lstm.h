@@ -1,4 +1,6 @@
 // LSTM: i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
+//
+// Its inference, four gates wide, is worth two ways of its own to spare padding (kSparesPadding): see Weights::direct and Columns::narrow.
 #pragma once
 
 #include "cell.h"
@@ -7,24 +9,29 @@ namespace tgr::TGR_ISA {
 
 template <class T> struct Lstm {
   static constexpr int kGates = 4, kGroups = 1;
-  static constexpr bool kCells = true, kCandidate = false, kReset = false, kSavesGates = true;
+  static constexpr bool kCells = true, kCandidate = false, kReset = false, kSavesGates = true, kSparesPadding = true;
   static Columns<T> columns(int, ptrdiff_t H) { return {0, 4, H}; }  // the four gates of one vector of units are one panel
 
   static void step(const Weights<T>& w, ptrdiff_t H, const Rows<T>& rows) {
     constexpr ptrdiff_t W = kWidth<T>;
-    const Columns<T> gates = columns(0, H);
-    const auto finish = [&](ptrdiff_t u, ptrdiff_t first, ptrdiff_t last) {
-      const ptrdiff_t lanes = gates.lanes(u * 4);
-      for (ptrdiff_t r = first; r < last; ++r) {
-        T* z = rows.gates[0][r] + u * 4 * W;
-        const Vec<T> i = sigmoid<T>(load(z)), f = sigmoid<T>(load(z + W)), g = tanh<T>(load(z + 2 * W)), o = sigmoid<T>(load(z + 3 * W));
-        const Vec<T> c = fma(f, load(rows.c_before[r] + u * W), i * g);
-        store(z, i), store(z + W, f), store(z + 2 * W, g), store(z + 3 * W, o);
-        store(rows.c_after[r] + u * W, c);
-        store_n(rows.h_after[r] + u * W, o * tanh<T>(c), lanes);
-      }
+    const Columns<T> all = columns(0, H);
+    const auto finish = [&](T* z, ptrdiff_t apart, ptrdiff_t r, ptrdiff_t u) {
+      const Vec<T> i = sigmoid<T>(load(z)), f = sigmoid<T>(load(z + apart)), g = tanh<T>(load(z + 2 * apart)), o = sigmoid<T>(load(z + 3 * apart));
+      const Vec<T> c = fma(f, load(rows.c_before[r] + u * W), i * g);
+      if (apart == W) store(z, i), store(z + W, f), store(z + 2 * W, g), store(z + 3 * W, o);
+      store(rows.c_after[r] + u * W, c);
+      store_n(rows.h_after[r] + u * W, o * tanh<T>(c), all.lanes(u * 4));
     };
-    recurrent_panels<T>(gates, H, w.recurrent[0], rows.n, rows.gates[0], nullptr, rows.h_before, finish);
+    if (w.direct) {
+      row_product<T>(rows.gates[0][0], nullptr, rows.h_before[0], w.recurrent[0].data, w.recurrent[0].row, 4 * H / W, H);
+      for (ptrdiff_t u = 0; u < all.blocks(); ++u) finish(rows.gates[0][0] + u * W, H, 0, u);
+      return;
+    }
+    const Columns<T> gates = columns_of<T, Lstm>(w, 0, H);
+    recurrent_panels<T>(gates, H, w.recurrent[0], rows.n, rows.gates[0], nullptr, rows.h_before, [&](ptrdiff_t u, ptrdiff_t first, ptrdiff_t last) {
+      const ptrdiff_t apart = gates.narrow && u == gates.blocks() - 1 ? gates.left_over() : W;
+      for (ptrdiff_t r = first; r < last; ++r) finish(rows.gates[0][r] + u * 4 * W, apart, r, u);
+    });
   }
 
   static void step_back(const Weights<T>& w, ptrdiff_t H, const Rows<T>& rows) {

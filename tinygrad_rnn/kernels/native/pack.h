@@ -6,12 +6,15 @@
 namespace tgr::TGR_ISA {
 
 // The columns of some gates of a matrix (rows, all gates * H), or with one gate the columns of any matrix. Vector v holds gate
-// first + v % gates of units v / gates * W onwards; the last units are padded with zeros to a full vector.
+// first + v % gates of units v / gates * W onwards; the last units are padded with zeros to a full vector. Where all gates of the last units
+// fit one vector and are not to be kept, they can share it (`narrow`): with 4 of 500 units left over, that is 3 vectors of 128 less.
 template <class T> struct Columns {
   ptrdiff_t first, gates, H;
+  bool narrow = false;
   static constexpr ptrdiff_t W = kWidth<T>;
   ptrdiff_t blocks() const { return (H + W - 1) / W; }
-  ptrdiff_t vectors() const { return blocks() * gates; }
+  ptrdiff_t left_over() const { return H % W; }
+  ptrdiff_t vectors() const { return narrow ? (blocks() - 1) * gates + 1 : blocks() * gates; }
   ptrdiff_t width() const { return vectors() * W; }
   ptrdiff_t panels() const { return (vectors() + kTileVectors - 1) / kTileVectors; }
   ptrdiff_t in_panel(ptrdiff_t p) const { return smaller<ptrdiff_t>(kTileVectors, vectors() - p * kTileVectors); }
@@ -19,17 +22,42 @@ template <class T> struct Columns {
   ptrdiff_t lanes(ptrdiff_t v) const { return smaller(W, H - v / gates * W); }
 };
 
+// The vector v of a row of the matrix.
+template <class T> TGR_INLINE Vec<T> gather(const T* row, const Columns<T>& columns, ptrdiff_t v) {
+  if (!columns.narrow || v + 1 < columns.vectors()) return load_n(row + columns.column(v), columns.lanes(v));
+  alignas(kBytes) T shared[Columns<T>::W] = {};
+  const ptrdiff_t n = columns.left_over();
+  for (ptrdiff_t g = 0; g < columns.gates; ++g) {
+    for (ptrdiff_t k = 0; k < n; ++k) shared[g * n + k] = row[(columns.first + g + 1) * columns.H - n + k];
+  }
+  return load(shared);
+}
+
 // Panel p of a packed matrix with K rows.
 template <class T> TGR_INLINE ptrdiff_t panel_at(ptrdiff_t p, ptrdiff_t K) { return p * kTileVectors * kWidth<T> * K; }
+
+// A right operand: packed, or (where `row` is not 0) a matrix as it came, with rows that far apart.
+template <class T> struct Right {
+  T* data;
+  ptrdiff_t K, row;
+  const T* panel(ptrdiff_t p) const { return data + (row ? p * kTileVectors * kWidth<T> : panel_at<T>(p, K)); }
+  ptrdiff_t step(ptrdiff_t vectors) const { return row ? row : vectors * kWidth<T>; }
+};
 
 // One panel of the matrix w (K rows, `stride` apart).
 template <class T> void pack_panel(T* out, const T* w, ptrdiff_t K, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
   const ptrdiff_t nv = columns.in_panel(p);
   out += panel_at<T>(p, K);
-  for (ptrdiff_t v = 0; v < nv; ++v) {
-    const ptrdiff_t from = columns.column(p * kTileVectors + v), n = columns.lanes(p * kTileVectors + v);
-    T* to = out + v * kWidth<T>;
-    for (ptrdiff_t k = 0; k < K; ++k) store(to + k * nv * kWidth<T>, load_n(w + k * stride + from, n));
+  if (columns.narrow && p == columns.panels() - 1) {
+    const ptrdiff_t v = p * kTileVectors;
+    for (ptrdiff_t k = 0; k < K; ++k, out += kWidth<T>) store(out, gather(w + k * stride, columns, v));
+    return;
+  }
+  const T* from[kTileVectors];
+  ptrdiff_t lanes[kTileVectors];
+  for (ptrdiff_t v = 0; v < nv; ++v) from[v] = w + columns.column(p * kTileVectors + v), lanes[v] = columns.lanes(p * kTileVectors + v);
+  for (ptrdiff_t k = 0; k < K; ++k) {
+    for (ptrdiff_t v = 0; v < nv; ++v, out += kWidth<T>) store(out, load_n(from[v] + k * stride, lanes[v]));
   }
 }
 
@@ -53,7 +81,7 @@ void pack_panel_transposed(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, co
 
 // A row of biases in packed order.
 template <class T> void pack_row(T* out, const T* bias, const Columns<T>& columns) {
-  for (ptrdiff_t v = 0; v < columns.vectors(); ++v) store(out + v * kWidth<T>, load_n(bias + columns.column(v), columns.lanes(v)));
+  for (ptrdiff_t v = 0; v < columns.vectors(); ++v) store(out + v * kWidth<T>, gather(bias, columns, v));
 }
 
 }  // namespace tgr::TGR_ISA

@@ -7,7 +7,7 @@ namespace tgr::TGR_ISA {
 
 template <class T, bool kRelu> struct Rnn {
   static constexpr int kGates = 1, kGroups = 1;
-  static constexpr bool kCells = false, kCandidate = false, kReset = false, kSavesGates = false;
+  static constexpr bool kCells = false, kCandidate = false, kReset = false, kSavesGates = false, kSparesPadding = false;
   static Columns<T> columns(int, ptrdiff_t H) { return units<T>(H); }
 
   static void step(const Weights<T>& w, ptrdiff_t H, const Rows<T>& rows) {

@@ -4,6 +4,7 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <condition_variable>
@@ -119,13 +120,27 @@ Pool* the_pool() {
   return pool.load();
 }
 
+// The processors this process may run on, which can be fewer than there are.
+int usable_processors() {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
+    const int n = CPU_COUNT(&allowed);
+    if (n > 0) return n;
+  }
+#endif
+  const unsigned n = std::thread::hardware_concurrency();
+  return n > 0 ? static_cast<int>(n) : 1;
+}
+
 }  // namespace
 
 int get_threads() {
   const int set = most.load();
   if (set > 0) return set;
-  const unsigned n = std::thread::hardware_concurrency();
-  return n > 0 ? static_cast<int>(n) : 1;
+  static const int found = usable_processors();
+  return found;
 }
 
 void set_threads(int n) { most.store(n); }

@@ -1,0 +1,163 @@
+"""Speed and memory beyond the table of `recurrent.py`: ragged batches, length, threads, float64, streaming, memory.
+
+    python tests/benchmarks/claims.py [--python an interpreter with torch]
+
+Each figure is the least of several interleaved rounds.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tinygrad_rnn import kernels
+
+
+def arrays(B, T, D, H, gates, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    x, W = rng.standard_normal((B, T, D), dtype=dtype), rng.standard_normal((D, gates * H), dtype=dtype)
+    U, b = rng.standard_normal((H, gates * H), dtype=dtype), rng.standard_normal(gates * H, dtype=dtype)
+    return x, W * dtype(D**-0.5), U * dtype(H**-0.5), b
+
+
+def least(runs, rounds=7):
+    """The least seconds of each of several functions, called in turn."""
+    best = [np.inf] * len(runs)
+    for _ in range(rounds):
+        for k, run in enumerate(runs):
+            start = time.perf_counter()
+            run()
+            best[k] = min(best[k], time.perf_counter() - start)
+    return best
+
+
+def trainer(x, W, U, b, cell="lstm", **options):
+    g = np.random.default_rng(1).standard_normal((*x.shape[:2], U.shape[0]), dtype=x.dtype)
+    more = {"reset_after": True} if cell == "gru" else {}
+    forward, backward = getattr(kernels, f"{cell}_forward"), getattr(kernels, f"{cell}_backward")
+    return lambda: backward(forward(x, W, U, b, **more, **options)[-1], g)
+
+
+def ragged():
+    for cell, gates in (("rnn", 1), ("gru", 3), ("lstm", 4)):
+        a = arrays(32, 500, 64, 128, gates)
+        lengths = np.random.default_rng(0).integers(60, 501, 32)
+        full, part = least([trainer(*a, cell=cell), trainer(*a, cell=cell, lengths=lengths)])
+        fill = lengths.sum() / (32 * 500)
+        print(
+            f"ragged {cell} (32, 500, 64, 128), {fill:.0%} full: {part * 1e3:.1f} ms, "
+            f"padded {full * 1e3:.1f}: {part / full:.0%} of the time"
+        )
+
+
+def linear():
+    rates = []
+    for T in (1_000, 10_000, 100_000):
+        run = trainer(*arrays(1, T, 32, 64, 4))
+        rates.append(least([run], 3)[0] / T * 1e6)
+    print(
+        "LSTM training (1, T, 32, 64), microseconds a step at T = 1,000, 10,000, 100,000: "
+        + ", ".join(f"{r:.2f}" for r in rates)
+    )
+
+
+def threads():
+    before = kernels.get_num_threads()
+    for cell, gates, shape in (
+        ("lstm", 4, (64, 50, 512, 512)),
+        ("lstm", 4, (1, 100, 32, 64)),
+        ("gru", 3, (4, 20, 16, 32)),
+    ):
+        run = trainer(*arrays(*shape, gates), cell=cell)
+
+        def one(n, run=run):
+            kernels.set_num_threads(n)
+            run()
+
+        a, b = least([lambda: one(1), lambda: one(2)], 9)
+        print(f"two threads at {cell} {shape}: {a / b:.2f} times one")
+    kernels.set_num_threads(before)
+
+
+TORCH_DOUBLE = """
+import sys, time, torch
+torch.set_num_threads(2)
+net = torch.nn.LSTM(64, 128).double()
+x, g = torch.randn(100, 32, 64, dtype=torch.double, requires_grad=True), torch.randn(100, 32, 128, dtype=torch.double)
+best = 1e9
+for _ in range(12):
+    start = time.perf_counter()
+    x.grad = None
+    net.zero_grad()
+    net(x)[0].backward(g)
+    best = min(best, time.perf_counter() - start)
+print(best)
+"""
+
+
+def double(python):
+    ours = least([trainer(*arrays(32, 100, 64, 128, 4, np.float64))], 12)[0]
+    done = subprocess.run([python, "-c", TORCH_DOUBLE], capture_output=True, text=True)
+    theirs = (
+        f"torch {float(done.stdout) * 1e3:.1f}, {float(done.stdout) / ours:.1f} times ours"
+        if done.returncode == 0
+        else "no torch to compare"
+    )
+    print(f"float64 LSTM training (32, 100, 64, 128): {ours * 1e3:.1f} ms; {theirs}")
+
+
+def streaming():
+    for kind, gates in (("rnn", 1), ("gru", 3), ("lstm", 4)):
+        x, *weights = arrays(1, 1, 64, 64, gates)
+        stepper = kernels.Stepper(kind, *weights, reset_after=True if kind == "gru" else None)
+        x = x[:, 0]
+
+        def thousand(step=stepper.step, x=x):
+            for _ in range(1000):
+                step(x)
+
+        print(f"one streaming {kind} step, B = 1, D = H = 64: {least([thousand], 30)[0] * 1e3:.2f} microseconds")
+
+
+MEMORY = """
+import sys
+sys.path[:0] = {path!r}
+import claims
+x, W, U, b = claims.arrays(64, 500, 256, 256, 4)
+g = claims.arrays(64, 500, 256, 256, 1)[0]
+pages = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
+before = pages()
+open("/proc/self/clear_refs", "w").write("5")
+saved = claims.kernels.lstm_forward(x, W, U, b, save={save!r})[2]
+found = claims.kernels.lstm_backward(saved, g)
+peak = [int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM")][0]
+print((peak - before) / 2**20)
+"""
+
+
+def memory():
+    for save in (True, "recompute"):
+        code = MEMORY.format(path=[str(Path(__file__).parent)], save=save)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        print(
+            f"LSTM training step (64, 500, 256, 256), save={save!r}: {float(done.stdout):.0f} MB above weights and input"
+            if done.returncode == 0
+            else f"memory: not measured here ({done.stderr.strip().splitlines()[-1]})"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that has torch")
+    options = parser.parse_args()
+    print(kernels.info())
+    for part in (ragged, linear, threads, lambda: double(options.python), streaming, memory):
+        part()
+
+
+if __name__ == "__main__":
+    main()

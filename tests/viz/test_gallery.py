@@ -1,0 +1,39 @@
+"""The gallery: its DOT text is held to golden files. Run this file to write them anew, and look at the pictures then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_unrolled import check_places
+from tinygrad_rnn.viz import gallery
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", gallery.FIGURES)
+def test_a_figure_is_as_it_was(name: str) -> None:
+    drawing = gallery.FIGURES[name]()
+    assert drawing.source == (GOLDEN / f"{name}.dot").read_text(encoding="utf-8")
+    if drawing.picture.placed:
+        check_places(drawing)
+
+
+def test_every_figure_is_rendered_and_shown(tmp_path: Path) -> None:
+    assert sorted(path.stem for path in GOLDEN.glob("*.dot")) == sorted(gallery.FIGURES)
+    folder = Path(gallery.__file__).parent / "gallery"
+    assert sorted(path.stem for path in folder.glob("*.svg")) == sorted(gallery.FIGURES)
+    written = gallery.render(tmp_path / "new")
+    assert all(path.read_text(encoding="utf-8").rstrip().endswith("</svg>") for path in written)
+
+
+def _write() -> Any:
+    GOLDEN.mkdir(exist_ok=True)
+    for name, make in gallery.FIGURES.items():
+        (GOLDEN / f"{name}.dot").write_text(make().source, encoding="utf-8")
+    return gallery.render(Path(gallery.__file__).parent / "gallery")
+
+
+if __name__ == "__main__":
+    print(*_write(), sep="\n")

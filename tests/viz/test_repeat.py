@@ -1,0 +1,68 @@
+"""Long op-level graphs: one step is laid out and repeated; every node is placed, and every arrow reaches its ends."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from test_unrolled import along, data
+from tinygrad_rnn.viz.repeat import Repeat
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import rnn, viz
+
+
+def long_graphs() -> Any:
+    yield rnn.dynamic_rnn(rnn.LSTMCell(3), data(2, 14, 4), impl="unrolled")
+    yield rnn.dynamic_rnn(rnn.GRUCell(3), data(2, 14, 4), sequence_length=[3, 14], impl="unrolled")[0].sum()
+    yield rnn.dynamic_rnn(rnn.MultiRNNCell([rnn.LSTMCell(3), rnn.GRUCell(2)]), data(2, 14, 4), impl="unrolled")
+    cells = rnn.BasicRNNCell(3), rnn.GRUCell(3)
+    outputs, _ = rnn.bidirectional_dynamic_rnn(*cells, data(2, 14, 4), impl="unrolled")
+    yield tg.concatenate(outputs, axis=-1).sum()
+    outputs, _ = rnn.dynamic_rnn(rnn.BasicRNNCell(3, name="lower"), data(2, 14, 4), impl="unrolled")
+    yield rnn.dynamic_rnn(rnn.BasicRNNCell(3, name="upper"), tg.tanh(outputs), impl="unrolled")
+    _, state = rnn.dynamic_rnn(rnn.LSTMCell(3, name="encoder"), data(2, 14, 4), impl="unrolled")
+    yield rnn.dynamic_rnn(rnn.LSTMCell(3, name="decoder"), data(2, 13, 4), initial_state=state, impl="unrolled")
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_everything_is_placed(number: int) -> None:
+    target = list(long_graphs())[number]
+    before = viz.draw(target).picture
+    picture = Repeat(before).placed()
+    assert [node.id for node in picture.nodes] == [node.id for node in before.nodes]
+    assert [(edge.tail, edge.head) for edge in picture.edges] == [(edge.tail, edge.head) for edge in before.edges]
+    spans = {}
+    for node in picture.nodes:
+        wide, tall = node.size or viz.style.fitting_size(node.lines, viz.style.ROLES[node.role].shape)
+        assert node.at is not None
+        x, y = node.at
+        spans[node.id] = (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2)
+    table = np.array(list(spans.values()))
+    for i, (left, bottom, right, top) in enumerate(table):
+        apart = (table[:, 2] < left) | (table[:, 0] > right) | (table[:, 3] < bottom) | (table[:, 1] > top)
+        assert np.flatnonzero(~apart).tolist() == [i]
+    for edge in picture.edges:
+        assert len(edge.path) % 3 == 1
+        for id, (x, y) in ((edge.tail, edge.path[0]), (edge.head, edge.path[-1])):
+            left, bottom, right, top = spans[id]
+            assert left - 2 <= x <= right + 2, edge
+            assert bottom - 2 <= y <= top + 2, edge
+        points = np.array(list(along(edge.path)))
+        for id, (left, bottom, right, top) in spans.items():
+            if id not in (edge.tail, edge.head):
+                x, y = points.T
+                inside = (x > left + 3) & (x < right - 3) & (y > bottom + 3) & (y < top - 3)
+                assert not inside.any(), f"{edge.tail} -> {edge.head} runs through {id}"
+
+
+def test_it_is_used_where_it_is_needed_and_gives_the_same_bytes() -> None:
+    run = rnn.dynamic_rnn(rnn.LSTMCell(3), data(2, 40, 4), impl="unrolled")
+    start = time.perf_counter()
+    svg = viz.draw(run).svg()
+    assert time.perf_counter() - start < 5
+    assert svg == viz.draw(run).svg()
+    assert svg.count('class="node"') == len(viz.draw(run).picture.nodes)
+    assert "pos=" not in viz.draw(run).source  # the text is for programs that place nodes themselves

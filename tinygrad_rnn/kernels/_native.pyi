@@ -1,0 +1,155 @@
+"""What `native/bindings.cpp` gives to Python. The arrays of each function have the dtype that ends its name."""
+
+from .check import Array, Lengths
+
+class Kept:
+    @property
+    def nbytes(self) -> int: ...
+
+class Stepper_float32:
+    def __init__(
+        self,
+        isa: str,
+        cell: int,
+        kernel: Array,
+        recurrent: Array,
+        bias: Array,
+        recurrent_bias: Array | None,
+        c: Array | None,
+        h: Array,
+    ) -> None: ...
+    def step(self, x: Array, /) -> None: ...
+
+class Stepper_float64:
+    def __init__(
+        self,
+        isa: str,
+        cell: int,
+        kernel: Array,
+        recurrent: Array,
+        bias: Array,
+        recurrent_bias: Array | None,
+        c: Array | None,
+        h: Array,
+    ) -> None: ...
+    def step(self, x: Array, /) -> None: ...
+
+def forward_float32(
+    isa: str,
+    cell: int,
+    reverse: bool,
+    time_major: bool,
+    save: int,
+    x: Array,
+    kernel: Array,
+    recurrent: Array,
+    bias: Array,
+    recurrent_bias: Array | None,
+    c0: Array | None,
+    h0: Array | None,
+    lengths: Lengths | None,
+    outputs: Array,
+    c: Array | None,
+    h: Array,
+) -> Kept | None: ...
+def forward_float64(
+    isa: str,
+    cell: int,
+    reverse: bool,
+    time_major: bool,
+    save: int,
+    x: Array,
+    kernel: Array,
+    recurrent: Array,
+    bias: Array,
+    recurrent_bias: Array | None,
+    c0: Array | None,
+    h0: Array | None,
+    lengths: Lengths | None,
+    outputs: Array,
+    c: Array | None,
+    h: Array,
+) -> Kept | None: ...
+def backward_float32(
+    kept: Kept,
+    cell: int,
+    reverse: bool,
+    time_major: bool,
+    x: Array,
+    kernel: Array,
+    recurrent: Array,
+    bias: Array,
+    recurrent_bias: Array | None,
+    c0: Array | None,
+    h0: Array | None,
+    outputs: Array,
+    d_outputs: Array | None,
+    d_cells: Array | None,
+    d_c: Array | None,
+    d_h: Array | None,
+    dx: Array | None,
+    d_kernel: Array | None,
+    d_recurrent: Array | None,
+    d_bias: Array | None,
+    d_recurrent_bias: Array | None,
+    d_c0: Array | None,
+    d_h0: Array | None,
+) -> None: ...
+def backward_float64(
+    kept: Kept,
+    cell: int,
+    reverse: bool,
+    time_major: bool,
+    x: Array,
+    kernel: Array,
+    recurrent: Array,
+    bias: Array,
+    recurrent_bias: Array | None,
+    c0: Array | None,
+    h0: Array | None,
+    outputs: Array,
+    d_outputs: Array | None,
+    d_cells: Array | None,
+    d_c: Array | None,
+    d_h: Array | None,
+    dx: Array | None,
+    d_kernel: Array | None,
+    d_recurrent: Array | None,
+    d_bias: Array | None,
+    d_recurrent_bias: Array | None,
+    d_c0: Array | None,
+    d_h0: Array | None,
+) -> None: ...
+def trace_float32(
+    kept: Kept,
+    cell: int,
+    reverse: bool,
+    time_major: bool,
+    which: int,
+    x: Array,
+    kernel: Array,
+    recurrent: Array,
+    bias: Array,
+    out: Array,
+    /,
+) -> None: ...
+def trace_float64(
+    kept: Kept,
+    cell: int,
+    reverse: bool,
+    time_major: bool,
+    which: int,
+    x: Array,
+    kernel: Array,
+    recurrent: Array,
+    bias: Array,
+    out: Array,
+    /,
+) -> None: ...
+def activation_float32(isa: str, which: int, from_: Array, to: Array, /) -> None: ...
+def activation_float64(isa: str, which: int, from_: Array, to: Array, /) -> None: ...
+def isas() -> list[str]: ...
+def set_num_threads(n: int, /) -> None: ...
+def get_num_threads() -> int: ...
+def set_worth_a_thread(operations: float, /) -> None: ...
+def compiler() -> str: ...

@@ -1,0 +1,225 @@
+"""Where the gradient goes: its norm at every step, as numbers; the pictures and plots that show them use these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_rnn.autodiff import engine
+from tinygrad_rnn.autodiff.graph import Graph, Source
+from tinygrad_rnn.autodiff.node import Leaf, Node
+from tinygrad_rnn.autodiff.tensor import Tensor
+from tinygrad_rnn.errors import GraphError
+
+from .opened import Opening, open_live
+from .plot import Plot
+from .steps import Layer, Step, Unrolled, hoisted, passes, read
+
+Numbers = npt.NDArray[np.float64]
+
+
+class LayerFlow(NamedTuple):
+    """The gradient along one layer: norms of d target / d state by the state's name, and of d target / d x_t, over time."""
+
+    name: str
+    states: dict[str, Numbers]
+    inputs: Numbers | None
+
+
+class GradFlow(NamedTuple):
+    """What `grad_flow` found: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer."""
+
+    layers: tuple[LayerFlow, ...]
+    jacobians: Numbers | None = None
+
+    @property
+    def h(self) -> Numbers:
+        return self.layers[-1].states["h"]
+
+    @property
+    def c(self) -> Numbers:
+        return self.layers[-1].states["c"]
+
+    @property
+    def inputs(self) -> Numbers | None:
+        return self.layers[-1].inputs
+
+    def plot(self) -> Plot:
+        """Lines over time, one for each layer and state, on a logarithmic scale."""
+        several = len(self.layers) > 1
+        lines = {f"{f.name} {n}" if several else n: v for f in self.layers for n, v in f.states.items()}
+        return Plot(lines, "step t", "norm of the gradient")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"image/svg+xml": self.plot().svg(), "text/plain": repr(self)}
+
+
+def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> GradFlow:
+    """The gradient of `target` at every step: |d target / d h_t| (and c_t) of each layer, and |d target / d x_t|.
+
+    target: a loss; or any tensor with its cotangent `grad`, of its shape. A step that target does not depend on has 0. A
+    sweep of its own runs over the recorded graph, through what fused ops stand for: no `.grad` changes and nothing is
+    freed. x_t is known where the input requires grad, and on the fused path; else it is None. jacobians: besides, for a
+    target of shape (B, H), such as a state, the matrices d target[0] / d x_t[0], (T, H, D); it takes H sweeps.
+
+    Raises ValueError where the graph has no time steps, and GraphError where a backward pass has freed it: call this
+    before backward, or keep the graph with backward(retain_graph=True).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> from tinygrad_rnn import viz
+    >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.BasicRNNCell(4), np.ones((2, 30, 3), np.float32))
+    >>> flow = viz.grad_flow((outputs[:, -1] ** 2).sum())
+    >>> flow.h.shape, bool(flow.h[0] < flow.h[-1])
+    ((30,), True)
+    """
+    if not isinstance(target, Tensor):
+        raise TypeError(f"grad_flow: target is {type(target).__name__}, expected a tensor, such as a loss")
+    edge, seed = target._seed(grad if not jacobians or grad is not None else np.ones(target.shape), "grad_flow")
+    run = Sweep(target)
+    cotangents = run(edge, seed)
+    layers = []
+    for number, layer in sorted(enumerate(run.found.layers), key=lambda item: item[0]):
+        states = {name: _norms(cotangents, sources) for name, sources in states_of(run.found, number).items()}
+        parts = [_input_part(run.found, (number, t), cotangents) for t in layer.steps]
+        known = [p for p in parts if p is not None]
+        inputs = np.array([np.linalg.norm(p) for p in known]) if known and len(known) == len(parts) else None
+        layers.append(LayerFlow(layer.name, states, inputs))
+    return GradFlow(tuple(layers), _jacobians(run, target, edge) if jacobians else None)
+
+
+def _jacobians(run: Sweep, target: Tensor, edge: Any) -> Numbers:
+    """d target[0] / d x_t[0], one sweep for each unit of target."""
+    if target.ndim != 2:
+        raise ValueError(
+            f"grad_flow: jacobians=True with a target of shape {target.shape}, expected (B, H), such as a state"
+        )
+    rows = []
+    for unit in range(target.shape[1]):
+        seed = np.zeros_like(target.data)
+        seed[0, unit] = 1
+        cotangents = run(edge, seed)
+        parts = [_input_part(run.found, (0, t), cotangents) for t in run.found.layers[0].steps]
+        if any(p is None for p in parts):
+            raise ValueError(
+                "grad_flow: jacobians=True, but no gradient reaches the inputs; make them with requires_grad=True"
+            )
+        rows.append([p[0] for p in parts if p is not None])
+    return np.array(rows).swapaxes(0, 1)
+
+
+class Sweep:
+    """Runs sweeps over a recorded graph and what its fused nodes stand for; gives cotangents by id of the opened graph."""
+
+    def __init__(self, target: Any):
+        try:
+            graph, self.owners, self.openings = open_live(target, "recurrent")
+        except GraphError:
+            raise GraphError(_FREED) from None
+        self.found = read(graph)
+        self.ids = {node.counter: i for i, node in self.owners.items()}
+
+    def __call__(self, edge: Any, seed: Any) -> dict[int, Any]:
+        """The cotangents from one seed: of a node with several results, the list of theirs."""
+        seen: dict[int, Any] = {}
+        inside = {opening.node.counter: None for opening in self.openings}
+        fused: dict[int, Any] = dict(inside)
+
+        def observe(node: Node | Leaf, g: Any) -> None:
+            if node.counter in fused:
+                fused[node.counter] = list(g)
+            elif node.counter in self.ids:
+                seen[self.ids[node.counter]] = list(g) if isinstance(g, list) else np.array(g)
+
+        try:
+            engine.sweep([(edge, seed)], retain=True, observe=observe)
+        except GraphError:
+            raise GraphError(_FREED) from None
+        for opening in self.openings:
+            self._inside(opening, fused[opening.node.counter], seen, observe)
+        return seen
+
+    def _inside(self, opening: Opening, parts: Any, seen: dict[int, Any], observe: Any) -> None:
+        """The sweep through one expansion; what reaches its inputs is kept for leaves that no other sweep reached."""
+
+        def watch(node: Node | Leaf, g: Any) -> None:
+            if isinstance(node, Leaf) and (node.name or "").startswith("#"):
+                source = opening.sources[int((node.name or "#0")[1:])]
+                leaf = self.found.graph.nodes[source.id]
+                if leaf.op is None and source.id not in seen:
+                    seen[source.id] = np.array(g)
+            else:
+                observe(node, g)
+
+        seeds = [
+            (result._node, part)
+            for result, part in zip(opening.results, parts or (), strict=False)
+            if part is not None and getattr(result, "_node", None) is not None
+        ]
+        if seeds:
+            engine.sweep(seeds, retain=True, observe=watch)
+
+
+_FREED = (
+    "grad_flow: the graph was freed by a backward pass. Call this (or draw) before backward, or keep the graph with "
+    "backward(retain_graph=True)"
+)
+
+
+def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
+    """Where each state of a layer is after each of its steps, by the state's name."""
+    layer = found.layers[number]
+    own: dict[str, dict[int, Source]] = {}
+    for state in found.states:
+        if state.tail is not None and state.tail[0] == number == state.head[0]:
+            own.setdefault(state.name, {})[state.tail[1]] = state.source
+    places = found.places[number]
+    result: dict[str, list[Source | None]] = {}
+    for name, by_step in sorted(own.items()):
+        last = max(by_step)
+        at = places[last].index(by_step[last].id) - len(places[last])  # counted from the step's end
+        end = layer.steps[-1]
+        if end not in by_step and len(places[end]) >= -at:
+            by_step[end] = Source(places[end][at], by_step[last].output)
+        result[name] = [by_step.get(t) for t in layer.steps]
+    return result
+
+
+def _norms(cotangents: dict[int, Any], sources: list[Source | None]) -> Numbers:
+    return np.array([norm(cotangents, source) for source in sources])
+
+
+def norm(cotangents: dict[int, Any], source: Source | None) -> float:
+    """The norm of the gradient at a value; 0 where none arrived."""
+    g = None if source is None else cotangents.get(source.id)
+    if isinstance(g, list):
+        g = g[source.output if source is not None else 0]
+    return 0.0 if g is None else float(np.linalg.norm(np.asarray(g, np.float64)))
+
+
+def _input_part(found: Unrolled, step: Step, cotangents: dict[int, Any]) -> Any:
+    """The gradient at a step's input, cut out of the gradient of the array over time; None if it is not known."""
+    for leaf, cut in _leaves(found, found.layers[step[0]], step):
+        g = cotangents.get(leaf)
+        if g is not None:
+            return g if cut is None else np.take(g, cut[1], axis=cut[0])
+    return None
+
+
+def _leaves(found: Unrolled, layer: Layer, step: Step) -> Iterator[tuple[int, tuple[int, int] | None]]:
+    """The leaves from which a step reads, each with the axis and index of its part if it is an array over time."""
+    graph: Graph = found.graph
+    for source in found.feeds.get(step, ()):
+        cut: tuple[int, int] | None = None
+        node = graph.nodes[source.id]
+        while node.op is not None and (passes(node) or hoisted(found, layer, node)):
+            if node.op == "unstack":
+                cut = (node.options.get("axis", 0), source.output)
+            elif node.op == "reverse_sequence" and cut is not None:
+                cut = (cut[0], node.shapes[0][cut[0]] - 1 - cut[1])
+            source = node.sources[1 if node.op == "where" else 0]
+            node = graph.nodes[source.id]
+        if node.op is None:
+            yield node.id, cut

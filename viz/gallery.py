@@ -1,0 +1,219 @@
+"""The figures that courses on recurrent nets draw, each from a few lines of code that run.
+
+`python -m tinygrad_rnn.viz.gallery FOLDER` renders them all, as SVG, into a folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn import ops, rnn
+from tinygrad_rnn.autodiff.state import scope
+from tinygrad_rnn.autodiff.tensor import Tensor
+from tinygrad_rnn.module import Parameter
+
+from .drawing import Drawing
+from .folded import folded
+from .inside import cell
+from .ops import draw
+from .unrolled import unrolled
+
+BATCH, STEPS, SIZE, UNITS, WORDS = 2, 4, 5, 8, 50
+
+FIGURES: dict[str, Callable[[], Drawing]] = {}
+
+
+def figure(make: Callable[[], Drawing]) -> Callable[[], Drawing]:
+    """Add a function to the gallery under its name (decorator)."""
+    FIGURES[make.__name__] = make
+    return make
+
+
+def render(folder: str | Path, **options: Any) -> list[Path]:
+    """Render every figure into a folder, which is made if it is missing; returns the files written.
+
+    options: program and timeout, as for Drawing.save. Raises DrawingError if there is no Graphviz program.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, make in FIGURES.items():
+        path = target / f"{name}.svg"
+        path.write_text(make().svg(**options), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def _inputs(steps: int = STEPS) -> Tensor:
+    return Tensor(np.zeros((BATCH, steps, SIZE), np.float32), name="x")
+
+
+def _weight(name: str, *shape: int) -> Parameter:
+    return Parameter(np.zeros(shape, np.float32), name=name)
+
+
+def _readout(h: Any, outputs: int = 3, name: str = "output o") -> Any:
+    """o = h V, in a scope of its own."""
+    with scope(name):
+        return h @ _weight("V", h.shape[-1], outputs)
+
+
+@figure
+def rnn_folded() -> Drawing:
+    """A recurrent net as textbooks begin: the state goes round through a delay of one step."""
+    return folded(rnn.BasicRNNCell(UNITS))
+
+
+@figure
+def rnn_unrolled() -> Drawing:
+    """The same net unrolled: one copy of the cell for each step, all with the same weights. There is no output node."""
+    return unrolled(rnn.BasicRNNCell(UNITS), 3)
+
+
+@figure
+def rnn_folded_with_output() -> Drawing:
+    """A net with an output node o on top of h, and its weights V."""
+    outputs, _ = rnn.dynamic_rnn(rnn.BasicRNNCell(UNITS), _inputs())
+    return folded(_readout(outputs))
+
+
+@figure
+def rnn_unrolled_with_output() -> Drawing:
+    """W from x, U along time, V to the output o: drawn once each, used at every step."""
+    outputs, _ = rnn.dynamic_rnn(rnn.BasicRNNCell(UNITS), _inputs(3))
+    return unrolled(_readout(outputs))
+
+
+@figure
+def rnn_cell() -> Drawing:
+    """h' = tanh(x W + b + h U)."""
+    return cell(rnn.BasicRNNCell(UNITS))
+
+
+@figure
+def lstm_cell() -> Drawing:
+    """The inside of an LSTM: c runs straight through, three gates and the candidate act on it."""
+    return cell(rnn.LSTMCell(UNITS))
+
+
+@figure
+def gru_cell() -> Drawing:
+    """The inside of a GRU: update and reset gate, no memory beside h."""
+    return cell(rnn.GRUCell(UNITS))
+
+
+@figure
+def lstm_unrolled() -> Drawing:
+    """A hundred steps of an LSTM: the first two, the last, and one node for those between."""
+    return unrolled(rnn.LSTMCell(UNITS), steps=(2, 1), length=100)
+
+
+@figure
+def stacked_lstm() -> Drawing:
+    """Two layers: the lower one's h is the upper one's input."""
+    return unrolled(rnn.MultiRNNCell([rnn.LSTMCell(UNITS), rnn.LSTMCell(UNITS)]), 3)
+
+
+@figure
+def bilstm_last() -> Drawing:
+    """Keras' Bidirectional(LSTM(n)), return_sequences=False: the last forward h beside the backward h of the first step."""
+    cells = rnn.LSTMCell(UNITS), rnn.LSTMCell(UNITS)
+    _, (forward, backward) = rnn.bidirectional_dynamic_rnn(*cells, _inputs())
+    return unrolled(ops.concatenate([forward.h, backward.h], axis=-1))
+
+
+@figure
+def bilstm_sequences() -> Drawing:
+    """Keras' Bidirectional(LSTM(n, return_sequences=True)): both directions' h, joined at every step."""
+    cells = rnn.LSTMCell(UNITS), rnn.LSTMCell(UNITS)
+    outputs, _ = rnn.bidirectional_dynamic_rnn(*cells, _inputs())
+    return unrolled(ops.concatenate(outputs, axis=-1))
+
+
+@figure
+def rnn_language_model() -> Drawing:
+    """Each step reads a word and predicts the next one; the loss compares all of them at once."""
+    words = np.zeros((BATCH, STEPS), int)
+    with scope("embedding"):
+        x = ops.take(_weight("E", WORDS, SIZE), words, axis=0)
+    outputs, _ = rnn.dynamic_rnn(rnn.BasicRNNCell(UNITS), x)
+    return unrolled(ops.softmax_cross_entropy(_readout(outputs, WORDS, "readout"), words))
+
+
+@figure
+def one_to_many() -> Drawing:
+    """One input, many outputs, as for a caption: each output is the next step's input."""
+    one, state = rnn.GRUCell(SIZE, name="gru_cell").build(SIZE), Tensor(np.zeros((BATCH, SIZE), np.float32))
+    v, y, outputs = _weight("V", SIZE, SIZE), Tensor(np.zeros((BATCH, SIZE), np.float32), name="x"), []
+    for t in range(STEPS):
+        with scope(f"t={t}"):
+            h, state = one(y, state)
+            with scope("output o"):
+                y = h @ v
+        outputs.append(y)
+    return unrolled(ops.stack(outputs, axis=1))
+
+
+@figure
+def many_to_one() -> Drawing:
+    """Many inputs, one output, as for sentiment: only the last state is read."""
+    _, state = rnn.dynamic_rnn(rnn.GRUCell(UNITS), _inputs())
+    return unrolled(ops.sigmoid(_readout(state, 1, "classifier")))
+
+
+@figure
+def many_to_many() -> Drawing:
+    """An output for every input, as for tagging."""
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(UNITS), _inputs())
+    return unrolled(_readout(outputs))
+
+
+@figure
+def encoder_decoder() -> Drawing:
+    """Sequence to sequence, as for translation: the decoder begins with the encoder's last state."""
+    _, state = rnn.dynamic_rnn(rnn.GRUCell(UNITS, name="encoder"), _inputs(3))
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(UNITS, name="decoder"), _inputs(2), initial_state=state)
+    return unrolled(_readout(outputs))
+
+
+@figure
+def sequence_lengths() -> Drawing:
+    """hello, eolll and lleel of lengths 5, 3 and 4: the title of a step says how many rows still run."""
+    x = np.eye(4, dtype=np.float32)[[[0, 1, 2, 2, 3], [1, 3, 2, 2, 2], [2, 2, 1, 1, 2]]]
+    return unrolled(rnn.dynamic_rnn(rnn.LSTMCell(2), x, sequence_length=[5, 3, 4]))
+
+
+def _distant_loss(one: rnn.RNNCell) -> Any:
+    """A loss at the last of thirty steps."""
+    x = np.random.default_rng(0).standard_normal((BATCH, 30, SIZE)) * 2
+    outputs, _ = rnn.dynamic_rnn(one, x)
+    return ops.sum(outputs[:, -1] ** 2)
+
+
+@figure
+def gradient_rnn() -> Drawing:
+    """Where the gradient of a loss at the last step goes in a plain net: hardly anything of it reaches the first steps."""
+    return unrolled(_distant_loss(rnn.BasicRNNCell(UNITS, seed=1)), steps=(3, 3), color="grad_norm")
+
+
+@figure
+def gradient_lstm() -> Drawing:
+    """The same in an LSTM whose forget gates begin open: c carries the gradient back."""
+    return unrolled(_distant_loss(rnn.LSTMCell(UNITS, forget_bias=3.0, seed=1)), steps=(3, 3), color="grad_norm")
+
+
+@figure
+def rnn_ops() -> Drawing:
+    """Every op of three steps, in boxes by scope."""
+    outputs, _ = rnn.dynamic_rnn(rnn.BasicRNNCell(UNITS), _inputs(3), impl="unrolled")
+    return draw(outputs)
+
+
+if __name__ == "__main__":
+    for file in render(sys.argv[1] if len(sys.argv) > 1 else "gallery"):
+        print(file)

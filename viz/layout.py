@@ -1,0 +1,93 @@
+"""One small layout by the Graphviz program, read back as places: of nodes, boxes and edges."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from . import style
+from .picture import Box, Node, Point
+from .program import run
+
+Link = tuple[str, str]
+
+
+@dataclass
+class Layout:
+    """Where things are, the lower left corner being 0, 0."""
+
+    size: Point = (0.0, 0.0)
+    nodes: dict[str, Point] = field(default_factory=dict)
+    boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    links: dict[Link, tuple[Point, ...]] = field(default_factory=dict)
+
+
+def lay_out(
+    nodes: Sequence[Node],
+    boxes: Sequence[Box],
+    links: Sequence[Link],
+    direction: str,
+    first: Sequence[str] = (),
+    last: Sequence[str] = (),
+    **options: Any,
+) -> Layout:
+    """Have the program place nodes in their boxes, and ports: ids in `first` where arrows begin, `last` where they end.
+
+    A box whose parent is not among `boxes` stands on its own. options: program and timeout.
+    """
+    graphviz: Any = import_module("graphviz")
+    root = graphviz.Digraph(graph_attr={"rankdir": direction, "nodesep": "0.18", "ranksep": "0.28"})
+    root.attr("node", shape="box", fixedsize="true", label="")
+    known = {box.id: graphviz.Digraph(f"cluster_{box.id}", graph_attr=_title(box)) for box in boxes}
+    sizes = {node.id: node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape) for node in nodes}
+    for node in nodes:
+        wide, tall = sizes[node.id]
+        known.get(node.box or "", root).node(node.id, width=f"{wide / 72:.3f}", height=f"{tall / 72:.3f}")
+    for box in reversed(boxes):  # inner before outer
+        known.get(box.parent or "", root).subgraph(known[box.id])
+    for side, ports in (("source", first), ("sink", last)):
+        if ports:
+            with root.subgraph(graph_attr={"rank": side}) as rank:
+                for port in ports:
+                    rank.node(port, shape="point", width="0.1", height="0.01")
+                for a, b in itertools.pairwise(ports):
+                    rank.edge(a, b, style="invis")
+    for tail, head in dict.fromkeys(links):
+        root.edge(tail, head, **({"arrowhead": "none"} if head in last else {}))
+    return _read(json.loads(run(root.source, "json0", **options)), set(known))
+
+
+def _title(box: Box) -> dict[str, str]:
+    return {"label": box.label.replace("\\", "/") or " ", "fontname": style.FONT, "fontsize": "12", "labeljust": "l"}
+
+
+def _read(found: dict[str, Any], known: set[str]) -> Layout:
+    left, bottom, right, top = (float(v) for v in found.get("bb", "0,0,0,0").split(","))
+    layout = Layout((right - left, top - bottom))
+    names = []
+    for thing in found.get("objects", ()):
+        names.append(thing.get("name", ""))
+        if "pos" in thing:
+            x, y = thing["pos"].split(",")
+            layout.nodes[thing["name"]] = (float(x) - left, float(y) - bottom)
+        elif "bb" in thing and thing["name"].removeprefix("cluster_") in known:
+            a, b, c, d = (float(v) for v in thing["bb"].split(","))
+            layout.boxes[thing["name"].removeprefix("cluster_")] = (a - left, b - bottom, c - left, d - bottom)
+    for edge in found.get("edges", ()):
+        if edge.get("style") == "invis" or "pos" not in edge:
+            continue
+        tip: Point | None = None
+        points: list[Point] = []
+        for part in edge["pos"].split():
+            numbers = part.removeprefix("e,").removeprefix("s,").split(",")
+            point = (float(numbers[0]) - left, float(numbers[1]) - bottom)
+            if part.startswith("e,"):
+                tip = point
+            elif not part.startswith("s,"):
+                points.append(point)
+        layout.links[names[edge["tail"]], names[edge["head"]]] = (*points[:-1], tip) if tip else tuple(points)
+    return layout

@@ -1,0 +1,280 @@
+"""Opening fused ops: the same graph with each of them replaced by what it stands for, in primitives."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import Context
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source, flat_tensors, snapshot
+from tinygrad_rnn.autodiff.node import Leaf, Node, Output
+from tinygrad_rnn.autodiff.op import operations
+from tinygrad_rnn.autodiff.state import scope
+from tinygrad_rnn.autodiff.tensor import Tensor
+from tinygrad_rnn.errors import GraphError
+
+INPUT = re.compile(r"x(_?\d+)?|inputs?(_?\d+)?|x_data")
+AFFORDABLE = 2_000_000  # elements of one fused op's result: above it the expansion runs on a batch of none
+
+
+def take(target: Any) -> Graph:
+    """The graph itself, or the snapshot of tensors, made ready for views.
+
+    Scopes without a name are left out of the paths. A leaf that requires grad and has a name passes for a parameter in a
+    snapshot; one that is plainly an input (by its name, or as a sequence that is read) is called one.
+    """
+    graph = target if isinstance(target, Graph) else snapshot(target)
+    inputs = _inputs(graph)
+    if not inputs and not any("" in node.scope for node in graph.nodes):
+        return graph
+    nodes = (
+        node._replace(
+            scope=tuple(part for part in node.scope if part), kind="input" if node.id in inputs else node.kind
+        )
+        for node in graph.nodes
+    )
+    return Graph(tuple(nodes), graph.outputs)
+
+
+@lru_cache(maxsize=4096)
+def _named_parts(path: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part for part in path if part)
+
+
+def _inputs(graph: Graph) -> set[int]:
+    """Leaves that are called parameters but are inputs."""
+    named = {node.id for node in graph.nodes if node.kind == "parameter" and node.op is None}
+    found = {i for i in named if INPUT.fullmatch(graph.nodes[i].name or "")}
+    for node in graph.nodes:
+        if node.op is not None and node.sources and node.sources[0].id in named:
+            long = len(graph.nodes[node.sources[0].id].shapes[0]) == 3
+            if long and (node.op in ("matmul", "unstack") or node.kind == "recurrent"):
+                found.add(node.sources[0].id)
+    return found
+
+
+def open_all(target: Any, kind: str | None = None, steps: int | None = None) -> Graph:
+    """The graph of `target` with every fused op (or those of one kind) replaced by its expansion into primitives.
+
+    The expansions run on zeros of the recorded shapes, so it does not matter whether the graph was freed. Of a Graph, whose
+    snapshot holds no arrays, lengths are not known and ops that need other arrays stay closed. steps: open recurrent ops
+    with so many steps, and without lengths.
+    """
+    return _open(target, kind, partial(zeros, steps=steps))[0]
+
+
+def fused_length(target: Any) -> int | None:
+    """How many steps the graph's fused runs have; None if it has none, they differ, or time steps are recorded as well."""
+    graph = take(target)
+    found = {
+        node.shapes[0][0 if node.options.get("time_major") else 1]
+        for node in graph.nodes
+        if node.kind == "recurrent" and len(node.shapes[0]) == 3
+    }
+    timed = any(part.startswith("t=") for node in graph.nodes for part in node.scope)
+    return found.pop() if len(found) == 1 and not timed else None
+
+
+@dataclass
+class Opening:
+    """A fused node that was opened on its real inputs: the results of its expansion, and where its inputs come from."""
+
+    node: Node
+    results: list[Any]
+    sources: tuple[Source, ...]
+
+
+def open_live(target: Any, kind: str | None = None) -> tuple[Graph, dict[int, Node | Leaf], list[Opening]]:
+    """As `open_all`, but on the recorded values: besides, the live node behind every id, and what was opened.
+
+    Inputs of an opened node are leaves named #0, #1 … in its results' graph. Raises GraphError if the graph was freed.
+    """
+    return _open(target, kind, values)
+
+
+Expand = Callable[[Any, NodeInfo, Graph, Any], Any]
+
+
+def _open(target: Any, kind: str | None, expand: Expand) -> tuple[Graph, dict[int, Node | Leaf], list[Opening]]:
+    graph = take(target)
+    live = {} if isinstance(target, Graph) else _live(target)
+    fused = _fused(graph, kind, isinstance(target, Graph))
+    if not any(node.op in fused for node in graph.nodes):
+        return graph, live, []
+    nodes: list[NodeInfo] = []
+    owners: dict[int, Node | Leaf] = {}
+    openings: list[Opening] = []
+    moved: dict[Source, Source] = {}
+    for node in graph.nodes:
+        sources = tuple(moved[s] for s in node.sources)
+        if node.op in fused:
+            results = expand(fused[node.op], node, graph, live.get(node.id))
+            sub, inner = snapshot(results), _live(results) if expand is values else {}
+            for old, new in _splice(nodes, _filled(sub, node), sources, node, results, moved).items():
+                if old in inner:
+                    owners[new] = inner[old]
+            real = live.get(node.id)
+            if isinstance(real, Node):
+                openings.append(Opening(real, results, sources))
+        else:
+            for k in range(len(node.shapes)):
+                moved[Source(node.id, k)] = Source(len(nodes), k)
+            if node.id in live:
+                owners[len(nodes)] = live[node.id]
+            nodes.append(node._replace(id=len(nodes), sources=sources))
+    return Graph(tuple(nodes), tuple(moved[s] for s in graph.outputs)), owners, openings
+
+
+def _fused(graph: Graph, kind: str | None, dead: bool) -> dict[str, Any]:
+    """The ops to open, by name. Of a dead snapshot, those that need no arrays beside lengths."""
+    fused = {op.name: op for op in operations() if op.expansion is not None and kind in (None, op.kind)}
+    for node in graph.nodes if dead else ():
+        if node.op in fused and not set(fused[node.op].options) <= {*node.options, "lengths"}:
+            del fused[node.op]
+    return fused
+
+
+def _live(target: Any) -> dict[int, Node | Leaf]:
+    """The recorded nodes by their ids in the snapshot: they still know their arrays."""
+    work: list[Any] = [t._node for t in flat_tensors(target) if t._node is not None]
+    seen: dict[int, Any] = {}
+    while work:
+        edge = work.pop()
+        node = edge.node if type(edge) is Output else edge
+        if node.counter not in seen:
+            seen[node.counter] = node
+            work.extend(p for p in getattr(node, "parents", ()) if p is not None)
+    return {i: seen[c] for i, c in enumerate(sorted(seen))}
+
+
+def zeros(op: Any, node: NodeInfo, graph: Graph, real: Any, steps: int | None = None) -> Any:
+    """What a fused op's expansion makes of zeros: of a batch of none, where a real one would be much work."""
+    none = _much(op, node)
+    options = {**op.defaults, **(dict(real.options) if real is not None else node.options)}
+    if steps is not None and "lengths" in options:
+        options["lengths"] = None
+    if none and options.get("lengths") is not None:
+        options["lengths"] = options["lengths"][:0]
+    inputs = []
+    for i, source in enumerate(node.sources):
+        shape, dtype = graph.nodes[source.id].shapes[source.output], graph.nodes[source.id].dtypes[source.output]
+        if none and i not in _weights(op):
+            shape = tuple(0 if axis == _batch_axis(node, len(shape)) else size for axis, size in enumerate(shape))
+        if steps is not None and op.kind == "recurrent" and len(shape) == 3:
+            shape = tuple(
+                steps if axis != _batch_axis(node, 3) and axis < 2 else size for axis, size in enumerate(shape)
+            )
+        inputs.append(Tensor(np.zeros(shape, dtype), name=f"#{i}", requires_grad=True))
+    absent = [p is None for p in real.parents] if real is not None else _absent(op, len(inputs))
+    given = iter(inputs)
+    arguments = [None if gone else next(given) for gone in absent]
+    return Context().run(_run, op, arguments, options, node.scope)
+
+
+def values(op: Any, node: NodeInfo, graph: Graph, real: Any) -> Any:
+    """What a fused op's expansion makes of the inputs that were recorded."""
+    if real.saved is None:
+        raise GraphError(f"the graph below {op.name!r} was freed by a backward pass")
+    number = count()
+    arguments = [
+        None if parent is None else Tensor(value, name=f"#{next(number)}", requires_grad=True)
+        for parent, value in zip(real.parents, real.saved[: len(real.parents)], strict=True)
+    ]
+    return Context().run(_run, op, arguments, dict(real.options), node.scope)
+
+
+def _much(op: Any, node: NodeInfo) -> bool:
+    return op.kind == "recurrent" and len(node.shapes[0]) == 3 and math.prod(node.shapes[0]) * 8 > AFFORDABLE
+
+
+def _filled(sub: Graph, node: NodeInfo) -> Graph:
+    """An expansion of a batch of none with the batch put back into its shapes."""
+    batch = node.shapes[0][1 if node.options.get("time_major") else 0] if len(node.shapes[0]) == 3 else 0
+    if not batch or all(d for n in sub.nodes for s in n.shapes for d in s):
+        return sub
+    filled = (n._replace(shapes=tuple(tuple(d or batch for d in s) for s in n.shapes)) for n in sub.nodes)
+    return Graph(tuple(filled), sub.outputs)
+
+
+def _run(op: Any, arguments: list[Any], options: dict[str, Any], path: tuple[str, ...]) -> Any:
+    """The expansion's results, in the scopes of the fused op."""
+    with ExitStack() as stack:
+        for name in path:
+            stack.enter_context(scope(name))
+        results = op.expansion(*arguments, **options)
+    return results if isinstance(results, (tuple, list)) else (results,)
+
+
+def _absent(op: Any, count: int) -> list[bool]:
+    """Which optional inputs were left out, from how many came."""
+    left = len(op.inputs) - count
+    absent = []
+    for i in range(len(op.inputs)):
+        gone = left > 0 and i in op.optional
+        left -= gone
+        absent.append(gone)
+    return absent
+
+
+def _weights(op: Any) -> set[int]:
+    """The places of inputs without a batch axis."""
+    return {i for i, name in enumerate(op.inputs) if "kernel" in name or "bias" in name}
+
+
+def _batch_axis(node: NodeInfo, ndim: int) -> int:
+    return 1 if ndim == 3 and node.options.get("time_major") else 0
+
+
+def _splice(
+    nodes: list[NodeInfo],
+    sub: Graph,
+    sources: tuple[Source, ...],
+    fused: NodeInfo,
+    results: Any,
+    moved: dict[Source, Source],
+) -> dict[int, int]:
+    """Append an expansion's nodes, its inputs being `sources`; say where the results are; returns the new ids by the old."""
+    inner: dict[Source, Source] = {}
+    ids: dict[int, int] = {}
+    for node in sub.nodes:
+        if node.op is None and (node.name or "").startswith("#"):
+            inner[Source(node.id, 0)] = sources[int((node.name or "#0")[1:])]
+            continue
+        for k in range(len(node.shapes)):
+            inner[Source(node.id, k)] = Source(len(nodes), k)
+        ids[node.id] = len(nodes)
+        nodes.append(
+            node._replace(
+                id=len(nodes), sources=tuple([inner[s] for s in node.sources]), scope=_named_parts(node.scope)
+            )
+        )
+    recorded = [k for k, result in enumerate(results) if getattr(result, "_node", None) is not None]
+    for k, source in zip(recorded, sub.outputs, strict=True):
+        moved[Source(fused.id, k)] = inner[source]
+    return ids
+
+
+def running(target: Any) -> dict[int, tuple[int, int]]:
+    """For each step at which some rows are past their length: how many still run, of how many. Empty if not known."""
+    found: dict[int, tuple[int, int]] = {}
+    for node in {} if isinstance(target, Graph) else _live(target).values():
+        if not isinstance(node, Node):
+            continue
+        lengths = node.options.get("lengths")
+        if node.op.kind == "recurrent" and lengths is not None and len(node.shape[0]) == 3:
+            steps = node.shape[0][0 if node.options.get("time_major") else 1]
+            found.update((t, (int((lengths > t).sum()), len(lengths))) for t in range(steps))
+        elif node.op.name == "where" and node.saved:
+            times = [part[2:] for part in node.scope if part.startswith("t=") and part[2:].isdigit()]
+            mask = node.saved[0]
+            if times and getattr(mask, "ndim", 0) == 2 and mask.shape[1] == 1 and mask.dtype == bool:
+                found[int(times[0])] = (int(mask.sum()), len(mask))
+    return {t: rows for t, rows in sorted(found.items()) if rows[0] < rows[1]}

@@ -1,0 +1,192 @@
+"""Where an unrolled net stands: time x floor is a grid, so nodes are put where they belong and nothing is searched."""
+
+from __future__ import annotations
+
+from . import style
+from .floors import House, Origin
+from .picture import Node, Picture, Point
+from .steps import Layer, State, Step, Unrolled, name_of, side_of
+
+CELL = (92.0, 54.0)
+EACH = (92.0, 42.0)
+PITCH = 168.0  # from one step to the next
+STAGGER = 30.0  # how far the layers of a pair stand left and right of the middle
+LINE = 24.0  # from one state's arrow to the next
+ENDS_APART = 34.0  # likewise where they begin and end
+ENDS = 84.0  # from the lowest cell's middle down to x, from the highest one's up to h
+
+
+class Places:
+    """The columns `shown` of an unrolled net (None stands for those left out), its floors, and what leads where."""
+
+    def __init__(self, found: Unrolled, shown: list[int | None], shapes: bool, open_end: bool, house: House):
+        self.found, self.shown, self.shapes, self.open_end, self.house = found, shown, shapes, open_end, house
+        self.layers, self.total = found.layers, house.total
+        self.pairs = any(layer.backward for layer in self.layers)
+        self.pitch = self.pitch_between()
+        self.centres = _centres(shown, self.pitch)
+        self.norms: dict[tuple[Step, str], float] = {}  # of the gradient at each state after each step
+        self.skipped = 0  # steps in the gap that the graph was read without
+        self.rows: dict[
+            int, tuple[int, int]
+        ] = {}  # by column, where some sequences have ended: how many run, of how many
+        self.result = Picture("unrolled", "LR", placed=True)
+        self.carries: dict[int, tuple[Step, str]] = {}  # what state after which step an edge carries, by its number
+        self.drawn: dict[str, Node] = {}
+        self.recurrent = {s.head[0] for s in found.states if s.tail is not None and s.tail[0] == s.head[0]}
+        self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.kind == "cell" and len(layer.steps) == 1}
+        self.state_names: dict[int, set[str]] = {number: set() for number in range(len(self.layers))}
+        for state in found.states:
+            if state.tail is None or state.tail[0] == state.head[0]:
+                self.state_names[state.head[0]].add(state.name)
+        for source in found.graph.outputs:
+            step = found.step_of.get(source.id)
+            if step is not None and step[1] == self.layers[step[0]].steps[-1]:
+                self.state_names[step[0]].add(name_of(found, source))
+        self.feeds = self._feeds()
+        self.results = self._results()
+        self._heights()
+
+    # -- what leads where --------------------------------------------------------------------------------------------
+
+    def _feeds(self) -> dict[Step, list[Origin]]:
+        """What each step shown is made of, beside states and weights. No origin at all: an input without a name."""
+        feeds: dict[Step, list[Origin]] = {}
+        inputs = {o for o in self.house.read_by_cells if o.leaf >= 0}
+        for number, layer in enumerate(self.layers):
+            for t in layer.steps:
+                if not self.is_shown((number, t)):
+                    continue
+                if layer.kind == "each":
+                    bar = next(bar for bar in self.house.bars if bar.each == number)
+                    below = [o for o in bar.origins if o.leaf < 0]
+                    feeds[number, t] = below + [o for o in bar.origins if o in inputs] if below else [Origin(leaf=0)]
+                    continue
+                sources = self.found.feeds.get((number, t), [])
+                here = {o: None for s in sources for o in self.house.origins(s, layer)}
+                for state in self.found.states:
+                    if state.head == (number, t) and state.tail is not None and self._upright(state):
+                        here[Origin(*state.tail)] = None
+                feeds[number, t] = [o for o in here if o.layer != number]
+        return feeds
+
+    def _upright(self, state: State) -> bool:
+        """Whether a value that passes between layers stays in its column."""
+        tail = state.tail
+        return tail is not None and tail[0] != state.head[0] and self.column(tail) == self.column(state.head)
+
+    def _results(self) -> dict[int, list[Origin]]:
+        """For each column shown, the layers whose result there the picture's graph gives out."""
+        results: dict[int, dict[Origin, None]] = {}
+        for source in self.found.graph.outputs:
+            step = self.found.step_of.get(source.id)
+            if step is not None and step[1] == self.layers[step[0]].steps[-1]:
+                continue  # a final state, drawn at the row's end
+            for o in self.house.origins(source):
+                if o.layer >= 0:
+                    steps = self.layers[o.layer].steps if o.t is None else [o.t]
+                    for t in steps:
+                        if self.is_shown((o.layer, t)):
+                            results.setdefault(self.column((o.layer, t)), {})[Origin(o.layer, t)] = None
+        return {column: list(found) for column, found in sorted(results.items())}
+
+    def pitch_between(self) -> float:
+        """From the middle of one step to the middle of the next."""
+        return PITCH + (2 * STAGGER if self.pairs else 0)
+
+    def _joined(self, origins: list[Origin]) -> list[Origin]:
+        """The layers whose results are joined before they are read, if they stand side by side."""
+        layers = [o for o in origins if o.layer >= 0]
+        return layers if len(layers) > 1 and any(self.aside(self.layers[o.layer]) for o in layers) else []
+
+    def _under(self, origins: list[Origin]) -> int:
+        """The highest floor among layers."""
+        return max(self.layers[o.layer].floor for o in origins if o.layer >= 0)
+
+    # -- places ------------------------------------------------------------------------------------------------------
+
+    def _heights(self) -> None:
+        """The height of every floor, and of the frames around the steps."""
+        self.low = min(layer.floor for layer in self.layers)
+        self.high = max(layer.floor for layer in self.layers)
+        once = [bar.floor for _, bar in self.house.shown_bars()]
+        self.height: dict[int, float] = {self.low: 0.0}
+        for floor in range(self.low + 1, self.high + 1):
+            weights = max((len(x.weights) for x in self.layers if x.floor == floor), default=0) * style.FONT_SIZE * 1.2
+            cells = any(x.kind == "cell" for x in self.layers if x.floor == floor)
+            states = max(
+                (len(self.state_names[n]) for n, x in enumerate(self.layers) if x.floor in (floor, floor - 1)),
+                default=1,
+            )
+            rise = max(100.0, weights + ENDS_APART * max(states - 1, 1) + 58) if cells else max(84.0, weights / 2 + 60)
+            if any(self._under(o) == floor - 1 for o in self.feeds.values() if self._joined(o)):
+                rise = max(rise, 150.0)
+            self.height[floor] = self.height[floor - 1] + rise
+        inputs = any(o.leaf >= 0 for origins in self.feeds.values() for o in origins)
+        self.bottom = -ENDS - 30 if inputs else -52.0
+        self.top = self.height[self.high] + (ENDS + 44 if self.results else 74.0)
+        for floor in range(self.low - 1, min([0, *once]) - 1, -1):
+            self.height[floor] = self.bottom - 42 - 66.0 * (self.low - 1 - floor)
+        for floor in range(self.high + 1, max([0, *once]) + 1):
+            self.height[floor] = self.top + 42 + 66.0 * (floor - self.high - 1)
+
+    def x(self, column: int) -> float:
+        """The middle of a column, which is shown."""
+        return self.centres[self.shown.index(column)]
+
+    def gap(self) -> float | None:
+        """The middle of the gap, if steps are left out."""
+        return self.centres[self.shown.index(None)] if None in self.shown else None
+
+    def aside(self, layer: Layer) -> float:
+        """How far from the column's middle the cells of a layer stand."""
+        if not self.pairs or not side_of(layer):
+            return 0.0
+        return STAGGER if layer.backward else -STAGGER
+
+    def column(self, step: Step) -> int:
+        return self.layers[step[0]].column(step[1])
+
+    def place(self, step: Step) -> Point:
+        """The middle of a step's cell."""
+        layer = self.layers[step[0]]
+        return self.x(self.column(step)) + self.aside(layer), self.height[layer.floor]
+
+    def size(self, layer: Layer) -> Point:
+        return CELL if layer.kind == "cell" else EACH
+
+    def rank(self, number: int, name: str) -> float:
+        """Where a state stands among its layer's, from the middle upwards: c above h."""
+        names = sorted(self.state_names[number], key=lambda n: (n != "c", n))
+        return (len(names) - 1) / 2 - names.index(name) if name in names else 0.0
+
+    def is_shown(self, step: Step) -> bool:
+        return self.column(step) in self.shown
+
+    def time(self, column: int) -> str:
+        """What a column is called: its number, or T−1 … where the end is open."""
+        late = None in self.shown and column in self.shown and self.shown.index(column) > self.shown.index(None)
+        if self.open_end and late:
+            return f"T−{self.total - column}"
+        return "T" if self.open_end and column == self.total else str(self.number(column))
+
+    def number(self, column: int) -> int:
+        """The step that a column stands for: those in the gap may have been left out."""
+        if None not in self.shown or not self.skipped:
+            return column
+        gap = self.shown.index(None)
+        return column if column < gap else column + self.skipped
+
+    def at(self, name: str, column: int) -> str:
+        """The name of a value at a time: h₃, h[T−1]."""
+        time = self.time(column)
+        return f"{name}[{time}]" if "T" in time else style.subscript(name, time)
+
+
+def _centres(shown: list[int | None], pitch: float) -> list[float]:
+    """The middles of the columns shown, the gap's narrower than a step's."""
+    centres: list[float] = []
+    for i, column in enumerate(shown):
+        beside_gap = i > 0 and (column is None or shown[i - 1] is None)
+        centres.append(0.0 if i == 0 else centres[-1] + (pitch * 0.8 if beside_gap else pitch))
+    return centres
