@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from . import optim, train
+from . import train
 from .autodiff.state import ambient, generator, no_grad
 from .autodiff.tensor import Tensor
 from .layers import losses
-from .layers.base import Layer, Shape
+from .layers.base import Input, Layer, Shape
+from .layers.optimizers import OPTIMIZERS
 from .optim import Optimizer
 from .rnn.cell import kind
 
 Array = np.ndarray[Any, Any]
-
-OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {  # Keras's defaults
-    "adam": lambda params: optim.Adam(params, 1e-3, eps=1e-7),
-    "adamw": lambda params: optim.AdamW(params, 1e-3, eps=1e-7, weight_decay=0.004),
-    "rmsprop": lambda params: optim.RMSprop(params, 1e-3, alpha=0.9, eps=1e-7),
-    "sgd": lambda params: optim.SGD(params, 1e-2),
-}
-
-
-class Input:
-    """The shape of one example, (T, D) say with None for any length: the first thing in a Sequential whose layers are to be
-    built before the first call."""
-
-    def __init__(self, shape: Sequence[Any]):
-        self.batch_input_shape: Shape = (None, *shape)
 
 
 class History:
@@ -212,7 +199,7 @@ class Sequential(Layer):
             if metric not in ("accuracy", "acc"):
                 raise ValueError(f"compile: metric is {metric!r}, expected 'accuracy'")
         self._loss = losses.get(loss)
-        self._metrics = {name: losses.accuracy(self._loss) for name in metrics}
+        self._metrics = {name: partial(losses.accuracy, self._loss) for name in metrics}
         self._make = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else None
 
@@ -245,10 +232,7 @@ class Sequential(Layer):
         data = self._arrays("fit", x, y)
         held = None if validation_data is None else self._arrays("fit", *validation_data)
         if validation_split:
-            if not 0 < validation_split < 1:
-                raise ValueError(f"fit: validation_split is {validation_split!r}, expected a number in [0, 1)")
-            cut = int(len(data[0]) * (1 - validation_split))
-            data, held = (data[0][:cut], data[1][:cut]), (data[0][cut:], data[1][cut:])
+            data, held = _split(data, validation_split)
         if not self.built:
             self.build((None, *data[0].shape[1:]))
         if self.optimizer is None:
@@ -314,29 +298,39 @@ class Sequential(Layer):
 
 
 class _Tally:
-    """The loss of a batch as train.fit asks for it, and running means of what was seen, a row weighing one."""
+    """The loss of a batch as train.fit asks for it, and running means: a row weighs one, in masked metrics each real step."""
 
     def __init__(self, model: Sequential):
         self.model = model
         self.clear()
 
     def clear(self) -> None:
-        self.totals: dict[str, float] = {}
-        self.rows = 0
+        self.totals: dict[str, tuple[float, int]] = {}
 
     def loss(self, batch: tuple[Array, Array]) -> Any:
         x, y = batch
         model = self.model
         y_pred, mask = model(x, training=ambient.get().training, with_mask=True)
         loss = model._loss(y, y_pred, mask)
-        found = {"loss": float(loss), **{name: f(y, y_pred, mask) for name, f in model._metrics.items()}}
-        for name, value in found.items():
-            self.totals[name] = self.totals.get(name, 0.0) + value * len(x)
-        self.rows += len(x)
+        self._add("loss", float(loss), len(x))
+        for name, measure in model._metrics.items():
+            self._add(name, measure(y, y_pred, mask), len(x) if mask is None else int(np.sum(mask)))
         return loss
 
+    def _add(self, name: str, value: float, weight: int) -> None:
+        total, weights = self.totals.get(name, (0.0, 0))
+        self.totals[name] = total + value * weight, weights + weight
+
     def means(self) -> dict[str, float]:
-        return {name: total / max(self.rows, 1) for name, total in self.totals.items()}
+        return {name: total / max(weight, 1) for name, (total, weight) in self.totals.items()}
+
+
+def _split(data: tuple[Array, Array], share: float) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """The data, and the share at their end that is held out."""
+    cut = int(len(data[0]) * (1 - share))
+    if not 0 < cut < len(data[0]):
+        raise ValueError(f"fit: validation_split is {share!r} of {len(data[0])} examples, expected some on both sides")
+    return (data[0][:cut], data[1][:cut]), (data[0][cut:], data[1][cut:])
 
 
 def _batches(x: Array, y: Array, size: int, order: Array | None = None) -> Iterator[tuple[Array, Array]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,7 @@ def test_the_second_notes_table() -> None:
 
 
 def test_columns_do_not_run_into_each_other() -> None:
-    model = models.Sequential([models.Input((None, 5))])
+    model = models.Sequential([layers.Input((None, 5))])
     model.add(layers.Bidirectional(layers.LSTM(3, return_sequences=True, name="a_very_long_name_of_a_layer_indeed")))
     model.add(layers.LSTM(2))
     model.add(layers.LSTM(2))
@@ -115,6 +117,51 @@ def test_fit_learns(optimizer: Any) -> None:
     p = model.predict(X, batch_size=7)
     assert p.shape == (40, 1)
     assert share == ((p[:, 0] > 0.5) == Y).mean()
+
+
+KERAS = {  # the loss of each of four epochs and the sum of the weights' sizes after them, of Keras 3.15 on TensorFlow 2.21
+    "adam": ([1.133265, 1.132026, 1.131272, 1.130618], 38.70932),
+    "adamw": ([1.133265, 1.132025, 1.13127, 1.130616], 38.70747),
+    "rmsprop": ([1.133466, 1.131783, 1.130885, 1.130178], 38.67981),
+    "sgd": ([1.133239, 1.132708, 1.132192, 1.13169], 38.71986),
+}
+
+
+@pytest.mark.parametrize("optimizer", sorted(KERAS))
+def test_fit_goes_as_in_keras(optimizer: str) -> None:
+    """The same model, weights, batches and optimiser: Keras's losses and weights, epsilon and all."""
+    x, y = np.sin(np.arange(12 * 5 * 3)).reshape(12, 5, 3), np.arange(12) % 3
+    inner = layers.Bidirectional(layers.LSTM(2, return_sequences=True))
+    model = models.Sequential([inner, layers.GRU(2), layers.Dense(3, activation="softmax")])
+    model.build((None, 5, 3))
+    shapes = [w.shape for w in model.get_weights()]
+    model.set_weights([(0.4 * np.cos(np.arange(np.prod(s)) + i)).reshape(s) for i, s in enumerate(shapes)])
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(x, y, epochs=4, batch_size=5, shuffle=False).history
+    losses, size = KERAS[optimizer]
+    np.testing.assert_allclose(history["loss"], losses, atol=2e-6)
+    np.testing.assert_allclose(history["accuracy"], 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(sum(np.abs(w).sum() for w in model.get_weights()), size, atol=2e-5)
+
+
+def test_models_copy_and_pickle() -> None:
+    model = models.Sequential([layers.Bidirectional(layers.LSTM(3, dropout=0.1)), layers.Dense(1, "sigmoid")])
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    model.fit(X, Y)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.predict(X), model.predict(X))
+        assert other.evaluate(X, Y) == model.evaluate(X, Y)
+        other.fit(X, Y)
+        assert not np.array_equal(other.predict(X), model.predict(X))
+
+
+def test_validation_split_takes_the_end() -> None:
+    model = models.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    seen = model.fit(X[:, 0], Y, validation_split=0.25, epochs=1).history
+    np.testing.assert_allclose(seen["val_loss"], [model.evaluate(X[30:, 0], Y[30:])])
+    with pytest.raises(ValueError, match="validation_split is 0"):
+        model.fit(X[:4, 0], Y[:4], validation_split=0.99)
 
 
 def test_fit_is_the_same_with_the_same_seed() -> None:
@@ -181,6 +228,6 @@ def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
 
 def test_a_layer_of_several_outputs_is_refused() -> None:
     with pytest.raises(ValueError, match="lstm gives 3 outputs"):
-        models.Sequential([models.Input((None, 3)), layers.LSTM(2, return_state=True)])
+        models.Sequential([layers.Input((None, 3)), layers.LSTM(2, return_state=True)])
     with pytest.raises(ValueError, match="lstm gives 3 outputs"):
         models.Sequential([layers.LSTM(2, return_state=True)])(X)

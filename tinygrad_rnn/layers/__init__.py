@@ -1,6 +1,6 @@
 """Layers by Keras's conventions: its names, its arguments and defaults, what it returns."""
 
-from .base import Layer
+from .base import Input, Layer
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from .core import Dense, Dropout, Embedding, Masking
 from .recurrent import GRU, LSTM, RNN, SimpleRNN
@@ -15,6 +15,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GRUCell",
+    "Input",
     "LSTMCell",
     "Layer",
     "Masking",

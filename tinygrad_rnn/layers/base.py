@@ -77,6 +77,14 @@ def _grouped(module: Module) -> list[tuple[Parameter, ...]]:
     return groups
 
 
+class Input:
+    """The shape of one example, (T, D) say with None for any length: the first thing in a Sequential whose layers are to be
+    built before the first call."""
+
+    def __init__(self, shape: Sequence[Any]):
+        self.batch_input_shape: Shape = (None, *shape)
+
+
 class Layer(Weights):
     """Base of all layers. Yours defines `call(inputs)`, and `build(input_shape)` if it has weights.
 

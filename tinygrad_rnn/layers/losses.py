@@ -7,6 +7,7 @@ Each is a mean over what the mask leaves in. Formulas are those of ops/loss.py; 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,24 +72,24 @@ def get(loss: Any) -> Loss:
     if not callable(loss):
         names = ", ".join(sorted(LOSSES))
         raise ValueError(f"compile: loss is {loss!r}, expected one of {names}, or a function f(y_true, y_pred)")
-    own: Loss = loss
-    return lambda y_true, y_pred, mask=None: own(y_true, y_pred)
+    return partial(_unmasked, loss)
 
 
-def accuracy(loss: Loss) -> Loss:
+def _unmasked(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> Any:
+    """A loss that knows no mask."""
+    return loss(y_true, y_pred)
+
+
+def accuracy(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:
     """The share of right answers, by what the loss takes for an answer: a class, a row of them, or yes and no."""
-
-    def share(y_true: Any, y_pred: Any, mask: Any = None) -> float:
-        p = y_pred.data if isinstance(y_pred, Tensor) else np.asarray(y_pred)
-        if loss is sparse_categorical_crossentropy:
-            right = p.argmax(-1) == _classes("accuracy", y_true, y_pred)
-        elif loss is categorical_crossentropy:
-            right = p.argmax(-1) == np.asarray(y_true).argmax(-1)
-        else:
-            right = ((p > 0.5) == (_fitted("accuracy", y_true, p.shape) > 0.5)).mean(axis=-1)
-        return float(right.mean() if mask is None else right[np.asarray(mask, bool)].mean())
-
-    return share
+    p = y_pred.data if isinstance(y_pred, Tensor) else np.asarray(y_pred)
+    if loss is sparse_categorical_crossentropy:
+        right = p.argmax(-1) == _classes("accuracy", y_true, y_pred)
+    elif loss is categorical_crossentropy:
+        right = p.argmax(-1) == np.asarray(y_true).argmax(-1)
+    else:
+        right = ((p > 0.5) == (_fitted("accuracy", y_true, p.shape) > 0.5)).mean(axis=-1)
+    return float(right.mean() if mask is None else right[np.asarray(mask, bool)].mean())
 
 
 def _fitted(owner: str, y_true: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

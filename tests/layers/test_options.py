@@ -1,0 +1,79 @@
+"""Any combination of options: the fused path is the unrolled one, gradients too, and shapes are those foretold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinygrad_rnn import layers
+
+KINDS = {"SimpleRNN": layers.SimpleRNN, "LSTM": layers.LSTM, "GRU": layers.GRU}
+FLAG = st.booleans()
+
+
+@st.composite
+def cases(draw: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    kind = draw(st.sampled_from(sorted(KINDS)))
+    flags = ("return_sequences", "return_state", "go_backwards", "use_bias")
+    options = {flag: draw(FLAG) for flag in flags}
+    options["activation"] = draw(st.sampled_from(["tanh", "relu", "softsign", None]))
+    if kind == "GRU":
+        options["reset_after"] = draw(FLAG)
+    if kind == "LSTM":
+        options["unit_forget_bias"] = draw(FLAG)
+    call = {
+        "batch": draw(st.integers(1, 4)),
+        "steps": draw(st.integers(1, 5)),
+        "mask": draw(FLAG),
+        "initial": draw(FLAG),
+    }
+    call |= {
+        "both": draw(FLAG),
+        "zero": draw(FLAG),
+        "merge": draw(st.sampled_from(["concat", "sum", "ave", "mul", None])),
+    }
+    return kind, options, call | {"seed": draw(st.integers(0, 1000))}
+
+
+def run(layer: Any, x: Any, **arguments: Any) -> tuple[list[Any], list[Any]]:
+    """Outputs and states, flat, and the gradients of their weighted sum."""
+    for p in layer.weights:
+        p.grad = None
+    found = layer(x, **arguments)
+    flat = list(found) if isinstance(found, tuple) else [found]
+    rng = np.random.default_rng(5)
+    sum((t * rng.normal(size=t.shape)).sum() for t in flat).backward()
+    return flat, [p.grad for p in layer.weights]
+
+
+@settings(max_examples=120, deadline=None)
+@given(cases())
+def test_fused_and_unrolled_are_one(case: Any) -> None:
+    kind, options, call = case
+    rng = np.random.default_rng(call["seed"])
+    x = rng.normal(size=(call["batch"], call["steps"], 3))
+    made = []
+    for unroll in (False, True):
+        layer: Any = KINDS[kind](2, dtype="float64", unroll=unroll, zero_output_for_mask=call["zero"], **options)
+        if call["both"] and not options["go_backwards"]:
+            layer = layers.Bidirectional(layer, merge_mode=call["merge"])
+        layer.ensure_built(x.shape)
+        made.append(layer)
+    made[1].set_weights(made[0].get_weights())
+    arguments: dict[str, Any] = {}
+    if call["mask"]:
+        arguments["mask"] = rng.random(x.shape[:2]) < 0.6
+        arguments["mask"][0, 0] = True  # where no step is run at all, unrolled outputs are constants
+    if call["initial"]:
+        parts = (2 if kind == "LSTM" else 1) * (2 if isinstance(layer, layers.Bidirectional) else 1)
+        arguments["initial_state"] = [rng.normal(size=(call["batch"], 2)) for _ in range(parts)]
+    (fused, a), (unrolled, b) = (run(layer, x, **arguments) for layer in made)
+    for one, other in zip(fused, unrolled, strict=True):
+        np.testing.assert_allclose(one.data, other.data, atol=1e-12)
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-10)
+    shape = made[0].compute_output_shape(x.shape)
+    assert [t.shape for t in fused] == (list(shape) if len(fused) > 1 else [shape])

@@ -1,0 +1,52 @@
+"""Optimisers by Keras's names and defaults. Keras adds epsilon elsewhere than PyTorch: small gradients feel it.
+
+One difference stays: on TensorFlow, Keras leaves the rows of an Embedding that are not in a batch as they are, while here
+Adam and RMSprop go on with what they remember of them, as PyTorch's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import optim
+from ..optim import Array
+
+
+class Adam(optim.Adam):
+    """Adam with Keras's epsilon: x ← x − lr √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε) [Kingma & Ba 2015, end of section 2].
+
+    >>> import tinygrad_rnn as tg
+    >>> Adam([tg.Parameter([1.0])])
+    Adam(1 parameters, lr=0.001)
+    """
+
+    epsilon = 1e-7
+
+    def moved(self, x: Array, g: Array, i: int) -> Array:
+        self.eps = self.epsilon / float(np.sqrt(1 - self.betas[1] ** self.counts[i]))
+        return super().moved(x, g, i)
+
+
+class AdamW(Adam, optim.AdamW):
+    """Adam with decoupled weight decay, 0.004, and Keras's epsilon [Loshchilov & Hutter 2019]."""
+
+
+class RMSprop(optim.RMSprop):
+    """RMSprop with Keras's epsilon: x ← x − lr · g / √(s + ε) [Tieleman & Hinton 2012]."""
+
+    def update(self, x: Array, g: Array, i: int) -> Array:
+        s = self.state["square"][i] = self.alpha * self.state["square"][i] + (1 - self.alpha) * (g * g)
+        moved: Array = x - self.lr * g / np.sqrt(s + x.dtype.type(self.eps))
+        return moved
+
+
+OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
+    "adam": partial(Adam, lr=1e-3),
+    "adamw": partial(AdamW, lr=1e-3, weight_decay=0.004),
+    "rmsprop": partial(RMSprop, lr=1e-3, alpha=0.9, eps=1e-7),
+    "sgd": partial(optim.SGD, lr=1e-2),
+}
