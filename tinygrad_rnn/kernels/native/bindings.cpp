@@ -206,19 +206,20 @@ template <class T> void activation(const std::string& isa, int which, const In<T
 
 template <class T> void bind(nb::module_& m, const char* suffix) {
   const auto named = [&](const char* name) { return std::string(name) + suffix; };
+  const auto array = [](const char* name) { return nb::arg(name).noconvert(); };  // what has another type is refused, not copied
+  const auto maybe = [](const char* name) { return nb::arg(name).noconvert().none(); };
   m.def(named("forward_").c_str(), forward<T>, nb::arg("isa"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("save"),
-        nb::arg("x").noconvert(), nb::arg("kernel").noconvert(), nb::arg("recurrent").noconvert(), nb::arg("bias").noconvert(), nb::arg("recurrent_bias").none().noconvert(), nb::arg("c0").none().noconvert(),
-        nb::arg("h0").none().noconvert(), nb::arg("lengths").none().noconvert(), nb::arg("outputs").noconvert(), nb::arg("c").none().noconvert(), nb::arg("h").noconvert());
-  m.def(named("backward_").c_str(), backward<T>, nb::arg("kept"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("x").noconvert(),
-        nb::arg("kernel").noconvert(), nb::arg("recurrent").noconvert(), nb::arg("bias").noconvert(), nb::arg("recurrent_bias").none().noconvert(), nb::arg("c0").none().noconvert(), nb::arg("h0").none().noconvert(),
-        nb::arg("outputs").noconvert(), nb::arg("d_outputs").none().noconvert(), nb::arg("d_cells").none().noconvert(), nb::arg("d_c").none().noconvert(), nb::arg("d_h").none().noconvert(),
-        nb::arg("dx").none().noconvert(), nb::arg("d_kernel").none().noconvert(), nb::arg("d_recurrent").none().noconvert(), nb::arg("d_bias").none().noconvert(),
-        nb::arg("d_recurrent_bias").none().noconvert(), nb::arg("d_c0").none().noconvert(), nb::arg("d_h0").none().noconvert());
+        array("x"), array("kernel"), array("recurrent"), array("bias"), maybe("recurrent_bias"), maybe("c0"), maybe("h0"), maybe("lengths"),
+        array("outputs"), maybe("c"), array("h"));
+  m.def(named("backward_").c_str(), backward<T>, nb::arg("kept"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), array("x"),
+        array("kernel"), array("recurrent"), array("bias"), maybe("recurrent_bias"), maybe("c0"), maybe("h0"), array("outputs"),
+        maybe("d_outputs"), maybe("d_cells"), maybe("d_c"), maybe("d_h"), maybe("dx"), maybe("d_kernel"), maybe("d_recurrent"), maybe("d_bias"),
+        maybe("d_recurrent_bias"), maybe("d_c0"), maybe("d_h0"));
   nb::class_<Stepper<T>>(m, named("Stepper_").c_str())
       .def(nb::init<const std::string&, int, const In<T>&, const In<T>&, const In<T>&, std::optional<In<T>>, std::optional<Out<T>>, const Out<T>&>(),
-           nb::arg("isa"), nb::arg("cell"), nb::arg("kernel").noconvert(), nb::arg("recurrent").noconvert(), nb::arg("bias").noconvert(), nb::arg("recurrent_bias").none().noconvert(),
-           nb::arg("c").none().noconvert(), nb::arg("h").noconvert())
-      .def("step", &Stepper<T>::step, nb::arg("x").noconvert());
+           nb::arg("isa"), nb::arg("cell"), array("kernel"), array("recurrent"), array("bias"), maybe("recurrent_bias"),
+           maybe("c"), array("h"))
+      .def("step", &Stepper<T>::step, array("x"));
   m.def(named("trace_").c_str(), trace<T>);
   m.def(named("activation_").c_str(), activation<T>);
 }
