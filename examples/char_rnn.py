@@ -17,6 +17,8 @@ import warnings
 import zlib
 from functools import partial
 
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads would spin on cores that the kernels could use
+
 import numpy as np
 
 import tinygrad_rnn as tg
