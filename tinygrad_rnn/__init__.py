@@ -8,7 +8,7 @@ from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
 from .autodiff.state import no_grad, scope, seed, training
-from .autodiff.tensor import Tensor, tensor
+from .autodiff.tensor import Tensor, from_dlpack, tensor
 from .checkpoint import load, save
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
 from .kernels import get_num_threads, set_num_threads

@@ -291,3 +291,13 @@ def test_shape_errors_name_the_op_and_the_operands() -> None:
         tg.sum(a, axs=1)
     with pytest.raises(TypeError, match="sum: got 5 positional arguments"):
         tg.sum(a, 1, True, 3, 4)
+
+
+def test_dlpack_shares_memory_both_ways() -> None:
+    a = np.arange(6.0).reshape(2, 3)
+    t = tg.from_dlpack(a)
+    assert np.shares_memory(t.data, a)
+    assert np.shares_memory(np.from_dlpack(t), a)
+    assert tg.from_dlpack(t).tolist() == a.tolist()
+    with pytest.raises(TypeError, match=r"\.detach\(\)"):
+        np.from_dlpack(tg.tensor([1.0], requires_grad=True))

@@ -179,6 +179,12 @@ class Tensor:
             return self.data.astype(dtype)
         return self.data.copy() if copy else self.data
 
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.__array__().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.data.__dlpack_device__()
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if options.get("out") is not None:
             raise TypeError(
@@ -377,6 +383,20 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
     tensor([0, 1, 2], int64)
     """
     return Tensor(data, dtype, requires_grad, name)
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A constant tensor on the memory of another library's CPU array, without copying (the DLPack protocol).
+
+    What is written into that memory later shows in the tensor. The other way, np.from_dlpack(t) and torch.from_dlpack(t)
+    take a tensor that does not require grad.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> a = np.zeros(2)
+    >>> np.shares_memory(tg.from_dlpack(a).data, a)
+    True
+    """
+    return Tensor._made(np.from_dlpack(source), None)
 
 
 def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
