@@ -179,6 +179,7 @@ def main():
         clip=5.0,
         validation=lambda: held_out(limit=25),
         validate_every=options.every,
+        keep_best=True,
         on_validation=lambda _: f"  it writes: {sample(model, vocabulary, 70, options.temperature)!r}",
         checkpoint=options.checkpoint,
         checkpoint_every=options.every,
@@ -190,7 +191,8 @@ def main():
     if history.stopped == "interrupted":
         print("interrupted; --resume goes on from here")
         return 130
-    print(f"all of the held-out text: {BITS[1] * held_out():.3f} bits per character")
+    best = f", with the parameters of step {history.best[0]:,}, the best seen" if history.best else ""
+    print(f"all of the held-out text: {BITS[1] * held_out():.3f} bits per character{best}")
     if options.sample > 0:
         print(f"\nA sample at temperature {options.temperature}:\n")
         print(sample(model, vocabulary, options.sample, options.temperature))

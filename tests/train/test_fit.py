@@ -191,6 +191,23 @@ def test_a_patience_that_is_resumed_counts_on(tmp_path: Path) -> None:
     assert arrays(model) == arrays(whole)
 
 
+def test_the_best_is_kept_and_the_run_goes_on_from_the_last(tmp_path: Path) -> None:
+    values = [3.0, 2.0, 2.5, 2.1, 1.5]
+    kept: list[Any] = []
+    given = iter(values)
+    model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True)
+    fit(epochs=3, validation=lambda: next(given), on_validation=lambda _: kept.append(arrays(model)))
+    assert arrays(model) == kept[1] != kept[2]
+    model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
+    fit(epochs=3, validation=lambda: next(given))  # nothing left to do: the best is there all the same
+    assert arrays(model) == kept[1]
+    model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
+    fit(epochs=5, validation=lambda: next(given))
+    whole, fit, _ = language()
+    fit(epochs=5)
+    assert arrays(model) == arrays(whole)  # the last is the best here, and came from the last before it
+
+
 # -- resuming ------------------------------------------------------------------------------------------------------
 
 

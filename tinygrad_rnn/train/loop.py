@@ -64,6 +64,7 @@ def fit(
     validation: Iterable[Any] | Callable[[], float] | None = None,
     validate_every: int | None = None,
     patience: int | None = None,
+    keep_best: bool = False,
     checkpoint: Path | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
@@ -82,7 +83,9 @@ def fit(
     Each step: gradients, clipped to global norm `clip`; optimizer.step(); schedule.step().
     validation: batches for `evaluate`, or a function giving the loss; it runs every validate_every steps, else after each
     epoch, outside training and without gradients. With `patience`, training ends once that many in a row brought nothing
-    better, and the parameters go back to the best. on_validation(history) follows each; text it returns is shown.
+    better, and the parameters go back to the best. keep_best=True leaves the model with the parameters of the best
+    validation however training ends, while the checkpoint goes on from the last step. on_validation(history) follows each
+    validation; text it returns is shown.
     checkpoint: a file that keeps all of the run and `metadata`, written every checkpoint_every steps (else after each
     epoch) and at the end. resume=True goes on from it, bit for bit, or begins if there is none. model: what it saves; by
     default the module that loss_fn is, or is a method of.
@@ -106,7 +109,7 @@ def fit(
     _check(limits, validate_every, checkpoint_every, patience, validation, checkpoint, model)
     run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show)
     run.validate_every, run.checkpoint_every = validate_every, checkpoint_every
-    run.patience, run.on_validation = patience, on_validation
+    run.patience, run.keep_best, run.on_validation = patience, keep_best, on_validation
     if resume and checkpoint is not None:
         run.resume()
     return run.go(batches, progress)
@@ -142,6 +145,7 @@ class _Run:
     validate_every: int | None = None
     checkpoint_every: int | None = None
     patience: int | None = None
+    keep_best = False
     on_validation: Callable[[History], Any] | None = None
 
     def __init__(
@@ -177,6 +181,7 @@ class _Run:
     def go(self, batches: Batches, shown: bool) -> History:
         self.history.stopped = self.reached()
         if self.history.stopped:
+            self.go_back(self.keep_best)
             return self.history
         bar = Progress(shown, *self.extent(batches))
         try:
@@ -187,12 +192,18 @@ class _Run:
             self.history.stopped = "interrupted"
         finally:
             bar.close(self.status())
-        if self.history.stopped == "patience" and self.best is not None:
-            for p, array in zip(self.optimizer.params, self.best, strict=True):
-                p.data = array
+        if self.history.stopped == "patience":
+            self.go_back(True)
             self.saved_at = -1
         self.save()
+        self.go_back(self.keep_best)
         return self.history
+
+    def go_back(self, wanted: bool) -> None:
+        """Give the model the parameters of the best validation, if there was one."""
+        if wanted and self.best is not None:
+            for p, array in zip(self.optimizer.params, self.best, strict=True):
+                p.data = array
 
     def epoch(self, batches: Batches, bar: Progress) -> None:
         """One epoch, or what is left of it."""
@@ -287,9 +298,9 @@ class _Run:
         history.validations.append((history.step, loss))
         name, factor = self.show
         bar.write(f"step {history.step:,}: held-out {name} {loss * factor:.3f}")
+        if (self.patience is not None or self.keep_best) and (before is None or loss < before[1]):
+            self.best = [p.data for p in self.optimizer.params]
         if self.patience is not None:
-            if before is None or loss < before[1]:
-                self.best = [p.data for p in self.optimizer.params]
             best = [value for _, value in history.validations].index(min(v for _, v in history.validations))
             if len(history.validations) - 1 - best >= self.patience:
                 history.stopped = "patience"
