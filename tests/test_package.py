@@ -127,6 +127,15 @@ def test_importing_loads_numpy_and_nothing_heavier() -> None:
     assert not set(json.loads(out)) & {"tqdm", "graphviz", "safetensors", "viz"}
 
 
+def test_faces_and_training_are_imported_when_first_asked_for() -> None:
+    code = (
+        "import sys, tinygrad_rnn as tg; faces = ('data', 'interop', 'layers', 'models', 'nn', 'optim', 'train', 'viz')\n"
+        "print([f for f in faces if 'tinygrad_rnn.' + f in sys.modules], [getattr(tg, f).__name__[13:] for f in faces])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.startswith("[] ['data', 'interop', 'layers', 'models', 'nn', 'optim', 'train', 'viz']")
+
+
 @pytest.mark.parametrize("path", [p for _, p in modules()], ids=lambda p: str(p.name))
 def test_files_can_be_read_at_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 500

@@ -1,8 +1,9 @@
 """tinygrad_rnn: a graph-based automatic differentiation mini-framework for recurrent networks."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from . import autodiff, data, errors, initializers, interop, layers, models, nn, optim, rnn, train
+from . import autodiff, errors, initializers, rnn
 from .autodiff.functional import grad, hvp, jacobian, jvp
 from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot
@@ -18,12 +19,17 @@ from .ops import *
 __version__ = "0.1.0"
 
 
+if TYPE_CHECKING:
+    from . import data, interop, layers, models, nn, optim, train
+
+_LAZY = ("data", "interop", "layers", "models", "nn", "optim", "train", "viz")  # imported when first asked for
+
+
 def __getattr__(name: str) -> object:
-    """`tg.viz` is imported when first asked for; a bare source tree has none, and says so."""
-    if name != "viz":
+    if name not in _LAZY:
         raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
     try:
-        return import_module("tinygrad_rnn.viz")
+        return import_module(f"tinygrad_rnn.{name}")
     except ModuleNotFoundError as error:
         if error.name != "tinygrad_rnn.viz":
             raise
