@@ -21,10 +21,11 @@ REACH = {0: 74.0, 1: 128.0}  # how far beside a cell the delays of its states st
 DELAY = (46.0, 22.0)
 
 
-def folded(target: Any, *, shapes: bool = True) -> Drawing:
+def folded(target: Any, *, shapes: bool = True, legend: bool = False) -> Drawing:
     """Draw a recurrent net folded: x_t below, each cell once, its state leading back to it through a delay of one step.
 
-    target: as for `unrolled`. Raises ValueError where the graph has no time steps, TypeError where nothing was recorded.
+    target, shapes, legend: as for `unrolled`. Raises ValueError where the graph has no time steps, TypeError where nothing
+    was recorded.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -39,7 +40,9 @@ def folded(target: Any, *, shapes: bool = True) -> Drawing:
         if any(node.kind == "recurrent" for node in graph.nodes):
             graph = open_all(target, "recurrent", 3 if length is not None and length > 3 else None)
     found = read(graph)
-    return Drawing(Folded(found, shapes, House(found)).picture())
+    picture = Folded(found, shapes, House(found))
+    picture.legend = legend
+    return Drawing(picture.picture())
 
 
 class Folded(Grid):

@@ -12,6 +12,7 @@ from tinygrad_rnn.autodiff.state import generator
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
+from . import legend as legends
 from . import style
 from .drawing import Drawing
 from .opened import take
@@ -33,12 +34,12 @@ GATES = {
 POINT, SQUASH, PRODUCT = (26.0, 26.0), (46.0, 28.0), (36.0, 26.0)
 
 
-def cell(target: Any, *, shapes: bool = True) -> Drawing:
+def cell(target: Any, *, shapes: bool = True, legend: bool = False) -> Drawing:
     """Draw the inside of one step of a cell, op by op, with its gates named.
 
     An LSTM looks like the well-known diagram: c runs straight through, the gates stand below it; a GRU likewise. Other
     cells are laid out by the Graphviz program. target: a cell; it is left as it is. shapes: whether inputs and weights
-    tell theirs. Raises TypeError for what is no cell.
+    tell theirs. legend: tell what shapes and arrows mean. Raises TypeError for what is no cell.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -50,13 +51,13 @@ def cell(target: Any, *, shapes: bool = True) -> Drawing:
     graph = _trace(target)
     plan = PLANS.get(_signature(graph))
     if plan is None:
-        drawing = draw(graph, shapes=shapes, direction="LR")
+        drawing = draw(graph, shapes=shapes, direction="LR", legend=legend)
         for box in drawing.picture.boxes:
             box.label = GATES.get(box.label, box.label)
         return drawing
     sketch = Sketch("cell")
     _Ops(sketch, graph, shapes)(plan, target.scope_name)
-    return Drawing(sketch.picture)
+    return Drawing(legends.add(sketch.picture, None, legend))
 
 
 def _trace(target: RNNCell) -> Graph:

@@ -56,6 +56,29 @@ BOXES = {
     "step": Look("#F4F6F8", "#B8C0C8", "box", "rounded,filled"),
 }
 
+MEANINGS = {  # of roles, in the order of a legend
+    "input": "input",
+    "parameter": "weights",
+    "constant": "constant",
+    "state": "state",
+    "output": "output",
+    "cell": "cell, or ops drawn as one",
+    "each": "work at every step, without a state",
+    "bar": "work on several steps at once",
+    "op": "operation",
+    "squash": "activation function",
+    "point": "element by element",
+    "delay": "delay of one step",
+    "more": "steps left out",
+}
+ARROW_MEANINGS = {
+    "data": "value",
+    "state": "state h, to the next step",
+    "memory": "memory c, to the next step",
+    "weight": "weights",
+    "constant": "constant",
+}
+
 _NARROW = set("iljtfrI.,:;'|!()[]{}/ ₀₁₂₃₄₅₆₇₈₉₋")
 _WIDE = set("mwMW@×…")
 _SUBSCRIPTS = str.maketrans("0123456789-+", "₀₁₂₃₄₅₆₇₈₉₋₊")
