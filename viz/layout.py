@@ -24,6 +24,7 @@ class Layout:
     nodes: dict[str, Point] = field(default_factory=dict)
     boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     links: dict[Link, tuple[Point, ...]] = field(default_factory=dict)
+    titles: dict[str, Point] = field(default_factory=dict)  # the middles of the boxes' titles, in their lower corners
 
 
 def lay_out(
@@ -58,7 +59,39 @@ def lay_out(
                     rank.edge(a, b, style="invis")
     for tail, head in dict.fromkeys(links):
         root.edge(tail, head, **({"arrowhead": "none"} if head in last else {}))
-    return _read(json.loads(run(root.source, "json0", **options)), set(known))
+    layout = _read(json.loads(run(root.source, "json0", **options)), set(known))
+    passed = [point for path in layout.links.values() for point in _along(path)]
+    for box in boxes:
+        if box.id in layout.boxes:
+            layout.titles[box.id] = _title_place(layout.boxes[box.id], box.label, passed)
+    return layout
+
+
+def _title_place(corners: tuple[float, float, float, float], title: str, passed: list[Point]) -> Point:
+    """The lower corner through which fewer arrows run, the left one if it makes no difference."""
+    left, bottom, right, _top = corners
+    half = style.text_width(title, style.SMALL) / 2
+    places = [(left + 7 + half, bottom + 10), (right - 7 - half, bottom + 10)]
+    if 4 * half + 14 > right - left:
+        places = [((left + right) / 2, bottom + 10)]
+
+    def hits(place: Point) -> int:
+        return sum(abs(x - place[0]) < half + 3 and abs(y - place[1]) < 8 for x, y in passed)
+
+    return min(places, key=hits)
+
+
+def _along(path: tuple[Point, ...]) -> list[Point]:
+    """Points along a Bézier curve."""
+    points = []
+    for k in range(0, len(path) - 3, 3):
+        curve = path[k : k + 4]
+        for i in range(16):
+            s = i / 15
+            weights = ((1 - s) ** 3, 3 * (1 - s) ** 2 * s, 3 * (1 - s) * s**2, s**3)
+            x, y = (sum(w * p[axis] for w, p in zip(weights, curve, strict=True)) for axis in (0, 1))
+            points.append((x, y))
+    return points
 
 
 def _title(box: Box) -> dict[str, str]:

@@ -21,7 +21,7 @@ from .repeat import Repeat
 from .shade import Scale
 
 Scope = tuple[str, ...]
-LONG = 12  # steps from which on one is laid out and repeated
+LONG = 2  # steps from which on one is laid out and repeated
 
 
 def draw(

@@ -41,7 +41,7 @@ class Places:
         self.centres = _centres(shown, self.pitch)
         self.shading: Shading | None = None
         self.legend = False
-        self.skipped = 0  # steps in the gap that the graph was read without
+        self.skipped = house.skipped
         self.rows: dict[int, Any] = {}  # by step, where some sequences have ended: which rows run
         self.result = Picture("unrolled", "LR", placed=True)
         self.carries: dict[int, tuple[Step, str]] = {}  # what state after which step an edge carries, by its number

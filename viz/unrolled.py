@@ -23,6 +23,7 @@ from .live import Values, nodes_of, refuse_freed, running
 from .opened import fused_length, open_all, take
 from .places import Shading
 from .shade import Scale
+from .shorten import recorded_length, shorten
 from .steps import Step, Unrolled, gates_of, read
 
 DEFAULT_STEPS = 3
@@ -75,9 +76,9 @@ def unrolled(
         raise ValueError(f"unrolled: color is {color!r}, expected 'grad_norm', 'activation' or None")
     if isinstance(target, RNNCell):
         return _of_cell(target, steps, shapes, length, legend)
-    house, shown, skipped = _read(target, steps)
+    house, shown, rows = _read(target, steps)
     grid = Grid(house.found, shown, shapes, False, house)
-    grid.skipped, grid.rows, grid.legend = skipped, running(target), legend
+    grid.rows, grid.legend = rows, legend
     return Drawing(grid.picture())
 
 
@@ -87,26 +88,33 @@ def _of_cell(cell: RNNCell, steps: Any, shapes: bool, length: int | None, legend
     open_end = length is None and last > 0
     total = length or first + last + open_end
     few = min(total, first + last + 1) if steps is not None else total
-    house = House(read(trace(cell, few)))
+    house = House(read(trace(cell, few)), total - few)
     grid = Grid(house.found, _shown(few, steps), shapes, open_end, house)
-    grid.skipped, grid.legend = total - few, legend
+    grid.legend = legend
     return Drawing(grid.picture())
 
 
-def _read(target: Any, steps: Any) -> tuple[House, list[int | None], int]:
-    """The net, the columns to show, and how many steps of the gap were not even opened: what is not drawn need not be."""
+def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, Any]]:
+    """The net, the columns to show, and which rows run; steps that are not drawn are neither read nor opened."""
     graph = take(target)
-    if not any(node.kind == "recurrent" for node in graph.nodes):  # nothing to open
-        house = House(read(graph))
-        return house, _shown(house.total, steps), 0
-    total = fused_length(graph)
-    if total is not None and None in _shown(total, steps):
-        few = len(_shown(total, steps)) + 1
-        house = House(read(open_all(target, "recurrent", few)))
-        if house.total == few:
-            return house, [c if c is None or c < few else c - (total - few) for c in _shown(total, steps)], total - few
-    house = House(read(open_all(target, "recurrent")))
-    return house, _shown(house.total, steps), 0
+    fused = any(node.kind == "recurrent" for node in graph.nodes)
+    rows = running(target) if fused or any(node.op == "where" for node in graph.nodes) else {}
+    total = fused_length(graph) if fused else recorded_length(graph)
+    shown = _shown(total, steps) if total else []
+    if total and None in shown:
+        gap = shown.index(None)
+        keep = max(gap, len(shown) - gap - 1) + 1
+        short, left_out = graph, total - 2 * keep
+        if fused and left_out > 0:
+            short = open_all(target, "recurrent", 2 * keep)
+        elif not fused:
+            short, left_out = shorten(graph, keep)
+        if left_out > 0:
+            house = House(read(short), left_out)
+            if house.total == 2 * keep:
+                return house, [c if c is None or c < gap else c - left_out for c in shown], rows
+    house = House(read(open_all(target, "recurrent") if fused else graph))
+    return house, _shown(house.total, steps), rows
 
 
 def _coloured(target: Any, steps: Any, shapes: bool, legend: bool, shading: tuple[Unrolled, Shading]) -> Drawing:
