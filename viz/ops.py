@@ -13,11 +13,12 @@ from tinygrad_rnn.autodiff.node import Node as LiveNode
 from . import costs, style
 from .costs import counted
 from .drawing import Drawing
+from .layout import settle
 from .legend import add as add_legend
 from .live import Values, nodes_of, refuse_freed
 from .opened import open_all, take
 from .picture import Box, Edge, Node, Picture
-from .repeat import Repeat
+from .repeat import repeat
 from .shade import Scale
 
 Scope = tuple[str, ...]
@@ -79,13 +80,12 @@ def draw(
         took = facts.took.get(node.id)
         node.fill = None if took is None or scale is None else scale.fill(took)
     steps = sum(box.label.startswith("t=") for box in picture.boxes)
-    if steps >= LONG and picture.direction == "LR":
-        plain = replace(picture, nodes=list(picture.nodes), edges=list(picture.edges), boxes=list(picture.boxes))
-        return Drawing(
-            add_legend(picture, scale, legend),
-            lambda _, **options: add_legend(Repeat(plain, **options).placed(), scale, legend),
-        )
-    return Drawing(add_legend(picture, scale, legend))
+    place = repeat if steps >= LONG and picture.direction == "LR" else settle
+    plain = replace(picture, nodes=list(picture.nodes))
+    return Drawing(
+        add_legend(picture, scale, legend),
+        lambda **options: add_legend(place(plain, **options), scale, legend),
+    )
 
 
 def _with_values(target: Any, opened: bool) -> Any:
@@ -177,7 +177,7 @@ def _closed(facts: Facts, name: str, inside: list[int]) -> Node:
     weights = sum(node.op is None and node.kind == "parameter" for node in nodes)
     parts = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((ops, "op"), (weights, "weight")) if n]
     lines = (style.shown(name), *([", ".join(parts)] if parts else []), *facts.costs(nodes, f"n{inside[0]}"))
-    return Node(f"n{inside[0]}", lines, "cell", tip="/".join(nodes[0].scope))
+    return Node(f"n{inside[0]}", lines, "fused", tip="/".join(nodes[0].scope))
 
 
 def _edges(graph: Graph, ids: dict[int, str], once: bool) -> list[Edge]:
@@ -239,7 +239,7 @@ def _boxes(places: list[Scope]) -> dict[Scope, Box | None]:
 
 def _role(node: NodeInfo) -> str:
     if node.op is not None:
-        return "cell" if node.kind == "recurrent" else "op"
+        return "fused" if node.kind == "recurrent" else "op"
     return "input" if node.kind == "constant" and node.name else node.kind
 
 

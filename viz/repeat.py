@@ -16,6 +16,11 @@ from .sketch import rounded
 GAP, LANE, TRACK, MARGIN = 58.0, 9.0, 6.0, 60.0
 
 
+def repeat(picture: Picture, **options: Any) -> Picture:
+    """The picture with places. options: program and timeout."""
+    return Repeat(picture, **options).placed()
+
+
 @dataclass
 class Step:
     """The nodes inside one box "t=…", and the ports through which arrows come and go."""
@@ -129,7 +134,9 @@ class Repeat:
             shapes = tuple((n.lines, n.role, n.box) for n in nodes), tuple((b.label, b.parent) for b in inner)
             build = (*shapes, tuple(links), len(first))
             if build not in known:
-                known[build] = lay_out(nodes, inner, links, "BT", list(ports.values()), ends, **self.options)
+                known[build] = lay_out(
+                    nodes, inner, list(dict.fromkeys(links)), "BT", list(ports.values()), ends, **self.options
+                )
             found = known[build]
             back = {**{v: k for k, v in names.items()}, **{p: f"i {s}" for s, p in ports.items()}}
             back |= {o: f"o {n}" for n, o in step.leaves.items()}
@@ -138,7 +145,7 @@ class Repeat:
                 {back[n]: p for n, p in found.nodes.items() if n in back},
                 {b.id: found.boxes[boxes[b.id]] for b in step.boxes if boxes[b.id] in found.boxes},
                 {(back[a], back[b]): p for (a, b), p in found.links.items()},
-                {b.id: found.titles[boxes[b.id]] for b in step.boxes if boxes[b.id] in found.titles},
+                titles={b.id: found.titles[boxes[b.id]] for b in step.boxes if boxes[b.id] in found.titles},
             )
 
     def _segments(self) -> list[list[Node]]:
@@ -219,7 +226,7 @@ class Repeat:
             if box.id in used and box.id not in self.steps:
                 boxes.append(box)
                 used.add(box.parent)
-        return lay_out(nodes, boxes[::-1], links, "LR", list(first), list(last), **self.options)
+        return lay_out(nodes, boxes[::-1], list(dict.fromkeys(links)), "LR", list(first), list(last), **self.options)
 
     def _shift_segment(self, layout: Layout, by: Point) -> None:
         for id, (x, y) in layout.nodes.items():

@@ -193,7 +193,7 @@ def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
         cell.build(size, dtype)
         state = cell.zero_state(batch, dtype)
         for t in range(length):
-            x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=not cell.parameters())
+            x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=True)
             with scope(f"t={t}"):
                 output, state = cell(x, state)
             outputs.append(output)
