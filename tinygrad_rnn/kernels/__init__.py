@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TypeAlias, TypedDict
 
@@ -159,56 +159,33 @@ def _forward(
     save: Save,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
-    if not _plainly_good(GATES[kind], arrays, initial, reverse, time_major):
-        reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
-        sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
-        columns = GATES[kind] * sizes.H
-        check.array(where, "bias", bias, (columns,), dtype)
-        check.optional(where, "recurrent_bias", extra, (columns,), dtype)
-        for name, value in zip(STATES[kind], initial, strict=True):
-            check.optional(where, name, value, (sizes.B, sizes.H), dtype)
-        arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
-        initial = tuple(map(_maybe, initial))
-    ends = None
-    if lengths is not None:
-        ends = check.lengths(where, lengths, x.shape[1 if time_major else 0], x.shape[0 if time_major else 1])
-    if save is not True and save is not False:
-        check.choice(where, "save", save, (True, False, "recompute"))
+    if _active != "reference" and lengths is None and _all_plain(*arrays, *initial):
+        with suppress(
+            TypeError, ValueError, AttributeError, LookupError
+        ):  # what the kernels refuse is looked at more closely below
+            return compiled.forward(_active, kind, option, arrays, initial, None, reverse, time_major, save)
+    reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
+    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
+    columns = GATES[kind] * sizes.H
+    check.array(where, "bias", bias, (columns,), dtype)
+    check.optional(where, "recurrent_bias", extra, (columns,), dtype)
+    for name, value in zip(STATES[kind], initial, strict=True):
+        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
+    ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
+    check.choice(where, "save", save, (True, False, "recompute"))
+    arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
+    initial = tuple(map(_maybe, initial))
     if _active == "reference":
         return reference.forward(
             kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
         )
+    arrays, initial = compiled.laid_out(arrays, initial)
     return compiled.forward(_active, kind, option, arrays, initial, ends, reverse, time_major, save)
 
 
-def _plainly_good(
-    gates: int, arrays: Inputs, initial: tuple[Array | None, ...], reverse: bool, time_major: bool
-) -> bool:
-    """Whether a call is as nearly all are, told quickly; the others are looked at one argument after the other."""
-    x, kernel, recurrent_kernel, bias, extra = arrays
-    try:
-        dtype, columns = x.dtype, bias.shape[0]
-        units = recurrent_kernel.shape[0]
-        good = (
-            type(x) is type(kernel) is type(recurrent_kernel) is type(bias) is np.ndarray
-            and (dtype is FLOATS[0] or dtype is FLOATS[1])
-            and dtype is kernel.dtype is recurrent_kernel.dtype is bias.dtype
-            and len(x.shape) == 3
-            and columns == gates * units
-            and bias.shape == (columns,)
-            and recurrent_kernel.shape == (units, columns)
-            and kernel.shape == (x.shape[2], columns)
-            and (reverse is False or reverse is True)
-            and (time_major is False or time_major is True)
-        )
-        batch = x.shape[1 if time_major else 0]
-        for array, shape in ((extra, (columns,)), *((s, (batch, units)) for s in initial)):
-            good = good and (
-                array is None or (type(array) is np.ndarray and array.dtype is dtype and array.shape == shape)
-            )
-    except (AttributeError, IndexError, TypeError):
-        return False
-    return good
+def _all_plain(*arrays: object) -> bool:
+    """Whether all are NumPy's own arrays, or None."""
+    return {np.ndarray, type(None)}.issuperset(map(type, arrays))
 
 
 def _backward(
@@ -224,6 +201,9 @@ def _backward(
         raise TypeError(
             f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
         )
+    if not isinstance(saved, reference.Saved) and _all_plain(d_outputs, *d_final, *d_states):
+        with suppress(TypeError, ValueError):
+            return compiled.backward(saved, d_outputs, d_final, d_states, needs)
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
@@ -234,7 +214,7 @@ def _backward(
     cotangents = (_maybe(d_outputs), tuple(map(_maybe, d_final)), tuple(map(_maybe, d_states)))
     if isinstance(saved, reference.Saved):
         return reference.backward(saved, *cotangents, needs)
-    return compiled.backward(saved, *cotangents, needs)
+    return compiled.backward(saved, *compiled.laid_out_cotangents(*cotangents), needs)
 
 
 def _plain(array: Array) -> Array:
