@@ -171,8 +171,3 @@ def test_info_sees_every_part_from_anywhere(where: str) -> None:
     info = json.loads(run.stdout)
     assert info["viz"] is True
     assert info["version"] == tg.__version__
-
-
-def test_every_public_name_has_a_docstring() -> None:
-    for name in sorted(n for n in dir(tg) if not n.startswith("_")):
-        assert (getattr(tg, name).__doc__ or "").strip(), f"tg.{name} has no docstring"
