@@ -38,6 +38,7 @@ class Mismatch(NamedTuple):
 
     @property
     def ratio(self) -> float:
+        """analytic / numeric: −1 tells of a sign, 2 of something counted twice."""
         return self.analytic / self.numeric if self.numeric else float("inf") if self.analytic else 1.0
 
 
