@@ -18,6 +18,12 @@ def read_text(*paths: str | os.PathLike[str]) -> str:
     """The text of UTF-8 files, joined by newlines.
 
     Raises FileNotFoundError for a missing file, and ValueError for one that is no UTF-8 or if there is nothing in them.
+
+    >>> import pathlib, tempfile, tinygrad_rnn as tg
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "greeting.txt")
+    >>> _ = path.write_text("안녕하세요", encoding="utf-8")
+    >>> tg.data.read_text(path)
+    '안녕하세요'
     """
     texts = []
     for path in paths:
@@ -36,7 +42,8 @@ class Vocabulary:
 
     Raises ValueError for an empty text, and where a character is encoded that is not in it.
 
-    >>> vocabulary = Vocabulary("hello")
+    >>> import tinygrad_rnn as tg
+    >>> vocabulary = tg.data.Vocabulary("hello")
     >>> vocabulary.characters, vocabulary.encode("hole").tolist(), vocabulary.decode([1, 0])
     ('ehlo', [1, 3, 2, 0], 'he')
     """
@@ -79,7 +86,8 @@ class TextChunks:
 
     Raises ValueError for a sequence too short for one chunk.
 
-    >>> for inputs, targets in TextChunks([0, 1, 2, 3, 4, 5, 6, 7, 8], batch=2, steps=2):
+    >>> import tinygrad_rnn as tg
+    >>> for inputs, targets in tg.data.TextChunks([0, 1, 2, 3, 4, 5, 6, 7, 8], batch=2, steps=2):
     ...     print(inputs.tolist(), targets.tolist())
     [[0, 1], [4, 5]] [[1, 2], [5, 6]]
     [[2, 3], [6, 7]] [[3, 4], [7, 8]]
@@ -120,7 +128,8 @@ def draw(logits: Any, temperature: float = 1.0, seed: Any = None) -> Integers:
     logits (..., C), result (...) integers. seed: a generator or an integer, else the default generator.
     Raises ValueError for a negative temperature.
 
-    >>> draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
+    >>> import tinygrad_rnn as tg
+    >>> tg.data.draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
     [1, 0]
     """
     z = np.asarray(logits.data if isinstance(logits, Tensor) else logits, np.float64)

@@ -255,9 +255,11 @@ class Run:
             return self._unrolled(cell, x, state)
 
     def without_padding(self, x: Any) -> Any:
+        """x with each row's first step in the place of what lies past its length."""
         return without_padding(x, self.lengths, self.axis)
 
     def zeroed(self, x: Any) -> Any:
+        """x with 0 past each row's length."""
         return zeroed(x, self.lengths, self.axis)
 
     def traced(self, **arrays: Any) -> None:

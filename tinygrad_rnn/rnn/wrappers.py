@@ -135,6 +135,16 @@ class DropoutWrapper(_Wrapper):
     Each keep_prob in (0, 1] is the chance that an element is kept, and then divided by it. Of an LSTM's state, h is
     dropped and c is not. variational_recurrent=True draws one mask a sequence and uses it at every step [Gal &
     Ghahramani 2016]. seed: a generator or an integer, else the default generator.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.DropoutWrapper(tg.rnn.LSTMCell(4), output_keep_prob=0.5, seed=0)
+    >>> x = np.ones((2, 30, 3), np.float32)
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, x)
+    >>> bool((outputs == 0).any())
+    True
+    >>> with tg.training(False):
+    ...     bool((tg.rnn.dynamic_rnn(cell, x)[0] == 0).any())
+    False
     """
 
     def __init__(
@@ -202,7 +212,17 @@ class DropoutWrapper(_Wrapper):
 
 
 class ResidualWrapper(_Wrapper):
-    """output = x + the cell's output [He et al. 2016], or residual_fn(x, output)."""
+    """output = x + the cell's output [He et al. 2016], or residual_fn(x, output).
+
+    The cell's output must be as wide as x, else a ValueError says so.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> x = np.ones((2, 5, 4), np.float32)
+    >>> inner = tg.rnn.GRUCell(4)
+    >>> outputs, _ = tg.rnn.dynamic_rnn(tg.rnn.ResidualWrapper(inner), x)
+    >>> bool(np.allclose(outputs.data, x + tg.rnn.dynamic_rnn(inner, x)[0].data))
+    True
+    """
 
     def __init__(self, cell: RNNCell, residual_fn: Callable[[Any, Any], Any] | None = None, name: str | None = None):
         super().__init__(cell, name)
@@ -242,6 +262,11 @@ class ZoneoutWrapper(_Wrapper):
 
     zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1). Where the cell's
     output is a part of its state, it is the mixed one; so other wrappers go around this one, not inside.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4), zoneout_prob=(0.5, 0.05), seed=0)
+    >>> tg.rnn.dynamic_rnn(cell, np.ones((2, 5, 3), np.float32))[0].shape
+    (2, 5, 4)
     """
 
     def __init__(

@@ -35,7 +35,13 @@ Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every
 
 @dataclass
 class History:
-    """What happened in a training run: plain data, which checkpoints carry on."""
+    """What happened in a training run: plain data, which checkpoints carry on.
+
+    >>> import tinygrad_rnn as tg
+    >>> history = tg.train.History(validations=[(10, 0.9), (20, 0.4), (30, 0.6)], step=30)
+    >>> history.best
+    (20, 0.4)
+    """
 
     losses: list[float] = field(default_factory=list, repr=False)  # of every step
     validations: list[tuple[int, float]] = field(default_factory=list, repr=False)  # (step, loss)
