@@ -130,7 +130,9 @@ def test_explain_takes_the_layers_of_every_face_and_modules_of_ones_own() -> Non
     assert len(str(found).splitlines()) == 4
     with pytest.raises(ValueError, match="explain: linear ran no cell over time"):
         rnn.explain(tg.nn.Linear(2, 2), np.ones((1, 2), np.float32))
-    with pytest.raises(TypeError, match=r"explain: model is the class LSTM, expected a cell such as rnn.LSTMCell\(64\)"):
+    with pytest.raises(
+        TypeError, match=r"explain: model is the class LSTM, expected a cell such as rnn.LSTMCell\(64\)"
+    ):
         rnn.explain(tg.nn.LSTM, x)
 
 

@@ -54,7 +54,9 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
     ('lstm/lstm_cell', 'unrolled')
     """
     if not isinstance(model, Module):
-        raise TypeError(f"explain: model is {kind(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module")
+        raise TypeError(
+            f"explain: model is {kind(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
+        )
     if isinstance(model, RNNCell):
         x = _input_tensor("explain", inputs, options.get("dtype"), model)
         run: Callable[..., Any] = partial(dynamic_rnn, model)
