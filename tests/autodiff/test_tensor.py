@@ -302,7 +302,7 @@ def test_arrays_are_copied_only_where_numpy_may() -> None:
     with pytest.raises(ValueError, match="Unable to avoid copy"):
         np.asarray(t, dtype=np.float64, copy=False)
     with pytest.raises(
-        TypeError, match="from_dlpack: source is list, expected an array with __dlpack__; use tg.tensor"
+        TypeError, match=r"from_dlpack: source is list, expected an array with __dlpack__; use tg.tensor"
     ):
         tg.from_dlpack([1.0])
 

@@ -21,7 +21,7 @@ class RNN(Layer):
     or a list, which is stacked. layer(x, initial_state=None, mask=None, training=None) with x (B, T, D) returns the last
     output (B, H), or with return_sequences all (B, T, H); with return_state a tuple: the output, then the states in Keras's
     order (LSTM: h, c). mask (B, T): where it is False the state is carried and the output repeated, or 0 with
-    zero_output_for_mask. go_backwards reads from the last step to the first and leaves outputs in that order. stateful
+    zero_output_for_mask (Keras 3 forgets a mask that comes with the inputs where initial_state is given; here it holds). go_backwards reads from the last step to the first and leaves outputs in that order. stateful
     goes on from the state where the last call ended, until reset_state(). unroll=True runs step by step in primitives;
     else the whole sequence is one fused op where there is one. Raises ValueError and TypeError that name the argument.
 
