@@ -23,8 +23,8 @@ class Explanation(NamedTuple):
     >>> for name, path, why in told.paths:
     ...     print(name, path, why)
     multi_rnn_cell fused the whole sequence is one node
-    lstm_cell fused the whole sequence is one node
-    zoneout_wrapper unrolled zoneout mixes the states at every step
+    multi_rnn_cell/cell_0/lstm_cell fused the whole sequence is one node
+    multi_rnn_cell/cell_1/zoneout_wrapper unrolled zoneout mixes the states at every step
     """
 
     paths: tuple[tuple[str, str, str], ...]
