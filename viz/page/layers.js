@@ -1,0 +1,252 @@
+// The layout of one box: ends (rectangles and ports) in layers from left to right, and the segments of its links.
+
+class Layers {
+  constructor(ends, links, title) {
+    this.ends = ends;
+    this.links = links;
+    this.title = title;
+    this.rank = this.ranks();
+    this.cells = ends.map((end, i) => ({ h: end.h, end: i, line: Boolean(end.port), rank: this.rank[i], left: [], right: [] }));
+    this.chains = new Map(); // bundle -> the cells through which its line passes, by rank
+    this.paths = links.map((link) => this.thread(link));
+    this.rows = this.sorted();
+    this.heights();
+    this.columns();
+  }
+
+  // The layer of every end: behind all that it reads. What reads nothing stands right before its first reader. Where links
+  // go round in a circle, those that lead back to an earlier end do not count.
+  ranks() {
+    const n = this.ends.length, rank = new Array(n).fill(0), waiting = new Array(n).fill(0), out = this.ends.map(() => []);
+    this.links.forEach((link) => { out[link.a].push(link); waiting[link.b]++; });
+    const done = new Array(n).fill(false), ready = [];
+    let left = n, next = 0;
+    for (let i = 0; i < n; i++) if (!waiting[i]) ready.push(i);
+    while (left) {
+      if (!ready.length) {
+        while (done[next]) next++;
+        ready.push(next);
+      }
+      const i = ready.pop();
+      if (done[i]) continue;
+      done[i] = true;
+      left--;
+      for (const link of out[i]) {
+        link.back = done[link.b];
+        if (link.back) continue;
+        rank[link.b] = Math.max(rank[link.b], rank[i] + 1);
+        if (!--waiting[link.b]) ready.push(link.b);
+      }
+    }
+    return this.shifted(rank, out);
+  }
+
+  shifted(rank, out) {
+    const entered = new Set(this.links.filter((l) => !l.back).map((l) => l.b));
+    const ports = this.ends.some((e) => e.port === "i") ? 1 : 0;
+    this.ends.forEach((end, i) => {
+      const readers = out[i].filter((l) => !l.back).map((l) => rank[l.b]);
+      if (!end.port && !entered.has(i)) rank[i] = Math.max(readers.length ? readers.reduce((a, b) => Math.min(a, b)) - 1 : 0, 0);
+    });
+    if (ports && this.ends.some((e, i) => !e.port && rank[i] === 0)) rank = rank.map((r, i) => (this.ends[i].port === "i" ? 0 : r + 1));
+    const last = rank.reduce((a, b, i) => (this.ends[i].port === "o" ? a : Math.max(a, b)), 0) + 1;
+    return rank.map((r, i) => (this.ends[i].port === "o" ? last : r));
+  }
+
+  // The cells from one end of a link to the other. Links of one source pass through the same cells on their way; where one
+  // end collects from many, those to it do.
+  thread(link) {
+    const a = this.cells[link.a], b = this.cells[link.b];
+    if (link.back || b.rank <= a.rank) return { back: true };
+    this.fans = this.fans || this.countFans();
+    const collect = this.fans.into.get(link.b) > 2 && this.fans.into.get(link.b) > this.fans.out.get(link.bundle + " " + link.a);
+    const key = collect ? `to ${link.b}` : `from ${link.a} ${link.bundle}`;
+    if (b.rank - a.rank > 1 && !this.chains.has(key)) this.chains.set(key, new Map());
+    const chain = this.chains.get(key);
+    let before = a, shift = link.from;
+    for (let r = a.rank + 1; r < b.rank; r++) {
+      let cell = chain.get(r);
+      if (!cell) {
+        cell = { h: LINE, end: -1, line: true, rank: r, left: [], right: [] };
+        this.cells.push(cell);
+        chain.set(r, cell);
+      }
+      join(before, shift, cell, LINE / 2);
+      before = cell;
+      shift = LINE / 2;
+    }
+    const alike = before === a && this.ends[link.a].inner && this.ends[link.a].build === this.ends[link.b].build;
+    if (alike) join(a, 0, b, 0); // steps of a net stand in a row
+    else join(before, shift, b, link.to);
+    return { chain };
+  }
+
+  countFans() {
+    const into = new Map(), out = new Map(), count = (map, key) => map.set(key, (map.get(key) || 0) + 1);
+    for (const link of this.links) {
+      count(into, link.b);
+      count(out, link.bundle + " " + link.a);
+    }
+    return { into, out };
+  }
+
+  // Cells by layer, in an order with few crossings: each is moved to the middle of its neighbours, to and fro.
+  sorted() {
+    const rows = [];
+    for (const cell of this.cells) (rows[cell.rank] = rows[cell.rank] || []).push(cell);
+    for (let r = 0; r < rows.length; r++) rows[r] = rows[r] || [];
+    const number = (row) => row.forEach((cell, i) => { cell.order = (i + 0.5) / row.length; });
+    rows.forEach(number);
+    for (let sweep = 0; sweep < SWEEPS; sweep++) {
+      const side = sweep % 2 ? "right" : "left";
+      const order = sweep % 2 ? [...rows].reverse() : rows;
+      for (const row of order) {
+        for (const cell of row) {
+          const near = cell[side];
+          cell.wish = near.length ? near.reduce((sum, n) => sum + n.cell.order + n.there / n.cell.h / 1e3, 0) / near.length : cell.order;
+        }
+        row.sort((p, q) => p.wish - q.wish);
+        number(row);
+      }
+    }
+    return rows;
+  }
+
+  // Heights: every cell as near as it can be to where its links run straight, in its layer's order and without overlap.
+  heights() {
+    for (const row of this.rows) {
+      let y = 0;
+      row.forEach((cell, i) => { cell.y = y; y += cell.h + gap(cell, row[i + 1]); });
+      for (const cell of row) cell.y -= y / 2;
+    }
+    for (let sweep = 0; sweep < SWEEPS; sweep++) {
+      const order = sweep % 2 ? [...this.rows].reverse() : this.rows;
+      for (const row of order) spread(row, [sweep % 2 ? "right" : "left"]);
+    }
+    for (const row of this.rows) spread(row, ["left", "right"]);
+    const top = this.cells.reduce((least, cell) => Math.min(least, cell.y), Infinity);
+    for (const cell of this.cells) cell.y += HEAD + PAD - top;
+  }
+
+  columns() {
+    let x = this.rows[0] && this.rows[0].every((cell) => cell.end >= 0 && this.ends[cell.end].port) ? 0 : PAD;
+    this.left = [];
+    this.wide = [];
+    this.rows.forEach((row, r) => {
+      this.wide[r] = row.reduce((most, cell) => Math.max(most, cell.end >= 0 ? this.ends[cell.end].w : 0), 0);
+      this.left[r] = x;
+      x += this.wide[r] + BETWEEN;
+    });
+    const ports = this.rows.length && this.rows[this.rows.length - 1].every((cell) => cell.end >= 0 && this.ends[cell.end].port);
+    this.width = Math.max(x - BETWEEN + (ports ? 0 : PAD), textWidth(this.title) + 44);
+    this.lastIsPorts = ports;
+  }
+
+  result() {
+    const tall = this.cells.reduce((most, cell) => Math.max(most, cell.y + cell.h), HEAD + PAD) + PAD;
+    const rects = this.ends.map((end, i) => {
+      const r = this.rank[i], x = end.port === "o" ? this.width : end.port ? 0 : this.left[r] + (this.wide[r] - end.w) / 2;
+      return [x, this.cells[i].y, end.w, end.h];
+    });
+    this.segments = [];
+    this.made = new Map();
+    const starts = this.links.map((link, i) => this.draw(link, this.paths[i], rects));
+    return {
+      w: this.width, h: tall, rects, segments: this.segments,
+      heights: this.ends.map((end, i) => this.cells[i].y + end.h / 2),
+      linkSegments: (i) => this.alongLink(this.links[i], this.paths[i], starts[i]),
+    };
+  }
+
+  // Make the segments of a link that no other has made; returns the last one, which is its own.
+  draw(link, path, rects) {
+    const [ax, ay, aw] = rects[link.a], [bx, by] = rects[link.b];
+    const x0 = ax + aw, y0 = ay + link.from, x1 = bx, y1 = by + link.to;
+    const arrow = Boolean(this.ends[link.b].leaf);
+    if (path.back) return this.add(roundabout(x0, y0, x1, y1), link, arrow);
+    let x = x0, y = y0;
+    for (let r = this.rank[link.a] + 1; r < this.rank[link.b]; r++) {
+      const cell = path.chain.get(r), key = before(cell, link, r, this);
+      const to = this.left[r], mid = cell.y + LINE / 2, end = this.left[r] + this.wide[r];
+      if (!this.made.has(key)) this.made.set(key, this.add(curve(x, y, to, mid, end), link, false));
+      x = end;
+      y = mid;
+    }
+    return this.add(curve(x, y, x1, y1, x1), link, arrow);
+  }
+
+  add(shape, link, arrow) {
+    this.segments.push({ ...shape, role: link.role, arrow });
+    return this.segments.length - 1;
+  }
+
+  alongLink(link, path, last) {
+    const found = [];
+    if (!path.back) {
+      for (let r = this.rank[link.a] + 1; r < this.rank[link.b]; r++) found.push(this.made.get(before(path.chain.get(r), link, r, this)));
+    }
+    return [...found, last];
+  }
+}
+
+// A segment that ends in a cell is told by the cell and, where its link enters the line there, by the link's own beginning.
+function before(cell, link, r, layers) {
+  if (!cell.number) cell.number = layers.count = (layers.count || 0) + 1;
+  return r === layers.rank[link.a] + 1 ? `${cell.number} ${link.a} ${link.from}` : `${cell.number}`;
+}
+
+function join(a, there, b, here) {
+  if (a.right.some((n) => n.cell === b && n.here === there && n.there === here)) return;
+  a.right.push({ cell: b, here: there, there: here });
+  b.left.push({ cell: a, here, there });
+}
+
+// Lines may lie close to one another, boxes not.
+function gap(a, b) {
+  return a.line && b && b.line ? 2 : APART;
+}
+
+// Move the cells of a layer as near as can be (least squares) to where the neighbours on these sides wish them.
+function spread(row, sides) {
+  const blocks = [];
+  let below = 0;
+  row.forEach((cell, i) => {
+    const near = kin(cell, sides.flatMap((side) => cell[side]));
+    const weight = near.length * (cell.line ? 4 : 1);
+    const sum = near.reduce((total, n) => total + n.cell.y + n.there - n.here, 0) * (cell.line ? 4 : 1);
+    const wish = weight ? sum / weight : cell.y;
+    blocks.push({ cells: [cell], sum: (wish - below) * (weight || 0.1), weight: weight || 0.1, offset: [below] });
+    below += cell.h + gap(cell, row[i + 1]);
+    while (blocks.length > 1 && mean(blocks[blocks.length - 2]) > mean(blocks[blocks.length - 1])) {
+      const last = blocks.pop(), into = blocks[blocks.length - 1];
+      into.cells.push(...last.cells);
+      into.offset.push(...last.offset);
+      into.sum += last.sum;
+      into.weight += last.weight;
+    }
+  });
+  for (const block of blocks) block.cells.forEach((cell, i) => { cell.y = mean(block) + block.offset[i]; });
+}
+
+// The neighbours that a cell heeds: a line those that continue it, a box other boxes; any, if it has none of its kind.
+function kin(cell, near) {
+  const own = near.filter((n) => n.cell.line === cell.line);
+  return own.length ? own : near;
+}
+
+function mean(block) {
+  return block.sum / block.weight;
+}
+
+function curve(x0, y0, x1, y1, x2) {
+  const middle = tenth((x0 + x1) / 2), [a, b, c, d, e] = [x0, y0, x1, y1, x2].map(tenth);
+  const path = Math.abs(b - d) < 0.2 ? `M${a} ${b}H${e}` : `M${a} ${b}C${middle} ${b} ${middle} ${d} ${c} ${d}` + (e > c ? `H${e}` : "");
+  return { d: path, box: [a, Math.min(b, d), e, Math.max(b, d)] };
+}
+
+// An arrow that leads back: out to the right, below, and in from the left.
+function roundabout(x0, y0, x1, y1) {
+  const low = Math.max(y0, y1) + 40;
+  const d = `M${tenth(x0)} ${tenth(y0)}C${tenth(x0 + 50)} ${tenth(low)} ${tenth(x1 - 50)} ${tenth(low)} ${tenth(x1)} ${tenth(y1)}`;
+  return { d, box: [x1 - 50, Math.min(y0, y1), x0 + 50, low] };
+}
