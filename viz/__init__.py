@@ -22,4 +22,16 @@ from .page import to_html
 from .plot import Plot
 from .unrolled import unrolled
 
-__all__ = ["Drawing", "GradFlow", "LayerFlow", "Plot", "cell", "draw", "folded", "grad_flow", "mimebundle", "to_html", "unrolled"]
+__all__ = [
+    "Drawing",
+    "GradFlow",
+    "LayerFlow",
+    "Plot",
+    "cell",
+    "draw",
+    "folded",
+    "grad_flow",
+    "mimebundle",
+    "to_html",
+    "unrolled",
+]

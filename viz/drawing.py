@@ -83,7 +83,7 @@ class Drawing:
         elif kind in ("html", "htm"):
             from .page import to_html
 
-            content = to_html(self, title=target.stem).encode()
+            content = to_html(self).encode()
         else:
             try:
                 content = self.render(kind, program=program, timeout=timeout)

@@ -59,11 +59,14 @@ def to_html(
         target = cell(target)
     if isinstance(target, Drawing):
         data = page_data(target.picture)
+        name = f"{target.picture.name}: {len(data['nodes'])} nodes, {len(data['edges'])} edges"
     else:
         found = read(target, opened, values)
-        picture = draw(found.graph).picture
-        data = page_data(picture, found)
-    text = _page(data, title or "tinygrad_rnn: " + data["name"])
+        data = page_data(draw(found.graph).picture, found)
+        ops = sum(node.op is not None for node in found.graph.nodes)
+        leaves = len(found.graph.nodes) - ops
+        name = f"{ops} op{'s' * (ops != 1)}, {leaves} lea{'ves' if leaves != 1 else 'f'}"
+    text = _page(data, title or name)
     if path is None:
         return text
     target_path = Path(path)

@@ -6,7 +6,7 @@ class Layers {
     this.links = links;
     this.title = title;
     this.rank = this.ranks();
-    this.cells = ends.map((end, i) => ({ h: end.h, end: i, line: Boolean(end.port), rank: this.rank[i], left: [], right: [] }));
+    this.cells = ends.map((end, i) => ({ h: end.h, end: i, line: Boolean(end.port), timed: end.timed, rank: this.rank[i], left: [], right: [] }));
     this.chains = new Map(); // bundle -> the cells through which its line passes, by rank
     this.paths = links.map((link) => this.thread(link));
     this.rows = this.sorted();
@@ -75,8 +75,7 @@ class Layers {
       before = cell;
       shift = LINE / 2;
     }
-    const alike = before === a && this.ends[link.a].inner && this.ends[link.a].build === this.ends[link.b].build;
-    if (alike) join(a, 0, b, 0); // steps of a net stand in a row
+    if (before === a && this.ends[link.a].row && this.ends[link.b].row) join(a, 0, b, 0); // steps stand in a row, and so do layers
     else join(before, shift, b, link.to);
     return { chain };
   }
@@ -124,6 +123,7 @@ class Layers {
       for (const row of order) spread(row, [sweep % 2 ? "right" : "left"]);
     }
     for (const row of this.rows) spread(row, ["left", "right"]);
+    for (const row of this.rows) spread(row, ["left"], (cell) => cell.line || cell.timed); // what is long runs straight
     const top = this.cells.reduce((least, cell) => Math.min(least, cell.y), Infinity);
     for (const cell of this.cells) cell.y += HEAD + PAD - top;
   }
@@ -206,12 +206,13 @@ function gap(a, b) {
   return a.line && b && b.line ? 2 : APART;
 }
 
-// Move the cells of a layer as near as can be (least squares) to where the neighbours on these sides wish them.
-function spread(row, sides) {
+// Move the cells of a layer (or those that may move) as near as can be (least squares) to where the neighbours on these
+// sides wish them.
+function spread(row, sides, moves = () => true) {
   const blocks = [];
   let below = 0;
   row.forEach((cell, i) => {
-    const near = kin(cell, sides.flatMap((side) => cell[side]));
+    const near = moves(cell) ? kin(cell, sides.flatMap((side) => cell[side])) : [];
     const weight = near.length * (cell.line ? 4 : 1);
     const sum = near.reduce((total, n) => total + n.cell.y + n.there - n.here, 0) * (cell.line ? 4 : 1);
     const wish = weight ? sum / weight : cell.y;

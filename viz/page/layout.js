@@ -89,9 +89,10 @@ function arrange(box, scenes, known) {
   const ends = scene.ends.map((end) => {
     if (end.port) return { w: 0, h: LINE, port: end.port, build: end.port };
     if (end.item.kind === "node") return { w: end.item.size[0], h: end.item.size[1], build: end.item.size.join(), leaf: true };
-    if (!end.item.open) return { ...closedSize(end.item), build: "c" + closedSize(end.item).w, leaf: true };
+    if (!end.item.open) return { ...closedSize(end.item), build: `c${closedSize(end.item).w}${end.item.timed}`, leaf: true, timed: end.item.timed };
     const size = arrange(end.item, scenes, known);
-    return { ...size, inner: scenes.get(end.item), build: scenes.get(end.item).layout.id };
+    const inner = scenes.get(end.item), timed = end.item.timed;
+    return { ...size, inner, timed, row: timed, build: inner.layout.id + (timed ? "t" : "") };
   });
   const links = scene.links.map(({ a, b, source, role }) => ({
     a, b, role,
@@ -112,7 +113,7 @@ function portHeight(end, side, source) {
 }
 
 function closedSize(box) {
-  return { w: Math.max(textWidth(box.label) + 34, 74), h: 44 };
+  return { w: Math.max(textWidth(box.label) + 44, 92), h: 44 };
 }
 
 function textWidth(text) {

@@ -60,9 +60,9 @@ class Page {
   begin() {
     this.fit();
     const view = this.painter.view;
-    if (view.zoom < READABLE * 1.3) {
+    if (view.zoom < PLAIN) {
       const [x, y, , h] = this.bounds(), { height } = this.svg.getBoundingClientRect();
-      const zoom = Math.max(READABLE * 1.3, Math.min((height - 40) / h, 1));
+      const zoom = Math.max(PLAIN, Math.min((height - 40) / h, 1));
       this.painter.view = { zoom, x: 20 - x * zoom, y: Math.max((height - h * zoom) / 2, 20) - y * zoom };
     }
     this.painter.paint();
@@ -79,7 +79,7 @@ class Page {
   centre(item) {
     const r = this.layout.rects.get(item), { width, height } = this.svg.getBoundingClientRect();
     const view = this.painter.view, most = Math.min((width - 60) / r.w, (height - 60) / r.h);
-    const zoom = Math.min(Math.max(view.zoom, READABLE * 1.3), Math.max(most, READABLE * 1.3));
+    const zoom = Math.min(Math.max(view.zoom, PLAIN), Math.max(most, READABLE));
     this.painter.view = { zoom, x: width / 2 - (r.x + r.w / 2) * zoom, y: height / 2 - (r.y + r.h / 2) * zoom };
     this.later();
   }
@@ -159,6 +159,10 @@ class Page {
     slider.max = steps.length - 1;
     slider.addEventListener("input", () => this.go(Number(slider.value)));
     this.chart = new Chart(this.find("chart"), steps);
+    const chart = this.find("chart");
+    if (chart) chart.addEventListener("click", (event) => this.go(this.chart.stepAt(event.clientX - chart.getBoundingClientRect().left)));
+    this.find("follow-label").hidden = !this.model.long;
+    this.followed = [];
     this.mark(0);
   }
 
@@ -166,8 +170,17 @@ class Page {
   go(i) {
     if (!this.model.steps.length) return;
     this.mark(i);
+    if (this.model.long && this.find("follow").checked) this.follow();
     const box = this.model.steps[this.step].boxes.find((b) => !this.model.isHidden(b));
     if (box && !(this.model.placed && this.isInView(box))) this.centre(box);
+  }
+
+  // Open the step's boxes, and close again those that were opened so before.
+  follow() {
+    for (const box of this.followed) box.open = false;
+    this.followed = this.model.steps[this.step].boxes.filter((box) => !box.open);
+    for (const box of this.followed) box.open = true;
+    this.lay();
   }
 
   mark(i) {
@@ -328,6 +341,8 @@ class Page {
     this.centre(node);
   }
 }
+
+const PLAIN = 0.65; // the zoom at which labels are easy to read
 
 // Lines in the colours of the picture, in two sets: for light and dark pages.
 function edgeColours(data) {

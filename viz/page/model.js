@@ -8,7 +8,7 @@ class Model {
     this.root = { kind: "box", index: -1, id: "root", label: "", step: -1, parent: null, open: true, items: [], members: [] };
     this.boxes = data.boxes.map(([label, , role, step, corners, labelAt], index) => ({
       kind: "box", index, id: "b" + index, label: text(label), role: text(role), step, corners, labelAt,
-      parent: null, open: true, items: [], members: [],
+      parent: null, open: true, timed: false, items: [], members: [],
     }));
     this.nodes = data.nodes.map(([lines, role, , size, strong, fill, at, rows], index) => ({
       kind: "node", index, id: "n" + index, lines: lines.map(text), role: text(role), size, strong, fill, at,
@@ -24,6 +24,7 @@ class Model {
       edge.head.into.push(edge.tail);
     }
     this.fillBoxes();
+    for (const box of this.boxes) if (box.step >= 0) for (let b = box; b; b = b.parent) b.timed = true;
     this.steps = data.steps.map((title, i) => ({ title, boxes: this.boxes.filter((box) => box.step === i), states: [] }));
     for (const [step, name, node, value, gradient] of data.states) {
       this.steps[step].states.push({ name: text(name), node: this.nodes[node], value, gradient });
@@ -92,8 +93,8 @@ class Model {
 
   // What is open at first: all of a short graph; of a long one the steps are closed, except the first.
   openForReading() {
-    if (this.placed || this.nodes.length <= MANY) return;
-    for (const box of this.boxes) if (box.step > 0 && !this.isInsideStep(box)) box.open = false;
+    this.long = !this.placed && this.nodes.length > MANY;
+    if (this.long) for (const box of this.boxes) if (box.step > 0 && !this.isInsideStep(box)) box.open = false;
   }
 
   isInsideStep(box) {

@@ -39,7 +39,9 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
             role: [look.fill, look.line, look.shape, int("dashed" in look.style), int("rounded" in look.style)]
             for role, look in style.ROLES.items()
         },
-        "looks": {role: [look[0], DARK_EDGES[role], look[1], int(look[2] != "solid")] for role, look in style.EDGES.items()},
+        "looks": {
+            role: [look[0], DARK_EDGES[role], look[1], int(look[2] != "solid")] for role, look in style.EDGES.items()
+        },
         "boxes": [
             [
                 strings(box.label),
@@ -51,9 +53,16 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
             ]
             for box in picture.boxes
         ],
-        "nodes": [_node(node, boxes.get(homes[node.id], -1), strings, row) for node, row in zip(picture.nodes, rows, strict=True)],
+        "nodes": [
+            _node(node, boxes.get(homes[node.id], -1), strings, row)
+            for node, row in zip(picture.nodes, rows, strict=True)
+        ],
         "edges": [_edge(edge, nodes, strings) for edge in picture.edges],
-        "steps": list(dict.fromkeys(_title(box) for box in sorted(picture.boxes, key=lambda b: steps.get(b.id, -1)) if box.id in steps)),
+        "steps": list(
+            dict.fromkeys(
+                _title(box) for box in sorted(picture.boxes, key=lambda b: steps.get(b.id, -1)) if box.id in steps
+            )
+        ),
         "states": _states(picture, nodes, strings, found),
         "strings": list(strings.numbers),
     }
@@ -147,13 +156,13 @@ def _states(picture: Picture, nodes: dict[str, int], strings: Strings, found: Fo
     steps = _steps(picture.boxes)
     of_node: dict[str, tuple[str, tuple[str, ...]]] = {}  # a node's id -> its step's box, and where it is in there
     for node in picture.nodes:
-        path: list[str] = []
+        inside: list[str] = []
         box = boxes.get(node.box or "")
         while box is not None and box.id not in steps:
-            path.append(box.label)
+            inside.append(box.label)
             box = boxes.get(box.parent or "")
         if box is not None:
-            of_node[node.id] = box.id, (str(box.parent), *path, *node.lines[:1])
+            of_node[node.id] = box.id, (str(box.parent), *inside, *node.lines[:1])
     kinds = {of_node[e.tail][1] for e in picture.edges if e.role in ("state", "memory") and e.tail in of_node}
     handed = {e.tail for e in picture.edges if e.role in ("state", "memory")}
     last: dict[tuple[str, tuple[str, ...]], str] = {}
@@ -176,7 +185,8 @@ def _telling(picture: Picture, rows: set[str]) -> dict[str, str]:
     boxes = {box.id: box for box in picture.boxes}
     paths: dict[str, list[str]] = {}
     for row in rows:
-        box, path = boxes.get(row), []
+        box = boxes.get(row)
+        path: list[str] = []
         while box is not None:
             path.insert(0, box.label)
             box = boxes.get(box.parent or "")

@@ -135,20 +135,23 @@ class Painter {
     const group = this.element("closed " + box.id, 2, () => {
       const g = make("g", { class: "closed", "data-id": box.id });
       make("rect", { x: r.x, y: r.y, width: r.w, height: r.h, rx: 6 }, g);
-      const room = box.open ? 0 : 1; // one that only looks closed has no text
-      if (room) {
-        const middle = r.y + Math.min(r.h / 2, 22);
-        const text = make("text", { x: r.x + 10, y: middle - 2, class: "title" }, g);
-        text.textContent = "+ " + box.label.split("\n")[0];
-        button(text, `open ${box.label}`, "toggle", box.id);
-        make("text", { x: r.x + 10, y: middle + 13, class: "count" }, g).textContent = `${box.members.length} nodes`;
-      }
+      if (!box.open) this.closedTitle(g, box, r); // one that only looks closed has none
       button(g, `${box.label}, closed, ${box.members.length} nodes`, "pick", box.id);
       return g;
     });
     const any = (set) => box.members.some((node) => set.has(node));
     this.mark(group, box, any(this.marks.before), any(this.marks.after), any(this.marks.hits));
     group.classList.toggle("now", box.step >= 0 && box.step === this.marks.step);
+  }
+
+  closedTitle(group, box, r) {
+    const middle = r.y + Math.min(r.h / 2, 22);
+    const knob = make("g", { class: "knob" }, group);
+    make("rect", { x: r.x + 7, y: middle - 8, width: 16, height: 16, rx: 4 }, knob);
+    make("text", { x: r.x + 15, y: middle + 4.5 }, knob).textContent = "+";
+    button(knob, `open ${box.label}`, "toggle", box.id);
+    make("text", { x: r.x + 30, y: middle - 2 }, group).textContent = box.label.split("\n")[0];
+    make("text", { x: r.x + 30, y: middle + 12, class: "count" }, group).textContent = `${box.members.length} nodes`;
   }
 
   paintNode(node) {

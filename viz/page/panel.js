@@ -47,12 +47,12 @@ function count(n) {
 
 function showStep(section, step) {
   section.replaceChildren();
-  if (!step || !step.states.length) return;
-  put(section, "h2", `After step t=${step.title}`);
-  for (const state of step.states) {
-    const rows = state.node.rows.filter(([word]) => ["value", "first", "gradient", "shape"].includes(word));
-    put(section, "strong", state.name);
-    table(section, rows.length ? rows : [["node", state.node.lines.join("  ")]]);
+  const told = ["value", "gradient", "shape"];
+  const known = step.states.map((state) => [state.name, state.node.rows.filter(([word]) => told.includes(word))]).filter(([, rows]) => rows.length);
+  if (known.length) put(section, "h2", `After step t=${step.title}`);
+  for (const [name, rows] of known) {
+    put(section, "strong", name);
+    table(section, rows);
   }
 }
 
@@ -73,7 +73,7 @@ function showLegend(section, model) {
   }
   for (const [mark, text] of [["before", "it depends on"], ["after", "depends on it"]]) keyLine(key, text).setAttribute("class", "seg " + mark);
   const help = put(section, "p");
-  const words = [["click", "trace"], ["double-click a box", "open, close"], ["drag, wheel", "move, zoom"], ["← →", "step"], ["+ − 0", "zoom, fit"], ["Esc", "clear"]];
+  const words = [["click", "trace"], ["click + or −, double-click", "open or close a box"], ["drag, wheel", "move, zoom"], ["← →", "step"], ["+ − 0", "zoom, fit"], ["Esc", "clear"]];
   for (const [keys, meaning] of words) {
     put(help, "kbd", keys);
     help.append(` ${meaning}  `);
@@ -113,10 +113,16 @@ class Chart {
     if (steps.length < 2 || !powers.length) svg.remove();
   }
 
+  // The step at a place from the chart's left.
+  stepAt(x) {
+    const part = (x - CHART_LEFT) / (this.svg.getBoundingClientRect().width - CHART_LEFT - CHART_RIGHT);
+    return Math.round(part * (this.steps.length - 1));
+  }
+
   draw(now) {
     if (!this.svg.isConnected) return;
     const { width, height } = this.svg.getBoundingClientRect();
-    const left = 150, right = 90, span = this.high - this.low || 1;
+    const left = CHART_LEFT, right = CHART_RIGHT, span = this.high - this.low || 1;
     const x = (i) => left + ((width - left - right) * i) / (this.steps.length - 1);
     const y = (power) => 8 + (height - 16) * (1 - (power - this.low) / span);
     this.svg.replaceChildren();
@@ -138,4 +144,5 @@ class Chart {
   }
 }
 
+const CHART_LEFT = 150, CHART_RIGHT = 90;
 const CHART = ["var(--before)", "var(--after)", "var(--pick)", "var(--now-line)"];

@@ -38,9 +38,9 @@ class Found:
 
 def read(target: Any, opened: bool, given: Any = ()) -> Found:
     """The graph of `target`, with fused recurrent ops opened if so asked, and what is known of every node."""
-    graph, live, openings = _graph(target, opened)
+    graph, live, openings, sweep = _graph(target, opened)
     known = _values(target, graph, live, openings, given)
-    gradients = _gradients(target, graph, live, opened)
+    gradients = _gradients(target, live, sweep)
     found = Found(graph)
     for node in graph.nodes:
         id = f"n{node.id}"
@@ -53,14 +53,19 @@ def read(target: Any, opened: bool, given: Any = ()) -> Found:
     return found
 
 
-def _graph(target: Any, opened: bool) -> tuple[Graph, dict[int, Node | Leaf], list[Opening]]:
-    """The graph to show, the recorded nodes by id where they are at hand, and what was opened on its values."""
+def _graph(target: Any, opened: bool) -> tuple[Graph, dict[int, Node | Leaf], list[Opening], Sweep | None]:
+    """The graph to show, the recorded nodes by id where they are at hand, what was opened on its values, and a sweep."""
     if isinstance(target, Graph):
-        return (open_all(target, "recurrent") if opened else take(target)), {}, []
-    try:
-        return open_live(target, "recurrent" if opened else NOTHING)
-    except GraphError:  # freed: opened on zeros, which are no values
-        return open_all(target, "recurrent"), {}, []
+        return (open_all(target, "recurrent") if opened else take(target)), {}, [], None
+    if opened:
+        try:
+            sweep = Sweep(target)
+            return sweep.found.graph, sweep.owners, sweep.openings, sweep
+        except GraphError:  # freed: opened on zeros, which are no values
+            return open_all(target, "recurrent"), {}, [], None
+        except ValueError:  # no time steps, so nothing recurrent to open
+            pass
+    return *open_live(target, NOTHING), None
 
 
 def _values(
@@ -75,7 +80,7 @@ def _values(
         known.update(zip(opening.sources, inputs, strict=True))
     ids = {node.counter: i for i, node in live.items()}
     for tensor in flat_tensors(list(given)):
-        if tensor._node is not None and getattr(tensor._node, "counter", None) in ids:
+        if isinstance(tensor._node, Leaf) and tensor._node.counter in ids:
             known[Source(ids[tensor._node.counter], 0)] = tensor.data
     recorded = [t for t in flat_tensors(target) if t._node is not None]
     known.update((source, t.data) for source, t in zip(graph.outputs, recorded, strict=True))
@@ -97,8 +102,9 @@ def _kept(info: NodeInfo, node: Node, known: Known) -> None:
     op = node.op
     codes = (*op.saved_codes, *range(len(sources))) if op.saves_all else op.saved_codes
     for code, value in zip(codes, node.saved, strict=False):
-        if code >= 0 and sources[code] is not None:
-            known.setdefault(sources[code], value)
+        source = sources[code] if code >= 0 else None
+        if source is not None:
+            known.setdefault(source, value)
         elif code == -1:
             parts = value if op.several else (value,)
             known.update((Source(info.id, k), part) for k, part in enumerate(parts))
@@ -113,7 +119,7 @@ def _again(info: NodeInfo, node: Node, known: Known) -> None:
     known.update((Source(info.id, k), part) for k, part in enumerate(parts))
 
 
-def _gradients(target: Any, graph: Graph, live: dict[int, Node | Leaf], opened: bool) -> dict[int, Any]:
+def _gradients(target: Any, live: dict[int, Node | Leaf], sweep: Sweep | None) -> dict[int, Any]:
     """The gradient of a loss at every node, by id; of a node with several results a list. Empty where there is no loss."""
     if not isinstance(target, Tensor) or target.shape != () or not live:
         return {}
@@ -126,8 +132,8 @@ def _gradients(target: Any, graph: Graph, live: dict[int, Node | Leaf], opened: 
             seen[ids[node.counter]] = list(g) if isinstance(g, list) else np.array(g)
 
     try:
-        if opened and any(part.startswith("t=") for node in graph.nodes for part in node.scope):
-            return Sweep(target)(edge, seed)
+        if sweep is not None:
+            return sweep(edge, seed)
         engine.sweep([(edge, seed)], retain=True, observe=observe)
     except GraphError:  # freed
         return {}
@@ -147,8 +153,10 @@ def _rows(node: NodeInfo, values: list[Any], grads: list[Any]) -> Rows:
             rows.append(("…", f"{len(node.shapes) - FIRST} more results"))
             break
         rows.append((f"result {k}" if several else "shape", f"{style.shape_text(shape)} {dtype}"))
-        rows += [] if value is None else [("value", _summary(value)), *_first(value)]
-        rows += [] if grad is None else [("gradient", f"norm {_norm(grad):.3g}; {_summary(grad)}")]
+        rows += [] if value is None else [("value", _summary(value)), *([] if several else _first(value))]
+        if grad is not None:
+            rows.append(("gradient", f"norm {_norm(grad)}"))
+            rows += [] if several or np.size(grad) < 2 else [("", _summary(grad))]
     rows.append(("bytes", f"{node.bytes:,}"))
     rows += [(key, style.shown(str(value), 80)) for key, value in sorted(node.options.items())]
     return rows
@@ -165,7 +173,7 @@ def _summary(value: Any) -> str:
     warning = f"; {bad} not finite" if bad else ""
     with np.errstate(all="ignore"):
         mean = array.mean(dtype=np.float64)
-    return f"min {array.min():.3g}, mean {mean:.3g}, max {array.max():.3g}{warning}"
+    return f"{array.min():.3g} … {array.max():.3g}, mean {mean:.3g}{warning}"
 
 
 def _first(value: Any) -> Rows:
