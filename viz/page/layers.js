@@ -54,36 +54,47 @@ class Layers {
   }
 
   // The cells from one end of a link to the other. Links of one source pass through the same cells on their way; where one
-  // end collects from many, those to it do.
+  // end collects from many, those to it do. Only what no earlier link has laid is walked: from the far end of the line.
   thread(link) {
     const a = this.cells[link.a], b = this.cells[link.b];
     if (link.back || b.rank <= a.rank) return { back: true };
     this.fans = this.fans || this.countFans();
-    const collect = this.fans.into.get(link.b) > 2 && this.fans.into.get(link.b) > this.fans.out.get(link.bundle + " " + link.a);
-    const key = collect ? `to ${link.b}` : `from ${link.a} ${link.bundle}`;
-    if (b.rank - a.rank > 1 && !this.chains.has(key)) this.chains.set(key, new Map());
-    const chain = this.chains.get(key);
-    let before = a, shift = link.from;
-    for (let r = a.rank + 1; r < b.rank; r++) {
-      let cell = chain.get(r);
-      if (!cell) {
-        cell = { h: LINE, end: -1, line: true, rank: r, left: [], right: [] };
+    const many = this.fans.into.get(link.b + " " + link.to);
+    const collects = many > 2 && many > this.fans.out.get(link.bundle + " " + link.a);
+    const key = collects ? `to ${link.b} ${link.to}` : `from ${link.a} ${link.bundle}`;
+    if (!this.chains.has(key)) this.chains.set(key, new Map());
+    const path = { chain: this.chains.get(key), collects };
+    const ends = [{ cell: a, y: link.from }, { cell: b, y: link.to }];
+    if (a.rank + 1 === b.rank && this.ends[link.a].row && this.ends[link.b].row) ends[0].y = ends[1].y = 0; // steps stand in a row
+    const met = this.walk(link, path, (r) => {
+      const known = path.chain.has(r);
+      if (!known) {
+        const cell = { h: LINE, end: -1, line: true, rank: r, left: [], right: [], number: this.cells.length };
         this.cells.push(cell);
-        chain.set(r, cell);
+        path.chain.set(r, cell);
       }
-      join(before, shift, cell, LINE / 2);
-      before = cell;
-      shift = LINE / 2;
-    }
-    if (before === a && this.ends[link.a].row && this.ends[link.b].row) join(a, 0, b, 0); // steps stand in a row, and so do layers
-    else join(before, shift, b, link.to);
-    return { chain };
+      const end = { cell: path.chain.get(r), y: LINE / 2 };
+      if (collects) join(ends[0], end);
+      else join(end, ends[1]);
+      ends[collects ? 0 : 1] = end;
+      return known;
+    });
+    if (!met) join(ends[0], ends[1]);
+    return path;
+  }
+
+  // Visit the layers between a link's ends, from the end that is its own, until `visit` says that it was there before.
+  walk(link, path, visit) {
+    const low = this.rank[link.a] + 1, high = this.rank[link.b] - 1;
+    if (path.collects) for (let r = low; r <= high; r++) if (visit(r)) return true;
+    if (!path.collects) for (let r = high; r >= low; r--) if (visit(r)) return true;
+    return false;
   }
 
   countFans() {
     const into = new Map(), out = new Map(), count = (map, key) => map.set(key, (map.get(key) || 0) + 1);
     for (const link of this.links) {
-      count(into, link.b);
+      count(into, link.b + " " + link.to);
       count(out, link.bundle + " " + link.a);
     }
     return { into, out };
@@ -164,15 +175,18 @@ class Layers {
     const x0 = ax + aw, y0 = ay + link.from, x1 = bx, y1 = by + link.to;
     const arrow = Boolean(this.ends[link.b].leaf);
     if (path.back) return this.add(roundabout(x0, y0, x1, y1), link, arrow);
-    let x = x0, y = y0;
-    for (let r = this.rank[link.a] + 1; r < this.rank[link.b]; r++) {
-      const cell = path.chain.get(r), key = before(cell, link, r, this);
-      const to = this.left[r], mid = cell.y + LINE / 2, end = this.left[r] + this.wide[r];
-      if (!this.made.has(key)) this.made.set(key, this.add(curve(x, y, to, mid, end), link, false));
-      x = end;
-      y = mid;
-    }
-    return this.add(curve(x, y, x1, y1, x1), link, arrow);
+    const first = this.rank[link.a] + 1, last = this.rank[link.b] - 1;
+    const right = (r) => (r < first ? [x0, y0] : [this.left[r] + this.wide[r], path.chain.get(r).y + LINE / 2]);
+    this.walk(link, path, (r) => {
+      const key = this.segmentKey(link, path, r);
+      if (this.made.has(key)) return true;
+      this.made.set(key, this.add(curve(...right(r - 1), this.left[r], ...right(r).reverse()), link, false));
+      return false;
+    });
+    const key = `end ${link.b} ${link.to}`, shared = path.collects && last >= first;
+    if (!shared) return this.add(curve(...right(last), x1, y1, x1), link, arrow);
+    if (!this.made.has(key)) this.made.set(key, this.add(curve(...right(last), x1, y1, x1), link, arrow));
+    return this.made.get(key);
   }
 
   add(shape, link, arrow) {
@@ -180,25 +194,25 @@ class Layers {
     return this.segments.length - 1;
   }
 
+  // The segment that ends in a layer is told by the cell there; where a link enters a line that others share, by the link.
+  segmentKey(link, path, r) {
+    const cell = path.chain.get(r).number;
+    return path.collects && r === this.rank[link.a] + 1 ? `${cell} ${link.a} ${link.from}` : cell;
+  }
+
   alongLink(link, path, last) {
     const found = [];
     if (!path.back) {
-      for (let r = this.rank[link.a] + 1; r < this.rank[link.b]; r++) found.push(this.made.get(before(path.chain.get(r), link, r, this)));
+      for (let r = this.rank[link.a] + 1; r < this.rank[link.b]; r++) found.push(this.made.get(this.segmentKey(link, path, r)));
     }
     return [...found, last];
   }
 }
 
-// A segment that ends in a cell is told by the cell and, where its link enters the line there, by the link's own beginning.
-function before(cell, link, r, layers) {
-  if (!cell.number) cell.number = layers.count = (layers.count || 0) + 1;
-  return r === layers.rank[link.a] + 1 ? `${cell.number} ${link.a} ${link.from}` : `${cell.number}`;
-}
-
-function join(a, there, b, here) {
-  if (a.right.some((n) => n.cell === b && n.here === there && n.there === here)) return;
-  a.right.push({ cell: b, here: there, there: here });
-  b.left.push({ cell: a, here, there });
+function join(a, b) {
+  if (a.cell.right.some((n) => n.cell === b.cell && n.here === a.y && n.there === b.y)) return;
+  a.cell.right.push({ cell: b.cell, here: a.y, there: b.y });
+  b.cell.left.push({ cell: a.cell, here: b.y, there: a.y });
 }
 
 // Lines may lie close to one another, boxes not.
@@ -239,6 +253,7 @@ function mean(block) {
   return block.sum / block.weight;
 }
 
+// From a point to the left of a layer at a height, and on to its right.
 function curve(x0, y0, x1, y1, x2) {
   const middle = tenth((x0 + x1) / 2), [a, b, c, d, e] = [x0, y0, x1, y1, x2].map(tenth);
   const path = Math.abs(b - d) < 0.2 ? `M${a} ${b}H${e}` : `M${a} ${b}C${middle} ${b} ${middle} ${d} ${c} ${d}` + (e > c ? `H${e}` : "");
