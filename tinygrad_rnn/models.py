@@ -131,6 +131,7 @@ class Sequential(Layer):
         return self._shapes[-1] if len(self._shapes) == len(self.layers) + 1 else None
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
+        """One layer after the other; a mask goes along with the output that it belongs to."""
         x = inputs
         for layer in self.layers:
             x, mask = layer(x, mask=mask), None

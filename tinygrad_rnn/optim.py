@@ -22,6 +22,17 @@ class Optimizer:
 
     A subclass defines `update(x, g, i)`, which returns parameter i's new array from its array x and its gradient g;
     `self.counts[i]` is then the number of this step, from 1. Parameters without a gradient are left out.
+
+    >>> import tinygrad_rnn as tg
+    >>> class Signs(tg.optim.Optimizer):
+    ...     def update(self, x, g, i):
+    ...         return x - self.lr * g / abs(g)
+    >>> w = tg.Parameter([1.0, -2.0])
+    >>> optimizer = Signs([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.5, -1.5]
     """
 
     slots: tuple[str, ...] = ()
@@ -36,6 +47,7 @@ class Optimizer:
         self.state = {slot: [np.zeros_like(p.data) for p in self.params] for slot in self.slots}
 
     def update(self, x: Array, g: Array, i: int) -> Array:
+        """Parameter i's new array, from its array x and its gradient g."""
         raise TypeError(f"{self.name} defines no update(x, g, i)")
 
     def step(self) -> None:
@@ -289,7 +301,18 @@ def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
 
 
 class Schedule:
-    """Base of schedules: sets `optimizer.lr` to `rate(count)` after `count` calls of step(). count 0 is the start."""
+    """Base of schedules: sets `optimizer.lr` to `rate(count)` after `count` calls of step(). count 0 is the start.
+
+    >>> import tinygrad_rnn as tg
+    >>> class Halving(tg.optim.Schedule):
+    ...     def rate(self, count):
+    ...         return self.base / 2**count
+    >>> optimizer = tg.optim.SGD([tg.Parameter([1.0])], lr=1.0)
+    >>> schedule = Halving(optimizer)
+    >>> schedule.step()
+    >>> optimizer.lr
+    0.5
+    """
 
     def __init__(self, optimizer: Optimizer):
         if not isinstance(optimizer, Optimizer):
@@ -299,6 +322,7 @@ class Schedule:
         self.count = 0
 
     def rate(self, count: int) -> float:
+        """The learning rate after `count` steps."""
         raise TypeError(f"{type(self).__name__} defines no rate(count)")
 
     def step(self) -> None:

@@ -262,9 +262,11 @@ class Run:
             paths.append(("/".join(ambient.get().scope), path, why))
 
     def without_padding(self, x: Any) -> Any:
+        """x with each row's first step in the place of what lies past its length."""
         return without_padding(x, self.lengths, self.axis)
 
     def zeroed(self, x: Any) -> Any:
+        """x with 0 past each row's length."""
         return zeroed(x, self.lengths, self.axis)
 
     def traced(self, **arrays: Any) -> None:

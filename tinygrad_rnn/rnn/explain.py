@@ -15,7 +15,17 @@ from .driver import _input_tensor, dynamic_rnn, watched
 
 
 class Explanation(NamedTuple):
-    """What `explain` found: for every cell that ran (name, path, why), by what, and the bytes kept for backward."""
+    """What `explain` found: for every cell that ran (name, path, why), by what, and the bytes kept for backward.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4))])
+    >>> told = tg.rnn.explain(cell, np.ones((2, 3, 5), np.float32))
+    >>> for name, path, why in told.paths:
+    ...     print(name, path, why)
+    multi_rnn_cell fused the whole sequence is one node
+    multi_rnn_cell/cell_0/lstm_cell fused the whole sequence is one node
+    multi_rnn_cell/cell_1/zoneout_wrapper unrolled zoneout mixes the states at every step
+    """
 
     paths: tuple[tuple[str, str, str], ...]
     implementation: str
