@@ -1,7 +1,6 @@
 """Recurrent nets over whole sequences, arrays in and arrays out: one interface, two implementations.
 
-    outputs, (c, h), saved = lstm_forward(
-        x, kernel, recurrent_kernel, bias, c0, h0, lengths=..., reverse=..., time_major=..., save=...)
+    outputs, (c, h), saved = lstm_forward(x, kernel, recurrent_kernel, bias, c0, h0, lengths=..., save=...)
     dx, dkernel, drecurrent_kernel, dbias, dc0, dh0 = lstm_backward(saved, d_outputs, d_c, d_h, needs=...)
 
 and likewise `rnn_forward`, `gru_forward`. x is (B, T, D), or (T, B, D) if `time_major`; kernel (D, G·H);
@@ -29,7 +28,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TypeAlias, TypedDict
 
@@ -141,9 +140,8 @@ def info() -> Info:
 
 
 def set_num_threads(n: int) -> None:
-    """The most threads a native kernel uses, a number from 1 to 1024; small shapes take fewer by themselves.
-
-    The result is bitwise the same for any number. Raises TypeError and ValueError for another n.
+    """The most threads a native kernel uses, 1 to 1024; small shapes take fewer by themselves. Results are bitwise the
+    same for any number. Raises TypeError and ValueError for another n.
 
     >>> import tinygrad_rnn as tg
     >>> tg.set_num_threads(tg.get_num_threads())
@@ -182,26 +180,33 @@ def _forward(
     save: Save,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
-    if not check.plainly_good(GATES[kind], arrays, initial, reverse, time_major):
-        reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
-        sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
-        columns = GATES[kind] * sizes.H
-        check.array(where, "bias", bias, (columns,), dtype)
-        check.optional(where, "recurrent_bias", extra, (columns,), dtype)
-        for name, value in zip(STATES[kind], initial, strict=True):
-            check.optional(where, name, value, (sizes.B, sizes.H), dtype)
-        arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
-        initial = tuple(map(_maybe, initial))
-    ends = None
-    if lengths is not None:
-        ends = check.lengths(where, lengths, x.shape[1 if time_major else 0], x.shape[0 if time_major else 1])
-    if save is not True and save is not False:
-        check.choice(where, "save", save, (True, False, "recompute"))
+    if _active != "reference" and lengths is None and _all_plain(*arrays, *initial):
+        with suppress(
+            TypeError, ValueError, AttributeError, LookupError
+        ):  # what the kernels refuse is looked at more closely below
+            return compiled.forward(_active, kind, option, arrays, initial, None, reverse, time_major, save)
+    reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
+    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
+    columns = GATES[kind] * sizes.H
+    check.array(where, "bias", bias, (columns,), dtype)
+    check.optional(where, "recurrent_bias", extra, (columns,), dtype)
+    for name, value in zip(STATES[kind], initial, strict=True):
+        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
+    ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
+    check.choice(where, "save", save, (True, False, "recompute"))
+    arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
+    initial = tuple(map(_maybe, initial))
     if _active == "reference":
         return reference.forward(
             kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
         )
+    arrays, initial = compiled.laid_out(arrays, initial)
     return compiled.forward(_active, kind, option, arrays, initial, ends, reverse, time_major, save)
+
+
+def _all_plain(*arrays: object) -> bool:
+    """Whether all are NumPy's own arrays, or None."""
+    return {np.ndarray, type(None)}.issuperset(map(type, arrays))
 
 
 def _backward(
@@ -217,6 +222,9 @@ def _backward(
         raise TypeError(
             f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
         )
+    if not isinstance(saved, reference.Saved) and _all_plain(d_outputs, *d_final, *d_states):
+        with suppress(TypeError, ValueError):
+            return compiled.backward(saved, d_outputs, d_final, d_states, needs)
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
@@ -227,7 +235,7 @@ def _backward(
     cotangents = (_maybe(d_outputs), tuple(map(_maybe, d_final)), tuple(map(_maybe, d_states)))
     if isinstance(saved, reference.Saved):
         return reference.backward(saved, *cotangents, needs)
-    return compiled.backward(saved, *cotangents, needs)
+    return compiled.backward(saved, *compiled.laid_out_cotangents(*cotangents), needs)
 
 
 def _plain(array: Array) -> Array:
@@ -353,9 +361,8 @@ def rnn_forward(
     """h' = φ(x W + h U + b) over a sequence; returns (outputs, h, saved).
 
     >>> import numpy as np, tinygrad_rnn as tg
-    >>> outputs, h, saved = tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))
-    >>> outputs.shape, h.shape
-    ((2, 5, 3), (2, 3))
+    >>> tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))[0].shape
+    (2, 5, 3)
     """
     check.choice("rnn_forward", "activation", activation, ACTIVATIONS)
     outputs, (h,), saved = _forward(
@@ -436,9 +443,8 @@ def rnn_backward(
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> _, _, saved = tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))
-    >>> dx, dkernel, *_ = tg.kernels.rnn_backward(saved, d_h=np.ones((2, 3)))
-    >>> dx.shape, dkernel.shape
-    ((2, 5, 4), (4, 3))
+    >>> tg.kernels.rnn_backward(saved, d_h=np.ones((2, 3)))[0].shape
+    (2, 5, 4)
     """
     n = check.needs("rnn_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "h0"))
     dx, dW, dU, db, _, dh0 = _backward("rnn_backward", "rnn", saved, d_outputs, (d_h,), (None,), (*n[:4], False, n[4]))
@@ -479,8 +485,7 @@ def gru_backward(
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> x, W, U, b = map(np.ones, [(2, 5, 4), (4, 9), (3, 9), 9])
-    >>> saved = tg.kernels.gru_forward(x, W, U, b, reset_after=True)[2]
-    >>> tg.kernels.gru_backward(saved, np.ones((2, 5, 3)))[0].shape
+    >>> tg.kernels.gru_backward(tg.kernels.gru_forward(x, W, U, b, reset_after=True)[2], np.ones((2, 5, 3)))[0].shape
     (2, 5, 4)
     """
     n = check.needs("gru_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "recurrent_bias", "h0"))

@@ -103,33 +103,3 @@ def needs(where: str, value: Sequence[object] | None, names: Sequence[str]) -> t
     if not isinstance(value, (tuple, list)) or len(value) != len(names):
         raise ValueError(f"{where}: needs is {value!r}, expected {len(names)} truth values, for {', '.join(names)}")
     return tuple(bool(one) for one in value)
-
-
-def plainly_good(
-    gates: int, arrays: Inputs, initial: tuple[Array | None, ...], reverse: bool, time_major: bool
-) -> bool:
-    """Whether a call is as nearly all are, told quickly; the others are looked at one argument after the other."""
-    x, kernel, recurrent_kernel, bias, extra = arrays
-    try:
-        dtype, columns = x.dtype, bias.shape[0]
-        units = recurrent_kernel.shape[0]
-        good = (
-            type(x) is type(kernel) is type(recurrent_kernel) is type(bias) is np.ndarray
-            and (dtype is FLOATS[0] or dtype is FLOATS[1])
-            and dtype is kernel.dtype is recurrent_kernel.dtype is bias.dtype
-            and len(x.shape) == 3
-            and columns == gates * units
-            and bias.shape == (columns,)
-            and recurrent_kernel.shape == (units, columns)
-            and kernel.shape == (x.shape[2], columns)
-            and (reverse is False or reverse is True)
-            and (time_major is False or time_major is True)
-        )
-        batch = x.shape[1 if time_major else 0]
-        for array, shape in ((extra, (columns,)), *((s, (batch, units)) for s in initial)):
-            good = good and (
-                array is None or (type(array) is np.ndarray and array.dtype is dtype and array.shape == shape)
-            )
-    except (AttributeError, IndexError, TypeError):
-        return False
-    return good
