@@ -12,7 +12,7 @@ from . import train
 from .autodiff.state import ambient, generator, no_grad
 from .autodiff.tensor import Tensor
 from .layers import losses
-from .layers.base import Input, Layer, Shape
+from .layers.base import Input, Layer, Shape, mask_of
 from .layers.optimizers import OPTIMIZERS
 from .optim import Optimizer
 from .rnn.cell import kind
@@ -54,7 +54,7 @@ class Sequential(Layer):
     _________________________________________________________________
     """
 
-    casts = False
+    casts, hands_on = False, True
 
     def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None):
         super().__init__(name=name)
@@ -127,21 +127,16 @@ class Sequential(Layer):
         """The shape of what the model gives, None where it is not known."""
         return self._shapes[-1] if len(self._shapes) == len(self.layers) + 1 else None
 
-    def call(self, inputs: Any, mask: Any = None, with_mask: bool = False) -> Any:
-        """The output; with_mask=True gives a pair, the output and its mask."""
+    def call(self, inputs: Any, mask: Any = None) -> Any:
         x = inputs
         for layer in self.layers:
-            if isinstance(layer, Sequential):
-                x, mask = layer(x, mask=mask, with_mask=True)
-                continue
-            y = layer(x, mask=mask)
-            if isinstance(y, tuple):
-                raise ValueError(f"Sequential: {layer.name} gives {len(y)} outputs, expected one (return_state=False)")
-            x, mask = y, layer.compute_mask(x, mask)
-        return (x, mask) if with_mask else x
+            x, mask = layer(x, mask=mask), None
+            if isinstance(x, tuple):
+                raise ValueError(f"Sequential: {layer.name} gives {len(x)} outputs, expected one (return_state=False)")
+        return x
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        return self(inputs, mask=mask, with_mask=True)[1]
+        return mask_of(self(inputs, mask=mask))
 
     def reset_state(self) -> None:
         """Let stateful layers begin anew."""
@@ -310,7 +305,8 @@ class _Tally:
     def loss(self, batch: tuple[Array, Array]) -> Any:
         x, y = batch
         model = self.model
-        y_pred, mask = model(x, training=ambient.get().training, with_mask=True)
+        y_pred = model(x, training=ambient.get().training)
+        mask = mask_of(y_pred)
         loss = model._loss(y, y_pred, mask)
         self._add("loss", float(loss), len(x))
         for name, measure in model._metrics.items():

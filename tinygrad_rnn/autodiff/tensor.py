@@ -182,9 +182,7 @@ class Tensor:
                 "a tensor that requires grad does not turn into an ndarray by itself, that would drop its graph: "
                 "use .detach().numpy(), or .data for the raw array"
             )
-        if dtype is not None and dtype != self.data.dtype:
-            return self.data.astype(dtype)
-        return self.data.copy() if copy else self.data
+        return np.array(self.data, dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
         return self.__array__().__dlpack__(**options)
@@ -406,6 +404,10 @@ def from_dlpack(source: Any) -> Tensor:
     >>> np.shares_memory(tg.from_dlpack(a).data, a)
     True
     """
+    if not hasattr(source, "__dlpack__"):
+        raise TypeError(
+            f"from_dlpack: source is {type(source).__name__}, expected an array with __dlpack__; use tg.tensor"
+        )
     return Tensor._made(np.from_dlpack(source), None)
 
 

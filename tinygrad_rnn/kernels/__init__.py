@@ -181,9 +181,7 @@ def _forward(
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
     if _active != "reference" and lengths is None and _all_plain(*arrays, *initial):
-        with suppress(
-            TypeError, ValueError, AttributeError, LookupError
-        ):  # what the kernels refuse is looked at more closely below
+        with suppress(TypeError, ValueError, AttributeError, LookupError):  # looked at more closely below
             return compiled.forward(_active, kind, option, arrays, initial, None, reverse, time_major, save)
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
     sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)

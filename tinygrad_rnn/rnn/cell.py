@@ -205,17 +205,17 @@ class RNNCell(Module):
         with scope(self.scope_name):
             return self.check_result(self.call(x, state), x.shape[0], x.dtype)
 
-    def zero_state(self, batch: int, dtype: Any = np.float32) -> Any:
+    def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
-        if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 0:
-            raise ValueError(f"zero_state: batch is {batch!r}, expected a non-negative integer")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 0:
+            raise ValueError(f"zero_state: batch_size is {batch_size!r}, expected a non-negative integer")
 
         def zeros(size: Any) -> Tensor:
             if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
                 raise TypeError(
                     f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
                 )
-            return Tensor(np.zeros((int(batch), size), dtype))
+            return Tensor(np.zeros((int(batch_size), size), dtype))
 
         return map_state(zeros, self.state_size)
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..autodiff.state import no_grad, training
 from ..autodiff.tensor import Tensor
 from ..checkpoint import Path, check_place
+from ..data import Padded
 from ..errors import CheckpointError
 from ..module import Module
 from ..optim import Optimizer, Schedule, clip_by_global_norm
@@ -124,8 +125,8 @@ def fit(
 def evaluate(loss_fn: LossFunction, batches: Iterable[Any], state: Any = None, limit: int | None = None) -> float:
     """The mean loss over batches, outside training and without gradients; with `state`, carried as in `fit`.
 
-    Each batch weighs as many times as its last array (its targets) has elements, so the mean over unequal batches is
-    that over all elements. limit: read so many batches only. Raises ValueError if there are none.
+    Each batch weighs as many times as its last array (its targets) has elements, of Padded ones those that are real, so the
+    mean over unequal batches is that over all elements. limit: read so many batches only. Raises ValueError if there are none.
 
     >>> import tinygrad_rnn as tg
     >>> tg.train.evaluate(lambda batch: tg.tensor(batch).mean(), [[1.0, 2.0], [3.0, 4.0]])
@@ -486,5 +487,9 @@ def _number(key: str) -> int:
 
 def _weight(batch: Any) -> int:
     """How many elements a batch's targets have: those of its last array, 1 if it is not a pair of arrays."""
-    last = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    last = batch[-1] if type(batch) in (tuple, list) and len(batch) > 1 else batch
+    if isinstance(last, Padded):
+        return int(last.lengths.sum())
+    if last is batch:
+        return 1
     return last.size if isinstance(last, (np.ndarray, Tensor)) else 1
