@@ -51,7 +51,7 @@ class Vocabulary:
     >>> vocabulary = tg.data.Vocabulary("hello")
     >>> vocabulary.characters, vocabulary.encode("hole").tolist(), vocabulary.decode([1, 0])
     ('ehlo', [1, 3, 2, 0], 'he')
-    >>> words = Vocabulary("to be or not to be".split(), marks=["<end>"], unknown="?", size=4)
+    >>> words = tg.data.Vocabulary("to be or not to be".split(), marks=["<end>"], unknown="?", size=4)
     >>> words.tokens, words.encode(["to", "do", "<end>"]).tolist(), words.decode([2, 1, 0])
     (('<end>', '?', 'be', 'to'), [3, 1, 0], 'be ?')
     """
@@ -118,7 +118,13 @@ class Vocabulary:
 
 
 class Padded(NamedTuple):
-    """Sequences of unequal length as one array: values (B, T, ...), and how long each is, lengths (B,)."""
+    """Sequences of unequal length as one array: values (B, T, ...), and how long each is, lengths (B,).
+
+    >>> import tinygrad_rnn as tg
+    >>> values, lengths = tg.data.pad([[1, 2, 3], [4]])
+    >>> values.shape, lengths.tolist()
+    ((2, 3), [3, 1])
+    """
 
     values: Array
     lengths: Integers
@@ -135,7 +141,8 @@ def pad(sequences: Iterable[Any], value: Any = 0) -> Padded:
 
     Raises ValueError for no sequences, and for some whose elements differ in shape.
 
-    >>> padded = pad([[1, 2, 3], [4], []])
+    >>> import tinygrad_rnn as tg
+    >>> padded = tg.data.pad([[1, 2, 3], [4], []])
     >>> padded.values.tolist(), padded.lengths.tolist()
     ([[1, 2, 3], [4, 0, 0], [0, 0, 0]], [3, 1, 0])
     >>> padded.mask[1].tolist()
@@ -169,8 +176,9 @@ class Batches:
 
     Raises ValueError for columns of unequal length or without examples.
 
+    >>> import numpy as np, tinygrad_rnn as tg
     >>> words, tags = [[5, 6, 7], [8], [9, 9]], np.array([0, 1, 2])
-    >>> for batch, tag in Batches(words, tags, size=2, shuffle=False):
+    >>> for batch, tag in tg.data.Batches(words, tags, size=2, shuffle=False):
     ...     print(batch.values.tolist(), batch.lengths.tolist(), tag.tolist())
     [[5, 6, 7], [8, 0, 0]] [3, 1] [0, 1]
     [[9, 9]] [2] [2]
@@ -304,8 +312,10 @@ def generate(
     it is over. temperature, top_k, seed: as in `draw`; by default the likeliest token is chosen, which is greedy decoding.
     Runs outside training and without gradients.
 
+    >>> import numpy as np, tinygrad_rnn as tg
     >>> following = np.array([[0, 9, 0, 0], [0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0]])
-    >>> generate(lambda tokens, state: (following[tokens], state), None, [[0], [2]], length=4, end=3).tolist()
+    >>> step = lambda tokens, state: (following[tokens], state)
+    >>> tg.data.generate(step, None, [[0], [2]], length=4, end=3).tolist()
     [[1, 2, 3], [3, 3, 3]]
     """
     tokens = np.asarray(prompt)
