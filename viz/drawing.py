@@ -32,7 +32,7 @@ class Drawing:
 
     def __init__(self, picture: Picture, arrange: Callable[..., Picture] | None = None):
         self.picture = picture
-        self._arrange = arrange  # gives a long picture its places, faster than the program can
+        self._arrange = arrange  # the same picture with places, better or faster than the program alone has it
         self._arranged: str | None = None
 
     @cached_property
@@ -49,7 +49,7 @@ class Drawing:
         if self._arrange is None:
             return run(self.source, kind, program, timeout)
         if self._arranged is None:
-            self._arranged = dot.write(self._arrange(self.picture, program=program, timeout=timeout))
+            self._arranged = dot.write(self._arrange(program=program, timeout=timeout))
         return run(self._arranged, kind, program, timeout)
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
