@@ -171,7 +171,7 @@ def test_without_a_program(tmp_path: Path) -> None:
 
 
 def test_what_the_user_names_is_used_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    drawing = viz.draw(tg.tanh(tg.Parameter([1.0])))
+    drawing = viz.unrolled(rnn.GRUCell(2))
     with pytest.raises(DrawingError, match="argument program names '/no/such/dot'"):
         drawing.svg(program="/no/such/dot")
     monkeypatch.setenv("TINYGRAD_RNN_DOT", "/no/such/dot")
@@ -182,6 +182,8 @@ def test_what_the_user_names_is_used_or_refused(monkeypatch: pytest.MonkeyPatch,
     own.chmod(0o755)
     monkeypatch.setenv("TINYGRAD_RNN_DOT", str(own))
     assert drawing.svg() == "drawn\n"
+    with pytest.raises(DrawingError, match="did not answer with a layout in JSON but with b'drawn"):
+        viz.draw(tg.tanh(tg.Parameter([1.0]))).svg()
     own.write_text("#!/bin/sh\nexec sleep 30\n")
     with pytest.raises(DrawingError, match=r"not done after 0\.2 s"):
         drawing.svg(timeout=0.2)

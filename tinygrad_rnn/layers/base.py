@@ -144,8 +144,14 @@ class Layer(Weights):
     supports_masking = False
     hands_on = False  # True where the layers inside gave the output its mask
 
-    def __init__(self, *, name: str | None = None, dtype: Any = "float32", input_shape: Shape | None = None):
+    def __init__(
+        self, *, name: str | None = None, dtype: Any = "float32", input_shape: Shape | None = None, **unknown: Any
+    ):
         owner = type(self).__name__
+        if unknown:
+            raise TypeError(
+                f"{owner} takes no argument {', '.join(unknown)}; see help(layers.{owner}) for those it takes"
+            )
         try:
             self.dtype = np.dtype(dtype)
         except TypeError:
@@ -187,8 +193,14 @@ class Layer(Weights):
         self._ready = False
 
     def add_weight(self, shape: Shape, initializer: Any = "glorot_uniform", *, name: str = "weight") -> Parameter:
-        """A new parameter of the layer's dtype; set it as an attribute."""
-        return Parameter(initializers.get(initializer)(tuple(shape), self.dtype), self.dtype, name)
+        """A new parameter of the layer's dtype; set it as an attribute. Raises ValueError for an initializer that gives
+        another shape."""
+        data = initializers.get(initializer)(tuple(shape), self.dtype)
+        if np.shape(data) != tuple(shape):
+            raise ValueError(
+                f"{self.scope_name}: the initializer of {name} gave shape {np.shape(data)}, expected {tuple(shape)}"
+            )
+        return Parameter(data, self.dtype, name)
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """The shape of the output for inputs of this shape. The default: the same."""
@@ -246,12 +258,6 @@ _training = training  # __call__ has an argument of that name
 def _parameters(call: Any) -> frozenset[str]:
     """The names of what a layer's `call` takes."""
     return frozenset(inspect.signature(call).parameters)
-
-
-def demand_rank(owner: str, x: Tensor, rank: int, wanted: str) -> None:
-    """ValueError for inputs of another number of axes."""
-    if x.ndim != rank:
-        raise ValueError(f"{owner}: inputs have shape {x.shape}, expected {wanted}")
 
 
 def positive(owner: str, argument: str, value: Any) -> int:

@@ -9,7 +9,7 @@ from .. import ops
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import detach
 from ..rnn.driver import Run, _prepare
-from .base import Layer, Shape, demand_rank
+from .base import Layer, Shape
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
 from .masks import Mask
 
@@ -83,12 +83,13 @@ class RNN(Layer):
     reset_states = reset_state
 
     def ensure_built(self, input_shape: Shape) -> None:
-        if not self.built and len(input_shape) == 3:  # other shapes are refused by call, which says more
-            super().ensure_built(input_shape)
+        if len(input_shape) != 3:
+            hint = "; does the layer before it lack return_sequences=True?" if len(input_shape) == 2 else ""
+            raise ValueError(f"{self.scope_name}: inputs have shape {tuple(input_shape)}, expected (B, T, D){hint}")
+        super().ensure_built(input_shape)
 
     def call(self, sequences: Tensor, initial_state: Any = None, mask: Any = None) -> Any:
         owner = self.scope_name
-        demand_rank(owner, sequences, 3, "(B, T, D)")
         if sequences.shape[1] == 0:
             raise ValueError(f"{owner}: inputs have shape {sequences.shape}, expected at least one step")
         x, state = sequences, None

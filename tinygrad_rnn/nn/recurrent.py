@@ -82,11 +82,17 @@ class Recurrent(CellModule):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         dtype: Any = np.float32,
         seed: Any = None,
     ):
         owner = type(self).__name__
+        if proj_size:
+            raise ValueError(
+                f"{owner}: proj_size is {proj_size!r}, expected 0: none of our cells projects h before it comes back; "
+                "nn.Linear projects what a layer gives"
+            )
         self.input_size = _size(owner, "input_size", input_size)
         self.hidden_size = _size(owner, "hidden_size", hidden_size)
         self.num_layers = _size(owner, "num_layers", num_layers)
@@ -144,6 +150,8 @@ class Recurrent(CellModule):
     def _checked(self, given: Any, lengths: Any) -> tuple[Tensor, bool]:
         """The input with a batch axis, and whether it came with one."""
         owner = type(self).__name__
+        if hasattr(given, "batch_sizes"):
+            raise TypeError(f"{owner}: x is a packed sequence, expected a padded array; give its lengths as lengths=")
         x = _input(owner, given, self.weight_ih_l0.dtype)
         letters = "B, T" if self.batch_first else "T, B"
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
