@@ -1,16 +1,18 @@
-"""Text as numbers: a vocabulary of characters, a long text cut into chunks for training, and drawing from a model."""
+"""Sequences for training: vocabularies, padding, batches by length, long texts in chunks; and drawing from a model."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .autodiff.state import generator
+from .autodiff.state import generator, no_grad, training
 from .autodiff.tensor import Tensor
 
+Array = np.ndarray[Any, np.dtype[Any]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -18,6 +20,12 @@ def read_text(*paths: str | os.PathLike[str]) -> str:
     """The text of UTF-8 files, joined by newlines.
 
     Raises FileNotFoundError for a missing file, and ValueError for one that is no UTF-8 or if there is nothing in them.
+
+    >>> import pathlib, tempfile, tinygrad_rnn as tg
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "greeting.txt")
+    >>> _ = path.write_text("안녕하세요", encoding="utf-8")
+    >>> tg.data.read_text(path)
+    '안녕하세요'
     """
     texts = []
     for path in paths:
@@ -32,42 +40,185 @@ def read_text(*paths: str | os.PathLike[str]) -> str:
 
 
 class Vocabulary:
-    """The characters of a text, sorted, and their numbers from 0.
+    """The different tokens of a text, sorted, and their numbers: characters of a string, or words of a list.
 
-    Raises ValueError for an empty text, and where a character is encoded that is not in it.
+    marks: tokens that mean something and are no text, such as "<start>" and "<end>"; they are numbered first, from 0, and
+    decode leaves them out. unknown: the token that stands for all that are not in the vocabulary; it comes next. size:
+    keep so many in all, the most frequent. `vocabulary[token]` is a number, `vocabulary.tokens` the tokens in order.
+    Raises ValueError for an empty text, and without `unknown` where a token is encoded that is not in it.
 
-    >>> vocabulary = Vocabulary("hello")
+    >>> import tinygrad_rnn as tg
+    >>> vocabulary = tg.data.Vocabulary("hello")
     >>> vocabulary.characters, vocabulary.encode("hole").tolist(), vocabulary.decode([1, 0])
     ('ehlo', [1, 3, 2, 0], 'he')
+    >>> words = tg.data.Vocabulary("to be or not to be".split(), marks=["<end>"], unknown="?", size=4)
+    >>> words.tokens, words.encode(["to", "do", "<end>"]).tolist(), words.decode([2, 1, 0])
+    (('<end>', '?', 'be', 'to'), [3, 1, 0], 'be ?')
     """
 
-    def __init__(self, text: Iterable[str]):
-        self.characters = "".join(sorted(set(text)))
-        if not self.characters:
-            raise ValueError("Vocabulary: the text is empty, expected at least one character")
-        self._codes = np.array([ord(c) for c in self.characters], np.uint32)
+    def __init__(
+        self, tokens: Iterable[str], *, marks: Iterable[str] = (), unknown: str | None = None, size: int | None = None
+    ):
+        self.separator = "" if isinstance(tokens, str) else " "
+        self.marks, self.unknown = tuple(marks), unknown
+        first = list(dict.fromkeys([*self.marks, *([unknown] if unknown is not None else [])]))
+        counts = Counter(tokens)
+        for token in first:
+            counts.pop(token, None)
+        if not counts:
+            raise ValueError("Vocabulary: the text is empty, expected at least one token")
+        kept = sorted(counts)
+        if size is not None:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size <= len(first):
+                raise ValueError(f"Vocabulary: size is {size!r}, expected more than the {len(first)} marks and unknown")
+            kept = sorted(sorted(kept, key=lambda token: -counts[token])[: size - len(first)])
+        self.tokens = (*first, *kept)
+        self._numbers = {token: i for i, token in enumerate(self.tokens)}
+
+    @property
+    def characters(self) -> str:
+        """All tokens as one string."""
+        return "".join(self.tokens)
 
     def __len__(self) -> int:
-        return len(self.characters)
+        return len(self.tokens)
 
-    def encode(self, text: str) -> Integers:
-        """The characters' numbers, (len(text),)."""
-        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-        found = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
-        wrong = np.flatnonzero(self._codes[found] != codes)
-        if len(wrong):
-            raise ValueError(
-                f"Vocabulary: character {wrong[0]} of the text is {text[wrong[0]]!r}, expected one of the "
-                f"{len(self)} in {self.characters!r:.60}"
-            )
-        return found.astype(np.int64)
+    def __contains__(self, token: object) -> bool:
+        return token in self._numbers
+
+    def __getitem__(self, token: str) -> int:
+        return int(self.encode([token])[0])
+
+    def encode(self, tokens: Iterable[str]) -> Integers:
+        """The numbers of a string's characters, or of a list's words: (length,)."""
+        tokens = tokens if isinstance(tokens, (str, list, tuple)) else list(tokens)
+        if self.unknown is not None:
+            other = self._numbers[self.unknown]
+            found = [self._numbers.get(token, other) for token in tokens]
+        else:
+            try:
+                found = [self._numbers[token] for token in tokens]
+            except KeyError as error:
+                at, what = tokens.index(error.args[0]), "token" if self.separator else "character"
+                known = self.tokens if self.separator else self.characters
+                raise ValueError(
+                    f"Vocabulary: {what} {at} of the text is {tokens[at]!r}, expected one of the {len(self)} in {known!r:.60}"
+                ) from None
+        return np.array(found, np.int64)
 
     def decode(self, numbers: Any) -> str:
-        """The text that these numbers stand for."""
-        return "".join(self.characters[int(i)] for i in np.asarray(numbers).ravel())
+        """The text that these numbers stand for, without the marks: characters joined, words with blanks between them."""
+        tokens = (self.tokens[int(i)] for i in np.asarray(numbers).ravel())
+        return self.separator.join(token for token in tokens if token not in self.marks)
 
     def __repr__(self) -> str:
+        if self.separator:
+            return f"Vocabulary({len(self)} tokens)"
         return f"Vocabulary({self.characters!r})"
+
+
+class Padded(NamedTuple):
+    """Sequences of unequal length as one array: values (B, T, ...), and how long each is, lengths (B,).
+
+    >>> import tinygrad_rnn as tg
+    >>> values, lengths = tg.data.pad([[1, 2, 3], [4]])
+    >>> values.shape, lengths.tolist()
+    ((2, 3), [3, 1])
+    """
+
+    values: Array
+    lengths: Integers
+
+    @property
+    def mask(self) -> Array:
+        """(B, T) booleans: True where a value is real, False where it is padding."""
+        mask: Array = np.arange(self.values.shape[1]) < self.lengths[:, None]
+        return mask
+
+
+def pad(sequences: Iterable[Any], value: Any = 0) -> Padded:
+    """Sequences (length, ...) one below the other, filled up with `value` to the length of the longest.
+
+    Raises ValueError for no sequences, and for some whose elements differ in shape.
+
+    >>> import tinygrad_rnn as tg
+    >>> padded = tg.data.pad([[1, 2, 3], [4], []])
+    >>> padded.values.tolist(), padded.lengths.tolist()
+    ([[1, 2, 3], [4, 0, 0], [0, 0, 0]], [3, 1, 0])
+    >>> padded.mask[1].tolist()
+    [True, False, False]
+    """
+    rows = [np.asarray(sequence) for sequence in sequences]
+    if not rows:
+        raise ValueError("pad: there are no sequences, expected at least one")
+    shapes = {row.shape[1:] for row in rows if row.size} or {rows[0].shape[1:]}
+    if len(shapes) > 1 or any(row.ndim == 0 for row in rows):
+        raise ValueError(
+            f"pad: the sequences' elements have shapes {', '.join(map(str, sorted(shapes)))}, expected one shape, and "
+            "sequences with an axis of time"
+        )
+    lengths = np.array([len(row) for row in rows], np.int64)
+    dtype = np.result_type(*[row.dtype for row in rows if row.size] or [np.dtype(np.int64)])
+    values = np.full((len(rows), int(lengths.max()), *shapes.pop()), value, dtype)
+    for i, row in enumerate(rows):
+        values[i, : len(row)] = row
+    return Padded(values, lengths)
+
+
+class Batches:
+    """Examples as batches for training: drawn anew every epoch, those of like length together.
+
+    columns: what belongs together, each with one entry an example: an array (N, ...) or a list of numbers gives arrays
+    (B, ...), a list of sequences of unequal length gives Padded ones. Iterating gives tuples with one entry a column (or
+    with a single column the entry itself). shuffle: the order is drawn from the default generator (tg.seed);
+    False keeps that of the examples. pool: of so many batches drawn the examples are sorted by their length in the first
+    column of sequences, so that rows of a batch need little padding; 1 leaves them as drawn. The last batch may be smaller.
+
+    Raises ValueError for columns of unequal length or without examples.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> words, tags = [[5, 6, 7], [8], [9, 9]], np.array([0, 1, 2])
+    >>> for batch, tag in tg.data.Batches(words, tags, size=2, shuffle=False):
+    ...     print(batch.values.tolist(), batch.lengths.tolist(), tag.tolist())
+    [[5, 6, 7], [8, 0, 0]] [3, 1] [0, 1]
+    [[9, 9]] [2] [2]
+    """
+
+    def __init__(self, *columns: Any, size: int, shuffle: bool = True, pool: int = 20):
+        counts = [len(column) for column in columns]
+        if not counts or len(set(counts)) > 1 or not counts[0]:
+            raise ValueError(f"Batches: the columns hold {counts} examples, expected as many in each, at least one")
+        for name, value in (("size", size), ("pool", pool)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"Batches: {name} is {value!r}, expected a positive integer")
+        self.ragged = [isinstance(c, (list, tuple)) and isinstance(c[0], (list, tuple, np.ndarray)) for c in columns]
+        self.columns = [c if ragged else np.asarray(c) for c, ragged in zip(columns, self.ragged, strict=True)]
+        self.size, self.shuffle, self.pool = int(size), bool(shuffle), int(pool)
+
+    def __len__(self) -> int:
+        return -(-len(self.columns[0]) // self.size)
+
+    def __iter__(self) -> Iterator[Any]:
+        for rows in self._order():
+            batch = tuple(
+                pad([column[i] for i in rows]) if ragged else column[rows]
+                for column, ragged in zip(self.columns, self.ragged, strict=True)
+            )
+            yield batch[0] if len(batch) == 1 else batch
+
+    def _order(self) -> list[Integers]:
+        """The numbers of the examples of every batch."""
+        count, size = len(self.columns[0]), self.size
+        if not self.shuffle:
+            return [np.arange(i, min(i + size, count)) for i in range(0, count, size)]
+        random = generator(None)
+        order = random.permutation(count)
+        if self.pool > 1 and any(self.ragged):
+            lengths = np.array([len(row) for row in self.columns[self.ragged.index(True)]])
+            pools = [order[i : i + size * self.pool] for i in range(0, count, size * self.pool)]
+            order = np.concatenate([one[np.argsort(lengths[one], kind="stable")] for one in pools])
+        cut = [order[i : i + size] for i in range(0, count, size)]
+        return [cut[i] for i in random.permutation(len(cut))]
 
 
 class TextChunks:
@@ -79,7 +230,8 @@ class TextChunks:
 
     Raises ValueError for a sequence too short for one chunk.
 
-    >>> for inputs, targets in TextChunks([0, 1, 2, 3, 4, 5, 6, 7, 8], batch=2, steps=2):
+    >>> import tinygrad_rnn as tg
+    >>> for inputs, targets in tg.data.TextChunks([0, 1, 2, 3, 4, 5, 6, 7, 8], batch=2, steps=2):
     ...     print(inputs.tolist(), targets.tolist())
     [[0, 1], [4, 5]] [[1, 2], [5, 6]]
     [[2, 3], [6, 7]] [[3, 4], [7, 8]]
@@ -114,21 +266,69 @@ class TextChunks:
             yield self.inputs[part], self.targets[part]
 
 
-def draw(logits: Any, temperature: float = 1.0, seed: Any = None) -> Integers:
+def draw(logits: Any, temperature: float = 1.0, seed: Any = None, *, top_k: int | None = None) -> Integers:
     """Draw classes from softmax(logits / temperature): below 1 bolder, above 1 wilder, 0 the likeliest.
 
-    logits (..., C), result (...) integers. seed: a generator or an integer, else the default generator.
-    Raises ValueError for a negative temperature.
+    logits (..., C), result (...) integers. top_k: draw among the so many likeliest only. seed: a generator or an integer,
+    else the default generator. Raises ValueError for a negative temperature and for top_k below 1.
 
-    >>> draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
+    >>> import tinygrad_rnn as tg
+    >>> tg.data.draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
     [1, 0]
     """
     z = np.asarray(logits.data if isinstance(logits, Tensor) else logits, np.float64)
     if not temperature >= 0:
         raise ValueError(f"draw: temperature is {temperature!r}, expected a number >= 0")
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1):
+        raise ValueError(f"draw: top_k is {top_k!r}, expected a positive integer")
     if temperature == 0:
         return np.asarray(z.argmax(-1), np.int64)
     z = (z - z.max(-1, keepdims=True)) / temperature
+    if top_k is not None and top_k < z.shape[-1]:
+        likeliest = np.argsort(-z, axis=-1, kind="stable")[..., :top_k]
+        kept = np.full_like(z, -np.inf)
+        np.put_along_axis(kept, likeliest, np.take_along_axis(z, likeliest, -1), -1)
+        z = kept
     totals = np.exp(z).cumsum(-1)
     points = generator(seed).random((*z.shape[:-1], 1)) * totals[..., -1:]
     return np.asarray((totals <= points).sum(-1), np.int64)
+
+
+def generate(
+    step: Callable[[Integers, Any], tuple[Any, Any]],
+    state: Any,
+    prompt: Any,
+    length: int,
+    *,
+    end: int | None = None,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    seed: Any = None,
+) -> Integers:
+    """Let a model write: each token chosen from its prediction, and read again as the next input.
+
+    step(tokens (B, T), state) -> (logits (B, T, C), state). prompt (B, T): what it reads first, a start mark say.
+    Returns the tokens (B, up to length) that follow. end: a row that has written it writes nothing else, and when all have,
+    it is over. temperature, top_k, seed: as in `draw`; by default the likeliest token is chosen, which is greedy decoding.
+    Runs outside training and without gradients.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> following = np.array([[0, 9, 0, 0], [0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0]])
+    >>> step = lambda tokens, state: (following[tokens], state)
+    >>> tg.data.generate(step, None, [[0], [2]], length=4, end=3).tolist()
+    [[1, 2, 3], [3, 3, 3]]
+    """
+    tokens = np.asarray(prompt)
+    if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.shape[1]:
+        raise ValueError(
+            f"generate: prompt has shape {tokens.shape} and dtype {tokens.dtype}, expected integers (B, T), at least one step"
+        )
+    written = np.empty((len(tokens), 0), np.int64)
+    with training(False), no_grad():
+        while written.shape[1] < length and not (end is not None and (written == end).any(axis=1).all()):
+            logits, state = step(tokens, state)
+            tokens = draw(logits[:, -1], temperature, seed, top_k=top_k)[:, None]
+            if end is not None:
+                tokens[(written == end).any(axis=1)] = end
+            written = np.concatenate([written, tokens], axis=1)
+    return written

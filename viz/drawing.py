@@ -67,7 +67,7 @@ class Drawing:
     def save(
         self, path: str | os.PathLike[str], *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0
     ) -> Path:
-        """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd …; returns the path written.
+        """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd .html …; returns the path written.
 
         Without a Graphviz program the DOT text goes to the same name with the ending .dot, and a warning says in one
         line how to get a program. An ending that the program does not know raises DrawingError.
@@ -80,6 +80,10 @@ class Drawing:
             content = self.source.encode()
         elif kind in ("mmd", "mermaid"):
             content = self.mermaid().encode()
+        elif kind in ("html", "htm"):
+            from .page import to_html
+
+            content = to_html(self).encode()
         else:
             try:
                 content = self.render(kind, program=program, timeout=timeout)

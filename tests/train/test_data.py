@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.data import TextChunks, Vocabulary, draw, read_text
+from tinygrad_rnn import train
+from tinygrad_rnn.data import Batches, Padded, TextChunks, Vocabulary, draw, generate, pad, read_text
 
 
 @given(st.text(min_size=1))
@@ -54,6 +55,114 @@ def test_draw_follows_the_probabilities() -> None:
     assert draw([1e4, -1e4], 0.01) == 0
 
 
+@given(st.lists(st.sampled_from(["a", "b", "cc", "dd", "é", "<end>"]), min_size=1), st.integers(3, 9))
+def test_words_with_marks_and_unknown(words: list[str], size: int) -> None:
+    if set(words) == {"<end>"}:
+        with pytest.raises(ValueError, match="the text is empty"):
+            Vocabulary(words, marks=["<end>"])
+        return
+    vocabulary = Vocabulary(words, marks=["<end>"], unknown="?", size=size)
+    assert vocabulary.tokens[:2] == ("<end>", "?")
+    kept, left = set(vocabulary.tokens[2:]), set(words) - set(vocabulary.tokens)
+    assert list(vocabulary.tokens[2:]) == sorted(kept)
+    assert len(vocabulary) <= size
+    assert not left or len(vocabulary) == size
+    assert all(words.count(a) >= words.count(b) for a in kept for b in left)
+    numbers = vocabulary.encode(iter(words))
+    assert [vocabulary.tokens[i] for i in numbers] == ["?" if w in left else w for w in words]
+    assert vocabulary.decode(numbers) == " ".join("?" if w in left else w for w in words if w != "<end>")
+    assert all((w in vocabulary) == (w not in left) for w in words)
+    assert vocabulary["<end>"] == 0
+
+
+@given(st.lists(st.lists(st.integers(-9, 9), max_size=5), min_size=1), st.integers(-9, 9))
+def test_padding_can_be_undone(rows: list[list[int]], value: int) -> None:
+    padded = pad(rows, value)
+    assert padded.values.shape == padded.mask.shape == (len(rows), max(map(len, rows)))
+    assert [row[mask].tolist() for row, mask in zip(*padded[:1], padded.mask, strict=True)] == rows
+    assert (padded.values[~padded.mask] == value).all()
+
+
+def test_padding_keeps_dtype_and_features() -> None:
+    padded = pad([np.ones((2, 3), np.float32), np.zeros((0, 3), np.float32)], np.nan)
+    assert padded.values.dtype == np.float32
+    assert padded.values.shape == (2, 2, 3)
+    assert np.isnan(padded.values[1]).all()
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.integers(1, 7), st.integers(1, 4), st.booleans())
+def test_every_example_comes_once_an_epoch(lengths: list[int], size: int, pool: int, shuffle: bool) -> None:
+    rows = [[i] * n for i, n in enumerate(lengths)]
+    batches = Batches(rows, np.arange(len(rows)), size=size, shuffle=shuffle, pool=pool)
+    seen = list(batches)
+    assert len(seen) == len(batches) == -(-len(rows) // size)
+    order = np.concatenate([numbers for _, numbers in seen]).tolist()
+    assert sorted(order) == list(range(len(rows)))
+    assert shuffle or order == list(range(len(rows)))
+    for padded, numbers in seen:
+        assert isinstance(padded, Padded)
+        assert padded.lengths.tolist() == [lengths[i] for i in numbers]
+        assert all((row[:n] == i).all() for row, n, i in zip(*padded, numbers, strict=True))
+
+
+def test_batches_of_like_length_need_little_padding_and_change_every_epoch() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 2000)
+    rows = [np.zeros(n, int) for n in lengths]
+
+    def padding(pool: int) -> float:
+        tg.seed(1)
+        batches = list(Batches(rows, size=20, pool=pool))
+        return sum(b.values.size for b in batches) / lengths.sum() - 1
+
+    assert padding(1) > 0.6
+    assert padding(20) < 0.08
+    tg.seed(0)
+    batches = Batches(rows, lengths, size=20)
+    first, second = ([n.tolist() for _, n in batches] for _ in range(2))
+    assert first != second
+    tg.seed(0)
+    assert [n.tolist() for _, n in batches] == first
+    means = [np.mean(n) for n in first]
+    assert means != sorted(means)
+
+
+def test_unequal_batches_are_evaluated_by_what_is_real() -> None:
+    rows = [[1.0], [2.0, 3.0], [4.0, 5.0, 6.0]]
+
+    def loss(padded: Padded) -> tg.Tensor:
+        return tg.tensor(padded.values[padded.mask].mean())
+
+    assert train.evaluate(loss, Batches(rows, size=2, shuffle=False)) == pytest.approx(3.5)
+    numbered = Batches([0, 1, 2], rows, size=2, shuffle=False)
+    assert train.evaluate(lambda batch: loss(batch[1]), numbered) == pytest.approx(3.5)
+
+
+def test_draw_among_the_likeliest() -> None:
+    logits = np.broadcast_to([1.0, 3.0, 2.0, 3.0], (4000, 4))
+    assert set(draw(logits, seed=0, top_k=1).tolist()) == {1}
+    found = np.bincount(draw(logits, seed=0, top_k=3), minlength=4) / 4000
+    wanted = np.exp([-np.inf, 3, 2, 3])
+    assert np.allclose(found, wanted / wanted.sum(), atol=0.03)
+    assert (draw(logits, seed=0, top_k=9) == draw(logits, seed=0)).all()
+
+
+def test_generate_feeds_back_what_it_chose() -> None:
+    """A model whose next token is the sum of the last token and the state, modulo 10, and that counts its steps."""
+    read: list[Any] = []
+
+    def step(tokens: Any, state: Any) -> Any:
+        read.append(tokens.tolist())
+        assert not tg.tensor(1.0, requires_grad=True).__mul__(2).requires_grad
+        return np.eye(10)[(tokens + state) % 10] * 9, state + 1
+
+    assert generate(step, np.array([[1], [2]]), np.array([[7, 0], [7, 1]]), 4).tolist() == [[1, 3, 6, 0], [3, 6, 0, 5]]
+    assert read == [[[7, 0], [7, 1]], [[1], [3]], [[3], [6]], [[6], [0]]]
+    assert generate(step, np.array([[1], [2]]), [[0], [1]], 9, end=6).tolist() == [[1, 3, 6], [3, 6, 6]]
+    wild = generate(step, np.array([[1]]), [[0]], 9, temperature=50.0, seed=0)
+    assert wild.tolist() == generate(step, np.array([[1]]), [[0]], 9, temperature=50.0, seed=0).tolist()
+    assert wild.tolist() != generate(step, np.array([[1]]), [[0]], 9).tolist()
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
@@ -63,6 +172,27 @@ def test_draw_follows_the_probabilities() -> None:
         (lambda: TextChunks([1, 2, 3], 0, 5), r"TextChunks: batch is 0, expected a positive integer"),
         (lambda: TextChunks([1.5, 2], 1, 1), r"TextChunks: sequence has shape \(2,\) and dtype float64"),
         (lambda: draw([1.0, 2.0], -1), r"draw: temperature is -1, expected a number >= 0"),
+        (lambda: draw([1.0, 2.0], top_k=0), r"draw: top_k is 0, expected a positive integer"),
+        (
+            lambda: Vocabulary(["a", "b"]).encode(["a", "c"]),
+            r"token 1 of the text is 'c', expected one of the 2 in \('a'",
+        ),
+        (lambda: Vocabulary("ab", unknown="?", size=1), r"size is 1, expected more than the 1 marks and unknown"),
+        (lambda: pad([]), r"pad: there are no sequences"),
+        (
+            lambda: pad([[[1, 2]], [[1, 2, 3]]]),
+            r"pad: the sequences' elements have shapes \(2,\), \(3,\), expected one",
+        ),
+        (lambda: Batches([1, 2], [1], size=2), r"Batches: the columns hold \[2, 1\] examples, expected as many"),
+        (
+            lambda: Batches([], size=2),
+            r"Batches: the columns hold \[0\] examples, expected as many in each, at least one",
+        ),
+        (lambda: Batches([1, 2], size=0), r"Batches: size is 0, expected a positive integer"),
+        (
+            lambda: generate(lambda t, s: (t, s), 0, [1, 2], 3),
+            r"generate: prompt has shape \(2,\) .* expected integers \(B",
+        ),
     ],
 )
 def test_bad_input(call: Any, text: str) -> None:

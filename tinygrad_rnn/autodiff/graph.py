@@ -68,6 +68,12 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
 
     Ids are 0, 1, 2 … in order of creation, so the same program gives the same graph. The graph holds no arrays and keeps
     none alive; it can be taken before or after backward. Raises TypeError if nothing was recorded.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> graph = tg.snapshot((tg.tanh(x) * 2).sum())
+    >>> graph, [node.op or node.name for node in graph.nodes]
+    (Graph(3 ops, 1 leaves, 1 outputs), ['x', 'tanh', 'multiply', 'sum'])
     """
     edges = [t._node for t in (unfuse(outputs) if unfused else flat_tensors(outputs)) if t._node is not None]
     if not edges:

@@ -24,8 +24,11 @@ BEFORE = (
 
 
 def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Arrays:
-    """Our parameters from PyTorch's four, unchecked; on tensors it is recorded, so gradients reach all four."""
-    order = ORDER[kind]
+    """Our parameters from PyTorch's four, unchecked; on tensors it is recorded, so gradients reach all four.
+
+    A kind of cell that PyTorch does not have keeps its own order of gates.
+    """
+    order = ORDER.get(kind, (0,))
     found = {"kernel": blocks(weight_ih.T, order), "recurrent_kernel": blocks(weight_hh.T, order)}
     if kind == "gru":
         return {**found, "bias": blocks(bias_ih, order), "recurrent_bias": blocks(bias_hh, order)}

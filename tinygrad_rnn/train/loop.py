@@ -16,6 +16,7 @@ import numpy as np
 from ..autodiff.state import no_grad, training
 from ..autodiff.tensor import Tensor
 from ..checkpoint import Path, check_place
+from ..data import Padded
 from ..errors import CheckpointError
 from ..module import Module
 from ..optim import Optimizer, Schedule, clip_by_global_norm
@@ -35,7 +36,13 @@ Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every
 
 @dataclass
 class History:
-    """What happened in a training run: plain data, which checkpoints carry on."""
+    """What happened in a training run: plain data, which checkpoints carry on.
+
+    >>> import tinygrad_rnn as tg
+    >>> history = tg.train.History(validations=[(10, 0.9), (20, 0.4), (30, 0.6)], step=30)
+    >>> history.best
+    (20, 0.4)
+    """
 
     losses: list[float] = field(default_factory=list, repr=False)  # of every step
     validations: list[tuple[int, float]] = field(default_factory=list, repr=False)  # (step, loss)
@@ -118,8 +125,8 @@ def fit(
 def evaluate(loss_fn: LossFunction, batches: Iterable[Any], state: Any = None, limit: int | None = None) -> float:
     """The mean loss over batches, outside training and without gradients; with `state`, carried as in `fit`.
 
-    Each batch weighs as many times as its last array (its targets) has elements, so the mean over unequal batches is
-    that over all elements. limit: read so many batches only. Raises ValueError if there are none.
+    Each batch weighs as many times as its last array (its targets) has elements, of Padded ones those that are real, so the
+    mean over unequal batches is that over all elements. limit: read so many batches only. Raises ValueError if there are none.
 
     >>> import tinygrad_rnn as tg
     >>> tg.train.evaluate(lambda batch: tg.tensor(batch).mean(), [[1.0, 2.0], [3.0, 4.0]])
@@ -175,6 +182,7 @@ class _Run:
         self.random_at_epoch = self.random = random_state(model)
         self.best: list[Any] | None = None  # the parameters of the best validation, kept where patience asks for it
         self.began, self.began_step = 0.0, 0  # seconds and steps of the runs before this one
+        self.total: float | None = None  # seconds or steps of this one
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -183,7 +191,8 @@ class _Run:
         if self.history.stopped:
             self.go_back(self.keep_best)
             return self.history
-        bar = Progress(shown, *self.extent(batches))
+        self.total, begin = self.extent(batches)
+        bar = Progress(shown, self.total, begin)
         try:
             with self.deferred_interrupts():
                 while not self.history.stopped:
@@ -257,11 +266,12 @@ class _Run:
         self.committing = True
         try:
             self.optimizer.step()
-            if self.schedule is not None:
-                self.schedule.step()
             self.held = held
             self.history.losses.append(value)
             self.history.step += 1
+            if self.schedule is not None:
+                self.schedule.part = min(1.0, self.position() / self.total) if self.total else None
+                self.schedule.step()
             self.place += 1
             self.random = random_state(self.model)
         finally:
@@ -480,5 +490,9 @@ def _number(key: str) -> int:
 
 def _weight(batch: Any) -> int:
     """How many elements a batch's targets have: those of its last array, 1 if it is not a pair of arrays."""
-    last = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    last = batch[-1] if type(batch) in (tuple, list) and len(batch) > 1 else batch
+    if isinstance(last, Padded):
+        return int(last.lengths.sum())
+    if last is batch:
+        return 1
     return last.size if isinstance(last, (np.ndarray, Tensor)) else 1

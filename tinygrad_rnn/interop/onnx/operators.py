@@ -15,7 +15,7 @@ from ... import ops
 from ...autodiff.tensor import Tensor
 from ...rnn.driver import Run, _lengths
 from ...rnn.layer_norm import normalized
-from ..gates import GATES, borrowing
+from ..gates import CELLS, GATES, lent
 from .weights import arranged
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
@@ -274,8 +274,8 @@ def _recurrent(op: str) -> Callable[..., Any]:
             arrays = arranged(
                 kind, w[i], r[i], zeros if b is None else b[i], kind == "gru" and bool(linear_before_reset)
             )
-            options = {"activation": usual[i].lower()} if kind == "rnn" else {}
-            cell = borrowing(kind, arrays, **options)
+            options = {"rnn": {"activation": usual[i].lower()}, "gru": {"reset_after": "recurrent_bias" in arrays}}
+            cell = lent(CELLS[kind](units, **options.get(kind, {})), arrays)
             parts = [
                 None if s is None else s[:, i] if layout else s[i] for s in ((c0, h0) if kind == "lstm" else (h0,))
             ]

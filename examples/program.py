@@ -1,0 +1,41 @@
+"""What every example is as a program: the options that all have, errors in one line, a clean end on Ctrl-C."""
+
+import argparse
+import os
+import sys
+
+import plots
+
+
+def parser(doc, plot):
+    """An argparse parser with --seed, --quick and --plot, whose --help shows the example's docstring."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
+    made.add_argument("--quick", action="store_true", help="a few steps only, to see that it runs")
+    made.add_argument("--plot", default=plot, metavar="FILE", help="the picture, '' for none (%(default)s)")
+    return made
+
+
+def parse(made, arguments=None):
+    """The options; a picture that could not be written is refused now, not after the training."""
+    options = made.parse_args(arguments)
+    if options.plot:
+        plots.load()
+        folder = os.path.dirname(options.plot) or "."
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"there is no folder {folder} to write {os.path.basename(options.plot)} into")
+    return options
+
+
+def run(main):
+    """Call main() and leave with its exit code: 0; 2 and one line for an error; 130 after Ctrl-C."""
+    try:
+        code = main() or 0
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    if code == 130:
+        print("interrupted", file=sys.stderr)
+    sys.exit(code)

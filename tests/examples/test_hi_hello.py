@@ -1,0 +1,35 @@
+"""Hi Hello with each cell, from the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .programs import run
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_it_says_ihello(tmp_path: Path, cell: str) -> None:
+    code, out, err = run(tmp_path, "hi_hello", "--cell", cell)
+    assert (code, err) == (0, "")
+    assert re.search(r"step   0 .* hihell -> (?!ihello)", out)
+    assert re.search(r"step 100 .* hihell -> ihello\n", out)
+    assert float(re.search(r"a probability of ([\d.]+)", out)[1]) > 0.98  # type: ignore[index]
+    assert 'step 100: "ihello"' in (tmp_path / "hi_hello.svg").read_text()
+
+
+def test_options(tmp_path: Path) -> None:
+    code, out, _ = run(tmp_path, "hi_hello", "--quick", "--seed", 3, "--plot", "")
+    assert code == 0
+    assert "step  20 " in out
+    assert "step  50 " not in out
+    assert run(tmp_path, "hi_hello", "--quick", "--seed", 3, "--plot", "")[1] == out
+    assert run(tmp_path, "hi_hello", "--quick", "--seed", 4, "--plot", "")[1] != out
+    assert list(tmp_path.iterdir()) == []
+    code, out, _ = run(tmp_path, "hi_hello", "--help")
+    assert code == 0
+    assert {"--seed", "--quick", "--plot", "--cell"} <= set(out.split())
+    code, out, err = run(tmp_path, "hi_hello", "--plot", "away/a.svg")
+    assert (code, out, err) == (2, "", "hi_hello.py: there is no folder away to write a.svg into\n")
