@@ -186,7 +186,11 @@ def _stack(rest: Scope) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def _own_name(outer: Scope) -> str:
     """What to call a cell by the scopes around its time steps."""
-    return next((part for part in reversed(outer) if part not in SIDES and not STACK.fullmatch(part)), "step")
+    for i in range(len(outer) - 1, -1, -1):
+        side = outer[i] in SIDES and not (i > 0 and outer[i - 1] in SIDES)  # a cell may be called fw, too
+        if not side and not STACK.fullmatch(outer[i]):
+            return outer[i]
+    return "step"
 
 
 def _adopt(
