@@ -1,8 +1,4 @@
-"""What is known of a recorded graph's values and gradients, without running the model again.
-
-An op keeps for its vjp what that needs: inputs, its result. So most values stand in the graph. Those between follow from
-them: an op whose inputs are all known is computed again, on plain arrays. What is not known is not shown.
-"""
+"""What the page tells of a recorded graph's nodes: shapes, and the values and gradients that the graph can tell."""
 
 from __future__ import annotations
 
@@ -12,18 +8,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source, flat_tensors
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
 from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
-from tinygrad_rnn.errors import GraphError
 
 from .. import style
-from ..flow import Sweep
-from ..opened import Opening, open_all, open_live, take
+from ..live import Values, nodes_of
+from ..opened import open_all, take
 
 Rows = list[tuple[str, str]]
-Known = dict[Source, Any]
-NOTHING = "nothing"  # a kind that no op is of
 FIRST = 4  # numbers of an array that are shown
 
 
@@ -37,106 +30,54 @@ class Found:
 
 
 def read(target: Any, opened: bool, given: Any = ()) -> Found:
-    """The graph of `target`, with fused recurrent ops opened if so asked, and what is known of every node."""
-    graph, live, openings, sweep = _graph(target, opened)
-    known = _values(target, graph, live, openings, given)
-    gradients = _gradients(target, live, sweep)
-    found = Found(graph)
-    for node in graph.nodes:
-        id = f"n{node.id}"
-        values = [known.get(Source(node.id, k)) for k in range(len(node.shapes))]
-        parts = gradients.get(node.id)
+    """The graph of `target`, with fused recurrent ops opened if so asked, and what is known of every node.
+
+    A Graph holds no values, and one that was freed by a backward pass none that are to be relied on.
+    """
+    live = [] if isinstance(target, Graph) else nodes_of(target)
+    if not live or any(isinstance(node, Node) and node.saved is None for node in live):
+        found = Found(open_all(target, "recurrent") if opened else take(target))
+        for info in found.graph.nodes:
+            found.rows[f"n{info.id}"] = _rows(info, [None] * len(info.shapes), [None] * len(info.shapes))
+        return found
+    tensors = unfuse(target, "recurrent") if opened else list(flat_tensors(target))
+    with np.errstate(all="ignore"):  # what was no number in the run is none here
+        return _found(tensors, _values(target, tensors, given))
+
+
+def _found(tensors: list[Tensor], values: Values) -> Found:
+    """What is told of every node, by its values and gradients."""
+    found = Found(take(tensors))
+    gradients = _gradients(tensors)
+    for info, node in zip(found.graph.nodes, nodes_of(tensors), strict=True):
+        known = [values(node, k) for k in range(len(info.shapes))]
+        parts = gradients.get(node.counter)
         grads = parts if isinstance(parts, list) else [parts]
-        grads += [None] * (len(values) - len(grads))
-        found.rows[id] = _rows(node, values, grads)
-        found.norms[id] = _norm(values[0]), _norm(grads[0])
+        id = f"n{info.id}"
+        found.rows[id] = _rows(info, known, grads if parts is not None else [None] * len(known))
+        found.norms[id] = _norm(known[0]), _norm(grads[0])
     return found
 
 
-def _graph(target: Any, opened: bool) -> tuple[Graph, dict[int, Node | Leaf], list[Opening], Sweep | None]:
-    """The graph to show, the recorded nodes by id where they are at hand, what was opened on its values, and a sweep."""
-    if isinstance(target, Graph):
-        return (open_all(target, "recurrent") if opened else take(target)), {}, [], None
-    if opened:
-        try:
-            sweep = Sweep(target)
-            return sweep.found.graph, sweep.owners, sweep.openings, sweep
-        except GraphError:  # freed: opened on zeros, which are no values
-            return open_all(target, "recurrent"), {}, [], None
-        except ValueError:  # no time steps, so nothing recurrent to open
-            pass
-    return *open_live(target, NOTHING), None
-
-
-def _values(
-    target: Any, graph: Graph, live: dict[int, Node | Leaf], openings: list[Opening], given: Any
-) -> dict[Source, Any]:
-    """The arrays that are known, by where they were made."""
-    if not live:
-        return {}
-    known: Known = {}
-    for opening in openings:  # a fused op keeps all its inputs
-        inputs = [v for v, p in zip(opening.node.saved, opening.node.parents, strict=False) if p is not None]
-        known.update(zip(opening.sources, inputs, strict=True))
-    ids = {node.counter: i for i, node in live.items()}
+def _values(target: Any, tensors: list[Tensor], given: Any) -> Values:
+    """The values in the graph of `tensors`; a fused op of `target` that was opened kept its inputs, too."""
+    values = Values(tensors)
+    values.known = Values(target).known | values.known
     for tensor in flat_tensors(list(given)):
-        if isinstance(tensor._node, Leaf) and tensor._node.counter in ids:
-            known[Source(ids[tensor._node.counter], 0)] = tensor.data
-    recorded = [t for t in flat_tensors(target) if t._node is not None]
-    known.update((source, t.data) for source, t in zip(graph.outputs, recorded, strict=True))
-    for info in graph.nodes:
-        node = live.get(info.id)
-        if isinstance(node, Node) and node.saved is not None:
-            _kept(info, node, known)
-    for info in graph.nodes:
-        node = live.get(info.id)
-        if isinstance(node, Node) and Source(info.id, 0) not in known:
-            _again(info, node, known)
-    return known
+        if isinstance(tensor._node, Leaf):
+            values.known[tensor._node.counter, 0] = tensor.data
+    return values
 
 
-def _kept(info: NodeInfo, node: Node, known: Known) -> None:
-    """What one node keeps: inputs, and its own result."""
-    inputs = iter(info.sources)
-    sources = [None if parent is None else next(inputs) for parent in node.parents]
-    op = node.op
-    codes = (*op.saved_codes, *range(len(sources))) if op.saves_all else op.saved_codes
-    for code, value in zip(codes, node.saved, strict=False):
-        source = sources[code] if code >= 0 else None
-        if source is not None:
-            known.setdefault(source, value)
-        elif code == -1:
-            parts = value if op.several else (value,)
-            known.update((Source(info.id, k), part) for k, part in enumerate(parts))
-
-
-def _again(info: NodeInfo, node: Node, known: Known) -> None:
-    """Compute an op from its inputs, if all of them are known. Ops are pure: the same inputs give the same result."""
-    if None in node.parents or not all(source in known for source in info.sources):
-        return
-    out = node.op.forward(*[known[source] for source in info.sources], **node.options)
-    parts = out if node.op.several else (out,)
-    known.update((Source(info.id, k), part) for k, part in enumerate(parts))
-
-
-def _gradients(target: Any, live: dict[int, Node | Leaf], sweep: Sweep | None) -> dict[int, Any]:
-    """The gradient of a loss at every node, by id; of a node with several results a list. Empty where there is no loss."""
-    if not isinstance(target, Tensor) or target.shape != () or not live:
-        return {}
-    edge, seed = target._seed(None, "to_html")
+def _gradients(tensors: list[Tensor]) -> dict[int, Any]:
+    """The gradient of a loss at every node, by its counter; of a node with several results a list. Empty without a loss."""
     seen: dict[int, Any] = {}
-    ids = {node.counter: i for i, node in live.items()}
+    if len(tensors) == 1 and tensors[0].shape == ():
 
-    def observe(node: Node | Leaf, g: Any) -> None:
-        if node.counter in ids:
-            seen[ids[node.counter]] = list(g) if isinstance(g, list) else np.array(g)
+        def observe(node: Node | Leaf, g: Any) -> None:
+            seen[node.counter] = g
 
-    try:
-        if sweep is not None:
-            return sweep(edge, seed)
-        engine.sweep([(edge, seed)], retain=True, observe=observe)
-    except GraphError:  # freed
-        return {}
+        engine.sweep([tensors[0]._seed(None, "to_html")], retain=True, observe=observe)
     return seen
 
 
@@ -167,12 +108,13 @@ def _summary(value: Any) -> str:
     array = np.asarray(value)
     if array.size == 0:
         return "empty"
+    if array.dtype == bool:
+        return f"{int(array.sum())} of {array.size} true"
     if array.size == 1:
-        return f"{array.item():.4g}" if array.dtype != bool else str(array.item())
+        return f"{array.item():.4g}"
     bad = int(array.size - np.isfinite(array).sum())
     warning = f"; {bad} not finite" if bad else ""
-    with np.errstate(all="ignore"):
-        mean = array.mean(dtype=np.float64)
+    mean = array.mean(dtype=np.float64)
     return f"{array.min():.3g} … {array.max():.3g}, mean {mean:.3g}{warning}"
 
 
