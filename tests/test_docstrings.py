@@ -35,7 +35,7 @@ LACKING: dict[str, set[str]] = {
     "layers.core": {"Dense.call", "Dropout.call", "Embedding.call", "Masking.call"},
     "layers.recurrent": {"RNN.call"},
     "layers.wrappers": {"Bidirectional.call", "TimeDistributed.call"},
-    "models": {"History"},
+    "models": {"History", "Sequential.call"},
     "module": {"Module.forward", "Module.modules", "Module.zero_grad"},
     "nn.activations": {"ReLU.forward", "Sigmoid.forward", "Tanh.forward"},
     "nn.basics": {

@@ -121,8 +121,9 @@ class Padded(NamedTuple):
     """Sequences of unequal length as one array: values (B, T, ...), and how long each is, lengths (B,).
 
     >>> import tinygrad_rnn as tg
-    >>> tg.data.pad([[7, 8], [9]]).lengths.tolist()
-    [2, 1]
+    >>> values, lengths = tg.data.pad([[1, 2, 3], [4]])
+    >>> values.shape, lengths.tolist()
+    ((2, 3), [3, 1])
     """
 
     values: Array
@@ -175,8 +176,8 @@ class Batches:
 
     Raises ValueError for columns of unequal length or without examples.
 
-    >>> import tinygrad_rnn as tg
-    >>> words, tags = [[5, 6, 7], [8], [9, 9]], [0, 1, 2]
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> words, tags = [[5, 6, 7], [8], [9, 9]], np.array([0, 1, 2])
     >>> for batch, tag in tg.data.Batches(words, tags, size=2, shuffle=False):
     ...     print(batch.values.tolist(), batch.lengths.tolist(), tag.tolist())
     [[5, 6, 7], [8, 0, 0]] [3, 1] [0, 1]

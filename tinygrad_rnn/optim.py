@@ -303,6 +303,8 @@ def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
 class Schedule:
     """Base of schedules: sets `optimizer.lr` to `rate(count)` after `count` calls of step(). count 0 is the start.
 
+    `part` is how much of the run is over, from 0 to 1: `fit` sets it before each step, or None where it cannot know.
+
     >>> import tinygrad_rnn as tg
     >>> class Halving(tg.optim.Schedule):
     ...     def rate(self, count):
@@ -320,6 +322,7 @@ class Schedule:
         self.optimizer = optimizer
         self.base = optimizer.lr
         self.count = 0
+        self.part: float | None = 0.0
 
     def rate(self, count: int) -> float:
         """The learning rate after `count` steps."""
@@ -366,7 +369,8 @@ class StepLR(Schedule):
 class CosineLR(Schedule):
     """Half a cosine from base down to `floor` over `total` steps, where it stays [Loshchilov & Hutter 2017].
 
-    lr = floor + (base − floor) · (1 + cos(π · count / total)) / 2.
+    lr = floor + (base − floor) · (1 + cos(π · count / total)) / 2. Without a total it is spread over the run that `fit`
+    makes, be it limited by epochs, steps or seconds; each run then begins with base again.
 
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.Parameter([1.0])], lr=1.0)
@@ -377,14 +381,19 @@ class CosineLR(Schedule):
     0.5
     """
 
-    def __init__(self, optimizer: Optimizer, total: int, floor: float = 0.0):
+    def __init__(self, optimizer: Optimizer, total: int | None = None, floor: float = 0.0):
         super().__init__(optimizer)
-        self.total = _steps("CosineLR", "total", total)
+        self.total = None if total is None else _steps("CosineLR", "total", total)
         self.floor = _number("CosineLR", "floor", floor, 0, np.inf)
 
     def rate(self, count: int) -> float:
-        turn = np.pi * min(count, self.total) / self.total
-        return self.floor + (self.base - self.floor) * (1 + float(np.cos(turn))) / 2
+        part = self.part if self.total is None else min(count, self.total) / self.total
+        if part is None:
+            raise ValueError(
+                "CosineLR: total is None and the length of the run is not known; give total, or limit the run by steps or "
+                "seconds"
+            )
+        return self.floor + (self.base - self.floor) * (1 + float(np.cos(np.pi * part))) / 2
 
 
 # -- checks --------------------------------------------------------------------------------------------------------

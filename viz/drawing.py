@@ -32,7 +32,7 @@ class Drawing:
 
     def __init__(self, picture: Picture, arrange: Callable[..., Picture] | None = None):
         self.picture = picture
-        self._arrange = arrange  # gives a long picture its places, faster than the program can
+        self._arrange = arrange  # the same picture with places, better or faster than the program alone has it
         self._arranged: str | None = None
 
     @cached_property
@@ -49,7 +49,7 @@ class Drawing:
         if self._arrange is None:
             return run(self.source, kind, program, timeout)
         if self._arranged is None:
-            self._arranged = dot.write(self._arrange(self.picture, program=program, timeout=timeout))
+            self._arranged = dot.write(self._arrange(program=program, timeout=timeout))
         return run(self._arranged, kind, program, timeout)
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
@@ -67,7 +67,7 @@ class Drawing:
     def save(
         self, path: str | os.PathLike[str], *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0
     ) -> Path:
-        """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd …; returns the path written.
+        """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd .html …; returns the path written.
 
         Without a Graphviz program the DOT text goes to the same name with the ending .dot, and a warning says in one
         line how to get a program. An ending that the program does not know raises DrawingError.
@@ -80,6 +80,10 @@ class Drawing:
             content = self.source.encode()
         elif kind in ("mmd", "mermaid"):
             content = self.mermaid().encode()
+        elif kind in ("html", "htm"):
+            from .page import to_html
+
+            content = to_html(self).encode()
         else:
             try:
                 content = self.render(kind, program=program, timeout=timeout)

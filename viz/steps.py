@@ -356,6 +356,18 @@ def _name_states(found: Unrolled, uses: dict[tuple[Step, Source], set[Use]]) -> 
         found.names.append(at)
 
 
+def gates_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
+    """Where each gate of a layer is at each of its steps: the last op in the scope of its letter."""
+    steps = found.layers[number].steps
+    gates: dict[str, list[Source | None]] = {}
+    for at, t in enumerate(steps):
+        for i in found.places[number].get(t, ()):
+            scope = found.graph.nodes[i].scope
+            if scope and len(scope[-1]) == 1:
+                gates.setdefault(scope[-1], [None] * len(steps))[at] = Source(i, 0)
+    return gates
+
+
 def name_of(found: Unrolled, source: Source) -> str:
     """The name of a state after some step."""
     number, t = found.step_of[source.id]

@@ -152,7 +152,7 @@ def test_shading_needs_a_loss() -> None:
     outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(3), data(2, 4, 3))
     with pytest.raises(ValueError, match=r"must have one element"):
         viz.unrolled(outputs, color="grad_norm")
-    with pytest.raises(ValueError, match="color is 'red', expected 'grad_norm' or None"):
+    with pytest.raises(ValueError, match="color is 'red', expected 'grad_norm', 'activation' or None"):
         viz.unrolled(outputs, color="red")
     loss = outputs.sum()
     loss.backward()

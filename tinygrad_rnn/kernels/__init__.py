@@ -1,7 +1,6 @@
 """Recurrent nets over whole sequences, arrays in and arrays out: one interface, two implementations.
 
-    outputs, (c, h), saved = lstm_forward(
-        x, kernel, recurrent_kernel, bias, c0, h0, lengths=..., reverse=..., time_major=..., save=...)
+    outputs, (c, h), saved = lstm_forward(x, kernel, recurrent_kernel, bias, c0, h0, lengths=..., save=...)
     dx, dkernel, drecurrent_kernel, dbias, dc0, dh0 = lstm_backward(saved, d_outputs, d_c, d_h, needs=...)
 
 and likewise `rnn_forward`, `gru_forward`. x is (B, T, D), or (T, B, D) if `time_major`; kernel (D, G·H);
@@ -141,9 +140,8 @@ def info() -> Info:
 
 
 def set_num_threads(n: int) -> None:
-    """The most threads a native kernel uses, a number from 1 to 1024; small shapes take fewer by themselves.
-
-    The result is bitwise the same for any number. Raises TypeError and ValueError for another n.
+    """The most threads a native kernel uses, 1 to 1024; small shapes take fewer by themselves. Results are bitwise the
+    same for any number. Raises TypeError and ValueError for another n.
 
     >>> import tinygrad_rnn as tg
     >>> tg.set_num_threads(tg.get_num_threads())
@@ -361,9 +359,8 @@ def rnn_forward(
     """h' = φ(x W + h U + b) over a sequence; returns (outputs, h, saved).
 
     >>> import numpy as np, tinygrad_rnn as tg
-    >>> outputs, h, saved = tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))
-    >>> outputs.shape, h.shape
-    ((2, 5, 3), (2, 3))
+    >>> tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))[0].shape
+    (2, 5, 3)
     """
     check.choice("rnn_forward", "activation", activation, ACTIVATIONS)
     outputs, (h,), saved = _forward(
@@ -444,9 +441,8 @@ def rnn_backward(
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> _, _, saved = tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))
-    >>> dx, dkernel, *_ = tg.kernels.rnn_backward(saved, d_h=np.ones((2, 3)))
-    >>> dx.shape, dkernel.shape
-    ((2, 5, 4), (4, 3))
+    >>> tg.kernels.rnn_backward(saved, d_h=np.ones((2, 3)))[0].shape
+    (2, 5, 4)
     """
     n = check.needs("rnn_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "h0"))
     dx, dW, dU, db, _, dh0 = _backward("rnn_backward", "rnn", saved, d_outputs, (d_h,), (None,), (*n[:4], False, n[4]))
@@ -487,8 +483,7 @@ def gru_backward(
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> x, W, U, b = map(np.ones, [(2, 5, 4), (4, 9), (3, 9), 9])
-    >>> saved = tg.kernels.gru_forward(x, W, U, b, reset_after=True)[2]
-    >>> tg.kernels.gru_backward(saved, np.ones((2, 5, 3)))[0].shape
+    >>> tg.kernels.gru_backward(tg.kernels.gru_forward(x, W, U, b, reset_after=True)[2], np.ones((2, 5, 3)))[0].shape
     (2, 5, 4)
     """
     n = check.needs("gru_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "recurrent_bias", "h0"))

@@ -20,11 +20,8 @@ class Explanation(NamedTuple):
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4))])
     >>> told = tg.rnn.explain(cell, np.ones((2, 3, 5), np.float32))
-    >>> for name, path, why in told.paths:
-    ...     print(name, path, why)
-    multi_rnn_cell fused the whole sequence is one node
-    multi_rnn_cell/cell_0/lstm_cell fused the whole sequence is one node
-    multi_rnn_cell/cell_1/zoneout_wrapper unrolled zoneout mixes the states at every step
+    >>> told.paths[-1][1:], told.path
+    (('unrolled', 'zoneout mixes the states at every step'), 'unrolled')
     """
 
     paths: tuple[tuple[str, str, str], ...]
@@ -46,6 +43,8 @@ class Explanation(NamedTuple):
         if self.missing:
             by += f"; no native ones: {self.missing}"
         return "\n".join([*lines, f"fused ops run on {by}", f"{self.bytes_kept:,} bytes are kept for backward"])
+
+    __repr__ = __str__
 
 
 def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Explanation:

@@ -182,6 +182,7 @@ class _Run:
         self.random_at_epoch = self.random = random_state(model)
         self.best: list[Any] | None = None  # the parameters of the best validation, kept where patience asks for it
         self.began, self.began_step = 0.0, 0  # seconds and steps of the runs before this one
+        self.total: float | None = None  # seconds or steps of this one
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -190,7 +191,8 @@ class _Run:
         if self.history.stopped:
             self.go_back(self.keep_best)
             return self.history
-        bar = Progress(shown, *self.extent(batches))
+        self.total, begin = self.extent(batches)
+        bar = Progress(shown, self.total, begin)
         try:
             with self.deferred_interrupts():
                 while not self.history.stopped:
@@ -264,11 +266,12 @@ class _Run:
         self.committing = True
         try:
             self.optimizer.step()
-            if self.schedule is not None:
-                self.schedule.step()
             self.held = held
             self.history.losses.append(value)
             self.history.step += 1
+            if self.schedule is not None:
+                self.schedule.part = min(1.0, self.position() / self.total) if self.total else None
+                self.schedule.step()
             self.place += 1
             self.random = random_state(self.model)
         finally:
