@@ -51,9 +51,8 @@ def to_html(
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
     >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.GRUCell(2), [[[1.0], [2.0]]])
-    >>> page = viz.to_html((outputs**2).mean())
-    >>> page.startswith("<!DOCTYPE html>"), "http" in page.replace("http://www.w3.org/2000/svg", "")
-    (True, False)
+    >>> viz.to_html((outputs**2).mean(), title="Two steps of a GRU").startswith("<!DOCTYPE html>")
+    True
     """
     if isinstance(target, RNNCell):
         target = cell(target)

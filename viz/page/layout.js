@@ -1,9 +1,13 @@
 // Places for graphs without any: layers from left to right [Sugiyama, Tagawa & Toda 1981], box by box from the inside
-// out. A box is laid out by itself; to the box around it it is a rectangle with ports on its left and right borders, where
-// arrows pass. Boxes of the same build (the steps of a net) share one layout, so a thousand steps cost little more than one.
+// out. A box is laid out by itself; to the box around it it is a rectangle with ports on its left and right borders,
+// where arrows pass. Boxes of the same build (the steps of a net) share one layout, so many cost little more than one.
 // Arrows from one source (a weight that all steps read) share one line, from which they branch off.
 
-const PAD = 14, HEAD = 24, BETWEEN = 46, APART = 16, LINE = 10;
+const PAD = 14,
+  HEAD = 24,
+  BETWEEN = 46,
+  APART = 16,
+  LINE = 10;
 const SWEEPS = 6;
 
 function layOut(model) {
@@ -18,7 +22,8 @@ function layOut(model) {
   for (const edge of edges) routes.set(edgeKey(edge), wire(edge, scene));
   const known = new Map();
   const size = arrange(model.root, scenes, known);
-  const rects = new Map(), parts = new Map();
+  const rects = new Map(),
+    parts = new Map();
   settle(model.root, 0, 0, size, scenes, rects, parts);
   for (const [key, links] of routes) routes.set(key, segmentsOf(links, scenes));
   return { rects, parts, routes };
@@ -65,10 +70,12 @@ class Scene {
 
 // Lead an edge through all boxes between its ends; returns its links as [box, link number].
 function wire(edge, scene) {
-  const outer = [], around = new Set();
+  const outer = [],
+    around = new Set();
   for (let box = edge.head.parent; box; box = box.parent) around.add(box);
   const pieces = [];
-  let item = edge.tail, box = item.parent;
+  let item = edge.tail,
+    box = item.parent;
   for (; !around.has(box); item = box, box = box.parent) {
     const s = scene(box);
     pieces.push([box, s.link(s.number.get(item.id), s.port("o", edge.tail), edge.tail, edge.role)]);
@@ -88,19 +95,36 @@ function arrange(box, scenes, known) {
   const scene = scenes.get(box);
   const ends = scene.ends.map((end) => {
     if (end.port) return { w: 0, h: LINE, port: end.port, build: end.port };
-    if (end.item.kind === "node") return { w: end.item.size[0], h: end.item.size[1], build: end.item.size.join(), leaf: true };
-    if (!end.item.open) return { ...closedSize(end.item), build: `c${closedSize(end.item).w}${end.item.timed}`, leaf: true, timed: end.item.timed };
+    if (end.item.kind === "node")
+      return { w: end.item.size[0], h: end.item.size[1], build: end.item.size.join(), leaf: true };
+    if (!end.item.open)
+      return {
+        ...closedSize(end.item),
+        build: `c${closedSize(end.item).w}${end.item.timed}`,
+        leaf: true,
+        timed: end.item.timed,
+      };
     const size = arrange(end.item, scenes, known);
-    const inner = scenes.get(end.item), timed = end.item.timed;
+    const inner = scenes.get(end.item),
+      timed = end.item.timed;
     return { ...size, inner, timed, row: timed, build: inner.layout.id + (timed ? "t" : "") };
   });
   const links = scene.links.map(({ a, b, source, role }) => ({
-    a, b, role,
-    from: portHeight(ends[a], "o", source), to: portHeight(ends[b], "i", source), bundle: source.id,
+    a,
+    b,
+    role,
+    from: portHeight(ends[a], "o", source),
+    to: portHeight(ends[b], "i", source),
+    bundle: source.id,
   }));
   const first = new Map();
   for (const link of links) if (!first.has(link.bundle)) first.set(link.bundle, first.size);
-  const build = textWidth(box.label) + "|" + ends.map((e) => e.build).join(";") + "|" + links.map((l) => [l.a, l.b, l.role, l.from, l.to, first.get(l.bundle)].join()).join(";");
+  const build =
+    textWidth(box.label) +
+    "|" +
+    ends.map((e) => e.build).join(";") +
+    "|" +
+    links.map((l) => [l.a, l.b, l.role, l.from, l.to, first.get(l.bundle)].join()).join(";");
   if (!known.has(build)) known.set(build, { id: known.size, ...new Layers(ends, links, box.label).result() });
   scene.layout = known.get(build);
   return { w: scene.layout.w, h: scene.layout.h };
@@ -124,7 +148,8 @@ function textWidth(text) {
 
 // From places inside boxes to places on the page.
 function settle(box, x, y, size, scenes, rects, parts) {
-  const scene = scenes.get(box), layout = scene.layout;
+  const scene = scenes.get(box),
+    layout = scene.layout;
   rects.set(box, { x, y, w: size.w, h: size.h });
   parts.set(box, { x, y, segments: layout.segments });
   scene.ends.forEach((end, i) => {
@@ -135,7 +160,13 @@ function settle(box, x, y, size, scenes, rects, parts) {
   });
 }
 
-// The segments of an edge's links, as a function: a long line has as many as it passes layers, and few are ever asked for.
+// The segments of an edge's links, as a function: a long line has as many as it passes layers, and few are asked for.
 function segmentsOf(links, scenes) {
-  return () => links.flatMap(([box, link]) => scenes.get(box).layout.linkSegments(link).map((segment) => [box, segment]));
+  return () =>
+    links.flatMap(([box, link]) =>
+      scenes
+        .get(box)
+        .layout.linkSegments(link)
+        .map((segment) => [box, segment]),
+    );
 }

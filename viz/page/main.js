@@ -27,6 +27,7 @@ class Page {
   lay() {
     this.layout = this.model.placed ? placePicture(this.model) : layOut(this.model);
     this.markSegments();
+    this.find("tip").hidden = true;
     this.painter.setLayout(this.layout);
   }
 
@@ -45,12 +46,14 @@ class Page {
   bounds() {
     const rects = this.model.placed ? [...this.layout.rects.values()] : [this.layout.rects.get(this.model.root)];
     const edge = (pick, of) => rects.reduce((a, r) => pick(a, of(r)), pick === Math.min ? Infinity : -Infinity);
-    const x = edge(Math.min, (r) => r.x), y = edge(Math.min, (r) => r.y);
+    const x = edge(Math.min, (r) => r.x),
+      y = edge(Math.min, (r) => r.y);
     return [x, y, edge(Math.max, (r) => r.x + r.w) - x, edge(Math.max, (r) => r.y + r.h) - y];
   }
 
   fit() {
-    const [x, y, w, h] = this.bounds(), { width, height } = this.svg.getBoundingClientRect();
+    const [x, y, w, h] = this.bounds(),
+      { width, height } = this.svg.getBoundingClientRect();
     const zoom = Math.min((width - 40) / w, (height - 40) / h, 1.5);
     this.painter.view = { zoom, x: (width - w * zoom) / 2 - x * zoom, y: (height - h * zoom) / 2 - y * zoom };
     this.later();
@@ -61,7 +64,8 @@ class Page {
     this.fit();
     const view = this.painter.view;
     if (view.zoom < PLAIN) {
-      const [x, y, , h] = this.bounds(), { height } = this.svg.getBoundingClientRect();
+      const [x, y, , h] = this.bounds(),
+        { height } = this.svg.getBoundingClientRect();
       const zoom = Math.max(PLAIN, Math.min((height - 40) / h, 1));
       this.painter.view = { zoom, x: 20 - x * zoom, y: Math.max((height - h * zoom) / 2, 20) - y * zoom };
     }
@@ -69,16 +73,20 @@ class Page {
   }
 
   zoomBy(factor, at) {
-    const view = this.painter.view, { width, height } = this.svg.getBoundingClientRect();
+    const view = this.painter.view,
+      { width, height } = this.svg.getBoundingClientRect();
     const [px, py] = at || [width / 2, height / 2];
-    const zoom = Math.min(Math.max(view.zoom * factor, 0.002), 8), part = zoom / view.zoom;
+    const zoom = Math.min(Math.max(view.zoom * factor, 0.002), 8),
+      part = zoom / view.zoom;
     this.painter.view = { zoom, x: px - (px - view.x) * part, y: py - (py - view.y) * part };
     this.later();
   }
 
   centre(item) {
-    const r = this.layout.rects.get(item), { width, height } = this.svg.getBoundingClientRect();
-    const view = this.painter.view, most = Math.min((width - 60) / r.w, (height - 60) / r.h);
+    const r = this.layout.rects.get(item),
+      { width, height } = this.svg.getBoundingClientRect();
+    const view = this.painter.view,
+      most = Math.min((width - 60) / r.w, (height - 60) / r.h);
     const zoom = Math.min(Math.max(view.zoom, PLAIN), Math.max(most, READABLE));
     this.painter.view = { zoom, x: width / 2 - (r.x + r.w / 2) * zoom, y: height / 2 - (r.y + r.h / 2) * zoom };
     this.later();
@@ -88,7 +96,8 @@ class Page {
 
   // Open or close a box; its upper left corner stays where it is on the screen.
   toggle(box) {
-    const before = this.layout.rects.get(box), view = this.painter.view;
+    const before = this.layout.rects.get(box),
+      view = this.painter.view;
     this.model.toggle(box);
     this.lay();
     const after = this.layout.rects.get(box);
@@ -142,7 +151,8 @@ class Page {
       this.shownNow = this.shownFor === this.layout ? this.shownNow : this.model.shownEdges();
       this.shownFor = this.layout;
       for (const edge of this.shownNow) {
-        if (edge.tail === item || edge.head === item) for (const [box, i] of this.route(edge)) near.add(`${box.id} ${i}`);
+        if (edge.tail === item || edge.head === item)
+          for (const [box, i] of this.route(edge)) near.add(`${box.id} ${i}`);
       }
     }
     this.painter.marks.near = near;
@@ -160,7 +170,10 @@ class Page {
     slider.addEventListener("input", () => this.go(Number(slider.value)));
     this.chart = new Chart(this.find("chart"), steps);
     const chart = this.find("chart");
-    if (chart) chart.addEventListener("click", (event) => this.go(this.chart.stepAt(event.clientX - chart.getBoundingClientRect().left)));
+    if (chart)
+      chart.addEventListener("click", (event) =>
+        this.go(this.chart.stepAt(event.clientX - chart.getBoundingClientRect().left)),
+      );
     this.find("follow-label").hidden = !this.model.long;
     this.followed = [];
     this.mark(0);
@@ -186,7 +199,8 @@ class Page {
   mark(i) {
     const steps = this.model.steps;
     this.step = Math.min(Math.max(i, 0), steps.length - 1);
-    const step = steps[this.step], slider = this.find("slider");
+    const step = steps[this.step],
+      slider = this.find("slider");
     slider.value = this.step;
     slider.setAttribute("aria-valuetext", `t=${step.title}`);
     this.find("step").textContent = `t=${step.title}  (${this.step + 1} of ${steps.length})`;
@@ -196,8 +210,12 @@ class Page {
   }
 
   isInView(item) {
-    const { x, y, zoom } = this.painter.view, r = this.layout.rects.get(item), { width, height } = this.svg.getBoundingClientRect();
-    return r.x * zoom + x >= 0 && (r.x + r.w) * zoom + x <= width && r.y * zoom + y >= 0 && (r.y + r.h) * zoom + y <= height;
+    const { x, y, zoom } = this.painter.view,
+      r = this.layout.rects.get(item),
+      { width, height } = this.svg.getBoundingClientRect();
+    return (
+      r.x * zoom + x >= 0 && (r.x + r.w) * zoom + x <= width && r.y * zoom + y >= 0 && (r.y + r.h) * zoom + y <= height
+    );
   }
 
   // -- pointer, keys, buttons --------------------------------------------------------------------------------------
@@ -212,7 +230,9 @@ class Page {
   }
 
   pointer() {
-    const svg = this.svg, tip = this.find("tip"), held = new Map();
+    const svg = this.svg,
+      tip = this.find("tip"),
+      held = new Map();
     let moved = 0;
     svg.addEventListener("pointerdown", (event) => {
       held.set(event.pointerId, [event.clientX, event.clientY]);
@@ -225,7 +245,10 @@ class Page {
       if (moved > 4) this.drag(held, event);
       held.set(event.pointerId, [event.clientX, event.clientY]);
     });
-    const release = (event) => { held.delete(event.pointerId); svg.classList.remove("dragging"); };
+    const release = (event) => {
+      held.delete(event.pointerId);
+      svg.classList.remove("dragging");
+    };
     window.addEventListener("pointerup", release);
     window.addEventListener("pointercancel", release);
     svg.addEventListener("click", (event) => moved > 4 || this.clicked(event.target));
@@ -233,22 +256,34 @@ class Page {
       const [item, action] = this.itemOf(event.target);
       if (item && item.kind === "box" && action !== "toggle" && item.members.length) this.toggle(item);
     });
-    svg.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const r = svg.getBoundingClientRect();
-      this.zoomBy(2 ** (-event.deltaY / (event.deltaMode ? 12 : 300)), [event.clientX - r.left, event.clientY - r.top]);
-    }, { passive: false });
+    svg.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        const r = svg.getBoundingClientRect();
+        this.zoomBy(2 ** (-event.deltaY / (event.deltaMode ? 12 : 300)), [
+          event.clientX - r.left,
+          event.clientY - r.top,
+        ]);
+      },
+      { passive: false },
+    );
     svg.addEventListener("pointermove", (event) => this.rest(event, held.size > 0, tip));
-    svg.addEventListener("pointerleave", () => { tip.hidden = true; this.hover(null); });
+    svg.addEventListener("pointerleave", () => {
+      tip.hidden = true;
+      this.hover(null);
+    });
     svg.addEventListener("focusin", (event) => this.focused(event.target, tip));
   }
 
   // One pointer moves the page, two zoom it.
   drag(held, event) {
-    const at = held.get(event.pointerId), view = this.painter.view;
+    const at = held.get(event.pointerId),
+      view = this.painter.view;
     this.svg.classList.add("dragging");
     if (held.size === 2) {
-      const other = [...held].find(([id]) => id !== event.pointerId)[1], r = this.svg.getBoundingClientRect();
+      const other = [...held].find(([id]) => id !== event.pointerId)[1],
+        r = this.svg.getBoundingClientRect();
       const far = (x, y) => Math.hypot(x - other[0], y - other[1]);
       this.zoomBy(far(event.clientX, event.clientY) / (far(...at) || 1), [other[0] - r.left, other[1] - r.top]);
       return;
@@ -276,17 +311,27 @@ class Page {
   focused(target, tip) {
     const [item, action] = this.itemOf(target);
     if (!item || action !== "pick" || !target.matches(":focus-visible")) return;
-    const r = target.getBoundingClientRect(), within = this.svg.parentElement.getBoundingClientRect();
+    const r = target.getBoundingClientRect(),
+      within = this.svg.parentElement.getBoundingClientRect();
     this.hover(item);
     showTip(tip, item, r.right - within.left, r.top - within.top, within);
   }
 
   keys() {
     const actions = {
-      ArrowLeft: () => this.go(this.step - 1), ArrowRight: () => this.go(this.step + 1),
-      "+": () => this.zoomBy(1.25), "=": () => this.zoomBy(1.25), "-": () => this.zoomBy(0.8), 0: () => this.fit(),
+      ArrowLeft: () => this.go(this.step - 1),
+      ArrowRight: () => this.go(this.step + 1),
+      "+": () => this.zoomBy(1.25),
+      "=": () => this.zoomBy(1.25),
+      "-": () => this.zoomBy(0.8),
+      0: () => this.fit(),
       "/": () => this.find("search").focus(),
-      Escape: () => { this.find("search").value = ""; this.search(""); this.find("tip").hidden = true; this.pick(null); },
+      Escape: () => {
+        this.find("search").value = "";
+        this.search("");
+        this.find("tip").hidden = true;
+        this.pick(null);
+      },
     };
     document.addEventListener("keydown", (event) => {
       const inField = event.target instanceof HTMLInputElement;
@@ -308,7 +353,11 @@ class Page {
 
   buttons() {
     const on = (id, act) => this.find(id).addEventListener("click", act);
-    const all = (open) => { this.model.setAll(open); this.lay(); this.begin(); };
+    const all = (open) => {
+      this.model.setAll(open);
+      this.lay();
+      this.begin();
+    };
     on("open-all", () => all(true));
     on("close-all", () => all(false));
     on("zoom-in", () => this.zoomBy(1.25));
@@ -323,7 +372,9 @@ class Page {
     this.hits = this.model.search(words);
     this.hit = -1;
     this.painter.marks.hits = new Set(this.hits);
-    this.find("hits").textContent = words.trim() ? `${count(this.hits.length)}${this.hits.length ? ": Enter" : ""}` : "";
+    this.find("hits").textContent = words.trim()
+      ? `${count(this.hits.length)}${this.hits.length ? ": Enter" : ""}`
+      : "";
     this.later();
   }
 
@@ -346,8 +397,14 @@ const PLAIN = 0.65; // the zoom at which labels are easy to read
 
 // Lines in the colours of the picture, in two sets: for light and dark pages.
 function edgeColours(data) {
-  const rules = (which) => Object.entries(data.looks).map(([role, [light, dark, width, dashed]]) =>
-    which === "dark" ? `.seg.${role}{stroke:${dark}}` : `.seg.${role}{stroke:${light};stroke-width:${width}${dashed ? ";stroke-dasharray:5 3" : ""}}`).join("");
+  const rules = (which) =>
+    Object.entries(data.looks)
+      .map(([role, [light, dark, width, dashed]]) =>
+        which === "dark"
+          ? `.seg.${role}{stroke:${dark}}`
+          : `.seg.${role}{stroke:${light};stroke-width:${width}${dashed ? ";stroke-dasharray:5 3" : ""}}`,
+      )
+      .join("");
   const style = document.createElement("style");
   style.textContent = rules("light") + (data.paper ? "" : `@media (prefers-color-scheme: dark){${rules("dark")}}`);
   document.head.prepend(style);

@@ -5,27 +5,74 @@ class Model {
     const text = (k) => data.strings[k];
     this.data = data;
     this.placed = data.placed;
-    this.root = { kind: "box", index: -1, id: "root", label: "", step: -1, parent: null, open: true, items: [], members: [] };
+    this.root = {
+      kind: "box",
+      index: -1,
+      id: "root",
+      label: "",
+      step: -1,
+      parent: null,
+      open: true,
+      items: [],
+      members: [],
+    };
     this.boxes = data.boxes.map(([label, , role, step, corners, labelAt], index) => ({
-      kind: "box", index, id: "b" + index, label: text(label), role: text(role), step, corners, labelAt,
-      parent: null, open: true, timed: false, items: [], members: [],
+      kind: "box",
+      index,
+      id: "b" + index,
+      label: text(label),
+      role: text(role),
+      step,
+      corners,
+      labelAt,
+      parent: null,
+      open: true,
+      timed: false,
+      items: [],
+      members: [],
     }));
     this.nodes = data.nodes.map(([lines, role, , size, strong, fill, at, rows], index) => ({
-      kind: "node", index, id: "n" + index, lines: lines.map(text), role: text(role), size, strong, fill, at,
-      rows: pairs(rows.map(text)), parent: null, into: [], out: [],
+      kind: "node",
+      index,
+      id: "n" + index,
+      lines: lines.map(text),
+      role: text(role),
+      size,
+      strong,
+      fill,
+      at,
+      rows: pairs(rows.map(text)),
+      parent: null,
+      into: [],
+      out: [],
     }));
     this.edges = data.edges.map(([tail, head, role, label, path, labelAt, look], index) => ({
-      index, tail: this.nodes[tail], head: this.nodes[head], role: text(role), label: label === undefined ? "" : text(label), path, labelAt, look,
+      index,
+      tail: this.nodes[tail],
+      head: this.nodes[head],
+      role: text(role),
+      label: label === undefined ? "" : text(label),
+      path,
+      labelAt,
+      look,
     }));
-    this.boxes.forEach((box, i) => { box.parent = this.boxes[data.boxes[i][1]] || this.root; });
-    this.nodes.forEach((node, i) => { node.parent = this.boxes[data.nodes[i][2]] || this.root; });
+    this.boxes.forEach((box, i) => {
+      box.parent = this.boxes[data.boxes[i][1]] || this.root;
+    });
+    this.nodes.forEach((node, i) => {
+      node.parent = this.boxes[data.nodes[i][2]] || this.root;
+    });
     for (const edge of this.edges) {
       edge.tail.out.push(edge.head);
       edge.head.into.push(edge.tail);
     }
     this.fillBoxes();
     for (const box of this.boxes) if (box.step >= 0) for (let b = box; b; b = b.parent) b.timed = true;
-    this.steps = data.steps.map((title, i) => ({ title, boxes: this.boxes.filter((box) => box.step === i), states: [] }));
+    this.steps = data.steps.map((title, i) => ({
+      title,
+      boxes: this.boxes.filter((box) => box.step === i),
+      states: [],
+    }));
     for (const [step, name, node, value, gradient] of data.states) {
       this.steps[step].states.push({ name: text(name), node: this.nodes[node], value, gradient });
     }
@@ -55,7 +102,8 @@ class Model {
     const found = new Map();
     const items = this.nodes.map((node) => this.shown(node));
     for (const edge of this.edges) {
-      const tail = items[edge.tail.index], head = items[edge.head.index];
+      const tail = items[edge.tail.index],
+        head = items[edge.head.index];
       if (tail === head) continue;
       const key = tail.id + ">" + head.id;
       const known = found.get(key);
@@ -75,7 +123,11 @@ class Model {
   // All that an item was computed from, and all that was computed from it.
   trace(item) {
     const start = item.kind === "node" ? [item] : item.members;
-    return { start: new Set(start), before: reach(start, (node) => node.into), after: reach(start, (node) => node.out) };
+    return {
+      start: new Set(start),
+      before: reach(start, (node) => node.into),
+      after: reach(start, (node) => node.out),
+    };
   }
 
   toggle(box) {

@@ -16,7 +16,15 @@ class Painter {
     this.svg = svg;
     this.model = model;
     this.view = { x: 0, y: 0, zoom: 1 };
-    this.marks = { before: new Set(), after: new Set(), picked: null, hits: new Set(), step: -1, segments: new Map(), near: new Set() };
+    this.marks = {
+      before: new Set(),
+      after: new Set(),
+      picked: null,
+      hits: new Set(),
+      step: -1,
+      segments: new Map(),
+      near: new Set(),
+    };
     this.looks = model.data.looks;
     this.roles = model.data.roles;
     this.markers();
@@ -35,13 +43,27 @@ class Painter {
   // Arrow heads take the colour of their line.
   markers() {
     const defs = make("defs", {}, this.svg);
-    const marker = make("marker", { id: "head", viewBox: "0 0 8 8", refX: 7.5, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto", markerUnits: "userSpaceOnUse" }, defs);
+    const marker = make(
+      "marker",
+      {
+        id: "head",
+        viewBox: "0 0 8 8",
+        refX: 7.5,
+        refY: 4,
+        markerWidth: 8,
+        markerHeight: 8,
+        orient: "auto",
+        markerUnits: "userSpaceOnUse",
+      },
+      defs,
+    );
     make("path", { d: "M0 0.8L8 4L0 7.2z", fill: "context-stroke" }, marker);
   }
 
   // The part of the page that is in view, in the layout's units, with a margin.
   window() {
-    const { x, y, zoom } = this.view, { width, height } = this.svg.getBoundingClientRect();
+    const { x, y, zoom } = this.view,
+      { width, height } = this.svg.getBoundingClientRect();
     return [-x / zoom - 40, -y / zoom - 40, (width - x) / zoom + 40, (height - y) / zoom + 40];
   }
 
@@ -62,9 +84,11 @@ class Painter {
   }
 
   paintPlaced() {
-    for (const box of this.model.boxes) if (!this.model.isHidden(box) && this.sees(this.layout.rects.get(box))) this.paintFrame(box);
+    for (const box of this.model.boxes)
+      if (!this.model.isHidden(box) && this.sees(this.layout.rects.get(box))) this.paintFrame(box);
     this.paintSegments(this.model.root);
-    for (const node of this.model.nodes) if (!this.model.isHidden(node) && this.sees(this.layout.rects.get(node))) this.paintNode(node);
+    for (const node of this.model.nodes)
+      if (!this.model.isHidden(node) && this.sees(this.layout.rects.get(node))) this.paintNode(node);
   }
 
   paintFrame(box) {
@@ -136,7 +160,7 @@ class Painter {
       const g = make("g", { class: "closed", "data-id": box.id });
       make("rect", { x: r.x, y: r.y, width: r.w, height: r.h, rx: 6 }, g);
       if (!box.open) this.closedTitle(g, box, r); // one that only looks closed has none
-      button(g, `${box.label}, closed, ${box.members.length} nodes`, "pick", box.id);
+      button(g, `${box.label}, closed, ${count(box.members.length)}`, "pick", box.id);
       return g;
     });
     const any = (set) => box.members.some((node) => set.has(node));
@@ -151,7 +175,7 @@ class Painter {
     make("text", { x: r.x + 15, y: middle + 4.5 }, knob).textContent = "+";
     button(knob, `open ${box.label}`, "toggle", box.id);
     make("text", { x: r.x + 30, y: middle - 2 }, group).textContent = box.label.split("\n")[0];
-    make("text", { x: r.x + 30, y: middle + 12, class: "count" }, group).textContent = `${box.members.length} nodes`;
+    make("text", { x: r.x + 30, y: middle + 12, class: "count" }, group).textContent = count(box.members.length);
   }
 
   paintNode(node) {
@@ -182,7 +206,8 @@ class Painter {
       group.classList.add("on-page");
       look.fill = look.stroke = "none";
     }
-    if (kind === "ellipse") make("ellipse", { cx: r.x + r.w / 2, cy: r.y + r.h / 2, rx: r.w / 2, ry: r.h / 2, ...look }, group);
+    if (kind === "ellipse")
+      make("ellipse", { cx: r.x + r.w / 2, cy: r.y + r.h / 2, rx: r.w / 2, ry: r.h / 2, ...look }, group);
     else make("rect", { x: r.x, y: r.y, width: r.w, height: r.h, rx: rounded ? 6 : 0, ...look }, group);
   }
 
@@ -195,9 +220,11 @@ class Painter {
   }
 
   paintSegments(box) {
-    const part = this.layout.parts.get(box), zoom = this.view.zoom;
+    const part = this.layout.parts.get(box),
+      zoom = this.view.zoom;
     const [left, top, right, bottom] = this.inView;
-    const marks = this.marks.segments.get(box), near = this.marks.near;
+    const marks = this.marks.segments.get(box),
+      near = this.marks.near;
     part.segments.forEach((segment, i) => {
       const [x0, y0, x1, y1] = segment.box;
       if (x0 + part.x > right || x1 + part.x < left || y0 + part.y > bottom || y1 + part.y < top) return;

@@ -1,5 +1,5 @@
-// The words beside the graph: what is known of a node, the values at a step, the legend, the chart. Text is only ever set
-// as text, so a name with markup in it stands as it is written.
+// The words beside the graph: what is known of a node, the values at a step, the legend, the chart. Text is only ever
+// set as text, so a name with markup in it stands as it is written.
 
 function put(parent, name, text, className) {
   const element = document.createElement(name);
@@ -38,7 +38,8 @@ function showSelected(section, item, trace) {
   const [title, rows] = describe(item);
   put(section, "h2", title);
   table(section, rows);
-  put(section, "p", `depends on ${count(trace.before.size)}; ${count(trace.after.size)} ${trace.after.size === 1 ? "depends" : "depend"} on it`);
+  const depend = trace.after.size === 1 ? "depends" : "depend";
+  put(section, "p", `depends on ${count(trace.before.size)}; ${count(trace.after.size)} ${depend} on it`);
 }
 
 function count(n) {
@@ -48,7 +49,9 @@ function count(n) {
 function showStep(section, step) {
   section.replaceChildren();
   const told = ["value", "gradient", "shape"];
-  const known = step.states.map((state) => [state.name, state.node.rows.filter(([word]) => told.includes(word))]).filter(([, rows]) => rows.length);
+  const known = step.states
+    .map((state) => [state.name, state.node.rows.filter(([word]) => told.includes(word))])
+    .filter(([, rows]) => rows.length);
   if (known.length) put(section, "h2", `After step t=${step.title}`);
   for (const [name, rows] of known) {
     put(section, "strong", name);
@@ -58,22 +61,49 @@ function showStep(section, step) {
 
 function showLegend(section, model) {
   const names = {
-    op: "op", cell: "cell, or fused op", parameter: "weight", input: "input", constant: "constant", state: "state",
-    output: "output", point: "op, number by number", squash: "activation", each: "layer at every step", bar: "work for all steps at once",
-    delay: "delay of one step", more: "steps left out",
+    op: "op",
+    cell: "cell, or fused op",
+    parameter: "weight",
+    input: "input",
+    constant: "constant",
+    state: "state",
+    output: "output",
+    point: "op, number by number",
+    squash: "activation",
+    each: "layer at every step",
+    bar: "work for all steps at once",
+    delay: "delay of one step",
+    more: "steps left out",
   };
   put(section, "h2", "Legend");
   const key = put(section, "div", undefined, "key");
   const used = (list) => [...new Set(list.map((part) => part.role))];
   for (const role of used(model.nodes)) if (names[role]) nodeKey(key, model.data.roles[role], names[role]);
-  const lines = { data: "data", state: "state to the next step", memory: "memory c", weight: "weight", constant: "constant" };
+  const lines = {
+    data: "data",
+    state: "state to the next step",
+    memory: "memory c",
+    weight: "weight",
+    constant: "constant",
+  };
   for (const role of used(model.edges)) {
     const path = keyLine(key, lines[role]);
     path.setAttribute("class", "seg " + role);
   }
-  for (const [mark, text] of [["before", "it depends on"], ["after", "depends on it"]]) keyLine(key, text).setAttribute("class", "seg " + mark);
+  for (const [mark, text] of [
+    ["before", "it depends on"],
+    ["after", "depends on it"],
+  ])
+    keyLine(key, text).setAttribute("class", "seg " + mark);
   const help = put(section, "p");
-  const words = [["click", "trace"], ["click + or −, double-click", "open or close a box"], ["drag, wheel", "move, zoom"], ["← →", "step"], ["+ − 0", "zoom, fit"], ["Esc", "clear"]];
+  const words = [
+    ["click", "trace"],
+    ["click + or −, double-click", "open or close a box"],
+    ["drag, wheel", "move, zoom"],
+    ["← →", "step"],
+    ["+ − 0", "zoom, fit"],
+    ["Esc", "clear"],
+  ];
   for (const [keys, meaning] of words) {
     put(help, "kbd", keys);
     help.append(` ${meaning}  `);
@@ -102,11 +132,13 @@ class Chart {
     this.steps = steps;
     this.what = steps.some((step) => step.states.some((s) => s.gradient)) ? "gradient" : "value";
     this.lines = new Map();
-    steps.forEach((step, i) => step.states.forEach((state) => {
-      if (!state[this.what]) return;
-      if (!this.lines.has(state.name)) this.lines.set(state.name, []);
-      this.lines.get(state.name).push([i, Math.log10(state[this.what])]);
-    }));
+    steps.forEach((step, i) =>
+      step.states.forEach((state) => {
+        if (!state[this.what]) return;
+        if (!this.lines.has(state.name)) this.lines.set(state.name, []);
+        this.lines.get(state.name).push([i, Math.log10(state[this.what])]);
+      }),
+    );
     const powers = [...this.lines.values()].flat().map(([, power]) => power);
     this.low = powers.reduce((a, b) => Math.min(a, b), Infinity);
     this.high = powers.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -122,20 +154,34 @@ class Chart {
   draw(now) {
     if (!this.svg.isConnected) return;
     const { width, height } = this.svg.getBoundingClientRect();
-    const left = CHART_LEFT, right = CHART_RIGHT, span = this.high - this.low || 1;
+    const left = CHART_LEFT,
+      right = CHART_RIGHT,
+      span = this.high - this.low || 1;
     const x = (i) => left + ((width - left - right) * i) / (this.steps.length - 1);
     const y = (power) => 8 + (height - 16) * (1 - (power - this.low) / span);
     this.svg.replaceChildren();
     const title = this.what === "gradient" ? "norm of the gradient" : "norm of the value";
     make("text", { x: 0, y: 12 }, this.svg).textContent = title;
-    const mark = (power) => { make("text", { x: left - 8, y: y(power) + 4, "text-anchor": "end" }, this.svg).textContent = (10 ** power).toPrecision(2); };
+    const mark = (power) => {
+      make("text", { x: left - 8, y: y(power) + 4, "text-anchor": "end" }, this.svg).textContent = (
+        10 ** power
+      ).toPrecision(2);
+    };
     mark(this.high);
     if (this.high - this.low > 1e-6) mark(this.low);
     make("path", { class: "chart-now", d: `M${x(now)} 2V${height - 2}` }, this.svg);
     let k = 0;
     for (const [name, points] of this.lines) {
       const colour = CHART[k % CHART.length];
-      make("path", { class: "chart-line", d: "M" + points.map(([i, p]) => `${tenth(x(i))} ${tenth(y(p))}`).join("L"), style: `stroke: ${colour}` }, this.svg);
+      make(
+        "path",
+        {
+          class: "chart-line",
+          d: "M" + points.map(([i, p]) => `${tenth(x(i))} ${tenth(y(p))}`).join("L"),
+          style: `stroke: ${colour}`,
+        },
+        this.svg,
+      );
       const text = make("text", { x: width - right + 8, y: 12 + 13 * k }, this.svg);
       text.textContent = name;
       text.style.fill = colour;
@@ -144,5 +190,6 @@ class Chart {
   }
 }
 
-const CHART_LEFT = 150, CHART_RIGHT = 90;
+const CHART_LEFT = 150,
+  CHART_RIGHT = 90;
 const CHART = ["var(--before)", "var(--after)", "var(--pick)", "var(--now-line)"];
