@@ -34,10 +34,10 @@ class Values:
     """The values of a graph's results.
 
     A result is known where an op kept it for its derivative: its own, or one that reads it; else it is computed again
-    from what is known.
+    from what is known. `given`: tensors that may stand in the graph as leaves, whose values are then known too.
     """
 
-    def __init__(self, target: Any):
+    def __init__(self, target: Any, given: Any = ()):
         self.known: dict[Key, Any] = {}
         self.lost: set[Key] = set()
         for node in nodes_of(target):
@@ -48,7 +48,7 @@ class Values:
                         self.known[_key(parent)] = value
                     elif code == -1:
                         self._store(node, value)
-        self.known.update((_key(t._node), t.data) for t in flat_tensors(target) if t._node is not None)
+        self.known.update((_key(t._node), t.data) for t in flat_tensors((target, given)) if t._node is not None)
 
     def __call__(self, node: Node | Leaf, output: int = 0) -> Any:
         """The value of a leaf, or of one of an op's results; None where the graph does not tell it."""

@@ -60,7 +60,7 @@ def unrolled(
     >>> viz.unrolled(tg.rnn.GRUCell(4), steps=(2, 1), length=100)
     Drawing(13 nodes, 12 edges)
     >>> x = tg.tensor([[[1.0], [2.0], [3.0]]])
-    >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.LSTMCell(4), x)
+    >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.LSTMCell(4, seed=0), x)
     >>> viz.unrolled(outputs.sum(), color="grad_norm")
     Drawing(14 nodes, 13 edges)
     >>> picture = viz.unrolled(outputs, color="activation", of="f").picture

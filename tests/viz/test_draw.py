@@ -79,7 +79,7 @@ def test_mermaid_text(tmp_path: Path) -> None:
     with tg.scope(NASTY):
         out = tg.tanh(tg.Parameter([1.0], name=NASTY) * 2)
     text = viz.draw(out).mermaid()
-    assert text.count("#lt;b#gt;#quot;x#92;n|{}#92;n한글#lt;/b#gt;") == 2
+    assert text.count("#lt;b#gt;#quot;x#92;\u200bn|{}#92;\u200bn한글#lt;/b#gt;") == 2
     assert text.count("subgraph") == text.count("end\n") == 1
     assert text.count("-.->") == 1
     assert text.count(" --> ") == 1
@@ -101,7 +101,7 @@ def test_depth_closes_scopes() -> None:
     outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(3), np.ones((2, 5, 4), np.float32), impl="unrolled")
     whole, steps, one = (viz.draw(outputs, depth=depth).picture for depth in (None, 1, 0))
     assert [node.lines for node in one.nodes] == [("lstm_cell", "64 ops, 3 weights")]
-    closed = [node.lines for node in steps.nodes if node.role == "cell"]
+    closed = [node.lines for node in steps.nodes if node.role == "fused"]
     assert closed == [(f"t={t}", "12 ops") for t in range(5)]
     pairs = {(edge.tail, edge.head) for edge in steps.edges}
     assert len(pairs) == len(steps.edges)
@@ -116,7 +116,7 @@ def test_a_fused_op_is_one_node_that_can_be_opened() -> None:
         rnn.dynamic_rnn(rnn.GRUCell(3, seed=1), np.ones((2, 5, 4), np.float32), impl=i) for i in ("auto", "unrolled")
     ]
     fused, plain = viz.draw(runs[0]).picture, viz.draw(runs[1]).picture
-    assert [node.lines[0] for node in fused.nodes if node.role == "cell"] == ["GRU over time"]
+    assert [node.lines[0] for node in fused.nodes if node.role == "fused"] == ["GRU over time"]
     opened = viz.draw(runs[0], opened=True).picture
     labels = [sorted(node.lines for node in picture.nodes if node.role == "op") for picture in (opened, plain)]
     assert labels[0] == labels[1]

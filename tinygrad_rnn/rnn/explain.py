@@ -44,6 +44,9 @@ class Explanation(NamedTuple):
             by += f"; no native ones: {self.missing}"
         return "\n".join([*lines, f"fused ops run on {by}", f"{self.bytes_kept:,} bytes are kept for backward"])
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Explanation:
     """Run a cell as dynamic_rnn would, or any other module as it is called, and say which path ran and why.
