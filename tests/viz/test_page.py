@@ -177,6 +177,16 @@ def test_a_value_that_the_graph_does_not_keep_is_computed_or_given_or_not_shown(
     assert (shown["a"], shown["b"], shown["add"]) == ("1, 2", "3, 4", "4, 6")
 
 
+def test_inputs_of_an_opened_run_are_known_as_it_kept_them() -> None:
+    tg.seed(0)
+    cell = rnn.LSTMCell(2)
+    outputs, _ = rnn.dynamic_rnn(cell, np.ones((1, 3, 2), np.float32), impl="fused")
+    data = data_of(viz.to_html(outputs))
+    told = {dict(rows(data, i)).get("name"): dict(rows(data, i)).get("first") for i in range(len(data["nodes"]))}
+    for name, weight in (("kernel", cell.kernel), ("recurrent_kernel", cell.recurrent_kernel), ("bias", cell.bias)):
+        assert told[name] == ", ".join(f"{n:.4g}" for n in weight.data.flat[:4].tolist()) + ", …"
+
+
 def test_writing_changes_no_grad_and_frees_nothing() -> None:
     for impl in ("fused", "unrolled"):
         tg.seed(0)
