@@ -407,16 +407,17 @@ const PLAIN = 0.65; // the zoom at which labels are easy to read
 
 // Lines in the colours of the picture, in two sets: for light and dark pages.
 function edgeColours(data) {
+  const where = data.paper ? ":where(aside)" : ""; // a picture on white paper stays as it is
   const rules = (which) =>
     Object.entries(data.looks)
       .map(([role, [light, dark, width, dashed]]) =>
         which === "dark"
-          ? `.seg.${role}{stroke:${dark}}`
+          ? `${where} .seg.${role}{stroke:${dark}}`
           : `.seg.${role}{stroke:${light};stroke-width:${width}${dashed ? ";stroke-dasharray:5 3" : ""}}`,
       )
       .join("");
   const style = document.createElement("style");
-  style.textContent = rules("light") + (data.paper ? "" : `@media (prefers-color-scheme: dark){${rules("dark")}}`);
+  style.textContent = rules("light") + `@media (prefers-color-scheme: dark){${rules("dark")}}`;
   document.head.prepend(style);
 }
 
