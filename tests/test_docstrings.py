@@ -25,28 +25,6 @@ PUBLIC = [
 
 # What still lacks a docstring, or an example that runs by itself, by file. The list only shrinks.
 LACKING: dict[str, set[str]] = {
-    "interop.keras": {"from_cell", "to_cell"},
-    "interop.onnx.operators": {"operator"},
-    "interop.onnx.reader": {"Model", "Model.forward"},
-    "interop.onnx.weights": {"from_cell", "to_cell"},
-    "interop.tf1": {"from_cell", "from_layer_norm_cell", "to_cell", "to_layer_norm_cell"},
-    "interop.torch": {"arranged", "from_cell", "from_cells", "merged", "to_cell", "to_cells"},
-    "layers.base": {"Input", "Layer.call"},
-    "layers.core": {"Dense.call", "Dropout.call", "Embedding.call", "Masking.call"},
-    "layers.recurrent": {"RNN.call"},
-    "layers.wrappers": {"Bidirectional.call", "TimeDistributed.call"},
-    "models": {"History", "Sequential.call"},
-    "module": {"Module.forward", "Module.modules", "Module.zero_grad"},
-    "nn.activations": {"ReLU.forward", "Sigmoid.forward", "Tanh.forward"},
-    "nn.basics": {
-        "Dropout.forward",
-        "Embedding.forward",
-        "LayerNorm.forward",
-        "Linear.forward",
-        "Sequential.forward",
-        "as_tensor",
-    },
-    "nn.losses": {"BCEWithLogitsLoss.forward", "CrossEntropyLoss.forward", "MSELoss.forward", "NLLLoss.forward"},
     "viz.drawing": {"mimebundle"},
     "viz.flow": {"GradFlow", "GradFlow.c", "GradFlow.h", "GradFlow.inputs", "LayerFlow"},
 }
