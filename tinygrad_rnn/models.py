@@ -20,7 +20,15 @@ Array = np.ndarray[Any, Any]
 
 
 class History:
-    """What `fit` returns: `history`, a dict of lists with a number an epoch; `epoch`, their numbers."""
+    """What `fit` returns: `history`, a dict of lists with a number an epoch; `epoch`, their numbers.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> model = tg.models.Sequential([tg.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit(np.ones((4, 3)), np.ones((4, 1)), epochs=2, verbose=0)
+    >>> sorted(history.history), len(history.history["loss"])
+    (['loss'], 2)
+    """
 
     def __init__(self, history: dict[str, list[float]]):
         self.history = history

@@ -54,6 +54,7 @@ class Module:
         return True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes when it is called. A module of one's own defines it."""
         raise TypeError(f"{type(self).__name__} defines no forward(...) to be called")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -87,6 +88,7 @@ class Module:
                 work.extend(reversed(inside))
 
     def modules(self) -> Iterator[Module]:
+        """This module and all inside it, each once."""
         return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -129,6 +131,7 @@ class Module:
         return self.training and ambient.get().training
 
     def zero_grad(self) -> None:
+        """Set the gradient of every parameter to None."""
         for p in self.parameters():
             p.grad = None
 

@@ -62,7 +62,7 @@ def unrolled(
     >>> x = tg.tensor([[[1.0], [2.0], [3.0]]])
     >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.LSTMCell(4, seed=0), x)
     >>> viz.unrolled(outputs.sum(), color="grad_norm")
-    Drawing(13 nodes, 13 edges)
+    Drawing(14 nodes, 13 edges)
     >>> picture = viz.unrolled(outputs, color="activation", of="f").picture
     >>> [node.lines[0] for node in picture.nodes if node.id.startswith("legend")]
     ['mean |f|', '0', '0.25', '0.5', '0.75', '1']

@@ -27,6 +27,12 @@ def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: A
     """Our parameters from PyTorch's four, unchecked; on tensors it is recorded, so gradients reach all four.
 
     A kind of cell that PyTorch does not have keeps its own order of gates.
+
+    >>> import numpy as np
+    >>> from tinygrad_rnn import interop
+    >>> found = interop.torch.arranged("lstm", np.ones((8, 3)), np.ones((8, 2)), np.ones(8), np.ones(8))
+    >>> {name: a.shape for name, a in found.items()}
+    {'kernel': (3, 8), 'recurrent_kernel': (2, 8), 'bias': (8,)}
     """
     order = ORDER.get(kind, (0,))
     found = {"kernel": blocks(weight_ih.T, order), "recurrent_kernel": blocks(weight_hh.T, order)}
@@ -44,9 +50,11 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
     The result loads into a cell with load_state_dict. Raises ValueError that names what is missing, unexpected or of
     another shape, and for a GRU that is to have reset_after=False, which has no counterpart.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn import interop
     >>> rng = np.random.default_rng(0)
     >>> w = {"weight_ih": rng.normal(size=(8, 3)), "weight_hh": rng.normal(size=(8, 2))}
-    >>> {name: a.shape for name, a in to_cell("lstm", w).items()}
+    >>> {name: a.shape for name, a in interop.torch.to_cell("lstm", w).items()}
     {'kernel': (3, 8), 'recurrent_kernel': (2, 8), 'bias': (8,)}
     """
     owner = "interop.torch.to_cell"
@@ -72,8 +80,10 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     Raises ValueError for weights that do not fit, for a GRU with reset_after=False (no counterpart) and for bias=False
     where a bias is not 0.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn import interop
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
-    >>> {name: a.tolist() for name, a in from_cell("rnn", cell).items() if "bias" in name}
+    >>> {name: a.tolist() for name, a in interop.torch.from_cell("rnn", cell).items() if "bias" in name}
     {'bias_ih': [1.0, 1.0], 'bias_hh': [0.0, 0.0]}
     """
     owner = "interop.torch.from_cell"
@@ -100,8 +110,10 @@ def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:
     For libraries that have one bias only. A GRU's two biases of n cannot become one: bias_hh stands inside the product
     with r. Raises ValueError for a GRU unless that part of bias_hh is 0.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn import interop
     >>> w = {"weight_ih": np.ones((2, 3)), "weight_hh": np.ones((2, 2)), "bias_ih": np.ones(2), "bias_hh": np.ones(2)}
-    >>> merged("rnn", w)["bias_ih"].tolist()
+    >>> interop.torch.merged("rnn", w)["bias_ih"].tolist()
     [2.0, 2.0]
     """
     owner = "interop.torch.merged"
@@ -124,9 +136,11 @@ def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_aft
     prefix: what stands before the names, "encoder.lstm." say; keys that do not begin so are left alone. The rest as
     to_cell. Raises ValueError for a key that is no recurrent weight, for layers that do not begin at 0 or leave one out.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn import interop
     >>> rng = np.random.default_rng(0)
     >>> state = {"weight_ih_l0": rng.normal(size=(6, 3)), "weight_hh_l0": rng.normal(size=(6, 2))}
-    >>> list(to_cells("gru", state))
+    >>> list(interop.torch.to_cells("gru", state))
     ['l0']
     """
     owner = "interop.torch.to_cells"
@@ -153,8 +167,10 @@ def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_aft
 def from_cells(kind: str, cells: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Arrays:
     """The inverse of to_cells: {"l0": our arrays, ...} as one PyTorch state dict.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn import interop
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
-    >>> list(from_cells("rnn", {"l0": cell}))
+    >>> list(interop.torch.from_cells("rnn", {"l0": cell}))
     ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']
     """
     return {

@@ -113,7 +113,13 @@ def _grouped(module: Module) -> list[tuple[Parameter, ...]]:
 
 class Input:
     """The shape of one example, (T, D) say with None for any length: the first thing in a Sequential whose layers are to be
-    built before the first call."""
+    built before the first call.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.models.Sequential([tg.layers.Input((5, 4)), tg.layers.GRU(8)])
+    >>> model.output_shape
+    (None, 8)
+    """
 
     def __init__(self, shape: Sequence[Any]):
         self.batch_input_shape: Shape = (None, *shape)
@@ -218,6 +224,7 @@ class Layer(Weights):
         return None
 
     def call(self, inputs: Any) -> Any:
+        """What the layer computes: a layer of one's own defines it. Calling the layer builds it, casts the inputs and runs it."""
         raise TypeError(f"{type(self).__name__} defines no call(inputs)")
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, training: bool | None = None, **options: Any) -> Any:

@@ -283,4 +283,5 @@ def _input(owner: str, given: Any, dtype: Any) -> Tensor:
 
 
 def as_tensor(x: Any) -> Tensor:
+    """x itself if it is a tensor, else a tensor of it."""
     return x if isinstance(x, Tensor) else Tensor(x)

@@ -22,6 +22,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare what computes these ONNX operators (decorator)."""
+
     def register(f: Callable[..., Any]) -> Callable[..., Any]:
         OPERATORS.update(dict.fromkeys(names, f))
         return f
