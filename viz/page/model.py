@@ -9,6 +9,7 @@ from .. import style
 from ..picture import Box, Edge, Node, Picture
 from .values import Found, Rows
 
+SAMPLE = 44.0  # width of what a legend's line begins with
 STEP = re.compile(r"t=(\S+)")
 DARK_EDGES = {"data": "#BBBBBB", "state": "#2FC79B", "memory": "#56B4E9", "weight": "#E69F00", "constant": "#888888"}
 
@@ -39,6 +40,8 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
             role: [look.fill, look.line, look.shape, int("dashed" in look.style), int("rounded" in look.style)]
             for role, look in style.ROLES.items()
         },
+        "meanings": style.MEANINGS,
+        "arrows": style.ARROW_MEANINGS,
         "looks": {
             role: [look[0], DARK_EDGES[role], look[1], int(look[2] != "solid")] for role, look in style.EDGES.items()
         },
@@ -70,6 +73,8 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
 
 def _node(node: Node, box: int, strings: Strings, rows: Rows) -> list[Any]:
     size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
+    if node.table:  # room for the samples before the lines
+        size = size[0] + SAMPLE, size[1] + 6.0 * len(node.table)
     return [
         [strings(line) for line in node.lines],
         strings(node.role),
@@ -79,6 +84,7 @@ def _node(node: Node, box: int, strings: Strings, rows: Rows) -> list[Any]:
         0 if node.fill is None else node.fill,
         _numbers(node.at),
         [strings(part) for row in rows for part in row],
+        *([[list(row[:2]) for row in node.table]] if node.table else []),
     ]
 
 
