@@ -224,7 +224,7 @@ class Layer(Weights):
         return None
 
     def call(self, inputs: Any) -> Any:
-        """What the layer computes, defined by a layer of one's own. Calling the layer builds it, casts the inputs and runs this."""
+        """What the layer computes: defined by a layer of one's own. Calling the layer casts the inputs and runs this."""
         raise TypeError(f"{type(self).__name__} defines no call(inputs)")
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, training: bool | None = None, **options: Any) -> Any:
