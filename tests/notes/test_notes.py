@@ -74,6 +74,9 @@ def test_keras_rnn_lstm_bilstm() -> None:
     hidden, fw_h, _, bw_h, _ = found["bilstm_last"]
     np.testing.assert_allclose(hidden.data, [[0.6303138] * 3 + [0.7038734] * 3], atol=5e-7)
     np.testing.assert_allclose(np.concatenate([fw_h.data, bw_h.data], -1), hidden.data, atol=0)
+    line = next(line for line in lines if line.startswith("hidden states : [[") and line.endswith(", shape: (1, 6)"))
+    shown = [float(n) for n in line.split("[[")[1].split("]]")[0].split()]  # as TensorFlow's tensors are formatted
+    np.testing.assert_allclose(shown, [0.6303138] * 3 + [0.7038734] * 3, atol=5e-7)
     table = [[0.35906473, 0.7038734], [0.55111325, 0.58863586], [0.59115744, 0.3951699], [0.6303138, 0.21942244]]
     hidden, fw_h, _, bw_h, _ = found["bilstm_sequences"]
     np.testing.assert_allclose(hidden.data, [np.repeat(table, 3, axis=1)], atol=5e-7)
