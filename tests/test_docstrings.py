@@ -23,12 +23,6 @@ PUBLIC = [
     *("interop.keras", "interop.onnx", "interop.tf1", "interop.torch"),
 ]
 
-# What still lacks a docstring, or an example that runs by itself, by file. The list only shrinks.
-LACKING: dict[str, set[str]] = {
-    "viz.drawing": {"mimebundle"},
-    "viz.flow": {"GradFlow", "GradFlow.c", "GradFlow.h", "GradFlow.inputs", "LayerFlow"},
-}
-
 
 def modules() -> list[ModuleType]:
     """Every module of the package, without those that begin with an underscore."""
@@ -84,12 +78,12 @@ def test_everything_says_what_it_is(module: ModuleType) -> None:
     for (where, name), thing in public().items():
         if where == file and inspect.isclass(thing):
             silent |= {f"{name}.{m}" for m, method in methods(thing) if not said(method)}
-    assert not silent - LACKING.get(file, set()), f"{file}: no docstring"
+    assert not silent, f"{file}: no docstring"
 
 
 def test_every_public_name_shows_itself() -> None:
-    silent = [at for at, thing in public().items() if ">>>" not in (thing.__doc__ or "")]
-    assert not [f"{file}: {name}" for file, name in silent if name not in LACKING.get(file, ())], "no example"
+    silent = [f"{file}: {name}" for (file, name), thing in public().items() if ">>>" not in (thing.__doc__ or "")]
+    assert not silent, "no example"
 
 
 def test_the_list_of_public_modules_is_whole() -> None:
@@ -101,7 +95,6 @@ def test_the_list_of_public_modules_is_whole() -> None:
 def examples(module: ModuleType) -> Iterator[doctest.DocTest]:
     """The docstrings' examples. Those of public names begin with nothing imported, as at a reader's prompt."""
     shown = {name for file, name in public() if file == short(module.__name__)}
-    bare = LACKING.get(short(module.__name__), set())
     found = doctest.DocTestFinder().find(module)
     for name, thing in own(module).items():
         if isinstance(thing, Op):  # the finder does not know ops
@@ -109,7 +102,7 @@ def examples(module: ModuleType) -> Iterator[doctest.DocTest]:
             found.append(text)
     for test in found:
         name = short(test.name).removeprefix(short(module.__name__)).lstrip(".").split(".")[0]
-        if name in shown and name not in bare:
+        if name in shown:
             test.globs = {"__name__": "__main__"}
         yield test
 

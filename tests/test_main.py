@@ -125,6 +125,8 @@ def test_draw_writes_the_file_and_says_which(capsys: Any, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     assert run(capsys, "draw", "rnn", "-o", "x.dot") == (0, "x.dot\n", "")
     assert (tmp_path / "x.dot").read_text().startswith("digraph")
+    assert run(capsys, "draw", "rnn", "--view", "ops", "-o", "x.html") == (0, "x.html\n", "")
+    assert "</html>" in (tmp_path / "x.html").read_text()
     code, out, _ = run(capsys, "draw", "rnn", "-o", "x.mmd", "--json")
     assert (code, json.loads(out)) == (0, {"file": "x.mmd", "bytes": (tmp_path / "x.mmd").stat().st_size})
 

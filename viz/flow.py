@@ -16,13 +16,21 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 from .live import nodes_of, refuse_freed
 from .opened import take
 from .plot import Plot
-from .steps import Layer, Step, Unrolled, hoisted, passes, read
+from .steps import Layer, Step, Unrolled, hoisted, made_by, passes, read
 
 Numbers = npt.NDArray[np.float64]
 
 
 class LayerFlow(NamedTuple):
-    """The gradient along one layer: norms of d target / d state by the state's name, and of d target / d x_t, over time."""
+    """The gradient along one layer: norms of d target / d state by the state's name, and of d target / d x_t, over time.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((2, 6, 5), np.float32))
+    >>> flow = tg.viz.grad_flow(outputs[:, -1].sum())
+    >>> [(layer.name, sorted(layer.states)) for layer in flow.layers]
+    [('lstm_cell', ['c', 'h']), ('gru_cell', ['h'])]
+    """
 
     name: str
     states: dict[str, Numbers]
@@ -30,21 +38,32 @@ class LayerFlow(NamedTuple):
 
 
 class GradFlow(NamedTuple):
-    """What `grad_flow` found: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer."""
+    """What `grad_flow` found: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((2, 6, 5), np.float32))
+    >>> flow = tg.viz.grad_flow(outputs[:, -1].sum())
+    >>> flow.h.shape, flow.inputs is None, flow.plot()
+    ((6,), True, Plot(lstm_cell c, lstm_cell h, gru_cell h))
+    """
 
     layers: tuple[LayerFlow, ...]
     jacobians: Numbers | None = None
 
     @property
     def h(self) -> Numbers:
+        """|d target / d h_t| of the top layer, (T,)."""
         return self.layers[-1].states["h"]
 
     @property
     def c(self) -> Numbers:
+        """|d target / d c_t| of the top layer, (T,); KeyError where it has no c."""
         return self.layers[-1].states["c"]
 
     @property
     def inputs(self) -> Numbers | None:
+        """|d target / d x_t| of the top layer, (T,); None where it is not known."""
         return self.layers[-1].inputs
 
     def plot(self) -> Plot:
@@ -138,16 +157,26 @@ def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
     for state in found.states:
         if state.tail is not None and state.tail[0] == number == state.head[0]:
             own.setdefault(state.name, {})[state.tail[1]] = state.source
-    places = found.places[number]
     result: dict[str, list[Source | None]] = {}
     for name, by_step in sorted(own.items()):
-        last = max(by_step)
-        at = places[last].index(by_step[last].id) - len(places[last])  # counted from the step's end
-        end = layer.steps[-1]
-        if end not in by_step and len(places[end]) >= -at:
-            by_step[end] = Source(places[end][at], by_step[last].output)
+        last, end = max(by_step), layer.steps[-1]
+        if end not in by_step:
+            final = _at_the_end(found, found.places[number][last], found.places[number][end], by_step[last].id)
+            by_step |= {} if final is None else {end: Source(final, by_step[last].output)}
         result[name] = [by_step.get(t) for t in layer.steps]
     return result
+
+
+def _at_the_end(found: Unrolled, step: list[int], end: list[int], i: int) -> int | None:
+    """The op of the last step that is to it what op i is to an earlier one.
+
+    Where sequences have ended, the last step does not carry on the states that no one reads: then what it made itself.
+    """
+    i = i if len(step) == len(end) else made_by(found.graph, i)
+    for at in (step.index(i), step.index(i) - len(step)):
+        if -len(end) <= at < len(end) and found.graph.nodes[end[at]].op == found.graph.nodes[i].op:
+            return end[at]
+    return None
 
 
 def _norms(cotangents: dict[int, Any], sources: list[Source | None]) -> Numbers:
