@@ -278,6 +278,17 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     assert list(model.evaluate(ids, y > 0, return_dict=True)) == ["loss", "binary_accuracy"]  # as compiled before
 
 
+def test_callbacks_are_told_their_ways() -> None:
+    model = models.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="fit takes no callbacks: patience= stops early"):
+        model.fit(X[:, 0], Y, callbacks=[object()])
+    seen: list[float] = []
+    options = {"patience": 1, "on_validation": lambda history: seen.append(history.best[1])}
+    found = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)
+    assert len(seen) == len(found.history["val_loss"])
+
+
 @pytest.mark.parametrize("size", [0, -1, 2.5])
 def test_batch_sizes(size: Any) -> None:
     model = models.Sequential([layers.Dense(1)])
