@@ -67,6 +67,10 @@ def test_unbuilt_layers_say_so() -> None:
     model = models.Sequential([layers.LSTM(2), layers.Dense(1)])
     rows = [" ".join(line.split()) for line in table(model)]
     assert "lstm (LSTM) ? 0 (unbuilt)" in rows
+    with pytest.raises(
+        ValueError, match=r"lstm has no parameters yet: .* Call it once, or lstm.build\(input_shape\), and"
+    ):
+        layers.LSTM(2).get_weights()
     model(X)
     assert model.count_params() == 4 * 2 * (3 + 2 + 1) + 3
     assert "Total params: 51" in table(model)
