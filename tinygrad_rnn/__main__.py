@@ -1,64 +1,75 @@
-"""python -m tinygrad_rnn info: versions, what is installed, and what it found to draw and compute with."""
+"""Draw nets, check gradients, measure speed, and see what was installed."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
+import os
 import sys
-from importlib import import_module, metadata
-from importlib.util import find_spec
-from typing import Any
+from types import ModuleType
+from typing import NoReturn
 
-import numpy as np
-
-from . import __version__, kernels
+from . import __version__
+from .commands import Usage, bench, check, draw, info
 from .errors import DrawingError
 
+PROGRAM = "python -m tinygrad_rnn"
+COMMANDS: dict[str, ModuleType] = {"draw": draw, "check": check, "bench": bench, "info": info}
 
-def info() -> dict[str, Any]:
-    """What this installation is, as plain data."""
-    found: dict[str, Any] = {
-        "version": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
-        "viz": find_spec("tinygrad_rnn.viz") is not None,
-    }
-    native = kernels.info()
-    found |= {"kernels": native["implementation"], "instruction set": native["isa"], "threads": native["threads"]}
-    if native["missing"]:
-        found["no native kernels"] = native["missing"]
-    if found["viz"]:
-        try:
-            found["graphviz program"] = import_module("tinygrad_rnn.viz.program").find()
-        except DrawingError:
-            found["graphviz program"] = None
-    for name in ("graphviz", "safetensors", "tqdm"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+
+class _Formatter(argparse.HelpFormatter):
+    """Paragraphs are filled, each by itself; one with indented lines, such as examples, stays as it is."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(
+            p if "\n  " in p else super(_Formatter, self)._fill_text(p, width, indent) for p in paragraphs
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says more\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = _Parser(prog=PROGRAM, description=__doc__)
+    top.add_argument("--version", action="version", version=f"tinygrad_rnn {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="command")
+    for name, module in COMMANDS.items():
+        text = module.__doc__ or ""
+        help_text = (text[0].lower() + text[1:]).split("\n")[0].rstrip(".")
+        command = commands.add_parser(name, help=help_text, description=text, formatter_class=_Formatter)
+        module.arguments(command)
+    return top
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("info", help="versions and what was found to draw and compute with")
-    command.add_argument("--json", action="store_true", help="as JSON")
-    chosen = parser.parse_args(arguments)
-    found = info()
-    if chosen.json:
-        print(json.dumps(found))
-        return 0
-    width = max(map(len, found))
-    for key, value in found.items():
-        shown = "not found" if value is None else "yes" if value is True else "no" if value is False else value
-        print(f"{key:<{width}}  {shown}")
-    if not found["viz"]:
-        print("\nThis is the bare source tree. To install it with everything: pip install -e .", file=sys.stderr)
-    return 0
+    """Run a command. The exit code: 0, 1 for a failure, 2 for a wrong call, 130 after Ctrl-C."""
+    top = parser()
+    options = top.parse_args(arguments)
+    if options.command is None:
+        top.print_help(sys.stderr)
+        return 2
+    where = f"{PROGRAM} {options.command}"
+    try:
+        code: int = COMMANDS[options.command].run(options)
+        sys.stdout.flush()
+    except Usage as error:
+        print(f"{where}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # who read us has gone, as head does: what is left to flush goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print(f"\n{where}: stopped", file=sys.stderr)
+        return 130
+    except (DrawingError, ImportError, OSError, ValueError) as error:
+        print(f"{where}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return code
 
 
 if __name__ == "__main__":

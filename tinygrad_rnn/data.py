@@ -20,6 +20,12 @@ def read_text(*paths: str | os.PathLike[str]) -> str:
     """The text of UTF-8 files, joined by newlines.
 
     Raises FileNotFoundError for a missing file, and ValueError for one that is no UTF-8 or if there is nothing in them.
+
+    >>> import pathlib, tempfile, tinygrad_rnn as tg
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "greeting.txt")
+    >>> _ = path.write_text("안녕하세요", encoding="utf-8")
+    >>> tg.data.read_text(path)
+    '안녕하세요'
     """
     texts = []
     for path in paths:
@@ -41,10 +47,11 @@ class Vocabulary:
     keep so many in all, the most frequent. `vocabulary[token]` is a number, `vocabulary.tokens` the tokens in order.
     Raises ValueError for an empty text, and without `unknown` where a token is encoded that is not in it.
 
-    >>> vocabulary = Vocabulary("hello")
+    >>> import tinygrad_rnn as tg
+    >>> vocabulary = tg.data.Vocabulary("hello")
     >>> vocabulary.characters, vocabulary.encode("hole").tolist(), vocabulary.decode([1, 0])
     ('ehlo', [1, 3, 2, 0], 'he')
-    >>> words = Vocabulary("to be or not to be".split(), marks=["<end>"], unknown="?", size=4)
+    >>> words = tg.data.Vocabulary("to be or not to be".split(), marks=["<end>"], unknown="?", size=4)
     >>> words.tokens, words.encode(["to", "do", "<end>"]).tolist(), words.decode([2, 1, 0])
     (('<end>', '?', 'be', 'to'), [3, 1, 0], 'be ?')
     """
@@ -111,7 +118,13 @@ class Vocabulary:
 
 
 class Padded(NamedTuple):
-    """Sequences of unequal length as one array: values (B, T, ...), and how long each is, lengths (B,)."""
+    """Sequences of unequal length as one array: values (B, T, ...), and how long each is, lengths (B,).
+
+    >>> import tinygrad_rnn as tg
+    >>> values, lengths = tg.data.pad([[1, 2, 3], [4]])
+    >>> values.shape, lengths.tolist()
+    ((2, 3), [3, 1])
+    """
 
     values: Array
     lengths: Integers
@@ -128,7 +141,8 @@ def pad(sequences: Iterable[Any], value: Any = 0) -> Padded:
 
     Raises ValueError for no sequences, and for some whose elements differ in shape.
 
-    >>> padded = pad([[1, 2, 3], [4], []])
+    >>> import tinygrad_rnn as tg
+    >>> padded = tg.data.pad([[1, 2, 3], [4], []])
     >>> padded.values.tolist(), padded.lengths.tolist()
     ([[1, 2, 3], [4, 0, 0], [0, 0, 0]], [3, 1, 0])
     >>> padded.mask[1].tolist()
@@ -162,8 +176,9 @@ class Batches:
 
     Raises ValueError for columns of unequal length or without examples.
 
+    >>> import numpy as np, tinygrad_rnn as tg
     >>> words, tags = [[5, 6, 7], [8], [9, 9]], np.array([0, 1, 2])
-    >>> for batch, tag in Batches(words, tags, size=2, shuffle=False):
+    >>> for batch, tag in tg.data.Batches(words, tags, size=2, shuffle=False):
     ...     print(batch.values.tolist(), batch.lengths.tolist(), tag.tolist())
     [[5, 6, 7], [8, 0, 0]] [3, 1] [0, 1]
     [[9, 9]] [2] [2]
@@ -215,7 +230,8 @@ class TextChunks:
 
     Raises ValueError for a sequence too short for one chunk.
 
-    >>> for inputs, targets in TextChunks([0, 1, 2, 3, 4, 5, 6, 7, 8], batch=2, steps=2):
+    >>> import tinygrad_rnn as tg
+    >>> for inputs, targets in tg.data.TextChunks([0, 1, 2, 3, 4, 5, 6, 7, 8], batch=2, steps=2):
     ...     print(inputs.tolist(), targets.tolist())
     [[0, 1], [4, 5]] [[1, 2], [5, 6]]
     [[2, 3], [6, 7]] [[3, 4], [7, 8]]
@@ -256,7 +272,8 @@ def draw(logits: Any, temperature: float = 1.0, seed: Any = None, *, top_k: int 
     logits (..., C), result (...) integers. top_k: draw among the so many likeliest only. seed: a generator or an integer,
     else the default generator. Raises ValueError for a negative temperature and for top_k below 1.
 
-    >>> draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
+    >>> import tinygrad_rnn as tg
+    >>> tg.data.draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
     [1, 0]
     """
     z = np.asarray(logits.data if isinstance(logits, Tensor) else logits, np.float64)
@@ -295,8 +312,10 @@ def generate(
     it is over. temperature, top_k, seed: as in `draw`; by default the likeliest token is chosen, which is greedy decoding.
     Runs outside training and without gradients.
 
+    >>> import numpy as np, tinygrad_rnn as tg
     >>> following = np.array([[0, 9, 0, 0], [0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0]])
-    >>> generate(lambda tokens, state: (following[tokens], state), None, [[0], [2]], length=4, end=3).tolist()
+    >>> step = lambda tokens, state: (following[tokens], state)
+    >>> tg.data.generate(step, None, [[0], [2]], length=4, end=3).tolist()
     [[1, 2, 3], [3, 3, 3]]
     """
     tokens = np.asarray(prompt)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from . import train
 from .autodiff.state import ambient, generator, no_grad
 from .autodiff.tensor import Tensor
 from .layers import losses
-from .layers.base import Input, Layer, Shape
+from .layers.base import Input, Layer, Shape, mask_of, positive
 from .layers.optimizers import OPTIMIZERS
 from .optim import Optimizer
 from .rnn.cell import kind
@@ -21,7 +20,15 @@ Array = np.ndarray[Any, Any]
 
 
 class History:
-    """What `fit` returns: `history`, a dict of lists with a number an epoch; `epoch`, their numbers."""
+    """What `fit` returns: `history`, a dict of lists with a number an epoch; `epoch`, their numbers.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> model = tg.models.Sequential([tg.layers.Dense(1, kernel_initializer="zeros")])
+    >>> model.compile("sgd", "mse")
+    >>> found = model.fit(np.zeros((4, 2)), np.ones((4, 1)), epochs=2, batch_size=4)
+    >>> found.epoch, [round(loss, 4) for loss in found.history["loss"]]
+    ([0, 1], [1.0, 0.9604])
+    """
 
     def __init__(self, history: dict[str, list[float]], stopped: str = "epochs"):
         self.history, self.stopped = history, stopped
@@ -54,7 +61,7 @@ class Sequential(Layer):
     _________________________________________________________________
     """
 
-    casts = False
+    casts, hands_on = False, True
 
     def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None):
         super().__init__(name=name)
@@ -81,7 +88,11 @@ class Sequential(Layer):
             base = layer.scope_name
             layer.name = next(n for n in (base, *(f"{base}_{i}" for i in range(1, len(taken) + 2))) if n not in taken)
         self.layers.append(layer)
-        self._extend()
+        try:
+            self._extend()
+        except BaseException:  # a layer that does not fit is not added
+            self.pop()
+            raise
 
     def pop(self) -> Layer:
         """Take the last layer off."""
@@ -127,21 +138,17 @@ class Sequential(Layer):
         """The shape of what the model gives, None where it is not known."""
         return self._shapes[-1] if len(self._shapes) == len(self.layers) + 1 else None
 
-    def call(self, inputs: Any, mask: Any = None, with_mask: bool = False) -> Any:
-        """The output; with_mask=True gives a pair, the output and its mask."""
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """One layer after the other; a mask goes along with the output that it belongs to."""
         x = inputs
         for layer in self.layers:
-            if isinstance(layer, Sequential):
-                x, mask = layer(x, mask=mask, with_mask=True)
-                continue
-            y = layer(x, mask=mask)
-            if isinstance(y, tuple):
-                raise ValueError(f"Sequential: {layer.name} gives {len(y)} outputs, expected one (return_state=False)")
-            x, mask = y, layer.compute_mask(x, mask)
-        return (x, mask) if with_mask else x
+            x, mask = layer(x, mask=mask), None
+            if isinstance(x, tuple):
+                raise ValueError(f"Sequential: {layer.name} gives {len(x)} outputs, expected one (return_state=False)")
+        return x
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        return self(inputs, mask=mask, with_mask=True)[1]
+        return mask_of(self(inputs, mask=mask))
 
     def reset_state(self) -> None:
         """Let stateful layers begin anew."""
@@ -181,13 +188,20 @@ class Sequential(Layer):
 
     # -- training: a thin face over train.fit ----------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[str] = ()) -> None:
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = ()) -> None:
         """Say how to train: an optimiser, a loss, and what else to measure.
 
         optimizer: "adam", "adamw", "rmsprop" or "sgd" with Keras's defaults, a function of the parameters such as
         lambda p: optim.Adam(p, 0.01), or an optimiser of this model's parameters. loss: a name such as
-        "sparse_categorical_crossentropy" (probabilities, not logits), or a function f(y_true, y_pred). metrics:
-        ["accuracy"]. Raises ValueError for unknown names.
+        "sparse_categorical_crossentropy" (probabilities, not logits), or a function f(y_true, y_pred). metrics: names such
+        as "accuracy" (what it means follows from the loss), "binary_accuracy", "mae", or functions f(y_true, y_pred). One
+        thing goes otherwise than in Keras on TensorFlow: "adam" and "rmsprop" move every row of an Embedding at every step
+        by what they remember of it, as PyTorch's do; there rows that are not in the batch rest. Raises ValueError for
+        unknown names; the model is then compiled as before.
+
+        >>> import tinygrad_rnn as tg
+        >>> model = tg.models.Sequential([tg.layers.Dense(1)])
+        >>> model.compile("adam", "mse", metrics=["mae"])
         """
         if isinstance(optimizer, str) and optimizer not in OPTIMIZERS:
             raise ValueError(
@@ -195,11 +209,9 @@ class Sequential(Layer):
             )
         if not isinstance(optimizer, (str, Optimizer)) and not callable(optimizer):
             raise TypeError(f"compile: optimizer is {kind(optimizer)}, expected a name, an optimiser or a function")
-        for metric in metrics:
-            if metric not in ("accuracy", "acc"):
-                raise ValueError(f"compile: metric is {metric!r}, expected 'accuracy'")
-        self._loss = losses.get(loss)
-        self._metrics = {name: partial(losses.accuracy, self._loss) for name in metrics}
+        found = losses.get(loss)
+        self._metrics = dict(losses.metric(found, one) for one in metrics or ())
+        self._loss = found
         self._make = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else None
 
@@ -207,7 +219,7 @@ class Sequential(Layer):
         self,
         x: Any,
         y: Any,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = 0,
         validation_split: float = 0.0,
@@ -229,6 +241,7 @@ class Sequential(Layer):
         >>> sorted(model.fit(x, x.sum((1, 2)) > 0, epochs=2).history)
         ['accuracy', 'loss']
         """
+        batch_size = _size("fit", batch_size)
         data = self._arrays("fit", x, y)
         held = None if validation_data is None else self._arrays("fit", *validation_data)
         if validation_split:
@@ -262,21 +275,30 @@ class Sequential(Layer):
             history |= {f"val_{key}": [one[key] for one in checks] for key in ("loss", *self._metrics)}
         return History(history, run.stopped)
 
-    def evaluate(self, x: Any, y: Any, batch_size: int = 32, verbose: int | str = 0, return_dict: bool = False) -> Any:
-        """The loss on arrays, and the metrics: a number, or a list of them, or a dict."""
-        found = self._measured(*self._arrays("evaluate", x, y), batch_size)
+    def evaluate(
+        self, x: Any, y: Any, batch_size: int | None = None, verbose: int | str = 0, return_dict: bool = False
+    ) -> Any:
+        """The loss on arrays, and the metrics: a number, or a list of them, or a dict.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> model = tg.models.Sequential([tg.layers.Dense(1, kernel_initializer="zeros")])
+        >>> model.compile("sgd", "mse", metrics=["mae"])
+        >>> model.evaluate(np.ones((4, 3)), np.full((4, 1), 2.0))
+        [4.0, 2.0]
+        """
+        found = self._measured(*self._arrays("evaluate", x, y), _size("evaluate", batch_size))
         if return_dict:
             return found
         return list(found.values()) if self._metrics else found["loss"]
 
-    def predict(self, x: Any, batch_size: int = 32, verbose: int | str = 0) -> Array:
+    def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = 0) -> Array:
         """What the model gives for arrays, batch by batch, as one array; nothing is recorded.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> tg.models.Sequential([tg.layers.Dense(2)]).predict(np.ones((5, 3))).shape
         (5, 2)
         """
-        arrays = _array(x)
+        arrays, batch_size = _array(x), _size("predict", batch_size)
         with no_grad():
             parts = [self(arrays[i : i + batch_size]).data for i in range(0, max(len(arrays), 1), batch_size)]
         return np.concatenate(parts)
@@ -310,7 +332,8 @@ class _Tally:
     def loss(self, batch: tuple[Array, Array]) -> Any:
         x, y = batch
         model = self.model
-        y_pred, mask = model(x, training=ambient.get().training, with_mask=True)
+        y_pred = model(x, training=ambient.get().training)
+        mask = mask_of(y_pred)
         loss = model._loss(y, y_pred, mask)
         self._add("loss", float(loss), len(x))
         for name, measure in model._metrics.items():
@@ -337,6 +360,11 @@ def _batches(x: Array, y: Array, size: int, order: Array | None = None) -> Itera
     for i in range(0, len(x), size):
         part: Any = slice(i, i + size) if order is None else order[i : i + size]
         yield x[part], y[part]
+
+
+def _size(owner: str, batch_size: int | None) -> int:
+    """The size of a batch, by Keras 32 where it is left open."""
+    return 32 if batch_size is None else positive(owner, "batch_size", batch_size)
 
 
 def _array(x: Any) -> Array:

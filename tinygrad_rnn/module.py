@@ -46,6 +46,7 @@ class Module:
     """
 
     training = True
+    dtype: Any = None  # of a module that remembers what it was built in
 
     @property
     def built(self) -> bool:
@@ -53,6 +54,7 @@ class Module:
         return True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes. A subclass defines it; call the module itself, module(x), which also names the scope."""
         raise TypeError(f"{type(self).__name__} defines no forward(...) to be called")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -86,6 +88,7 @@ class Module:
                 work.extend(reversed(inside))
 
     def modules(self) -> Iterator[Module]:
+        """This module and all inside it, each once."""
         return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -128,6 +131,7 @@ class Module:
         return self.training and ambient.get().training
 
     def zero_grad(self) -> None:
+        """Forget the gradients of all parameters: each `.grad` is None."""
         for p in self.parameters():
             p.grad = None
 
@@ -140,8 +144,8 @@ class Module:
             p.data = p.data.astype(wanted)
             p._node = Leaf(p.shape, p.dtype, p.requires_grad, p.name)
         for module in self.modules():
-            if getattr(module, "dtype", None) is not None:  # of modules that remember what they were built in
-                module.dtype = wanted  # type: ignore[attr-defined]
+            if module.dtype is not None:
+                module.dtype = wanted
         return self
 
     # -- state -----------------------------------------------------------------------------------------------------
@@ -150,23 +154,34 @@ class Module:
         """The parameters' arrays by path. They are not copies; training rebinds parameters and leaves them alone."""
         return {path: p.data for path, p in self.named_parameters()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Set every parameter from arrays by path; modules that are not built yet are built to fit.
 
-        Raises ValueError that lists what is missing, unexpected or of another shape; the module then stays as it was.
+        Tensors of other libraries will do. strict=False loads what is there and leaves out what the module does not have.
+        Raises ValueError that lists what is missing, unexpected or of another shape, TypeError for what is no dict of
+        arrays; the module then stays as it was.
+
+        >>> import tinygrad_rnn as tg
+        >>> layer = tg.nn.Linear(2, 1)
+        >>> layer.load_state_dict({"weight": [[1.0, 2.0]], "bias": [0.5], "ghost": [0.0]})
+        Traceback (most recent call last):
+        ValueError: load_state_dict: the state does not fit Linear: unexpected ghost (1,)
+        >>> layer.load_state_dict({"weight": [[1.0, 2.0]]}, strict=False)
+        >>> layer.weight.tolist()
+        [[1.0, 2.0]]
         """
-        arrays = {k: np.asarray(v.data if isinstance(v, Tensor) else v) for k, v in state.items()}
+        arrays = _arrays(state)
         fresh = [(f"{path}." if path else "", m) for path, m in self.named_modules() if not m.built]
         try:
             for prefix, module in fresh:
                 module.build_from({k[len(prefix) :]: a for k, a in arrays.items() if k.startswith(prefix)})
             parameters = dict(self.named_parameters())
-            faults = [f"missing {k} {p.shape}" for k, p in parameters.items() if k not in arrays]
-            faults += [f"unexpected {k} {a.shape}" for k, a in arrays.items() if k not in parameters]
-            for k, a in arrays.items():
-                if k in parameters and a.shape != parameters[k].shape:
+            faults = [f"missing {k} {p.shape}" for k, p in parameters.items() if strict and k not in arrays]
+            faults += [f"unexpected {k} {a.shape}" for k, a in arrays.items() if strict and k not in parameters]
+            for k, a in ((k, a) for k, a in arrays.items() if k in parameters):
+                if a.shape != parameters[k].shape:
                     faults.append(f"{k} has shape {a.shape}, expected {parameters[k].shape}")
-                elif a.dtype.kind != "f":
+                if a.dtype.kind != "f":
                     faults.append(f"{k} has dtype {a.dtype}, expected floats")
             if faults:
                 raise ValueError(f"load_state_dict: the state does not fit {type(self).__name__}: " + "; ".join(faults))
@@ -175,7 +190,8 @@ class Module:
                 module.unbuild()
             raise
         for path, p in parameters.items():
-            p.data = np.array(arrays[path], p.dtype)
+            if path in arrays:
+                p.data = np.array(arrays[path], p.dtype)
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
         """Build a module that is not built yet to fit arrays to be loaded into it."""
@@ -196,6 +212,20 @@ class Module:
             return head + ")"
         lines = [f"  ({path}): {child!r}".replace("\n", "\n  ") for path, child in children]
         return head + "\n" + "\n".join(lines) + "\n)"
+
+
+def _arrays(state: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """What is to be loaded, as arrays by path."""
+    if not isinstance(state, Mapping):
+        hint = "; give its state_dict()" if isinstance(state, Module) else ""
+        raise TypeError(f"load_state_dict: state is {type(state).__name__}, expected a dict of arrays by path{hint}")
+    found = {}
+    for path, value in state.items():
+        try:
+            found[path] = np.asarray(value.data if isinstance(value, Tensor) else value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"load_state_dict: {path} does not turn into an array of numbers: {error}") from None
+    return found
 
 
 def _items(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -22,6 +22,17 @@ class Optimizer:
 
     A subclass defines `update(x, g, i)`, which returns parameter i's new array from its array x and its gradient g;
     `self.counts[i]` is then the number of this step, from 1. Parameters without a gradient are left out.
+
+    >>> import tinygrad_rnn as tg
+    >>> class Signs(tg.optim.Optimizer):
+    ...     def update(self, x, g, i):
+    ...         return x - self.lr * g / abs(g)
+    >>> w = tg.Parameter([1.0, -2.0])
+    >>> optimizer = Signs([w], lr=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.tolist()
+    [0.5, -1.5]
     """
 
     slots: tuple[str, ...] = ()
@@ -36,6 +47,7 @@ class Optimizer:
         self.state = {slot: [np.zeros_like(p.data) for p in self.params] for slot in self.slots}
 
     def update(self, x: Array, g: Array, i: int) -> Array:
+        """Parameter i's new array, from its array x and its gradient g."""
         raise TypeError(f"{self.name} defines no update(x, g, i)")
 
     def step(self) -> None:
@@ -289,7 +301,20 @@ def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
 
 
 class Schedule:
-    """Base of schedules: sets `optimizer.lr` to `rate(count)` after `count` calls of step(). count 0 is the start."""
+    """Base of schedules: sets `optimizer.lr` to `rate(count)` after `count` calls of step(). count 0 is the start.
+
+    `part` is how much of the run is over, from 0 to 1: `fit` sets it before each step, or None where it cannot know.
+
+    >>> import tinygrad_rnn as tg
+    >>> class Halving(tg.optim.Schedule):
+    ...     def rate(self, count):
+    ...         return self.base / 2**count
+    >>> optimizer = tg.optim.SGD([tg.Parameter([1.0])], lr=1.0)
+    >>> schedule = Halving(optimizer)
+    >>> schedule.step()
+    >>> optimizer.lr
+    0.5
+    """
 
     def __init__(self, optimizer: Optimizer):
         if not isinstance(optimizer, Optimizer):
@@ -297,8 +322,10 @@ class Schedule:
         self.optimizer = optimizer
         self.base = optimizer.lr
         self.count = 0
+        self.part: float | None = 0.0
 
     def rate(self, count: int) -> float:
+        """The learning rate after `count` steps."""
         raise TypeError(f"{type(self).__name__} defines no rate(count)")
 
     def step(self) -> None:
@@ -342,7 +369,8 @@ class StepLR(Schedule):
 class CosineLR(Schedule):
     """Half a cosine from base down to `floor` over `total` steps, where it stays [Loshchilov & Hutter 2017].
 
-    lr = floor + (base − floor) · (1 + cos(π · count / total)) / 2.
+    lr = floor + (base − floor) · (1 + cos(π · count / total)) / 2. Without a total it is spread over the run that `fit`
+    makes, be it limited by epochs, steps or seconds; each run then begins with base again.
 
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.Parameter([1.0])], lr=1.0)
@@ -353,14 +381,19 @@ class CosineLR(Schedule):
     0.5
     """
 
-    def __init__(self, optimizer: Optimizer, total: int, floor: float = 0.0):
+    def __init__(self, optimizer: Optimizer, total: int | None = None, floor: float = 0.0):
         super().__init__(optimizer)
-        self.total = _steps("CosineLR", "total", total)
+        self.total = None if total is None else _steps("CosineLR", "total", total)
         self.floor = _number("CosineLR", "floor", floor, 0, np.inf)
 
     def rate(self, count: int) -> float:
-        turn = np.pi * min(count, self.total) / self.total
-        return self.floor + (self.base - self.floor) * (1 + float(np.cos(turn))) / 2
+        part = self.part if self.total is None else min(count, self.total) / self.total
+        if part is None:
+            raise ValueError(
+                "CosineLR: total is None and the length of the run is not known; give total, or limit the run by steps or "
+                "seconds"
+            )
+        return self.floor + (self.base - self.floor) * (1 + float(np.cos(np.pi * part))) / 2
 
 
 # -- checks --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from importlib import import_module
 from typing import Any
 
@@ -55,6 +56,8 @@ def _lines(lines: tuple[str, ...], escape: Any) -> Any:
 
 def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
     look = style.ROLES[node.role]
+    if node.table:
+        return {"label": _table(node), "shape": "plain"}
     wide, tall = node.size or style.fitting_size(node.lines, look.shape)
     found = {
         "label": _lines(node.lines, escape),
@@ -74,6 +77,22 @@ def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
         if node.at is not None:
             found["pos"] = _point(node.at)
     return found
+
+
+def _table(node: Node) -> str:
+    """A legend as DOT's own kind of HTML, which only escapes the text."""
+    rows = []
+    for mark, colour, text in node.table:
+        said = html.escape(text)
+        if not colour:
+            rows.append(f'<TR><TD BORDER="0" COLSPAN="2" ALIGN="LEFT"><B>{said}</B></TD></TR>')
+            continue
+        sample = (
+            f'<TD BORDER="0"><FONT COLOR="{colour}">{mark}</FONT></TD>' if mark else f'<TD BGCOLOR="{colour}"></TD>'
+        )
+        rows.append(f'<TR>{sample}<TD BORDER="0" ALIGN="LEFT">{said}</TD></TR>')
+    look = 'BORDER="0" CELLBORDER="1" CELLSPACING="4" CELLPADDING="3" COLOR="#777777"'
+    return f"<<TABLE {look}>{''.join(rows)}</TABLE>>"
 
 
 def _edge(edge: Edge, escape: Any) -> dict[str, Any]:

@@ -22,17 +22,22 @@ BIGGEST_SHOWN = 2000  # nodes: a notebook asks for a picture unasked, so it must
 class Drawing:
     """A finished picture: `.source` is its DOT text, `.svg()` and `.png()` render it, `.save(path)` writes a file.
 
+    Jupyter shows it by itself.
+
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
-    >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
-    >>> drawing = tg.viz.draw(tg.tanh(x)) if hasattr(tg, "viz") else __import__("tinygrad_rnn.viz").viz.draw(tg.tanh(x))
+    >>> drawing = viz.draw(tg.tanh(tg.Parameter([1.0, 2.0], name="w")))
     >>> drawing
     Drawing(2 nodes, 1 edge)
+    >>> [line.strip() for line in drawing.source.splitlines() if "->" in line]
+    ['n0 -> n1 [color="#A86F00" style=dashed]']
+    >>> print(drawing.mermaid().splitlines()[3])
+      n_n0 -.-> n_n1
     """
 
     def __init__(self, picture: Picture, arrange: Callable[..., Picture] | None = None):
         self.picture = picture
-        self._arrange = arrange  # gives a long picture its places, faster than the program can
+        self._arrange = arrange  # the same picture with places, better or faster than the program alone has it
         self._arranged: str | None = None
 
     @cached_property
@@ -41,15 +46,15 @@ class Drawing:
         return dot.write(self.picture)
 
     def render(self, kind: str, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
-        """The picture in the format `kind` ("svg", "png", …), as the Graphviz program makes it.
+        """The picture in the format `kind`, as the Graphviz program makes it: "svg", "png"; "pdf" by Graphviz itself.
 
         program: its path, else TINYGRAD_RNN_DOT, `dot` on PATH or graphviz-pure are looked for. Raises DrawingError
-        that lists what was tried, and after `timeout` seconds.
+        that lists what was tried; where the program does not know the format; and after `timeout` seconds.
         """
         if self._arrange is None:
             return run(self.source, kind, program, timeout)
         if self._arranged is None:
-            self._arranged = dot.write(self._arrange(self.picture, program=program, timeout=timeout))
+            self._arranged = dot.write(self._arrange(program=program, timeout=timeout))
         return run(self._arranged, kind, program, timeout)
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
@@ -67,7 +72,7 @@ class Drawing:
     def save(
         self, path: str | os.PathLike[str], *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0
     ) -> Path:
-        """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd …; returns the path written.
+        """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd .html …; returns the path written.
 
         Without a Graphviz program the DOT text goes to the same name with the ending .dot, and a warning says in one
         line how to get a program. An ending that the program does not know raises DrawingError.
@@ -80,6 +85,10 @@ class Drawing:
             content = self.source.encode()
         elif kind in ("mmd", "mermaid"):
             content = self.mermaid().encode()
+        elif kind in ("html", "htm"):
+            from .page import to_html
+
+            content = to_html(self).encode()
         else:
             try:
                 content = self.render(kind, program=program, timeout=timeout)
@@ -106,7 +115,13 @@ class Drawing:
 
 
 def mimebundle(graph: Graph) -> dict[str, Any]:
-    """What Jupyter shows for a graph: its op-level picture, else text and how to get the picture. Never raises."""
+    """What Jupyter shows for a graph: its op-level picture, else text and how to get the picture. Never raises.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0], requires_grad=True, name="x")
+    >>> "text/plain" in tg.viz.mimebundle(tg.snapshot(tg.tanh(x)))
+    True
+    """
     from .ops import draw
 
     try:

@@ -41,8 +41,9 @@ class Bar:
 class House:
     """Layers and bars on their floors, and what leads from one to another."""
 
-    def __init__(self, found: Unrolled):
+    def __init__(self, found: Unrolled, skipped: int = 0):
         self.found = found
+        self.skipped = skipped  # steps between the first and the last that the graph was read without
         self.graph = found.graph
         self.total = max(layer.start + len(layer.steps) for layer in found.layers)
         self.cells = list(found.layers)
@@ -99,8 +100,19 @@ class House:
         if node.op == "where":
             return [(s, pick) for s in sources if self.graph.nodes[s.id].dtypes[s.output] != "bool"]
         if node.op == "getitem":
-            pick = _picked(node, self.graph.nodes[sources[0].id].shapes[sources[0].output], self.total)
+            pick = self._picked(node, self.graph.nodes[sources[0].id].shapes[sources[0].output])
         return [(s, pick) for s in sources]
+
+    def _picked(self, node: NodeInfo, shape: tuple[int, ...]) -> int | None:
+        """The step that an index picks out of an array over time: outputs[:, -1]."""
+        index = node.options.get("index")
+        parts = index if isinstance(index, tuple) else (index,)
+        for size, part in zip(shape, parts, strict=False):
+            if isinstance(part, int) and not isinstance(part, bool) and size in (self.total, self.total + self.skipped):
+                step = part % size
+                half = self.total // 2  # a step that was left out passes for one between
+                return step if size == self.total or step < half else max(step - self.skipped, half)
+        return None
 
     # -- bars --------------------------------------------------------------------------------------------------------
 
@@ -285,16 +297,6 @@ def _common(scopes: list[Scope]) -> Scope:
     while all(len(s) > same and s[same] == scopes[0][same] for s in scopes):
         same += 1
     return scopes[0][:same]
-
-
-def _picked(node: NodeInfo, shape: tuple[int, ...], total: int) -> int | None:
-    """The step that an index picks out of an array over time: outputs[:, -1]."""
-    index = node.options.get("index")
-    parts = index if isinstance(index, tuple) else (index,)
-    for axis, part in enumerate(parts):
-        if isinstance(part, int) and not isinstance(part, bool) and axis < len(shape) and shape[axis] == total:
-            return part % total
-    return None
 
 
 __all__ = ["Bar", "House", "Origin", "Step"]

@@ -9,20 +9,28 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import Graph, Source
+from tinygrad_rnn.autodiff.graph import Graph, Source, unfuse
 from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
-from tinygrad_rnn.errors import GraphError
 
-from .opened import Opening, open_live
+from .live import nodes_of, refuse_freed
+from .opened import take
 from .plot import Plot
-from .steps import Layer, Step, Unrolled, hoisted, passes, read
+from .steps import Layer, Step, Unrolled, hoisted, made_by, passes, read
 
 Numbers = npt.NDArray[np.float64]
 
 
 class LayerFlow(NamedTuple):
-    """The gradient along one layer: norms of d target / d state by the state's name, and of d target / d x_t, over time."""
+    """The gradient along one layer: norms of d target / d state by the state's name, and of d target / d x_t, over time.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((2, 6, 5), np.float32))
+    >>> flow = tg.viz.grad_flow(outputs[:, -1].sum())
+    >>> [(layer.name, sorted(layer.states)) for layer in flow.layers]
+    [('lstm_cell', ['c', 'h']), ('gru_cell', ['h'])]
+    """
 
     name: str
     states: dict[str, Numbers]
@@ -30,21 +38,32 @@ class LayerFlow(NamedTuple):
 
 
 class GradFlow(NamedTuple):
-    """What `grad_flow` found: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer."""
+    """What `grad_flow` found: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((2, 6, 5), np.float32))
+    >>> flow = tg.viz.grad_flow(outputs[:, -1].sum())
+    >>> flow.h.shape, flow.inputs is None, flow.plot()
+    ((6,), True, Plot(lstm_cell c, lstm_cell h, gru_cell h))
+    """
 
     layers: tuple[LayerFlow, ...]
     jacobians: Numbers | None = None
 
     @property
     def h(self) -> Numbers:
+        """|d target / d h_t| of the top layer, (T,)."""
         return self.layers[-1].states["h"]
 
     @property
     def c(self) -> Numbers:
+        """|d target / d c_t| of the top layer, (T,); KeyError where it has no c."""
         return self.layers[-1].states["c"]
 
     @property
     def inputs(self) -> Numbers | None:
+        """|d target / d x_t| of the top layer, (T,); None where it is not known."""
         return self.layers[-1].inputs
 
     def plot(self) -> Plot:
@@ -62,7 +81,7 @@ def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> G
 
     target: a loss; or any tensor with its cotangent `grad`, of its shape. A step that target does not depend on has 0. A
     sweep of its own runs over the recorded graph, through what fused ops stand for: no `.grad` changes and nothing is
-    freed. x_t is known where the input requires grad, and on the fused path; else it is None. jacobians: besides, for a
+    freed. x_t is known where the input requires grad; else it is None. jacobians: besides, for a
     target of shape (B, H), such as a state, the matrices d target[0] / d x_t[0], (T, H, D); it takes H sweeps.
 
     Raises ValueError where the graph has no time steps, and GraphError where a backward pass has freed it: call this
@@ -77,9 +96,9 @@ def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> G
     """
     if not isinstance(target, Tensor):
         raise TypeError(f"grad_flow: target is {type(target).__name__}, expected a tensor, such as a loss")
-    edge, seed = target._seed(grad if not jacobians or grad is not None else np.ones(target.shape), "grad_flow")
-    run = Sweep(target)
-    cotangents = run(edge, seed)
+    _, seed = target._seed(grad if not jacobians or grad is not None else np.ones(target.shape), "grad_flow")
+    run = Sweep(target, "grad_flow")
+    cotangents = run(seed)
     layers = []
     for number, layer in sorted(enumerate(run.found.layers), key=lambda item: item[0]):
         states = {name: _norms(cotangents, sources) for name, sources in states_of(run.found, number).items()}
@@ -87,10 +106,10 @@ def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> G
         known = [p for p in parts if p is not None]
         inputs = np.array([np.linalg.norm(p) for p in known]) if known and len(known) == len(parts) else None
         layers.append(LayerFlow(layer.name, states, inputs))
-    return GradFlow(tuple(layers), _jacobians(run, target, edge) if jacobians else None)
+    return GradFlow(tuple(layers), _jacobians(run, target) if jacobians else None)
 
 
-def _jacobians(run: Sweep, target: Tensor, edge: Any) -> Numbers:
+def _jacobians(run: Sweep, target: Tensor) -> Numbers:
     """d target[0] / d x_t[0], one sweep for each unit of target."""
     if target.ndim != 2:
         raise ValueError(
@@ -100,7 +119,7 @@ def _jacobians(run: Sweep, target: Tensor, edge: Any) -> Numbers:
     for unit in range(target.shape[1]):
         seed = np.zeros_like(target.data)
         seed[0, unit] = 1
-        cotangents = run(edge, seed)
+        cotangents = run(seed)
         parts = [_input_part(run.found, (0, t), cotangents) for t in run.found.layers[0].steps]
         if any(p is None for p in parts):
             raise ValueError(
@@ -111,61 +130,24 @@ def _jacobians(run: Sweep, target: Tensor, edge: Any) -> Numbers:
 
 
 class Sweep:
-    """Runs sweeps over a recorded graph and what its fused nodes stand for; gives cotangents by id of the opened graph."""
+    """Sweeps over a recorded graph, its fused runs opened on their values; gives cotangents by id of the opened graph."""
 
-    def __init__(self, target: Any):
-        try:
-            graph, self.owners, self.openings = open_live(target, "recurrent")
-        except GraphError:
-            raise GraphError(_FREED) from None
-        self.found = read(graph)
-        self.ids = {node.counter: i for i, node in self.owners.items()}
+    def __init__(self, target: Tensor, who: str):
+        refuse_freed(target, who)
+        (opened,) = unfuse(target, "recurrent")
+        self.found = read(take(opened))
+        self.ids = {node.counter: i for i, node in enumerate(nodes_of(opened))}
+        self.start: Any = opened._node
 
-    def __call__(self, edge: Any, seed: Any) -> dict[int, Any]:
+    def __call__(self, seed: Any) -> dict[int, Any]:
         """The cotangents from one seed: of a node with several results, the list of theirs."""
         seen: dict[int, Any] = {}
-        inside = {opening.node.counter: None for opening in self.openings}
-        fused: dict[int, Any] = dict(inside)
 
         def observe(node: Node | Leaf, g: Any) -> None:
-            if node.counter in fused:
-                fused[node.counter] = list(g)
-            elif node.counter in self.ids:
-                seen[self.ids[node.counter]] = list(g) if isinstance(g, list) else np.array(g)
+            seen[self.ids[node.counter]] = g
 
-        try:
-            engine.sweep([(edge, seed)], retain=True, observe=observe)
-        except GraphError:
-            raise GraphError(_FREED) from None
-        for opening in self.openings:
-            self._inside(opening, fused[opening.node.counter], seen, observe)
+        engine.sweep([(self.start, seed)], retain=True, observe=observe)
         return seen
-
-    def _inside(self, opening: Opening, parts: Any, seen: dict[int, Any], observe: Any) -> None:
-        """The sweep through one expansion; what reaches its inputs is kept for leaves that no other sweep reached."""
-
-        def watch(node: Node | Leaf, g: Any) -> None:
-            if isinstance(node, Leaf) and (node.name or "").startswith("#"):
-                source = opening.sources[int((node.name or "#0")[1:])]
-                leaf = self.found.graph.nodes[source.id]
-                if leaf.op is None and source.id not in seen:
-                    seen[source.id] = np.array(g)
-            else:
-                observe(node, g)
-
-        seeds = [
-            (result._node, part)
-            for result, part in zip(opening.results, parts or (), strict=False)
-            if part is not None and getattr(result, "_node", None) is not None
-        ]
-        if seeds:
-            engine.sweep(seeds, retain=True, observe=watch)
-
-
-_FREED = (
-    "grad_flow: the graph was freed by a backward pass. Call this (or draw) before backward, or keep the graph with "
-    "backward(retain_graph=True)"
-)
 
 
 def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
@@ -175,16 +157,26 @@ def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
     for state in found.states:
         if state.tail is not None and state.tail[0] == number == state.head[0]:
             own.setdefault(state.name, {})[state.tail[1]] = state.source
-    places = found.places[number]
     result: dict[str, list[Source | None]] = {}
     for name, by_step in sorted(own.items()):
-        last = max(by_step)
-        at = places[last].index(by_step[last].id) - len(places[last])  # counted from the step's end
-        end = layer.steps[-1]
-        if end not in by_step and len(places[end]) >= -at:
-            by_step[end] = Source(places[end][at], by_step[last].output)
+        last, end = max(by_step), layer.steps[-1]
+        if end not in by_step:
+            final = _at_the_end(found, found.places[number][last], found.places[number][end], by_step[last].id)
+            by_step |= {} if final is None else {end: Source(final, by_step[last].output)}
         result[name] = [by_step.get(t) for t in layer.steps]
     return result
+
+
+def _at_the_end(found: Unrolled, step: list[int], end: list[int], i: int) -> int | None:
+    """The op of the last step that is to it what op i is to an earlier one.
+
+    Where sequences have ended, the last step does not carry on the states that no one reads: then what it made itself.
+    """
+    i = i if len(step) == len(end) else made_by(found.graph, i)
+    for at in (step.index(i), step.index(i) - len(step)):
+        if -len(end) <= at < len(end) and found.graph.nodes[end[at]].op == found.graph.nodes[i].op:
+            return end[at]
+    return None
 
 
 def _norms(cotangents: dict[int, Any], sources: list[Source | None]) -> Numbers:

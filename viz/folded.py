@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.rnn import RNNCell
 
 from . import style
@@ -13,33 +14,42 @@ from .grid import Grid
 from .opened import fused_length, open_all, take
 from .picture import Point
 from .places import CELL
+from .shorten import shorten
 from .steps import Layer, State, Unrolled, read, side_of
 from .unrolled import trace
 
 TALL = 72.0  # a folded cell's height
 REACH = {0: 74.0, 1: 128.0}  # how far beside a cell the delays of its states stand
 DELAY = (46.0, 22.0)
+FEW = 4  # steps that are looked at
 
 
-def folded(target: Any, *, shapes: bool = True) -> Drawing:
+def folded(target: Any, *, shapes: bool = True, legend: bool = False) -> Drawing:
     """Draw a recurrent net folded: x_t below, each cell once, its state leading back to it through a delay of one step.
 
-    target: as for `unrolled`. Raises ValueError where the graph has no time steps, TypeError where nothing was recorded.
+    target, shapes, legend: as for `unrolled`. Raises ValueError where the graph has no time steps, TypeError where nothing
+    was recorded.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
     >>> viz.folded(tg.rnn.GRUCell(4))
     Drawing(5 nodes, 5 edges)
     """
-    if isinstance(target, RNNCell):
-        graph = trace(target, 3)
-    else:  # three steps tell what each step does, if they are all alike
-        graph = take(target)
-        length = fused_length(graph)
-        if any(node.kind == "recurrent" for node in graph.nodes):
-            graph = open_all(target, "recurrent", 3 if length is not None and length > 3 else None)
+    graph, left_out = (trace(target, FEW), 0) if isinstance(target, RNNCell) else _few_steps(target)
     found = read(graph)
-    return Drawing(Folded(found, shapes, House(found)).picture())
+    picture = Folded(found, shapes, House(found, left_out))
+    picture.legend = legend
+    return Drawing(picture.picture())
+
+
+def _few_steps(target: Any) -> tuple[Graph, int]:
+    """Four steps tell what each step does, if they are all alike; besides, how many were left out."""
+    graph = take(target)
+    if not any(node.kind == "recurrent" for node in graph.nodes):
+        return shorten(graph, FEW // 2)
+    length = fused_length(graph)
+    left_out = max((length or 0) - FEW, 0)
+    return open_all(target, "recurrent", FEW if left_out else None), left_out
 
 
 class Folded(Grid):

@@ -108,6 +108,12 @@ def gru_cell() -> Drawing:
 
 
 @figure
+def gru_cell_reset_after() -> Drawing:
+    """The GRU that Keras and PyTorch run: the reset gate acts after the product with h."""
+    return cell(rnn.GRUCell(UNITS, reset_after=True))
+
+
+@figure
 def lstm_unrolled() -> Drawing:
     """A hundred steps of an LSTM: the first two, the last, and one node for those between."""
     return unrolled(rnn.LSTMCell(UNITS), steps=(2, 1), length=100)
@@ -205,6 +211,14 @@ def gradient_rnn() -> Drawing:
 def gradient_lstm() -> Drawing:
     """The same in an LSTM whose forget gates begin open: c carries the gradient back."""
     return unrolled(_distant_loss(rnn.LSTMCell(UNITS, forget_bias=3.0, seed=1)), steps=(3, 3), color="grad_norm")
+
+
+@figure
+def activation_lstm() -> Drawing:
+    """How much an LSTM holds in its memory: the mean size of c, from step to step."""
+    x = np.random.default_rng(0).standard_normal((BATCH, 30, SIZE))
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(UNITS, forget_bias=3.0, seed=1), x)
+    return unrolled(outputs, steps=(3, 3), color="activation", of="c", legend=True)
 
 
 @figure

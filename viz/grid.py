@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from tinygrad_rnn.autodiff.graph import Source
 
-from . import style
+from . import legend, style
 from .floors import Origin
 from .picture import Box, Edge, Node, Picture, Point
 from .places import CELL, EACH, ENDS, ENDS_APART, LINE, Places
-from .route import straight, upwards
-from .shade import Scale
-from .sketch import rounded
+from .route import rounded, straight, upwards
 from .steps import Layer, State, Step, name_of, parameters_of
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
@@ -38,25 +36,21 @@ class Grid(Places):
         for number, layer in enumerate(self.layers):
             if layer.weights:
                 self.weights(number, layer)
-        return self.result
+        return legend.add(self.result, self.shading.scale if self.shading else None, self.legend)
 
     def shade(self) -> None:
-        """Shade cells by the gradient at their h, and states' arrows by the gradient at what they carry."""
-        if not self.norms:
+        """Shade cells, and the arrows that carry a state, by what was measured there."""
+        if self.shading is None:
             return
-        shown = {key: value for key, value in self.norms.items() if self.is_shown(key[0])}
-        scale = Scale(self.norms.values())
-        for (step, name), value in shown.items():
-            node = self.drawn[f"l{step[0]}t{step[1]}"]
-            if name == "h" or node.fill is None:
-                node.fill, node.tip = (
-                    scale.fill(value),
-                    f"|d loss / d {self.at(name, self.column(step))}| = {value:.3g}",
-                )
-        for edge, (step, name) in self.carries.items():
-            if (step, name) in self.norms:
-                self.result.edges[edge].look = scale.line(self.norms[step, name])
-        scale.legend(self.result, self, "norm of the gradient")
+        scale, values = self.shading.scale, self.shading.values
+        for (step, name), value in values.items():
+            node = self.drawn.get(f"l{step[0]}t{step[1]}")
+            if node is not None and (name == self.shading.of or node.fill is None):
+                node.fill = scale.fill(value)
+                node.tip = f"{self.shading.tip.format(self.at(name, self.column(step)))} = {value:.3g}"
+        for edge, carried in self.carries.items():
+            if carried in values:
+                self.result.edges[edge].look = scale.line(values[carried])
 
     def frames(self) -> None:
         """A frame around every step."""
@@ -66,7 +60,7 @@ class Grid(Places):
                 x = self.x(column)
                 corners = (x - half, self.bottom, x + half, self.top)
                 number = self.number(column)
-                rows = "{} of {} rows".format(*self.rows[number]) if number in self.rows else ""
+                rows = f"{self.rows[number].sum()} of {len(self.rows[number])} rows" if number in self.rows else ""
                 title = f"t={self.time(column)}" + (f"   {rows}" if rows else "")
                 self.result.boxes.append(Box(f"t{column}", title, "step", None, corners))
 
@@ -283,7 +277,7 @@ class Grid(Places):
         rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
         sign = -1.0 if self.layers[head[0]].backward else 1.0
         label = self.at(state.name, self.column(tail))
-        self.carries[len(self.result.edges)] = tail, state.name
+        number = len(self.result.edges)
         ids = (f"l{tail[0]}t{tail[1]}", f"l{head[0]}t{head[1]}")
         if tail[0] != head[0] and self.layers[tail[0]].floor > self.layers[head[0]].floor:
             if self.is_shown(tail) and self.is_shown(head):
@@ -299,6 +293,8 @@ class Grid(Places):
                 self.arrow(ids[0], "more", role, ends, label)
             else:
                 self.arrow("more", ids[1], role, (ends[1], ends[0]))
+        if len(self.result.edges) > number:
+            self.carries[number] = tail, state.name
 
     def feedback(self, tail_id: str, head_id: str, tail: Step, head: Step) -> None:
         """A result that the next step reads: between the frames, and in from below."""

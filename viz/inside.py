@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors
 from tinygrad_rnn.autodiff.state import generator
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
+from . import legend as legends
 from . import style
 from .drawing import Drawing
 from .opened import take
@@ -33,12 +34,12 @@ GATES = {
 POINT, SQUASH, PRODUCT = (26.0, 26.0), (46.0, 28.0), (36.0, 26.0)
 
 
-def cell(target: Any, *, shapes: bool = True) -> Drawing:
+def cell(target: Any, *, shapes: bool = True, legend: bool = False) -> Drawing:
     """Draw the inside of one step of a cell, op by op, with its gates named.
 
     An LSTM looks like the well-known diagram: c runs straight through, the gates stand below it; a GRU likewise. Other
     cells are laid out by the Graphviz program. target: a cell; it is left as it is. shapes: whether inputs and weights
-    tell theirs. Raises TypeError for what is no cell.
+    tell theirs. legend: tell what shapes and arrows mean. Raises TypeError for what is no cell.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -50,13 +51,27 @@ def cell(target: Any, *, shapes: bool = True) -> Drawing:
     graph = _trace(target)
     plan = PLANS.get(_signature(graph))
     if plan is None:
-        drawing = draw(graph, shapes=shapes, direction="LR")
-        for box in drawing.picture.boxes:
-            box.label = GATES.get(box.label, box.label)
-        return drawing
+        return _by_program(graph, draw(graph, shapes=shapes, direction="LR", legend=legend))
     sketch = Sketch("cell")
     _Ops(sketch, graph, shapes)(plan, target.scope_name)
-    return Drawing(sketch.picture)
+    return Drawing(legends.add(sketch.picture, None, legend))
+
+
+def _by_program(graph: Graph, drawing: Drawing) -> Drawing:
+    """The op-level picture with the words of a cell: gates by their names, states by theirs and t."""
+    for box in drawing.picture.boxes:
+        box.label = GATES.get(box.label, box.label)
+    leaves = {f"n{leaf.id}": leaf for leaf in graph.nodes if leaf.op is None and leaf.kind == "input"}
+    for node in drawing.picture.nodes:
+        if node.id in leaves:
+            node.role, name = _named_leaf(leaves[node.id])
+            node.lines = (name, *node.lines[1:])
+    return drawing
+
+
+def _named_leaf(leaf: NodeInfo) -> tuple[str, str]:
+    """The role and the name of an input or state."""
+    return ("input", "xₜ") if leaf.name == "x" else ("state", f"{leaf.name}ₜ₋₁")
 
 
 def _trace(target: RNNCell) -> Graph:
@@ -69,11 +84,14 @@ def _step(run: RNNCell, size: int) -> Graph:
     random = generator().bit_generator.state
     try:
         run.build(size, dtype)
-        x = Tensor(np.zeros((SMALL_BATCH, size), dtype), name="x", requires_grad=not run.parameters())
-        output, state = run(x, _named(run.zero_state(SMALL_BATCH, dtype), "h"))
-        return take((output, state))
+        x = Tensor(np.zeros((SMALL_BATCH, size), dtype), name="x", requires_grad=True)
+        state = _named(run.zero_state(SMALL_BATCH, dtype), "h")
+        given = {x.name, *(part.name for part in flat_tensors(state))}
+        graph = take(run(x, state))
     finally:
         generator().bit_generator.state = random
+    leaves = (n._replace(kind="input") if n.op is None and n.name in given else n for n in graph.nodes)
+    return Graph(tuple(leaves), graph.outputs)
 
 
 def _named(state: Any, name: str) -> Any:
@@ -82,7 +100,7 @@ def _named(state: Any, name: str) -> Any:
         names = getattr(state, "_fields", None) or [f"{name}{i}" for i in range(len(state))]
         parts = [_named(s, n if name == "h" else f"{n}{name[1:]}") for s, n in zip(state, names, strict=True)]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-    return Tensor(state.data, name=name)
+    return Tensor(state.data, name=name, requires_grad=True)
 
 
 def _signature(graph: Graph) -> tuple[str, ...]:
@@ -118,10 +136,8 @@ class _Ops:
 
     def leaf(self, name: str, x: float, y: float) -> None:
         """An input, state or weight."""
-        node, role = self.leaves[name], "parameter"
-        shown = name
-        if node.kind != "parameter":
-            role, shown = ("input", "xₜ") if name == "x" else ("state", f"{name}ₜ₋₁")
+        node = self.leaves[name]
+        role, shown = ("parameter", name) if node.kind == "parameter" else _named_leaf(node)
         lines = (shown, style.shape_text(node.shapes[0])) if self.shapes else (shown,)
         self.sketch.put(name, lines, role, x, y, tip=_tip(node))
 
@@ -144,10 +160,10 @@ class _Ops:
         self.sketch.put(f"{name}'", f"{name}ₜ", "state", x, y)
         self.wire(f"o{i}", f"{name}'", role="memory" if name == "c" else "state")
 
-    def gate(self, letter: str, x: float, y: float) -> None:
-        """A frame around a gate's op at x, y, its name on the left."""
+    def gate(self, letter: str, x: float, y: float, below: float = 0.0) -> None:
+        """A frame around a gate's op at x, y (and what stands below it), its name on the left."""
         kind, _, name = GATES[letter].partition(" ")
-        self.sketch.frame(f"{kind}\n{name}", x - 82, y - 24, x + 30, y + 24)
+        self.sketch.frame(f"{kind}\n{name}", x - 82, y - 24 - below, x + 30, y + 24)
         self.sketch.picture.boxes[-1].label_at = (x - 53, y)
 
 
@@ -248,12 +264,47 @@ def _gru(s: _Ops, title: str) -> None:
     s.result(16, "h", 860, 204)
 
 
+def _gru_reset_after(s: _Ops, title: str) -> None:
+    """As `_gru`; the reset gate comes after the product with h, which so has its own bias and serves all three."""
+    s.sketch.frame(title, 2, -216, 862, 288, "inside")
+    for letter, x in (("z", 372.0), ("r", 492.0)):
+        s.gate(letter, x, 116, below=52)
+    s.sketch.frame(GATES["n"], 536, 34, 832, 104)
+    for y, name, bias, first in ((-130, "kernel", "bias", 0), (0, "recurrent_kernel", "recurrent_bias", 3)):
+        s.op(first, 118, y)
+        s.op(first + 1, 186, y)
+        s.op(first + 2, 266, y, (44, 74))
+        s.leaf(name, *((38, y) if first == 0 else (112, y + 62)))
+        s.leaf(bias, 186, y - 60)
+    s.leaf("x", 118, -256)
+    s.leaf("h", -60, 250)
+    s.wire("h", "o3", (30, 250), (30, 0), role="state")
+    for plus, squash, x, y in ((6, 7, 372, 24), (8, 9, 492, 0)):
+        s.op(plus, x, 64)
+        s.op(squash, x, 116)
+        s.wire("o5", f"o{plus}", (x - 7, y))
+        s.wire("o2", f"o{plus}", (x + 7, y - 130))
+    for number, x, y in ((10, 640, 60), (11, 712, 60), (12, 788, 60), (13, 372, 250), (14, 676, 204), (15, 788, 204)):
+        s.op(number, x, y)
+    s.op(16, 788, 250)
+    s.wire("o5", "o10", (640, -24))
+    s.wire("o2", "o11", (712, -154))
+    s.wire("o9", "o10", (640, 116))
+    s.wire("o7", "o14", (372, 166), (676, 166))
+    s.wire("h", "o13", role="state")
+    s.wire("o13", "o16", role="state")
+    s.result(16, "h", 936, 250)
+
+
 _GRU_OPS = "split,matmul,add,split,matmul,add,split,sigmoid z,sigmoid r,multiply n,matmul n,add n,tanh n"
+_RESET_AFTER_OPS = "matmul,add,split,matmul,add,split,add z,sigmoid z,add r,sigmoid r,multiply n,add n,tanh n"
+_UPDATE = "multiply h,subtract h,multiply h,add h"
 _LSTM_OPS = (
     "matmul,add,matmul,add,split,sigmoid i,sigmoid f,tanh g,sigmoid o,multiply c,multiply c,add c,tanh h,multiply h"
 )
 PLANS: dict[tuple[str, ...], Plan] = {
     tuple(_LSTM_OPS.split(",")): _lstm,
-    tuple(f"{_GRU_OPS},multiply h,subtract h,multiply h,add h".split(",")): _gru,
+    tuple(f"{_GRU_OPS},{_UPDATE}".split(",")): _gru,
+    tuple(f"{_RESET_AFTER_OPS},{_UPDATE}".split(",")): _gru_reset_after,
     **{("matmul", "add", "matmul", "add", *last): _plain for last in ((), ("tanh h",), ("relu h",), ("sigmoid h",))},
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
+from tinygrad_rnn.errors import DrawingError
+
 from . import style
-from .picture import Box, Node, Point
+from .picture import Box, Node, Picture, Point
 from .program import run
 
 Link = tuple[str, str]
@@ -24,6 +26,8 @@ class Layout:
     nodes: dict[str, Point] = field(default_factory=dict)
     boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     links: dict[Link, tuple[Point, ...]] = field(default_factory=dict)
+    paths: dict[int, tuple[Point, ...]] = field(default_factory=dict)  # the same by their numbers, twins apart
+    titles: dict[str, Point] = field(default_factory=dict)  # the middles of the boxes' titles, in their lower corners
 
 
 def lay_out(
@@ -41,12 +45,13 @@ def lay_out(
     """
     graphviz: Any = import_module("graphviz")
     root = graphviz.Digraph(graph_attr={"rankdir": direction, "nodesep": "0.18", "ranksep": "0.28"})
-    root.attr("node", shape="box", fixedsize="true", label="")
+    root.attr("node", fixedsize="true", label="")
     known = {box.id: graphviz.Digraph(f"cluster_{box.id}", graph_attr=_title(box)) for box in boxes}
     sizes = {node.id: node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape) for node in nodes}
     for node in nodes:
         wide, tall = sizes[node.id]
-        known.get(node.box or "", root).node(node.id, width=f"{wide / 72:.3f}", height=f"{tall / 72:.3f}")
+        shape = "ellipse" if style.ROLES[node.role].shape == "ellipse" else "box"
+        known.get(node.box or "", root).node(node.id, shape=shape, width=f"{wide / 72:.3f}", height=f"{tall / 72:.3f}")
     for box in reversed(boxes):  # inner before outer
         known.get(box.parent or "", root).subgraph(known[box.id])
     for side, ports in (("source", first), ("sink", last)):
@@ -56,13 +61,76 @@ def lay_out(
                     rank.node(port, shape="point", width="0.1", height="0.01")
                 for a, b in itertools.pairwise(ports):
                     rank.edge(a, b, style="invis")
-    for tail, head in dict.fromkeys(links):
-        root.edge(tail, head, **({"arrowhead": "none"} if head in last else {}))
-    return _read(json.loads(run(root.source, "json0", **options)), set(known))
+    for k, (tail, head) in enumerate(links):
+        root.edge(tail, head, id=str(k), **({"arrowhead": "none"} if head in last else {}))
+    said = run(root.source, "json0", **options)
+    try:
+        layout = _read(json.loads(said), set(known))
+    except (ValueError, KeyError) as error:
+        raise DrawingError(
+            f"drawing: the program did not answer with a layout in JSON but with {said[:60]!r}"
+        ) from error
+    passed = [point for path in layout.links.values() for point in _along(path)]
+    for box in boxes:
+        if box.id in layout.boxes:
+            layout.titles[box.id] = _title_place(layout.boxes[box.id], box.label, passed)
+    return layout
+
+
+def settle(picture: Picture, **options: Any) -> Picture:
+    """A picture with the places that the program gives it, its boxes' titles on top where no arrow runs through them."""
+    links = [(edge.tail, edge.head) for edge in picture.edges]
+    layout = lay_out(picture.nodes, picture.boxes, links, picture.direction, **options)
+    new = Picture(picture.name, picture.direction, placed=True)
+    for node in picture.nodes:
+        size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
+        new.nodes.append(replace(node, at=layout.nodes[node.id], size=size))
+    new.edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
+    passed = [point for edge in new.edges for point in _along(edge.path)]
+    for box in picture.boxes:
+        left, _, right, top = corners = layout.boxes[box.id]
+        half = style.text_width(box.label) / 2
+        first, last = left + 10 + half, right - 10 - half
+        places = [(first + (last - first) * k / 12, top - 12) for k in range(13)]
+        if last < first:
+            places = [((left + right) / 2, top - 12)]
+        best = min(places, key=lambda place: _hits(place, half, passed))
+        new.boxes.append(replace(box, corners=corners, label_at=None if best == places[0] and last >= first else best))
+    return new
+
+
+def _title_place(corners: tuple[float, float, float, float], title: str, passed: list[Point]) -> Point:
+    """The lower corner through which fewer arrows run, the left one if it makes no difference."""
+    left, bottom, right, _top = corners
+    half = style.text_width(title, style.SMALL) / 2
+    places = [(left + 7 + half, bottom + 10), (right - 7 - half, bottom + 10)]
+    if 4 * half + 14 > right - left:
+        places = [((left + right) / 2, bottom + 10)]
+    return min(places, key=lambda place: _hits(place, half, passed))
+
+
+def _hits(place: Point, half: float, passed: list[Point]) -> int:
+    """How many points of arrows lie in a title."""
+    return sum(abs(x - place[0]) < half + 4 and abs(y - place[1]) < 9 for x, y in passed)
+
+
+def _along(path: tuple[Point, ...]) -> list[Point]:
+    """Points along a Bézier curve."""
+    points = []
+    for k in range(0, len(path) - 3, 3):
+        curve = path[k : k + 4]
+        for i in range(16):
+            s = i / 15
+            weights = ((1 - s) ** 3, 3 * (1 - s) ** 2 * s, 3 * (1 - s) * s**2, s**3)
+            x, y = (sum(w * p[axis] for w, p in zip(weights, curve, strict=True)) for axis in (0, 1))
+            points.append((x, y))
+    return points
 
 
 def _title(box: Box) -> dict[str, str]:
-    return {"label": box.label.replace("\\", "/") or " ", "fontname": style.FONT, "fontsize": "12", "labeljust": "l"}
+    """Room for a title, which is not drawn: a plain text about as wide."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in " _=") else "m" for c in box.label)
+    return {"label": plain or " ", "fontname": style.FONT, "fontsize": "12", "labeljust": "l"}
 
 
 def _read(found: dict[str, Any], known: set[str]) -> Layout:
@@ -89,5 +157,7 @@ def _read(found: dict[str, Any], known: set[str]) -> Layout:
                 tip = point
             elif not part.startswith("s,"):
                 points.append(point)
-        layout.links[names[edge["tail"]], names[edge["head"]]] = (*points[:-1], tip) if tip else tuple(points)
+        path = (*points[:-1], tip) if tip else tuple(points)
+        layout.paths[int(edge["id"])] = path
+        layout.links.setdefault((names[edge["tail"]], names[edge["head"]]), path)
     return layout

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import Context
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import count
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source, flat_tensors, snapshot
-from tinygrad_rnn.autodiff.node import Leaf, Node, Output
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source, snapshot
 from tinygrad_rnn.autodiff.op import operations
 from tinygrad_rnn.autodiff.state import scope
 from tinygrad_rnn.autodiff.tensor import Tensor
-from tinygrad_rnn.errors import GraphError
+
+from .live import nodes_of
 
 INPUT = re.compile(r"x(_?\d+)?|inputs?(_?\d+)?|x_data")
 AFFORDABLE = 2_000_000  # elements of one fused op's result: above it the expansion runs on a batch of none
@@ -66,9 +63,25 @@ def open_all(target: Any, kind: str | None = None, steps: int | None = None) -> 
 
     The expansions run on zeros of the recorded shapes, so it does not matter whether the graph was freed. Of a Graph, whose
     snapshot holds no arrays, lengths are not known and ops that need other arrays stay closed. steps: open recurrent ops
-    with so many steps, and without lengths.
+    with so many steps, and without lengths. Where values are wanted, `autodiff.graph.unfuse` opens on the recorded ones.
     """
-    return _open(target, kind, partial(zeros, steps=steps))[0]
+    graph = take(target)
+    fused = _fused(graph, kind, isinstance(target, Graph))
+    if not any(node.op in fused for node in graph.nodes):
+        return graph
+    live: Any = [None] * len(graph.nodes) if isinstance(target, Graph) else nodes_of(target)
+    nodes: list[NodeInfo] = []
+    moved: dict[Source, Source] = {}
+    for node in graph.nodes:
+        sources = tuple(moved[s] for s in node.sources)
+        if node.op in fused:
+            results = _on_zeros(fused[node.op], node, graph, live[node.id], steps)
+            _splice(nodes, _filled(snapshot(results), node), sources, node, results, moved)
+        else:
+            for k in range(len(node.shapes)):
+                moved[Source(node.id, k)] = Source(len(nodes), k)
+            nodes.append(node._replace(id=len(nodes), sources=sources))
+    return Graph(tuple(nodes), tuple(moved[s] for s in graph.outputs))
 
 
 def fused_length(graph: Graph) -> int | None:
@@ -82,56 +95,6 @@ def fused_length(graph: Graph) -> int | None:
     return found.pop() if len(found) == 1 and not timed else None
 
 
-@dataclass
-class Opening:
-    """A fused node that was opened on its real inputs: the results of its expansion, and where its inputs come from."""
-
-    node: Node
-    results: list[Any]
-    sources: tuple[Source, ...]
-
-
-def open_live(target: Any, kind: str | None = None) -> tuple[Graph, dict[int, Node | Leaf], list[Opening]]:
-    """As `open_all`, but on the recorded values: besides, the live node behind every id, and what was opened.
-
-    Inputs of an opened node are leaves named #0, #1 … in its results' graph. Raises GraphError if the graph was freed.
-    """
-    return _open(target, kind, values)
-
-
-Expand = Callable[[Any, NodeInfo, Graph, Any], Any]
-
-
-def _open(target: Any, kind: str | None, expand: Expand) -> tuple[Graph, dict[int, Node | Leaf], list[Opening]]:
-    graph = take(target)
-    live = {} if isinstance(target, Graph) else _live(target)
-    fused = _fused(graph, kind, isinstance(target, Graph))
-    if not any(node.op in fused for node in graph.nodes):
-        return graph, live, []
-    nodes: list[NodeInfo] = []
-    owners: dict[int, Node | Leaf] = {}
-    openings: list[Opening] = []
-    moved: dict[Source, Source] = {}
-    for node in graph.nodes:
-        sources = tuple(moved[s] for s in node.sources)
-        if node.op in fused:
-            results = expand(fused[node.op], node, graph, live.get(node.id))
-            sub, inner = snapshot(results), _live(results) if expand is values else {}
-            for old, new in _splice(nodes, _filled(sub, node), sources, node, results, moved).items():
-                if old in inner:
-                    owners[new] = inner[old]
-            real = live.get(node.id)
-            if isinstance(real, Node):
-                openings.append(Opening(real, results, sources))
-        else:
-            for k in range(len(node.shapes)):
-                moved[Source(node.id, k)] = Source(len(nodes), k)
-            if node.id in live:
-                owners[len(nodes)] = live[node.id]
-            nodes.append(node._replace(id=len(nodes), sources=sources))
-    return Graph(tuple(nodes), tuple(moved[s] for s in graph.outputs)), owners, openings
-
-
 def _fused(graph: Graph, kind: str | None, dead: bool) -> dict[str, Any]:
     """The ops to open, by name. Of a dead snapshot, those that need no arrays beside lengths."""
     fused = {op.name: op for op in operations() if op.expansion is not None and kind in (None, op.kind)}
@@ -141,20 +104,7 @@ def _fused(graph: Graph, kind: str | None, dead: bool) -> dict[str, Any]:
     return fused
 
 
-def _live(target: Any) -> dict[int, Node | Leaf]:
-    """The recorded nodes by their ids in the snapshot: they still know their arrays."""
-    work: list[Any] = [t._node for t in flat_tensors(target) if t._node is not None]
-    seen: dict[int, Any] = {}
-    while work:
-        edge = work.pop()
-        node = edge.node if type(edge) is Output else edge
-        if node.counter not in seen:
-            seen[node.counter] = node
-            work.extend(p for p in getattr(node, "parents", ()) if p is not None)
-    return {i: seen[c] for i, c in enumerate(sorted(seen))}
-
-
-def zeros(op: Any, node: NodeInfo, graph: Graph, real: Any, steps: int | None = None) -> Any:
+def _on_zeros(op: Any, node: NodeInfo, graph: Graph, real: Any, steps: int | None) -> Any:
     """What a fused op's expansion makes of zeros: of a batch of none, where a real one would be much work."""
     none = _much(op, node)
     options = {**op.defaults, **(dict(real.options) if real is not None else node.options)}
@@ -176,18 +126,6 @@ def zeros(op: Any, node: NodeInfo, graph: Graph, real: Any, steps: int | None = 
     given = iter(inputs)
     arguments = [None if gone else next(given) for gone in absent]
     return Context().run(_run, op, arguments, options, node.scope)
-
-
-def values(op: Any, node: NodeInfo, graph: Graph, real: Any) -> Any:
-    """What a fused op's expansion makes of the inputs that were recorded."""
-    if real.saved is None:
-        raise GraphError(f"the graph below {op.name!r} was freed by a backward pass")
-    number = count()
-    arguments = [
-        None if parent is None else Tensor(value, name=f"#{next(number)}", requires_grad=True)
-        for parent, value in zip(real.parents, real.saved[: len(real.parents)], strict=True)
-    ]
-    return Context().run(_run, op, arguments, dict(real.options), node.scope)
 
 
 def _much(op: Any, node: NodeInfo) -> bool:
@@ -239,17 +177,15 @@ def _splice(
     fused: NodeInfo,
     results: Any,
     moved: dict[Source, Source],
-) -> dict[int, int]:
-    """Append an expansion's nodes, its inputs being `sources`; say where the results are; returns the new ids by the old."""
+) -> None:
+    """Append an expansion's nodes, its inputs being `sources`; say where the results are."""
     inner: dict[Source, Source] = {}
-    ids: dict[int, int] = {}
     for node in sub.nodes:
         if node.op is None and (node.name or "").startswith("#"):
             inner[Source(node.id, 0)] = sources[int((node.name or "#0")[1:])]
             continue
         for k in range(len(node.shapes)):
             inner[Source(node.id, k)] = Source(len(nodes), k)
-        ids[node.id] = len(nodes)
         nodes.append(
             node._replace(
                 id=len(nodes), sources=tuple([inner[s] for s in node.sources]), scope=_named_parts(node.scope)
@@ -258,22 +194,3 @@ def _splice(
     recorded = [k for k, result in enumerate(results) if getattr(result, "_node", None) is not None]
     for k, source in zip(recorded, sub.outputs, strict=True):
         moved[Source(fused.id, k)] = inner[source]
-    return ids
-
-
-def running(target: Any) -> dict[int, tuple[int, int]]:
-    """For each step at which some rows are past their length: how many still run, of how many. Empty if not known."""
-    found: dict[int, tuple[int, int]] = {}
-    for node in {} if isinstance(target, Graph) else _live(target).values():
-        if not isinstance(node, Node):
-            continue
-        lengths = node.options.get("lengths")
-        if node.op.kind == "recurrent" and lengths is not None and len(node.shape[0]) == 3:
-            steps = node.shape[0][0 if node.options.get("time_major") else 1]
-            found.update((t, (int((lengths > t).sum()), len(lengths))) for t in range(steps))
-        elif node.op.name == "where" and node.saved:
-            times = [part[2:] for part in node.scope if part.startswith("t=") and part[2:].isdigit()]
-            mask = node.saved[0]
-            if times and getattr(mask, "ndim", 0) == 2 and mask.shape[1] == 1 and mask.dtype == bool:
-                found[int(times[0])] = (int(mask.sum()), len(mask))
-    return {t: rows for t, rows in sorted(found.items()) if rows[0] < rows[1]}

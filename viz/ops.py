@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo
+import numpy as np
 
-from . import style
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, unfuse
+from tinygrad_rnn.autodiff.node import Node as LiveNode
+
+from . import costs, style
+from .costs import counted
 from .drawing import Drawing
+from .layout import settle
+from .legend import add as add_legend
+from .live import Values, nodes_of, refuse_freed
 from .opened import open_all, take
 from .picture import Box, Edge, Node, Picture
-from .repeat import Repeat
+from .repeat import repeat
+from .shade import Scale
 
 Scope = tuple[str, ...]
-LONG = 12  # steps from which on one is laid out and repeated
+LONG = 2  # steps from which on one is laid out and repeated
 
 
 def draw(
@@ -23,6 +32,10 @@ def draw(
     opened: bool = False,
     shapes: bool = True,
     dtypes: bool = False,
+    bytes: bool = False,
+    flops: bool = False,
+    color: str | None = None,
+    legend: bool = False,
     clusters: bool = True,
     direction: str | None = None,
 ) -> Drawing:
@@ -30,9 +43,15 @@ def draw(
 
     target: a tensor, tensors nested in tuples, lists and dicts, or a Graph from tg.snapshot. depth: how many levels of
     scopes are opened; what lies deeper is one node a scope. opened: draw what each fused op stands for, in primitives, in
-    its place. shapes, dtypes: whether labels tell them. clusters: boxes around scopes. direction: "LR" or "TB"; by default
-    left to right where the graph has time steps (scopes "t=0", "t=1" …), else top to bottom. Raises TypeError if nothing
-    was recorded.
+    its place.
+
+    shapes, dtypes, bytes, flops: what labels tell, bytes and flops of an op's result and forward. color="time": every op's
+    forward is run again by itself on what the graph holds (else on numbers of the same shape); labels tell the median time
+    and shades show its logarithm. legend: tell what shapes and arrows mean. clusters: boxes around scopes. direction: "LR" or
+    "TB"; by default left to right where the graph has time steps (scopes "t=0", "t=1" …), else top to bottom.
+
+    Raises TypeError if nothing was recorded, and, for times, of a Graph; GraphError for times after a backward pass has
+    freed the graph.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -42,12 +61,87 @@ def draw(
     >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.GRUCell(2), [[[1.0], [2.0]]])
     >>> viz.draw(state), viz.draw(state, opened=True), viz.draw(state, opened=True, depth=0)
     (Drawing(6 nodes, 5 edges), Drawing(38 nodes, 52 edges), Drawing(1 node, 0 edges))
+    >>> [node.lines for node in viz.draw(w @ w.T, bytes=True, flops=True).picture.nodes][-1]
+    ('@', '(1, 1)', '4 B, 4 flop')
     """
     if direction not in (None, "LR", "RL", "TB", "BT"):
         raise ValueError(f"draw: direction is {direction!r}, expected 'LR' or 'TB'")
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
         raise ValueError(f"draw: depth is {depth!r}, expected a non-negative integer or None")
-    graph = open_all(target) if opened else take(target)
+    if color not in (None, "time"):
+        raise ValueError(f"draw: color is {color!r}, expected 'time' or None")
+    if color == "time":
+        target = _with_values(target, opened)
+    graph = open_all(target) if opened and color is None else take(target)
+    facts = Facts(graph, target, shapes, dtypes, bytes, flops, color == "time")
+    picture = _picture(graph, facts, depth, clusters, direction)
+    scale = facts.scale()
+    for node in picture.nodes if scale is not None else ():
+        took = facts.took.get(node.id)
+        node.fill = None if took is None or scale is None else scale.fill(took)
+    steps = sum(box.label.startswith("t=") for box in picture.boxes)
+    place = repeat if steps >= LONG and picture.direction == "LR" else settle
+    plain = replace(picture, nodes=list(picture.nodes))
+    return Drawing(
+        add_legend(picture, scale, legend),
+        lambda **options: add_legend(place(plain, **options), scale, legend),
+    )
+
+
+def _with_values(target: Any, opened: bool) -> Any:
+    """The tensors to measure."""
+    who = "draw: color='time'"
+    if isinstance(target, Graph):
+        raise TypeError(f"{who} needs the tensors themselves: a Graph holds no arrays to run ops on")
+    refuse_freed(target, who)
+    return unfuse(target) if opened else target
+
+
+class Facts:
+    """What labels tell of the ops of a graph."""
+
+    def __init__(self, graph: Graph, target: Any, shapes: bool, dtypes: bool, bytes: bool, flops: bool, seconds: bool):
+        self.graph, self.shapes, self.dtypes, self.bytes, self.flops = graph, shapes, dtypes, bytes, flops
+        live = nodes_of(target) if (flops or seconds) and not isinstance(target, Graph) else []
+        live = live if len(live) == len(graph.nodes) else []  # not where fused ops were opened on zeros
+        ended = ((i, n.options.get("lengths")) for i, n in enumerate(live) if isinstance(n, LiveNode))
+        self.rows = {i: int(np.sum(lengths)) for i, lengths in ended if lengths is not None}
+        values = Values(target) if seconds else None
+        ops = enumerate(live) if values is not None else ()
+        self.seconds = {i: values.seconds(n) for i, n in ops if values is not None and isinstance(n, LiveNode)}
+        self.took: dict[str, float] = {}  # seconds by the id of what is drawn
+
+    def lines(self, node: NodeInfo) -> tuple[str, ...]:
+        """The lines of a node's label: name and op, shape, dtype, costs."""
+        lines = [style.shown(node.label)]
+        if node.op is not None and node.name:
+            lines = [style.shown(node.name), style.shown(node.label)]
+        if self.shapes:
+            parts = [style.shape_text(s) for s in node.shapes]
+            alike = len(parts) > 1 and len(set(parts)) == 1
+            lines.append(f"{len(parts)} × {parts[0]}" if alike else style.shown(" ".join(parts)))
+        if self.dtypes:
+            lines.append(" ".join(dict.fromkeys(node.dtypes)))
+        return (*lines, *self.costs([node], f"n{node.id}"))
+
+    def costs(self, nodes: list[NodeInfo], id: str) -> list[str]:
+        """What nodes cost together."""
+        ops = [node for node in nodes if node.op is not None]
+        parts = [counted(sum(node.bytes for node in nodes), "B")] if self.bytes else []
+        if self.flops and ops:
+            parts.append(counted(sum(costs.flops(node, self.graph, self.rows.get(node.id)) for node in ops), "flop"))
+        lines = [", ".join(parts)] if parts else []
+        if any(node.id in self.seconds for node in ops):
+            self.took[id] = sum(self.seconds.get(node.id, 0.0) for node in ops)
+            lines.append(costs.lasted(self.took[id]))
+        return lines
+
+    def scale(self) -> Scale | None:
+        return Scale(self.took.values(), "time of an op's forward", "time", say=costs.lasted) if self.took else None
+
+
+def _picture(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:
+    """The nodes, edges and boxes; what lies deeper than `depth` is one node a scope."""
     places: list[Scope] = scopes_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
     timed = any(part.startswith("t=") for node in graph.nodes for part in node.scope)
     picture = Picture("ops", direction or ("LR" if timed else "TB"))
@@ -65,30 +159,25 @@ def draw(
         if ids[node.id] == f"n{node.id}":
             box = boxes.get(place[:limit])
             inside = closed.get(place[: limit + 1]) if len(place) > limit else None
-            drawn = _closed(graph, place[limit], inside) if inside else _open(node, shapes, dtypes)
+            drawn = _closed(facts, place[limit], inside) if inside else _open(facts, node)
             drawn.box, drawn.strong = None if box is None else box.id, drawn.id in wanted
             picture.nodes.append(drawn)
     picture.edges = _edges(graph, ids, bool(closed))
-    steps = sum(box.label.startswith("t=") for box in picture.boxes)
-    return Drawing(picture, _repeat if steps >= LONG and picture.direction == "LR" else None)
+    return picture
 
 
-def _repeat(picture: Picture, **options: Any) -> Picture:
-    return Repeat(picture, **options).placed()
+def _open(facts: Facts, node: NodeInfo) -> Node:
+    return Node(f"n{node.id}", facts.lines(node), _role(node), tip=_tip(node))
 
 
-def _open(node: NodeInfo, shapes: bool, dtypes: bool) -> Node:
-    return Node(f"n{node.id}", _label(node, shapes, dtypes), _role(node), tip=_tip(node))
-
-
-def _closed(graph: Graph, name: str, inside: list[int]) -> Node:
+def _closed(facts: Facts, name: str, inside: list[int]) -> Node:
     """One node for all that lies in a scope."""
-    nodes = [graph.nodes[i] for i in inside]
+    nodes = [facts.graph.nodes[i] for i in inside]
     ops = sum(node.op is not None for node in nodes)
     weights = sum(node.op is None and node.kind == "parameter" for node in nodes)
     parts = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((ops, "op"), (weights, "weight")) if n]
-    lines = (style.shown(name), ", ".join(parts))
-    return Node(f"n{inside[0]}", lines if parts else lines[:1], "cell", tip="/".join(nodes[0].scope))
+    lines = (style.shown(name), *([", ".join(parts)] if parts else []), *facts.costs(nodes, f"n{inside[0]}"))
+    return Node(f"n{inside[0]}", lines, "fused", tip="/".join(nodes[0].scope))
 
 
 def _edges(graph: Graph, ids: dict[int, str], once: bool) -> list[Edge]:
@@ -148,24 +237,9 @@ def _boxes(places: list[Scope]) -> dict[Scope, Box | None]:
     return boxes
 
 
-def _label(node: NodeInfo, shapes: bool, dtypes: bool) -> tuple[str, ...]:
-    """The lines of a node's label: name and op, shape, dtype."""
-    if node.op is None or not node.name:
-        lines = [style.shown(node.label)]
-    else:
-        lines = [style.shown(node.name), style.shown(node.label)]
-    if shapes:
-        parts = [style.shape_text(s) for s in node.shapes]
-        alike = len(parts) > 1 and len(set(parts)) == 1
-        lines.append(f"{len(parts)} × {parts[0]}" if alike else style.shown(" ".join(parts)))
-    if dtypes:
-        lines.append(" ".join(dict.fromkeys(node.dtypes)))
-    return tuple(lines)
-
-
 def _role(node: NodeInfo) -> str:
     if node.op is not None:
-        return "cell" if node.kind == "recurrent" else "op"
+        return "fused" if node.kind == "recurrent" else "op"
     return "input" if node.kind == "constant" and node.name else node.kind
 
 

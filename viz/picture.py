@@ -20,6 +20,7 @@ class Node:
     tip: str = ""
     fill: str | None = None  # instead of the role's
     strong: bool = False  # drawn with a heavier line: what the picture was asked for
+    table: tuple[tuple[str, str, str], ...] = ()  # a legend: of each line the mark, its colour, the text
 
 
 @dataclass

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from . import style
 from .floors import House, Origin
 from .picture import Node, Picture, Point
+from .shade import Scale
 from .steps import Layer, State, Step, Unrolled, name_of, side_of
 
 CELL = (92.0, 54.0)
@@ -16,6 +20,16 @@ ENDS_APART = 34.0  # likewise where they begin and end
 ENDS = 84.0  # from the lowest cell's middle down to x, from the highest one's up to h
 
 
+@dataclass
+class Shading:
+    """What was measured at each state (or gate) after each step, to be shown as colours."""
+
+    values: dict[tuple[Step, str], float]
+    scale: Scale
+    of: str  # whose value a cell shows; another's, if it has none of this name
+    tip: str  # how to say it of a name
+
+
 class Places:
     """The columns `shown` of an unrolled net (None stands for those left out), its floors, and what leads where."""
 
@@ -25,11 +39,10 @@ class Places:
         self.pairs = any(layer.backward for layer in self.layers)
         self.pitch = self.pitch_between()
         self.centres = _centres(shown, self.pitch)
-        self.norms: dict[tuple[Step, str], float] = {}  # of the gradient at each state after each step
-        self.skipped = 0  # steps in the gap that the graph was read without
-        self.rows: dict[
-            int, tuple[int, int]
-        ] = {}  # by column, where some sequences have ended: how many run, of how many
+        self.shading: Shading | None = None
+        self.legend = False
+        self.skipped = house.skipped
+        self.rows: dict[int, Any] = {}  # by step, where some sequences have ended: which rows run
         self.result = Picture("unrolled", "LR", placed=True)
         self.carries: dict[int, tuple[Step, str]] = {}  # what state after which step an edge carries, by its number
         self.drawn: dict[str, Node] = {}

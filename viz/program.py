@@ -13,6 +13,7 @@ from tinygrad_rnn.errors import DrawingError
 
 VARIABLE = "TINYGRAD_RNN_DOT"
 HINT = "to get a program that draws: pip install graphviz-pure (or the extra tinygrad_rnn[dot]), or install Graphviz itself"
+PAGES = ("pdf", "ps", "ps2", "eps")  # formats that only Graphviz itself writes
 
 
 class NoProgramError(DrawingError):
@@ -68,7 +69,8 @@ def run(source: str, kind: str, program: str | os.PathLike[str] | None = None, t
         said = " ".join(done.stderr.decode(errors="replace").split())[-500:]
         raise DrawingError(
             f"drawing: {' '.join(command)} ended with code {done.returncode}: {said or 'no message'}; "
-            "svg and png work with every program, the DOT text (.save('x.dot')) without one"
+            + (f"{kind} needs Graphviz itself: apt install graphviz, brew install graphviz; " if kind in PAGES else "")
+            + "svg and png work with every program, the DOT text (.save('x.dot')) without one"
         )
     return done.stdout
 

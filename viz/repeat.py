@@ -11,10 +11,14 @@ from typing import Any
 
 from .layout import Layout, Link, lay_out
 from .picture import Box, Edge, Node, Picture, Point
-from .sketch import rounded
-from .style import SMALL, text_width
+from .route import rounded
 
 GAP, LANE, TRACK, MARGIN = 58.0, 9.0, 6.0, 60.0
+
+
+def repeat(picture: Picture, **options: Any) -> Picture:
+    """The picture with places. options: program and timeout."""
+    return Repeat(picture, **options).placed()
 
 
 @dataclass
@@ -130,7 +134,9 @@ class Repeat:
             shapes = tuple((n.lines, n.role, n.box) for n in nodes), tuple((b.label, b.parent) for b in inner)
             build = (*shapes, tuple(links), len(first))
             if build not in known:
-                known[build] = lay_out(nodes, inner, links, "BT", list(ports.values()), ends, **self.options)
+                known[build] = lay_out(
+                    nodes, inner, list(dict.fromkeys(links)), "BT", list(ports.values()), ends, **self.options
+                )
             found = known[build]
             back = {**{v: k for k, v in names.items()}, **{p: f"i {s}" for s, p in ports.items()}}
             back |= {o: f"o {n}" for n, o in step.leaves.items()}
@@ -139,6 +145,7 @@ class Repeat:
                 {back[n]: p for n, p in found.nodes.items() if n in back},
                 {b.id: found.boxes[boxes[b.id]] for b in step.boxes if boxes[b.id] in found.boxes},
                 {(back[a], back[b]): p for (a, b), p in found.links.items()},
+                titles={b.id: found.titles[boxes[b.id]] for b in step.boxes if boxes[b.id] in found.titles},
             )
 
     def _segments(self) -> list[list[Node]]:
@@ -219,7 +226,7 @@ class Repeat:
             if box.id in used and box.id not in self.steps:
                 boxes.append(box)
                 used.add(box.parent)
-        return lay_out(nodes, boxes[::-1], links, "LR", list(first), list(last), **self.options)
+        return lay_out(nodes, boxes[::-1], list(dict.fromkeys(links)), "LR", list(first), list(last), **self.options)
 
     def _shift_segment(self, layout: Layout, by: Point) -> None:
         for id, (x, y) in layout.nodes.items():
@@ -326,15 +333,10 @@ class Repeat:
             picture.nodes.append(replace(node, at=self.where[node.id]))
         for k, edge in enumerate(self.picture.edges):
             picture.edges.append(replace(edge, path=self.edges[k]))
-        holds, within = self._held(), {box.id for step in self.steps.values() for box in step.boxes}
+        holds, titles = self._held(), self._titles()
         for box in self.picture.boxes:
             if box.id in self.frames and holds.get(box.id, True):
-                left, bottom, right, _top = frame = self.frames[box.id][0]
-                new = replace(box, corners=frame)
-                if (
-                    box.id in within and box.id not in self.steps
-                ):  # laid out from bottom to top, the program leaves room for titles below
-                    new.label_at = (min(left + 8 + text_width(box.label, SMALL) / 2, (left + right) / 2), bottom + 11)
+                new = replace(box, corners=self.frames[box.id][0], label_at=titles.get(box.id))
                 picture.boxes.append(new)
         kept = {box.id for box in picture.boxes}
         parents = {box.id: box.parent for box in self.picture.boxes}
@@ -345,6 +347,15 @@ class Repeat:
             while frame_box.parent is not None and frame_box.parent not in kept:
                 frame_box.parent = parents[frame_box.parent]
         return picture
+
+    def _titles(self) -> dict[str, Point]:
+        """Where the titles of the boxes within steps stand: a step's own stands on top, as others do."""
+        return {
+            id: (x + step.at[0], y + step.at[1])
+            for step in self.steps.values()
+            for id, (x, y) in step.layout.titles.items()
+            if id != step.box.id
+        }
 
     def _held(self) -> dict[str, bool]:
         """For each box around steps, whether its frame holds nothing that is not in it; else it is not drawn."""

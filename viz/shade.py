@@ -1,55 +1,76 @@
-"""Shades for numbers over many powers of ten: pale where they vanish, dark orange where they are large."""
+"""Shades for numbers: pale where they are small, dark where they are large, with the numbers told in the legend."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-
-from .picture import Node, Picture
-from .places import Places
+from collections.abc import Callable, Iterable
 
 LEVELS = 24
-PALE, DARK = (255, 250, 240), (226, 122, 30)
-THIN, THICK = (205, 205, 205), (170, 70, 0)
+RGB = tuple[int, int, int]
+GREY: RGB = (205, 205, 205)
+HUES: dict[str, tuple[RGB, RGB, RGB]] = {  # pale and dark of a fill, dark of a line; black text is read on all
+    "grad_norm": ((255, 250, 240), (226, 122, 30), (170, 70, 0)),
+    "activation": ((243, 250, 255), (86, 180, 233), (0, 95, 155)),
+    "time": ((253, 245, 250), (204, 121, 167), (130, 50, 100)),
+}
+MOST_SWATCHES = 7
 
 
 class Scale:
-    """Colours for positive numbers by their logarithm, between the smallest and the largest of those given."""
+    """Colours for numbers that are not negative: by their logarithm between the smallest and the largest, or from 0 up.
 
-    def __init__(self, numbers: Iterable[float]):
-        powers = [math.log10(n) for n in numbers if n > 0 and math.isfinite(n)] or [0.0]
-        self.low, self.high = math.floor(min(powers)), math.ceil(max(powers))
-        self.high = max(self.high, self.low + 1)
+    title: what is measured. what: a key of HUES. say: how a number is written in the legend.
+    """
+
+    def __init__(
+        self,
+        numbers: Iterable[float],
+        title: str,
+        what: str,
+        log: bool = True,
+        say: Callable[[float], str] | None = None,
+    ):
+        self.title, self.log = title, log
+        self.pale, self.dark, self.line_dark = HUES[what]
+        finite = [n for n in numbers if n > 0 and math.isfinite(n)] or [1.0]
+        if log:
+            self.low = float(math.floor(math.log10(min(finite))))
+            self.high = max(float(math.ceil(math.log10(max(finite)))), self.low + 1)
+            self.say = say or (lambda n: f"1e{round(math.log10(n))}")
+        else:
+            self.low, self.high = 0.0, _round_up(max(finite))
+            self.say = say or (lambda n: f"{n:g}")
 
     def part(self, number: float) -> float:
         """Where a number lies on the scale, from 0 to 1."""
         if not number > 0:
             return 0.0
-        power = math.log10(number) if math.isfinite(number) else self.high
-        part = min(max((power - self.low) / (self.high - self.low), 0.0), 1.0)
-        return round(part * LEVELS) / LEVELS
+        number = math.log10(number) if self.log and math.isfinite(number) else min(number, self.high)
+        return round(min(max((number - self.low) / (self.high - self.low), 0.0), 1.0) * LEVELS) / LEVELS
 
     def fill(self, number: float) -> str:
-        return "#FFFFFF" if number == 0 else _mix(PALE, DARK, self.part(number))
+        return "#FFFFFF" if number == 0 and self.log else _mix(self.pale, self.dark, self.part(number))
 
     def line(self, number: float) -> tuple[str, float]:
         """Colour and width of an arrow."""
         part = self.part(number)
-        return _mix(THIN, THICK, part), 1.0 + 3.0 * part
+        return _mix(GREY, self.line_dark, part), 1.0 + 3.0 * part
 
-    def legend(self, picture: Picture, places: Places, title: str) -> None:
-        """A row of swatches below the picture, one for each of up to seven powers of ten."""
-        step = max(1, math.ceil((self.high - self.low) / 6))
-        powers = list(range(self.low, self.high + 1, step))
-        y = min((n.at[1] - n.size[1] / 2 for n in picture.nodes if n.at and n.size), default=0.0)
-        y = min(y, places.bottom) - 34
-        x = places.centres[0] - places.pitch / 2 + 13 + 80
-        picture.nodes.append(Node("legend", (title,), "text", at=(x, y), size=(160, 24)))
-        for i, power in enumerate(powers):
-            fill = self.fill(10.0**power)
-            at = (x + 80 + 30 + 50 * i, y)
-            picture.nodes.append(Node(f"legend{i}", (f"1e{power}",), "swatch", at=at, size=(48, 24), fill=fill))
+    def swatches(self) -> list[tuple[str, str]]:
+        """Texts and fills for the legend, from the smallest number to the largest."""
+        if self.log:
+            step = max(1, math.ceil((self.high - self.low) / (MOST_SWATCHES - 1)))
+            numbers = [10.0**power for power in range(int(self.low), int(self.high) + 1, step)]
+        else:
+            numbers = [self.high * k / 4 for k in range(5)]
+        return [(self.say(n), self.fill(n)) for n in numbers]
 
 
-def _mix(a: tuple[int, int, int], b: tuple[int, int, int], part: float) -> str:
+def _round_up(number: float) -> float:
+    """The next of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(number))
+    return next(k * power for k in (1, 2, 5, 10) if k * power >= number * 0.9999)
+
+
+def _mix(a: RGB, b: RGB, part: float) -> str:
     return "#" + "".join(f"{round(x + (y - x) * part):02X}" for x, y in zip(a, b, strict=True))

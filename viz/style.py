@@ -31,6 +31,7 @@ ROLES = {
     "input": Look("#D3EAF8", "#0072B2", "ellipse", "filled"),
     "constant": Look("#EEEEEE", "#777777", "ellipse", "filled,dashed"),
     "cell": Look("#FFF8CC", "#7A6A00"),
+    "fused": Look("#FFF8CC", "#7A6A00"),
     "point": Look("#F8DCCB", "#B84F00", "ellipse", "filled"),
     "squash": Look("#FFF8CC", "#7A6A00"),
     "each": Look("#F3E1EC", "#9B4F80"),
@@ -54,6 +55,30 @@ BOXES = {
     "inside": Look("#F4F6F8", "#7A8490", "box", "rounded,filled"),
     "gate": Look("#E9EDF1", "#B8C0C8", "box", "rounded,filled"),
     "step": Look("#F4F6F8", "#B8C0C8", "box", "rounded,filled"),
+}
+
+MEANINGS = {  # of roles, in the order of a legend
+    "input": "input",
+    "parameter": "weights",
+    "constant": "constant",
+    "state": "state",
+    "output": "output",
+    "cell": "cell",
+    "fused": "several operations in one",
+    "each": "work at every step, without a state",
+    "bar": "work on several steps at once",
+    "op": "operation",
+    "squash": "activation function",
+    "point": "element by element",
+    "delay": "delay of one step",
+    "more": "steps left out",
+}
+ARROW_MEANINGS = {
+    "data": "value",
+    "state": "state h, to the next step",
+    "memory": "memory c, to the next step",
+    "weight": "weights",
+    "constant": "constant",
 }
 
 _NARROW = set("iljtfrI.,:;'|!()[]{}/ ₀₁₂₃₄₅₆₇₈₉₋")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff.graph import Graph
+from tinygrad_rnn.autodiff.graph import Graph, flat_tensors, unfuse
 from tinygrad_rnn.autodiff.state import generator, scope
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
@@ -19,8 +19,12 @@ from .drawing import Drawing
 from .floors import House
 from .flow import Sweep, norm, states_of
 from .grid import Grid
-from .opened import fused_length, open_all, running, take
-from .steps import read
+from .live import Values, nodes_of, refuse_freed, running
+from .opened import fused_length, open_all, take
+from .places import Shading
+from .shade import Scale
+from .shorten import recorded_length, shorten
+from .steps import Step, Unrolled, gates_of, read
 
 DEFAULT_STEPS = 3
 MOST_STEPS = 8  # drawn without being asked for
@@ -34,78 +38,133 @@ def unrolled(
     shapes: bool = True,
     length: int | None = None,
     color: str | None = None,
+    of: str = "h",
+    legend: bool = False,
 ) -> Drawing:
     """Draw a recurrent net unrolled in time: x_t below, layers upwards, h_t above, states along the arrows.
 
     target: a cell (it is left as it is: a copy runs on a small input), or what a driver or loop computed: outputs, the
     pair (outputs, state), a loss, or a Graph. steps: how many steps to draw, or (first, last): the first and last few,
     with one node for those between. Default: all, if not many. length: for a cell, how many steps there are; where it is
-    not given the last ones are called T−1, T−2 … color="grad_norm", for a loss: cells and states are shaded by the logarithm
-    of the norm of the loss's gradient there (see `grad_flow`). Weights are drawn once, and named in the cells that share
-    them. Raises ValueError where the graph has no time steps, TypeError where nothing was recorded.
+    not given the last ones are called T−1, T−2 … Weights are drawn once, and named in the cells that share them.
+
+    color="grad_norm", for a loss: cells and states are shaded by the logarithm of the norm of the loss's gradient there (see
+    `grad_flow`). color="activation": by the mean size of a state or gate, which `of` names: "h", "c", a gate's letter ("i",
+    "f", "g", "o"; "z", "r", "n"). legend: besides the colours, tell what shapes and arrows mean.
+
+    Raises ValueError where the graph has no time steps, TypeError where nothing was recorded, GraphError for colours of
+    a graph that a backward pass has freed.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
     >>> viz.unrolled(tg.rnn.GRUCell(4), steps=(2, 1), length=100)
     Drawing(13 nodes, 12 edges)
+    >>> x = tg.tensor([[[1.0], [2.0], [3.0]]])
+    >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.LSTMCell(4, seed=0), x)
+    >>> viz.unrolled(outputs.sum(), color="grad_norm")
+    Drawing(14 nodes, 13 edges)
+    >>> picture = viz.unrolled(outputs, color="activation", of="f").picture
+    >>> [node.lines[0] for node in picture.nodes if node.id.startswith("legend")]
+    ['mean |f|', '0', '0.25', '0.5', '0.75', '1']
     """
     _check_steps(steps, length)
+    if color == "grad_norm":
+        return _coloured(target, steps, shapes, legend, _by_gradient(target))
+    if color == "activation":
+        return _coloured(target, steps, shapes, legend, _by_activation(target, of))
     if color is not None:
-        return _coloured(target, steps, shapes, color)
+        raise ValueError(f"unrolled: color is {color!r}, expected 'grad_norm', 'activation' or None")
     if isinstance(target, RNNCell):
-        return _of_cell(target, steps, shapes, length)
-    house, shown, skipped = _read(target, steps)
+        return _of_cell(target, steps, shapes, length, legend)
+    house, shown, rows = _read(target, steps)
     grid = Grid(house.found, shown, shapes, False, house)
-    grid.skipped, grid.rows = skipped, running(target)
+    grid.rows, grid.legend = rows, legend
     return Drawing(grid.picture())
 
 
-def _of_cell(cell: RNNCell, steps: Any, shapes: bool, length: int | None) -> Drawing:
+def _of_cell(cell: RNNCell, steps: Any, shapes: bool, length: int | None, legend: bool) -> Drawing:
     """The picture of a cell, run on made-up inputs."""
     first, last = (DEFAULT_STEPS, 0) if steps is None else steps if isinstance(steps, tuple) else (steps, 0)
     open_end = length is None and last > 0
     total = length or first + last + open_end
     few = min(total, first + last + 1) if steps is not None else total
-    house = House(read(trace(cell, few)))
+    house = House(read(trace(cell, few)), total - few)
     grid = Grid(house.found, _shown(few, steps), shapes, open_end, house)
-    grid.skipped = total - few
+    grid.legend = legend
     return Drawing(grid.picture())
 
 
-def _read(target: Any, steps: Any) -> tuple[House, list[int | None], int]:
-    """The net, the columns to show, and how many steps of the gap were not even opened: what is not drawn need not be."""
+def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, Any]]:
+    """The net, the columns to show, and which rows run; steps that are not drawn are neither read nor opened."""
     graph = take(target)
-    if not any(node.kind == "recurrent" for node in graph.nodes):  # nothing to open
-        house = House(read(graph))
-        return house, _shown(house.total, steps), 0
-    total = fused_length(graph)
-    if total is not None and None in _shown(total, steps):
-        few = len(_shown(total, steps)) + 1
-        house = House(read(open_all(target, "recurrent", few)))
-        if house.total == few:
-            return house, [c if c is None or c < few else c - (total - few) for c in _shown(total, steps)], total - few
-    house = House(read(open_all(target, "recurrent")))
-    return house, _shown(house.total, steps), 0
+    fused = any(node.kind == "recurrent" for node in graph.nodes)
+    rows = running(target) if fused or any(node.op == "where" for node in graph.nodes) else {}
+    total = fused_length(graph) if fused else recorded_length(graph)
+    shown = _shown(total, steps) if total else []
+    if total and None in shown:
+        gap = shown.index(None)
+        keep = max(gap, len(shown) - gap - 1) + 1
+        short, left_out = graph, total - 2 * keep
+        if fused and left_out > 0:
+            short = open_all(target, "recurrent", 2 * keep)
+        elif not fused:
+            short, left_out = shorten(graph, keep)
+        if left_out > 0:
+            house = House(read(short), left_out)
+            if house.total == 2 * keep:
+                return house, [c if c is None or c < gap else c - left_out for c in shown], rows
+    house = House(read(open_all(target, "recurrent") if fused else graph))
+    return house, _shown(house.total, steps), rows
 
 
-def _coloured(target: Any, steps: Any, shapes: bool, color: str) -> Drawing:
-    """The picture with cells and states shaded by the norm of the gradient there."""
-    if color != "grad_norm":
-        raise ValueError(f"unrolled: color is {color!r}, expected 'grad_norm' or None")
-    if not isinstance(target, Tensor):
-        raise TypeError(
-            f"unrolled: color='grad_norm' needs a loss to take the gradient of, not {type(target).__name__}"
-        )
-    edge, seed = target._seed(None, "unrolled: color='grad_norm'")
-    sweep = Sweep(target)
-    cotangents, house = sweep(edge, seed), House(sweep.found)
-    grid = Grid(sweep.found, _shown(house.total, steps), shapes, False, house)
-    grid.rows = running(target)
-    for number, layer in enumerate(sweep.found.layers):
-        for name, sources in states_of(sweep.found, number).items() if layer.kind == "cell" else ():
-            for t, source in zip(layer.steps, sources, strict=True):
-                grid.norms[(number, t), name] = norm(cotangents, source)
+def _coloured(target: Any, steps: Any, shapes: bool, legend: bool, shading: tuple[Unrolled, Shading]) -> Drawing:
+    """The picture with cells and states shaded by what was measured."""
+    found, house = shading[0], House(shading[0])
+    grid = Grid(found, _shown(house.total, steps), shapes, False, house)
+    grid.shading, grid.legend, grid.rows = shading[1], legend, running(target)
     return Drawing(grid.picture())
+
+
+def _by_gradient(target: Any) -> tuple[Unrolled, Shading]:
+    """The norm of the loss's gradient at every state."""
+    who = "unrolled: color='grad_norm'"
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{who} needs a loss to take the gradient of, not {type(target).__name__}")
+    _, seed = target._seed(None, who)
+    sweep = Sweep(target, who)
+    cotangents = sweep(seed)
+    values = {
+        ((number, t), name): norm(cotangents, source)
+        for number, layer in enumerate(sweep.found.layers)
+        for name, sources in states_of(sweep.found, number).items()
+        for t, source in zip(layer.steps, sources, strict=True)
+    }
+    return sweep.found, Shading(
+        values, Scale(values.values(), "norm of the gradient", "grad_norm"), "h", "|d loss / d {}|"
+    )
+
+
+def _by_activation(target: Any, of: str) -> tuple[Unrolled, Shading]:
+    """The mean size of a state or gate at every step, over units and the rows that run."""
+    who = "unrolled: color='activation'"
+    if isinstance(target, (Graph, RNNCell)) or not any(True for _ in flat_tensors(target)):
+        raise TypeError(f"{who} needs what a run computed (outputs, a state, a loss), not {type(target).__name__}")
+    refuse_freed(target, who)
+    tensors = unfuse(target, "recurrent")
+    found, live, known, rows = read(take(tensors)), nodes_of(tensors), Values(tensors), running(target)
+    values: dict[tuple[Step, str], float] = {}
+    names: set[str] = set()
+    for number, layer in enumerate(found.layers):
+        named = {**gates_of(found, number), **states_of(found, number)}
+        names |= named.keys()
+        for t, source in zip(layer.steps, named.get(of, [None] * len(layer.steps)), strict=True):
+            value = None if source is None else known(live[source.id], source.output)
+            if value is not None:
+                run = value[rows[t]] if t in rows and len(rows[t]) == len(value) else value
+                values[(number, t), of] = float(np.abs(run).mean()) if run.size else 0.0
+    if not values:
+        raise ValueError(f"{who}, of={of!r}: no step has it, expected one of {', '.join(sorted(names))}")
+    return found, Shading(values, Scale(values.values(), f"mean |{of}|", "activation", log=False), of, "mean |{}|")
 
 
 def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
@@ -134,7 +193,7 @@ def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
         cell.build(size, dtype)
         state = cell.zero_state(batch, dtype)
         for t in range(length):
-            x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=not cell.parameters())
+            x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=True)
             with scope(f"t={t}"):
                 output, state = cell(x, state)
             outputs.append(output)

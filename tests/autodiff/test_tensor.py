@@ -293,6 +293,20 @@ def test_shape_errors_name_the_op_and_the_operands() -> None:
         tg.sum(a, 1, True, 3, 4)
 
 
+def test_arrays_are_copied_only_where_numpy_may() -> None:
+    t = tg.tensor([1.0, 2.0])
+    assert np.asarray(t) is t.data
+    assert np.asarray(t, copy=False) is t.data
+    assert not np.shares_memory(np.array(t), t.data)
+    assert np.asarray(t, dtype=np.float64).dtype == np.float64
+    with pytest.raises(ValueError, match="Unable to avoid copy"):
+        np.asarray(t, dtype=np.float64, copy=False)
+    with pytest.raises(
+        TypeError, match=r"from_dlpack: source is list, expected an array with __dlpack__; use tg.tensor"
+    ):
+        tg.from_dlpack([1.0])
+
+
 def test_dlpack_shares_memory_both_ways() -> None:
     a = np.arange(6.0).reshape(2, 3)
     t = tg.from_dlpack(a)

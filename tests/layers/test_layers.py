@@ -265,6 +265,31 @@ def test_dense_time_distributed_masking_dropout() -> None:
     assert 0.45 < (half == 2).mean() < 0.55
 
 
+AT = [-4.0, -1.5, -0.3, 0.4, 2.0, 7.0]
+ACTIVATIONS = {  # of Keras 3.15, at these places
+    "elu": [-0.981684, -0.77687, -0.259182, 0.4, 2.0, 7.0],
+    "exponential": [0.018316, 0.22313, 0.740818, 1.491825, 7.389056, 1096.633158],
+    "hard_sigmoid": [0.0, 0.25, 0.45, 0.566667, 0.833333, 1.0],
+    "hard_silu": [-0.0, -0.375, -0.135, 0.226667, 1.666667, 7.0],
+    "hard_tanh": [-1.0, -1.0, -0.3, 0.4, 1.0, 1.0],
+    "leaky_relu": [-0.8, -0.3, -0.06, 0.4, 2.0, 7.0],
+    "log_sigmoid": [-4.01815, -1.701413, -0.854355, -0.513015, -0.126928, -0.000911],
+    "mish": [-0.072592, -0.2981, -0.151133, 0.289031, 1.943959, 6.999988],
+    "relu6": [0.0, 0.0, 0.0, 0.4, 2.0, 6.0],
+    "selu": [-1.725899, -1.365814, -0.455667, 0.42028, 2.101402, 7.354907],
+    "silu": [-0.071945, -0.273638, -0.127667, 0.239475, 1.761594, 6.993623],
+    "softplus": [0.01815, 0.201413, 0.554355, 0.913015, 2.126928, 7.000911],
+    "softsign": [-0.8, -0.6, -0.230769, 0.285714, 0.666667, 0.875],
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_keras(name: str) -> None:
+    layer = layers.Dense(6, name, kernel_initializer="identity", dtype="float64")
+    np.testing.assert_allclose(layer([AT]).data[0], ACTIVATIONS[name], rtol=1e-5, atol=1e-6)
+    assert tg.gradcheck(lambda x: layer(x), [np.array([AT]) / 2 + 0.01])
+
+
 def test_gradients_of_dense_and_embedding() -> None:
     dense = layers.Dense(2, activation="elu", dtype="float64")
     dense(X)
@@ -281,7 +306,12 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: layers.GRU(2, recurrent_activation="x"), ValueError, "recurrent_activation is 'x'"),
     (lambda: layers.Dense(2, activation="gelU"), ValueError, "Dense: activation is 'gelU'"),
     (lambda: layers.LSTM(2, dropout=1.5), ValueError, "dropout is 1.5"),
-    (lambda: layers.LSTM(2, kernel_regularizer="l2"), TypeError, "kernel_regularizer"),
+    (lambda: layers.LSTM(2, kernel_regularizer="l2"), TypeError, "LSTM takes no argument kernel_regularizer; see help"),
+    (
+        lambda: layers.Dense(2, kernel_initializer=lambda s, d: np.zeros(3))(X),
+        ValueError,
+        r"dense: the initializer of kernel",
+    ),
     (lambda: layers.LSTM(2, dtype="int8"), TypeError, "dtype is 'int8'"),
     (lambda: layers.LSTM(2, kernel_initializer="glorot"), ValueError, "unknown name 'glorot'"),
     (lambda: layers.RNN(3), TypeError, "cell is int 3"),

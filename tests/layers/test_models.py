@@ -56,7 +56,7 @@ def test_the_second_notes_table() -> None:
 def test_columns_do_not_run_into_each_other() -> None:
     model = models.Sequential([layers.Input((None, 5))])
     model.add(layers.Bidirectional(layers.LSTM(3, return_sequences=True, name="a_very_long_name_of_a_layer_indeed")))
-    model.add(layers.LSTM(2))
+    model.add(layers.LSTM(2, return_sequences=True))
     model.add(layers.LSTM(2))
     rows = [line for line in table(model) if "LSTM" in line or "Bidir" in line]
     assert [row[29:55].split(")")[0] for row in rows[:1]] == ["(None, None, 6"]
@@ -240,6 +240,52 @@ def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
     model = models.Sequential([layers.GRU(2), layers.Dense(1)])
     with pytest.raises(error, match=message):
         call(model)
+
+
+def test_a_layer_that_does_not_fit_is_not_added() -> None:
+    model = models.Sequential([layers.Embedding(9, 4), layers.GRU(3)])
+    before = table(model)
+    wanted = (
+        r"forward_lstm: inputs have shape \(None, 3\), expected \(B, T, D\); does the layer before it lack return_seq"
+    )
+    with pytest.raises(ValueError, match=wanted):
+        model.add(layers.Bidirectional(layers.LSTM(3)))
+    assert table(model) == before
+    model.add(layers.Dense(1))
+    assert model(np.array([[1, 2]])).shape == (1, 1)
+
+
+def test_metrics_by_name_and_of_ones_own() -> None:
+    def worst(y_true: Any, y_pred: Any) -> Any:
+        return tg.max(tg.abs(y_pred - y_true))
+
+    ids = np.array([[1, 2, 0], [3, 0, 0], [4, 1, 2], [2, 2, 0]])
+    y = np.random.default_rng(0).normal(size=(4, 3, 1))
+    model = models.Sequential([layers.Embedding(5, 4, mask_zero=True), layers.GRU(3, return_sequences=True)])
+    model.add(layers.Dense(1))
+    model.compile("sgd", "mse", metrics=["mae", "mean_squared_error", worst])
+    found = model.evaluate(ids, y, batch_size=3, return_dict=True)
+    error = (model.predict(ids) - y)[ids != 0]
+    np.testing.assert_allclose(found["mae"], np.abs(error).mean(), rtol=1e-5)  # a metric counts real steps only
+    np.testing.assert_allclose(found["mean_squared_error"], np.square(error).mean(), rtol=1e-5)
+    assert list(found) == ["loss", "mae", "mean_squared_error", "worst"]
+    assert list(model.fit(ids, y, validation_data=(ids, y)).history) == [*found, *(f"val_{name}" for name in found)]
+    model.compile("sgd", "binary_crossentropy", metrics=["binary_accuracy"])
+    with pytest.raises(
+        ValueError, match=r"compile: metric is 'auc', expected one of accuracy, binary_accuracy, .* mse, "
+    ):
+        model.compile("adam", "mse", metrics=["auc"])
+    assert list(model.evaluate(ids, y > 0, return_dict=True)) == ["loss", "binary_accuracy"]  # as compiled before
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5])
+def test_batch_sizes(size: Any) -> None:
+    model = models.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=f"{call.__name__}: batch_size is {size}, expected a positive integer"):
+            call(X[:, 0], Y, batch_size=size)
+    assert model.predict(X[:, 0], batch_size=None).shape == (40, 1)
 
 
 def test_a_layer_of_several_outputs_is_refused() -> None:

@@ -56,6 +56,63 @@ def test_embedding_adds_up_the_gradient_of_a_row() -> None:
     assert layer(np.zeros((0,), int)).shape == (0, 2)
 
 
+def test_the_padding_row_of_an_embedding_is_zero_and_stays_so() -> None:
+    table = nn.Embedding(5, 3, padding_idx=-2)
+    y = table(np.array([[3, 1], [3, 3]]))
+    assert not y.data[1].any()
+    y.sum().backward()
+    assert table.weight.grad is not None
+    assert table.weight.grad[:, 0].tolist() == [0, 1, 0, 0, 0]
+    assert repr(table) == "Embedding(5, 3, padding_idx=3)"
+
+
+class Net(nn.Module):
+    """As one writes it in PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter([2.0])
+        self.rnns = nn.ModuleList([nn.GRU(3, 3), nn.GRU(3, 3)])
+        self.rnns.append(nn.LSTM(3, 2))
+
+    def forward(self, x: Any) -> Any:
+        for rnn in self.rnns:
+            x, _ = rnn(x)
+        return self.scale * x
+
+
+def test_a_module_as_one_writes_it_in_pytorch() -> None:
+    net = Net()
+    assert [name for name, _ in net.named_parameters()][:3] == ["scale", "rnns.0.weight_ih_l0", "rnns.0.weight_hh_l0"]
+    assert len(net.rnns) == 3
+    assert isinstance(net.rnns[-1], nn.LSTM)
+    x = np.ones((4, 2, 3), np.float32)
+    net(x).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    net.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+    assert not net.eval().rnns[0].between.training
+
+
+def test_loading_some_of_a_state_dict_or_what_is_none() -> None:
+    net, other = Net(), Net()
+    before = net.state_dict()
+    some = {"scale": np.array([5.0]), "rnns.0.bias_ih_l0": np.ones(9), "ghost": np.zeros(3, int)}
+    with pytest.raises(ValueError, match=r"missing rnns.0.weight_ih_l0 \(9, 3\); .*unexpected ghost \(3,\)"):
+        net.load_state_dict(some)
+    with pytest.raises(ValueError, match=r"Net: scale has shape \(2,\), expected \(1,\)"):
+        net.load_state_dict({"scale": np.ones(2)}, strict=False)
+    with pytest.raises(TypeError, match=r"load_state_dict: state is Net, expected a dict .*; give its state_dict\(\)"):
+        net.load_state_dict(other)
+    with pytest.raises(TypeError, match="load_state_dict: scale does not turn into an array"):
+        net.load_state_dict({"scale": [[1.0], [2.0, 3.0]]}, strict=False)
+    for name, array in net.state_dict().items():
+        assert array is before[name]
+    net.load_state_dict(some, strict=False)
+    assert net.scale.tolist() == [5.0]
+    assert net.state_dict()["rnns.1.weight_ih_l0"] is before["rnns.1.weight_ih_l0"]
+
+
 def test_beginnings_are_pytorchs() -> None:
     linear, table = nn.Linear(100, 400, seed=0), nn.Embedding(400, 100, seed=0)
     for values in (linear.weight.data, linear.bias.data):
@@ -153,6 +210,9 @@ def test_float64_by_astype() -> None:
         (lambda: nn.Embedding(5, 2)([[0, 5]]), IndexError, r"Embedding: indices\[0, 1\] is 5, expected 0 <= index < 5"),
         (lambda: nn.Embedding(5, 2)(-1), IndexError, r"Embedding: the index is -1, expected 0 <= index < 5"),
         (lambda: nn.Embedding(5, 2)([0.0]), TypeError, r"Embedding: indices have dtype float32|float64"),
+        (lambda: nn.Embedding(5, 2, padding_idx=5), ValueError, r"Embedding: padding_idx is 5, expected a row of 5"),
+        (lambda: nn.ModuleList([tg.tanh]), TypeError, r"ModuleList: module 0 is Op"),
+        (lambda: nn.ModuleList()[0], IndexError, r"ModuleList: index is 0"),
         (lambda: nn.LayerNorm(()), ValueError, r"LayerNorm: normalized_shape is \(\)"),
         (lambda: nn.LayerNorm(3, eps=-1), ValueError, r"LayerNorm: eps is -1"),
         (

@@ -64,6 +64,27 @@ def test_mse_and_shapes_of_classes() -> None:
     assert loss(np.zeros((0, 4)), np.zeros(0, int)).item() == 0
 
 
+OF_TORCH = {  # mean, sum and none, of PyTorch 2.13: by whether classes have weights, and the smoothing
+    (False, 0.0): (4.3010547, 8.6021094, [4.8442709, 0.0, 3.7578384]),
+    (False, 0.2): (3.968562, 7.9371239, [4.3663588, 0.0, 3.5707652]),
+    (True, 0.0): (4.7235562, 10.6280015, [9.6885419, 0.0, 0.9394596]),
+    (True, 0.2): (4.196967, 9.4431759, [8.3706828, 0.0, 1.0724931]),
+}
+
+
+@pytest.mark.parametrize(("weighed", "smoothing"), OF_TORCH)
+def test_weights_of_classes_and_smoothed_labels(weighed: bool, smoothing: float) -> None:
+    x, targets = array(3, 4, seed=3), [1, -100, 3]
+    weight = [0.5, 2.0, 1.0, 0.25] if weighed else None
+    for reduction, wanted in zip(("mean", "sum", "none"), OF_TORCH[weighed, smoothing], strict=True):
+        loss = nn.CrossEntropyLoss(weight, reduction=reduction, label_smoothing=smoothing)
+        assert np.allclose(loss(x, targets).data, wanted, atol=1e-7)
+        assert np.allclose(loss(x[..., None], np.array(targets)[:, None]).data.ravel(), wanted, atol=1e-7)
+    assert tg.gradcheck(lambda x: nn.CrossEntropyLoss(weight, label_smoothing=smoothing)(x, targets), [x])
+    nll = nn.NLLLoss(weight)(x, targets).item()
+    assert np.isclose(nll, 2.3108834 if weighed else 1.4541479)
+
+
 def test_gradients() -> None:
     x = tg.tensor(array(3, 4, 2), requires_grad=True)
     targets = np.array([[0, 3], [-100, 1], [2, 2]])
@@ -77,7 +98,9 @@ def test_activations_stand_in_a_sequential() -> None:
     net = nn.Sequential(nn.Tanh(), nn.ReLU(), nn.Sigmoid())
     assert np.allclose(net(x).data, 1 / (1 + np.exp(-np.maximum(np.tanh(x), 0))))
     assert repr(net) == "Sequential(\n  (0): Tanh()\n  (1): ReLU()\n  (2): Sigmoid()\n)"
-    assert repr(nn.CrossEntropyLoss(0, "sum")) == "CrossEntropyLoss(ignore_index=0, reduction='sum')"
+    assert np.allclose(nn.Softmax(dim=0)(x).data.sum(0), 1)
+    assert np.allclose(nn.LogSoftmax(dim=1)(x).data, np.log(nn.Softmax(dim=1)(x).data))
+    assert repr(nn.CrossEntropyLoss(None, 0, "sum")) == "CrossEntropyLoss(ignore_index=0, reduction='sum')"
 
 
 X = array(3, 4)
@@ -88,6 +111,13 @@ X = array(3, 4)
     [
         (lambda: nn.MSELoss("avg"), ValueError, r"MSELoss: reduction is 'avg'"),
         (lambda: nn.MSELoss()(X, X[0]), ValueError, r"mse: target has shape \(4,\)"),
+        (lambda: nn.CrossEntropyLoss(weight=[[1.0]]), ValueError, r"CrossEntropyLoss: weight has shape \(1, 1\)"),
+        (
+            lambda: nn.NLLLoss([1.0, 2.0])(X, [0, 1, 2]),
+            ValueError,
+            r"NLLLoss: weight has shape \(2,\), expected \(4,\)",
+        ),
+        (lambda: nn.CrossEntropyLoss(label_smoothing=2), ValueError, r"label_smoothing is 2, expected a number in"),
         (lambda: nn.NLLLoss(ignore_index=0.5), TypeError, r"NLLLoss: ignore_index is 0.5"),
         (
             lambda: nn.CrossEntropyLoss()(X, X),

@@ -206,6 +206,8 @@ X = array(5, 2, 3)
         (lambda: nn.LSTM(3, 4, dropout=0.5), ValueError, r"LSTM: dropout is 0.5 with num_layers=1, expected 0"),
         (lambda: nn.LSTM(3, 4, 2, dropout=2), ValueError, r"p is 2, expected a number in \[0, 1\]"),
         (lambda: nn.RNN(3, 4, nonlinearity="sigmoid"), ValueError, r"RNN: nonlinearity is 'sigmoid', expected 'tanh' or"),
+        (lambda: nn.LSTM(3, 4, proj_size=2), ValueError, r"LSTM: proj_size is 2, expected 0: none of our cells projects"),
+        (lambda: nn.GRU(3, 4)(type("Packed", (), {"batch_sizes": []})()), TypeError, r"GRU: x is a packed sequence.*lengths="),
         (lambda: nn.GRU(3, 0), ValueError, r"GRU: hidden_size is 0, expected a positive integer"),
         (lambda: nn.GRU(3, 4, True), ValueError, r"GRU: num_layers is True"),
         (lambda: nn.GRU(3, 4, dtype=int), TypeError, r"GRU: dtype is int64"),

@@ -315,7 +315,9 @@ def test_other_options_of_cells():
     ):
         rnn.dynamic_rnn(rnn.ResidualWrapper(rnn.LSTMCell(2)), X)
     for batch in (-1, 2.0, None, True):
-        with pytest.raises(ValueError, match=says(f"zero_state: batch is {batch!r}, expected a non-negative integer")):
+        with pytest.raises(
+            ValueError, match=says(f"zero_state: batch_size is {batch!r}, expected a non-negative integer")
+        ):
             rnn.LSTMCell(2).zero_state(batch)
     with pytest.raises(
         AttributeError, match=says("has no kernel yet: it is built at the first call, or by cell.build(")

@@ -89,14 +89,51 @@ def test_explain_says_which_path_ran_and_why() -> None:
     found = rnn.explain(stack, X)
     assert found.path == "unrolled"
     assert found.paths[1:] == (
-        ("lstm_cell", "fused", "the whole sequence is one node"),
-        ("zoneout_wrapper", "unrolled", "zoneout mixes the states at every step"),
+        ("multi_rnn_cell/cell_0/lstm_cell", "fused", "the whole sequence is one node"),
+        ("multi_rnn_cell/cell_1/zoneout_wrapper", "unrolled", "zoneout mixes the states at every step"),
     )
     custom = rnn.explain(rnn.BasicRNNCell(3, activation="sigmoid"), X)
     assert custom.paths[0][1:] == ("unrolled", "the fused op knows tanh and relu, not activation='sigmoid'")
     text = str(found)
     assert "are kept for backward" in text
     assert found.implementation in text
+
+
+def test_explain_takes_the_layers_of_every_face_and_modules_of_ones_own() -> None:
+    x = X.astype(np.float32)
+    whole, own = "the whole sequence is one node", "recurrent dropout acts at every step"
+    both = tg.nn.LSTM(x.shape[2], 3, num_layers=2, bidirectional=True, batch_first=True)
+    found = rnn.explain(both, x, lengths=LENGTHS)
+    assert found.paths == tuple(
+        (f"lstm/cell_{i}/{side}/lstm_cell", "fused", whole) for i in (0, 1) for side in ("fw", "bw")
+    )
+    assert found.bytes_kept > 0
+    assert rnn.explain(both, x, impl="unrolled").path == "unrolled"
+    layer = tg.layers.GRU(3, recurrent_dropout=0.5)
+    assert rnn.explain(layer, x).path == "fused"
+    assert rnn.explain(layer, x, training=True).paths == (("gru/gru_cell", "unrolled", own),)
+    model = tg.models.Sequential([tg.layers.Embedding(9, 4, mask_zero=True), tg.layers.LSTM(3)])
+    assert rnn.explain(model, [[1, 2, 0]]).paths == (("sequential/lstm/lstm_cell", "fused", whole),)
+
+    class Two(tg.Module):
+        def __init__(self) -> None:
+            self.below, self.above = tg.nn.GRU(x.shape[2], 3), rnn.BasicRNNCell(2, activation="sigmoid")
+
+        def forward(self, x: Any) -> Any:
+            return rnn.dynamic_rnn(self.above, self.below(x)[0])[0]
+
+    found = rnn.explain(Two(), x)
+    assert [(name, path) for name, path, _ in found.paths] == [
+        ("two/gru/cell_0/gru_cell", "fused"),
+        ("two/basic_rnn_cell", "unrolled"),
+    ]
+    assert len(str(found).splitlines()) == 4
+    with pytest.raises(ValueError, match="explain: linear ran no cell over time"):
+        rnn.explain(tg.nn.Linear(2, 2), np.ones((1, 2), np.float32))
+    with pytest.raises(
+        TypeError, match=r"explain: model is the class LSTM, expected a cell such as rnn.LSTMCell\(64\)"
+    ):
+        rnn.explain(tg.nn.LSTM, x)
 
 
 def test_a_subclass_with_its_own_step_is_not_run_by_the_kernel_of_its_base() -> None:

@@ -251,3 +251,17 @@ def test_residual_adds_the_input(impl):
     np.testing.assert_array_equal(state.data, same.data)
     scaled, _ = rnn.dynamic_rnn(rnn.ResidualWrapper(cell, lambda x, o: 2 * o - x), x, LENGTHS, impl=impl)
     np.testing.assert_allclose(scaled.data, np.where(alive, 2 * plain.data - x, 0), atol=1e-14)
+
+
+# -- TensorFlow 1's arguments --------------------------------------------------------------------------------------------
+
+
+def test_the_arguments_of_tensorflow_1_are_taken_by_name() -> None:
+    cells = [rnn.DropoutWrapper(rnn.BasicLSTMCell(num_units=3), input_keep_prob=0.7, input_size=D, dtype=np.float32)]
+    stack = rnn.MultiRNNCell(cells, state_is_tuple=True)
+    state = stack.zero_state(batch_size=4, dtype=np.float64)
+    outputs, (last,) = rnn.dynamic_rnn(stack, X, sequence_length=LENGTHS, initial_state=state)
+    assert outputs.shape == (4, 5, 3)
+    assert isinstance(last, rnn.LSTMStateTuple)
+    with pytest.raises(ValueError, match="MultiRNNCell: state_is_tuple=False is not supported"):
+        rnn.MultiRNNCell(cells, state_is_tuple=False)

@@ -98,6 +98,37 @@ def test_it_is_the_loop_one_would_write() -> None:
     assert arrays(model) == arrays(other)
 
 
+@pytest.mark.parametrize("limit", [{"steps": 8}, {"epochs": 2}, {"seconds": 0.3}])
+def test_a_schedule_without_a_total_is_spread_over_the_run(limit: Any) -> None:
+    net, loss_fn, batches = line()
+    optimizer = optim.SGD(net.parameters(), 0.1)
+    schedule = optim.CosineLR(optimizer, floor=0.02)
+    rates = []
+
+    def watched(batch: Any) -> Any:
+        rates.append(optimizer.lr)
+        return loss_fn(batch)
+
+    history = train.fit(watched, batches, optimizer, schedule=schedule, progress=False, **limit)
+    assert rates[0] == 0.1
+    assert sorted(rates, reverse=True) == rates
+    if "seconds" in limit:
+        assert rates[-1] < 0.03
+    else:
+        n = history.step
+        np.testing.assert_allclose(rates, 0.02 + 0.08 * (1 + np.cos(np.pi * np.arange(n) / n)) / 2, rtol=1e-12)
+        assert optimizer.lr == pytest.approx(0.02)
+
+
+def test_a_schedule_without_a_total_asks_for_a_length() -> None:
+    net, loss_fn, batches = line()
+    optimizer = optim.SGD(net.parameters(), 0.1)
+    with pytest.raises(ValueError, match="CosineLR: total is None and the length of the run is not known; give total"):
+        train.fit(
+            loss_fn, lambda _: iter(batches), optimizer, epochs=2, schedule=optim.CosineLR(optimizer), progress=False
+        )
+
+
 def test_limits() -> None:
     _, fit, _ = language()
     assert (fit(steps=5).stopped, fit(steps=5).step) == ("steps", 5)

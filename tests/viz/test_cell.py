@@ -21,7 +21,12 @@ def step_ops(cell: Any) -> Counter[str]:
     return Counter("1−" if node.op == "subtract" else node.label for node in graph.nodes if node.op)
 
 
-CELLS = [rnn.LSTMCell(4), rnn.GRUCell(4), *(rnn.BasicRNNCell(4, a) for a in ("tanh", "relu", "sigmoid", "linear"))]
+CELLS = [
+    rnn.LSTMCell(4),
+    rnn.GRUCell(4),
+    rnn.GRUCell(4, reset_after=True),
+    *(rnn.BasicRNNCell(4, a) for a in ("tanh", "relu", "sigmoid", "linear")),
+]
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -45,12 +50,34 @@ def test_the_gates_are_named_and_c_runs_straight_through() -> None:
     assert {"update gate z", "reset gate r", "candidate n"} < {box.label.replace("\n", " ") for box in gru.boxes}
 
 
+class Minimal(rnn.RNNCell):
+    """A cell of one's own, whose first op joins x and h."""
+
+    state_size = output_size = 3
+
+    def build_parameters(self, input_size: int) -> None:
+        self.add("gate", (input_size + 3, 3), "glorot_uniform")
+
+    def call(self, x: Any, h: Any) -> Any:
+        h = tg.tanh(tg.concatenate([x, h], axis=-1) @ self.gate)
+        return h, h
+
+
 def test_other_cells_are_laid_out_by_the_program() -> None:
-    for cell in (rnn.GRUCell(4, reset_after=True), rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(3)])):
+    for cell in (
+        rnn.LayerNormLSTMCell(4),
+        rnn.ZoneoutWrapper(rnn.LSTMCell(4), 0.1),
+        rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(3)]),
+    ):
         drawing = viz.cell(cell)
         assert not drawing.picture.placed
-        assert "reset gate r" in {box.label for box in drawing.picture.boxes}
+        assert {"forget gate f", "output h"} <= {box.label for box in drawing.picture.boxes}
         assert "<svg" in drawing.svg()
+    picture = viz.cell(Minimal()).picture
+    leaves = {node.lines[0]: node for node in picture.nodes if node.role != "op"}
+    assert {name: node.role for name, node in leaves.items()} == {"xₜ": "input", "hₜ₋₁": "state", "gate": "parameter"}
+    concat = next(node.id for node in picture.nodes if node.lines[0] == "concat")
+    assert {edge.tail for edge in picture.edges if edge.head == concat} == {leaves["xₜ"].id, leaves["hₜ₋₁"].id}
 
 
 def test_a_cell_is_left_as_it_was() -> None:

@@ -79,7 +79,7 @@ def test_mermaid_text(tmp_path: Path) -> None:
     with tg.scope(NASTY):
         out = tg.tanh(tg.Parameter([1.0], name=NASTY) * 2)
     text = viz.draw(out).mermaid()
-    assert text.count("#lt;b#gt;#quot;x#92;n|{}#92;n한글#lt;/b#gt;") == 2
+    assert text.count("#lt;b#gt;#quot;x#92;\u200bn|{}#92;\u200bn한글#lt;/b#gt;") == 2
     assert text.count("subgraph") == text.count("end\n") == 1
     assert text.count("-.->") == 1
     assert text.count(" --> ") == 1
@@ -101,7 +101,7 @@ def test_depth_closes_scopes() -> None:
     outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(3), np.ones((2, 5, 4), np.float32), impl="unrolled")
     whole, steps, one = (viz.draw(outputs, depth=depth).picture for depth in (None, 1, 0))
     assert [node.lines for node in one.nodes] == [("lstm_cell", "64 ops, 3 weights")]
-    closed = [node.lines for node in steps.nodes if node.role == "cell"]
+    closed = [node.lines for node in steps.nodes if node.role == "fused"]
     assert closed == [(f"t={t}", "12 ops") for t in range(5)]
     pairs = {(edge.tail, edge.head) for edge in steps.edges}
     assert len(pairs) == len(steps.edges)
@@ -116,7 +116,7 @@ def test_a_fused_op_is_one_node_that_can_be_opened() -> None:
         rnn.dynamic_rnn(rnn.GRUCell(3, seed=1), np.ones((2, 5, 4), np.float32), impl=i) for i in ("auto", "unrolled")
     ]
     fused, plain = viz.draw(runs[0]).picture, viz.draw(runs[1]).picture
-    assert [node.lines[0] for node in fused.nodes if node.role == "cell"] == ["GRU over time"]
+    assert [node.lines[0] for node in fused.nodes if node.role == "fused"] == ["GRU over time"]
     opened = viz.draw(runs[0], opened=True).picture
     labels = [sorted(node.lines for node in picture.nodes if node.role == "op") for picture in (opened, plain)]
     assert labels[0] == labels[1]
@@ -171,7 +171,7 @@ def test_without_a_program(tmp_path: Path) -> None:
 
 
 def test_what_the_user_names_is_used_or_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    drawing = viz.draw(tg.tanh(tg.Parameter([1.0])))
+    drawing = viz.unrolled(rnn.GRUCell(2))
     with pytest.raises(DrawingError, match="argument program names '/no/such/dot'"):
         drawing.svg(program="/no/such/dot")
     monkeypatch.setenv("TINYGRAD_RNN_DOT", "/no/such/dot")
@@ -182,12 +182,25 @@ def test_what_the_user_names_is_used_or_refused(monkeypatch: pytest.MonkeyPatch,
     own.chmod(0o755)
     monkeypatch.setenv("TINYGRAD_RNN_DOT", str(own))
     assert drawing.svg() == "drawn\n"
+    with pytest.raises(DrawingError, match="did not answer with a layout in JSON but with b'drawn"):
+        viz.draw(tg.tanh(tg.Parameter([1.0]))).svg()
     own.write_text("#!/bin/sh\nexec sleep 30\n")
     with pytest.raises(DrawingError, match=r"not done after 0\.2 s"):
         drawing.svg(timeout=0.2)
     own.write_text("#!/bin/sh\necho broken >&2; exit 3\n")
     with pytest.raises(DrawingError, match="ended with code 3: broken"):
         drawing.svg()
+
+
+def test_formats_that_a_program_cannot_write_are_named() -> None:
+    drawing = viz.unrolled(rnn.GRUCell(2))
+    if program.find().endswith("graphviz-pure"):
+        with pytest.raises(
+            DrawingError, match="pdf needs Graphviz itself: apt install graphviz, brew install graphviz"
+        ):
+            drawing.render("pdf")
+    else:
+        assert drawing.render("pdf").startswith(b"%PDF")
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

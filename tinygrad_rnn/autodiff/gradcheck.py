@@ -38,6 +38,7 @@ class Mismatch(NamedTuple):
 
     @property
     def ratio(self) -> float:
+        """analytic / numeric: −1 tells of a sign, 2 of something counted twice."""
         return self.analytic / self.numeric if self.numeric else float("inf") if self.analytic else 1.0
 
 
@@ -110,6 +111,22 @@ def gradcheck(
     >>> tg.gradcheck(lambda x: tg.tanh(x) * x, np.linspace(-1, 1, 5))
     True
     """
+    worst_error(fn, inputs, order, eps, rtol, atol, directions, seed, names)
+    return True
+
+
+def worst_error(
+    fn: Callable[..., Any],
+    inputs: Any,
+    order: int = 1,
+    eps: float = 1e-4,
+    rtol: float = 1e-6,
+    atol: float = 1e-8,
+    directions: int = 3,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> float:
+    """As gradcheck; returns the largest error along the random directions, as a part of what is tolerated."""
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order is {order!r}, expected 1 or 2")
     name = str(getattr(fn, "__name__", None) or type(fn).__name__)
@@ -122,8 +139,7 @@ def gradcheck(
         problem = _Problem(
             name, 1, labels, run.points(), run.values, run.gradients, _output_names(outputs), eps, rtol, atol
         )
-        _check(problem, rng, directions)
-        return True
+        return _check(problem, rng, directions)
     cotangents = [rng.normal(size=o.shape) for o in outputs]
     labels2 = labels + [f"cotangent of {n}" for n in _output_names(outputs)]
     n = len(checked)
@@ -139,8 +155,7 @@ def gradcheck(
         rtol,
         atol,
     )
-    _check(problem, rng, directions)
-    return True
+    return _check(problem, rng, directions)
 
 
 def gradgradcheck(fn: Callable[..., Any], inputs: Any, **options: Any) -> bool:
@@ -269,7 +284,8 @@ def _output_names(outputs: list[Tensor]) -> list[str]:
     return [t.name or ("output" if len(outputs) == 1 else f"output {i}") for i, t in enumerate(outputs)]
 
 
-def _check(p: _Problem, rng: np.random.Generator, directions: int) -> None:
+def _check(p: _Problem, rng: np.random.Generator, directions: int) -> float:
+    worst = 0.0
     shapes = [v.shape for v in p.evaluate(p.points)]
     for _ in range(directions):
         u = [rng.normal(size=s) for s in shapes]
@@ -279,8 +295,12 @@ def _check(p: _Problem, rng: np.random.Generator, directions: int) -> None:
             analytic = float(np.sum(gradients[k] * v))
             numeric = float(_dot(u, _difference(p, k, v)))
             scale = float(np.sum(np.abs(gradients[k] * v)))
-            if not abs(analytic - numeric) <= p.atol + p.rtol * max(abs(numeric), min(scale, 1e3 * abs(numeric))):
+            error = abs(analytic - numeric)
+            tolerance = p.atol + p.rtol * max(abs(numeric), min(scale, 1e3 * abs(numeric)))
+            if not error <= tolerance:
                 _locate(p, k, u, gradients[k], analytic, numeric, v)
+            worst = max(worst, error / (tolerance or 1))
+    return worst
 
 
 def _difference(p: _Problem, k: int, v: np.ndarray[Any, Any], side: int = 0) -> Arrays:

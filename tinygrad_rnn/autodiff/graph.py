@@ -68,6 +68,12 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
 
     Ids are 0, 1, 2 … in order of creation, so the same program gives the same graph. The graph holds no arrays and keeps
     none alive; it can be taken before or after backward. Raises TypeError if nothing was recorded.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> graph = tg.snapshot((tg.tanh(x) * 2).sum())
+    >>> graph, [node.op or node.name for node in graph.nodes]
+    (Graph(3 ops, 1 leaves, 1 outputs), ['x', 'tanh', 'multiply', 'sum'])
     """
     edges = [t._node for t in (unfuse(outputs) if unfused else flat_tensors(outputs)) if t._node is not None]
     if not edges:
@@ -75,7 +81,7 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
             "snapshot: no tensor with a graph was given; a tensor has one when it was computed (outside no_grad) from a "
             "tensor that requires grad"
         )
-    seen = _reachable(edges)
+    seen = reachable(edges)
     order = sorted(seen)
     ids = {counter: i for i, counter in enumerate(order)}
     names = _output_names(seen, edges)
@@ -83,14 +89,14 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
     return Graph(nodes, tuple(_source(e, ids) for e in edges))
 
 
-def unfuse(outputs: Any) -> list[Tensor]:
-    """The tensors in `outputs` on a graph of their own, in which every fused op is opened into its expansion.
+def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
+    """The tensors in `outputs` on a graph of their own, in which every fused op (of one kind) is opened into its expansion.
 
     The new graph shares leaves, and all nodes that no fused op leads to, with the old one; it can be drawn and swept
     (with an observer, say). Where the old graph was freed the expansion runs on zeros: it has the structure and no values.
     """
     tensors = list(flat_tensors(outputs))
-    old = _reachable([t._node for t in tensors if t._node is not None])
+    old = reachable([t._node for t in tensors if t._node is not None])
     new: dict[int, Any] = {}  # counter of an old node -> its edges in the new graph, one per output
 
     def moved(edge: Any) -> Any:
@@ -105,7 +111,7 @@ def unfuse(outputs: Any) -> list[Tensor]:
             continue
         assert type(node) is Node
         parents = tuple(moved(p) for p in node.parents)
-        if node.op.expansion is not None:
+        if node.op.expansion is not None and kind in (None, node.op.kind):
             new[counter] = _expanded(node, parents)
         elif parents != node.parents:
             copy = Node(node.op, parents, node.saved, node.options, node.shape, node.dtype, node.scope)
@@ -136,7 +142,7 @@ def kept_bytes(outputs: Any, without: Sequence[Any] = ()) -> int:
 
     Arrays in `without` (inputs and parameters, say), and views of them, are not counted.
     """
-    seen = _reachable([t._node for t in flat_tensors(outputs) if t._node is not None])
+    seen = reachable([t._node for t in flat_tensors(outputs) if t._node is not None])
     owned = {id(_owner(a)) for a in without}
     total = 0
     for node in seen.values():
@@ -157,7 +163,7 @@ def _owner(array: Any) -> Any:
     return array
 
 
-def _reachable(edges: list[Any]) -> dict[int, Node | Leaf]:
+def reachable(edges: list[Any]) -> dict[int, Node | Leaf]:
     """Every node that the edges lead back to, by counter."""
     seen: dict[int, Node | Leaf] = {}
     work = list(edges)

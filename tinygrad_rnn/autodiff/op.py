@@ -125,6 +125,7 @@ class Op:
         return self if instance is None else MethodType(self, instance)
 
     def input_name(self, index: int) -> str:
+        """What the input at this place is called in messages."""
         return f"arrays[{index}]" if self.variadic else self.inputs[index]
 
     # -- calling ---------------------------------------------------------------------------------------------------
@@ -369,6 +370,16 @@ def primitive(
     this op implements; `np.f(tensor)` then reaches it. broadcasts: inputs broadcast by NumPy's rules and the engine
     sums their cotangents back. several: the forward returns a tuple of results. constants: positional arrays that
     carry no gradient (a condition, say) and keep their dtype. optional: arrays that may be None.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> @tg.primitive(label="x³", samples=lambda r: [r(3, 4), r()])
+    ... def cube(x):
+    ...     return x * x * x
+    >>> @cube.vjp
+    ... def _(g, x):
+    ...     return g * (3 * x * x)
+    >>> tg.gradcheck(cube, np.array([1.0, 2.0])), tg.gradgradcheck(cube, np.array([1.0, 2.0]))
+    (True, True)
     """
 
     def declare(forward: Callable[..., Any]) -> Op:
@@ -403,7 +414,13 @@ def composite(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
 
 
 def operations() -> Iterator[Op]:
-    """Every declared op, in order of declaration."""
+    """Every declared op, in order of declaration.
+
+    >>> import tinygrad_rnn as tg
+    >>> names = [op.name for op in tg.operations()]
+    >>> "tanh" in names, "lstm_sequence" in names
+    (True, True)
+    """
     return iter(registry.values())
 
 

@@ -24,6 +24,7 @@ class Sampler:
         return np.asarray(self.rng.normal(size=shape))
 
     def between(self, low: float, high: float, *shape: int) -> np.ndarray[Any, Any]:
+        """Uniform values in [low, high)."""
         return np.asarray(self.rng.uniform(low, high, size=shape))
 
     def away(self, *shape: int, points: tuple[float, ...] = (0.0,), gap: float = 0.1) -> np.ndarray[Any, Any]:
@@ -40,6 +41,7 @@ class Sampler:
         return np.asarray(0.2 * steps.reshape(shape) + self.between(0, 0.1, *shape))
 
     def integers(self, high: int, *shape: int) -> np.ndarray[Any, Any]:
+        """Integers in [0, high)."""
         return np.asarray(self.rng.integers(high, size=shape))
 
     def call(self, *arrays: Any, **options: Any) -> Case:

@@ -75,22 +75,27 @@ class Tensor:
 
     @property
     def shape(self) -> Shape:
+        """The size of each axis."""
         return self.data.shape
 
     @property
     def dtype(self) -> DType:
+        """The type of the elements, as a NumPy dtype."""
         return self.data.dtype
 
     @property
     def ndim(self) -> int:
+        """How many axes there are."""
         return self.data.ndim
 
     @property
     def size(self) -> int:
+        """How many elements there are."""
         return self.data.size
 
     @property
     def T(self) -> Tensor:  # NumPy's name
+        """The transpose: all axes in reverse order."""
         return _ops["transpose"](self)
 
     @property
@@ -100,6 +105,7 @@ class Tensor:
 
     @property
     def name(self) -> str | None:
+        """The name that drawings and messages use; None if it was given none."""
         return None if self._node is None else self._node.name
 
     @name.setter
@@ -136,6 +142,7 @@ class Tensor:
         return Tensor._made(self.data, None)
 
     def tolist(self) -> Any:
+        """The data as nested Python lists."""
         return self.data.tolist()
 
     def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
@@ -175,9 +182,7 @@ class Tensor:
                 "a tensor that requires grad does not turn into an ndarray by itself, that would drop its graph: "
                 "use .detach().numpy(), or .data for the raw array"
             )
-        if dtype is not None and dtype != self.data.dtype:
-            return self.data.astype(dtype)
-        return self.data.copy() if copy else self.data
+        return np.array(self.data, dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
         return self.__array__().__dlpack__(**options)
@@ -355,12 +360,15 @@ class Tensor:
         return self.data.argmax(axis)
 
     def argmin(self, axis: int | None = None) -> Any:
+        """Index of the smallest value, as a plain array (no gradient)."""
         return self.data.argmin(axis)
 
     def any(self, axis: Any = None) -> Any:
+        """Whether any element is true, as a plain value or array."""
         return self.data.any(axis)
 
     def all(self, axis: Any = None) -> Any:
+        """Whether all elements are true, as a plain value or array."""
         return self.data.all(axis)
 
     def round(self, decimals: int = 0) -> npt.NDArray[Any]:
@@ -396,6 +404,10 @@ def from_dlpack(source: Any) -> Tensor:
     >>> np.shares_memory(tg.from_dlpack(a).data, a)
     True
     """
+    if not hasattr(source, "__dlpack__"):
+        raise TypeError(
+            f"from_dlpack: source is {type(source).__name__}, expected an array with __dlpack__; use tg.tensor"
+        )
     return Tensor._made(np.from_dlpack(source), None)
 
 

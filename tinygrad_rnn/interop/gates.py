@@ -16,7 +16,12 @@ from ..autodiff.tensor import Tensor
 
 Arrays = dict[str, Any]
 
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}  # our kinds: BasicRNNCell (i f g o below are LSTMCell's, z r n GRUCell's)
+CELLS: dict[str, Any] = {
+    "rnn": rnn.BasicRNNCell,
+    "lstm": rnn.LSTMCell,
+    "gru": rnn.GRUCell,
+}  # what other libraries have too
+GATES: dict[str, int] = {kind: cell.gates for kind, cell in CELLS.items()}
 
 
 def blocks(array: Any, order: tuple[int, ...], axis: int = -1) -> Any:
@@ -107,13 +112,8 @@ def our_weights(owner: str, kind: str, weights: Mapping[str, Any], no_recurrent_
     return found
 
 
-def borrowing(kind: str, arrays: Arrays, **options: Any) -> rnn.RNNCell:
-    """A cell over these weights, in our names and layout, which may be tensors computed from something else."""
-    units = arrays["recurrent_kernel"].shape[0]
-    if kind == "rnn":
-        cell: rnn.RNNCell = rnn.BasicRNNCell(units, **options)
-    else:
-        cell = rnn.LSTMCell(units) if kind == "lstm" else rnn.GRUCell(units, reset_after="recurrent_bias" in arrays)
+def lent(cell: rnn.RNNCell, arrays: Arrays) -> rnn.RNNCell:
+    """The cell over these weights, in our names and layout, which may be tensors computed from something else."""
     for name, weight in arrays.items():
         setattr(cell, name, weight)
     cell.input_size, cell.dtype = arrays["kernel"].shape[0], arrays["kernel"].dtype

@@ -1,7 +1,6 @@
 """Recurrent nets over whole sequences, arrays in and arrays out: one interface, two implementations.
 
-    outputs, (c, h), saved = lstm_forward(
-        x, kernel, recurrent_kernel, bias, c0, h0, lengths=..., reverse=..., time_major=..., save=...)
+    outputs, (c, h), saved = lstm_forward(x, kernel, recurrent_kernel, bias, c0, h0, lengths=..., save=...)
     dx, dkernel, drecurrent_kernel, dbias, dc0, dh0 = lstm_backward(saved, d_outputs, d_c, d_h, needs=...)
 
 and likewise `rnn_forward`, `gru_forward`. x is (B, T, D), or (T, B, D) if `time_major`; kernel (D, G·H);
@@ -29,7 +28,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TypeAlias, TypedDict
 
@@ -80,7 +79,12 @@ class Info(TypedDict):
 
 
 def implementations() -> tuple[str, ...]:
-    """Names of what can run here, the fastest first; "reference" is always the last."""
+    """Names of what can run here, the fastest first; "reference" is always the last.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.kernels.implementations()[-1]
+    'reference'
+    """
     return (*(_native.isas() if _missing is None else ()), "reference")
 
 
@@ -99,7 +103,13 @@ _active = _choose()
 
 @contextmanager
 def using(name: str) -> Iterator[None]:
-    """Within the block every thread of the process runs the implementation `name` (one of `implementations()`)."""
+    """Within the block every thread of the process runs the implementation `name` (one of `implementations()`).
+
+    >>> import tinygrad_rnn as tg
+    >>> with tg.kernels.using("reference"):
+    ...     tg.kernels.info()["implementation"]
+    'reference'
+    """
     global _active
     if name not in implementations():
         raise ValueError(f"using: name is {name!r}, expected one of {', '.join(implementations())}")
@@ -114,6 +124,10 @@ def info() -> Info:
     """What runs: a dict with implementation, isa, threads, compiler and missing.
 
     implementation is "native" or "reference"; missing says why native is missing, or is None.
+
+    >>> import tinygrad_rnn as tg
+    >>> sorted(tg.kernels.info())
+    ['compiler', 'implementation', 'isa', 'missing', 'threads']
     """
     native = _active != "reference"
     return {
@@ -126,9 +140,11 @@ def info() -> Info:
 
 
 def set_num_threads(n: int) -> None:
-    """The most threads a native kernel uses; small shapes take fewer by themselves.
+    """The most threads a native kernel uses, 1 to 1024; small shapes take fewer by themselves. Results are bitwise the
+    same for any number. Raises TypeError and ValueError for another n.
 
-    The result is bitwise the same for any number.
+    >>> import tinygrad_rnn as tg
+    >>> tg.set_num_threads(tg.get_num_threads())
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
         raise TypeError(f"set_num_threads: n is {n!r}, expected an integer of at least 1")
@@ -139,7 +155,12 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The most threads a native kernel uses."""
+    """The most threads a native kernel uses.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.get_num_threads() >= 1
+    True
+    """
     return _native.get_num_threads() if _missing is None else 1
 
 
@@ -159,56 +180,31 @@ def _forward(
     save: Save,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
-    if not _plainly_good(GATES[kind], arrays, initial, reverse, time_major):
-        reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
-        sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
-        columns = GATES[kind] * sizes.H
-        check.array(where, "bias", bias, (columns,), dtype)
-        check.optional(where, "recurrent_bias", extra, (columns,), dtype)
-        for name, value in zip(STATES[kind], initial, strict=True):
-            check.optional(where, name, value, (sizes.B, sizes.H), dtype)
-        arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
-        initial = tuple(map(_maybe, initial))
-    ends = None
-    if lengths is not None:
-        ends = check.lengths(where, lengths, x.shape[1 if time_major else 0], x.shape[0 if time_major else 1])
-    if save is not True and save is not False:
-        check.choice(where, "save", save, (True, False, "recompute"))
+    if _active != "reference" and lengths is None and _all_plain(*arrays, *initial):
+        with suppress(TypeError, ValueError, AttributeError, LookupError):  # looked at more closely below
+            return compiled.forward(_active, kind, option, arrays, initial, None, reverse, time_major, save)
+    reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
+    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
+    columns = GATES[kind] * sizes.H
+    check.array(where, "bias", bias, (columns,), dtype)
+    check.optional(where, "recurrent_bias", extra, (columns,), dtype)
+    for name, value in zip(STATES[kind], initial, strict=True):
+        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
+    ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
+    check.choice(where, "save", save, (True, False, "recompute"))
+    arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
+    initial = tuple(map(_maybe, initial))
     if _active == "reference":
         return reference.forward(
             kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
         )
+    arrays, initial = compiled.laid_out(arrays, initial)
     return compiled.forward(_active, kind, option, arrays, initial, ends, reverse, time_major, save)
 
 
-def _plainly_good(
-    gates: int, arrays: Inputs, initial: tuple[Array | None, ...], reverse: bool, time_major: bool
-) -> bool:
-    """Whether a call is as nearly all are, told quickly; the others are looked at one argument after the other."""
-    x, kernel, recurrent_kernel, bias, extra = arrays
-    try:
-        dtype, columns = x.dtype, bias.shape[0]
-        units = recurrent_kernel.shape[0]
-        good = (
-            type(x) is type(kernel) is type(recurrent_kernel) is type(bias) is np.ndarray
-            and (dtype is FLOATS[0] or dtype is FLOATS[1])
-            and dtype is kernel.dtype is recurrent_kernel.dtype is bias.dtype
-            and len(x.shape) == 3
-            and columns == gates * units
-            and bias.shape == (columns,)
-            and recurrent_kernel.shape == (units, columns)
-            and kernel.shape == (x.shape[2], columns)
-            and (reverse is False or reverse is True)
-            and (time_major is False or time_major is True)
-        )
-        batch = x.shape[1 if time_major else 0]
-        for array, shape in ((extra, (columns,)), *((s, (batch, units)) for s in initial)):
-            good = good and (
-                array is None or (type(array) is np.ndarray and array.dtype is dtype and array.shape == shape)
-            )
-    except (AttributeError, IndexError, TypeError):
-        return False
-    return good
+def _all_plain(*arrays: object) -> bool:
+    """Whether all are NumPy's own arrays, or None."""
+    return {np.ndarray, type(None)}.issuperset(map(type, arrays))
 
 
 def _backward(
@@ -224,6 +220,9 @@ def _backward(
         raise TypeError(
             f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
         )
+    if not isinstance(saved, reference.Saved) and _all_plain(d_outputs, *d_final, *d_states):
+        with suppress(TypeError, ValueError):
+            return compiled.backward(saved, d_outputs, d_final, d_states, needs)
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
@@ -234,7 +233,7 @@ def _backward(
     cotangents = (_maybe(d_outputs), tuple(map(_maybe, d_final)), tuple(map(_maybe, d_states)))
     if isinstance(saved, reference.Saved):
         return reference.backward(saved, *cotangents, needs)
-    return compiled.backward(saved, *cotangents, needs)
+    return compiled.backward(saved, *compiled.laid_out_cotangents(*cotangents), needs)
 
 
 def _plain(array: Array) -> Array:
@@ -249,8 +248,10 @@ def _maybe(array: Array | None) -> Array | None:
 class Stepper:
     """One step at a time, for streaming: weights packed once, nothing allocated by a step.
 
-        stepper = Stepper("lstm", kernel, recurrent_kernel, bias, batch=1)
-        h = stepper.step(x)                    # x (B, D) -> h (B, H)
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> stepper = tg.kernels.Stepper("rnn", np.ones((2, 3)), np.eye(3), np.zeros(3), batch=1)
+    >>> stepper.step(np.zeros((1, 2)))  # x (B, D) -> h (B, H)
+    array([[0., 0., 0.]])
 
     `h` (and the LSTM's `c`) are arrays of the stepper that every step writes anew: copy what should stay. Assign to
     their elements to start from another state; `reset()` makes them 0. The weights are those at the call of the
@@ -355,7 +356,12 @@ def rnn_forward(
     time_major: bool = False,
     save: Save = True,
 ) -> tuple[Array, Array, Saved | None]:
-    """h' = φ(x W + h U + b) over a sequence; returns (outputs, h, saved)."""
+    """h' = φ(x W + h U + b) over a sequence; returns (outputs, h, saved).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))[0].shape
+    (2, 5, 3)
+    """
     check.choice("rnn_forward", "activation", activation, ACTIVATIONS)
     outputs, (h,), saved = _forward(
         "rnn_forward", "rnn", activation, x, kernel, recurrent_kernel, bias, None, (h0,),
@@ -380,6 +386,11 @@ def lstm_forward(
     """i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
 
     Returns (outputs, (c, h), saved).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> x, W, U, b = map(np.ones, [(2, 5, 4), (4, 12), (3, 12), 12])
+    >>> tg.kernels.lstm_forward(x, W, U, b, lengths=[5, 2])[0].shape
+    (2, 5, 3)
     """
     outputs, (c, h), saved = _forward(
         "lstm_forward", "lstm", None, x, kernel, recurrent_kernel, bias, None, (c0, h0),
@@ -405,6 +416,11 @@ def gru_forward(
     """h' = z h + (1 - z) n over a sequence; returns (outputs, h, saved).
 
     `recurrent_bias` (3H) or None goes with reset_after=True.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> x, W, U, b = map(np.ones, [(2, 5, 4), (4, 9), (3, 9), 9])
+    >>> tg.kernels.gru_forward(x, W, U, b, reset_after=True)[0].shape
+    (2, 5, 3)
     """
     reset_after = check.flag("gru_forward", "reset_after", reset_after)
     if recurrent_bias is not None and not reset_after:
@@ -421,7 +437,13 @@ def gru_forward(
 def rnn_backward(
     saved: Saved, d_outputs: Array | None = None, d_h: Array | None = None, *, needs: Sequence[object] | None = None
 ) -> tuple[Array | None, Array | None, Array | None, Array | None, Array | None]:
-    """Returns (dx, dkernel, drecurrent_kernel, dbias, dh0)."""
+    """Returns (dx, dkernel, drecurrent_kernel, dbias, dh0).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> _, _, saved = tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))
+    >>> tg.kernels.rnn_backward(saved, d_h=np.ones((2, 3)))[0].shape
+    (2, 5, 4)
+    """
     n = check.needs("rnn_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "h0"))
     dx, dW, dU, db, _, dh0 = _backward("rnn_backward", "rnn", saved, d_outputs, (d_h,), (None,), (*n[:4], False, n[4]))
     return dx, dW, dU, db, dh0
@@ -439,6 +461,11 @@ def lstm_backward(
     """Returns (dx, dkernel, drecurrent_kernel, dbias, dc0, dh0).
 
     `d_cells` is the cotangent of c at every step, laid out like the outputs.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> x, W, U, b = map(np.ones, [(2, 5, 4), (4, 12), (3, 12), 12])
+    >>> tg.kernels.lstm_backward(tg.kernels.lstm_forward(x, W, U, b)[2], np.ones((2, 5, 3)))[0].shape
+    (2, 5, 4)
     """
     n = check.needs("lstm_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "c0", "h0"))
     dx, dW, dU, db, _, dc0, dh0 = _backward(
@@ -453,6 +480,11 @@ def gru_backward(
     """Returns (dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, dh0).
 
     drecurrent_bias is None if there was none.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> x, W, U, b = map(np.ones, [(2, 5, 4), (4, 9), (3, 9), 9])
+    >>> tg.kernels.gru_backward(tg.kernels.gru_forward(x, W, U, b, reset_after=True)[2], np.ones((2, 5, 3)))[0].shape
+    (2, 5, 4)
     """
     n = check.needs("gru_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "recurrent_bias", "h0"))
     has_bias = getattr(saved, "extra", None) is not None

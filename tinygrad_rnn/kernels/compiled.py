@@ -99,6 +99,21 @@ def _flat(array: Array | None) -> Array | None:
     return np.array(array, order="C")
 
 
+def laid_out(arrays: Inputs, initial: Sequence[Array | None]) -> tuple[Inputs, tuple[Array | None, ...]]:
+    """The inputs as the kernels want them to lie in memory, copied where they do not."""
+    x, kernel, recurrent_kernel, bias, extra = arrays
+    flat: Inputs = (_sequence(x), _flat(kernel), _flat(recurrent_kernel), _flat(bias), _flat(extra))
+    return flat, tuple(map(_flat, initial))
+
+
+def laid_out_cotangents(
+    d_outputs: Array | None, d_final: Sequence[Array | None], d_states: Sequence[Array | None]
+) -> tuple[Array | None, tuple[Array | None, ...], tuple[Array | None, ...]]:
+    """The cotangents as the kernels want them to lie in memory, copied where they do not."""
+    sequences = [None if d is None else _sequence(d) for d in (d_outputs, *d_states)]
+    return sequences[0], tuple(map(_flat, d_final)), tuple(sequences[1:])
+
+
 def forward(
     isa: str,
     kind: str,
@@ -119,20 +134,7 @@ def forward(
     final = (h,) if c is None else (c, h)
     c0, h0 = (None, *initial) if c is None else initial
     inputs = (*arrays, c0, h0)
-    run, code_of_save = FORWARD[dtype], SAVE[save]
-    try:
-        kept = run(isa, code, reverse, time_major, code_of_save, *inputs, lengths, outputs, c, h)
-    except (TypeError, ValueError):  # an array that does not lie as the kernels want it
-        inputs = (
-            _sequence(x),
-            _flat(arrays[1]),
-            _flat(arrays[2]),
-            _flat(arrays[3]),
-            _flat(arrays[4]),
-            _flat(c0),
-            _flat(h0),
-        )
-        kept = run(isa, code, reverse, time_major, code_of_save, *inputs, lengths, outputs, c, h)
+    kept = FORWARD[dtype](isa, code, reverse, time_major, SAVE[save], *inputs, lengths, outputs, c, h)
     if kept is None:
         return outputs, final, None
     saved = Saved()
@@ -152,17 +154,16 @@ def backward(
 ) -> tuple[Array | None, ...]:
     """From cotangents (None = 0) to (dx, dW, dU, db, d recurrent bias, d initial states), None where not needed."""
     x, W, U, b, *_ = saved.inputs
-    sizes, dtype = saved.sizes, x.dtype
-    d_cells = None if d_states[0] is None else _sequence(d_states[0])
-    d_outputs = None if d_outputs is None else _sequence(d_outputs)
-    d_c, d_h = (_flat(d_final[0]), _flat(d_final[1])) if saved.kind == "lstm" else (None, _flat(d_final[0]))
+    sizes, dtype, lstm = saved.sizes, x.dtype, saved.kind == "lstm"
+    d_c, d_h = d_final if lstm else (None, *d_final)
     dx = np.empty(x.shape, dtype) if needs[0] else None
-    dW, dU, db, dc = (
-        np.zeros(a.shape, dtype) if wanted else None for wanted, a in zip(needs[1:5], (W, U, b, b), strict=True)
-    )
+    dW = np.zeros(W.shape, dtype) if needs[1] else None
+    dU = np.zeros(U.shape, dtype) if needs[2] else None
+    db = np.zeros(b.shape, dtype) if needs[3] else None
+    dc = np.zeros(b.shape, dtype) if needs[4] else None
     d_initial = [np.empty((sizes.B, sizes.H), dtype) if wanted else None for wanted in needs[5:]]
-    states = d_initial if saved.kind == "lstm" else (None, *d_initial)
-    cotangents = (d_outputs, d_cells, d_c, d_h)
+    states = d_initial if lstm else (None, *d_initial)
+    cotangents = (d_outputs, d_states[0], d_c, d_h)
     BACKWARD[dtype](
         saved.kept, saved.code, saved.reverse, saved.time_major, *saved.inputs, saved.outputs,
         *cotangents, dx, dW, dU, db, dc, *states,

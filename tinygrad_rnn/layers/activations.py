@@ -34,13 +34,50 @@ def leaky_relu(x: Any) -> Any:
     return ops.where(x > 0, x, 0.2 * x)
 
 
+def selu(x: Any) -> Any:
+    """elu with α = 1.6733, times 1.0507: keeps mean 0 and variance 1 [Klambauer et al. 2017]."""
+    return 1.0507009873554805 * ops.where(x > 0, x, 1.6732632423543772 * ops.expm1(ops.minimum(x, 0)))
+
+
+def relu6(x: Any) -> Any:
+    """x cut to [0, 6]."""
+    return ops.clip(x, min=0, max=6)
+
+
+def hard_tanh(x: Any) -> Any:
+    """x cut to [−1, 1]."""
+    return ops.clip(x, min=-1, max=1)
+
+
+def hard_silu(x: Any) -> Any:
+    """x times its hard sigmoid."""
+    return x * hard_sigmoid(x)
+
+
+def log_sigmoid(x: Any) -> Any:
+    """log σ(x), without overflow."""
+    return -ops.softplus(-x)
+
+
+def mish(x: Any) -> Any:
+    """x tanh(softplus(x)) [Misra 2019]."""
+    return x * ops.tanh(ops.softplus(x))
+
+
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     **OF_CELLS,
     "elu": elu,
     "exponential": ops.exp,
     "hard_sigmoid": hard_sigmoid,
+    "hard_silu": hard_silu,
+    "hard_swish": hard_silu,
+    "hard_tanh": hard_tanh,
     "leaky_relu": leaky_relu,
+    "log_sigmoid": log_sigmoid,
     "log_softmax": ops.log_softmax,
+    "mish": mish,
+    "relu6": relu6,
+    "selu": selu,
     "silu": silu,
     "softmax": ops.softmax,
     "softplus": ops.softplus,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import cache
@@ -20,6 +21,39 @@ Shape = tuple[Any, ...]  # as Keras writes it: None for an axis that may be anyt
 phase: ContextVar[bool] = ContextVar(
     "tinygrad_rnn.layers.phase", default=False
 )  # training= of the layer around this one
+
+
+class Masked(Tensor):
+    """A layer's output together with the mask of its steps, `mask` (B, T), which the next layer takes up by itself.
+
+    What is computed from it otherwise, y * 2 say, is a plain tensor: as in Keras, only layers hand masks on.
+    """
+
+    __slots__ = ("mask",)
+
+    mask: Any
+
+    def __reduce__(self) -> Any:
+        rebuild, (_, *rest) = super().__reduce__()
+        return masked, (rebuild(Tensor, *rest), self.mask)
+
+
+def masked(y: Any, mask: Any) -> Any:
+    """The output with this mask, of several outputs the first, or with a list of masks each with its own; the mask that a
+    layer inside gave it stands."""
+    if isinstance(y, tuple):
+        masks = mask if isinstance(mask, list) else [mask]
+        return (*(masked(one, m) for one, m in zip(y, masks, strict=False)), *y[len(masks) :])
+    if mask is None or isinstance(y, Masked) or not isinstance(y, Tensor):
+        return y
+    found = Masked.__new__(Masked)
+    found.data, found._node, found.requires_grad, found.mask = y.data, y._node, y.requires_grad, mask
+    return found
+
+
+def mask_of(x: Any) -> Any:
+    """The mask that comes with a layer's output, None if there is none."""
+    return x.mask if isinstance(x, Masked) else None
 
 
 class Weights(Module):
@@ -79,7 +113,12 @@ def _grouped(module: Module) -> list[tuple[Parameter, ...]]:
 
 class Input:
     """The shape of one example, (T, D) say with None for any length: the first thing in a Sequential whose layers are to be
-    built before the first call."""
+    built before the first call.
+
+    >>> from tinygrad_rnn import layers, models
+    >>> models.Sequential([layers.Input(shape=(None, 5)), layers.GRU(3)]).output_shape
+    (None, 3)
+    """
 
     def __init__(self, shape: Sequence[Any]):
         self.batch_input_shape: Shape = (None, *shape)
@@ -91,7 +130,9 @@ class Layer(Weights):
     layer(inputs, mask=None, training=None): inputs are turned into a tensor of the layer's dtype; the first call builds
     the layer for their shape. A `call` that takes mask or training is given them. training: None means what the layer
     around this one was told, and False where there is none, as in Keras; `with tg.training(False)` does not matter here.
-    Sequential and the wrappers hand masks on; where you call layers yourself, pass mask=layer.compute_mask(inputs).
+    A mask goes with the output from layer to layer (Embedding(mask_zero=True) and Masking make one), unless mask= gives
+    another; a layer of yours hands it on if it sets supports_masking = True or defines compute_mask(inputs, mask), else the
+    mask ends there with a warning.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> class Scale(tg.layers.Layer):
@@ -105,9 +146,17 @@ class Layer(Weights):
     """
 
     casts = True  # inputs to the layer's dtype
+    supports_masking = False
+    hands_on = False  # True where the layers inside gave the output its mask
 
-    def __init__(self, *, name: str | None = None, dtype: Any = "float32", input_shape: Shape | None = None):
+    def __init__(
+        self, *, name: str | None = None, dtype: Any = "float32", input_shape: Shape | None = None, **unknown: Any
+    ):
         owner = type(self).__name__
+        if unknown:
+            raise TypeError(
+                f"{owner} takes no argument {', '.join(unknown)}; see help(layers.{owner}) for those it takes"
+            )
         try:
             self.dtype = np.dtype(dtype)
         except TypeError:
@@ -149,23 +198,38 @@ class Layer(Weights):
         self._ready = False
 
     def add_weight(self, shape: Shape, initializer: Any = "glorot_uniform", *, name: str = "weight") -> Parameter:
-        """A new parameter of the layer's dtype; set it as an attribute."""
-        return Parameter(initializers.get(initializer)(tuple(shape), self.dtype), self.dtype, name)
+        """A new parameter of the layer's dtype; set it as an attribute. Raises ValueError for an initializer that gives
+        another shape."""
+        data = initializers.get(initializer)(tuple(shape), self.dtype)
+        if np.shape(data) != tuple(shape):
+            raise ValueError(
+                f"{self.scope_name}: the initializer of {name} gave shape {np.shape(data)}, expected {tuple(shape)}"
+            )
+        return Parameter(data, self.dtype, name)
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """The shape of the output for inputs of this shape. The default: the same."""
         return tuple(input_shape)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """The mask of the output. The default: that of the inputs."""
-        return mask
+        """The mask of the output. The default: that of the inputs, for a layer with supports_masking."""
+        if mask is None or self.supports_masking:
+            return mask
+        warnings.warn(
+            f"{self.scope_name}: the mask of its inputs ends here; if the layer keeps the steps apart, set "
+            "supports_masking = True, or define compute_mask(inputs, mask)",
+            stacklevel=3,
+        )
+        return None
 
     def call(self, inputs: Any) -> Any:
+        """What the layer computes of inputs of its dtype. A subclass defines it; call the layer itself, layer(inputs)."""
         raise TypeError(f"{type(self).__name__} defines no call(inputs)")
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, training: bool | None = None, **options: Any) -> Any:
         on = phase.get() if training is None else bool(training)
         x = self.cast(inputs)
+        mask = mask_of(inputs) if mask is None else mask
         self.ensure_built(x.shape)
         given = {"mask": mask, "training": on}
         takes = _parameters(type(self).call)
@@ -173,7 +237,8 @@ class Layer(Weights):
         token = phase.set(on)
         try:
             with _training(on), scope(self.scope_name):
-                return self.call(x, *args, **options)
+                y = self.call(x, *args, **options)
+                return y if self.hands_on else masked(y, self.compute_mask(x, mask))
         finally:
             phase.reset(token)
 
@@ -199,12 +264,6 @@ _training = training  # __call__ has an argument of that name
 def _parameters(call: Any) -> frozenset[str]:
     """The names of what a layer's `call` takes."""
     return frozenset(inspect.signature(call).parameters)
-
-
-def demand_rank(owner: str, x: Tensor, rank: int, wanted: str) -> None:
-    """ValueError for inputs of another number of axes."""
-    if x.ndim != rank:
-        raise ValueError(f"{owner}: inputs have shape {x.shape}, expected {wanted}")
 
 
 def positive(owner: str, argument: str, value: Any) -> int:

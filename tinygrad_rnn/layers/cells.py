@@ -12,18 +12,17 @@ from ..autodiff.state import generator, training
 from ..autodiff.tensor import Tensor
 from ..initializers import get
 from ..rnn.cell import LSTMState, kind, random_source
+from ..rnn.cells import GatedCell
 from . import activations
 from .base import Layer, Weights, phase, positive
 
 
-class _KerasCell(Weights, rnn.RNNCell):
+class KerasCell(Weights, GatedCell):
     """What Keras's cells have beside ours: dropout of what is multiplied, and states in lists.
 
     While training, dropout acts on the input, one mask a sequence, and recurrent_dropout on the h that meets the
     recurrent kernel, one mask a sequence and gate [Gal & Ghahramani 2016].
     """
-
-    gates: int
 
     def __init__(
         self,
@@ -45,8 +44,8 @@ class _KerasCell(Weights, rnn.RNNCell):
         self.dropout, self.recurrent_dropout = float(dropout), float(recurrent_dropout)
         self.rng = random_source(seed)
         initializers = {"kernel": kernel_initializer, "recurrent": recurrent_initializer, "bias": bias_initializer}
-        named = {f"{name}_initializer": get(given) for name, given in initializers.items()}
-        super().__init__(self.units, **named, **options)  # type: ignore[call-arg]
+        named: dict[str, Any] = {f"{name}_initializer": get(given) for name, given in initializers.items()}
+        super().__init__(self.units, **named, **options)
 
     watched: tuple[str, ...] = ("project", "begin", "call")  # recurrence is ours: `unfused` answers for it
 
@@ -72,7 +71,7 @@ class _KerasCell(Weights, rnn.RNNCell):
         return stepped(self, x, state, training)
 
 
-class SimpleRNNCell(_KerasCell, rnn.BasicRNNCell):
+class SimpleRNNCell(KerasCell, rnn.BasicRNNCell):
     """Keras's SimpleRNNCell [Elman 1990]: h' = activation(x W + h U + b).
 
     cell(inputs, states, training=None) -> (output, [h]), inputs (B, D), states [h] of (B, H). Raises ValueError for an
@@ -90,7 +89,7 @@ class SimpleRNNCell(_KerasCell, rnn.BasicRNNCell):
         super().__init__(units, activation=found, use_bias=use_bias, **options)
 
 
-class LSTMCell(_KerasCell, rnn.LSTMCell):
+class LSTMCell(KerasCell, rnn.LSTMCell):
     """Keras's LSTMCell: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
 
     cell(inputs, states, training=None) -> (output, [h, c]), inputs (B, D), states [h, c] of (B, H). φ is activation, σ
@@ -133,7 +132,7 @@ class UnitForget:
         return np.concatenate(parts)
 
 
-class GRUCell(_KerasCell, rnn.GRUCell):
+class GRUCell(KerasCell, rnn.GRUCell):
     """Keras's GRUCell: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014].
 
     n = φ(x W + b + r (h U + b')) with reset_after=True, φ(x W + (r h) U + b) without. cell(inputs, states, training=None)
@@ -242,7 +241,7 @@ def running(cell: rnn.RNNCell) -> rnn.RNNCell:
     """The cell as the driver runs it: with its dropout of inputs around it."""
     if isinstance(cell, StackedRNNCells):
         return rnn.MultiRNNCell([running(c) for c in cell.cells], name=cell.scope_name)
-    if isinstance(cell, _KerasCell) and cell.dropout and cell.trains:
+    if isinstance(cell, KerasCell) and cell.dropout and cell.trains:
         return rnn.DropoutWrapper(cell, 1 - cell.dropout, variational_recurrent=True, seed=cell.rng)
     return cell
 

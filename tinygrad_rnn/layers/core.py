@@ -27,6 +27,8 @@ class Dense(Layer):
     ((3, 2), [(4, 2), (2,)])
     """
 
+    supports_masking = True
+
     def __init__(
         self,
         units: int,
@@ -137,6 +139,8 @@ class Dropout(Layer):
     >>> layer(np.ones(2)).tolist(), sorted(set(layer(np.ones(99), training=True).tolist()))
     ([1.0, 1.0], [0.0, 2.0])
     """
+
+    supports_masking = True
 
     def __init__(self, rate: float, seed: Any = None, **options: Any):
         super().__init__(**options)

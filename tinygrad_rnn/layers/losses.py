@@ -65,10 +65,20 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+ACCURACIES = {
+    "binary_accuracy": binary_crossentropy,
+    "categorical_accuracy": categorical_crossentropy,
+    "sparse_categorical_accuracy": sparse_categorical_crossentropy,
+}
+
+
 def get(loss: Any) -> Loss:
     """The loss of this name, or a function f(y_true, y_pred) of one's own."""
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]
+    if loss in LOSSES.values():
+        known: Loss = loss
+        return known
     if not callable(loss):
         names = ", ".join(sorted(LOSSES))
         raise ValueError(f"compile: loss is {loss!r}, expected one of {names}, or a function f(y_true, y_pred)")
@@ -78,6 +88,22 @@ def get(loss: Any) -> Loss:
 def _unmasked(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> Any:
     """A loss that knows no mask."""
     return loss(y_true, y_pred)
+
+
+def metric(loss: Loss, wanted: Any) -> tuple[str, Callable[..., float]]:
+    """A metric's name and the function: the accuracy, by the loss or by its own name, a loss, or a function of one's own."""
+    if wanted in ("accuracy", "acc"):
+        return wanted, partial(accuracy, loss)
+    if isinstance(wanted, str) and wanted in ACCURACIES:
+        return wanted, partial(accuracy, ACCURACIES[wanted])
+    if not callable(wanted) and wanted not in LOSSES:
+        names = ", ".join(["accuracy", *ACCURACIES, *sorted(LOSSES)])
+        raise ValueError(f"compile: metric is {wanted!r}, expected one of {names}, or a function f(y_true, y_pred)")
+    return wanted if isinstance(wanted, str) else getattr(wanted, "__name__", "metric"), partial(_number, get(wanted))
+
+
+def _number(measure: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:
+    return float(measure(y_true, y_pred, mask))
 
 
 def accuracy(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:

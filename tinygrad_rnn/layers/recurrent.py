@@ -9,7 +9,7 @@ from .. import ops
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import detach
 from ..rnn.driver import Run, _prepare
-from .base import Layer, Shape, demand_rank
+from .base import Layer, Shape
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
 from .masks import Mask
 
@@ -21,9 +21,10 @@ class RNN(Layer):
     or a list, which is stacked. layer(x, initial_state=None, mask=None, training=None) with x (B, T, D) returns the last
     output (B, H), or with return_sequences all (B, T, H); with return_state a tuple: the output, then the states in Keras's
     order (LSTM: h, c). mask (B, T): where it is False the state is carried and the output repeated, or 0 with
-    zero_output_for_mask. go_backwards reads from the last step to the first and leaves outputs in that order. stateful
-    goes on from the state where the last call ended, until reset_state(). unroll=True runs step by step in primitives;
-    else the whole sequence is one fused op where there is one. Raises ValueError and TypeError that name the argument.
+    zero_output_for_mask (Keras 3 forgets a mask that comes with the inputs where initial_state is given; here it holds).
+    go_backwards reads from the last step to the first and leaves outputs in that order. stateful goes on from the state
+    where the last call ended, until reset_state(). unroll=True runs step by step in primitives; else the whole sequence is
+    one fused op where there is one. Raises ValueError and TypeError that name the argument.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> layer = tg.layers.RNN([tg.layers.LSTMCell(4), tg.layers.GRUCell(3)], return_state=True)
@@ -82,12 +83,13 @@ class RNN(Layer):
     reset_states = reset_state
 
     def ensure_built(self, input_shape: Shape) -> None:
-        if not self.built and len(input_shape) == 3:  # other shapes are refused by call, which says more
-            super().ensure_built(input_shape)
+        if len(input_shape) != 3:
+            hint = "; does the layer before it lack return_sequences=True?" if len(input_shape) == 2 else ""
+            raise ValueError(f"{self.scope_name}: inputs have shape {tuple(input_shape)}, expected (B, T, D){hint}")
+        super().ensure_built(input_shape)
 
     def call(self, sequences: Tensor, initial_state: Any = None, mask: Any = None) -> Any:
         owner = self.scope_name
-        demand_rank(owner, sequences, 3, "(B, T, D)")
         if sequences.shape[1] == 0:
             raise ValueError(f"{owner}: inputs have shape {sequences.shape}, expected at least one step")
         x, state = sequences, None
@@ -126,14 +128,15 @@ def _shapes(sizes: list[Any], batch: Any) -> list[Any]:
     return [_shapes(n, batch) if isinstance(n, list) else (batch, n) for n in sizes]
 
 
-class _OfCell(RNN):
+class OfCell(RNN):
     """A layer of one cell: it takes the cell's arguments and those of RNN."""
 
     cell_class: Any
 
     def __init__(self, units: int, *arguments: Any, **options: Any):
-        names = inspect.signature(self.cell_class).parameters.keys() | _COMMON
-        given = {key: options.pop(key) for key in list(options) if key in names and key != "name"}
+        bases = (base for base in self.cell_class.__mro__ if "__init__" in vars(base))
+        names = {name for base in bases for name in inspect.signature(base).parameters} - {"name"}
+        given = {key: options.pop(key) for key in list(options) if key in names}
         super().__init__(self.cell_class(units, *arguments, **given), **options)
 
     @property
@@ -142,10 +145,7 @@ class _OfCell(RNN):
         return int(self.cell.output_size)
 
 
-_COMMON = {"kernel_initializer", "recurrent_initializer", "bias_initializer", "dropout", "recurrent_dropout", "seed"}
-
-
-class SimpleRNN(_OfCell):
+class SimpleRNN(OfCell):
     """Keras's SimpleRNN [Elman 1990]: h_t = activation(x_t W + h_{t−1} U + b) over time.
 
     SimpleRNN(units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
@@ -161,7 +161,7 @@ class SimpleRNN(_OfCell):
     cell_class = SimpleRNNCell
 
 
-class LSTM(_OfCell):
+class LSTM(OfCell):
     """Keras's LSTM: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
 
     LSTM(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, unit_forget_bias=True, and the rest as
@@ -177,7 +177,7 @@ class LSTM(_OfCell):
     cell_class = LSTMCell
 
 
-class GRU(_OfCell):
+class GRU(OfCell):
     """Keras's GRU: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014], n as in GRUCell by reset_after.
 
     GRU(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, reset_after=True, and the rest as

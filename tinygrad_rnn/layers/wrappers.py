@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import RNNCell, kind
@@ -87,7 +89,8 @@ class Bidirectional(Layer):
         return (*outputs, *states) if len(outputs) + len(states) > 1 else joined
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        return mask if self.return_sequences else None
+        found = mask if self.return_sequences else None
+        return [found, found] if self.merge_mode is None else found
 
     def reset_state(self) -> None:
         """Let stateful layers begin anew."""
@@ -128,6 +131,9 @@ class Bidirectional(Layer):
 class TimeDistributed(Layer):
     """One layer at every step: x (B, T, ...) is run as (B·T, ...), and the output stands as (B, T, ...).
 
+    A mask (B, T, ...) of more than two axes goes to a layer that takes one; of the output, a step is masked where all of its
+    parts were. Raises TypeError for what is no layer, ValueError for inputs of fewer than three axes.
+
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.TimeDistributed(tg.layers.Dense(3))(np.ones((2, 4, 5))).shape
     (2, 4, 3)
@@ -158,9 +164,13 @@ class TimeDistributed(Layer):
         inner = self.layer.compute_output_shape(self._step(input_shape))
         return (inner[0], input_shape[1], *inner[1:])
 
-    def call(self, inputs: Tensor) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return mask if mask is None or np.ndim(mask) == 2 else np.asarray(mask).any(axis=tuple(range(2, np.ndim(mask))))
+
+    def call(self, inputs: Tensor, mask: Any = None) -> Any:
         batch, steps, *rest = inputs.shape
-        outputs = self.layer(inputs.reshape((batch * steps, *rest)))
+        inner = None if mask is None or np.ndim(mask) == 2 else np.reshape(mask, (batch * steps, *np.shape(mask)[2:]))
+        outputs = self.layer(inputs.reshape((batch * steps, *rest)), mask=inner)
         return outputs.reshape((batch, steps, *outputs.shape[1:]))
 
 

@@ -1,7 +1,8 @@
 """Layers by PyTorch's conventions: its names, its arguments, its layouts."""
 
-from .activations import ReLU, Sigmoid, Tanh
-from .basics import Dropout, Embedding, LayerNorm, Linear, Sequential
+from ..module import Module, Parameter
+from .activations import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from .basics import Dropout, Embedding, LayerNorm, Linear, ModuleList, Sequential
 from .cells import GRUCell, LSTMCell, RNNCell
 from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from .recurrent import GRU, LSTM, RNN
@@ -18,11 +19,16 @@ __all__ = [
     "LSTMCell",
     "LayerNorm",
     "Linear",
+    "LogSoftmax",
     "MSELoss",
+    "Module",
+    "ModuleList",
     "NLLLoss",
+    "Parameter",
     "RNNCell",
     "ReLU",
     "Sequential",
     "Sigmoid",
+    "Softmax",
     "Tanh",
 ]

@@ -1,8 +1,8 @@
-"""The layers that every net needs beside recurrent ones: Linear, Embedding, LayerNorm, Dropout, Sequential."""
+"""The layers that every net needs beside recurrent ones: Linear, Embedding, LayerNorm, Dropout, and lists of modules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -56,26 +56,48 @@ class Embedding(Module):
     """A table of vectors, looked up by integers: y[...] = weight[indices[...]].
 
     indices (...) integers from 0 to num_embeddings − 1, y (..., embedding_dim); weight (num_embeddings, embedding_dim),
-    which begins normal(0, 1) as PyTorch's does. The gradient of a row adds up over all places where it was looked up.
-    Raises IndexError that names the first index out of range, TypeError for indices that are no integers.
+    which begins normal(0, 1) as PyTorch's does. The gradient of a row adds up over all places where it was looked up;
+    the row padding_idx begins as zeros and gets none. Raises IndexError that names the first index out of range, TypeError
+    for indices that are no integers.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.Embedding(5, 3)([[0, 4], [2, 2]]).shape
     (2, 2, 3)
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: Any = np.float32, seed: Any = None):
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ):
         self.num_embeddings = _size("Embedding", "num_embeddings", num_embeddings)
         self.embedding_dim = _size("Embedding", "embedding_dim", embedding_dim)
         draw = RandomNormal(0.0, 1.0, generator(seed))
         shape = (self.num_embeddings, self.embedding_dim)
-        self.weight = Parameter(draw(shape, _float("Embedding", dtype)), name="weight")
+        table = draw(shape, _float("Embedding", dtype))
+        self.padding_idx = padding_idx
+        if padding_idx is not None:
+            if isinstance(padding_idx, bool) or not -self.num_embeddings <= padding_idx < self.num_embeddings:
+                raise ValueError(f"Embedding: padding_idx is {padding_idx!r}, expected a row of {self.num_embeddings}")
+            self.padding_idx = int(padding_idx) % self.num_embeddings
+            table[self.padding_idx] = 0
+        self.weight = Parameter(table, name="weight")
 
     def forward(self, indices: Any) -> Tensor:
-        return look_up("Embedding", self.weight, indices, "num_embeddings")
+        y = look_up("Embedding", self.weight, indices, "num_embeddings")
+        if self.padding_idx is None:
+            return y
+        padding = np.asarray(indices.data if isinstance(indices, Tensor) else indices) == self.padding_idx
+        result: Tensor = ops.where(padding[..., None], y.detach(), y)
+        return result
 
     def describe(self) -> str:
-        return f"{self.num_embeddings}, {self.embedding_dim}"
+        tail = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{tail}"
 
 
 def look_up(owner: str, table: Tensor, indices: Any, rows: str) -> Tensor:
@@ -201,6 +223,43 @@ class Sequential(Module):
         return step
 
 
+class ModuleList(Module):
+    """Modules in a list, whose parameters are found, named by position: "layers.0.weight".
+
+    A plain list as an attribute does the same; this is PyTorch's way to write it. Indexing, len, iteration and `append`
+    work as on a list. Raises TypeError for what is no module.
+
+    >>> import tinygrad_rnn as tg
+    >>> layers = tg.nn.ModuleList(tg.nn.Linear(2, 2) for _ in range(2))
+    >>> len(layers), list(layers.state_dict())
+    (2, ['0.weight', '0.bias', '1.weight', '1.bias'])
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        self.length = 0
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> ModuleList:
+        """Put a module at the end; returns the list."""
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleList: module {self.length} is {type(module).__name__}, expected a Module")
+        setattr(self, str(self.length), module)
+        self.length += 1
+        return self
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(self.length))
+
+    def __getitem__(self, index: int) -> Any:
+        if not -self.length <= index < self.length:
+            raise IndexError(f"ModuleList: index is {index}, expected -{self.length} <= index < {self.length}")
+        return getattr(self, str(index % self.length))
+
+
 def _size(owner: str, argument: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{owner}: {argument} is {value!r}, expected a positive integer")
@@ -224,4 +283,5 @@ def _input(owner: str, given: Any, dtype: Any) -> Tensor:
 
 
 def as_tensor(x: Any) -> Tensor:
+    """A tensor as it is, anything else as one."""
     return x if isinstance(x, Tensor) else Tensor(x)

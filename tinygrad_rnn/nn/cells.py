@@ -8,16 +8,14 @@ import numpy as np
 
 from .. import ops, rnn
 from ..autodiff.tensor import Tensor
-from ..interop.gates import GATES
-from ..module import Module, Parameter
+from ..module import Parameter
 from .basics import _float, _input, _size
-from .recurrent import beginning, borrowing_cell, draw_weights, lstm_pair
+from .recurrent import CellModule, beginning, draw_weights, lstm_pair
 
 
-class _Cell(Module):
-    """What the three share; `kind` is the rnn cell's."""
+class Cell(CellModule):
+    """What single steps share."""
 
-    kind = "rnn"
     nonlinearity = "tanh"
     weight_ih: Parameter
 
@@ -29,7 +27,7 @@ class _Cell(Module):
         self.hidden_size = _size(owner, "hidden_size", hidden_size)
         self.bias = bool(bias)
         draw = beginning(self.hidden_size, seed)
-        wide = GATES[self.kind]
+        wide = self.cell_class.gates
         draw_weights(self, wide, self.input_size, self.hidden_size, self.bias, _float(owner, dtype), draw, "")
 
     def forward(self, x: Any, hx: Any = None) -> Any:
@@ -42,23 +40,23 @@ class _Cell(Module):
             )
         batched = x.ndim == 2
         rows = x if batched else ops.expand_dims(x, axis=0)
-        cell = borrowing_cell(self, self.kind, self.hidden_size, self.nonlinearity, "")
+        cell = self.cell()
+        paired = isinstance(cell.state_size, rnn.LSTMState)
         if hx is None:
             state = cell.zero_state(rows.shape[0], rows.dtype)
         else:
-            parts = lstm_pair(owner, hx) if self.kind == "lstm" else (hx,)
-            found = [self._part(part, rows, batched) for part in parts]
-            state = rnn.LSTMState(h=found[0], c=found[1]) if self.kind == "lstm" else found[0]
+            if not paired and isinstance(hx, (tuple, list)):
+                raise TypeError(f"{owner}: hx is a {type(hx).__name__}, expected one tensor h")
+            found = [self._part(part, rows, batched) for part in (lstm_pair(owner, hx) if paired else (hx,))]
+            state = rnn.LSTMState(h=found[0], c=found[1]) if paired else found[0]
         _, new = cell(rows, state)
-        results = (new.h, new.c) if self.kind == "lstm" else (new,)
+        results = (new.h, new.c) if paired else (new,)
         results = results if batched else tuple(part.squeeze(0) for part in results)
-        return results if self.kind == "lstm" else results[0]
+        return results if paired else results[0]
 
     def _part(self, given: Any, rows: Tensor, batched: bool) -> Tensor:
         """One part of the state as (B, H)."""
         owner = type(self).__name__
-        if isinstance(given, (tuple, list)) and self.kind != "lstm":
-            raise TypeError(f"{owner}: hx is a {type(given).__name__}, expected one tensor h")
         h = given if isinstance(given, Tensor) else Tensor(given, None if hasattr(given, "dtype") else rows.dtype)
         wanted = (rows.shape[0], self.hidden_size) if batched else (self.hidden_size,)
         if h.shape != wanted:
@@ -74,7 +72,7 @@ class _Cell(Module):
         return out + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity!r}")
 
 
-class RNNCell(_Cell):
+class RNNCell(Cell):
     """One plain recurrent step [Elman 1990]: h' = φ(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh).
 
     cell(x, h=None) -> h'. x (B, D) or (D), h and h' (B, H) or (H); no h is zeros. nonlinearity: "tanh" or "relu".
@@ -94,8 +92,12 @@ class RNNCell(_Cell):
         super().__init__(input_size, hidden_size, bias, **kwargs)
         self.nonlinearity = nonlinearity
 
+    @property
+    def cell_options(self) -> dict[str, Any]:
+        return {"activation": self.nonlinearity}
 
-class LSTMCell(_Cell):
+
+class LSTMCell(Cell):
     """One LSTM step [Hochreiter & Schmidhuber 1997; Gers et al. 2000].
 
     i, f, g, o = split(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
@@ -108,10 +110,10 @@ class LSTMCell(_Cell):
     ((2, 4), (2, 4))
     """
 
-    kind = "lstm"
+    cell_class = rnn.LSTMCell
 
 
-class GRUCell(_Cell):
+class GRUCell(Cell):
     """One GRU step [Cho et al. 2014], the reset gate after the product.
 
     r, z = σ(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh) in their blocks; n = tanh(x W_inᵀ + b_in + r (h W_hnᵀ + b_hn));
@@ -122,4 +124,8 @@ class GRUCell(_Cell):
     (4,)
     """
 
-    kind = "gru"
+    cell_class = rnn.GRUCell
+
+    @property
+    def cell_options(self) -> dict[str, Any]:
+        return {"reset_after": True}

@@ -26,8 +26,13 @@ class _Loss(Module):
 class _ByClass(_Loss):
     """A loss of scores (B, C) or (B, C, ...) or (C) and integer targets without the axis C."""
 
-    def __init__(self, ignore_index: int = -100, reduction: str = "mean"):
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"):
         super().__init__(reduction)
+        self.weight = None if weight is None else np.asarray(weight.data if isinstance(weight, Tensor) else weight)
+        if self.weight is not None and (self.weight.ndim != 1 or self.weight.dtype.kind not in "fiu"):
+            raise ValueError(
+                f"{type(self).__name__}: weight has shape {self.weight.shape}, expected (C,), one number for each class"
+            )
         if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
             raise TypeError(f"{type(self).__name__}: ignore_index is {ignore_index!r}, expected an integer")
         self.ignore_index = int(ignore_index)
@@ -44,6 +49,10 @@ class _ByClass(_Loss):
                 "(C) and (): the classes are on axis 1, as in PyTorch"
             )
         last = ops.moveaxis(scores, 1, -1) if scores.ndim > 2 else scores
+        if self.weight is not None and self.weight.shape != last.shape[-1:]:
+            raise ValueError(
+                f"{owner}: weight has shape {self.weight.shape}, expected ({last.shape[-1]},) for as many classes"
+            )
         kept = chosen != self.ignore_index
         low, high = chosen[kept].min(initial=0), chosen[kept].max(initial=-1)
         if low < 0 or high >= last.shape[-1]:
@@ -52,6 +61,18 @@ class _ByClass(_Loss):
                 f"classes) or ignore_index={self.ignore_index}"
             )
         return last, np.where(kept, chosen, 0), kept
+
+    def weighed(self, logs: Tensor, chosen: Any, kept: Any, smoothing: float = 0.0) -> Tensor:
+        """−Σ q log p over the classes, q the one that is right, smoothed, times its weight; the mean is over the weights."""
+        classes = logs.shape[-1]
+        weight = np.ones(classes) if self.weight is None else self.weight
+        right = chosen[..., None] == np.arange(classes)
+        q = np.where(kept[..., None], ((1 - smoothing) * right + smoothing / classes) * weight, 0).astype(logs.dtype)
+        losses: Tensor = -ops.sum(ops.where(q != 0, logs * q, 0), axis=-1)
+        if self.reduction == "none":
+            return losses
+        total: Tensor = ops.sum(losses)
+        return total if self.reduction == "sum" else total / (float(weight[chosen][kept].sum()) or 1.0)
 
     def describe(self) -> str:
         rest = super().describe()
@@ -63,16 +84,27 @@ class CrossEntropyLoss(_ByClass):
 
     input (B, C), (B, C, ...) or (C); target (B), (B, ...) or () integers. Entries whose target is ignore_index count for
     nothing; "mean" divides by the number of the others (0 if there are none; PyTorch gives NaN there), "sum" adds up,
-    "none" gives the target's shape. Raises ValueError for other shapes and for a target out of range, TypeError for
-    float targets.
+    "none" gives the target's shape. weight (C): what each class counts, also in the mean. label_smoothing: that share of
+    the target is spread evenly over all classes [Szegedy et al. 2016]. Raises ValueError for other shapes and for a target
+    out of range, TypeError for float targets.
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.CrossEntropyLoss()(tg.tensor([[0.0, 0.0], [5.0, 0.0]]), [1, -100]).item(), 4)
     0.6931
     """
 
+    def __init__(
+        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ):
+        super().__init__(weight, ignore_index, reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"CrossEntropyLoss: label_smoothing is {label_smoothing!r}, expected a number in [0, 1]")
+        self.label_smoothing = float(label_smoothing)
+
     def forward(self, input: Any, target: Any) -> Tensor:
         scores, chosen, kept = self.prepared(input, target)
+        if self.weight is not None or self.label_smoothing:
+            return self.weighed(ops.log_softmax(scores), chosen, kept, self.label_smoothing)
         result: Tensor = ops.softmax_cross_entropy(scores, targets=chosen, mask=kept, reduction=self.reduction)
         return result
 
@@ -86,13 +118,7 @@ class NLLLoss(_ByClass):
     """
 
     def forward(self, input: Any, target: Any) -> Tensor:
-        scores, chosen, kept = self.prepared(input, target)
-        one_hot = (chosen[..., None] == np.arange(scores.shape[-1])) & kept[..., None]
-        losses: Tensor = -ops.sum(ops.where(one_hot, scores, 0), axis=-1)
-        if self.reduction == "none":
-            return losses
-        total: Tensor = ops.sum(losses)
-        return total if self.reduction == "sum" else total / max(1, int(kept.sum()))
+        return self.weighed(*self.prepared(input, target))
 
 
 class MSELoss(_Loss):

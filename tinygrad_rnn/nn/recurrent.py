@@ -15,7 +15,7 @@ from .. import ops, rnn
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
-from ..interop.gates import GATES, borrowing
+from ..interop.gates import lent
 from ..interop.torch import NAMES, arranged
 from ..module import Module, Parameter
 from ..rnn.driver import Run, _lengths
@@ -40,18 +40,36 @@ def beginning(units: int, seed: Any) -> RandomUniform:
     return RandomUniform(-limit, limit, generator(seed))
 
 
-def borrowing_cell(module: Any, kind: str, units: int, activation: str, end: str) -> rnn.RNNCell:
-    """A cell whose weights are computed from a module's parameters with this ending."""
-    given: list[Any] = [getattr(module, name + end, None) for name in NAMES]
-    zeros = Tensor(np.zeros(GATES[kind] * units, given[0].dtype))
-    arrays = arranged(kind, *(zeros if w is None else w for w in given))
-    return borrowing(kind, arrays, **({"activation": activation} if kind == "rnn" else {}))
+class CellModule(Module):
+    """What layers and single steps share: the cell of `rnn` whose numbers they give, over parameters in PyTorch's layout.
+
+    A subclass for another cell sets `cell_class`, and `cell_options` if the cell is to be made with some: no more.
+    """
+
+    cell_class: Any = rnn.BasicRNNCell
+    hidden_size: int
+
+    @property
+    def cell_options(self) -> dict[str, Any]:
+        """What the cell is made with beside the number of its units."""
+        return {}
+
+    @property
+    def kind(self) -> str:
+        """What converters call the cell."""
+        return str(self.cell_class.kind)
+
+    def cell(self, end: str = "") -> rnn.RNNCell:
+        """The cell, its weights computed from the parameters with this ending."""
+        given: list[Any] = [getattr(self, name + end, None) for name in NAMES]
+        zeros = Tensor(np.zeros(given[0].shape[0], given[0].dtype))
+        arrays = arranged(self.kind, *(zeros if w is None else w for w in given))
+        return lent(self.cell_class(self.hidden_size, **self.cell_options), arrays)
 
 
-class _Recurrent(Module):
-    """What the three share; `kind` is the cell's."""
+class Recurrent(CellModule):
+    """What the layers share."""
 
-    kind = "rnn"
     nonlinearity = "tanh"
     weight_ih_l0: Parameter
 
@@ -64,11 +82,17 @@ class _Recurrent(Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
         dtype: Any = np.float32,
         seed: Any = None,
     ):
         owner = type(self).__name__
+        if proj_size:
+            raise ValueError(
+                f"{owner}: proj_size is {proj_size!r}, expected 0: none of our cells projects h before it comes back; "
+                "nn.Linear projects what a layer gives"
+            )
         self.input_size = _size(owner, "input_size", input_size)
         self.hidden_size = _size(owner, "hidden_size", hidden_size)
         self.num_layers = _size(owner, "num_layers", num_layers)
@@ -85,9 +109,8 @@ class _Recurrent(Module):
         for layer in range(self.num_layers):
             inputs = self.hidden_size * self.directions if layer else self.input_size
             for end in self.endings(layer):
-                draw_weights(
-                    self, GATES[self.kind], inputs, self.hidden_size, self.bias, _float(owner, dtype), draw, end
-                )
+                wide = self.cell_class.gates
+                draw_weights(self, wide, inputs, self.hidden_size, self.bias, _float(owner, dtype), draw, end)
 
     @property
     def directions(self) -> int:
@@ -113,7 +136,7 @@ class _Recurrent(Module):
                 backward = end.endswith("_reverse")
                 side = scope(("fw", "bw")[backward]) if self.bidirectional else nullcontext()
                 with scope(f"cell_{layer}"), side:
-                    cell = borrowing_cell(self, self.kind, self.hidden_size, self.nonlinearity, end)
+                    cell = self.cell(end)
                     state = cell.zero_state(batch, x.dtype) if states is None else states[len(finals)]
                     run = Run(owner, impl, counts, not self.batch_first, backward, False, False)
                     output, final = run(cell, x, state)
@@ -127,6 +150,8 @@ class _Recurrent(Module):
     def _checked(self, given: Any, lengths: Any) -> tuple[Tensor, bool]:
         """The input with a batch axis, and whether it came with one."""
         owner = type(self).__name__
+        if hasattr(given, "batch_sizes"):
+            raise TypeError(f"{owner}: x is a packed sequence, expected a padded array; give its lengths as lengths=")
         x = _input(owner, given, self.weight_ih_l0.dtype)
         letters = "B, T" if self.batch_first else "T, B"
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
@@ -147,7 +172,7 @@ class _Recurrent(Module):
     def _parts(self, argument: str, given: Any, batch: int, batched: bool, dtype: Any) -> list[Tensor]:
         """(layers x directions, B, H) cut into its (B, H)."""
         owner, count = type(self).__name__, self.num_layers * self.directions
-        if isinstance(given, (tuple, list)) and not hasattr(given, "dtype") and self.kind != "lstm":
+        if argument == "hx" and isinstance(given, (tuple, list)) and not hasattr(given, "dtype"):
             raise TypeError(f"{owner}: {argument} is a {type(given).__name__}, expected one tensor h_0")
         h = given if isinstance(given, Tensor) else Tensor(given, None if hasattr(given, "dtype") else dtype)
         wanted = (count, batch, self.hidden_size) if batched else (count, self.hidden_size)
@@ -176,7 +201,7 @@ class _Recurrent(Module):
         return f"{type(self).__name__}({self.describe()})"
 
 
-class RNN(_Recurrent):
+class RNN(Recurrent):
     """A plain recurrent net [Elman 1990], layer on layer: h_t = φ(x_t W_ihᵀ + b_ih + h_{t−1} W_hhᵀ + b_hh).
 
     layer(x, h_0=None, lengths=None, impl="auto") -> output, h_n. x (T, B, D), or (B, T, D) with batch_first, or (T, D);
@@ -209,8 +234,12 @@ class RNN(_Recurrent):
         super().__init__(input_size, hidden_size, num_layers, *args, **kwargs)
         self.nonlinearity = nonlinearity
 
+    @property
+    def cell_options(self) -> dict[str, Any]:
+        return {"activation": self.nonlinearity}
 
-class LSTM(_Recurrent):
+
+class LSTM(Recurrent):
     """A long short-term memory [Hochreiter & Schmidhuber 1997; Gers et al. 2000], layer on layer.
 
     i, f, g, o = split(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
@@ -223,7 +252,7 @@ class LSTM(_Recurrent):
     ((2, 5, 4), (1, 2, 4), [0.0, 0.0, 0.0, 0.0])
     """
 
-    kind = "lstm"
+    cell_class = rnn.LSTMCell
 
     def _states(self, hx: Any, batch: int, batched: bool, dtype: Any) -> list[Any] | None:
         if hx is None:
@@ -238,7 +267,7 @@ class LSTM(_Recurrent):
         return h, c
 
 
-class GRU(_Recurrent):
+class GRU(Recurrent):
     """Gated recurrent units [Cho et al. 2014], the reset gate after the product as in cuDNN, layer on layer.
 
     r, z = σ(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh) in their blocks; n = tanh(x W_inᵀ + b_in + r (h W_hnᵀ + b_hn));
@@ -251,7 +280,11 @@ class GRU(_Recurrent):
     ((5, 4), (1, 4))
     """
 
-    kind = "gru"
+    cell_class = rnn.GRUCell
+
+    @property
+    def cell_options(self) -> dict[str, Any]:
+        return {"reset_after": True}
 
 
 def lstm_pair(owner: str, hx: Any) -> tuple[Any, Any]:

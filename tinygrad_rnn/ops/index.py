@@ -26,7 +26,15 @@ __all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
     ],
 )
 def getitem(x: Array, *, index: Any) -> Array:
-    """x[index] by NumPy's rules: integers, slices, ellipsis, None, integer and boolean arrays."""
+    """x[index] by NumPy's rules: integers, slices, ellipsis, None, integer and boolean arrays.
+
+    Its gradient is a `scatter_add`: what was not picked gets 0, what was picked twice gets both.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> x[:, 0].tolist(), x[x > 2].tolist(), x[[1, 1]].tolist()
+    ([1.0, 3.0], [3.0, 4.0], [[3.0, 4.0], [3.0, 4.0]])
+    """
     return np.asarray(x)[_plain(index)]
 
 
@@ -44,7 +52,12 @@ def _(g: Array, shape: Shape, *, index: Any) -> Array:
     ],
 )
 def scatter_add(x: Array, *, index: Any, shape: Shape) -> Array:
-    """Zeros of `shape` with x added at [index]; where an index stands twice both are added."""
+    """Zeros of `shape` with x added at [index]; where an index stands twice both are added.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.scatter_add(tg.tensor([1.0, 2.0, 3.0]), index=[0, 2, 0], shape=(4,)).tolist()
+    [4.0, 0.0, 2.0, 0.0]
+    """
     index = _plain(index)
     x = np.asarray(x)
     out = np.zeros(shape, x.dtype)
@@ -74,6 +87,10 @@ def reverse_sequence(x: Array, *, lengths: Any = None, time_axis: int = 1) -> Ar
     """Each batch row's first lengths[b] steps in reverse order, what follows where it is; without lengths, all of it.
 
     x (B, T, …), or (T, B, …) with time_axis=0; lengths (B) integers from 0 to T. Reversing twice gives x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]]), lengths=[3, 2]).tolist()
+    [[3, 2, 1], [5, 4, 6]]
     """
     x = np.asarray(x)
     if lengths is None:
@@ -92,7 +109,16 @@ def _(g: Array, *, lengths: Any, time_axis: int) -> Array:
 
 @composite(np.take)
 def take(x: Array, indices: Any, axis: int | None = None) -> Array:
-    """The entries at integer `indices` along `axis` (None: of the flattened array)."""
+    """The entries at integer `indices` along `axis` (None: of the flattened array): an embedding is a `take` of rows.
+
+    Raises TypeError for indices that are no integers.
+
+    >>> import tinygrad_rnn as tg
+    >>> embedding = tg.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    >>> tg.take(embedding, [2, 0], axis=0)
+    tensor([[0.5, 0.6],
+            [0.1, 0.2]], float32)
+    """
     indices = np.asarray(_plain(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"take: indices have dtype {indices.dtype}, expected integers")
@@ -103,7 +129,12 @@ def take(x: Array, indices: Any, axis: int | None = None) -> Array:
 
 @composite(np.repeat)
 def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
-    """Each entry along `axis` (None: of the flattened array) repeated; `repeats` is a number or one per entry."""
+    """Each entry along `axis` (None: of the flattened array) repeated; `repeats` is a number or one per entry.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.repeat(tg.tensor([1.0, 2.0]), 2).tolist(), tg.repeat(tg.tensor([1.0, 2.0]), [1, 3]).tolist()
+    ([1.0, 1.0, 2.0, 2.0], [1.0, 2.0, 2.0, 2.0])
+    """
     if axis is None:
         x, axis = x.reshape(-1), 0
     return take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)

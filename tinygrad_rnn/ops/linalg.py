@@ -29,7 +29,18 @@ __all__ = ["dot", "einsum", "matmul", "tensordot"]
     ],
 )
 def matmul(a: Array, b: Array) -> Array:
-    """The matrix product a @ b, with NumPy's rules for vectors and batches."""
+    """The matrix product a @ b, with NumPy's rules for vectors and batches.
+
+    a (…, n, k), b (k, m) or (…, k, m), result (…, n, m). Raises ValueError where the inner sizes differ.
+
+    >>> import tinygrad_rnn as tg
+    >>> x, w = tg.tensor([[1.0, 2.0]]), tg.tensor([[1.0, 0.0], [0.0, 10.0]])
+    >>> (x @ w).tolist()
+    [[1.0, 20.0]]
+    >>> x @ tg.tensor([[1.0, 2.0]])
+    Traceback (most recent call last):
+    ValueError: matmul: b has shape (1, 2), expected (2, *) to follow a of shape (1, 2)
+    """
     a, b = np.asarray(a), np.asarray(b)
     if not a.ndim or not b.ndim:
         raise ValueError(
@@ -71,7 +82,12 @@ def _by_right(g: Array, a: Array, b: Array) -> Array:
 
 @composite(np.dot)
 def dot(a: Array, b: Array) -> Array:
-    """np.dot for vectors and matrices, where it equals matmul."""
+    """np.dot for vectors and matrices, where it equals matmul.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.dot(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])).item()
+    11.0
+    """
     if a.ndim > 2 or b.ndim > 2 or not a.ndim or not b.ndim:
         raise ValueError(f"dot: got shapes {a.shape} and {b.shape}, expected vectors or matrices; use matmul or einsum")
     return matmul(a, b)
@@ -79,7 +95,12 @@ def dot(a: Array, b: Array) -> Array:
 
 @composite(np.tensordot)
 def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
-    """Sum of products over `axes` of a and b: an integer (the last of a, the first of b), or a pair of axis lists."""
+    """Sum of products over `axes` of a and b: an integer (the last of a, the first of b), or a pair of axis lists.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tensordot(tg.tensor([[1.0, 2.0]]), tg.tensor([[3.0], [4.0]]), axes=1).tolist()
+    [[11.0]]
+    """
     if isinstance(axes, int):
         of_a, of_b = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:

@@ -123,6 +123,10 @@ def binary_cross_entropy_with_logits(
 
     logits and targets (...), targets in [0, 1] (no gradient flows to them); mask and reduction as in
     softmax_cross_entropy. Raises ValueError for other shapes, targets outside [0, 1] or an unknown reduction.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.binary_cross_entropy_with_logits(tg.tensor([0.0, 100.0]), targets=[1, 1]).item(), 4)
+    0.3466
     """
     logits = np.asarray(logits)
     targets, mask, weight = _check_binary(logits, targets, mask, reduction)
@@ -165,7 +169,12 @@ def _check_binary(logits: Any, targets: Any, mask: Any, reduction: str) -> tuple
     ],
 )
 def mse(prediction: Array, target: Array, *, reduction: str = "mean") -> Array:
-    """(prediction − target)², reduced by "mean", "sum" or "none". Both must have one shape: nothing broadcasts here."""
+    """(prediction − target)², reduced by "mean", "sum" or "none". Both must have one shape: nothing broadcasts here.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.mse(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0])).item()
+    2.0
+    """
     prediction, target = np.asarray(prediction), np.asarray(target)
     if prediction.shape != target.shape:
         raise ValueError(f"mse: target has shape {target.shape}, expected the prediction's shape {prediction.shape}")
@@ -183,4 +192,5 @@ def _(g: Array, prediction: Array, target: Array, *, reduction: str) -> Any:
 
 
 def expand(g: Array, ndim: int) -> Array:
+    """A scalar's cotangent with ndim axes of size 1."""
     return expand_dims(g, axis=tuple(range(ndim)))

@@ -25,7 +25,13 @@ def _pairs(r: Any) -> list[Any]:
 
 @primitive(label="+", numpy=np.add, broadcasts=True, samples=_pairs)
 def add(a: Array, b: Array) -> Array:
-    """a + b, with broadcasting."""
+    """a + b, with broadcasting: a gradient is summed over the axes along which its input was stretched.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> x + 10
+    tensor([11., 12.], float32, op=add)
+    """
     return a + b
 
 
@@ -36,7 +42,12 @@ def _(g: Array) -> Any:
 
 @primitive(label="−", numpy=np.subtract, broadcasts=True, samples=_pairs)
 def subtract(a: Array, b: Array) -> Array:
-    """a − b, with broadcasting."""
+    """a − b, with broadcasting.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.subtract(tg.tensor([3.0, 5.0]), 1).tolist()
+    [2.0, 4.0]
+    """
     return a - b
 
 
@@ -47,7 +58,14 @@ def _(g: Array, needs: Any) -> Any:
 
 @primitive(label="×", numpy=np.multiply, broadcasts=True, samples=_pairs)
 def multiply(a: Array, b: Array) -> Array:
-    """a · b element by element, with broadcasting."""
+    """a · b element by element, with broadcasting.
+
+    >>> import tinygrad_rnn as tg
+    >>> a = tg.tensor([2.0, 3.0], requires_grad=True)
+    >>> (a * [10.0, 20.0]).sum().backward()
+    >>> a.grad
+    array([10., 20.], dtype=float32)
+    """
     return a * b
 
 
@@ -63,7 +81,12 @@ def _(g: Array, a: Array, b: Array, needs: Any) -> Any:
     samples=lambda r: [(r(3, 4), r.away(3, 4, gap=0.5)), (r(4), r.away(2, 3, 1, gap=0.5)), (r(), r.away(2, gap=0.5))],
 )
 def divide(a: Array, b: Array) -> Array:
-    """a / b, with broadcasting."""
+    """a / b, with broadcasting.
+
+    >>> import tinygrad_rnn as tg
+    >>> (tg.tensor([1.0, 3.0]) / 2).tolist()
+    [0.5, 1.5]
+    """
     return a / b
 
 
@@ -85,7 +108,13 @@ def _(g: Array, b: Array, out: Array, needs: Any) -> Any:
     ],
 )
 def power(a: Array, b: Array) -> Array:
-    """a to the power b, with broadcasting. The derivative by b takes log a, and 0 where a is 0."""
+    """a to the power b, with broadcasting. The derivative by b takes log a, and 0 where a is 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> tg.grad(x**2, x).item()
+    6.0
+    """
     return a**b
 
 
@@ -101,7 +130,12 @@ def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
 
 @primitive(label="−", numpy=np.negative, samples=lambda r: [r(3, 4), r()])
 def negative(x: Array) -> Array:
-    """−x."""
+    """−x.
+
+    >>> import tinygrad_rnn as tg
+    >>> (-tg.tensor([1.0, -2.0])).tolist()
+    [-1.0, 2.0]
+    """
     return -x
 
 
@@ -112,7 +146,12 @@ def _(g: Array) -> Array:
 
 @primitive(label="|x|", numpy=(np.abs, np.fabs), samples=lambda r: [r.away(3, 4), r.away()])
 def abs(x: Array) -> Array:
-    """Absolute value; the derivative at 0 is 0."""
+    """Absolute value; the derivative at 0 is 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.abs(tg.tensor([-1.5, 2.0])).tolist()
+    [1.5, 2.0]
+    """
     return np.abs(x)
 
 
@@ -123,7 +162,12 @@ def _(g: Array, x: Array) -> Array:
 
 @primitive(label="exp", numpy=np.exp, samples=lambda r: [r(3, 4), r()])
 def exp(x: Array) -> Array:
-    """e to the x."""
+    """e to the x; it is its own derivative.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.exp(tg.tensor([0.0, 1.0]))
+    tensor([1.      , 2.718282], float32)
+    """
     return np.exp(x)
 
 
@@ -134,7 +178,12 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(label="expm1", numpy=np.expm1, samples=lambda r: [r(3, 4), r()])
 def expm1(x: Array) -> Array:
-    """e^x − 1, exact near 0."""
+    """e^x − 1, exact near 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.expm1(tg.tensor(1e-10)).item() > 0
+    True
+    """
     return np.expm1(x)
 
 
@@ -145,7 +194,12 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(label="log", numpy=np.log, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
 def log(x: Array) -> Array:
-    """Natural logarithm."""
+    """Natural logarithm; its derivative is 1 / x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.log(tg.tensor([1.0, 10.0]))
+    tensor([0.      , 2.302585], float32)
+    """
     return np.log(x)
 
 
@@ -156,7 +210,12 @@ def _(g: Array, x: Array) -> Array:
 
 @primitive(label="log1p", numpy=np.log1p, samples=lambda r: [r.between(-0.6, 3, 3, 4), r.between(0, 1)])
 def log1p(x: Array) -> Array:
-    """log(1 + x), exact near 0."""
+    """log(1 + x), exact near 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.log1p(tg.tensor(1e-10)).item() > 0
+    True
+    """
     return np.log1p(x)
 
 
@@ -167,7 +226,12 @@ def _(g: Array, x: Array) -> Array:
 
 @primitive(label="√", numpy=np.sqrt, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
 def sqrt(x: Array) -> Array:
-    """Square root."""
+    """Square root; its derivative 1 / (2 √x) is infinite at 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sqrt(tg.tensor([1.0, 4.0])).tolist()
+    [1.0, 2.0]
+    """
     return np.sqrt(x)
 
 
@@ -178,7 +242,12 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(label="x²", numpy=np.square, samples=lambda r: [r(3, 4), r()])
 def square(x: Array) -> Array:
-    """x · x."""
+    """x · x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.square(tg.tensor([1.0, -3.0])).tolist()
+    [1.0, 9.0]
+    """
     return np.square(x)
 
 
@@ -189,7 +258,12 @@ def _(g: Array, x: Array) -> Array:
 
 @primitive(label="sin", numpy=np.sin, samples=lambda r: [r(3, 4), r()])
 def sin(x: Array) -> Array:
-    """Sine of x in radians."""
+    """Sine of x in radians.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sin(tg.tensor([0.0, 1.0]))
+    tensor([0.      , 0.841471], float32)
+    """
     return np.sin(x)
 
 
@@ -200,7 +274,12 @@ def _(g: Array, x: Array) -> Array:
 
 @primitive(label="cos", numpy=np.cos, samples=lambda r: [r(3, 4), r()])
 def cos(x: Array) -> Array:
-    """Cosine of x in radians."""
+    """Cosine of x in radians.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cos(tg.tensor([0.0, 1.0]))
+    tensor([1.      , 0.540302], float32)
+    """
     return np.cos(x)
 
 
@@ -211,7 +290,14 @@ def _(g: Array, x: Array) -> Array:
 
 @primitive(label="tanh", numpy=np.tanh, samples=lambda r: [r(3, 4), r(), r(0, 2)])
 def tanh(x: Array) -> Array:
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent; its derivative is 1 − tanh² x, 1 at 0 and small where |x| is large.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([0.0, 1.0], requires_grad=True)
+    >>> tg.tanh(x).sum().backward()
+    >>> x.grad.round(3)
+    array([1.  , 0.42], dtype=float32)
+    """
     return np.tanh(x)
 
 
@@ -222,7 +308,12 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(label="σ", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
 def sigmoid(x: Array) -> Array:
-    """The logistic function σ(x) = 1 / (1 + e^−x), by e^−|x| so that it neither overflows nor loses small values."""
+    """The logistic function σ(x) = 1 / (1 + e^−x), by e^−|x| so that it neither overflows nor loses small values.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sigmoid(tg.tensor([0.0, 2.0]))
+    tensor([0.5     , 0.880797], float32)
+    """
     e = np.exp(-np.abs(x))
     return np.where(np.asarray(x) >= 0, 1, e) / (1 + e)
 
@@ -234,7 +325,12 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(label="relu", samples=lambda r: [r.away(3, 4), r.away()])
 def relu(x: Array) -> Array:
-    """max(x, 0); the derivative at 0 is 0. NaN stays NaN."""
+    """max(x, 0); the derivative at 0 is 0. NaN stays NaN.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.relu(tg.tensor([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
     return np.maximum(x, 0)
 
 
@@ -245,7 +341,12 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(label="softplus", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
 def softplus(x: Array) -> Array:
-    """log(1 + e^x), without overflow."""
+    """log(1 + e^x), without overflow; its derivative is σ(x).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.softplus(tg.tensor([0.0, 1.0]))
+    tensor([0.693147, 1.313262], float32)
+    """
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
@@ -259,7 +360,12 @@ _GELU_SCALE, _GELU_CUBE = float(np.sqrt(2 / np.pi)), 0.044715
 
 @primitive(label="gelu", samples=lambda r: [r(3, 4), r()])
 def gelu(x: Array) -> Array:
-    """The Gaussian error linear unit in its tanh form: x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) [Hendrycks & Gimpel 2016]."""
+    """The Gaussian error linear unit in its tanh form: x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) [Hendrycks & Gimpel 2016].
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.gelu(tg.tensor([-1.0, 0.0, 1.0]))
+    tensor([-0.158808,  0.      ,  0.841192], float32)
+    """
     return 0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + _GELU_CUBE * x * x * x)))
 
 
@@ -277,7 +383,12 @@ def _untied(r: Any) -> list[Any]:
 
 @primitive(label="max", numpy=(np.maximum, np.fmax), broadcasts=True, samples=_untied)
 def maximum(a: Array, b: Array) -> Array:
-    """The larger of a and b; where they tie each gets half the gradient."""
+    """The larger of a and b; where they tie each gets half the gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.maximum(tg.tensor([1.0, 5.0]), 3).tolist()
+    [3.0, 5.0]
+    """
     return np.maximum(a, b)
 
 
@@ -289,7 +400,12 @@ def _(g: Array, a: Array, b: Array) -> Any:
 
 @primitive(label="min", numpy=(np.minimum, np.fmin), broadcasts=True, samples=_untied)
 def minimum(a: Array, b: Array) -> Array:
-    """The smaller of a and b; where they tie each gets half the gradient."""
+    """The smaller of a and b; where they tie each gets half the gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.minimum(tg.tensor([1.0, 5.0]), 3).tolist()
+    [1.0, 3.0]
+    """
     return np.minimum(a, b)
 
 
@@ -317,7 +433,12 @@ def _share(a: Array, b: Array) -> np.ndarray[Any, Any]:
     ],
 )
 def clip(x: Array, *, min: Any = None, max: Any = None) -> Array:
-    """x limited to [min, max] (numbers or arrays, either may be None); the derivative is 1 on the bounds, 0 outside."""
+    """x limited to [min, max] (numbers or arrays, either may be None); the derivative is 1 on the bounds, 0 outside.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), min=-1, max=1).tolist()
+    [-1.0, 0.5, 1.0]
+    """
     return np.clip(x, min, max)
 
 
@@ -337,7 +458,13 @@ def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
     samples=lambda r: [(r(3, 4) > 0, r(3, 4), r(3, 4)), (r(4) > 0, r(3, 1), r())],
 )
 def where(condition: Array, a: Array, b: Array) -> Array:
-    """a where condition holds, b elsewhere; what is not chosen gets no gradient, not even from NaN."""
+    """a where condition holds, b elsewhere; what is not chosen gets no gradient, not even from NaN.
+
+    >>> import tinygrad_rnn as tg
+    >>> a, b = tg.tensor([1.0, 2.0]), tg.tensor([10.0, 20.0])
+    >>> tg.where([True, False], a, b).tolist()
+    [1.0, 20.0]
+    """
     return np.where(condition, a, b)
 
 
@@ -348,7 +475,12 @@ def _(g: Array, condition: Array, needs: Any) -> Any:
 
 @primitive(label="astype", samples=lambda r: [r.call(r(3, 4), dtype=np.float64)])
 def astype(x: Array, *, dtype: Any) -> Array:
-    """x with another dtype; its gradient comes back in x's own."""
+    """x with another dtype; its gradient comes back in x's own.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tensor([1.5]).astype("float64").dtype
+    dtype('float64')
+    """
     return np.asarray(x).astype(dtype)
 
 

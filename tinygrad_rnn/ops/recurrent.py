@@ -31,7 +31,14 @@ probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", defa
 
 
 def gate(letter: str, f: Callable[..., Any], *arguments: Any) -> Any:
-    """f(*arguments) under the scope of a gate's or state's letter, shown to the probe if there is one."""
+    """f(*arguments) under the scope of a gate's or state's letter, shown to the probe if there is one.
+
+    A cell of one's own names its gates with it: drawings then write the letter, and return_trace gives the values.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.rnn.gate("z", tg.sigmoid, tg.tensor(0.0)).item()
+    0.5
+    """
     with scope(letter):
         value = f(*arguments)
     seen = probe.get()
@@ -261,6 +268,12 @@ def rnn_sequence(
     lengths (B) integers or None; outputs (B, T, H). activation: "tanh" or "relu". reverse: each row runs from its last step
     to its first. recompute: backward computes again what it needs instead of keeping it. Raises ValueError and TypeError
     that name the argument.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> W, U, b = np.ones((4, 3)), np.eye(3), np.zeros(3)
+    >>> outputs, h = tg.rnn_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, lengths=[5, 2])
+    >>> outputs.shape, h.shape, bool((outputs[1, 2:] == 0).all())
+    ((2, 5, 3), (2, 3), True)
     """
     outputs, h, saved = kernels.rnn_forward(
         x, kernel, recurrent_kernel, bias, h0,
@@ -314,6 +327,12 @@ def lstm_sequence(
     i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c'). kernel (D, 4H), recurrent_kernel
     (H, 4H), bias (4H), c0 and h0 (B, H) or None for 0. trace: "cells" adds every c (B, T, H) to the results, "gates" also
     every i, f, g, o, to which no gradient flows. The rest as in rnn_sequence.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> W, U, b = np.ones((4, 12)), np.ones((3, 12)), np.zeros(12)
+    >>> outputs, c, h = tg.lstm_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, None)
+    >>> outputs.shape, bool((outputs[:, -1] == h).all())
+    ((2, 5, 3), True)
     """
     letters = _letters(trace, "c", "ifgo")
     outputs, (c, h), saved = kernels.lstm_forward(
@@ -372,6 +391,12 @@ def gru_sequence(
     h' = z h + (1 − z) n, with n = tanh(x Wn + bn + (r h) Un), or by reset_after n = tanh(x Wn + bn + r (h Un + b'n)).
     kernel (D, 3H), recurrent_kernel (H, 3H), bias (3H); recurrent_bias (3H) or None, with reset_after=True only; h0 (B, H)
     or None for 0. trace: "gates" adds every z, r, n (B, T, H), to which no gradient flows. The rest as in rnn_sequence.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> W, U, b = np.ones((4, 9)), np.ones((3, 9)), np.zeros(9)
+    >>> outputs, h = tg.gru_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, None, reset_after=True)
+    >>> outputs.shape, h.shape
+    ((2, 5, 3), (2, 3))
     """
     letters = _letters(trace, "", "zrn")
     outputs, h, saved = kernels.gru_forward(

@@ -47,7 +47,13 @@ def _count(shape: Shape, axis: Any) -> int:
 
 @primitive(label="Σ", numpy=np.sum, samples=lambda r: [*_reductions(r), r.call(r(0, 3), axis=0)])
 def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Sum over all axes, or over `axis` (an integer or a tuple)."""
+    """Sum over all axes, or over `axis` (an integer or a tuple).
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> x.sum().item(), x.sum(axis=0).tolist()
+    (10.0, [4.0, 6.0])
+    """
     return np.sum(x, axis=axis, keepdims=keepdims)
 
 
@@ -58,7 +64,12 @@ def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
 
 @primitive(label="mean", numpy=np.mean, samples=_reductions)
 def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Mean over all axes, or over `axis`."""
+    """Mean over all axes, or over `axis`.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.mean(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
+    [1.5, 3.5]
+    """
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
@@ -69,7 +80,12 @@ def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
 
 @primitive(label="var", numpy=np.var, samples=lambda r: [*_reductions(r), r.call(r(3, 4), axis=1, ddof=1)])
 def var(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
-    """Variance: the mean of |x − mean|², with N − ddof in the denominator."""
+    """Variance: the mean of |x − mean|², with N − ddof in the denominator.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.var(tg.tensor([1.0, 3.0])).item(), tg.var(tg.tensor([1.0, 3.0]), ddof=1).item()
+    (1.0, 2.0)
+    """
     return np.var(x, axis=axis, keepdims=keepdims, ddof=ddof)
 
 
@@ -81,7 +97,14 @@ def _(g: Array, x: Array, *, axis: Any, keepdims: bool, ddof: int) -> Array:
 
 @primitive(label="max", numpy=(np.max, np.amax), samples=_reductions)
 def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Largest value over all axes, or over `axis`; where several tie they share the gradient."""
+    """Largest value over all axes, or over `axis`; where several tie they share the gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 7.0, 7.0], requires_grad=True)
+    >>> x.max().backward()
+    >>> x.grad
+    array([0. , 0.5, 0.5], dtype=float32)
+    """
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
@@ -92,7 +115,12 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
 
 @primitive(label="min", numpy=(np.min, np.amin), samples=_reductions)
 def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Smallest value over all axes, or over `axis`; where several tie they share the gradient."""
+    """Smallest value over all axes, or over `axis`; where several tie they share the gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.min(tg.tensor([[1.0, 2.0], [3.0, 0.0]]), axis=-1).tolist()
+    [1.0, 0.0]
+    """
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
@@ -111,7 +139,14 @@ def _to_extreme(g: Array, x: Array, out: Array, axis: Any, keepdims: bool) -> Ar
     label="Π", numpy=np.prod, samples=lambda r: [*_reductions(r), r.call(np.array([[0.0, 2, 3], [0, 0, 4]]), axis=1)]
 )
 def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Product over all axes, or over `axis`. The gradient is right where factors are 0."""
+    """Product over all axes, or over `axis`. The gradient is right where factors are 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([0.0, 3.0], requires_grad=True)
+    >>> x.prod().backward()
+    >>> x.grad
+    array([3., 0.], dtype=float32)
+    """
     return np.prod(x, axis=axis, keepdims=keepdims)
 
 
@@ -133,7 +168,12 @@ def _(g: Array, x: Array, *, axis: Any, keepdims: bool) -> Array:
     label="cumsum", numpy=np.cumsum, samples=lambda r: [r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1), r(2, 3)]
 )
 def cumsum(x: Array, *, axis: Any = None) -> Array:
-    """Running sum along `axis` (None: of the flattened array)."""
+    """Running sum along `axis` (None: of the flattened array).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cumsum(tg.tensor([1.0, 2.0, 3.0])).tolist()
+    [1.0, 3.0, 6.0]
+    """
     return np.cumsum(x, axis=axis)
 
 
@@ -147,7 +187,12 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
     label="logsumexp", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1, keepdims=True)]
 )
 def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """log Σ e^x over all axes, or over `axis`, shifted by the maximum so that it does not overflow."""
+    """log Σ e^x over all axes, or over `axis`, shifted by the maximum so that it does not overflow.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.logsumexp(tg.tensor([1000.0, 1000.0])).item(), 3)
+    1000.693
+    """
     x = np.asarray(x)
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
@@ -162,7 +207,12 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
 
 @primitive(label="softmax", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
 def softmax(x: Array, *, axis: int = -1) -> Array:
-    """e^x / Σ e^x along `axis`."""
+    """e^x / Σ e^x along `axis`, shifted by the maximum so that it does not overflow: numbers as probabilities.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.softmax(tg.tensor([0.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.0, 1.0]
+    """
     e = np.exp(x - np.max(x, axis=axis, keepdims=True))
     return e / np.sum(e, axis=axis, keepdims=True)
 
@@ -174,7 +224,12 @@ def _(g: Array, out: Array, *, axis: int) -> Array:
 
 @primitive(label="log softmax", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
-    """x − log Σ e^x along `axis`: the logarithm of softmax without its rounding."""
+    """x − log Σ e^x along `axis`: the logarithm of softmax without its rounding.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.log_softmax(tg.tensor([0.0, 1000.0])).tolist()
+    [-1000.0, 0.0]
+    """
     shifted = x - np.max(x, axis=axis, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
@@ -186,5 +241,10 @@ def _(g: Array, out: Array, *, axis: int) -> Array:
 
 @composite(np.std)
 def std(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
-    """Standard deviation: the square root of `var`."""
+    """Standard deviation: the square root of `var`.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.std(tg.tensor([1.0, 3.0])).item()
+    1.0
+    """
     return sqrt(var(x, axis=axis, keepdims=keepdims, ddof=ddof))

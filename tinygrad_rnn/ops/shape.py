@@ -29,7 +29,12 @@ __all__ = [
     ],
 )
 def reshape(x: Array, *, shape: Any) -> Array:
-    """The same elements in another shape; one size may be −1."""
+    """The same elements in another shape; one size may be −1.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tensor([1, 2, 3, 4]).reshape(2, -1).tolist()
+    [[1, 2], [3, 4]]
+    """
     return np.reshape(x, shape)
 
 
@@ -44,7 +49,12 @@ def _(g: Array, shapes: Any, *, shape: Any) -> Array:
     samples=lambda r: [r(3, 4), r.call(r(2, 3, 4), axes=(1, 2, 0)), r.call(r(2, 3, 4), axes=(-1, 0, 1)), r()],
 )
 def transpose(x: Array, *, axes: Any = None) -> Array:
-    """Axes in the order `axes` (None: reversed)."""
+    """Axes in the order `axes` (None: reversed).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tensor([[1, 2], [3, 4]]).T.tolist()
+    [[1, 3], [2, 4]]
+    """
     return np.transpose(x, axes)
 
 
@@ -57,7 +67,12 @@ def _(g: Array, *, axes: Any) -> Array:
 
 @primitive(label="swapaxes", numpy=np.swapaxes, samples=lambda r: [r.call(r(2, 3, 4), axis1=0, axis2=-1)])
 def swapaxes(x: Array, *, axis1: int, axis2: int) -> Array:
-    """Two axes exchanged."""
+    """Two axes exchanged.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.swapaxes(tg.tensor([[[1], [2]]]), 0, 1).shape
+    (2, 1, 1)
+    """
     return np.swapaxes(x, axis1, axis2)
 
 
@@ -73,7 +88,12 @@ def _(g: Array, *, axis1: int, axis2: int) -> Array:
     samples=lambda r: [r.call(r(3, 1), shape=(2, 3, 4)), r.call(r(), shape=(2,)), r.call(r(3), shape=(0, 3))],
 )
 def broadcast_to(x: Array, *, shape: Shape) -> Array:
-    """x repeated, without copying, to `shape`."""
+    """x repeated, without copying, to `shape`.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.broadcast_to(tg.tensor([1, 2]), (2, 2)).tolist()
+    [[1, 2], [1, 2]]
+    """
     return np.broadcast_to(x, shape)
 
 
@@ -86,7 +106,12 @@ def _(g: Array, *, shape: Shape) -> Array:
     label="expand", numpy=np.expand_dims, samples=lambda r: [r.call(r(3, 4), axis=1), r.call(r(3), axis=(0, -1))]
 )
 def expand_dims(x: Array, *, axis: Any) -> Array:
-    """A new axis of size 1 at `axis`."""
+    """A new axis of size 1 at `axis`.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.expand_dims(tg.tensor([1, 2]), axis=1).shape
+    (2, 1)
+    """
     return np.expand_dims(x, axis)
 
 
@@ -97,7 +122,12 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
 
 @primitive(label="squeeze", numpy=np.squeeze, samples=lambda r: [r(1, 3, 1), r.call(r(1, 3, 1), axis=-1)])
 def squeeze(x: Array, *, axis: Any = None) -> Array:
-    """Without its axes of size 1 (all of them, or those in `axis`)."""
+    """Without its axes of size 1 (all of them, or those in `axis`).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.squeeze(tg.tensor([[1, 2]])).shape
+    (2,)
+    """
     return np.squeeze(x, axis)
 
 
@@ -110,7 +140,12 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
     label="flip", numpy=np.flip, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(2, 3, 2), axis=(0, -1))]
 )
 def flip(x: Array, *, axis: Any = None) -> Array:
-    """Elements in reverse order along `axis` (None: every axis)."""
+    """Elements in reverse order along `axis` (None: every axis).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.flip(tg.tensor([1, 2, 3])).tolist()
+    [3, 2, 1]
+    """
     return np.flip(x, axis)
 
 
@@ -125,7 +160,12 @@ def _(g: Array, *, axis: Any) -> Array:
     samples=lambda r: [(r(2, 3), r(4, 3)), r.call(r(2, 3), r(2, 1), r(2, 0), axis=-1), (r(3),)],
 )
 def concatenate(*arrays: Array, axis: int = 0) -> Array:
-    """A sequence of arrays joined along an existing axis."""
+    """A sequence of arrays joined along an existing axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.concatenate([tg.tensor([[1, 2]]), tg.tensor([[3, 4]])], axis=-1).tolist()
+    [[1, 2, 3, 4]]
+    """
     return np.concatenate(arrays, axis)
 
 
@@ -138,7 +178,12 @@ def _(g: Array, shapes: Any, *, axis: int) -> Any:
     label="stack", numpy=np.stack, samples=lambda r: [(r(2, 3), r(2, 3)), r.call(r(2, 3), r(2, 3), axis=-1), (r(), r())]
 )
 def stack(*arrays: Array, axis: int = 0) -> Array:
-    """A sequence of arrays of one shape, joined along a new axis."""
+    """A sequence of arrays of one shape, joined along a new axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.stack([tg.tensor([1, 2]), tg.tensor([3, 4])]).shape
+    (2, 2)
+    """
     return np.stack(arrays, axis)
 
 
@@ -154,7 +199,13 @@ def _(g: Array, *, axis: int) -> Any:
     samples=lambda r: [r(3, 2), r.call(r(2, 3, 2), axis=1), r.call(r(2, 3), axis=-1)],
 )
 def unstack(x: Array, *, axis: int = 0) -> Any:
-    """The tuple of slices of x along `axis`, in one node: its gradient is one `stack`."""
+    """The tuple of slices of x along `axis`, in one node: its gradient is one `stack`.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([[[1.0], [2.0], [3.0]]])  # (B, T, D)
+    >>> [x_t.item() for x_t in tg.unstack(x, axis=1)]
+    [1.0, 2.0, 3.0]
+    """
     return tuple(np.moveaxis(np.asarray(x), axis, 0))
 
 
@@ -172,7 +223,12 @@ def _(g: Any, shape: Shape, *, axis: int) -> Array:
     samples=lambda r: [r.call(r(6, 2), sections=3), r.call(r(2, 7), sections=[1, 4], axis=-1)],
 )
 def split(x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Any:
-    """Cut along `axis` into `sections` equal parts, or before each index in a list."""
+    """Cut along `axis` into `sections` equal parts, or before each index in a list.
+
+    >>> import tinygrad_rnn as tg
+    >>> [part.tolist() for part in tg.split(tg.tensor([1, 2, 3, 4]), 2)]
+    [[1, 2], [3, 4]]
+    """
     return tuple(np.split(np.asarray(x), sections, axis))
 
 
@@ -183,7 +239,12 @@ def _(g: Any, *, sections: Any, axis: int) -> Array:
 
 @primitive(label="pad", samples=lambda r: [r.call(r(2, 3), width=((1, 0), (2, 1))), r.call(r(3), width=2, value=1.5)])
 def pad(x: Array, *, width: Any, value: float = 0.0) -> Array:
-    """x with `width` elements of `value` around it: one number, a (before, after) pair, or a pair per axis."""
+    """x with `width` elements of `value` around it: one number, a (before, after) pair, or a pair per axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.pad(tg.tensor([1, 2]), width=(1, 2)).tolist()
+    [0, 1, 2, 0, 0]
+    """
     return np.pad(x, width, constant_values=value)
 
 
@@ -202,7 +263,12 @@ def _numpy_pad(x: Array, pad_width: Any, mode: str = "constant", *, constant_val
 
 @composite(np.moveaxis)
 def moveaxis(x: Array, source: int, destination: int) -> Array:
-    """One axis moved to another place, the others in order."""
+    """One axis moved to another place, the others in order.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.moveaxis(tg.tensor([[[1, 2]]]), 2, 0).shape
+    (2, 1, 1)
+    """
     order = [i for i in range(x.ndim) if i != source % x.ndim]
     order.insert(destination % x.ndim, source % x.ndim)
     return transpose(x, axes=tuple(order))
@@ -210,7 +276,12 @@ def moveaxis(x: Array, source: int, destination: int) -> Array:
 
 @composite(np.tile)
 def tile(x: Array, reps: int | Sequence[int]) -> Array:
-    """x repeated as a whole, reps times along each axis."""
+    """x repeated as a whole, reps times along each axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tile(tg.tensor([1, 2]), 2).tolist()
+    [1, 2, 1, 2]
+    """
     times = (reps,) if isinstance(reps, int) else tuple(reps)
     times = (1,) * (x.ndim - len(times)) + times
     shape = (1,) * (len(times) - x.ndim) + x.shape
@@ -221,5 +292,10 @@ def tile(x: Array, reps: int | Sequence[int]) -> Array:
 
 @composite(np.ravel)
 def flatten(x: Array) -> Array:
-    """x as one axis."""
+    """x as one axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.flatten(tg.tensor([[1, 2], [3, 4]])).tolist()
+    [1, 2, 3, 4]
+    """
     return x.reshape(-1)

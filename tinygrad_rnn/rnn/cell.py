@@ -21,7 +21,13 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class LSTMState(NamedTuple):
-    """State of an LSTM: the memory c and the output h. Read it by name; other libraries order it otherwise."""
+    """State of an LSTM: the memory c and the output h. Read it by name; other libraries order it otherwise.
+
+    >>> import tinygrad_rnn as tg
+    >>> state = tg.rnn.LSTMCell(3).zero_state(2)
+    >>> state.c.shape, state.h.shape
+    ((2, 3), (2, 3))
+    """
 
     c: Any
     h: Any
@@ -48,7 +54,16 @@ def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
 
 
 def detach(state: Any) -> Any:
-    """The state as constants, to carry it into the next chunk of a sequence (truncated backpropagation through time)."""
+    """The state as constants, to carry it into the next chunk of a sequence (truncated backpropagation through time).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell, state = tg.rnn.LSTMCell(3), None
+    >>> for chunk in np.ones((4, 2, 5, 3), np.float32):  # four chunks of five steps
+    ...     outputs, state = tg.rnn.dynamic_rnn(cell, chunk, initial_state=state)
+    ...     state = tg.rnn.detach(state)
+    >>> state.h.requires_grad
+    False
+    """
     return map_state(lambda s: s.detach() if isinstance(s, Tensor) else s, state)
 
 
@@ -161,9 +176,11 @@ class RNNCell(Module):
     # -- running ---------------------------------------------------------------------------------------------------
 
     def project(self, x: Any) -> Any:
+        """The part of a step that looks at the input alone, for any number of leading axes: x (…, D) itself here."""
         return x
 
     def begin(self, batch: int, dtype: Any) -> Step:
+        """The step function (what `project` gave, state) -> (output, new state) for one sequence; here `call`."""
         if type(self).call is RNNCell.call:
             raise TypeError(f"{type(self).__name__} defines no call(x, state) that returns (output, new state)")
         return self.call
@@ -188,23 +205,24 @@ class RNNCell(Module):
         with scope(self.scope_name):
             return self.check_result(self.call(x, state), x.shape[0], x.dtype)
 
-    def zero_state(self, batch: int, dtype: Any = np.float32) -> Any:
+    def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
-        if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 0:
-            raise ValueError(f"zero_state: batch is {batch!r}, expected a non-negative integer")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 0:
+            raise ValueError(f"zero_state: batch_size is {batch_size!r}, expected a non-negative integer")
 
         def zeros(size: Any) -> Tensor:
             if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
                 raise TypeError(
                     f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
                 )
-            return Tensor(np.zeros((int(batch), size), dtype))
+            return Tensor(np.zeros((int(batch_size), size), dtype))
 
         return map_state(zeros, self.state_size)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
     def check_input(self, x: Tensor, ndim: int) -> None:
+        """Refuse an x of other than `ndim` axes, of no floating dtype, or other than the cell was built for."""
         wanted = "(B, D)" if ndim == 2 else "(B, T, D)"
         if x.ndim != ndim:
             raise ValueError(f"{self.scope_name}: x has shape {x.shape}, expected {wanted}")

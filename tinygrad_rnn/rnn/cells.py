@@ -41,7 +41,7 @@ def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
     return found
 
 
-class _GatedCell(RNNCell):
+class GatedCell(RNNCell):
     """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
 
     gates = 1
@@ -124,7 +124,7 @@ class _GatedCell(RNNCell):
         return f"{self.num_units}" + (f", input_size={self.input_size}" if self.built else "")
 
 
-class BasicRNNCell(_GatedCell):
+class BasicRNNCell(GatedCell):
     """The plain recurrent step [Elman 1990]: h' = activation(x W + h U + b).
 
     x (B, D), state h (B, H), output h'. activation: "tanh", "relu", "sigmoid", "linear" or a function of a tensor.
@@ -168,7 +168,7 @@ class BasicRNNCell(_GatedCell):
         return super().describe() + ("" if self.activation == "tanh" else f", activation={self.activation!r}")
 
 
-class _ActivatedCell(_GatedCell):
+class _ActivatedCell(GatedCell):
     """A cell whose gates and states each have a function, σ and φ = tanh unless told otherwise."""
 
     def __init__(self, num_units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", **options: Any):

@@ -7,12 +7,13 @@ padding holds (NaN included) touches neither results nor gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from .. import ops
-from ..autodiff.state import scope
+from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..ops.recurrent import in_time, probe, unroll, without_padding, zeroed
 from .cell import RNNCell, kind, leaves, rebuild
@@ -221,6 +222,9 @@ def _lengths(name: str, lengths: Any, batch: int, steps: int, argument: str = "s
 
 # -- running -------------------------------------------------------------------------------------------------------
 
+# While `explain` listens: (cell, path, why) of every cell that runs.
+watched: ContextVar[list[tuple[str, str, str]] | None] = ContextVar("tinygrad_rnn.rnn.watched", default=None)
+
 
 class Run:
     """One run of a driver: how time is laid out, and which path each cell takes. Calling it runs a cell."""
@@ -240,7 +244,6 @@ class Run:
         self.time: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "time_major": time_major}
         self.options = {**self.time, "recompute": recompute}  # of a fused op
         self.traces: list[dict[str, Tensor]] = []
-        self.paths: list[tuple[str, str, str]] = []  # (cell, path, why)
 
     def __call__(self, cell: RNNCell, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         why = cell.unfused()
@@ -248,16 +251,22 @@ class Run:
             raise ValueError(f"{self.name}: impl='fused' cannot run {cell.scope_name}: {why}; use impl='auto'")
         with scope(cell.scope_name):
             if self.impl != "unrolled" and why is None:
-                self.paths.append((cell.scope_name, "fused", "the whole sequence is one node"))
+                self._told("fused", "the whole sequence is one node")
                 outputs, state = cell.sequence(self, x, state)
                 return outputs, state
-            self.paths.append((cell.scope_name, "unrolled", why or "impl='unrolled'"))
+            self._told("unrolled", why or "impl='unrolled'")
             return self._unrolled(cell, x, state)
 
+    def _told(self, path: str, why: str) -> None:
+        if (paths := watched.get()) is not None:
+            paths.append(("/".join(ambient.get().scope), path, why))
+
     def without_padding(self, x: Any) -> Any:
+        """x with each row's first step in the place of what lies past its length."""
         return without_padding(x, self.lengths, self.axis)
 
     def zeroed(self, x: Any) -> Any:
+        """x with 0 past each row's length."""
         return zeroed(x, self.lengths, self.axis)
 
     def traced(self, **arrays: Any) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from .. import kernels
 from ..autodiff.graph import kept_bytes
-from .cell import RNNCell
-from .driver import Run, _prepare
+from ..autodiff.tensor import Tensor
+from ..module import Module
+from .cell import RNNCell, kind
+from .driver import _input_tensor, dynamic_rnn, watched
 
 
 class Explanation(NamedTuple):
-    """What `explain` found: for every cell that ran (name, path, why), by what, and the bytes kept for backward."""
+    """What `explain` found: for every cell that ran (name, path, why), by what, and the bytes kept for backward.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4))])
+    >>> told = tg.rnn.explain(cell, np.ones((2, 3, 5), np.float32))
+    >>> told.paths[-1][1:], told.path
+    (('unrolled', 'zoneout mixes the states at every step'), 'unrolled')
+    """
 
     paths: tuple[tuple[str, str, str], ...]
     implementation: str
@@ -35,36 +44,48 @@ class Explanation(NamedTuple):
             by += f"; no native ones: {self.missing}"
         return "\n".join([*lines, f"fused ops run on {by}", f"{self.bytes_kept:,} bytes are kept for backward"])
 
+    def __repr__(self) -> str:
+        return str(self)
 
-def explain(
-    cell: RNNCell,
-    inputs: Any,
-    sequence_length: Any = None,
-    initial_state: Any = None,
-    dtype: Any = None,
-    time_major: bool = False,
-    impl: str = "auto",
-    *,
-    recompute: bool = False,
-) -> Explanation:
-    """Run the cell as dynamic_rnn would, with the same arguments, and say which path ran and why.
 
-    bytes_kept counts the arrays that the graph holds for the backward pass, beyond parameters and inputs.
+def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Explanation:
+    """Run a cell as dynamic_rnn would, or any other module as it is called, and say which path ran and why.
+
+    model: a cell, with the arguments of dynamic_rnn (sequence_length, initial_state, dtype, time_major, impl, recompute);
+    or a layer of `nn` or `layers`, a Sequential, a Module of one's own, with the arguments of its call. A cell is named by
+    its place, "lstm/cell_1/bw/lstm_cell". bytes_kept counts the arrays that the graph holds for the backward pass,
+    beyond parameters and inputs. Raises TypeError for what is no module, ValueError if it runs no cell over time.
 
     >>> import numpy as np, tinygrad_rnn as tg
-    >>> tg.rnn.explain(tg.rnn.LSTMCell(4), np.ones((2, 3, 5), np.float32)).path
+    >>> x = np.ones((2, 3, 5), np.float32)
+    >>> tg.rnn.explain(tg.rnn.LSTMCell(4), x).path
     'fused'
+    >>> tg.rnn.explain(tg.layers.LSTM(4, activation="relu"), x).paths[0][:2]
+    ('lstm/lstm_cell', 'unrolled')
     """
-    x, lengths, state = _prepare("explain", cell, inputs, sequence_length, initial_state, dtype, time_major, impl)
-    run = Run("explain", impl, lengths, time_major, False, recompute, False)
-    results = run(cell, x, state)
-    given = [x.data, *(p.data for p in cell.parameters())]
+    if not isinstance(model, Module):
+        raise TypeError(
+            f"explain: model is {kind(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
+        )
+    if isinstance(model, RNNCell):
+        x = _input_tensor("explain", inputs, options.get("dtype"), model)
+        run: Callable[..., Any] = partial(dynamic_rnn, model)
+    else:
+        x, run = inputs if isinstance(inputs, Tensor) else Tensor(inputs), model
+    paths: list[tuple[str, str, str]] = []
+    token = watched.set(paths)
+    try:
+        results = run(x, *arguments, **options)
+    finally:
+        watched.reset(token)
+    if not paths:
+        raise ValueError(f"explain: {model.scope_name} ran no cell over time, so there is no path to tell")
     found = kernels.info()
     return Explanation(
-        tuple(run.paths),
+        tuple(paths),
         str(found["implementation"]),
         found["isa"],
         int(found["threads"]),
         found["missing"],
-        kept_bytes(results, without=[a for a in given if isinstance(a, np.ndarray)]),
+        kept_bytes(results, without=[x.data, *(p.data for p in model.parameters())]),
     )

@@ -11,7 +11,7 @@ from ..autodiff.state import generator
 from ..initializers import Constant
 from ..ops.recurrent import gate
 from .cell import LSTMState, Step, random_source
-from .cells import _GatedCell
+from .cells import GatedCell
 
 
 def normalized(x: Any, axes: int | tuple[int, ...] = -1, eps: float = 1e-12) -> Any:
@@ -25,7 +25,7 @@ def normalized(x: Any, axes: int | tuple[int, ...] = -1, eps: float = 1e-12) -> 
     return centred / ops.sqrt(ops.mean(ops.square(centred), axis=axes, keepdims=True) + eps)
 
 
-class LayerNormLSTMCell(_GatedCell):
+class LayerNormLSTMCell(GatedCell):
     """An LSTM step with layer normalization of each gate and of the memory [Ba, Kiros & Hinton 2016].
 
     i, f, g, o = split(x W + h U), each normalized over its units, times gain plus shift in its columns;

@@ -15,10 +15,10 @@ from .cell import LSTMState, RNNCell, Step, kind, leaves, random_source
 
 
 class MultiRNNCell(RNNCell):
-    """A stack of cells, each fed with the output of the one below. The state is the tuple of their states.
+    """A stack of cells, each fed with the output of the one below [Graves 2013]. The state is the tuple of their states.
 
     Raises ValueError if the same cell object stands twice, also inside wrappers, which would share its weights;
-    share=True allows that.
+    share=True allows that; and for state_is_tuple=False, TensorFlow 1's other form of the state.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
@@ -27,7 +27,13 @@ class MultiRNNCell(RNNCell):
     ((2, 3), (2, 4))
     """
 
-    def __init__(self, cells: Sequence[RNNCell], share: bool = False, name: str | None = None):
+    def __init__(
+        self, cells: Sequence[RNNCell], state_is_tuple: bool = True, *, share: bool = False, name: str | None = None
+    ):
+        if not state_is_tuple:
+            raise ValueError(
+                "MultiRNNCell: state_is_tuple=False is not supported; the state is a tuple, one entry a cell"
+            )
         if not isinstance(cells, (list, tuple)):
             raise TypeError(
                 f"MultiRNNCell: cells is {kind(cells)}, expected a list of cells, [LSTMCell(64), LSTMCell(64)]"
@@ -134,7 +140,15 @@ class DropoutWrapper(_Wrapper):
 
     Each keep_prob in (0, 1] is the chance that an element is kept, and then divided by it. Of an LSTM's state, h is
     dropped and c is not. variational_recurrent=True draws one mask a sequence and uses it at every step [Gal &
-    Ghahramani 2016]. seed: a generator or an integer, else the default generator.
+    Ghahramani 2016]. seed: a generator or an integer, else the default generator. input_size and dtype, which TensorFlow 1
+    needs for variational_recurrent, are taken and not used: the masks fit what comes. Raises ValueError for a keep_prob
+    outside (0, 1].
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.DropoutWrapper(tg.rnn.LSTMCell(4), output_keep_prob=0.5, seed=0)
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((20, 5, 3), np.float32))
+    >>> bool(0.4 < np.mean(outputs.data == 0) < 0.6)
+    True
     """
 
     def __init__(
@@ -144,6 +158,8 @@ class DropoutWrapper(_Wrapper):
         output_keep_prob: float = 1.0,
         state_keep_prob: float = 1.0,
         variational_recurrent: bool = False,
+        input_size: Any = None,
+        dtype: Any = None,
         seed: Any = None,
         name: str | None = None,
     ):
@@ -202,7 +218,15 @@ class DropoutWrapper(_Wrapper):
 
 
 class ResidualWrapper(_Wrapper):
-    """output = x + the cell's output [He et al. 2016], or residual_fn(x, output)."""
+    """output = x + the cell's output [He et al. 2016], or residual_fn(x, output).
+
+    Raises ValueError where x and the output differ in shape and there is no residual_fn.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.ResidualWrapper(tg.rnn.GRUCell(4))
+    >>> tg.rnn.dynamic_rnn(cell, np.ones((2, 5, 4), np.float32))[0].shape
+    (2, 5, 4)
+    """
 
     def __init__(self, cell: RNNCell, residual_fn: Callable[[Any, Any], Any] | None = None, name: str | None = None):
         super().__init__(cell, name)
@@ -242,6 +266,11 @@ class ZoneoutWrapper(_Wrapper):
 
     zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1). Where the cell's
     output is a part of its state, it is the mixed one; so other wrappers go around this one, not inside.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4), zoneout_prob=(0.5, 0.05), seed=0)
+    >>> tg.rnn.dynamic_rnn(cell, np.ones((2, 5, 3), np.float32))[0].shape
+    (2, 5, 4)
     """
 
     def __init__(

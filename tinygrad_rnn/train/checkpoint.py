@@ -55,6 +55,13 @@ def load_checkpoint(
 
     Raises FileNotFoundError for a missing file and CheckpointError for one that is damaged or does not fit; then model,
     optimiser, schedule and generators all stay as they were.
+
+    >>> import os, tempfile, tinygrad_rnn as tg
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+    >>> model = tg.nn.Linear(3, 2)
+    >>> tg.train.save_checkpoint(path, model, arrays={"losses": [2.0, 1.0]})
+    >>> tg.train.load_checkpoint(path, tg.nn.Linear(3, 2))["losses"].tolist()
+    [2.0, 1.0]
     """
     parts, metadata = read_checkpoint(path)
     apply_checkpoint(path, parts, metadata, model, optimizer, schedule)

@@ -36,7 +36,13 @@ Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every
 
 @dataclass
 class History:
-    """What happened in a training run: plain data, which checkpoints carry on."""
+    """What happened in a training run: plain data, which checkpoints carry on.
+
+    >>> import tinygrad_rnn as tg
+    >>> history = tg.train.History(validations=[(10, 0.9), (20, 0.4), (30, 0.6)], step=30)
+    >>> history.best
+    (20, 0.4)
+    """
 
     losses: list[float] = field(default_factory=list, repr=False)  # of every step
     validations: list[tuple[int, float]] = field(default_factory=list, repr=False)  # (step, loss)
@@ -176,6 +182,7 @@ class _Run:
         self.random_at_epoch = self.random = random_state(model)
         self.best: list[Any] | None = None  # the parameters of the best validation, kept where patience asks for it
         self.began, self.began_step = 0.0, 0  # seconds and steps of the runs before this one
+        self.total: float | None = None  # seconds or steps of this one
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -184,7 +191,8 @@ class _Run:
         if self.history.stopped:
             self.go_back(self.keep_best)
             return self.history
-        bar = Progress(shown, *self.extent(batches))
+        self.total, begin = self.extent(batches)
+        bar = Progress(shown, self.total, begin)
         try:
             with self.deferred_interrupts():
                 while not self.history.stopped:
@@ -258,11 +266,12 @@ class _Run:
         self.committing = True
         try:
             self.optimizer.step()
-            if self.schedule is not None:
-                self.schedule.step()
             self.held = held
             self.history.losses.append(value)
             self.history.step += 1
+            if self.schedule is not None:
+                self.schedule.part = min(1.0, self.position() / self.total) if self.total else None
+                self.schedule.step()
             self.place += 1
             self.random = random_state(self.model)
         finally:

@@ -42,6 +42,7 @@ class Progress:
             print(text, file=self.stream, flush=True)
 
     def close(self, text: str) -> None:
+        """Leave the last state standing."""
         if self.bar is not None:
             self.bar.set_postfix_str(text, refresh=True)
             self.bar.close()

@@ -28,18 +28,19 @@ void expect(bool holds, const char* what) {
 
 template <class T> bool aligned(T* data) { return reinterpret_cast<uintptr_t>(data) % alignof(T) == 0; }
 
-// The data of a contiguous array of so many elements, or null for None.
-template <class Array> auto flat(const std::optional<Array>& array, ptrdiff_t size) -> decltype(array->data()) {
+// The data of a contiguous array of this shape, or null for None.
+template <class Array> auto flat(const std::optional<Array>& array, std::initializer_list<ptrdiff_t> shape) -> decltype(array->data()) {
   if (!array) return nullptr;
+  expect(array->ndim() == shape.size(), "an array has the wrong rank");
   ptrdiff_t step = 1;
-  for (size_t k = array->ndim(); k-- > 0; step *= array->shape(k)) {
-    expect(array->shape(k) == 1 || array->stride(k) == step || size == 0, "an array is not contiguous");
+  for (size_t k = shape.size(); k-- > 0; step *= array->shape(k)) {
+    expect(static_cast<ptrdiff_t>(array->shape(k)) == shape.begin()[k], "an array has the wrong shape");
+    expect(array->shape(k) == 1 || array->stride(k) == step || array->size() == 0, "an array is not contiguous");
   }
   expect(aligned(array->data()), "an array is not aligned");
-  expect(static_cast<ptrdiff_t>(array->size()) == size, "an array has the wrong size");
   return array->data();
 }
-template <class Array> auto flat(const Array& array, ptrdiff_t size) { return flat(std::optional<Array>(array), size); }
+template <class Array> auto flat(const Array& array, std::initializer_list<ptrdiff_t> shape) { return flat(std::optional<Array>(array), shape); }
 
 // A sequence array (B, T, width) or (T, B, width) whose last axis is contiguous.
 template <class T, class Array>
@@ -77,12 +78,12 @@ Problem<T> problem(int cell, bool reverse, bool time_major, const Inputs<T>& in,
   p.reverse = reverse;
   p.B = B, p.T_ = time, p.D = D, p.H = H;
   p.x = sequence<const T>(in.x, B, time, D, time_major);
-  p.kernel = flat(in.kernel, D * G);
-  p.recurrent = flat(in.recurrent, H * G);
-  p.bias = flat(in.bias, G);
-  p.recurrent_bias = flat(in.recurrent_bias, G);
-  p.c0 = flat(in.c0, B * H);
-  p.h0 = flat(in.h0, B * H);
+  p.kernel = flat(in.kernel, {D, G});
+  p.recurrent = flat(in.recurrent, {H, G});
+  p.bias = flat(in.bias, {G});
+  p.recurrent_bias = flat(in.recurrent_bias, {G});
+  p.c0 = flat(in.c0, {B, H});
+  p.h0 = flat(in.h0, {B, H});
   return p;
 }
 
@@ -95,10 +96,10 @@ nb::object forward(const std::string& isa_name, int cell, bool reverse, bool tim
   const Isa& isa = isa_named(isa_name);
   Problem<T> p = problem<T>(cell, reverse, time_major, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, B, time, D, H);
   p.outputs = sequence<T>(std::optional<Out<T>>(outputs), B, time, H, time_major);
-  p.c = flat(c, B * H);
-  p.h = flat(h, B * H);
+  p.c = flat(c, {B, H});
+  p.h = flat(h, {B, H});
   expect(p.cell != Cell::kLstm || c, "the LSTM needs c");
-  const int64_t* length = flat(lengths, B);
+  const int64_t* length = flat(lengths, {B});
   for (ptrdiff_t b = 0; length && b < B; ++b) expect(length[b] >= 0 && length[b] <= time, "a length is out of range");
 
   std::unique_ptr<Kept> kept;
@@ -143,15 +144,15 @@ void backward(const Kept& kept, int cell, bool reverse, bool time_major, const I
   const ptrdiff_t B = p.B, H = p.H, G = kGates[cell] * H;
   p.d_outputs = sequence<const T>(d_outputs, B, p.T_, H, time_major);
   p.d_cells = sequence<const T>(d_cells, B, p.T_, H, time_major);
-  p.d_c = flat(d_c, B * H);
-  p.d_h = flat(d_h, B * H);
+  p.d_c = flat(d_c, {B, H});
+  p.d_h = flat(d_h, {B, H});
   p.dx = sequence<T>(dx, B, p.T_, p.D, time_major);
-  p.d_kernel = flat(d_kernel, p.D * G);
-  p.d_recurrent = flat(d_recurrent, H * G);
-  p.d_bias = flat(d_bias, G);
-  p.d_recurrent_bias = flat(d_recurrent_bias, G);
-  p.d_c0 = flat(d_c0, B * H);
-  p.d_h0 = flat(d_h0, B * H);
+  p.d_kernel = flat(d_kernel, {p.D, G});
+  p.d_recurrent = flat(d_recurrent, {H, G});
+  p.d_bias = flat(d_bias, {G});
+  p.d_recurrent_bias = flat(d_recurrent_bias, {G});
+  p.d_c0 = flat(d_c0, {B, H});
+  p.d_h0 = flat(d_h0, {B, H});
   nb::gil_scoped_release release;
   Borrowed memory;
   kernels_of<T>(kept.isa).backward(p, *memory, threads_for(B, p.schedule.total, p.D, H, kGates[cell], 2));
@@ -177,13 +178,13 @@ template <class T> class Stepper {
     p_ = problem<T>(cell, false, false, {std::nullopt, kernel, recurrent, bias, recurrent_bias, {}, {}}, B, 1, kernel.shape(0), H);
     expect(p_.cell != Cell::kLstm || c, "the LSTM needs c");
     p_.schedule = schedule_->view;
-    p_.h0 = p_.h = flat(h_, B * H);
-    p_.c0 = p_.c = flat(c_, B * H);
+    p_.h0 = p_.h = flat(h_, {B, H});
+    p_.c0 = p_.c = flat(c_, {B, H});
     p_.outputs = {static_cast<T*>(output_.data()), H, 0};
     weights_ = kernels_.prepare(p_, packed_);
   }
   void step(const In<T>& x) {
-    p_.x = {flat(x, p_.B * p_.D), p_.D, 0};
+    p_.x = {flat(x, {p_.B, p_.D}), p_.D, 0};
     memory_.reset();
     kernels_.step(p_, memory_, weights_);
   }
@@ -201,7 +202,7 @@ template <class T> class Stepper {
 
 template <class T> void activation(const std::string& isa, int which, const In<T>& from, const Out<T>& to) {
   const ptrdiff_t n = from.size();
-  kernels_of<T>(isa_named(isa)).activation(which, flat(from, n), flat(to, n), n);
+  kernels_of<T>(isa_named(isa)).activation(which, flat(from, {n}), flat(to, {n}), n);
 }
 
 template <class T> void bind(nb::module_& m, const char* suffix) {

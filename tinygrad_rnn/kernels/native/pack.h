@@ -71,10 +71,13 @@ void pack_panel_transposed(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, co
   for (ptrdiff_t v = 0; v < columns.vectors(); ++v) {
     const ptrdiff_t from = columns.column(v), lanes = columns.lanes(v);
     T* to = out + v * kWidth<T> * width;
-    for (ptrdiff_t n = 0; n < width; ++n) {
-      const Vec<T> value = n < present ? load_n(w + (n0 + n) * stride + from, lanes) : Vec<T>{};
+    for (ptrdiff_t n = 0; n < width; n += kWidth<T>) {
+      Vec<T> square[kWidth<T>];
 #pragma GCC unroll 16
-      for (ptrdiff_t l = 0; l < kWidth<T>; ++l) to[l * width + n] = value[l];
+      for (ptrdiff_t l = 0; l < kWidth<T>; ++l) square[l] = n + l < present ? load_n(w + (n0 + n + l) * stride + from, lanes) : Vec<T>{};
+      transpose<T>(square);
+#pragma GCC unroll 16
+      for (ptrdiff_t l = 0; l < kWidth<T>; ++l) store(to + l * width + n, square[l]);
     }
   }
 }

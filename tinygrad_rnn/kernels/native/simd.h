@@ -119,6 +119,23 @@ template <class T> TGR_INLINE Vec<T> keep_n(Vec<T> v, ptrdiff_t n) {
   return (Vec<T>)((IntVec<T>)v & (IntVec<T>)load(reinterpret_cast<const T*>(mask.ones + (kWidth<T> - n))));
 }
 
+// A square of vectors transposed: in log2(width) rounds, each of which swaps the off-diagonal quarters of squares half as wide.
+template <int... I> struct Lanes {};
+template <int N, int... I> struct FirstLanes : FirstLanes<N - 1, N - 1, I...> {};
+template <int... I> struct FirstLanes<0, I...> { typedef Lanes<I...> Type; };
+template <int S, class V, int... L> TGR_INLINE void swap_quarters(V& a, V& b, Lanes<L...>) {
+  constexpr int n = sizeof...(L);
+  const V upper = __builtin_shufflevector(a, b, (L & S ? n + L - S : L)...), lower = __builtin_shufflevector(a, b, (L & S ? n + L : L + S)...);
+  a = upper, b = lower;
+}
+template <class T, int S = kWidth<T> / 2> TGR_INLINE void transpose(Vec<T>* rows) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kWidth<T>; ++r) {
+    if (!(r & S)) swap_quarters<S>(rows[r], rows[r + S], typename FirstLanes<kWidth<T>>::Type{});
+  }
+  if constexpr (S > 1) transpose<T, S / 2>(rows);
+}
+
 template <class T> constexpr TGR_INLINE T smaller(T a, T b) { return a < b ? a : b; }
 template <class T> constexpr TGR_INLINE T larger(T a, T b) { return a < b ? b : a; }
 

@@ -1,0 +1,62 @@
+"""Versions, and what was found to draw and compute with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from .. import __version__, kernels
+from ..errors import DrawingError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def info() -> dict[str, Any]:
+    """What this installation is, as plain data."""
+    found: dict[str, Any] = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "viz": find_spec("tinygrad_rnn.viz") is not None,
+    }
+    native = kernels.info()
+    found |= {"kernels": native["implementation"], "instruction set": native["isa"], "threads": native["threads"]}
+    if native["missing"]:
+        found["no native kernels"] = native["missing"]
+    if found["viz"]:
+        try:
+            found["graphviz program"] = import_module("tinygrad_rnn.viz.program").find()
+        except DrawingError:
+            found["graphviz program"] = None
+    for name in ("graphviz", "safetensors", "tqdm"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what was found."""
+    found = info()
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    width = max(map(len, found))
+    for key, value in found.items():
+        shown = "not found" if value is None else "yes" if value is True else "no" if value is False else value
+        print(f"{key:<{width}}  {shown}")
+    if not found["viz"]:
+        print("\nThis is the bare source tree. To install it with everything: pip install -e .", file=sys.stderr)
+    return 0

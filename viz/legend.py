@@ -1,0 +1,108 @@
+"""The legend below a picture: what its colours measure and, on request, what its shapes and arrows mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from . import style
+from .picture import Edge, Node, Picture, Point
+from .route import straight
+from .shade import Scale
+
+ROW, GAP, ARROW = 44.0, 14.0, 40.0
+LEAST_WIDTH = 420.0  # of a row, before the next is begun
+
+
+def add(picture: Picture, scale: Scale | None, words: bool) -> Picture:
+    """Put a legend into the picture: the scale's swatches; with `words`, a sample of each shape and arrow that occurs.
+
+    In a picture with places it stands below; else it is one node, a table, for the program to place.
+    """
+    groups = [list(_swatches(scale))] if scale is not None else []
+    groups += [list(_samples(picture, scale is not None)), list(_arrows(picture))] if words else []
+    groups = [group for group in groups if group]
+    if picture.placed:
+        _below(picture, groups)
+    elif groups:
+        rows = tuple(_row(node, arrow) for group in groups for node, arrow in group)
+        picture.nodes.append(Node("legend", tuple(row[2] for row in rows), "text", table=rows))
+    return picture
+
+
+def _row(node: Node, arrow: Edge | None) -> tuple[str, str, str]:
+    """A line of the table: what stands before the text, its colour, the text."""
+    if arrow is not None:
+        colour, _, line = style.EDGES[arrow.role]
+        return ("━━▶" if line == "solid" else "╌╌▶"), colour, node.lines[0]
+    fill = node.fill or style.ROLES[node.role].fill
+    return "", "" if node.role == "text" else fill, node.lines[0]
+
+
+Entry = tuple[Node, Edge | None]  # a sample; or a text, and the arrow that leads to it
+
+
+def _swatches(scale: Scale) -> Iterator[Entry]:
+    yield Node("legend", (scale.title,), "text"), None
+    for i, (text, fill) in enumerate(scale.swatches()):
+        yield Node(f"legend{i}", (text,), "swatch", size=(52.0, 24.0), fill=fill), None
+
+
+def _samples(picture: Picture, shaded: bool) -> Iterator[Entry]:
+    """A node of each role; without the colour that shades stand instead of."""
+    used = {node.role for node in picture.nodes}
+    for role, meaning in style.MEANINGS.items():
+        if role in used:
+            shape = style.ROLES[role].shape
+            fill = "#FFFFFF" if shaded and any(n.fill for n in picture.nodes if n.role == role) else None
+            size = style.fitting_size((meaning,), shape)
+            yield Node(f"legend {role}", (meaning,), role, size=size, fill=fill), None
+
+
+def _arrows(picture: Picture) -> Iterator[Entry]:
+    used = {edge.role for edge in picture.edges}
+    for role, meaning in style.ARROW_MEANINGS.items():
+        if role in used:
+            size = style.text_width(meaning) + 6, 24.0
+            yield (
+                Node(f"legend to {role}", (meaning,), "text", size=size),
+                Edge(f"legend {role} from", f"legend to {role}", role),
+            )
+
+
+def _below(picture: Picture, groups: list[list[Entry]]) -> None:
+    """Rows below all that is there, no wider than it."""
+    left, bottom, right = _extent(picture)
+    right = max(right, left + LEAST_WIDTH)
+    y = bottom + 6
+    for group in groups:
+        x, y = left, y - ROW
+        for node, arrow in group:
+            wide, tall = node.size or style.fitting_size(node.lines, "box")
+            node.size = wide, tall
+            lead = ARROW if arrow is not None else 0.0
+            if x > left and x + lead + wide > right:
+                x, y = left, y - ROW
+            if arrow is not None:
+                begin: Point = (x + 2, y)
+                picture.nodes.append(Node(arrow.tail, ("",), "text", at=begin, size=(4.0, 4.0)))
+                arrow.path = straight((x + 4, y), (x + lead, y))
+                picture.edges.append(arrow)
+            x += lead
+            node.at = (x + wide / 2, y)
+            picture.nodes.append(node)
+            x += wide + (2.0 if node.role == "swatch" else GAP)
+
+
+def _extent(picture: Picture) -> tuple[float, float, float]:
+    """Left, bottom and right of what has places; from the frames on, if there are any."""
+    spans = [
+        (x - w / 2, y - h / 2, x + w / 2)
+        for (x, y), (w, h) in (
+            (n.at, n.size or style.fitting_size(n.lines, style.ROLES[n.role].shape)) for n in picture.nodes if n.at
+        )
+    ]
+    frames = [box.corners for box in picture.boxes if box.corners]
+    points = [point for edge in picture.edges for point in edge.path]
+    left = min([f[0] for f in frames] or [s[0] for s in spans], default=0.0)
+    bottom = min([s[1] for s in spans] + [f[1] for f in frames] + [p[1] for p in points], default=0.0)
+    return left, bottom, max([s[2] for s in spans] + [f[2] for f in frames], default=0.0)

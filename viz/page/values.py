@@ -1,0 +1,135 @@
+"""What the page tells of a recorded graph's nodes: shapes, and the values and gradients that the graph can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_rnn.autodiff import engine
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
+from tinygrad_rnn.autodiff.node import Leaf, Node
+from tinygrad_rnn.autodiff.tensor import Tensor
+
+from .. import style
+from ..live import Values, nodes_of
+from ..opened import open_all, take
+
+Rows = list[tuple[str, str]]
+FIRST = 4  # numbers of an array that are shown
+
+
+@dataclass
+class Found:
+    """A graph, and by the ids of its drawn nodes: rows of words and texts, norms of value and gradient."""
+
+    graph: Graph
+    rows: dict[str, Rows] = field(default_factory=dict)
+    norms: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+
+def read(target: Any, opened: bool, given: Any = ()) -> Found:
+    """The graph of `target`, with fused recurrent ops opened if so asked, and what is known of every node.
+
+    A Graph holds no values, and one that was freed by a backward pass none that are to be relied on.
+    """
+    live = [] if isinstance(target, Graph) else nodes_of(target)
+    if not live or any(isinstance(node, Node) and node.saved is None for node in live):
+        found = Found(open_all(target, "recurrent") if opened else take(target))
+        for info in found.graph.nodes:
+            found.rows[f"n{info.id}"] = _rows(info, [None] * len(info.shapes), [None] * len(info.shapes))
+        return found
+    tensors = unfuse(target, "recurrent") if opened else list(flat_tensors(target))
+    with np.errstate(all="ignore"):  # what was no number in the run is none here
+        return _found(tensors, _values(target, tensors, given))
+
+
+def _found(tensors: list[Tensor], values: Values) -> Found:
+    """What is told of every node, by its values and gradients."""
+    found = Found(take(tensors))
+    gradients = _gradients(tensors)
+    for info, node in zip(found.graph.nodes, nodes_of(tensors), strict=True):
+        known = [values(node, k) for k in range(len(info.shapes))]
+        parts = gradients.get(node.counter)
+        grads = parts if isinstance(parts, list) else [parts]
+        id = f"n{info.id}"
+        found.rows[id] = _rows(info, known, grads if parts is not None else [None] * len(known))
+        found.norms[id] = _norm(known[0]), _norm(grads[0])
+    return found
+
+
+def _values(target: Any, tensors: list[Tensor], given: Any) -> Values:
+    """The values in the graph of `tensors`; a fused op of `target` that was opened kept its inputs, too."""
+    values = Values(tensors)
+    values.known = Values(target).known | values.known
+    for tensor in flat_tensors(list(given)):
+        if isinstance(tensor._node, Leaf):
+            values.known[tensor._node.counter, 0] = tensor.data
+    return values
+
+
+def _gradients(tensors: list[Tensor]) -> dict[int, Any]:
+    """The gradient of a loss at every node, by its counter; of a node with several results a list. Empty without a loss."""
+    seen: dict[int, Any] = {}
+    if len(tensors) == 1 and tensors[0].shape == ():
+
+        def observe(node: Node | Leaf, g: Any) -> None:
+            seen[node.counter] = g
+
+        engine.sweep([tensors[0]._seed(None, "to_html")], retain=True, observe=observe)
+    return seen
+
+
+def _rows(node: NodeInfo, values: list[Any], grads: list[Any]) -> Rows:
+    """What the page tells of a node."""
+    rows: Rows = [("op", node.op or node.kind)]
+    if node.name:
+        rows.append(("name", style.shown(node.name, 200)))
+    if node.scope:
+        rows.append(("scope", style.shown("/".join(node.scope), 200)))
+    several = len(node.shapes) > 1
+    for k, (shape, dtype, value, grad) in enumerate(zip(node.shapes, node.dtypes, values, grads, strict=True)):
+        if k == FIRST and len(node.shapes) > FIRST + 1:
+            rows.append(("…", f"{len(node.shapes) - FIRST} more results"))
+            break
+        rows.append((f"result {k}" if several else "shape", f"{style.shape_text(shape)} {dtype}"))
+        rows += [] if value is None else [("value", _summary(value)), *([] if several else _first(value))]
+        if grad is not None:
+            rows.append(("gradient", f"norm {_norm(grad)}"))
+            rows += [] if several or np.size(grad) < 2 else [("", _summary(grad))]
+    rows.append(("bytes", f"{node.bytes:,}"))
+    rows += [(key, style.shown(str(value), 80)) for key, value in sorted(node.options.items())]
+    return rows
+
+
+def _summary(value: Any) -> str:
+    """Least, mean and greatest of an array."""
+    array = np.asarray(value)
+    if array.size == 0:
+        return "empty"
+    if array.dtype == bool:
+        return f"{int(array.sum())} of {array.size} true"
+    if array.size == 1:
+        return f"{array.item():.4g}"
+    bad = int(array.size - np.isfinite(array).sum())
+    warning = f"; {bad} not finite" if bad else ""
+    mean = array.mean(dtype=np.float64)
+    return f"{array.min():.3g} … {array.max():.3g}, mean {mean:.3g}{warning}"
+
+
+def _first(value: Any) -> Rows:
+    """The first few numbers of an array."""
+    array = np.asarray(value)
+    if array.size < 2:
+        return []
+    few = ", ".join(f"{n:.4g}" for n in array.flat[:FIRST].tolist())
+    return [("first", few + (", …" if array.size > FIRST else ""))]
+
+
+def _norm(value: Any) -> float | None:
+    """The norm of an array, to four digits; None where it is not known or no number."""
+    if value is None or np.asarray(value).dtype.kind not in "fiub":
+        return None
+    norm = float(np.linalg.norm(np.asarray(value, np.float64)))
+    return float(f"{norm:.4g}") if np.isfinite(norm) else None
