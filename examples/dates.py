@@ -12,6 +12,7 @@ shows which letters of the text each written letter depends on most (gradients o
 """
 
 import datetime
+from random import Random
 
 import numpy as np
 
@@ -20,8 +21,7 @@ import program
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim, rnn, train
 
-FIRST, DAYS = datetime.date(1950, 1, 1), 36525  # to the end of 2049: so a year of two digits has one meaning
-SHOWN = datetime.date(2026, 11, 21)
+FIRST, DAYS, SHOWN = datetime.date(1950, 1, 1), 36525, datetime.date(2026, 11, 21)  # to 2049: '26 has one meaning
 
 
 def ordinal(day):
@@ -103,8 +103,8 @@ def main():
     parser.add_argument("dates", nargs="*", metavar="DATE", help="dates to translate at the end")
     options = program.parse(parser)
     tg.seed(options.seed)
-    random = np.random.default_rng(options.seed)
-    days = [FIRST + datetime.timedelta(int(n)) for n in random.permutation(DAYS)]
+    random = Random(options.seed)
+    days = [FIRST + datetime.timedelta(n) for n in random.sample(range(DAYS), DAYS)]
     days.remove(SHOWN)
     held, known = [SHOWN, *days[:1999]], days[1999:]
     letters = data.Vocabulary("".join(form(day) for day in held for form in FORMS) + "-", marks=["<start>"])

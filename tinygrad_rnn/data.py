@@ -323,11 +323,11 @@ def generate(
         raise ValueError(
             f"generate: prompt has shape {tokens.shape} and dtype {tokens.dtype}, expected integers (B, T), at least one step"
         )
-    written = np.empty((len(tokens), 0), np.int64)
+    written, random = np.empty((len(tokens), 0), np.int64), generator(seed)
     with training(False), no_grad():
         while written.shape[1] < length and not (end is not None and (written == end).any(axis=1).all()):
             logits, state = step(tokens, state)
-            tokens = draw(logits[:, -1], temperature, seed, top_k=top_k)[:, None]
+            tokens = draw(logits[:, -1], temperature, random, top_k=top_k)[:, None]
             if end is not None:
                 tokens[(written == end).any(axis=1)] = end
             written = np.concatenate([written, tokens], axis=1)

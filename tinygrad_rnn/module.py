@@ -54,7 +54,7 @@ class Module:
         return True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes when it is called. A module of one's own defines it."""
+        """What the module computes. A subclass defines it; call the module itself, module(x), which also names the scope."""
         raise TypeError(f"{type(self).__name__} defines no forward(...) to be called")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -131,7 +131,7 @@ class Module:
         return self.training and ambient.get().training
 
     def zero_grad(self) -> None:
-        """Set the gradient of every parameter to None."""
+        """Forget the gradients of all parameters: each `.grad` is None."""
         for p in self.parameters():
             p.grad = None
 

@@ -1,16 +1,26 @@
 """Drawing: recorded graphs and unrolled recurrent nets as pictures that a person can read.
 
-`draw` shows every op of a graph, `unrolled` a recurrent net with time from left to right, `folded` each cell once with its
-state going round, `cell` the inside of one step. `grad_flow` measures the gradient at every step, and `unrolled(loss,
-color="grad_norm")` shows it. All but `grad_flow` return a `Drawing`, which shows itself in Jupyter and saves itself as
-SVG, PNG, DOT or Mermaid text. `to_html` makes any of
-them, or a graph with its values, an interactive page in one file. `gallery` holds the figures that courses draw.
+`unrolled` draws a recurrent net with time from left to right, `folded` each cell once with its state going round, `cell`
+the inside of one step, `draw` every op of a graph. `grad_flow` measures the gradient at every step. Colours show where the
+gradient goes, how large states and gates are, and how long ops take. All but `grad_flow` return a `Drawing`, which shows
+itself in Jupyter and saves itself as SVG, PNG, PDF, DOT or Mermaid text; `to_html` makes one, or a graph with its values,
+an interactive page in one file. `gallery` holds the figures that courses draw.
 
->>> import tinygrad_rnn as tg
+>>> import numpy as np, tinygrad_rnn as tg
 >>> from tinygrad_rnn import viz
->>> drawing = viz.unrolled(tg.rnn.LSTMCell(8), steps=(2, 1))
->>> "digraph" in drawing.source
-True
+>>> viz.unrolled(tg.rnn.LSTMCell(8), steps=(2, 1))
+Drawing(15 nodes, 17 edges)
+>>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.GRUCell(4), np.ones((2, 30, 3), np.float32))
+>>> viz.unrolled(outputs, steps=(2, 1), color="activation", of="z")
+Drawing(18 nodes, 11 edges)
+>>> viz.draw(state), viz.draw(state, opened=True, depth=0)
+(Drawing(6 nodes, 5 edges), Drawing(1 node, 0 edges))
+
+The modules: `unrolled`, `folded`, `inside` (`cell`), `ops` (`draw`), `flow` (`grad_flow`) and `page` are the views. What
+they read: `opened` opens fused ops, `live` finds recorded values and times, `costs` counts, `shorten` leaves out the
+middle, `steps` finds time, `floors` what stands around it. What they make: a `picture` of nodes, edges and boxes, put into
+places by `places` and `grid` (unrolled), `sketch` (by hand), `layout` (by Graphviz) or `repeat` (one step, again and again),
+with arrows along a `route`, shades and a `legend`. What leaves: `drawing` writes `dot` or `mermaid` and runs the `program`.
 """
 
 from .drawing import Drawing, mimebundle

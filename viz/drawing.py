@@ -22,12 +22,17 @@ BIGGEST_SHOWN = 2000  # nodes: a notebook asks for a picture unasked, so it must
 class Drawing:
     """A finished picture: `.source` is its DOT text, `.svg()` and `.png()` render it, `.save(path)` writes a file.
 
+    Jupyter shows it by itself.
+
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
-    >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
-    >>> drawing = tg.viz.draw(tg.tanh(x)) if hasattr(tg, "viz") else __import__("tinygrad_rnn.viz").viz.draw(tg.tanh(x))
+    >>> drawing = viz.draw(tg.tanh(tg.Parameter([1.0, 2.0], name="w")))
     >>> drawing
     Drawing(2 nodes, 1 edge)
+    >>> [line.strip() for line in drawing.source.splitlines() if "->" in line]
+    ['n0 -> n1 [color="#A86F00" style=dashed]']
+    >>> print(drawing.mermaid().splitlines()[3])
+      n_n0 -.-> n_n1
     """
 
     def __init__(self, picture: Picture, arrange: Callable[..., Picture] | None = None):
@@ -41,10 +46,10 @@ class Drawing:
         return dot.write(self.picture)
 
     def render(self, kind: str, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
-        """The picture in the format `kind` ("svg", "png", …), as the Graphviz program makes it.
+        """The picture in the format `kind`, as the Graphviz program makes it: "svg", "png"; "pdf" by Graphviz itself.
 
         program: its path, else TINYGRAD_RNN_DOT, `dot` on PATH or graphviz-pure are looked for. Raises DrawingError
-        that lists what was tried, and after `timeout` seconds.
+        that lists what was tried; where the program does not know the format; and after `timeout` seconds.
         """
         if self._arrange is None:
             return run(self.source, kind, program, timeout)

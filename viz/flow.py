@@ -16,7 +16,7 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 from .live import nodes_of, refuse_freed
 from .opened import take
 from .plot import Plot
-from .steps import Layer, Step, Unrolled, hoisted, passes, read
+from .steps import Layer, Step, Unrolled, hoisted, made_by, passes, read
 
 Numbers = npt.NDArray[np.float64]
 
@@ -157,16 +157,26 @@ def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
     for state in found.states:
         if state.tail is not None and state.tail[0] == number == state.head[0]:
             own.setdefault(state.name, {})[state.tail[1]] = state.source
-    places = found.places[number]
     result: dict[str, list[Source | None]] = {}
     for name, by_step in sorted(own.items()):
-        last = max(by_step)
-        at = places[last].index(by_step[last].id) - len(places[last])  # counted from the step's end
-        end = layer.steps[-1]
-        if end not in by_step and len(places[end]) >= -at:
-            by_step[end] = Source(places[end][at], by_step[last].output)
+        last, end = max(by_step), layer.steps[-1]
+        if end not in by_step:
+            final = _at_the_end(found, found.places[number][last], found.places[number][end], by_step[last].id)
+            by_step |= {} if final is None else {end: Source(final, by_step[last].output)}
         result[name] = [by_step.get(t) for t in layer.steps]
     return result
+
+
+def _at_the_end(found: Unrolled, step: list[int], end: list[int], i: int) -> int | None:
+    """The op of the last step that is to it what op i is to an earlier one.
+
+    Where sequences have ended, the last step does not carry on the states that no one reads: then what it made itself.
+    """
+    i = i if len(step) == len(end) else made_by(found.graph, i)
+    for at in (step.index(i), step.index(i) - len(step)):
+        if -len(end) <= at < len(end) and found.graph.nodes[end[at]].op == found.graph.nodes[i].op:
+            return end[at]
+    return None
 
 
 def _norms(cotangents: dict[int, Any], sources: list[Source | None]) -> Numbers:

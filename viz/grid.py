@@ -8,8 +8,7 @@ from . import legend, style
 from .floors import Origin
 from .picture import Box, Edge, Node, Picture, Point
 from .places import CELL, EACH, ENDS, ENDS_APART, LINE, Places
-from .route import straight, upwards
-from .sketch import rounded
+from .route import rounded, straight, upwards
 from .steps import Layer, State, Step, name_of, parameters_of
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}

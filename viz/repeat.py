@@ -11,7 +11,7 @@ from typing import Any
 
 from .layout import Layout, Link, lay_out
 from .picture import Box, Edge, Node, Picture, Point
-from .sketch import rounded
+from .route import rounded
 
 GAP, LANE, TRACK, MARGIN = 58.0, 9.0, 6.0, 60.0
 

@@ -1,4 +1,4 @@
-"""Paths of arrows: straight where nothing stands between, else along a free lane beside it."""
+"""Paths of arrows: straight, along corners, or past what stands between on a free lane beside it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .picture import Point
 
 CLEAR = 6.0  # how far an arrow keeps from what it passes
 BEND = 24.0
+ROUND = 9.0  # the radius of corners
 
 
 def straight(a: Point, b: Point) -> tuple[Point, ...]:
@@ -48,3 +49,28 @@ def upwards(
 
 def _into(x: float, middle: float, half: float) -> float:
     return min(max(x, middle - half), middle + half)
+
+
+def rounded(points: Sequence[Point]) -> tuple[Point, ...]:
+    """A line through corners, with round corners, as a Bézier curve."""
+    path: list[Point] = [points[0]]
+    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
+        into, out = _towards(corner, before), _towards(corner, after)
+        path += [*_third(path[-1], into), into, _mid(into, corner), _mid(out, corner), out]
+    path += [*_third(path[-1], points[-1]), points[-1]]
+    return tuple(path)
+
+
+def _towards(a: Point, b: Point) -> Point:
+    far = ((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2) ** 0.5 or 1.0
+    part = min(ROUND, far / 2) / far
+    return a[0] + (b[0] - a[0]) * part, a[1] + (b[1] - a[1]) * part
+
+
+def _third(a: Point, b: Point) -> tuple[Point, Point]:
+    dx, dy = (b[0] - a[0]) / 3, (b[1] - a[1]) / 3
+    return (a[0] + dx, a[1] + dy), (b[0] - dx, b[1] - dy)
+
+
+def _mid(a: Point, corner: Point) -> Point:
+    return a[0] + (corner[0] - a[0]) * 0.55, a[1] + (corner[1] - a[1]) * 0.55

@@ -186,7 +186,11 @@ def _stack(rest: Scope) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def _own_name(outer: Scope) -> str:
     """What to call a cell by the scopes around its time steps."""
-    return next((part for part in reversed(outer) if part not in SIDES and not STACK.fullmatch(part)), "step")
+    for i in range(len(outer) - 1, -1, -1):
+        side = outer[i] in SIDES and not (i > 0 and outer[i - 1] in SIDES)  # a cell may be called fw, too
+        if not side and not STACK.fullmatch(outer[i]):
+            return outer[i]
+    return "step"
 
 
 def _adopt(
@@ -318,16 +322,22 @@ def _is_input(leaf: NodeInfo) -> bool:
 
 def state_name(graph: Graph, source: Source) -> str:
     """c or h (or another letter) by the scope in which a value was made; through ops that only choose or move."""
-    node = graph.nodes[source.id]
-    while node.op in ("where", "getitem", "astype"):  # of what is chosen between: what this step made
+    scope = graph.nodes[made_by(graph, source.id)].scope
+    last = scope[-1] if scope else ""
+    return last if len(last) == 1 else "h"
+
+
+def made_by(graph: Graph, i: int) -> int:
+    """The op that made what an op chooses or moves: of what is chosen between, what its own step made."""
+    node = graph.nodes[i]
+    while node.op in ("where", "getitem", "astype"):
         time = time_of(node.scope)
         own = [s.id for s in node.sources if time and (time_of(graph.nodes[s.id].scope) or ((), -1))[1] == time[1]]
         own = [i for i in own if graph.nodes[i].op is not None]
         if not own:
             break
         node = graph.nodes[own[-1]]
-    last = node.scope[-1] if node.scope else ""
-    return last if len(last) == 1 else "h"
+    return node.id
 
 
 def _name_states(found: Unrolled, uses: dict[tuple[Step, Source], set[Use]]) -> None:

@@ -164,6 +164,22 @@ def test_validation_split_takes_the_end() -> None:
         model.fit(X[:4, 0], Y[:4], validation_split=0.99)
 
 
+def test_fit_says_why_it_ended() -> None:
+    x, calls = np.ones((8, 3, 2), np.float32), []
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return (y_pred - y_true).mean()
+
+    model = models.Sequential([layers.GRU(1)])
+    model.compile("sgd", loss)
+    assert model.fit(x, np.zeros((8, 1)), batch_size=4, epochs=9).stopped == "interrupted"
+    assert len(calls) == 3
+    assert model.fit(x, np.zeros((8, 1)), batch_size=4, epochs=2).stopped == "epochs"
+
+
 def test_fit_is_the_same_with_the_same_seed() -> None:
     found = []
     for _ in range(2):

@@ -161,6 +161,8 @@ def test_generate_feeds_back_what_it_chose() -> None:
     wild = generate(step, np.array([[1]]), [[0]], 9, temperature=50.0, seed=0)
     assert wild.tolist() == generate(step, np.array([[1]]), [[0]], 9, temperature=50.0, seed=0).tolist()
     assert wild.tolist() != generate(step, np.array([[1]]), [[0]], 9).tolist()
+    flat = generate(lambda tokens, state: (np.zeros((1, 1, 10)), state), None, [[0]], 50, temperature=1.0, seed=0)
+    assert len(set(flat[0].tolist())) > 7
 
 
 @pytest.mark.parametrize(

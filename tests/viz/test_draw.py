@@ -192,6 +192,17 @@ def test_what_the_user_names_is_used_or_refused(monkeypatch: pytest.MonkeyPatch,
         drawing.svg()
 
 
+def test_formats_that_a_program_cannot_write_are_named() -> None:
+    drawing = viz.unrolled(rnn.GRUCell(2))
+    if program.find().endswith("graphviz-pure"):
+        with pytest.raises(
+            DrawingError, match="pdf needs Graphviz itself: apt install graphviz, brew install graphviz"
+        ):
+            drawing.render("pdf")
+    else:
+        assert drawing.render("pdf").startswith(b"%PDF")
+
+
 def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(TypeError, match="no tensor with a graph"):
         viz.draw(tg.tensor([1.0]))

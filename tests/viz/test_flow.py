@@ -62,6 +62,14 @@ def test_norms_are_those_of_the_true_gradients(cell: Any, impl: str) -> None:
         assert set(flow.layers[-1].states) == set(parts)
 
 
+@pytest.mark.parametrize("impl", ["auto", "unrolled"])
+def test_the_last_step_of_sequences_that_have_ended(impl: str) -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(4, seed=1), data(3, 6, 3), sequence_length=[6, 2, 4], impl=impl)
+    flow = viz.grad_flow((outputs[:, -1] ** 2).sum())
+    np.testing.assert_allclose(flow.h[-1], np.linalg.norm(2 * outputs[:, -1].detach().numpy()), rtol=1e-12)
+    assert np.all(flow.c > 0)
+
+
 def test_nothing_changes() -> None:
     cell, x = rnn.LSTMCell(4), data(2, 6, 3, dtype=np.float32)
     outputs, _ = rnn.dynamic_rnn(cell, x)

@@ -155,6 +155,15 @@ def test_both_directions() -> None:
     check_places(drawing)
 
 
+def test_cells_may_be_called_as_directions_are() -> None:
+    cells = rnn.GRUCell(3, name="fw"), rnn.GRUCell(3, name="bw")
+    outputs, _ = rnn.bidirectional_dynamic_rnn(*cells, data(2, 4, 4))
+    drawing = viz.unrolled(tg.concatenate(outputs, axis=-1))
+    assert Counter(names(drawing, "cell")) == {"fw": 4, "bw": 4}
+    assert roles(drawing)["each"] == 0
+    check_places(drawing)
+
+
 def test_a_decoder_continues_its_encoder() -> None:
     encoder, decoder = rnn.GRUCell(4, name="encoder"), rnn.GRUCell(4, name="decoder")
     _, state = rnn.dynamic_rnn(encoder, data(2, 3, 4))

@@ -29,10 +29,10 @@ def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: A
     A kind of cell that PyTorch does not have keeps its own order of gates.
 
     >>> import numpy as np
-    >>> from tinygrad_rnn import interop
-    >>> found = interop.torch.arranged("lstm", np.ones((8, 3)), np.ones((8, 2)), np.ones(8), np.ones(8))
-    >>> {name: a.shape for name, a in found.items()}
-    {'kernel': (3, 8), 'recurrent_kernel': (2, 8), 'bias': (8,)}
+    >>> from tinygrad_rnn.interop.torch import arranged
+    >>> found = arranged("rnn", np.ones((2, 3)), np.ones((2, 2)), np.ones(2), np.ones(2))
+    >>> {name: a.shape for name, a in found.items()}, found["bias"].tolist()
+    ({'kernel': (3, 2), 'recurrent_kernel': (2, 2), 'bias': (2,)}, [2.0, 2.0])
     """
     order = ORDER.get(kind, (0,))
     found = {"kernel": blocks(weight_ih.T, order), "recurrent_kernel": blocks(weight_hh.T, order)}
@@ -51,7 +51,7 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
     another shape, and for a GRU that is to have reset_after=False, which has no counterpart.
 
     >>> import numpy as np
-    >>> from tinygrad_rnn import interop
+    >>> from tinygrad_rnn.interop.torch import to_cell
     >>> rng = np.random.default_rng(0)
     >>> w = {"weight_ih": rng.normal(size=(8, 3)), "weight_hh": rng.normal(size=(8, 2))}
     >>> {name: a.shape for name, a in interop.torch.to_cell("lstm", w).items()}
@@ -81,7 +81,7 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     where a bias is not 0.
 
     >>> import numpy as np
-    >>> from tinygrad_rnn import interop
+    >>> from tinygrad_rnn.interop.torch import from_cell
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
     >>> {name: a.tolist() for name, a in interop.torch.from_cell("rnn", cell).items() if "bias" in name}
     {'bias_ih': [1.0, 1.0], 'bias_hh': [0.0, 0.0]}
@@ -111,7 +111,7 @@ def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:
     with r. Raises ValueError for a GRU unless that part of bias_hh is 0.
 
     >>> import numpy as np
-    >>> from tinygrad_rnn import interop
+    >>> from tinygrad_rnn.interop.torch import merged
     >>> w = {"weight_ih": np.ones((2, 3)), "weight_hh": np.ones((2, 2)), "bias_ih": np.ones(2), "bias_hh": np.ones(2)}
     >>> interop.torch.merged("rnn", w)["bias_ih"].tolist()
     [2.0, 2.0]
@@ -137,7 +137,7 @@ def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_aft
     to_cell. Raises ValueError for a key that is no recurrent weight, for layers that do not begin at 0 or leave one out.
 
     >>> import numpy as np
-    >>> from tinygrad_rnn import interop
+    >>> from tinygrad_rnn.interop.torch import to_cells
     >>> rng = np.random.default_rng(0)
     >>> state = {"weight_ih_l0": rng.normal(size=(6, 3)), "weight_hh_l0": rng.normal(size=(6, 2))}
     >>> list(interop.torch.to_cells("gru", state))
@@ -168,7 +168,7 @@ def from_cells(kind: str, cells: Mapping[str, Mapping[str, Any]], prefix: str = 
     """The inverse of to_cells: {"l0": our arrays, ...} as one PyTorch state dict.
 
     >>> import numpy as np
-    >>> from tinygrad_rnn import interop
+    >>> from tinygrad_rnn.interop.torch import from_cells
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
     >>> list(interop.torch.from_cells("rnn", {"l0": cell}))
     ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']

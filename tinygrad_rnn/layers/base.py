@@ -115,10 +115,9 @@ class Input:
     """The shape of one example, (T, D) say with None for any length: the first thing in a Sequential whose layers are to be
     built before the first call.
 
-    >>> import tinygrad_rnn as tg
-    >>> model = tg.models.Sequential([tg.layers.Input((5, 4)), tg.layers.GRU(8)])
-    >>> model.output_shape
-    (None, 8)
+    >>> from tinygrad_rnn import layers, models
+    >>> models.Sequential([layers.Input(shape=(None, 5)), layers.GRU(3)]).output_shape
+    (None, 3)
     """
 
     def __init__(self, shape: Sequence[Any]):
@@ -224,7 +223,7 @@ class Layer(Weights):
         return None
 
     def call(self, inputs: Any) -> Any:
-        """What the layer computes: defined by a layer of one's own. Calling the layer casts the inputs and runs this."""
+        """What the layer computes of inputs of its dtype. A subclass defines it; call the layer itself, layer(inputs)."""
         raise TypeError(f"{type(self).__name__} defines no call(inputs)")
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, training: bool | None = None, **options: Any) -> Any:

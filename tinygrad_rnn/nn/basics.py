@@ -283,5 +283,5 @@ def _input(owner: str, given: Any, dtype: Any) -> Tensor:
 
 
 def as_tensor(x: Any) -> Tensor:
-    """x itself if it is a tensor, else a tensor of it."""
+    """A tensor as it is, anything else as one."""
     return x if isinstance(x, Tensor) else Tensor(x)

@@ -31,7 +31,7 @@ class Model {
       items: [],
       members: [],
     }));
-    this.nodes = data.nodes.map(([lines, role, , size, strong, fill, at, rows, table], index) => ({
+    this.nodes = data.nodes.map(([lines, role, , size, strong, fill, at, rows], index) => ({
       kind: "node",
       index,
       id: "n" + index,
@@ -42,7 +42,6 @@ class Model {
       fill,
       at,
       rows: pairs(rows.map(text)),
-      table, // of a legend: what each line begins with
       parent: null,
       into: [],
       out: [],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from .. import style
 from ..picture import Box, Edge, Node, Picture
 from .values import Found, Rows
 
-SAMPLE = 44.0  # width of what a legend's line begins with
 STEP = re.compile(r"t=(\S+)")
 DARK_EDGES = {"data": "#BBBBBB", "state": "#2FC79B", "memory": "#56B4E9", "weight": "#E69F00", "constant": "#888888"}
 
@@ -27,10 +27,13 @@ class Strings:
 def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
     """The data of a picture's page; `found` adds what is known of each node of the graph that it shows."""
     strings = Strings()
+    legends = [node for node in picture.nodes if node.table]  # tables for the program to place: beside the page's own
+    picture = replace(picture, nodes=[node for node in picture.nodes if not node.table])
     homes = _homes(picture)
     boxes = {box.id: i for i, box in enumerate(picture.boxes)}
     nodes = {node.id: i for i, node in enumerate(picture.nodes)}
     steps = _steps(picture.boxes)
+    known = {*style.MEANINGS.values(), *style.ARROW_MEANINGS.values()}
     rows = [_rows(node, found) for node in picture.nodes]
     return {
         "name": picture.name,
@@ -40,6 +43,7 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
             role: [look.fill, look.line, look.shape, int("dashed" in look.style), int("rounded" in look.style)]
             for role, look in style.ROLES.items()
         },
+        "scale": [[colour, text] for node in legends for _, colour, text in node.table if text not in known],
         "meanings": style.MEANINGS,
         "arrows": style.ARROW_MEANINGS,
         "looks": {
@@ -73,8 +77,6 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
 
 def _node(node: Node, box: int, strings: Strings, rows: Rows) -> list[Any]:
     size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
-    if node.table:  # room for the samples before the lines
-        size = size[0] + SAMPLE, size[1] + 6.0 * len(node.table)
     return [
         [strings(line) for line in node.lines],
         strings(node.role),
@@ -84,7 +86,6 @@ def _node(node: Node, box: int, strings: Strings, rows: Rows) -> list[Any]:
         0 if node.fill is None else node.fill,
         _numbers(node.at),
         [strings(part) for row in rows for part in row],
-        *([[list(row[:2]) for row in node.table]] if node.table else []),
     ]
 
 

@@ -190,26 +190,12 @@ class Painter {
     const group = make("g", { class: "node" + (node.strong ? " strong" : ""), "data-id": node.id });
     this.shape(group, node, r);
     const lines = make("g", {}, group);
-    if (node.table) return this.legendLines(group, lines, node, r);
     const top = r.y + r.h / 2 - (node.lines.length - 1) * 7.2 + 4.2;
     node.lines.forEach((line, i) => {
       const text = make("text", { x: r.x + r.w / 2, y: top + 14.4 * i }, lines);
       text.textContent = line;
     });
     button(group, node.lines.join(", "), "pick", node.id);
-    return group;
-  }
-
-  // A legend that stands in the picture: each line with a sample before it.
-  legendLines(group, lines, node, r) {
-    node.table.forEach(([mark, colour], i) => {
-      const y = r.y + ((i + 0.5) * r.h) / node.lines.length;
-      const text = make("text", { x: r.x + 46, y: y + 4.2, style: "text-anchor: start" }, lines);
-      text.textContent = node.lines[i];
-      if (mark) make("text", { x: r.x + 20, y: y + 4.2, style: `fill: ${colour}` }, lines).textContent = mark;
-      else if (colour)
-        make("rect", { x: r.x + 4, y: y - 8, width: 32, height: 16, fill: colour, stroke: "#777777" }, lines);
-    });
     return group;
   }
 

@@ -73,6 +73,10 @@ function showLegend(section, model) {
     ["after", "depends on it"],
   ])
     keyLine(key, text).setAttribute("class", "seg " + mark);
+  for (const [colour, text] of model.data.scale) {
+    if (colour) nodeKey(key, [colour, "#777777", "box", 0, 0], text);
+    else put(key, "strong", text, "wide");
+  }
   const help = put(section, "p");
   const words = [
     ["click", "trace"],
@@ -139,6 +143,7 @@ class Chart {
     const y = (power) => 8 + (height - 16) * (1 - (power - this.low) / span);
     this.svg.replaceChildren();
     const title = this.what === "gradient" ? "norm of the gradient" : "norm of the value";
+    this.svg.setAttribute("aria-label", `${title} over the steps`);
     make("text", { x: 0, y: 12 }, this.svg).textContent = title;
     const mark = (power) => {
       make("text", { x: left - 8, y: y(power) + 4, "text-anchor": "end" }, this.svg).textContent = (

@@ -22,7 +22,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare what computes these ONNX operators (decorator)."""
+    """Declare the function below as what these operators compute."""
 
     def register(f: Callable[..., Any]) -> Callable[..., Any]:
         OPERATORS.update(dict.fromkeys(names, f))
