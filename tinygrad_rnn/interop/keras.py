@@ -32,7 +32,7 @@ def to_cell(kind: str, weights: Sequence[Any] | Mapping[str, Any], *, reset_afte
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.keras import to_cell
     >>> w = [np.ones((3, 6)), np.ones((2, 6)), np.zeros((2, 6))]
-    >>> {name: a.shape for name, a in interop.keras.to_cell("gru", w).items()}
+    >>> {name: a.shape for name, a in to_cell("gru", w).items()}
     {'kernel': (3, 6), 'recurrent_kernel': (2, 6), 'bias': (6,), 'recurrent_bias': (6,)}
     """
     owner = "interop.keras.to_cell"
@@ -61,7 +61,7 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> li
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.keras import from_cell
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
-    >>> [a.shape for a in interop.keras.from_cell("rnn", cell)]
+    >>> [a.shape for a in from_cell("rnn", cell)]
     [(3, 2), (2, 2), (2,)]
     """
     owner = "interop.keras.from_cell"

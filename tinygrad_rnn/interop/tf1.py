@@ -42,7 +42,7 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.tf1 import to_cell
     >>> w = {"kernel": np.zeros((5, 8)), "bias": np.zeros(8)}
-    >>> cell = interop.tf1.to_cell("lstm", w)
+    >>> cell = to_cell("lstm", w)
     >>> {name: a.shape for name, a in cell.items()}, cell["bias"].tolist()
     ({'kernel': (3, 8), 'recurrent_kernel': (2, 8), 'bias': (8,)}, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     """
@@ -81,7 +81,7 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.tf1 import from_cell
     >>> cell = {"kernel": np.ones((3, 6)), "recurrent_kernel": np.ones((2, 6)), "bias": np.ones(6)}
-    >>> {name: a.shape for name, a in interop.tf1.from_cell("gru", cell).items()}
+    >>> {name: a.shape for name, a in from_cell("gru", cell).items()}
     {'gates/kernel': (5, 4), 'gates/bias': (4,), 'candidate/kernel': (5, 2), 'candidate/bias': (2,)}
     """
     owner = "interop.tf1.from_cell"
@@ -148,7 +148,7 @@ def from_layer_norm_cell(weights: Mapping[str, Any], *, forget_bias: float = 1.0
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.tf1 import from_layer_norm_cell
     >>> shapes = {"kernel": (3, 8), "recurrent_kernel": (2, 8), "gain": 8, "shift": 8, "state_gain": 2, "state_shift": 2}
-    >>> found = interop.tf1.from_layer_norm_cell({name: np.ones(shape) for name, shape in shapes.items()})
+    >>> found = from_layer_norm_cell({name: np.ones(shape) for name, shape in shapes.items()})
     >>> found["kernel"].shape, found["forget/beta"].tolist()
     ((5, 8), [0.0, 0.0])
     """

@@ -54,7 +54,7 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
     >>> from tinygrad_rnn.interop.torch import to_cell
     >>> rng = np.random.default_rng(0)
     >>> w = {"weight_ih": rng.normal(size=(8, 3)), "weight_hh": rng.normal(size=(8, 2))}
-    >>> {name: a.shape for name, a in interop.torch.to_cell("lstm", w).items()}
+    >>> {name: a.shape for name, a in to_cell("lstm", w).items()}
     {'kernel': (3, 8), 'recurrent_kernel': (2, 8), 'bias': (8,)}
     """
     owner = "interop.torch.to_cell"
@@ -83,7 +83,7 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import from_cell
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
-    >>> {name: a.tolist() for name, a in interop.torch.from_cell("rnn", cell).items() if "bias" in name}
+    >>> {name: a.tolist() for name, a in from_cell("rnn", cell).items() if "bias" in name}
     {'bias_ih': [1.0, 1.0], 'bias_hh': [0.0, 0.0]}
     """
     owner = "interop.torch.from_cell"
@@ -113,7 +113,7 @@ def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import merged
     >>> w = {"weight_ih": np.ones((2, 3)), "weight_hh": np.ones((2, 2)), "bias_ih": np.ones(2), "bias_hh": np.ones(2)}
-    >>> interop.torch.merged("rnn", w)["bias_ih"].tolist()
+    >>> merged("rnn", w)["bias_ih"].tolist()
     [2.0, 2.0]
     """
     owner = "interop.torch.merged"
@@ -140,7 +140,7 @@ def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_aft
     >>> from tinygrad_rnn.interop.torch import to_cells
     >>> rng = np.random.default_rng(0)
     >>> state = {"weight_ih_l0": rng.normal(size=(6, 3)), "weight_hh_l0": rng.normal(size=(6, 2))}
-    >>> list(interop.torch.to_cells("gru", state))
+    >>> list(to_cells("gru", state))
     ['l0']
     """
     owner = "interop.torch.to_cells"
@@ -170,7 +170,7 @@ def from_cells(kind: str, cells: Mapping[str, Mapping[str, Any]], prefix: str = 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import from_cells
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
-    >>> list(interop.torch.from_cells("rnn", {"l0": cell}))
+    >>> list(from_cells("rnn", {"l0": cell}))
     ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']
     """
     return {

@@ -55,7 +55,7 @@ def from_cell(kind: str, weights: Mapping[str, Any]) -> Arrays:
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.onnx import from_cell
     >>> cell = {"kernel": np.ones((3, 6)), "recurrent_kernel": np.ones((2, 6)), "bias": np.ones(6)}
-    >>> {name: a.shape for name, a in interop.onnx.from_cell("gru", cell).items()}
+    >>> {name: a.shape for name, a in from_cell("gru", cell).items()}
     {'W': (6, 3), 'R': (6, 2), 'B': (12,)}
     """
     found = our_weights("interop.onnx.from_cell", kind, weights)
