@@ -58,7 +58,6 @@ class Model(Module):
         self.weights = {name: Parameter(a, name=name) for name, a in arrays.items() if a.dtype.kind == "f"}
 
     def forward(self, *given: Any, **named: Any) -> Any:
-        """Run the graph on its inputs, by place or by name."""
         values: dict[str, Any] = {"": None, **self.constants, **self.weights, **self._given(given, named)}
         for step in self.steps:
             try:
