@@ -198,6 +198,9 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.columns[0]) // self.size)
 
+    def __repr__(self) -> str:
+        return f"Batches({len(self)} of up to {self.size}, from {len(self.columns[0])} examples)"
+
     def __iter__(self) -> Iterator[Any]:
         for rows in self._order():
             batch = tuple(
@@ -259,6 +262,9 @@ class TextChunks:
 
     def __len__(self) -> int:
         return self.count
+
+    def __repr__(self) -> str:
+        return f"TextChunks({self.count} chunks of {len(self.inputs)} rows, {self.steps} steps each)"
 
     def __iter__(self) -> Iterator[tuple[Integers, Integers]]:
         for i in range(self.count):
@@ -323,11 +329,11 @@ def generate(
         raise ValueError(
             f"generate: prompt has shape {tokens.shape} and dtype {tokens.dtype}, expected integers (B, T), at least one step"
         )
-    written = np.empty((len(tokens), 0), np.int64)
+    written, random = np.empty((len(tokens), 0), np.int64), generator(seed)
     with training(False), no_grad():
         while written.shape[1] < length and not (end is not None and (written == end).any(axis=1).all()):
             logits, state = step(tokens, state)
-            tokens = draw(logits[:, -1], temperature, seed, top_k=top_k)[:, None]
+            tokens = draw(logits[:, -1], temperature, random, top_k=top_k)[:, None]
             if end is not None:
                 tokens[(written == end).any(axis=1)] = end
             written = np.concatenate([written, tokens], axis=1)

@@ -47,6 +47,7 @@ class Module:
 
     training = True
     dtype: Any = None  # of a module that remembers what it was built in
+    built_from = "input_size"  # what `build` takes, where a module is built at its first call
 
     @property
     def built(self) -> bool:
@@ -54,6 +55,7 @@ class Module:
         return True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes. A subclass defines it; call the module itself, module(x), which also names the scope."""
         raise TypeError(f"{type(self).__name__} defines no forward(...) to be called")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -87,6 +89,7 @@ class Module:
                 work.extend(reversed(inside))
 
     def modules(self) -> Iterator[Module]:
+        """This module and all inside it, each once."""
         return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -96,7 +99,7 @@ class Module:
             if not module.built:
                 raise ValueError(
                     f"{path or module.scope_name} has no parameters yet: it is built at the first call, when it sees the "
-                    f"size of its input. Call it once, or {module.scope_name}.build(input_size), and ask again"
+                    f"size of its input. Call it once, or {module.scope_name}.build({module.built_from}), and ask again"
                 )
             for name, value in _items(vars(module)):
                 if isinstance(value, Parameter) and id(value) not in seen:
@@ -129,6 +132,7 @@ class Module:
         return self.training and ambient.get().training
 
     def zero_grad(self) -> None:
+        """Forget the gradients of all parameters: each `.grad` is None."""
         for p in self.parameters():
             p.grad = None
 

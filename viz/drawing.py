@@ -115,7 +115,13 @@ class Drawing:
 
 
 def mimebundle(graph: Graph) -> dict[str, Any]:
-    """What Jupyter shows for a graph: its op-level picture, else text and how to get the picture. Never raises."""
+    """What Jupyter shows for a graph: its op-level picture, else text and how to get the picture. Never raises.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0], requires_grad=True, name="x")
+    >>> "text/plain" in tg.viz.mimebundle(tg.snapshot(tg.tanh(x)))
+    True
+    """
     from .ops import draw
 
     try:

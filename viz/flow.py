@@ -22,7 +22,15 @@ Numbers = npt.NDArray[np.float64]
 
 
 class LayerFlow(NamedTuple):
-    """The gradient along one layer: norms of d target / d state by the state's name, and of d target / d x_t, over time."""
+    """The gradient along one layer: norms of d target / d state by the state's name, and of d target / d x_t, over time.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((2, 6, 5), np.float32))
+    >>> flow = tg.viz.grad_flow(outputs[:, -1].sum())
+    >>> [(layer.name, sorted(layer.states)) for layer in flow.layers]
+    [('lstm_cell', ['c', 'h']), ('gru_cell', ['h'])]
+    """
 
     name: str
     states: dict[str, Numbers]
@@ -30,21 +38,32 @@ class LayerFlow(NamedTuple):
 
 
 class GradFlow(NamedTuple):
-    """What `grad_flow` found: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer."""
+    """What `grad_flow` found: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((2, 6, 5), np.float32))
+    >>> flow = tg.viz.grad_flow(outputs[:, -1].sum())
+    >>> flow.h.shape, flow.inputs is None, flow.plot()
+    ((6,), True, Plot(lstm_cell c, lstm_cell h, gru_cell h))
+    """
 
     layers: tuple[LayerFlow, ...]
     jacobians: Numbers | None = None
 
     @property
     def h(self) -> Numbers:
+        """|d target / d h_t| of the top layer, (T,)."""
         return self.layers[-1].states["h"]
 
     @property
     def c(self) -> Numbers:
+        """|d target / d c_t| of the top layer, (T,); KeyError where it has no c."""
         return self.layers[-1].states["c"]
 
     @property
     def inputs(self) -> Numbers | None:
+        """|d target / d x_t| of the top layer, (T,); None where it is not known."""
         return self.layers[-1].inputs
 
     def plot(self) -> Plot:

@@ -67,6 +67,10 @@ def test_unbuilt_layers_say_so() -> None:
     model = models.Sequential([layers.LSTM(2), layers.Dense(1)])
     rows = [" ".join(line.split()) for line in table(model)]
     assert "lstm (LSTM) ? 0 (unbuilt)" in rows
+    with pytest.raises(
+        ValueError, match=r"lstm has no parameters yet: .* Call it once, or lstm.build\(input_shape\), and"
+    ):
+        layers.LSTM(2).get_weights()
     model(X)
     assert model.count_params() == 4 * 2 * (3 + 2 + 1) + 3
     assert "Total params: 51" in table(model)
@@ -162,6 +166,22 @@ def test_validation_split_takes_the_end() -> None:
     np.testing.assert_allclose(seen["val_loss"], [model.evaluate(X[30:, 0], Y[30:])])
     with pytest.raises(ValueError, match="validation_split is 0"):
         model.fit(X[:4, 0], Y[:4], validation_split=0.99)
+
+
+def test_fit_says_why_it_ended() -> None:
+    x, calls = np.ones((8, 3, 2), np.float32), []
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return (y_pred - y_true).mean()
+
+    model = models.Sequential([layers.GRU(1)])
+    model.compile("sgd", loss)
+    assert model.fit(x, np.zeros((8, 1)), batch_size=4, epochs=9).stopped == "interrupted"
+    assert len(calls) == 3
+    assert model.fit(x, np.zeros((8, 1)), batch_size=4, epochs=2).stopped == "epochs"
 
 
 def test_fit_is_the_same_with_the_same_seed() -> None:
@@ -260,6 +280,17 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     ):
         model.compile("adam", "mse", metrics=["auc"])
     assert list(model.evaluate(ids, y > 0, return_dict=True)) == ["loss", "binary_accuracy"]  # as compiled before
+
+
+def test_callbacks_are_told_their_ways() -> None:
+    model = models.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="fit takes no callbacks: patience= stops early"):
+        model.fit(X[:, 0], Y, callbacks=[object()])
+    seen: list[float] = []
+    options = {"patience": 1, "on_validation": lambda history: seen.append(history.best[1])}
+    found = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)
+    assert len(seen) == len(found.history["val_loss"])
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5])

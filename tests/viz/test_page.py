@@ -177,6 +177,16 @@ def test_a_value_that_the_graph_does_not_keep_is_computed_or_given_or_not_shown(
     assert (shown["a"], shown["b"], shown["add"]) == ("1, 2", "3, 4", "4, 6")
 
 
+def test_inputs_of_an_opened_run_are_known_as_it_kept_them() -> None:
+    tg.seed(0)
+    cell = rnn.LSTMCell(2)
+    outputs, _ = rnn.dynamic_rnn(cell, np.ones((1, 3, 2), np.float32), impl="fused")
+    data = data_of(viz.to_html(outputs))
+    told = {dict(rows(data, i)).get("name"): dict(rows(data, i)).get("first") for i in range(len(data["nodes"]))}
+    for name, weight in (("kernel", cell.kernel), ("recurrent_kernel", cell.recurrent_kernel), ("bias", cell.bias)):
+        assert told[name] == ", ".join(f"{n:.4g}" for n in weight.data.flat[:4].tolist()) + ", …"
+
+
 def test_writing_changes_no_grad_and_frees_nothing() -> None:
     for impl in ("fused", "unrolled"):
         tg.seed(0)
@@ -200,6 +210,13 @@ def test_a_value_that_is_no_number_is_told() -> None:
     assert any("2 not finite" in text for _, text in rows(data, 0))
 
 
+def test_masks_are_counted() -> None:
+    x = tg.tensor(np.ones((2, 2)), requires_grad=True, name="x")
+    mask = np.array([[True, False], [True, True]])
+    data = data_of(viz.to_html(tg.where(mask, x, x * 2.0).sum()))
+    assert ("value", "3 of 4 true") in [row for i in range(len(data["nodes"])) for row in rows(data, i)]
+
+
 def test_every_kind_of_target(tmp_path: Path) -> None:
     outputs, loss = run(3)
     for target in (outputs, (outputs, loss), {"loss": loss}, tg.snapshot(loss), rnn.LSTMCell(4), rnn.GRUCell(2)):
@@ -214,6 +231,14 @@ def test_every_kind_of_target(tmp_path: Path) -> None:
     assert written.read_text(encoding="utf-8") == viz.to_html(loss)
     with pytest.raises(TypeError, match="no tensor with a graph"):
         viz.to_html(tg.tensor([1.0]))
+
+
+def test_a_scale_of_colours_stands_in_the_legend() -> None:
+    drawing = viz.draw(run(3)[1], color="time", legend=True)
+    data = data_of(viz.to_html(drawing))
+    assert len(data["nodes"]) == len(drawing.picture.nodes) - 1  # the legend itself
+    assert data["scale"][0] == ["", "time of an op's forward"]
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour, _ in data["scale"][1:])
 
 
 def test_gates_of_a_cell_are_boxes_around_their_ops() -> None:

@@ -29,6 +29,8 @@ def to_cell(kind: str, weights: Sequence[Any] | Mapping[str, Any], *, reset_afte
     one of (3H) is that of reset_after=False, and so is none at all if reset_after says so. The result loads into a cell
     with load_state_dict. Raises ValueError that names what is missing, unexpected or of another shape.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.keras import to_cell
     >>> w = [np.ones((3, 6)), np.ones((2, 6)), np.zeros((2, 6))]
     >>> {name: a.shape for name, a in to_cell("gru", w).items()}
     {'kernel': (3, 6), 'recurrent_kernel': (2, 6), 'bias': (6,), 'recurrent_bias': (6,)}
@@ -56,6 +58,8 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> li
     A GRU that has a recurrent_bias becomes one with reset_after=True, bias (2, 3H); one without, reset_after=False.
     bias=False leaves the bias out. Raises ValueError for weights that do not fit, and for bias=False where one is not 0.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.keras import from_cell
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
     >>> [a.shape for a in from_cell("rnn", cell)]
     [(3, 2), (2, 2), (2,)]

@@ -39,6 +39,8 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, 
     what is missing, unexpected or of another shape, and what has no counterpart: peepholes, a projection, a GRU that is
     to have reset_after=True.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.tf1 import to_cell
     >>> w = {"kernel": np.zeros((5, 8)), "bias": np.zeros(8)}
     >>> cell = to_cell("lstm", w)
     >>> {name: a.shape for name, a in cell.items()}, cell["bias"].tolist()
@@ -76,6 +78,8 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0
     forget_bias is that of the TF1 cell which is to take them: it is subtracted from the bias of f, for that cell adds it
     at every step. Raises ValueError for weights that do not fit and for a GRU with reset_after=True (no counterpart).
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.tf1 import from_cell
     >>> cell = {"kernel": np.ones((3, 6)), "recurrent_kernel": np.ones((2, 6)), "bias": np.ones(6)}
     >>> {name: a.shape for name, a in from_cell("gru", cell).items()}
     {'gates/kernel': (5, 4), 'gates/bias': (4,), 'candidate/kernel': (5, 2), 'candidate/bias': (2,)}
@@ -110,7 +114,10 @@ def to_layer_norm_cell(weights: Mapping[str, Any], *, forget_bias: float = 1.0) 
     kernel (D+H, 4H) with columns i j f o; gamma and beta (H) of input, transform, forget, output and state, as
     "input/gamma" and so on. forget_bias (of the TF1 cell) is added to the shift of f. Raises ValueError as to_cell does.
 
-    >>> w = {"kernel": np.zeros((5, 8))} | {f"{n}/{p}": np.ones(2) for n in (*NORMS, "state") for p in ("gamma", "beta")}
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.tf1 import to_layer_norm_cell
+    >>> norms = ("input", "forget", "transform", "output", "state")
+    >>> w = {"kernel": np.zeros((5, 8))} | {f"{n}/{part}": np.ones(2) for n in norms for part in ("gamma", "beta")}
     >>> cell = to_layer_norm_cell(w)
     >>> sorted(cell), cell["shift"].tolist()
     (['gain', 'kernel', 'recurrent_kernel', 'shift', 'state_gain', 'state_shift'], [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0])
@@ -138,6 +145,8 @@ def to_layer_norm_cell(weights: Mapping[str, Any], *, forget_bias: float = 1.0) 
 def from_layer_norm_cell(weights: Mapping[str, Any], *, forget_bias: float = 1.0) -> Arrays:
     """The inverse of to_layer_norm_cell.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.tf1 import from_layer_norm_cell
     >>> shapes = {"kernel": (3, 8), "recurrent_kernel": (2, 8), "gain": 8, "shift": 8, "state_gain": 2, "state_shift": 2}
     >>> found = from_layer_norm_cell({name: np.ones(shape) for name, shape in shapes.items()})
     >>> found["kernel"].shape, found["forget/beta"].tolist()

@@ -27,6 +27,12 @@ def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: A
     """Our parameters from PyTorch's four, unchecked; on tensors it is recorded, so gradients reach all four.
 
     A kind of cell that PyTorch does not have keeps its own order of gates.
+
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.torch import arranged
+    >>> found = arranged("rnn", np.ones((2, 3)), np.ones((2, 2)), np.ones(2), np.ones(2))
+    >>> {name: a.shape for name, a in found.items()}, found["bias"].tolist()
+    ({'kernel': (3, 2), 'recurrent_kernel': (2, 2), 'bias': (2,)}, [2.0, 2.0])
     """
     order = ORDER.get(kind, (0,))
     found = {"kernel": blocks(weight_ih.T, order), "recurrent_kernel": blocks(weight_hh.T, order)}
@@ -44,6 +50,8 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
     The result loads into a cell with load_state_dict. Raises ValueError that names what is missing, unexpected or of
     another shape, and for a GRU that is to have reset_after=False, which has no counterpart.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.torch import to_cell
     >>> rng = np.random.default_rng(0)
     >>> w = {"weight_ih": rng.normal(size=(8, 3)), "weight_hh": rng.normal(size=(8, 2))}
     >>> {name: a.shape for name, a in to_cell("lstm", w).items()}
@@ -72,6 +80,8 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     Raises ValueError for weights that do not fit, for a GRU with reset_after=False (no counterpart) and for bias=False
     where a bias is not 0.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.torch import from_cell
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
     >>> {name: a.tolist() for name, a in from_cell("rnn", cell).items() if "bias" in name}
     {'bias_ih': [1.0, 1.0], 'bias_hh': [0.0, 0.0]}
@@ -100,6 +110,8 @@ def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:
     For libraries that have one bias only. A GRU's two biases of n cannot become one: bias_hh stands inside the product
     with r. Raises ValueError for a GRU unless that part of bias_hh is 0.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.torch import merged
     >>> w = {"weight_ih": np.ones((2, 3)), "weight_hh": np.ones((2, 2)), "bias_ih": np.ones(2), "bias_hh": np.ones(2)}
     >>> merged("rnn", w)["bias_ih"].tolist()
     [2.0, 2.0]
@@ -124,6 +136,8 @@ def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_aft
     prefix: what stands before the names, "encoder.lstm." say; keys that do not begin so are left alone. The rest as
     to_cell. Raises ValueError for a key that is no recurrent weight, for layers that do not begin at 0 or leave one out.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.torch import to_cells
     >>> rng = np.random.default_rng(0)
     >>> state = {"weight_ih_l0": rng.normal(size=(6, 3)), "weight_hh_l0": rng.normal(size=(6, 2))}
     >>> list(to_cells("gru", state))
@@ -153,6 +167,8 @@ def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_aft
 def from_cells(kind: str, cells: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Arrays:
     """The inverse of to_cells: {"l0": our arrays, ...} as one PyTorch state dict.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.torch import from_cells
     >>> cell = {"kernel": np.ones((3, 2)), "recurrent_kernel": np.ones((2, 2)), "bias": np.ones(2)}
     >>> list(from_cells("rnn", {"l0": cell}))
     ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']

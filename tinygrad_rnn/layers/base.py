@@ -113,7 +113,12 @@ def _grouped(module: Module) -> list[tuple[Parameter, ...]]:
 
 class Input:
     """The shape of one example, (T, D) say with None for any length: the first thing in a Sequential whose layers are to be
-    built before the first call."""
+    built before the first call.
+
+    >>> from tinygrad_rnn import layers, models
+    >>> models.Sequential([layers.Input(shape=(None, 5)), layers.GRU(3)]).output_shape
+    (None, 3)
+    """
 
     def __init__(self, shape: Sequence[Any]):
         self.batch_input_shape: Shape = (None, *shape)
@@ -142,6 +147,7 @@ class Layer(Weights):
 
     casts = True  # inputs to the layer's dtype
     supports_masking = False
+    built_from = "input_shape"
     hands_on = False  # True where the layers inside gave the output its mask
 
     def __init__(
@@ -218,6 +224,7 @@ class Layer(Weights):
         return None
 
     def call(self, inputs: Any) -> Any:
+        """What the layer computes of inputs of its dtype. A subclass defines it; call the layer itself, layer(inputs)."""
         raise TypeError(f"{type(self).__name__} defines no call(inputs)")
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, training: bool | None = None, **options: Any) -> Any:

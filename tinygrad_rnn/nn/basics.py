@@ -283,4 +283,5 @@ def _input(owner: str, given: Any, dtype: Any) -> Tensor:
 
 
 def as_tensor(x: Any) -> Tensor:
+    """A tensor as it is, anything else as one."""
     return x if isinstance(x, Tensor) else Tensor(x)

@@ -44,7 +44,8 @@ class Explanation(NamedTuple):
             by += f"; no native ones: {self.missing}"
         return "\n".join([*lines, f"fused ops run on {by}", f"{self.bytes_kept:,} bytes are kept for backward"])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Explanation:

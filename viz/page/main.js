@@ -42,17 +42,14 @@ class Page {
     });
   }
 
-  // Around all that is drawn: left, top, width, height.
+  // The rectangle around all that is drawn.
   bounds() {
-    const rects = this.model.placed ? [...this.layout.rects.values()] : [this.layout.rects.get(this.model.root)];
-    const edge = (pick, of) => rects.reduce((a, r) => pick(a, of(r)), pick === Math.min ? Infinity : -Infinity);
-    const x = edge(Math.min, (r) => r.x),
-      y = edge(Math.min, (r) => r.y);
-    return [x, y, edge(Math.max, (r) => r.x + r.w) - x, edge(Math.max, (r) => r.y + r.h) - y];
+    const rects = this.layout.rects;
+    return this.model.placed ? around([...rects.values()]) : rects.get(this.model.root);
   }
 
   fit() {
-    const [x, y, w, h] = this.bounds(),
+    const { x, y, w, h } = this.bounds(),
       { width, height } = this.svg.getBoundingClientRect();
     const zoom = Math.min((width - 40) / w, (height - 40) / h, 1.5);
     this.painter.view = { zoom, x: (width - w * zoom) / 2 - x * zoom, y: (height - h * zoom) / 2 - y * zoom };
@@ -64,10 +61,12 @@ class Page {
     this.fit();
     const view = this.painter.view;
     if (view.zoom < PLAIN) {
-      const [x, y, , h] = this.bounds(),
+      const { x, y, h } = this.bounds(),
         { height } = this.svg.getBoundingClientRect();
       const zoom = Math.max(PLAIN, Math.min((height - 40) / h, 1));
-      this.painter.view = { zoom, x: 20 - x * zoom, y: Math.max((height - h * zoom) / 2, 20) - y * zoom };
+      const first = this.layout.rects.get(this.model.shown(this.model.nodes[0]));
+      const top = h * zoom < height ? (height - h * zoom) / 2 - y * zoom : height / 2 - (first.y + first.h / 2) * zoom;
+      this.painter.view = { zoom, x: 20 - x * zoom, y: top };
     }
     this.painter.paint();
   }
@@ -82,9 +81,12 @@ class Page {
     this.later();
   }
 
-  centre(item) {
-    const r = this.layout.rects.get(item),
-      { width, height } = this.svg.getBoundingClientRect();
+  // Bring an item into the middle, large enough to read; with others, if all fit beside it.
+  centre(item, others = []) {
+    const { width, height } = this.svg.getBoundingClientRect();
+    const all = around([item, ...others].map((i) => this.layout.rects.get(i)));
+    const fits = all.w * PLAIN < width - 60 && all.h * PLAIN < height - 60;
+    const r = fits ? all : this.layout.rects.get(item);
     const view = this.painter.view,
       most = Math.min((width - 60) / r.w, (height - 60) / r.h);
     const zoom = Math.min(Math.max(view.zoom, PLAIN), Math.max(most, READABLE));
@@ -184,8 +186,8 @@ class Page {
     if (!this.model.steps.length) return;
     this.mark(i);
     if (this.model.long && this.find("follow").checked) this.follow();
-    const box = this.model.steps[this.step].boxes.find((b) => !this.model.isHidden(b));
-    if (box && !(this.model.placed && this.isInView(box))) this.centre(box);
+    const boxes = this.model.steps[this.step].boxes.filter((box) => !this.model.isHidden(box));
+    if (boxes.length && !(this.model.placed && this.isInView(boxes[0]))) this.centre(boxes[0], boxes.slice(1));
   }
 
   // Open the step's boxes, and close again those that were opened so before.
@@ -393,20 +395,29 @@ class Page {
   }
 }
 
+// The rectangle around rectangles.
+function around(rects) {
+  const least = (of) => rects.reduce((a, r) => Math.min(a, of(r)), Infinity);
+  const x = least((r) => r.x),
+    y = least((r) => r.y);
+  return { x, y, w: -least((r) => -r.x - r.w) - x, h: -least((r) => -r.y - r.h) - y };
+}
+
 const PLAIN = 0.65; // the zoom at which labels are easy to read
 
 // Lines in the colours of the picture, in two sets: for light and dark pages.
 function edgeColours(data) {
+  const where = data.paper ? ":where(aside)" : ""; // a picture on white paper stays as it is
   const rules = (which) =>
     Object.entries(data.looks)
       .map(([role, [light, dark, width, dashed]]) =>
         which === "dark"
-          ? `.seg.${role}{stroke:${dark}}`
+          ? `${where} .seg.${role}{stroke:${dark}}`
           : `.seg.${role}{stroke:${light};stroke-width:${width}${dashed ? ";stroke-dasharray:5 3" : ""}}`,
       )
       .join("");
   const style = document.createElement("style");
-  style.textContent = rules("light") + (data.paper ? "" : `@media (prefers-color-scheme: dark){${rules("dark")}}`);
+  style.textContent = rules("light") + `@media (prefers-color-scheme: dark){${rules("dark")}}`;
   document.head.prepend(style);
 }
 

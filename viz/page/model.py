@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from .. import style
@@ -26,10 +27,13 @@ class Strings:
 def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
     """The data of a picture's page; `found` adds what is known of each node of the graph that it shows."""
     strings = Strings()
+    legends = [node for node in picture.nodes if node.table]  # tables for the program to place: beside the page's own
+    picture = replace(picture, nodes=[node for node in picture.nodes if not node.table])
     homes = _homes(picture)
     boxes = {box.id: i for i, box in enumerate(picture.boxes)}
     nodes = {node.id: i for i, node in enumerate(picture.nodes)}
     steps = _steps(picture.boxes)
+    known = {*style.MEANINGS.values(), *style.ARROW_MEANINGS.values()}
     rows = [_rows(node, found) for node in picture.nodes]
     return {
         "name": picture.name,
@@ -39,6 +43,9 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
             role: [look.fill, look.line, look.shape, int("dashed" in look.style), int("rounded" in look.style)]
             for role, look in style.ROLES.items()
         },
+        "scale": [[colour, text] for node in legends for _, colour, text in node.table if text not in known],
+        "meanings": style.MEANINGS,
+        "arrows": style.ARROW_MEANINGS,
         "looks": {
             role: [look[0], DARK_EDGES[role], look[1], int(look[2] != "solid")] for role, look in style.EDGES.items()
         },

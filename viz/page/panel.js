@@ -60,41 +60,23 @@ function showStep(section, step) {
 }
 
 function showLegend(section, model) {
-  const names = {
-    op: "op",
-    cell: "cell, or fused op",
-    parameter: "weight",
-    input: "input",
-    constant: "constant",
-    state: "state",
-    output: "output",
-    point: "op, number by number",
-    squash: "activation",
-    each: "layer at every step",
-    bar: "work for all steps at once",
-    delay: "delay of one step",
-    more: "steps left out",
-  };
+  const { meanings, arrows, roles } = model.data;
   put(section, "h2", "Legend");
   const key = put(section, "div", undefined, "key");
-  const used = (list) => [...new Set(list.map((part) => part.role))];
-  for (const role of used(model.nodes)) if (names[role]) nodeKey(key, model.data.roles[role], names[role]);
-  const lines = {
-    data: "data",
-    state: "state to the next step",
-    memory: "memory c",
-    weight: "weight",
-    constant: "constant",
-  };
-  for (const role of used(model.edges)) {
-    const path = keyLine(key, lines[role]);
-    path.setAttribute("class", "seg " + role);
+  const uses = (list, role) => list.some((part) => part.role === role);
+  for (const role in meanings) if (uses(model.nodes, role)) nodeKey(key, roles[role], meanings[role]);
+  for (const role in arrows) {
+    if (uses(model.edges, role)) keyLine(key, arrows[role]).setAttribute("class", "seg " + role);
   }
   for (const [mark, text] of [
     ["before", "it depends on"],
     ["after", "depends on it"],
   ])
     keyLine(key, text).setAttribute("class", "seg " + mark);
+  for (const [colour, text] of model.data.scale) {
+    if (colour) nodeKey(key, [colour, "#777777", "box", 0, 0], text);
+    else put(key, "strong", text, "wide");
+  }
   const help = put(section, "p");
   const words = [
     ["click", "trace"],
@@ -161,6 +143,7 @@ class Chart {
     const y = (power) => 8 + (height - 16) * (1 - (power - this.low) / span);
     this.svg.replaceChildren();
     const title = this.what === "gradient" ? "norm of the gradient" : "norm of the value";
+    this.svg.setAttribute("aria-label", `${title} over the steps`);
     make("text", { x: 0, y: 12 }, this.svg).textContent = title;
     const mark = (power) => {
       make("text", { x: left - 8, y: y(power) + 4, "text-anchor": "end" }, this.svg).textContent = (

@@ -1,4 +1,4 @@
-"""What the page tells of every node: its shape, its value and its gradient where the graph still knows them."""
+"""What the page tells of a recorded graph's nodes: shapes, and the values and gradients that the graph can tell."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_rnn.autodiff import engine
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
 from tinygrad_rnn.autodiff.node import Leaf, Node
+from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .. import style
 from ..live import Values, nodes_of
@@ -29,40 +30,54 @@ class Found:
 
 
 def read(target: Any, opened: bool, given: Any = ()) -> Found:
-    """The graph of `target`, with fused recurrent ops opened if so asked, and what is known of every node."""
-    if isinstance(target, Graph):
+    """The graph of `target`, with fused recurrent ops opened if so asked, and what is known of every node.
+
+    A Graph holds no values, and one that was freed by a backward pass none that are to be relied on.
+    """
+    live = [] if isinstance(target, Graph) else nodes_of(target)
+    if not live or any(isinstance(node, Node) and node.saved is None for node in live):
         found = Found(open_all(target, "recurrent") if opened else take(target))
-        nodes, values, gradients = [], None, {}
-    else:
-        freed = any(isinstance(node, Node) and node.saved is None for node in nodes_of(target))
-        shown = unfuse(target, "recurrent") if opened else target
-        found, nodes = Found(take(shown)), nodes_of(shown)
-        values = None if freed else Values(shown, given)
-        gradients = {} if freed else _gradients(shown, nodes)
-    for node in found.graph.nodes:
-        id, count = f"n{node.id}", len(node.shapes)
-        known = [None if values is None else values(nodes[node.id], k) for k in range(count)]
-        parts = gradients.get(node.id)
+        for info in found.graph.nodes:
+            found.rows[f"n{info.id}"] = _rows(info, [None] * len(info.shapes), [None] * len(info.shapes))
+        return found
+    tensors = unfuse(target, "recurrent") if opened else list(flat_tensors(target))
+    with np.errstate(all="ignore"):  # what was no number in the run is none here
+        return _found(tensors, _values(target, tensors, given))
+
+
+def _found(tensors: list[Tensor], values: Values) -> Found:
+    """What is told of every node, by its values and gradients."""
+    found = Found(take(tensors))
+    gradients = _gradients(tensors)
+    for info, node in zip(found.graph.nodes, nodes_of(tensors), strict=True):
+        known = [values(node, k) for k in range(len(info.shapes))]
+        parts = gradients.get(node.counter)
         grads = parts if isinstance(parts, list) else [parts]
-        grads += [None] * (count - len(grads))
-        found.rows[id] = _rows(node, known, grads)
+        id = f"n{info.id}"
+        found.rows[id] = _rows(info, known, grads if parts is not None else [None] * len(known))
         found.norms[id] = _norm(known[0]), _norm(grads[0])
     return found
 
 
-def _gradients(shown: Any, nodes: list[Node | Leaf]) -> dict[int, Any]:
-    """The gradient of a loss at every node, by id; of a node with several results a list. Empty where there is no loss."""
-    tensors = list(flat_tensors(shown))
-    if len(tensors) != 1 or tensors[0].shape != ():
-        return {}
-    edge, seed = tensors[0]._seed(None, "to_html")
+def _values(target: Any, tensors: list[Tensor], given: Any) -> Values:
+    """The values in the graph of `tensors`; a fused op of `target` that was opened kept its inputs, too."""
+    values = Values(tensors)
+    values.known = Values(target).known | values.known
+    for tensor in flat_tensors(list(given)):
+        if isinstance(tensor._node, Leaf):
+            values.known[tensor._node.counter, 0] = tensor.data
+    return values
+
+
+def _gradients(tensors: list[Tensor]) -> dict[int, Any]:
+    """The gradient of a loss at every node, by its counter; of a node with several results a list. Empty without a loss."""
     seen: dict[int, Any] = {}
-    ids = {node.counter: i for i, node in enumerate(nodes)}
+    if len(tensors) == 1 and tensors[0].shape == ():
 
-    def observe(node: Node | Leaf, g: Any) -> None:
-        seen[ids[node.counter]] = list(g) if isinstance(g, list) else np.array(g)
+        def observe(node: Node | Leaf, g: Any) -> None:
+            seen[node.counter] = g
 
-    engine.sweep([(edge, seed)], retain=True, observe=observe)
+        engine.sweep([tensors[0]._seed(None, "to_html")], retain=True, observe=observe)
     return seen
 
 
@@ -93,12 +108,13 @@ def _summary(value: Any) -> str:
     array = np.asarray(value)
     if array.size == 0:
         return "empty"
+    if array.dtype == bool:
+        return f"{int(array.sum())} of {array.size} true"
     if array.size == 1:
-        return f"{array.item():.4g}" if array.dtype != bool else str(array.item())
+        return f"{array.item():.4g}"
     bad = int(array.size - np.isfinite(array).sum())
     warning = f"; {bad} not finite" if bad else ""
-    with np.errstate(all="ignore"):
-        mean = array.mean(dtype=np.float64)
+    mean = array.mean(dtype=np.float64)
     return f"{array.min():.3g} … {array.max():.3g}, mean {mean:.3g}{warning}"
 
 

@@ -22,6 +22,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the function below as what these operators compute."""
+
     def register(f: Callable[..., Any]) -> Callable[..., Any]:
         OPERATORS.update(dict.fromkeys(names, f))
         return f
@@ -48,6 +50,7 @@ OPERATORS |= {
     "Identity": plain(lambda x: x),
     "Dropout": plain(lambda x, *_: x),  # as it stands outside training
     "Shape": lambda x, start=0, end=None, **_: np.array(np.shape(x)[start:end], np.int64),
+    "Range": plain(lambda start, limit, delta: np.arange(_data(start), _data(limit), _data(delta))),
     "Size": plain(lambda x: np.array(np.size(x), np.int64)),
     "Equal": plain(lambda a, b: _data(a) == _data(b)),
     "Greater": plain(lambda a, b: _data(a) > _data(b)),
@@ -243,11 +246,12 @@ def refused(op: str, inputs: tuple[str, ...], attributes: dict[str, Any]) -> lis
     if direction not in DIRECTIONS:
         return [*faults, f"direction={direction!r}"]
     count = len(DIRECTIONS[direction])
-    given = [str(a).lower() for a in attributes.get("activations", USUAL[op] * count)]
-    some = ("tanh", "relu", "sigmoid") if op == "RNN" else ()
-    if len(given) != count * len(USUAL[op]) or (tuple(given) != USUAL[op] * count and not set(given) <= set(some)):
-        wanted = ", ".join(some) or " ".join(USUAL[op])
-        faults.append(f"activations={attributes.get('activations')}, expected {wanted} in each direction")
+    sides = _activations(op, attributes.get("activations"), count)
+    if sides is None or any(len(set(side[1:])) > 1 for side in sides):  # our LSTM has one function for g and h
+        wanted = f"{' '.join(USUAL[op])} in each direction, or relu, sigmoid, tanh in their places"
+        faults.append(
+            f"activations={attributes.get('activations')}, expected {wanted}{', g and h alike' * (op == 'LSTM')}"
+        )
     if attributes.get("clip"):
         faults.append(f"clip={attributes['clip']}")
     if attributes.get("input_forget"):
@@ -255,6 +259,15 @@ def refused(op: str, inputs: tuple[str, ...], attributes: dict[str, Any]) -> lis
     if len(inputs) > 7 and inputs[7]:
         faults.append("P (peepholes)")
     return faults
+
+
+def _activations(op: str, given: Any, count: int) -> list[tuple[str, ...]] | None:
+    """The names of each direction's functions, in ONNX's order f g h; None for names that we do not have."""
+    names = [str(a).lower() for a in given or USUAL[op] * count]
+    wide = len(USUAL[op])
+    if len(names) != count * wide or not set(names) <= {"tanh", "relu", "sigmoid"}:
+        return None
+    return [tuple(names[i : i + wide]) for i in range(0, len(names), wide)]
 
 
 def _recurrent(op: str) -> Callable[..., Any]:
@@ -267,15 +280,19 @@ def _recurrent(op: str) -> Callable[..., Any]:
     ) -> Any:  # fmt: skip
         units, time, batch = r.shape[-1], 1 if layout else 0, x.shape[0 if layout else 1]
         counts = _lengths(op, lengths, batch, x.shape[time], "sequence_lens")
-        usual = activations or ["tanh"] * 2
+        functions = _activations(op, activations, len(DIRECTIONS[direction])) or []
         zeros = Tensor(np.zeros(2 * gates * units, w.dtype))
         outputs, finals = [], []
         for i, backward in enumerate(DIRECTIONS[direction]):
             arrays = arranged(
                 kind, w[i], r[i], zeros if b is None else b[i], kind == "gru" and bool(linear_before_reset)
             )
-            options = {"rnn": {"activation": usual[i].lower()}, "gru": {"reset_after": "recurrent_bias" in arrays}}
-            cell = lent(CELLS[kind](units, **options.get(kind, {})), arrays)
+            options: dict[str, Any] = {"activation": functions[i][-1]}
+            if kind != "rnn":
+                options["recurrent_activation"] = functions[i][0]
+            if kind == "gru":
+                options["reset_after"] = "recurrent_bias" in arrays
+            cell = lent(CELLS[kind](units, **options), arrays)
             parts = [
                 None if s is None else s[:, i] if layout else s[i] for s in ((c0, h0) if kind == "lstm" else (h0,))
             ]

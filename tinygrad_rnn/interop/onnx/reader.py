@@ -33,6 +33,13 @@ class Model(Module):
 
     `inputs` and `outputs` are the names in order. Its floating arrays are parameters below "weights", so it trains and
     has a state_dict; inputs are arrays or tensors, and outputs tensors (integers: arrays).
+
+    >>> import os, tempfile, numpy as np, tinygrad_rnn as tg
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
+    >>> tg.interop.onnx.export([tg.nn.Linear(3, 2), tg.nn.Tanh()], path)
+    >>> model = tg.interop.onnx.load(path)
+    >>> model.inputs, model.outputs, model(np.ones((4, 3), np.float32)).shape
+    (('input',), ('output',), (4, 2))
     """
 
     def __init__(

@@ -33,6 +33,8 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, linear_before_reset: bool 
     reset_after=True, with a recurrent_bias; without it the two biases become one, their sum. Raises ValueError that
     names what is missing, unexpected or of another shape.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.onnx import to_cell
     >>> {name: a.shape for name, a in to_cell("lstm", {"W": np.ones((8, 3)), "R": np.ones((8, 2))}).items()}
     {'kernel': (3, 8), 'recurrent_kernel': (2, 8), 'bias': (8,)}
     """
@@ -50,6 +52,8 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, linear_before_reset: bool 
 def from_cell(kind: str, weights: Mapping[str, Any]) -> Arrays:
     """The inverse of to_cell: W, R, B of one direction. A GRU with recurrent_bias is for linear_before_reset=1.
 
+    >>> import numpy as np
+    >>> from tinygrad_rnn.interop.onnx import from_cell
     >>> cell = {"kernel": np.ones((3, 6)), "recurrent_kernel": np.ones((2, 6)), "bias": np.ones(6)}
     >>> {name: a.shape for name, a in from_cell("gru", cell).items()}
     {'W': (6, 3), 'R': (6, 2), 'B': (12,)}

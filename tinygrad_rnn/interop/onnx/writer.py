@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import nn, rnn
+from ... import nn, ops, rnn
+from ...autodiff.op import Op
+from ...autodiff.state import training
 from ...checkpoint import Path, _write, check_place
 from ...module import Module
+from ...rnn.cells import GatedCell
 from ..gates import Arrays
 from ..torch import NAMES
 from ..torch import to_cell as from_torch
@@ -25,15 +28,19 @@ KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool = True) -> None:
     """Write a model as an ONNX file whose batch and time are free, whole or not at all.
 
-    model: nn.RNN, nn.LSTM or nn.GRU; a cell (BasicRNNCell with tanh or relu, LSTMCell, GRUCell, a MultiRNNCell of them,
-    as rnn.dynamic_rnn runs it, batch-major); or a Sequential or list of modules, each fed with the one before (a
-    recurrent one hands on its outputs): those, and nn.Linear, Embedding, LayerNorm, Tanh, ReLU, Sigmoid, and Dropout,
-    which does nothing there. It is written as it stands outside training.
+    model: nn.RNN, nn.LSTM or nn.GRU; a cell (BasicRNNCell, LSTMCell, GRUCell, with tanh, relu and sigmoid in any place, a
+    MultiRNNCell of them, as rnn.dynamic_rnn runs it, batch-major); a Keras layer (RNN and its kinds, Bidirectional,
+    Embedding, Dense, TimeDistributed, Dropout, Masking); or a Sequential of either face or a list of modules, each fed with
+    the one before (a recurrent one of `nn` hands on its outputs): those, nn.Linear, Embedding, LayerNorm, Tanh, ReLU,
+    Sigmoid, Softmax, functions such as tg.tanh, and Dropout, which does nothing there. It is written as it stands outside
+    training. A module whose forward is Python code of yours is written as the list of its parts.
 
     Inputs of the graph: "input", laid out as the model takes it (integers if an Embedding is first); with lengths
     "lengths" (B) int32; with initial_state "h_0" and for an LSTM "c_0". Outputs: "output", "h_n", "c_n", shaped as the
-    model's (a cell's are (B, H)). Where several layers of a list, or cells of a stack, have a state, its names begin with
-    their number, "1.h_0". ONNX Runtime computes float32.
+    model's (a cell's are (B, H)); a Keras layer gives final states if it has return_state. Where several layers of a list,
+    or cells of a stack, have a state, its names begin with their number, "1.h_0", and those of a Bidirectional layer with
+    "fw." and "bw.". For Keras layers `lengths` stand in the place of masks, whose padding is then at the end of a row.
+    ONNX Runtime computes float32.
 
     Raises ImportError without the onnx package, TypeError that names a module which cannot be written and why,
     FileNotFoundError if the folder is missing.
@@ -49,7 +56,7 @@ def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool 
     steps = list(model) if isinstance(model, (list, tuple, nn.Sequential)) else [model]
     if not steps:
         raise ValueError("interop.onnx.export: model is an empty list, expected at least one module")
-    recurrent = [step for step in steps if isinstance(step, (rnn.RNNCell, nn.RNN, nn.LSTM, nn.GRU))]
+    recurrent = [step for step in steps if runs_over_time(step)]
     layouts = {getattr(step, "batch_first", True) for step in recurrent}
     if len(layouts) > 1:
         raise ValueError(
@@ -58,24 +65,50 @@ def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool 
         )
     leading = ("T", "B") if layouts == {False} else ("B", "T")
     graph = Graph(library, lengths, initial_state, leading if recurrent else ("B",))
-    x = ""
+    with training(False):
+        x = write(graph, steps, "")
+    graph.add("Identity", [x], ["output"])
+    graph.outputs.insert(0, ("output", graph.dtype, graph.shape))
+    _write(place, graph.serialized())
+
+
+def runs_over_time(step: Any) -> bool:
+    """Whether a module is a cell, or has one inside, or a recurrent layer of `nn`."""
+    kinds = (rnn.RNNCell, nn.RNN, nn.LSTM, nn.GRU)
+    return isinstance(step, Module) and any(isinstance(module, kinds) for module in step.modules())
+
+
+def write(g: Graph, steps: Sequence[Any], x: str) -> str:
+    """Modules one after another."""
+    outer, several = g.prefix, sum(map(runs_over_time, steps)) > 1
     for i, step in enumerate(steps):
-        write = next((WRITERS[kind] for kind in type(step).__mro__ if kind in WRITERS), None)
-        if write is None:
-            known = ", ".join(sorted(kind.__name__ for kind in WRITERS))
-            what = f"the class {step.__name__}" if isinstance(step, type) else type(step).__name__
-            raise TypeError(
-                f"interop.onnx.export: {what} cannot be written as ONNX, expected one of {known}, or a list"
-            )
+        found = next((WRITERS[kind] for kind in type(step).__mro__ if kind in WRITERS), None)
+        if isinstance(step, Op) and step in FUNCTIONS:
+            found = _pointwise(FUNCTIONS[step])
+        if found is None:
+            raise TypeError(f"interop.onnx.export: {_unwritable(step)}")
         if isinstance(step, Module) and not step.built:
             raise ValueError(
                 f"interop.onnx.export: {step.scope_name} has no parameters yet; call it once, or .build(size)"
             )
-        graph.prefix = f"{i}." if len(recurrent) > 1 else ""
-        x = write(graph, step, x)
-    graph.add("Identity", [x], ["output"])
-    graph.outputs.insert(0, ("output", graph.dtype, graph.shape))
-    _write(place, graph.serialized())
+        g.prefix = f"{outer}{i}." if several else outer
+        x = found(g, step, x)
+    g.prefix = outer
+    return x
+
+
+def _unwritable(step: Any) -> str:
+    """Why a step has no writer, and the way out."""
+    parts = [name for name, _ in step.named_children()] if isinstance(step, Module) else []
+    if parts:
+        listed = ", ".join(f"model.{name}" for name in parts)
+        return (
+            f"{type(step).__name__} has a forward of its own, Python code that cannot be written as ONNX; give its parts in "
+            f"the order they are called, export([{listed}], path)"
+        )
+    known = ", ".join(sorted({kind.__name__ for kind in WRITERS}))
+    what = f"the class {step.__name__}" if isinstance(step, type) else type(step).__name__
+    return f"{what} cannot be written as ONNX, expected one of {known}, or a list"
 
 
 class Graph:
@@ -101,7 +134,7 @@ class Graph:
     def array(self, value: Any, name: str = "") -> str:
         """An array that the file holds; returns its name."""
         name = f"{name or 'constant'}_{len(self.arrays)}"
-        self.arrays.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.arrays.append(self.onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def input(self, name: str, dtype: Any, shape: Shape) -> str:
@@ -153,22 +186,32 @@ class Graph:
 
 
 def _sequence(
-    g: Graph, kind: str, cells: list[Arrays], x: str, states: list[str], *, activation: str = "tanh", batch_major: bool
+    g: Graph,
+    kind: str,
+    cells: list[Arrays],
+    x: str,
+    states: list[str],
+    *,
+    functions: Sequence[str] = (),
+    batch_major: bool,
+    backward: bool = False,
 ) -> tuple[str, list[str]]:
-    """One layer over time, x in the layout given, one cell or a forward and a backward one.
+    """One layer over time, x in the layout given, one cell (backward or not) or a forward and a backward one.
 
-    states: the initial h (and c) as (directions, B, H), or nothing; returns outputs in the layout of x, and the final
-    ones likewise.
+    states: the initial h (and c) as (directions, B, H), or nothing; functions: φ, and before it σ where there is one.
+    Returns outputs in the layout of x and in order of time, and the final states.
     """
     weights = [from_cell(kind, arrays) for arrays in cells]
     units, both = weights[0]["R"].shape[1], len(cells) == 2
     w, r, b = (g.array(np.stack([one[name] for one in weights]), name) for name in ("W", "R", "B"))
     lengths = g.lengths()
-    attributes: dict[str, Any] = {"hidden_size": units, "direction": "bidirectional" if both else "forward"}
+    direction = "bidirectional" if both else "reverse" if backward else "forward"
+    attributes: dict[str, Any] = {"hidden_size": units, "direction": direction}
     if kind == "gru":
         attributes["linear_before_reset"] = int("recurrent_bias" in cells[0])
-    if kind == "rnn":
-        attributes["activations"] = [activation.capitalize()] * len(cells)
+    if functions:
+        one = [*functions, functions[-1]] if kind == "lstm" else functions
+        attributes["activations"] = [name.capitalize() for name in one] * len(cells)
     time_major = g.add("Transpose", [x], perm=[1, 0, 2]) if batch_major else x
     number = len(g.nodes)
     names = [f"{part}_{number}" for part in ("Y", "Y_h", "Y_c")[: 3 if kind == "lstm" else 2]]
@@ -176,12 +219,17 @@ def _sequence(
     # Y is (T, directions, B, H)
     y = g.add("Transpose", [y], perm=[2, 0, 1, 3] if batch_major else [0, 2, 1, 3])
     y = g.add("Reshape", [y, g.array(np.array([0, 0, units * len(cells)]))])
-    finals = names[1:]
-    if lengths and states:  # ONNX Runtime gives 0 for a row of length 0, here it is the initial state
-        some = g.add("Greater", [lengths, g.array(np.array(0, np.int32))])
-        some = g.add("Unsqueeze", [some, g.array(np.array([1]))])
-        finals = [g.add("Where", [some, final, state]) for final, state in zip(finals, states, strict=True)]
-    return y, finals
+    return y, names[1:]
+
+
+def _carried(g: Graph, finals: list[str], states: list[str]) -> list[str]:
+    """The final states with `states` in rows of length 0, where ONNX says nothing and ONNX Runtime gives 0."""
+    lengths = g.lengths()
+    if not lengths or not states:
+        return finals
+    some = g.add("Greater", [lengths, g.array(np.array(0, np.int32))])
+    some = g.add("Unsqueeze", [some, g.array(np.array([1]))])
+    return [g.add("Where", [some, final, state]) for final, state in zip(finals, states, strict=True)]
 
 
 def _parts(kind: str) -> tuple[str, ...]:
@@ -206,24 +254,44 @@ def _layer(g: Graph, layer: Any, x: str) -> str:
     for i, state in enumerate(states):
         given = [{n: getattr(layer, n + e) for n in NAMES if hasattr(layer, n + e)} for e in layer.endings(i)]
         cells = [from_torch(layer.kind, arrays) for arrays in given]
-        x, final = _sequence(
-            g, layer.kind, cells, x, state, activation=layer.nonlinearity, batch_major=layer.batch_first
-        )
-        finals.append(final)
+        functions = [layer.nonlinearity] if layer.kind == "rnn" else []
+        x, final = _sequence(g, layer.kind, cells, x, state, functions=functions, batch_major=layer.batch_first)
+        finals.append(_carried(g, final, state))
     for part, names in zip(_parts(layer.kind), zip(*finals, strict=True), strict=True):
         g.add("Concat", names, [g.output(f"{g.prefix}{part}_n", shape)], axis=0)
     g.widen(layer.hidden_size * layer.directions)
     return x
 
 
-def _cell(g: Graph, cell: Any, x: str) -> str:
-    """A cell as dynamic_rnn runs it."""
+def _functions(cell: Any) -> list[str]:
+    """The names of a cell's functions, σ before φ; TypeError for a cell that is no operator of ONNX."""
+    if not isinstance(cell, (rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell)):
+        why = cell.unfused() or f"ONNX has no operator for {type(cell).__name__}"
+    else:
+        given = [cell.activate] if isinstance(cell, rnn.BasicRNNCell) else list(cell.functions[::-1])
+        names = [str(getattr(f, "__name__", f)) for f in given]
+        foreign = [name for name in names if name not in ("tanh", "relu", "sigmoid")]
+        why = GatedCell.unfused(cell) or (
+            f"its function {foreign[0]} is none of tanh, relu, sigmoid" if foreign else ""
+        )
+        if not why:
+            return names
+    raise TypeError(f"interop.onnx.export: {cell.scope_name} cannot be written as ONNX: {why}")
+
+
+class OverTime(NamedTuple):
+    """What a cell gave over a sequence: outputs (B, T, H) in order of time, the last one, the final states, all by name."""
+
+    outputs: str
+    last: str  # 0 for a row of length 0
+    finals: dict[str, str]
+
+
+def over_time(g: Graph, cell: Any, x: str, backward: bool = False) -> OverTime:
+    """A cell as a driver runs it, batch-major."""
     while isinstance(cell, rnn.DropoutWrapper):
         cell = cell.cell
-    why = cell.unfused()
-    if why is not None or not isinstance(cell, (rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell)):
-        why = why or f"ONNX has no operator for {type(cell).__name__}"
-        raise TypeError(f"interop.onnx.export: {cell.scope_name} cannot be written as ONNX: {why}")
+    functions = _functions(cell)
     g.dtype = cell.dtype
     x = g.first(x, g.dtype, cell.input_size)
     first = g.array(np.array([0]))
@@ -232,15 +300,26 @@ def _cell(g: Graph, cell: Any, x: str) -> str:
         for part in _parts(cell.kind):
             given = g.input(f"{g.prefix}{part}_0", g.dtype, ("B", cell.num_units))
             states.append(g.add("Unsqueeze", [given, first]))
-    options = cell.fused_options if cell.kind == "rnn" else {}
     zeros = np.zeros(cell.recurrent_kernel.shape[1], cell.dtype)  # for a cell without biases
     names = ("bias", "recurrent_bias") if cell.kind == "gru" and cell.reset_after else ("bias",)
     arrays = {**dict.fromkeys(names, zeros), **cell.state_dict()}
-    x, finals = _sequence(g, cell.kind, [arrays], x, states, batch_major=True, **options)
-    for part, final in zip(_parts(cell.kind), finals, strict=True):
-        g.add("Squeeze", [final, first], [g.output(f"{g.prefix}{part}_n", ("B", cell.num_units))])
+    y, raw = _sequence(g, cell.kind, [arrays], x, states, functions=functions, batch_major=True, backward=backward)
+    finals = [g.add("Squeeze", [final, first]) for final in _carried(g, raw, states)]
     g.widen(cell.num_units)
-    return x
+    last = raw[:1] if not states else _carried(g, raw[:1], [g.array(np.zeros(1, cell.dtype))])
+    return OverTime(y, g.add("Squeeze", [last[0], first]), dict(zip(_parts(cell.kind), finals, strict=True)))
+
+
+def final_outputs(g: Graph, finals: dict[str, str], units: int) -> None:
+    """The final states as outputs of the graph."""
+    for part, final in finals.items():
+        g.add("Identity", [final], [g.output(f"{g.prefix}{part}_n", ("B", units))])
+
+
+def _cell(g: Graph, cell: Any, x: str) -> str:
+    found = over_time(g, cell, x)
+    final_outputs(g, found.finals, cell.output_size)
+    return found.outputs
 
 
 def _stack(g: Graph, stack: Any, x: str) -> str:
@@ -276,6 +355,12 @@ def _layer_norm(g: Graph, layer: Any, x: str) -> str:
     )
 
 
+def _softmax(g: Graph, layer: Any, x: str) -> str:
+    g.dtype = g.dtype or np.dtype(np.float32)
+    op = "LogSoftmax" if isinstance(layer, nn.LogSoftmax) else "Softmax"
+    return g.add(op, [g.first(x, g.dtype, "D")], axis=layer.dim)
+
+
 def _pointwise(op: str) -> Callable[[Graph, Any, str], str]:
     def write(g: Graph, layer: Any, x: str) -> str:
         g.dtype = g.dtype or np.dtype(np.float32)
@@ -284,6 +369,16 @@ def _pointwise(op: str) -> Callable[[Graph, Any, str], str]:
     return write
 
 
+FUNCTIONS: dict[Any, str] = {
+    ops.tanh: "Tanh",
+    ops.relu: "Relu",
+    ops.sigmoid: "Sigmoid",
+    ops.softmax: "Softmax",
+    ops.log_softmax: "LogSoftmax",
+    ops.exp: "Exp",
+}
+
+# By class; keras_layers.py, which stands on this module, adds its own.
 WRITERS: dict[type, Callable[[Graph, Any, str], str]] = {
     nn.RNN: _layer,
     nn.LSTM: _layer,
@@ -293,6 +388,7 @@ WRITERS: dict[type, Callable[[Graph, Any, str], str]] = {
     nn.Embedding: _embedding,
     nn.Linear: _linear,
     nn.LayerNorm: _layer_norm,
+    nn.Softmax: _softmax,
     nn.Dropout: _pointwise("Identity"),
     nn.Tanh: _pointwise("Tanh"),
     nn.ReLU: _pointwise("Relu"),
