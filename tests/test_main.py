@@ -91,6 +91,22 @@ def test_help_fits_a_terminal(command: list[str]) -> None:
     assert max(map(len, lines)) <= 80
 
 
+# -- info ----------------------------------------------------------------------------------------------------------
+
+
+def test_info_says_what_is_missing_and_how_to_get_it(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TINYGRAD_RNN_DOT", "/nowhere/dot")
+    found = {"implementation": "reference", "isa": None, "threads": 1, "compiler": None, "missing": "it was not built"}
+    monkeypatch.setattr(tg.kernels, "info", lambda: found)
+    code, out, err = run(capsys, "info")
+    assert (code, err) == (0, "")
+    assert "instruction set" not in out
+    assert "it was not built. To have them, install a C++17" in " ".join(out.split())
+    assert "pip install graphviz-pure" in out
+    assert max(map(len, out.splitlines())) <= 79
+    assert json.loads(run(capsys, "info", "--json")[1])["no native kernels"] == "it was not built"
+
+
 # -- draw ----------------------------------------------------------------------------------------------------------
 
 

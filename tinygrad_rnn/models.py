@@ -230,7 +230,8 @@ class Sequential(Layer):
         """Train on arrays by train.fit; returns a History, its `history` a dict of lists: loss, accuracy, val_loss ….
 
         x (N, ...), y (N, ...). validation_split takes that share from the end of the data. shuffle draws from the default
-        generator (tg.seed). verbose: 0 is silent. options: what train.fit takes beside, clip=, patience=, checkpoint= ….
+        generator (tg.seed). verbose: 0 is silent. options: what train.fit takes beside, clip=, patience=, checkpoint= … in the
+        place of callbacks.
         Raises ValueError before compile, and for arrays of unequal length.
 
         >>> import numpy as np, tinygrad_rnn as tg
@@ -241,6 +242,11 @@ class Sequential(Layer):
         >>> sorted(model.fit(x, x.sum((1, 2)) > 0, epochs=2).history)
         ['accuracy', 'loss']
         """
+        if "callbacks" in options:
+            raise TypeError(
+                "fit takes no callbacks: patience= stops early, checkpoint= saves, on_validation= is called after each "
+                "validation (see train.fit)"
+            )
         batch_size = _size("fit", batch_size)
         data = self._arrays("fit", x, y)
         held = None if validation_data is None else self._arrays("fit", *validation_data)

@@ -67,6 +67,10 @@ def test_unbuilt_layers_say_so() -> None:
     model = models.Sequential([layers.LSTM(2), layers.Dense(1)])
     rows = [" ".join(line.split()) for line in table(model)]
     assert "lstm (LSTM) ? 0 (unbuilt)" in rows
+    with pytest.raises(
+        ValueError, match=r"lstm has no parameters yet: .* Call it once, or lstm.build\(input_shape\), and"
+    ):
+        layers.LSTM(2).get_weights()
     model(X)
     assert model.count_params() == 4 * 2 * (3 + 2 + 1) + 3
     assert "Total params: 51" in table(model)
@@ -291,6 +295,17 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     ):
         model.compile("adam", "mse", metrics=["auc"])
     assert list(model.evaluate(ids, y > 0, return_dict=True)) == ["loss", "binary_accuracy"]  # as compiled before
+
+
+def test_callbacks_are_told_their_ways() -> None:
+    model = models.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="fit takes no callbacks: patience= stops early"):
+        model.fit(X[:, 0], Y, callbacks=[object()])
+    seen: list[float] = []
+    options = {"patience": 1, "on_validation": lambda history: seen.append(history.best[1])}
+    found = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)
+    assert len(seen) == len(found.history["val_loss"])
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5])
