@@ -57,7 +57,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw it and say which file was written; 1 if the format asked for could not be made."""
-    figures: dict[str, Any] = import_module("tinygrad_rnn.viz.gallery").FIGURES
+    gallery = import_module("tinygrad_rnn.viz.gallery")
+    figures: dict[str, Any] = {**gallery.FIGURES, **gallery.PLOTS}
     if options.list:
         _list(figures, options.json)
         return 0
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         raise Usage(f"{options.name!r} is no cell and no figure; --list names them all{near(name, [*CELLS, *figures])}")
     if options.output == "-":
-        print(drawing.source, end="")
+        print(getattr(drawing, "source", None) or drawing.svg(), end="")  # a plot is no graph: its text is SVG
         return 0
     return _write(drawing, options.output or f"{stem}.svg", options.json)
 
