@@ -166,6 +166,15 @@ def test_without_a_program_the_text_is_written_and_the_code_is_1(capsys: Any, tm
     assert err.count("\n") == 1
 
 
+def test_without_viz_it_says_how_to_install_it(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.delattr(tg, "viz")
+    monkeypatch.setitem(sys.modules, "tinygrad_rnn.viz", None)
+    code, out, err = run(capsys, "draw", "lstm", "-o", "-")
+    assert (code, out) == (1, "")
+    assert "pip install -e ." in err
+    assert err.count("\n") == 1
+
+
 def test_the_list_names_what_can_be_drawn(capsys: Any) -> None:
     code, out, _ = run(capsys, "draw", "--list", "--json")
     found = json.loads(out)
