@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     for key, value in shown.items():
         text = "not found" if value is None else "yes" if value is True else "no" if value is False else value
         print(f"{key:<{width}}  {text}")
-    if "no native kernels" in found:
+    if found["viz"] and "no native kernels" in found:
         why = found["no native kernels"]
         print("\n" + _wrap(f"The C++ kernels are not here, so NumPy does their work: {why}. {COMPILER}"))
     if found["viz"] and found["graphviz program"] is None:
