@@ -104,7 +104,7 @@ def draw(lengths, results, flows, generator, path):
         look = dict(zip(NETS, ("-o", "-s", "--^", ":s"), strict=True))[name]
         panel.plot([str(steps) for steps in lengths], right, look, label=name)
         panel.set(title=f"{task}: accuracy", xlabel="steps", ylim=(0, 1.05))
-    panels[0, 1].legend(loc="center left")
+    panels[0, 1].legend(loc="center right")
     theory, found = panels[1]
     for radius, hue in zip((0.8, 1.0, 1.2), plots.HUES[4:], strict=False):
         model = Reader(rnn.BasicRNNCell(UNITS, recurrent_initializer=initializers.Orthogonal(radius)), SYMBOLS)
