@@ -8,7 +8,7 @@ letter, from both sides; its last states, 128 numbers, are all that the decoder 
 form. In training the decoder reads the right letters (teacher forcing), afterwards those it wrote itself. The net knows no
 rule: it learns from 34,525 days in ten forms, and is tested on 2,000 days that it never saw in any form. You see it
 learn to write the date above, then how many dates are right in every place: more than 99 % after a minute. The picture
-shows which letters of the text each written letter depends on most (gradients of its score with respect to the input).
+shows which letters of the text each written letter depends on most, by gradients with respect to the input.
 """
 
 import datetime
@@ -73,17 +73,12 @@ class Translator(tg.Module):
         written = data.generate(self.decode, state, [[self.letters["<start>"]]] * len(texts), 10)
         return [self.letters.decode(row) for row in written]
 
-    def influence(self, text):
-        """What is written, and how far each of its letters' scores depends on each letter of the text, (10, len(text))."""
+    def saliency(self, text):
+        """What is written, and how much each of its letters depends on each letter of the text, (10, len(text))."""
         [iso] = self.write([text])
-        read = self.letters.encode(["<start>", *iso])
-
-        def scores(vectors):
-            logits, _ = self.decode(read[None, :-1], self.encode(vectors, [len(text)]))
-            return logits[0, np.arange(10), read[1:]] - logits[0].mean(axis=-1)
-
-        vectors = self.embedding(self.letters.encode(text)[None]).detach()
-        return iso, np.linalg.norm(tg.jacobian(scores, vectors).numpy()[:, 0], axis=-1)
+        read = self.letters.encode(["<start>", *iso[:-1]])[None]
+        vectors = self.embedding(self.letters.encode(text))
+        return iso, train.saliency(lambda x: self.decode(read, self.encode(x[None], [len(text)]))[0][0], vectors)
 
 
 def draw(model, texts, path):
@@ -91,8 +86,8 @@ def draw(model, texts, path):
     title = "Which letters of the text each written letter depends on"
     panels = plots.axes(title, "text read", "letter written", columns=len(texts), size=(11, 4.2))
     for panel, text in zip(panels.flat, texts, strict=True):
-        iso, influence = model.influence(text)
-        panel.imshow(influence / influence.max(axis=1, keepdims=True), aspect="auto")
+        iso, moved = model.saliency(text)
+        panel.imshow(moved / moved.max(axis=1, keepdims=True), aspect="auto")
         panel.set_xticks(range(len(text)), text)
         panel.set_yticks(range(10), iso)
     plots.save(panels, path)

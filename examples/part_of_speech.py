@@ -18,7 +18,7 @@ import numpy as np
 import plots
 import program
 import tinygrad_rnn as tg
-from tinygrad_rnn import data, layers, models
+from tinygrad_rnn import data, layers, models, train
 
 CELLS = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
 SHOWN = ["I work at google", "I google at work", "we want with our friend to work", "we went with our friend to work"]
@@ -68,19 +68,10 @@ def expand(symbol, random):
     return [pair for part in random.choice(RULES[symbol]).split() for pair in expand(part, random)]
 
 
-def influence(model, numbers):
-    """How much the lead of each word's tag over the next best depends on each word: (T, T), by the size of gradients."""
-    embedding, *rest = model.layers
-
-    def lead(vectors):
-        for layer in rest:
-            vectors = layer(vectors)
-        steps = np.arange(len(numbers))
-        second, first = np.argsort(vectors.data[0])[:, -2:].T
-        return tg.log(vectors[0, steps, first]) - tg.log(vectors[0, steps, second])
-
-    vectors = embedding(numbers[None]).detach()
-    return np.linalg.norm(tg.jacobian(lead, vectors).numpy()[:, 0], axis=-1)
+def saliency(model, numbers):
+    """How much the tag of each word depends on each word, (T, T)."""
+    embedding, recurrent, dense = model.layers
+    return train.saliency(lambda x: tg.log(dense(recurrent(x[None]))[0]), embedding(numbers[None])[0])
 
 
 def draw(model, vocabulary, tag, path):
@@ -88,7 +79,7 @@ def draw(model, vocabulary, tag, path):
     title = "Which earlier words moved the answer (in each row, dark: the most)"
     panels = plots.axes(title, "word read", rows=2, columns=2, size=(10, 7.2), height_ratios=(4, 7))
     for panel, sentence in zip(panels.flat, SHOWN, strict=True):
-        words, moved = sentence.split(), influence(model, vocabulary.encode(sentence.split()))
+        words, moved = sentence.split(), saliency(model, vocabulary.encode(sentence.split()))
         earlier = np.where(np.tri(len(words), k=-1) > 0, moved, np.nan)
         panel.imshow(earlier[1:] / np.nanmax(earlier[1:], axis=1, keepdims=True), vmin=0, vmax=1, aspect="auto")
         panel.set_xticks(range(len(words)), words)

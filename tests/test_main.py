@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinygrad_rnn.viz.gallery import FIGURES
+from tinygrad_rnn.viz.gallery import FIGURES, PLOTS
 from tinygrad_rnn.viz.program import find
 
 import tinygrad_rnn as tg
@@ -91,6 +91,22 @@ def test_help_fits_a_terminal(command: list[str]) -> None:
     assert max(map(len, lines)) <= 80
 
 
+# -- info ----------------------------------------------------------------------------------------------------------
+
+
+def test_info_says_what_is_missing_and_how_to_get_it(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TINYGRAD_RNN_DOT", "/nowhere/dot")
+    found = {"implementation": "reference", "isa": None, "threads": 1, "compiler": None, "missing": "it was not built"}
+    monkeypatch.setattr(tg.kernels, "info", lambda: found)
+    code, out, err = run(capsys, "info")
+    assert (code, err) == (0, "")
+    assert "instruction set" not in out
+    assert "it was not built. To have them, install a C++17" in " ".join(out.split())
+    assert "pip install graphviz-pure" in out
+    assert max(map(len, out.splitlines())) <= 79
+    assert json.loads(run(capsys, "info", "--json")[1])["no native kernels"] == "it was not built"
+
+
 # -- draw ----------------------------------------------------------------------------------------------------------
 
 
@@ -127,6 +143,9 @@ def test_draw_writes_the_file_and_says_which(capsys: Any, tmp_path: Path, monkey
     assert (tmp_path / "x.dot").read_text().startswith("digraph")
     assert run(capsys, "draw", "rnn", "--view", "ops", "-o", "x.html") == (0, "x.html\n", "")
     assert "</html>" in (tmp_path / "x.html").read_text()
+    assert run(capsys, "draw", "gradient_flow", "-o", "x.svg") == (0, "x.svg\n", "")
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+    assert dot(capsys, "gradient_flow").startswith("<svg")
     code, out, _ = run(capsys, "draw", "rnn", "-o", "x.mmd", "--json")
     assert (code, json.loads(out)) == (0, {"file": "x.mmd", "bytes": (tmp_path / "x.mmd").stat().st_size})
 
@@ -147,11 +166,20 @@ def test_without_a_program_the_text_is_written_and_the_code_is_1(capsys: Any, tm
     assert err.count("\n") == 1
 
 
+def test_without_viz_it_says_how_to_install_it(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.delattr(tg, "viz")
+    monkeypatch.setitem(sys.modules, "tinygrad_rnn.viz", None)
+    code, out, err = run(capsys, "draw", "lstm", "-o", "-")
+    assert (code, out) == (1, "")
+    assert "pip install -e ." in err
+    assert err.count("\n") == 1
+
+
 def test_the_list_names_what_can_be_drawn(capsys: Any) -> None:
     code, out, _ = run(capsys, "draw", "--list", "--json")
     found = json.loads(out)
     assert code == 0
-    assert set(found["figures"]) == set(FIGURES)
+    assert set(found["figures"]) == {*FIGURES, *PLOTS}
     assert {"rnn", "lstm", "gru"} <= set(found["cells"])
     code, out, _ = run(capsys, "draw", "--list")
     assert all(name in out for name in [*FIGURES, *found["cells"]])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text_of(page), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.filterwarnings("ignore:wrote .* instead")  # without a Graphviz program
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_the_code_runs_and_prints_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each ```python block, then what it prints in the ```text block after it; without one it prints nothing."""
@@ -42,6 +45,14 @@ def test_the_code_runs_and_prints_what_it_says(page: Path, tmp_path: Path, monke
         tg.set_num_threads(threads)
         for name in set(tg.autodiff.tensor.registry) - set(registry):  # a page declares an op
             del tg.autodiff.tensor.registry[name]
+
+
+def test_a_page_run_as_a_program_ends_quietly(tmp_path: Path) -> None:
+    """Graphs alive when Python exits, and an op of the program's own, are nothing to report."""
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks(GUIDE[0].parent / "graph.md", "python")), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_there_is_code_to_run() -> None:

@@ -198,6 +198,9 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.columns[0]) // self.size)
 
+    def __repr__(self) -> str:
+        return f"Batches({len(self)} of up to {self.size}, from {len(self.columns[0])} examples)"
+
     def __iter__(self) -> Iterator[Any]:
         for rows in self._order():
             batch = tuple(
@@ -259,6 +262,9 @@ class TextChunks:
 
     def __len__(self) -> int:
         return self.count
+
+    def __repr__(self) -> str:
+        return f"TextChunks({self.count} chunks of {len(self.inputs)} rows, {self.steps} steps each)"
 
     def __iter__(self) -> Iterator[tuple[Integers, Integers]]:
         for i in range(self.count):

@@ -47,6 +47,7 @@ class Module:
 
     training = True
     dtype: Any = None  # of a module that remembers what it was built in
+    built_from = "input_size"  # what `build` takes, where a module is built at its first call
 
     @property
     def built(self) -> bool:
@@ -98,7 +99,7 @@ class Module:
             if not module.built:
                 raise ValueError(
                     f"{path or module.scope_name} has no parameters yet: it is built at the first call, when it sees the "
-                    f"size of its input. Call it once, or {module.scope_name}.build(input_size), and ask again"
+                    f"size of its input. Call it once, or {module.scope_name}.build({module.built_from}), and ask again"
                 )
             for name, value in _items(vars(module)):
                 if isinstance(value, Parameter) and id(value) not in seen:

@@ -10,6 +10,13 @@ from . import style
 from .picture import Box, Edge, Node, Picture, Point
 
 
+def _colours(look: style.Look) -> dict[str, str]:
+    return {"shape": look.shape, "style": look.style, "fillcolor": look.fill, "color": look.line}
+
+
+USUAL_NODE, USUAL_EDGE = _colours(style.ROLES["op"]), {"color": style.EDGES["data"][0]}  # need not be said each time
+
+
 def write(picture: Picture) -> str:
     """The DOT text of a picture: the same picture gives the same bytes.
 
@@ -30,8 +37,15 @@ def write(picture: Picture) -> str:
             "fontsize": f"{style.FONT_SIZE:g}",
             "fontcolor": style.INK,
             "margin": "0.08,0.04",
+            **USUAL_NODE,
         },
-        edge_attr={"fontname": style.FONT, "fontsize": f"{style.SMALL:g}", "fontcolor": style.INK, "arrowsize": "0.7"},
+        edge_attr={
+            "fontname": style.FONT,
+            "fontsize": f"{style.SMALL:g}",
+            "fontcolor": style.INK,
+            "arrowsize": "0.7",
+            **USUAL_EDGE,
+        },
     )
     graphs: dict[str | None, Any] = {None: root}
     for box in picture.boxes:
@@ -57,14 +71,11 @@ def _lines(lines: tuple[str, ...], escape: Any) -> Any:
 def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
     look = style.ROLES[node.role]
     if node.table:
-        return {"label": _table(node), "shape": "plain"}
+        return {"label": _table(node), "shape": "plain", "style": ""}
     wide, tall = node.size or style.fitting_size(node.lines, look.shape)
     found = {
         "label": _lines(node.lines, escape),
-        "shape": look.shape,
-        "style": look.style,
-        "fillcolor": node.fill or look.fill,
-        "color": look.line,
+        **_unusual(_colours(look._replace(fill=node.fill or look.fill)), USUAL_NODE),
         "width": f"{wide / 72:.3f}",
         "height": f"{tall / 72:.3f}",
     }
@@ -98,7 +109,7 @@ def _table(node: Node) -> str:
 def _edge(edge: Edge, escape: Any) -> dict[str, Any]:
     colour, width, line = style.EDGES[edge.role]
     colour, width = edge.look or (colour, width)
-    found: dict[str, Any] = {"color": colour}
+    found: dict[str, Any] = _unusual({"color": colour}, USUAL_EDGE)
     if width != 1:
         found["penwidth"] = f"{width:g}"
     if line != "solid":
@@ -128,6 +139,10 @@ def _box(box: Box, escape: Any) -> dict[str, Any]:
         elif box.label:
             found["lp"] = _point((left + 10 + style.text_width(box.label) / 2, top - 12))
     return found
+
+
+def _unusual(attributes: dict[str, str], usual: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in attributes.items() if usual[key] != value}
 
 
 def _before(path: tuple[Point, ...]) -> Point:

@@ -15,7 +15,7 @@ from .opened import fused_length, open_all, take
 from .picture import Point
 from .places import CELL
 from .shorten import shorten
-from .steps import Layer, State, Unrolled, read, side_of
+from .steps import Layer, State, read, side_of
 from .unrolled import trace
 
 TALL = 72.0  # a folded cell's height
@@ -24,11 +24,11 @@ DELAY = (46.0, 22.0)
 FEW = 4  # steps that are looked at
 
 
-def folded(target: Any, *, shapes: bool = True, legend: bool = False) -> Drawing:
+def folded(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool = False) -> Drawing:
     """Draw a recurrent net folded: x_t below, each cell once, its state leading back to it through a delay of one step.
 
-    target, shapes, legend: as for `unrolled`. Raises ValueError where the graph has no time steps, TypeError where nothing
-    was recorded.
+    target, shapes, dtypes, legend: as for `unrolled`. Raises ValueError where the graph has no time steps, TypeError
+    where nothing was recorded.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -37,9 +37,7 @@ def folded(target: Any, *, shapes: bool = True, legend: bool = False) -> Drawing
     """
     graph, left_out = (trace(target, FEW), 0) if isinstance(target, RNNCell) else _few_steps(target)
     found = read(graph)
-    picture = Folded(found, shapes, House(found, left_out))
-    picture.legend = legend
-    return Drawing(picture.picture())
+    return Drawing(Folded(House(found, left_out), style.Labels(shapes, dtypes, legend)).picture())
 
 
 def _few_steps(target: Any) -> tuple[Graph, int]:
@@ -55,11 +53,12 @@ def _few_steps(target: Any) -> tuple[Graph, int]:
 class Folded(Grid):
     """Builds the picture from one step of each layer, one in the middle where there is one."""
 
-    def __init__(self, found: Unrolled, shapes: bool, house: House):
+    def __init__(self, house: House, labels: style.Labels):
+        found = house.found
         _side_by_side(found.layers)
         starts = sorted({(layer.start, len(layer.steps)) for layer in found.layers if layer.kind == "cell"})
         shown: list[int | None] = list(dict.fromkeys(start + min(1, steps - 1) for start, steps in starts))
-        super().__init__(found, shown, shapes, False, house)
+        super().__init__(house, shown, labels)
         self.result.name = "folded"
         self.bottom, self.top = self.bottom - 8, self.top - 10
 

@@ -18,14 +18,17 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.module import Parameter
 
 from .drawing import Drawing
+from .flow import grad_flow
 from .folded import folded
 from .inside import cell
 from .ops import draw
+from .plot import Plot
 from .unrolled import unrolled
 
 BATCH, STEPS, SIZE, UNITS, WORDS = 2, 4, 5, 8, 50
 
 FIGURES: dict[str, Callable[[], Drawing]] = {}
+PLOTS: dict[str, Callable[[], Plot]] = {}
 
 
 def figure(make: Callable[[], Drawing]) -> Callable[[], Drawing]:
@@ -35,17 +38,17 @@ def figure(make: Callable[[], Drawing]) -> Callable[[], Drawing]:
 
 
 def render(folder: str | Path, **options: Any) -> list[Path]:
-    """Render every figure into a folder, which is made if it is missing; returns the files written.
+    """Render every figure and plot into a folder, which is made if it is missing; returns the files written.
 
     options: program and timeout, as for Drawing.save. Raises DrawingError if there is no Graphviz program.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, make in FIGURES.items():
-        path = target / f"{name}.svg"
-        path.write_text(make().svg(**options), encoding="utf-8")
-        written.append(path)
+    texts = [(name, make().svg(**options)) for name, make in FIGURES.items()]
+    for name, text in [*texts, *((name, make().svg()) for name, make in PLOTS.items())]:
+        written.append(target / f"{name}.svg")
+        written[-1].write_text(text, encoding="utf-8")
     return written
 
 
@@ -194,9 +197,9 @@ def sequence_lengths() -> Drawing:
     return unrolled(rnn.dynamic_rnn(rnn.LSTMCell(2), x, sequence_length=[5, 3, 4]))
 
 
-def _distant_loss(one: rnn.RNNCell) -> Any:
-    """A loss at the last of thirty steps."""
-    x = np.random.default_rng(0).standard_normal((BATCH, 30, SIZE)) * 2
+def _distant_loss(one: rnn.RNNCell, steps: int = 30) -> Any:
+    """A loss at the last step."""
+    x = np.random.default_rng(0).standard_normal((BATCH, steps, SIZE)) * 2
     outputs, _ = rnn.dynamic_rnn(one, x)
     return ops.sum(outputs[:, -1] ** 2)
 
@@ -211,6 +214,20 @@ def gradient_rnn() -> Drawing:
 def gradient_lstm() -> Drawing:
     """The same in an LSTM whose forget gates begin open: c carries the gradient back."""
     return unrolled(_distant_loss(rnn.LSTMCell(UNITS, forget_bias=3.0, seed=1)), steps=(3, 3), color="grad_norm")
+
+
+def gradient_flow() -> Plot:
+    """The norm of the gradient of a loss at step 99 at every step before: RNN, GRU and LSTM over each other."""
+    cells = {
+        "RNN": rnn.BasicRNNCell(UNITS, seed=1),
+        "GRU": rnn.GRUCell(UNITS, seed=1),
+        "LSTM": rnn.LSTMCell(UNITS, forget_bias=3.0, seed=1),
+    }
+    flows = {name: grad_flow(_distant_loss(one, 100)) for name, one in cells.items()}
+    return Plot({name: flow.h for name, flow in flows.items()}, "step t", "norm of d loss / d h(t)")
+
+
+PLOTS["gradient_flow"] = gradient_flow
 
 
 @figure

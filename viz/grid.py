@@ -36,7 +36,7 @@ class Grid(Places):
         for number, layer in enumerate(self.layers):
             if layer.weights:
                 self.weights(number, layer)
-        return legend.add(self.result, self.shading.scale if self.shading else None, self.legend)
+        return legend.add(self.result, self.shading.scale if self.shading else None, self.labels.legend)
 
     def shade(self) -> None:
         """Shade cells, and the arrows that carry a state, by what was measured there."""
@@ -209,15 +209,14 @@ class Grid(Places):
         """x_t below a column."""
         id = f"x{column}"
         if id not in self.drawn:
-            shape = self.input_shape(self.found.feeds.get(step, [])) if self.shapes else ""
-            lines = (self.at("x", column), *([shape] if shape else ()))
+            lines = (self.at("x", column), *self.input_facts(self.found.feeds.get(step, [])))
             self.node(id, lines, "input", (self.x(column), -ENDS), box=f"t{column}")
         return id
 
-    def input_shape(self, sources: list[Source]) -> str:
-        """The shape of one step of what comes in: of the leaf itself, or of an array over time without its time axis."""
+    def input_facts(self, sources: list[Source]) -> tuple[str, ...]:
+        """Shape and dtype, as asked for, of one step of what comes in: an array over time without its time axis."""
         if not sources:
-            return ""
+            return ()
         graph, source, axis = self.found.graph, sources[0], None
         while graph.nodes[source.id].op is not None and graph.nodes[source.id].sources:
             node = graph.nodes[source.id]
@@ -226,7 +225,7 @@ class Grid(Places):
         shape = graph.nodes[source.id].shapes[source.output]
         if axis is not None and len(shape) > 1:
             shape = shape[:axis] + shape[axis + 1 :]
-        return style.shape_text(shape)
+        return self.labels.of(shape, graph.nodes[source.id].dtypes[source.output])
 
     def outputs(self) -> None:
         """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
@@ -346,7 +345,8 @@ class Grid(Places):
         lines = []
         for leaf in (self.found.graph.nodes[i] for i in layer.weights):
             letter, name = self.letter(leaf.id), style.shown(leaf.name or "?", 30)
-            lines.append(f"{letter}{'' if letter == name else f' = {name}'} {style.shape_text(leaf.shapes[0])}")
+            told = " ".join(style.Labels(True, self.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
+            lines.append(f"{letter}{'' if letter == name else f' = {name}'} {told}")
         return tuple(lines)
 
     def weights(self, number: int, layer: Layer) -> None:

@@ -34,12 +34,12 @@ GATES = {
 POINT, SQUASH, PRODUCT = (26.0, 26.0), (46.0, 28.0), (36.0, 26.0)
 
 
-def cell(target: Any, *, shapes: bool = True, legend: bool = False) -> Drawing:
+def cell(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool = False) -> Drawing:
     """Draw the inside of one step of a cell, op by op, with its gates named.
 
     An LSTM looks like the well-known diagram: c runs straight through, the gates stand below it; a GRU likewise. Other
-    cells are laid out by the Graphviz program. target: a cell; it is left as it is. shapes: whether inputs and weights
-    tell theirs. legend: tell what shapes and arrows mean. Raises TypeError for what is no cell.
+    cells are laid out by the Graphviz program. target: a cell; it is left as it is. shapes, dtypes: whether inputs
+    and weights tell theirs. legend: tell what shapes and arrows mean. Raises TypeError for what is no cell.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -51,9 +51,9 @@ def cell(target: Any, *, shapes: bool = True, legend: bool = False) -> Drawing:
     graph = _trace(target)
     plan = PLANS.get(_signature(graph))
     if plan is None:
-        return _by_program(graph, draw(graph, shapes=shapes, direction="LR", legend=legend))
+        return _by_program(graph, draw(graph, shapes=shapes, dtypes=dtypes, direction="LR", legend=legend))
     sketch = Sketch("cell")
-    _Ops(sketch, graph, shapes)(plan, target.scope_name)
+    _Ops(sketch, graph, style.Labels(shapes, dtypes))(plan, target.scope_name)
     return Drawing(legends.add(sketch.picture, None, legend))
 
 
@@ -115,8 +115,8 @@ def _signature(graph: Graph) -> tuple[str, ...]:
 class _Ops:
     """The ops of a step by number, and its leaves by name, to be put and wired."""
 
-    def __init__(self, sketch: Sketch, graph: Graph, shapes: bool):
-        self.sketch, self.graph, self.shapes = sketch, graph, shapes
+    def __init__(self, sketch: Sketch, graph: Graph, labels: style.Labels):
+        self.sketch, self.graph, self.labels = sketch, graph, labels
         self.ops = [node for node in graph.nodes if node.op is not None]
         self.leaves = {node.name: node for node in graph.nodes if node.op is None}
         self.keys = {node.id: f"o{i}" for i, node in enumerate(self.ops)}
@@ -138,7 +138,7 @@ class _Ops:
         """An input, state or weight."""
         node = self.leaves[name]
         role, shown = ("parameter", name) if node.kind == "parameter" else _named_leaf(node)
-        lines = (shown, style.shape_text(node.shapes[0])) if self.shapes else (shown,)
+        lines = (shown, *self.labels.of(node.shapes[0], node.dtypes[0]))
         self.sketch.put(name, lines, role, x, y, tip=_tip(node))
 
     def op(self, i: int, x: float, y: float, size: tuple[float, float] | None = None) -> None:

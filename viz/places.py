@@ -9,7 +9,7 @@ from . import style
 from .floors import House, Origin
 from .picture import Node, Picture, Point
 from .shade import Scale
-from .steps import Layer, State, Step, Unrolled, name_of, side_of
+from .steps import Layer, State, Step, name_of, side_of
 
 CELL = (92.0, 54.0)
 EACH = (92.0, 42.0)
@@ -33,14 +33,14 @@ class Shading:
 class Places:
     """The columns `shown` of an unrolled net (None stands for those left out), its floors, and what leads where."""
 
-    def __init__(self, found: Unrolled, shown: list[int | None], shapes: bool, open_end: bool, house: House):
-        self.found, self.shown, self.shapes, self.open_end, self.house = found, shown, shapes, open_end, house
+    def __init__(self, house: House, shown: list[int | None], labels: style.Labels, open_end: bool = False):
+        self.house, self.shown, self.labels, self.open_end = house, shown, labels, open_end
+        self.found = found = house.found
         self.layers, self.total = found.layers, house.total
         self.pairs = any(layer.backward for layer in self.layers)
         self.pitch = self.pitch_between()
         self.centres = _centres(shown, self.pitch)
         self.shading: Shading | None = None
-        self.legend = False
         self.skipped = house.skipped
         self.rows: dict[int, Any] = {}  # by step, where some sequences have ended: which rows run
         self.result = Picture("unrolled", "LR", placed=True)
@@ -140,7 +140,7 @@ class Places:
                 rise = max(rise, 150.0)
             self.height[floor] = self.height[floor - 1] + rise
         inputs = any(o.leaf >= 0 for origins in self.feeds.values() for o in origins)
-        self.bottom = -ENDS - 30 if inputs else -52.0
+        self.bottom = -ENDS - (40 if self.labels.dtypes else 30) if inputs else -52.0
         self.top = self.height[self.high] + (ENDS + 44 if self.results else 74.0)
         for floor in range(self.low - 1, min([0, *once]) - 1, -1):
             self.height[floor] = self.bottom - 42 - 66.0 * (self.low - 1 - floor)

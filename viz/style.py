@@ -126,6 +126,21 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, shape))})" if shape else "scalar"
 
 
+class Labels(NamedTuple):
+    """What a view tells beside names, as asked for."""
+
+    shapes: bool = True
+    dtypes: bool = False
+    legend: bool = False
+
+    def of(self, shape: tuple[int, ...], dtype: str) -> tuple[str, ...]:
+        """
+        >>> Labels().of((2, 3), "float32"), Labels(dtypes=True).of((2, 3), "float32")
+        (('(2, 3)',), ('(2, 3)', 'float32'))
+        """
+        return (*([shape_text(shape)] if self.shapes else []), *([dtype] if self.dtypes else []))
+
+
 def shown(text: str, limit: int = 60) -> str:
     """A name as one line of a label: control characters as escapes, cut in the middle where it is too long."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -15,6 +15,7 @@ from tinygrad_rnn.autodiff.state import generator, scope
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
+from . import style
 from .drawing import Drawing
 from .floors import House
 from .flow import Sweep, norm, states_of
@@ -36,6 +37,7 @@ def unrolled(
     steps: int | tuple[int, int] | None = None,
     *,
     shapes: bool = True,
+    dtypes: bool = False,
     length: int | None = None,
     color: str | None = None,
     of: str = "h",
@@ -50,7 +52,7 @@ def unrolled(
 
     color="grad_norm", for a loss: cells and states are shaded by the logarithm of the norm of the loss's gradient there (see
     `grad_flow`). color="activation": by the mean size of a state or gate, which `of` names: "h", "c", a gate's letter ("i",
-    "f", "g", "o"; "z", "r", "n"). legend: besides the colours, tell what shapes and arrows mean.
+    "f", "g", "o"; "z", "r", "n"). shapes, dtypes: what labels tell. legend: besides the colours, what shapes and arrows mean.
 
     Raises ValueError where the graph has no time steps, TypeError where nothing was recorded, GraphError for colours of
     a graph that a backward pass has freed.
@@ -68,30 +70,29 @@ def unrolled(
     ['mean |f|', '0', '0.25', '0.5', '0.75', '1']
     """
     _check_steps(steps, length)
+    labels = style.Labels(shapes, dtypes, legend)
     if color == "grad_norm":
-        return _coloured(target, steps, shapes, legend, _by_gradient(target))
+        return _coloured(target, steps, labels, _by_gradient(target))
     if color == "activation":
-        return _coloured(target, steps, shapes, legend, _by_activation(target, of))
+        return _coloured(target, steps, labels, _by_activation(target, of))
     if color is not None:
         raise ValueError(f"unrolled: color is {color!r}, expected 'grad_norm', 'activation' or None")
     if isinstance(target, RNNCell):
-        return _of_cell(target, steps, shapes, length, legend)
+        return _of_cell(target, steps, labels, length)
     house, shown, rows = _read(target, steps)
-    grid = Grid(house.found, shown, shapes, False, house)
-    grid.rows, grid.legend = rows, legend
+    grid = Grid(house, shown, labels)
+    grid.rows = rows
     return Drawing(grid.picture())
 
 
-def _of_cell(cell: RNNCell, steps: Any, shapes: bool, length: int | None, legend: bool) -> Drawing:
+def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None) -> Drawing:
     """The picture of a cell, run on made-up inputs."""
     first, last = (DEFAULT_STEPS, 0) if steps is None else steps if isinstance(steps, tuple) else (steps, 0)
     open_end = length is None and last > 0
     total = length or first + last + open_end
     few = min(total, first + last + 1) if steps is not None else total
     house = House(read(trace(cell, few)), total - few)
-    grid = Grid(house.found, _shown(few, steps), shapes, open_end, house)
-    grid.legend = legend
-    return Drawing(grid.picture())
+    return Drawing(Grid(house, _shown(few, steps), labels, open_end).picture())
 
 
 def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, Any]]:
@@ -117,11 +118,11 @@ def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, A
     return house, _shown(house.total, steps), rows
 
 
-def _coloured(target: Any, steps: Any, shapes: bool, legend: bool, shading: tuple[Unrolled, Shading]) -> Drawing:
+def _coloured(target: Any, steps: Any, labels: style.Labels, shading: tuple[Unrolled, Shading]) -> Drawing:
     """The picture with cells and states shaded by what was measured."""
-    found, house = shading[0], House(shading[0])
-    grid = Grid(found, _shown(house.total, steps), shapes, False, house)
-    grid.shading, grid.legend, grid.rows = shading[1], legend, running(target)
+    house = House(shading[0])
+    grid = Grid(house, _shown(house.total, steps), labels)
+    grid.shading, grid.rows = shading[1], running(target)
     return Drawing(grid.picture())
 
 

@@ -1,9 +1,9 @@
 """The first note's cells: Keras's Sequential, SimpleRNN, LSTM, Bidirectional, on this package.
 
 Edits: `keras.` and `tensorflow.keras.` became `tinygrad_rnn.`; `tf.keras.initializers` became `initializers`; the bare
-expression of cell 2 is printed; imports (cells 1 and 3) stand at the head; format calls are f-strings; some results have a
-second name, for the tests. Beside each number stands what the note shows where it fixes it; what comes from random weights
-differs from run to run, there as here.
+expression of cell 2 is printed; imports (cells 1 and 3) stand at the head; the note's comments are left out; format calls
+are f-strings; some results have a second name, for the tests. Beside each number stands what the note shows where it fixes
+it; what comes from random weights differs from run to run, there as here.
 """
 
 import pprint

@@ -4,7 +4,8 @@ Edits: `tf.contrib.rnn` and `tf.nn.rnn_cell` became `rnn`, `tf.nn.dynamic_rnn` b
 `np.float32`. Dropped: `tf.variable_scope(...) as scope:` (which lacked its `with`), `sess.run(...)` of the initializer
 and `.eval()`: weights are made at the first call, and results are there at once. `BasicLSTMCell(units=...)` is
 `num_units=...`. Where a snippet leaves out its data ("..."), that of the next one stands; the letters' vectors, which the
-note tells in its text, are written out. Results have a second name, for the tests.
+note tells in its text, are written out. Two comments that tell other sizes than their code (batch 3 for a batch of one,
+output_dim (5) for hidden_size 2) are put right. Results have a second name, for the tests.
 """
 
 import pprint

@@ -315,3 +315,10 @@ def test_dlpack_shares_memory_both_ways() -> None:
     assert tg.from_dlpack(t).tolist() == a.tolist()
     with pytest.raises(TypeError, match=r"\.detach\(\)"):
         np.from_dlpack(tg.tensor([1.0], requires_grad=True))
+
+
+def test_a_tensor_in_a_text_is_its_numbers() -> None:
+    t = tg.tensor([[0.5, 1.25]], requires_grad=True)
+    assert f"{t}, shape: {t.shape}" == "[[0.5  1.25]], shape: (1, 2)"
+    assert f"{t.sum():.3f} {t.sum()}" == "1.750 1.75"
+    assert f"{t!r}" == str(t) == "tensor([[0.5 , 1.25]], float32, requires_grad=True)"

@@ -140,6 +140,12 @@ def test_several_recurrent_steps_of_a_list(tmp_path: Path) -> None:
     same(path, {"input": x, "lengths": LENGTHS, "0.h_0": h, "1.h_0": h1}, arrays_of([output, h_n, final]))
 
 
+def test_functions_and_activations_of_a_list(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), tg.tanh, nn.Softmax(dim=-1), tg.exp, nn.LogSoftmax(dim=-1))
+    x = array(4, 3)
+    same(exported(net, tmp_path), {"input": x}, [net(x).data])
+
+
 def test_a_language_model(tmp_path: Path) -> None:
     steps = [
         nn.Embedding(7, 3, seed=0), nn.Dropout(0.5), nn.LSTM(3, 4, batch_first=True, seed=0), nn.LayerNorm(4), nn.Tanh(),

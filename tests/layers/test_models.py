@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import layers, models, optim
+from tinygrad_rnn import layers, models, optim, train
 
 X = np.random.default_rng(0).normal(size=(40, 6, 3)).astype(np.float32)
 Y = (X.sum((1, 2)) > 0).astype(np.int64)
@@ -67,6 +67,10 @@ def test_unbuilt_layers_say_so() -> None:
     model = models.Sequential([layers.LSTM(2), layers.Dense(1)])
     rows = [" ".join(line.split()) for line in table(model)]
     assert "lstm (LSTM) ? 0 (unbuilt)" in rows
+    with pytest.raises(
+        ValueError, match=r"lstm has no parameters yet: .* Call it once, or lstm.build\(input_shape\), and"
+    ):
+        layers.LSTM(2).get_weights()
     model(X)
     assert model.count_params() == 4 * 2 * (3 + 2 + 1) + 3
     assert "Total params: 51" in table(model)
@@ -180,6 +184,21 @@ def test_fit_says_why_it_ended() -> None:
     assert model.fit(x, np.zeros((8, 1)), batch_size=4, epochs=2).stopped == "epochs"
 
 
+def test_the_bar_knows_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    totals: list[Any] = []
+
+    class Bar(train.loop.Progress):
+        def __init__(self, shown: bool, total: Any, start: float):
+            totals.append((shown, total))
+            super().__init__(False, total, start)
+
+    monkeypatch.setattr(train.loop, "Progress", Bar)
+    model = models.Sequential([layers.GRU(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((9, 3, 2)), np.zeros((9, 1)), batch_size=4, epochs=5, verbose=1)
+    assert totals == [(True, 15)]
+
+
 def test_fit_is_the_same_with_the_same_seed() -> None:
     found = []
     for _ in range(2):
@@ -276,6 +295,17 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     ):
         model.compile("adam", "mse", metrics=["auc"])
     assert list(model.evaluate(ids, y > 0, return_dict=True)) == ["loss", "binary_accuracy"]  # as compiled before
+
+
+def test_callbacks_are_told_their_ways() -> None:
+    model = models.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="fit takes no callbacks: patience= stops early"):
+        model.fit(X[:, 0], Y, callbacks=[object()])
+    seen: list[float] = []
+    options = {"patience": 1, "on_validation": lambda history: seen.append(history.best[1])}
+    found = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)
+    assert len(seen) == len(found.history["val_loss"])
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5])

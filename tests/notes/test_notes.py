@@ -74,6 +74,9 @@ def test_keras_rnn_lstm_bilstm() -> None:
     hidden, fw_h, _, bw_h, _ = found["bilstm_last"]
     np.testing.assert_allclose(hidden.data, [[0.6303138] * 3 + [0.7038734] * 3], atol=5e-7)
     np.testing.assert_allclose(np.concatenate([fw_h.data, bw_h.data], -1), hidden.data, atol=0)
+    line = next(line for line in lines if line.startswith("hidden states : [[") and line.endswith(", shape: (1, 6)"))
+    shown = [float(n) for n in line.split("[[")[1].split("]]")[0].split()]  # as TensorFlow's tensors are formatted
+    np.testing.assert_allclose(shown, [0.6303138] * 3 + [0.7038734] * 3, atol=5e-7)
     table = [[0.35906473, 0.7038734], [0.55111325, 0.58863586], [0.59115744, 0.3951699], [0.6303138, 0.21942244]]
     hidden, fw_h, _, bw_h, _ = found["bilstm_sequences"]
     np.testing.assert_allclose(hidden.data, [np.repeat(table, 3, axis=1)], atol=5e-7)
@@ -87,6 +90,73 @@ def same_as_layer(inputs: Any, w: Any, u: Any, b: Any) -> Any:
     layer.ensure_built((1, *inputs.shape))
     layer.set_weights([w.T, u.T, b])
     return layer(inputs[None]).data[0]
+
+
+def pattern(shapes: Any) -> list[np.ndarray]:
+    """Weights that can be written down: 0.4 cos(n + i) in the i-th array."""
+    return [(0.4 * np.cos(np.arange(np.prod(s)) + i)).reshape(s).astype(np.float32) for i, s in enumerate(shapes)]
+
+
+STEPS = [[-0.5845356, -0.3566268, 0.2601246], [0.126967, -0.0304486, -0.1592033], [-0.7803065, -0.8046718, -0.1539489]]
+LAST, H, C = (
+    *([0.3711795, 0.0089664, -0.3627952], [0.191017, 0.1489197, 0.1786853], [0.6506034, 0.8678362, 0.6143926]),
+)
+
+
+@pytest.mark.parametrize(
+    ("layer", "wanted"),
+    [
+        (lambda: layers.SimpleRNN(3), [LAST]),
+        (lambda: layers.SimpleRNN(3, return_sequences=True), [[*STEPS, LAST]]),
+        (lambda: layers.SimpleRNN(3, return_sequences=False, return_state=True), [LAST, LAST]),
+        (lambda: layers.LSTM(3, return_sequences=False, return_state=True), [H, H, C]),
+    ],
+)
+def test_the_note_of_keras_gives_keras_numbers(layer: Any, wanted: Any) -> None:
+    """Its layers on its train_X and the same weights, in Keras 3.15."""
+    x, layer = run("keras_rnn_lstm_bilstm")[0]["train_X"], layer()
+    layer.build(x.shape)
+    layer.set_weights(pattern([w.shape for w in layer.get_weights()]))
+    found = layer(x)
+    for a, b in zip(found if isinstance(found, tuple) else (found,), wanted, strict=True):
+        np.testing.assert_allclose(a.data, [b], atol=1e-6)
+
+
+OF_TORCH: dict[
+    str, tuple[dict[str, Any], Any, Any, float]
+] = {  # some of outputs and of h_n, and the sum of the outputs' sizes
+    "one_layer": (
+        {},
+        [[-0.5097972, 0.4601748, -0.604419], [-0.2326554, -0.186289, -0.7148352]],
+        [-0.2326554],
+        43.291878,
+    ),
+    "two_layers": (
+        {"num_layers": 2},
+        [[0.6895563, 0.3621688, 0.8136374], [0.5909693, -0.6694684, 0.3368652]],
+        [-0.2326554, 0.5909693],
+        36.762280,
+    ),
+    "both_directions": (
+        {"num_layers": 2, "bidirectional": True},
+        [[-0.4907962, -0.0407679, -0.6302057], [-0.3154902, -0.4067322, -0.2498156]],
+        [-0.2326554, 0.5339616, -0.3154902, -0.6280329],
+        86.401245,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_TORCH)
+def test_the_note_of_pytorch_gives_pytorchs_numbers(name: str) -> None:
+    """Its layers on its inputs and the same weights, in PyTorch 2.13."""
+    options, some, final, size = OF_TORCH[name]
+    cell = nn.RNN(input_size=5, hidden_size=8, batch_first=True, **options)
+    weights = pattern([a.shape for a in cell.state_dict().values()])
+    cell.load_state_dict(dict(zip(cell.state_dict(), weights, strict=True)))
+    outputs, h_n = cell(run("torch_nn_rnn")[0]["inputs"])
+    np.testing.assert_allclose(outputs.data[0, [0, 9]][:, [0, 3, -1]], some, atol=1e-6)
+    np.testing.assert_allclose(h_n.data[:, 0, 0], final, atol=1e-6)
+    np.testing.assert_allclose(np.abs(outputs.data).sum(), size, rtol=1e-6)
 
 
 def test_keras_units() -> None:

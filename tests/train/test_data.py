@@ -214,3 +214,8 @@ def test_text_files(tmp_path: Path) -> None:
         read_text(first, wrong)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_text(tmp_path / "nowhere")
+
+
+def test_batches_and_chunks_tell_what_they_hold() -> None:
+    assert repr(TextChunks(np.arange(21), batch=2, steps=3)) == "TextChunks(3 chunks of 2 rows, 3 steps each)"
+    assert repr(Batches([[1], [2, 3], [4]], size=2)) == "Batches(2 of up to 2, from 3 examples)"

@@ -36,6 +36,9 @@ def test_every_op_is_drawn_in_its_place(cell: Any) -> None:
     assert drawn == step_ops(cell)
     assert drawing.picture.placed
     check_places(drawing)
+    told = viz.cell(cell, dtypes=True)
+    assert ("kernel", f"(3, {cell.kernel.shape[1]})", "float32") in {node.lines for node in told.picture.nodes}
+    check_places(told)
 
 
 def test_the_gates_are_named_and_c_runs_straight_through() -> None:

@@ -12,7 +12,7 @@ from tinygrad_rnn.viz import gallery
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("name", gallery.FIGURES)
+@pytest.mark.parametrize("name", sorted(gallery.FIGURES))
 def test_a_figure_is_as_it_was(name: str) -> None:
     drawing = gallery.FIGURES[name]()
     assert drawing.source == (GOLDEN / f"{name}.dot").read_text(encoding="utf-8")
@@ -23,9 +23,16 @@ def test_a_figure_is_as_it_was(name: str) -> None:
 def test_every_figure_is_rendered_and_shown(tmp_path: Path) -> None:
     assert sorted(path.stem for path in GOLDEN.glob("*.dot")) == sorted(gallery.FIGURES)
     folder = Path(gallery.__file__).parent / "gallery"
-    assert sorted(path.stem for path in folder.glob("*.svg")) == sorted(gallery.FIGURES)
+    assert sorted(path.stem for path in folder.glob("*.svg")) == sorted([*gallery.FIGURES, *gallery.PLOTS])
     written = gallery.render(tmp_path / "new")
     assert all(path.read_text(encoding="utf-8").rstrip().endswith("</svg>") for path in written)
+
+
+def test_plots_tell_the_nets_apart() -> None:
+    plot = gallery.PLOTS["gradient_flow"]()
+    first = {name: values[0] / values[-1] for name, values in plot.lines.items()}
+    assert first["RNN"] < 1e-20 < first["GRU"] < 1e-10 < first["LSTM"]
+    assert plot.svg().count("<polyline") == 3
 
 
 def _write() -> Any:

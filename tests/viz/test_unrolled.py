@@ -81,6 +81,12 @@ def test_three_steps_of_an_lstm() -> None:
     weights = next(node for node in drawing.picture.nodes if node.role == "parameter")
     assert weights.lines == ("W = kernel (3, 32)", "U = recurrent_kernel (8, 32)", "b = bias (32)")
     check_places(drawing)
+    for view in (viz.unrolled, viz.folded):
+        told = view(rnn.LSTMCell(8), dtypes=True)
+        lines = {node.role: node.lines for node in told.picture.nodes}
+        assert lines["parameter"][0] == "W = kernel (3, 32) float32"
+        assert lines["input"][1:] == ("(2, 3)", "float32")
+        check_places(told)
 
 
 @pytest.mark.parametrize("cell", [rnn.BasicRNNCell(4), rnn.GRUCell(4), rnn.GRUCell(4, reset_after=True)])

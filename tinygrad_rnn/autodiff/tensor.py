@@ -313,7 +313,7 @@ class Tensor:
         return bool(_data(value) in self.data)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
+        return format(self.item(), spec) if spec and self.size == 1 else format(str(self.data), spec)
 
     def __repr__(self) -> str:
         body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=100, precision=6)

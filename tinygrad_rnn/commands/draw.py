@@ -57,7 +57,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw it and say which file was written; 1 if the format asked for could not be made."""
-    figures: dict[str, Any] = import_module("tinygrad_rnn.viz.gallery").FIGURES
+    gallery = import_module(f"{_viz().__name__}.gallery")
+    figures: dict[str, Any] = {**gallery.FIGURES, **gallery.PLOTS}
     if options.list:
         _list(figures, options.json)
         return 0
@@ -73,9 +74,14 @@ def run(options: argparse.Namespace) -> int:
     else:
         raise Usage(f"{options.name!r} is no cell and no figure; --list names them all{near(name, [*CELLS, *figures])}")
     if options.output == "-":
-        print(drawing.source, end="")
+        print(getattr(drawing, "source", None) or drawing.svg(), end="")  # a plot is no graph: its text is SVG
         return 0
     return _write(drawing, options.output or f"{stem}.svg", options.json)
+
+
+def _viz() -> Any:
+    """tinygrad_rnn.viz, asked of the package, which says how to install it where it is not."""
+    return import_module("tinygrad_rnn").viz
 
 
 def _write(drawing: Any, path: str, as_json: bool) -> int:
@@ -90,7 +96,7 @@ def _write(drawing: Any, path: str, as_json: bool) -> int:
 
 def _cell(name: str, view: str, options: argparse.Namespace) -> Any:
     """The drawing of a cell, a stack of it, or two of them in both directions."""
-    viz = import_module("tinygrad_rnn.viz")
+    viz = _viz()
     if options.steps is not None and view not in ("unrolled", "ops"):
         raise Usage(f"--steps goes with --view unrolled or ops, not with --view {view}")
     if options.length is not None and view != "unrolled":

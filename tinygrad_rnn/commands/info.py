@@ -6,6 +6,7 @@ import argparse
 import json
 import platform
 import sys
+import textwrap
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any
@@ -14,6 +15,11 @@ import numpy as np
 
 from .. import __version__, kernels
 from ..errors import DrawingError
+
+COMPILER = "To have them, install a C++17 compiler (g++ or clang++) and run pip install again, with -v to see it build."
+PROGRAM = (
+    "To draw SVG and PNG: pip install graphviz-pure, or install Graphviz. HTML pages, DOT and Mermaid need no program."
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,10 +59,20 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
         return 0
-    width = max(map(len, found))
-    for key, value in found.items():
-        shown = "not found" if value is None else "yes" if value is True else "no" if value is False else value
-        print(f"{key:<{width}}  {shown}")
+    shown = {k: v for k, v in found.items() if k != "no native kernels" and (v is not None or k != "instruction set")}
+    width = max(map(len, shown))
+    for key, value in shown.items():
+        text = "not found" if value is None else "yes" if value is True else "no" if value is False else value
+        print(f"{key:<{width}}  {text}")
+    if found["viz"] and "no native kernels" in found:
+        why = found["no native kernels"]
+        print("\n" + _wrap(f"The C++ kernels are not here, so NumPy does their work: {why}. {COMPILER}"))
+    if found["viz"] and found["graphviz program"] is None:
+        print("\n" + _wrap(PROGRAM))
     if not found["viz"]:
         print("\nThis is the bare source tree. To install it with everything: pip install -e .", file=sys.stderr)
     return 0
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, 79, break_on_hyphens=False)

@@ -147,6 +147,7 @@ class Layer(Weights):
 
     casts = True  # inputs to the layer's dtype
     supports_masking = False
+    built_from = "input_shape"
     hands_on = False  # True where the layers inside gave the output its mask
 
     def __init__(

@@ -127,7 +127,8 @@ class GatedCell(RNNCell):
 class BasicRNNCell(GatedCell):
     """The plain recurrent step [Elman 1990]: h' = activation(x W + h U + b).
 
-    x (B, D), state h (B, H), output h'. activation: "tanh", "relu", "sigmoid", "linear" or a function of a tensor.
+    x (B, D), state h (B, H), output h'. activation: "tanh", "relu", "sigmoid", "linear" or a function of a tensor. Raises
+    ValueError for num_units below 1 and for an unknown activation; so do the other cells.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.BasicRNNCell(2)

@@ -2,5 +2,6 @@
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .loop import History, evaluate, fit
+from .saliency import saliency
 
-__all__ = ["History", "evaluate", "fit", "load_checkpoint", "save_checkpoint"]
+__all__ = ["History", "evaluate", "fit", "load_checkpoint", "saliency", "save_checkpoint"]

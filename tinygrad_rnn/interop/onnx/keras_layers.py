@@ -6,18 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ... import layers, models, ops, rnn
-from .writer import WRITERS, Graph, OverTime, final_outputs, over_time, write
-
-FUNCTIONS: dict[Any, str] = {
-    ops.tanh: "Tanh",
-    ops.relu: "Relu",
-    ops.sigmoid: "Sigmoid",
-    ops.softmax: "Softmax",
-    ops.log_softmax: "LogSoftmax",
-    ops.exp: "Exp",
-    rnn.cells.linear: "",
-}
+from ... import layers, models, rnn
+from .writer import FUNCTIONS, WRITERS, Graph, OverTime, final_outputs, over_time, write
 
 
 def _refused(layer: Any, why: str) -> TypeError:
@@ -113,7 +103,8 @@ def _embedding(g: Graph, layer: Any, x: str) -> str:
 
 
 def _dense(g: Graph, layer: Any, x: str) -> str:
-    if layer.activation not in FUNCTIONS:
+    plain = layer.activation is rnn.cells.linear
+    if not plain and layer.activation not in FUNCTIONS:
         raise _refused(
             layer, f"its activation {getattr(layer.activation, '__name__', layer.activation)} is no operator here"
         )
@@ -121,9 +112,7 @@ def _dense(g: Graph, layer: Any, x: str) -> str:
     if layer.use_bias:
         y = g.add("Add", [y, g.parameter(layer.bias, "bias")])
     g.widen(layer.units)
-    op = FUNCTIONS[layer.activation]
-    along: dict[str, Any] = {"axis": -1} if "Softmax" in op else {}
-    return g.add(op, [y], **along) if op else y
+    return y if plain else write(g, [layer.activation], y)
 
 
 def _dropout(g: Graph, layer: Any, x: str) -> str:

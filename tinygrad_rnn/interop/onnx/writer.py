@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import nn, rnn
+from ... import nn, ops, rnn
+from ...autodiff.op import Op
 from ...autodiff.state import training
 from ...checkpoint import Path, _write, check_place
 from ...module import Module
@@ -30,9 +31,9 @@ def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool 
     model: nn.RNN, nn.LSTM or nn.GRU; a cell (BasicRNNCell, LSTMCell, GRUCell, with tanh, relu and sigmoid in any place, a
     MultiRNNCell of them, as rnn.dynamic_rnn runs it, batch-major); a Keras layer (RNN and its kinds, Bidirectional,
     Embedding, Dense, TimeDistributed, Dropout, Masking); or a Sequential of either face or a list of modules, each fed with
-    the one before (a recurrent one of `nn` hands on its outputs): those, and nn.Linear, Embedding, LayerNorm, Tanh, ReLU,
-    Sigmoid, Softmax, and Dropout, which does nothing there. It is written as it stands outside training. A module whose
-    forward is Python code of yours is written as the list of its parts.
+    the one before (a recurrent one of `nn` hands on its outputs): those, nn.Linear, Embedding, LayerNorm, Tanh, ReLU,
+    Sigmoid, Softmax, functions such as tg.tanh, and Dropout, which does nothing there. It is written as it stands outside
+    training. A module whose forward is Python code of yours is written as the list of its parts.
 
     Inputs of the graph: "input", laid out as the model takes it (integers if an Embedding is first); with lengths
     "lengths" (B) int32; with initial_state "h_0" and for an LSTM "c_0". Outputs: "output", "h_n", "c_n", shaped as the
@@ -82,6 +83,8 @@ def write(g: Graph, steps: Sequence[Any], x: str) -> str:
     outer, several = g.prefix, sum(map(runs_over_time, steps)) > 1
     for i, step in enumerate(steps):
         found = next((WRITERS[kind] for kind in type(step).__mro__ if kind in WRITERS), None)
+        if isinstance(step, Op) and step in FUNCTIONS:
+            found = _pointwise(FUNCTIONS[step])
         if found is None:
             raise TypeError(f"interop.onnx.export: {_unwritable(step)}")
         if isinstance(step, Module) and not step.built:
@@ -365,6 +368,15 @@ def _pointwise(op: str) -> Callable[[Graph, Any, str], str]:
 
     return write
 
+
+FUNCTIONS: dict[Any, str] = {
+    ops.tanh: "Tanh",
+    ops.relu: "Relu",
+    ops.sigmoid: "Sigmoid",
+    ops.softmax: "Softmax",
+    ops.log_softmax: "LogSoftmax",
+    ops.exp: "Exp",
+}
 
 # By class; keras_layers.py, which stands on this module, adds its own.
 WRITERS: dict[type, Callable[[Graph, Any, str], str]] = {

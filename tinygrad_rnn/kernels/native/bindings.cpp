@@ -230,6 +230,7 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
 
 NB_MODULE(_native, m) {
   using namespace tgr;
+  nb::set_leak_warnings(false);  // a graph that is alive when Python exits is no leak
   nb::class_<Kept>(m, "Kept").def_prop_ro("nbytes", [](const Kept& kept) { return kept.gates.bytes() + kept.cells.bytes(); });
   bind<float>(m, "float32");
   bind<double>(m, "float64");
