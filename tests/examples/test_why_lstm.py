@@ -57,7 +57,7 @@ def test_the_gradient_goes_back_by_the_recurrent_weights(why_lstm: Any) -> None:
 
 def test_gates_begin_open(why_lstm: Any) -> None:
     generator = np.random.default_rng(0)
-    model = why_lstm.reader("LSTM", "copying", 200, generator)
+    model = why_lstm.reader("LSTM", why_lstm.copying, 200, generator)
     i, f, g, o = np.split(model.cell.bias.data, 4)
     keeps = 1 / (1 - 1 / (1 + np.exp(-f)))  # steps after which a unit has forgotten: 1 / (1 − f)
     assert keeps.min() >= 2
@@ -65,7 +65,7 @@ def test_gates_begin_open(why_lstm: Any) -> None:
     np.testing.assert_allclose(i, -f)
     assert not g.any()
     assert not o.any()
-    f = np.split(why_lstm.reader("LSTM, bias 1", "adding", 200, generator).cell.bias.data, 4)[1]
+    f = np.split(why_lstm.reader("LSTM, bias 1", why_lstm.adding, 200, generator).cell.bias.data, 4)[1]
     assert (f == 1).all()
 
 
@@ -73,7 +73,7 @@ def test_gates_begin_open(why_lstm: Any) -> None:
 def test_over_fifty_steps(why_lstm: Any, name: str, low: float, high: float) -> None:
     tg.seed(0)
     generator = np.random.default_rng(0)
-    model = why_lstm.reader(name, "copying", 50, generator)
+    model = why_lstm.reader(name, why_lstm.copying, 50, generator)
     assert low <= why_lstm.learn(model, why_lstm.copying, 50, 6, generator) <= high
 
 
