@@ -21,6 +21,10 @@ def parse(made, arguments=None):
     options = made.parse_args(arguments)
     if options.plot:
         plots.load()
+        if os.path.splitext(options.plot)[1] not in (".svg", ".png", ".pdf"):
+            raise ValueError(
+                f"--plot {options.plot} is in no format that is known here: let it end in .svg, .png or .pdf"
+            )
         folder = os.path.dirname(options.plot) or "."
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"there is no folder {folder} to write {os.path.basename(options.plot)} into")

@@ -260,7 +260,7 @@ class Sequential(Layer):
         seen: list[dict[str, float]] = []
         checks: list[dict[str, float]] = []
 
-        def batches(epoch: int) -> Iterator[tuple[Array, Array]]:
+        def batches() -> Iterator[tuple[Array, Array]]:
             order = generator(None).permutation(len(data[0])) if shuffle else None
             tally.clear()
             try:
@@ -275,7 +275,8 @@ class Sequential(Layer):
 
         given = validation if held is not None else None
         options = {"validation": given, "model": self, "progress": bool(verbose)} | options
-        run = train.fit(tally.loss, batches, self.optimizer, epochs=epochs, **options)
+        every = _Epochs(batches, -(-len(data[0]) // batch_size))
+        run = train.fit(tally.loss, every, self.optimizer, epochs=epochs, **options)
         history = {key: [one[key] for one in seen] for key in ("loss", *self._metrics)}
         if held is not None:
             history |= {f"val_{key}": [one[key] for one in checks] for key in ("loss", *self._metrics)}
@@ -360,6 +361,19 @@ def _split(data: tuple[Array, Array], share: float) -> tuple[tuple[Array, Array]
     if not 0 < cut < len(data[0]):
         raise ValueError(f"fit: validation_split is {share!r} of {len(data[0])} examples, expected some on both sides")
     return (data[0][:cut], data[1][:cut]), (data[0][cut:], data[1][cut:])
+
+
+class _Epochs:
+    """The batches of every epoch, made anew each time, and how many they are: so that a bar knows its end."""
+
+    def __init__(self, make: Callable[[], Iterator[tuple[Array, Array]]], count: int):
+        self.make, self.count = make, count
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        return self.make()
+
+    def __len__(self) -> int:
+        return self.count
 
 
 def _batches(x: Array, y: Array, size: int, order: Array | None = None) -> Iterator[tuple[Array, Array]]:

@@ -27,7 +27,7 @@ class Layout:
     boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     links: dict[Link, tuple[Point, ...]] = field(default_factory=dict)
     paths: dict[int, tuple[Point, ...]] = field(default_factory=dict)  # the same by their numbers, twins apart
-    titles: dict[str, Point] = field(default_factory=dict)  # the middles of the boxes' titles, in their lower corners
+    titles: dict[str, Point] = field(default_factory=dict)  # the middles of the boxes' titles, in their upper corners
 
 
 def lay_out(
@@ -46,7 +46,7 @@ def lay_out(
     graphviz: Any = import_module("graphviz")
     root = graphviz.Digraph(graph_attr={"rankdir": direction, "nodesep": "0.18", "ranksep": "0.28"})
     root.attr("node", fixedsize="true", label="")
-    known = {box.id: graphviz.Digraph(f"cluster_{box.id}", graph_attr=_title(box)) for box in boxes}
+    known = {box.id: graphviz.Digraph(f"cluster_{box.id}", graph_attr=_title(box, direction)) for box in boxes}
     sizes = {node.id: node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape) for node in nodes}
     for node in nodes:
         wide, tall = sizes[node.id]
@@ -61,6 +61,12 @@ def lay_out(
                     rank.node(port, shape="point", width="0.1", height="0.01")
                 for a, b in itertools.pairwise(ports):
                     rank.edge(a, b, style="invis")
+    heads, tails = {head for _, head in links}, {tail for tail, _ in links}
+    for node in nodes:  # where arrows come in and go out, no node stands in their way
+        if first and node.id not in heads:
+            root.edge(first[0], node.id, style="invis", weight="0")
+        if last and node.id not in tails:
+            root.edge(node.id, last[0], style="invis", weight="0")
     for k, (tail, head) in enumerate(links):
         root.edge(tail, head, id=str(k), **({"arrowhead": "none"} if head in last else {}))
     said = run(root.source, "json0", **options)
@@ -100,12 +106,12 @@ def settle(picture: Picture, **options: Any) -> Picture:
 
 
 def _title_place(corners: tuple[float, float, float, float], title: str, passed: list[Point]) -> Point:
-    """The lower corner through which fewer arrows run, the left one if it makes no difference."""
-    left, bottom, right, _top = corners
+    """The upper corner through which fewer arrows run, the left one if it makes no difference."""
+    left, _bottom, right, top = corners
     half = style.text_width(title, style.SMALL) / 2
-    places = [(left + 7 + half, bottom + 10), (right - 7 - half, bottom + 10)]
+    places = [(left + 7 + half, top - 10), (right - 7 - half, top - 10)]
     if 4 * half + 14 > right - left:
-        places = [((left + right) / 2, bottom + 10)]
+        places = [((left + right) / 2, top - 10)]
     return min(places, key=lambda place: _hits(place, half, passed))
 
 
@@ -127,10 +133,11 @@ def _along(path: tuple[Point, ...]) -> list[Point]:
     return points
 
 
-def _title(box: Box) -> dict[str, str]:
-    """Room for a title, which is not drawn: a plain text about as wide."""
+def _title(box: Box, direction: str) -> dict[str, str]:
+    """Room on top for a title, which is not drawn: a plain text about as wide."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in " _=") else "m" for c in box.label)
-    return {"label": plain or " ", "fontname": style.FONT, "fontsize": "12", "labeljust": "l"}
+    place = {"labeljust": "l", "labelloc": "b" if direction == "BT" else "t"}  # the program turns them with the picture
+    return {"label": plain or " ", "fontname": style.FONT, "fontsize": "12", **place}
 
 
 def _read(found: dict[str, Any], known: set[str]) -> Layout:

@@ -12,6 +12,7 @@ from typing import Any
 from .layout import Layout, Link, lay_out
 from .picture import Box, Edge, Node, Picture, Point
 from .route import rounded
+from .style import ROLES, fitting_size
 
 GAP, LANE, TRACK, MARGIN = 58.0, 9.0, 6.0, 60.0
 
@@ -72,6 +73,7 @@ class Repeat:
         for r, row in enumerate(self.rows):
             y = self._place_row(r, row, outside, y)
         self._place_segment(outside[len(self.rows)], len(self.rows))
+        self.left = min((self.where[id][0] - self._width(id) / 2 for id in self.segment), default=0.0)
         for k, edge in enumerate(self.picture.edges):
             self._draw(k, edge)
         return self._result()
@@ -203,6 +205,10 @@ class Repeat:
         )
         return max(top + LANE * len(row.above), row.bottom + (tall + segment.size[1]) / 2) + 40
 
+    def _width(self, id: str) -> float:
+        node = self.node[id]
+        return (node.size or fitting_size(node.lines, ROLES[node.role].shape))[0]
+
     def _lay_out_segment(self, nodes: list[Node], r: int) -> Layout:
         """A layout of nodes outside time, with ports for what comes from elsewhere and what goes elsewhere."""
         names = {node.id for node in nodes}
@@ -305,7 +311,7 @@ class Repeat:
         if self.segment[edge.head] == len(self.rows):
             x = self.rows[-1].right + MARGIN / 2 + LANE * number
         else:
-            x = b[0] - 20 - LANE * number
+            x = min(self.left, b[0]) - 20 - LANE * number
         return [(a[0], lane), (x, lane), (x, b[1])]
 
     # -- the result --------------------------------------------------------------------------------------------------
@@ -349,12 +355,12 @@ class Repeat:
         return picture
 
     def _titles(self) -> dict[str, Point]:
-        """Where the titles of the boxes within steps stand: a step's own stands on top, as others do."""
+        """Where the titles of the boxes within steps stand; a step's own stands as others do, unless an arrow is there."""
         return {
             id: (x + step.at[0], y + step.at[1])
             for step in self.steps.values()
             for id, (x, y) in step.layout.titles.items()
-            if id != step.box.id
+            if id != step.box.id or x > step.layout.size[0] / 2
         }
 
     def _held(self) -> dict[str, bool]:

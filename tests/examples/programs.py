@@ -10,6 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytest.importorskip("matplotlib")
+
 ROOT = Path(__file__).parents[2]
 
 

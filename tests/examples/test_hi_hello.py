@@ -33,3 +33,14 @@ def test_options(tmp_path: Path) -> None:
     assert {"--seed", "--quick", "--plot", "--cell"} <= set(out.split())
     code, out, err = run(tmp_path, "hi_hello", "--plot", "away/a.svg")
     assert (code, out, err) == (2, "", "hi_hello.py: there is no folder away to write a.svg into\n")
+    code, out, err = run(tmp_path, "hi_hello", "--plot", "a.gif")
+    assert (code, out) == (2, "")
+    assert err == "hi_hello.py: --plot a.gif is in no format that is known here: let it end in .svg, .png or .pdf\n"
+    assert run(tmp_path, "hi_hello", "--quick", "--plot", "a.png")[0] == 0
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_same_numbers_give_the_same_picture(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        assert run(tmp_path, "hi_hello", "--quick", "--plot", name)[0] == 0
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import layers, models, optim
+from tinygrad_rnn import layers, models, optim, train
 
 X = np.random.default_rng(0).normal(size=(40, 6, 3)).astype(np.float32)
 Y = (X.sum((1, 2)) > 0).astype(np.int64)
@@ -182,6 +182,21 @@ def test_fit_says_why_it_ended() -> None:
     assert model.fit(x, np.zeros((8, 1)), batch_size=4, epochs=9).stopped == "interrupted"
     assert len(calls) == 3
     assert model.fit(x, np.zeros((8, 1)), batch_size=4, epochs=2).stopped == "epochs"
+
+
+def test_the_bar_knows_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    totals: list[Any] = []
+
+    class Bar(train.loop.Progress):
+        def __init__(self, shown: bool, total: Any, start: float):
+            totals.append((shown, total))
+            super().__init__(False, total, start)
+
+    monkeypatch.setattr(train.loop, "Progress", Bar)
+    model = models.Sequential([layers.GRU(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((9, 3, 2)), np.zeros((9, 1)), batch_size=4, epochs=5, verbose=1)
+    assert totals == [(True, 15)]
 
 
 def test_fit_is_the_same_with_the_same_seed() -> None:

@@ -11,7 +11,7 @@ from test_unrolled import along, data
 from tinygrad_rnn.viz.repeat import Repeat
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import rnn, viz
+from tinygrad_rnn import nn, rnn, viz
 
 
 def long_graphs() -> Any:
@@ -27,13 +27,8 @@ def long_graphs() -> Any:
     yield rnn.dynamic_rnn(rnn.LSTMCell(3, name="decoder"), data(2, 13, 4), initial_state=state, impl="unrolled")
 
 
-@pytest.mark.parametrize("number", range(6))
-def test_everything_is_placed(number: int) -> None:
-    target = list(long_graphs())[number]
-    before = viz.draw(target).picture
-    picture = Repeat(before).placed()
-    assert [node.id for node in picture.nodes] == [node.id for node in before.nodes]
-    assert [(edge.tail, edge.head) for edge in picture.edges] == [(edge.tail, edge.head) for edge in before.edges]
+def check(picture: Any) -> None:
+    """Every node has a place of its own; every arrow reaches its ends and runs through no other node."""
     spans = {}
     for node in picture.nodes:
         wide, tall = node.size or viz.style.fitting_size(node.lines, viz.style.ROLES[node.role].shape)
@@ -56,6 +51,40 @@ def test_everything_is_placed(number: int) -> None:
                 x, y = points.T
                 inside = (x > left + 3) & (x < right - 3) & (y > bottom + 3) & (y < top - 3)
                 assert not inside.any(), f"{edge.tail} -> {edge.head} runs through {id}"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_everything_is_placed(number: int) -> None:
+    target = list(long_graphs())[number]
+    before = viz.draw(target).picture
+    picture = Repeat(before).placed()
+    assert [node.id for node in picture.nodes] == [node.id for node in before.nodes]
+    assert [(edge.tail, edge.head) for edge in picture.edges] == [(edge.tail, edge.head) for edge in before.edges]
+    check(picture)
+
+
+def small_graphs() -> Any:
+    yield rnn.dynamic_rnn(rnn.LSTMCell(3), data(2, 2, 4), impl="unrolled")
+    yield rnn.dynamic_rnn(rnn.ResidualWrapper(rnn.GRUCell(4)), data(2, 2, 4), impl="unrolled")
+    yield rnn.dynamic_rnn(rnn.LayerNormLSTMCell(3), data(2, 1, 4), impl="unrolled")
+    outputs, _ = nn.LSTM(4, 3, num_layers=2, bidirectional=True, batch_first=True)(data(2, 3, 4))
+    yield nn.Linear(6, 2)(outputs)
+    h = w = tg.Parameter(np.eye(3, dtype=np.float32), name="w")
+    for t in range(3):  # time within time
+        for k in range(2):
+            with tg.scope(f"t={t}"), tg.scope(f"t={k}"):
+                h = tg.tanh(h @ w)
+    yield h * h
+
+
+@pytest.mark.parametrize("options", [{}, {"opened": True}, {"depth": 2}, {"direction": "TB", "clusters": False}])
+@pytest.mark.parametrize("number", range(5))
+def test_small_pictures_are_placed_as_well(number: int, options: dict[str, Any]) -> None:
+    drawing = viz.draw(list(small_graphs())[number], **options)
+    assert drawing._arrange is not None
+    picture = drawing._arrange()
+    assert len(picture.edges) == len(drawing.picture.edges)  # twins, too
+    check(picture)
 
 
 def test_it_is_used_where_it_is_needed_and_gives_the_same_bytes() -> None:
