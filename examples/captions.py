@@ -6,7 +6,7 @@
 One-to-many, the shape of an image caption [Vinyals et al. 2015]: a picture, 64 numbers of scikit-learn's bundled digits,
 becomes the first state of a recurrent net, which then writes letters until it writes the end mark, always the likeliest
 (greedy decoding). No one tells it that there are ten classes: it learns ten spellings. You see how many of the 359 held-out
-digits get a name that is right in every letter: about 98 %, after half a minute. (The best linear classifier, which only
+digits get a name that is right in every letter: about 98 %, after ten seconds. (The best linear classifier, which only
 has to choose among ten classes, reaches 96 to 97 %.) The picture shows some of them, with what was written below.
 """
 

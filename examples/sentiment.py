@@ -78,9 +78,10 @@ def bag_of_words(texts, labels, known, check, held):
 
 
 def draw(sentences, verdicts, labels, path):
-    """The verdict word by word, in four sentences that were judged right and turned the most."""
-    swings = [
-        np.ptp(p) if 6 <= len(p) <= 11 and (p[-1] > 0.5) == y else 0 for p, y in zip(verdicts, labels, strict=True)
+    """The verdict word by word, in four sentences that were judged right after all."""
+    astray = [  # how far it went to the wrong side before it came to the right one
+        max(0.5 - p.min() if label else p.max() - 0.5, 0) if 6 <= len(p) <= 11 and (p[-1] > 0.5) == label else 0
+        for p, label in zip(verdicts, labels, strict=True)
     ]
     panels = plots.axes(
         "The verdict word by word",
@@ -91,7 +92,7 @@ def draw(sentences, verdicts, labels, path):
         size=(10, 6.4),
         sharey=True,
     )
-    for panel, i in zip(panels.flat, np.argsort(swings)[::-1], strict=False):
+    for panel, i in zip(panels.flat, np.argsort(astray)[::-1], strict=False):
         hue = plots.GOOD if labels[i] else plots.BAD
         panel.axhline(0.5, color=plots.GREY, linewidth=0.8)
         panel.plot(verdicts[i], "o-", color=hue)
