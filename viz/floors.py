@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
 from .ops import Scope
-from .steps import STACK, Layer, Step, Unrolled, hoisted, parameters_of, passes
+from .steps import STACK, Layer, Unrolled, hoisted, parameters_of, passes
 
 
 class Origin(NamedTuple):
@@ -297,6 +297,3 @@ def _common(scopes: list[Scope]) -> Scope:
     while all(len(s) > same and s[same] == scopes[0][same] for s in scopes):
         same += 1
     return scopes[0][:same]
-
-
-__all__ = ["Bar", "House", "Origin", "Step"]

@@ -114,10 +114,10 @@ class Grid(Places):
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)
         if style.text_width(names) > CELL[0] - 10:
-            names = f"{len(layer.weights)} weights"
+            names = f"{len(layer.weights)} weight{'s' * (len(layer.weights) != 1)}"
         for t in layer.steps:
             if self.is_shown((number, t)):
-                lines = (style.shown(layer.name, 14), *([names] if names else ()))
+                lines = (style.fitted(layer.name, CELL[0]), *([names] if names else ()))
                 role = "cell" if number in self.recurrent else "each"
                 self.node(
                     f"l{number}t{t}", lines, role, self.place((number, t)), self.size(layer), f"t{layer.column(t)}"

@@ -53,7 +53,7 @@ def cell(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool
     if plan is None:
         return _by_program(graph, draw(graph, shapes=shapes, dtypes=dtypes, direction="LR", legend=legend))
     sketch = Sketch("cell")
-    _Ops(sketch, graph, style.Labels(shapes, dtypes))(plan, target.scope_name)
+    _Ops(sketch, graph, style.Labels(shapes, dtypes))(plan, style.shown(target.scope_name, 30))
     return Drawing(legends.add(sketch.picture, None, legend))
 
 

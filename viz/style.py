@@ -82,7 +82,7 @@ ARROW_MEANINGS = {
 }
 
 _NARROW = set("iljtfrI.,:;'|!()[]{}/ ₀₁₂₃₄₅₆₇₈₉₋")
-_WIDE = set("mwMW@×…")
+_WIDE = set("mwMW@×…<>")
 _SUBSCRIPTS = str.maketrans("0123456789-+", "₀₁₂₃₄₅₆₇₈₉₋₊")
 
 
@@ -145,3 +145,15 @@ def shown(text: str, limit: int = 60) -> str:
     """A name as one line of a label: control characters as escapes, cut in the middle where it is too long."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return line if len(line) <= limit else f"{line[: limit // 2]}…{line[-limit // 2 + 1 :]}"
+
+
+def fitted(text: str, wide: float, size: float = FONT_SIZE) -> str:
+    """
+    >>> fitted("basic_rnn_cell", 92.0), fitted("layer_norm_lstm_cell", 92.0)
+    ('basic_rnn_cell', 'layer_…_cell')
+    """
+    line, limit = shown(text), 60
+    while text_width(line, size) > wide and limit > 3:
+        limit -= 1
+        line = shown(text, limit)
+    return line

@@ -83,6 +83,10 @@ def test_other_cells_are_laid_out_by_the_program() -> None:
     assert {edge.tail for edge in picture.edges if edge.head == concat} == {leaves["xₜ"].id, leaves["hₜ₋₁"].id}
 
 
+def test_a_name_is_one_line() -> None:
+    assert viz.cell(rnn.BasicRNNCell(3, name='<b>"x\n|{}')).picture.boxes[0].label == '<b>"x\\n|{}'
+
+
 def test_a_cell_is_left_as_it_was() -> None:
     cell, built = rnn.LSTMCell(3), rnn.LSTMCell(3).build(7)
     viz.cell(cell)

@@ -105,17 +105,20 @@ def far_back() -> Any:
 WHOLE: list[Callable[[], Any]] = [encoder_and_decoder, losses_added_one_by_one, unlike_steps, far_back]
 
 
+STEPS: list[Any] = [(2, 2), (0, 3), (3, 0), (1, 4), 4, None]
+
+
 @pytest.mark.parametrize("make", CUT + WHOLE)
 def test_the_picture_is_that_of_the_whole(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     target = make()
     graph = tg.snapshot(target)
     assert (module.shorten(graph, 3)[1] > 0) == (make in CUT)
-    short = viz.unrolled(target, steps=(2, 2)).source, viz.folded(target).source
+    short = [viz.folded(target).source, *(viz.unrolled(target, steps=steps).source for steps in STEPS)]
     for view in (viz.unrolled, viz.folded):
         monkeypatch.setitem(view.__globals__, "shorten", lambda graph, keep: (graph, 0))
-    whole = viz.unrolled(target, steps=(2, 2)).source, viz.folded(target).source
-    assert _lines(short[0]) == _lines(whole[0])
-    assert _lines(short[1]) == _lines(whole[1])
+    whole = [viz.folded(target).source, *(viz.unrolled(target, steps=steps).source for steps in STEPS)]
+    for mine, wanted in zip(short, whole, strict=True):
+        assert _lines(mine) == _lines(wanted)
 
 
 def _lines(source: str) -> list[str]:

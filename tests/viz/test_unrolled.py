@@ -388,3 +388,11 @@ def test_the_states_of_ones_own_cell_are_told_apart() -> None:
     drawing = viz.unrolled(rnn.dynamic_rnn(TwoStates(), data(2, 3, 4)))
     assert names(drawing, "constant") == ["s1₋₁", "s2₋₁"]
     assert names(drawing, "state") == ["s1₂", "s2₂"]
+
+
+@pytest.mark.parametrize("name", ["WWWWWWWWWWWWWWWW", "한글한글한글한글한글한글", "layer_norm_lstm_cell", '<b>"x\n|{}'])
+def test_names_fit_into_their_cells(name: str) -> None:
+    drawing = viz.unrolled(rnn.GRUCell(3, name=name), 2)
+    for node in drawing.picture.nodes:
+        assert node.size is not None
+        assert all(viz.style.text_width(line) <= node.size[0] for line in node.lines)
