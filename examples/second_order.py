@@ -90,7 +90,7 @@ def descend(model, batch, rate, vector, steps, every):
     """Gradient descent on the whole batch: (loss of every step, [(step, top curvature) …])."""
     parameters, losses, curvatures = model.parameters(), [], []
     optimizer = optim.SGD(parameters, rate)
-    for step in tqdm(range(steps + 1), f"rate {rate}", disable=None):
+    for step in tqdm(range(steps + 1), f"rate {rate}", disable=None, leave=False):
         if step % every == 0:
             curvature, vector = top_curvature(model.loss(*batch), parameters, vector)
             curvatures.append((step, curvature))

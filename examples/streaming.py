@@ -95,7 +95,7 @@ def draw(samples, to_come, answers, step, response, path):
     latency.hist(response, bins, alpha=0.7, label="from the sample to its answer")
     latency.axvline(1e6 / RATE, color=plots.BAD, ls="--", label="the next sample comes")
     latency.set(xscale="log", yscale="log", xlabel="microseconds", ylabel="answers")
-    latency.legend(fontsize=9, loc="upper left")
+    latency.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
     plots.save(np.array([wave, latency]), path)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -387,6 +390,22 @@ def test_without_a_terminal_it_writes_lines(capsys: Any) -> None:
     assert lines[-1].startswith("step 4, bits 3.")
     assert lines[-1].endswith("steps/s")
     assert repr(train.History()) == "History(epoch=0, step=0, seconds=0.0, stopped='')"
+
+
+def test_in_a_notebook_the_bar_goes_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutStream(io.StringIO):
+        __module__ = "ipykernel.iostream"  # as Jupyter's: no terminal, but a carriage return draws a line anew
+
+    out, err = OutStream(), OutStream()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    _, fit, _ = language()
+    fit(steps=4, progress=True, validation=lambda: 0.5, validate_every=2, show=("bits", 2.0))
+    assert err.getvalue() == ""
+    assert "step 2: held-out bits 1.000\n" in out.getvalue()
+    last = out.getvalue().rstrip("\n").split("\r")[-1]
+    assert re.fullmatch(r"100%\|[█#]+\| 00:00<00:00, step 4, bits 3\.\d+, [\d.]+ steps/s *", last)
+    assert len(last) <= 90
 
 
 def bad_calls() -> list[Any]:

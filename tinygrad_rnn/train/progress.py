@@ -1,4 +1,4 @@
-"""How far a training run is, on the terminal: a bar with loss and speed, or plain lines where there is no terminal."""
+"""How far a training run is: a bar with loss and speed on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """A bar (tqdm) on a terminal, else a line every `every` seconds; nothing at all unless shown.
+    """A bar (tqdm) on a terminal and in Jupyter, else a line every `every` seconds; nothing at all unless shown.
 
-    total is what `advance` counts up to: steps, or seconds of training.
+    It goes to stderr, but in Jupyter, which shows that as an error, to stdout. total is what `advance` counts up to:
+    steps, or seconds of training.
     """
 
     def __init__(self, shown: bool, total: float | None, start: float = 0.0, every: float = 10.0):
-        self.stream: TextIO = sys.stderr
+        notebook = type(sys.stderr).__module__.startswith("ipykernel")
+        self.stream: TextIO = sys.stdout if notebook else sys.stderr
         self.every, self.last = every, 0.0
         self.bar: Any = None
-        self.lines = shown and not self.stream.isatty()
+        self.lines = shown and not (notebook or self.stream.isatty())
         if shown and not self.lines:
             from tqdm import tqdm
 
             layout = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}" if total else "{elapsed}{postfix}"
-            self.bar = tqdm(
-                total=total, initial=start, bar_format=layout, file=self.stream, dynamic_ncols=True, leave=True
-            )
+            width = {"ncols": 90} if notebook else {"dynamic_ncols": True}
+            self.bar = tqdm(total=total, initial=start, bar_format=layout, file=self.stream, leave=True, **width)
 
     def advance(self, place: float, seconds: float, text: str) -> None:
         """Go to `place`; text says how it stands. seconds: of training so far, which paces the plain lines."""
