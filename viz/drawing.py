@@ -59,7 +59,12 @@ class Drawing:
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
         """The picture as SVG text; errors as `render`."""
-        return self.render("svg", program=program, timeout=timeout).decode()
+        try:
+            return self.render("svg", program=program, timeout=timeout).decode()
+        except UnicodeDecodeError as error:
+            raise DrawingError(
+                f"drawing: the program's svg is no UTF-8 text but begins with {error.object[:40]!r}"
+            ) from error
 
     def png(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
         """The picture as the bytes of a PNG file; errors as `render`."""
@@ -74,8 +79,9 @@ class Drawing:
     ) -> Path:
         """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd .html …; returns the path written.
 
-        Without a Graphviz program the DOT text goes to the same name with the ending .dot, and a warning says in one
-        line how to get a program. An ending that the program does not know raises DrawingError.
+        Without a Graphviz program the DOT text goes to the same name with the ending .dot (x.svg.dot if there is
+        another x.dot), and a warning says in one line how to get a program. An ending that the program does not know
+        raises DrawingError.
         """
         target = Path(path)
         kind = target.suffix.lower().lstrip(".")
@@ -93,7 +99,7 @@ class Drawing:
             try:
                 content = self.render(kind, program=program, timeout=timeout)
             except NoProgramError as error:
-                target, content = target.with_suffix(".dot"), self.source.encode()
+                target, content = _beside(target, self.source.encode()), self.source.encode()
                 warnings.warn(f"wrote {target} instead: {error}", stacklevel=2)
         target.write_bytes(content)
         return target
@@ -112,6 +118,12 @@ class Drawing:
     def __repr__(self) -> str:
         nodes, edges = len(self.picture.nodes), len(self.picture.edges)
         return f"Drawing({nodes} node{'s' * (nodes != 1)}, {edges} edge{'s' * (edges != 1)})"
+
+
+def _beside(target: Path, content: bytes) -> Path:
+    """Where to write DOT text instead of `target`: x.dot, unless that is a file with something else in it."""
+    found = target.with_suffix(".dot")
+    return target.with_name(f"{target.name}.dot") if found.exists() and found.read_bytes() != content else found
 
 
 def mimebundle(graph: Graph) -> dict[str, Any]:
