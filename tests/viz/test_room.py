@@ -1,0 +1,69 @@
+"""Room for everything: nodes, arrows and their texts keep apart where nets have many layers, states or sources."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import pytest
+from test_unrolled import check_places, data
+from tinygrad_rnn.viz import style
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import rnn, viz
+
+Span = tuple[float, float, float, float]
+
+
+def check_labels(drawing: viz.Drawing) -> None:
+    """No arrow's text lies on another's, or on a node."""
+    texts: list[tuple[str, Span]] = []
+    for edge in drawing.picture.edges:
+        if edge.label:
+            assert edge.label_at is not None
+            (x, y), half = edge.label_at, style.text_width(edge.label, style.SMALL) / 2 - 2
+            texts.append((edge.label, (x - half, y - 4, x + half, y + 4)))
+    spans = []
+    for node in drawing.picture.nodes:
+        assert node.at is not None
+        assert node.size is not None
+        (x, y), (w, h) = node.at, node.size
+        spans.append((" ".join(node.lines), (x - w / 2 + 2, y - h / 2 + 2, x + w / 2 - 2, y + h / 2 - 2)))
+    for (a, one), (b, other) in [*combinations(texts, 2), *((t, s) for t in texts for s in spans)]:
+        apart = one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+        assert apart, f"{a} lies on {b}"
+
+
+class ThreeStates(rnn.RNNCell):
+    state_size = (3, 3, 3)
+    output_size = 3
+
+    def call(self, x: Any, state: Any) -> Any:
+        a, b, c = state
+        a = tg.tanh(x + a)
+        b = a * b
+        c = tg.sigmoid(b - c)
+        return c, (a, b, c)
+
+
+def test_every_state_has_a_delay_of_its_own() -> None:
+    drawing = viz.folded(ThreeStates())
+    delays = [node.at for node in drawing.picture.nodes if node.role == "delay"]
+    assert len(set(delays)) == len(delays) == 3
+    check_places(drawing)
+    check_labels(drawing)
+
+
+@pytest.mark.parametrize("make", [rnn.LSTMCell, rnn.GRUCell])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("dtypes", [False, True])
+def test_folded_encoder_and_decoder(make: Any, layers: int, dtypes: bool) -> None:
+    encoder, decoder = (rnn.MultiRNNCell([make(4) for _ in range(layers)]) for _ in range(2))
+    _, state = rnn.dynamic_rnn(encoder, data(2, 4, 3))
+    outputs, _ = rnn.dynamic_rnn(decoder, data(2, 3, 3), initial_state=state)
+    drawing = viz.folded(outputs, dtypes=dtypes)
+    last = [edge for edge in drawing.picture.edges if edge.label.startswith("last")]
+    assert len(last) == layers * (2 if make is rnn.LSTMCell else 1)
+    assert len({edge.path for edge in last}) == len({edge.label_at for edge in last}) == len(last)
+    check_places(drawing)
+    check_labels(drawing)
