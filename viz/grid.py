@@ -355,13 +355,19 @@ class Grid(Places):
         wide, tall = style.fitting_size(lines, "box")
         columns = [layer.column(t) for t in layer.steps]
         right = max(columns) == self.total - 1 and (layer.backward or min(columns) > 0)
-        column = max(columns) if right else min(columns)
+        column, sign = (max(columns), -1.0) if right else (min(columns), 1.0)
+        gap = self.gap()
+        if gap is not None and column not in self.shown and self.shown[-1 if right else 0] is None:
+            begin, end, y = gap - sign * 64, gap - sign * 24, self.height[layer.floor]
+            self.node(f"w{number}", lines, "parameter", (begin - sign * wide / 2, y), (wide, tall))
+            self.arrow(f"w{number}", "more", "weight", ((begin, y), (end, y)))
+            return
         if column not in self.shown or (min(columns) > 0 and not right):
-            places = [self.x(c) for c in columns if c in self.shown] or [self.gap() or 0.0]
-            at = (sum(places) / len(places), self.bottom - 16 - tall / 2)
+            places = [self.x(c) for c in columns if c in self.shown] or [gap or 0.0]
+            lowest = min(node.at[1] - node.size[1] / 2 for node in self.drawn.values() if node.at and node.size)
+            at = (sum(places) / len(places), min(lowest, self.bottom) - 16 - tall / 2)
             self.node(f"w{number}", lines, "parameter", at, (wide, tall))
             return
-        sign = -1.0 if right else 1.0
         x, y = self.x(column) + self.aside(layer), self.height[layer.floor]
         left = self.x(column) - sign * (self.pitch / 2 + 26 + wide / 2)
         t = next(t for t in layer.steps if layer.column(t) == column)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
 from test_unrolled import check_places, data
 from tinygrad_rnn.viz import style
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import rnn, viz
+from tinygrad_rnn import layers, models, nn, rnn, viz
 
 Span = tuple[float, float, float, float]
 
@@ -67,3 +68,26 @@ def test_folded_encoder_and_decoder(make: Any, layers: int, dtypes: bool) -> Non
     assert len({edge.path for edge in last}) == len({edge.label_at for edge in last}) == len(last)
     check_places(drawing)
     check_labels(drawing)
+
+
+def embedded() -> Any:
+    model = models.Sequential([layers.Embedding(9, 4), layers.GRU(5, return_sequences=True), layers.Dense(3)])
+    return model(np.ones((2, 6), int))
+
+
+NETS: dict[str, Any] = {
+    "stack": lambda: rnn.dynamic_rnn(rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(5)]), data(2, 6, 3)),
+    "nn": lambda: nn.GRU(3, 4, num_layers=2, batch_first=True)(data(2, 6, 3))[0],
+    "bidirectional": lambda: layers.Bidirectional(layers.GRU(4, return_sequences=True))(data(2, 6, 3)),
+    "embedded": embedded,
+}
+
+
+@pytest.mark.parametrize("steps", [(0, 1), (1, 0), (2, 0), (0, 2), (1, 1)])
+@pytest.mark.parametrize("net", NETS)
+def test_weights_have_a_place_and_an_arrow_where_steps_are_left_out(net: str, steps: Any) -> None:
+    drawing = viz.unrolled(NETS[net](), steps)
+    weights = {node.id for node in drawing.picture.nodes if node.role == "parameter"}
+    assert weights
+    assert {edge.tail for edge in drawing.picture.edges if edge.role == "weight"} == weights
+    check_places(drawing)
