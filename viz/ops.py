@@ -74,7 +74,7 @@ def draw(
         target = _with_values(target, opened)
     graph = open_all(target) if opened and color is None else take(target)
     facts = Facts(graph, target, shapes, dtypes, bytes, flops, color == "time")
-    picture = _picture(graph, facts, depth, clusters, direction)
+    picture = picture_of(graph, facts, depth, clusters, direction)
     scale = facts.scale()
     for node in picture.nodes if scale is not None else ():
         took = facts.took.get(node.id)
@@ -140,7 +140,7 @@ class Facts:
         return Scale(self.took.values(), "time of an op's forward", "time", say=costs.lasted) if self.took else None
 
 
-def _picture(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:
+def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:
     """The nodes, edges and boxes; what lies deeper than `depth` is one node a scope."""
     places: list[Scope] = scopes_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
     timed = any(part.startswith("t=") for node in graph.nodes for part in node.scope)
@@ -209,14 +209,14 @@ def scopes_of(graph: Graph) -> list[Scope]:
     for node in graph.nodes:
         for source in node.sources:
             if graph.nodes[source.id].op is None:
-                users[source.id] = _common(users.get(source.id, node.scope), node.scope)
+                users[source.id] = common(users.get(source.id, node.scope), node.scope)
     for i, shared in users.items():
         leaf = graph.nodes[i]
-        places[i] = shared if leaf.kind == "parameter" or not leaf.name else _common(shared, leaf.scope)
+        places[i] = shared if leaf.kind == "parameter" or not leaf.name else common(shared, leaf.scope)
     return places
 
 
-def _common(a: Scope, b: Scope) -> Scope:
+def common(a: Scope, b: Scope) -> Scope:
     same = 0
     for x, y in zip(a, b, strict=False):
         if x != y:

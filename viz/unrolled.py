@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from .steps import Step, Unrolled, gates_of, read
 DEFAULT_STEPS = 3
 MOST_STEPS = 8  # drawn without being asked for
 SMALL_BATCH, SMALL_INPUT = 2, 3
+Found = TypeVar("Found")
 
 
 def unrolled(
@@ -173,7 +174,7 @@ def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
     return on_copy(cell, lambda copied, size: _steps(copied, size, length, batch))
 
 
-def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Graph]) -> Graph:
+def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Found]) -> Found:
     """What `run` makes of a copy of the cell and its input's size; of a small one, or its output's, if it is not built."""
     known = input_size(cell)
     sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter
