@@ -12,6 +12,7 @@ from .drawing import Drawing
 from .floors import House
 from .grid import Grid
 from .opened import fused_length, open_all, take
+from .ops import refuse_unrecorded
 from .picture import Point
 from .places import CELL
 from .route import rounded
@@ -37,12 +38,13 @@ def folded(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bo
     Drawing(5 nodes, 5 edges)
     """
     graph, left_out = (trace(target, FEW), 0) if isinstance(target, RNNCell) else _few_steps(target)
-    found = read(graph)
+    found = read(graph, "folded")
     return Drawing(Folded(House(found, left_out), style.Labels(shapes, dtypes, legend)).picture())
 
 
 def _few_steps(target: Any) -> tuple[Graph, int]:
     """Four steps tell what each step does, if they are all alike; besides, how many were left out."""
+    refuse_unrecorded(target, "folded")
     graph = take(target)
     if not any(node.kind == "recurrent" for node in graph.nodes):
         return shorten(graph, FEW // 2)

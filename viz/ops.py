@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, unfuse
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
 from tinygrad_rnn.autodiff.node import Node as LiveNode
+from tinygrad_rnn.module import Module
+from tinygrad_rnn.rnn import RNNCell
 
 from . import costs, style
 from .costs import counted
@@ -70,6 +72,7 @@ def draw(
         raise ValueError(f"draw: depth is {depth!r}, expected a non-negative integer or None")
     if color not in (None, "time"):
         raise ValueError(f"draw: color is {color!r}, expected 'time' or None")
+    refuse_unrecorded(target, "draw")
     if color == "time":
         target = _with_values(target, opened)
     graph = open_all(target) if opened and color is None else take(target)
@@ -86,6 +89,31 @@ def draw(
         add_legend(picture, scale, legend),
         lambda **options: add_legend(place(plain, **options), scale, legend),
     )
+
+
+def refuse_unrecorded(target: Any, who: str) -> None:
+    """Raise TypeError, with the way out, if nothing was recorded of what is to be drawn."""
+    if isinstance(target, Graph) or any(tensor._node is not None for tensor in flat_tensors(target)):
+        return
+    kind = target if isinstance(target, type) else type(target)
+    name = ".".join([*kind.__module__.split(".")[1:2], kind.__name__])
+    if isinstance(target, type) and issubclass(target, Module):
+        raise TypeError(
+            f"{who}: target is the class {name}, expected what one computes: make one and {_way(kind, who)}"
+        )
+    if isinstance(target, Module):
+        raise TypeError(f"{who}: target is {name}, which records nothing by itself: {_way(kind, who)}")
+    raise TypeError(
+        f"{who}: target is {kind.__name__}: no tensor with a graph was given; a tensor has one when it was computed "
+        "(outside no_grad) from a tensor that requires grad"
+    )
+
+
+def _way(kind: type, who: str) -> str:
+    """What to draw instead of a module: what it computes."""
+    if not issubclass(kind, RNNCell):
+        return f"run it and draw its outputs, viz.{who}(layer(x))"
+    return "draw it by viz.cell(cell), viz.unrolled(cell) or viz.folded(cell)"
 
 
 def _with_values(target: Any, opened: bool) -> Any:

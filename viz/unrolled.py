@@ -22,6 +22,7 @@ from .flow import Sweep, norm, states_of
 from .grid import Grid
 from .live import Values, nodes_of, refuse_freed, running
 from .opened import fused_length, open_all, take
+from .ops import refuse_unrecorded
 from .places import Shading
 from .shade import Scale
 from .shorten import recorded_length, shorten
@@ -98,6 +99,7 @@ def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None
 
 def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, Any]]:
     """The net, the columns to show, and which rows run; steps that are not drawn are neither read nor opened."""
+    refuse_unrecorded(target, "unrolled")
     graph = take(target)
     fused = any(node.kind == "recurrent" for node in graph.nodes)
     rows = running(target) if fused or any(node.op == "where" for node in graph.nodes) else {}
