@@ -8,7 +8,7 @@ from . import legend, style
 from .floors import Origin
 from .picture import Box, Edge, Node, Picture, Point
 from .places import CELL, EACH, ENDS, ENDS_APART, LINE, Places
-from .route import rounded, straight, upwards
+from .route import CLEAR, rounded, straight, upwards
 from .steps import Layer, State, Step, name_of, parameters_of
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
@@ -28,6 +28,8 @@ class Grid(Places):
             self.cells(number, layer)
         for number, bar in self.house.shown_bars():
             self.bar(number, list(bar.origins))
+        for number, bar in self.house.shown_bars():
+            self.into_bar(number, list(bar.origins))
         for step, origins in sorted(self.feeds.items()):
             self.feed(step, origins)
         self.states()
@@ -77,35 +79,30 @@ class Grid(Places):
         """Add an arrow: straight through two points, or along a curve."""
         path = path if len(path) > 2 else straight(path[0], path[1])
         (x0, y0), (x1, y1) = path[0], path[-1]
-        upright = abs(y1 - y0) > abs(x1 - x0)
-        middle = (
-            (x0 + style.text_width(label, style.SMALL) / 2 + 5, y0 + 18)
-            if upright
-            else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
-        )
+        upright, half = abs(y1 - y0) > abs(x1 - x0), style.text_width(label, style.SMALL) / 2
+        middle = (x0 + half + 5, y0 + 18) if upright else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
+        if role != "data" and abs(y1 - y0) > 20:  # a state that climbs: on its upper side
+            middle = ((x0 + x1) / 2 - half - 9, (y0 + y1) / 2 + 4)
         self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))
 
     def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
         """An arrow upwards from one node to another, past what stands between them in the column."""
         low, high = self.drawn[tail], self.drawn[head]
-        assert low.at
-        assert high.at
-        assert low.size
-        assert high.size
-        blocked = []
-        for number, layer in enumerate(self.layers):
-            for other in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
-                node = self.drawn.get(other)
-                if node and node.at and other not in (tail, head) and low.at[1] < node.at[1] < high.at[1]:
-                    half = self.size(layer)[0] / 2
-                    blocked.append((node.at[0] - half, node.at[0] + half))
-        x = self.x(column)
-        half = self.lane_beside()
-        begin, end = (low.at[0], low.at[1] + low.size[1] / 2), (high.at[0], high.at[1] - high.size[1] / 2)
-        if low.role == "bar":  # its edge is long: begin right below the other end
-            begin = (end[0], begin[1])
-        path = upwards(begin, _reach(low), end, _reach(high), blocked, (x - half, x + half))
+        ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
+        begin = (x1 if low.role == "bar" else x0), y0 + h0 / 2  # a bar's edge is long: right below the other end
+        blocked, x, half = self.blocked(column, y0, y1), self.x(column), self.lane_beside()
+        path = upwards(begin, _reach(low), (x1, y1 - h1 / 2), _reach(high), blocked, (x - half, x + half))
         self.arrow(tail, head, "data", path, label)
+
+    def blocked(self, column: int, low: float, high: float) -> list[Point]:
+        """From where to where cells stand in a column between two heights."""
+        spans = []
+        for number, layer in enumerate(self.layers):
+            for id in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
+                if id in self.drawn and low < spot(self.drawn[id])[0][1] < high:
+                    x, half = spot(self.drawn[id])[0][0], self.size(layer)[0] / 2
+                    spans.append((x - half, x + half))
+        return spans
 
     def lane_beside(self) -> float:
         """How far from a column's middle an arrow may go up beside the cells."""
@@ -132,16 +129,16 @@ class Grid(Places):
 
     # -- upwards: inputs, layers, bars, outputs ----------------------------------------------------------------------
 
+    def read_by(self, origins: list[Origin]) -> list[Step]:
+        """The steps shown that a bar reads."""
+        read = [(o.layer, o.t) for o in origins if o.layer >= 0]
+        steps = [(n, s) for n, t in read for s in (self.layers[n].steps if t is None else [t])]
+        return [step for step in steps if self.is_shown(step)]
+
     def bar(self, number: int, origins: list[Origin]) -> None:
         """Work that is done once: over the columns it reads, or all."""
         bar = self.house.bars[number]
-        steps = [
-            (o.layer, t)
-            for o in origins
-            if o.layer >= 0
-            for t in (self.layers[o.layer].steps if o.t is None else [o.t])
-        ]
-        columns = sorted({self.column(s) for s in steps if self.is_shown(s)})
+        columns = sorted({self.column(s) for s in self.read_by(origins)})
         if not columns:
             readers = [self.column(step) for step, found in self.feeds.items() if Origin(bar=number) in found]
             lower = [self.drawn[f"bar{o.bar}"].at for o in origins if o.bar >= 0 and f"bar{o.bar}" in self.drawn]
@@ -154,20 +151,53 @@ class Grid(Places):
             left, right = self.x(columns[0]), self.x(columns[-1])
             wide, middle = max(wide, right - left + CELL[0]), (left + right) / 2
         self.node(f"bar{number}", lines, "bar", (middle or 0.0, self.height[bar.floor]), (wide, max(tall, 30.0)))
-        for step in steps:
-            if self.is_shown(step):
-                label = self.at("h", self.column(step)) if step[0] in self.recurrent else ""
-                self.rise(f"l{step[0]}t{step[1]}", f"bar{number}", self.column(step), label)
-        for o in origins:
-            if o.bar >= 0 and f"bar{o.bar}" in self.drawn:
-                self.between(f"bar{o.bar}", f"bar{number}")
 
-    def between(self, tail: str, head: str) -> None:
-        """An arrow between two bars."""
-        low, high = self.drawn[tail], self.drawn[head]
-        if low.at and high.at and low.size and high.size:
-            x = high.at[0] if high.size[0] < low.size[0] else low.at[0]
-            self.arrow(tail, head, "data", ((x, low.at[1] + low.size[1] / 2), (x, high.at[1] - high.size[1] / 2)))
+    def into_bar(self, number: int, origins: list[Origin]) -> None:
+        """Arrows from the steps and the bars that a bar reads; where other bars are in the way, around them."""
+        head = f"bar{number}"
+        steps = {step: f"l{step[0]}t{step[1]}" for step in self.read_by(origins)}
+        places = [self.place(step) for step in steps]
+        if any(self.bars_between(place, head) for place in places):
+            for step, id in steps.items():
+                self.around(tuple(steps.values()), id, head, self.column(step))
+        else:
+            for step, id in steps.items():
+                label = self.at("h", self.column(step)) if step[0] in self.recurrent else ""
+                self.rise(id, head, self.column(step), label)
+        for tail in (f"bar{o.bar}" for o in origins if f"bar{o.bar}" in self.drawn):
+            (x0, y0), (w0, h0) = spot(self.drawn[tail])
+            (x1, y1), (w1, h1) = spot(self.drawn[head])
+            x = x1 if w1 < w0 else x0
+            if self.bars_between((x, y0), head):
+                self.around((tail,), tail, head, None)
+            else:
+                self.arrow(tail, head, "data", ((x, y0 + h0 / 2), (x, y1 - h1 / 2)))
+
+    def bars_between(self, begin: Point, head: str) -> bool:
+        """Whether a bar stands in the way straight up from a point to the height of another."""
+        (_, top), _ = spot(self.drawn[head])
+        bars = [spot(node) for node in self.drawn.values() if node.role == "bar"]
+        return any(begin[1] < y < top and abs(x - begin[0]) < w / 2 + CLEAR for (x, y), (w, _) in bars)
+
+    def around(self, sources: tuple[str, ...], tail: str, head: str, column: int | None) -> None:
+        """An arrow to a bar past the bars below it: those of the same sources join beside them."""
+        number = self.rails.setdefault(sources, len(self.rails))
+        side, further = (-1.0, 1.0)[number % 2], 12.0 * (number // 2)
+        bars = [spot(node) for node in self.drawn.values() if node.role == "bar"]
+        rail = side * (max(side * x + w / 2 for (x, _), (w, _) in bars) + 18 + further)
+        ((x0, y0), (w0, h0)), ((x1, y1), (w1, _)) = spot(self.drawn[tail]), spot(self.drawn[head])
+        into = y1 + 6 * (number // 2)
+        if column is None:
+            path: tuple[Point, ...] = ((x0 + side * w0 / 2, y0), (rail, y0), (rail, into), (x1 + side * w1 / 2, into))
+        else:
+            shift, turn, up = 28 + 5 * (number % 3), self.top + 8 + 7 * (number % 3), y0 + h0 / 2
+            blocked, middle, beside = self.blocked(column, y0, self.top), self.x(column), self.lane_beside()
+            lanes = (x0 + shift, x0 - shift, middle + beside, middle - beside)
+            out = next((x for x in lanes if all(x <= a - CLEAR or x >= b + CLEAR for a, b in blocked)), lanes[0])
+            begin = min(max(out, x0 - shift), x0 + shift)
+            jog = ((begin, up + 14), (out, up + 14)) if begin != out else ()
+            path = ((begin, up), *jog, (out, turn), (rail, turn), (rail, into), (x1 + side * w1 / 2, into))
+        self.arrow(tail, head, "data", rounded(path))
 
     def feed(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from below."""
@@ -179,6 +209,10 @@ class Grid(Places):
             if o.leaf >= 0:
                 self.rise(self.input(step, column), id, column)
                 break
+        across = [o for o in origins if o.t is not None and self.column((o.layer, o.t)) != column and o not in joined]
+        if across and self._under(across) == self.layers[step[0]].floor - 1:
+            self.across(step, across)
+            joined = [*joined, *across]
         for o in origins:
             if o.layer >= 0 and o not in joined:
                 tail = (o.layer, self.step_at(o, column))
@@ -187,6 +221,28 @@ class Grid(Places):
                     self.rise(f"l{tail[0]}t{tail[1]}", id, column, self.at("h", column) if other else "")
             elif o.bar >= 0 and f"bar{o.bar}" in self.drawn:
                 self.rise(f"bar{o.bar}", id, column)
+
+    def across(self, step: Step, origins: list[Origin]) -> None:
+        """Arrows into a step from steps in other columns, a floor below: they join on their way, and pass through the gap."""
+        floor, id = self.layers[step[0]].floor, f"l{step[0]}t{step[1]}"
+        number = self.lines.setdefault((floor, *origins), sum(key[0] == floor for key in self.lines))
+        turn = self.height[floor - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
+        shift = CELL[0] / 4 - 6 * (number % 3)
+        (x1, y1), gap = self.place(step), self.gap()
+        end = ((x1 - shift, turn), (x1 - shift, y1 - self.size(self.layers[step[0]])[1] / 2))
+        hidden = False
+        for tail in ((o.layer, o.t or 0) for o in origins):
+            past = gap is not None and not self.is_shown(tail)
+            if self.is_shown(tail):
+                x0, y0 = self.place(tail)
+                begin = ((x0 + shift, y0 + self.size(self.layers[tail[0]])[1] / 2), (x0 + shift, turn))
+                past = gap is not None and (x0 < gap) != (x1 < gap)
+                edge = gap - 24 if gap is not None and x0 < gap else (gap or 0) + 24
+                path = rounded((*begin, (edge, turn)) if past else (*begin, *end))
+                self.arrow(f"l{tail[0]}t{tail[1]}", "more" if past else id, "data", path)
+            hidden = hidden or past
+        if hidden and gap is not None:
+            self.arrow("more", id, "data", rounded(((gap + 24 if x1 > gap else gap - 24, turn), *end)))
 
     def step_at(self, origin: Origin, column: int) -> int:
         """The step an origin means in a column."""
@@ -380,6 +436,13 @@ class Grid(Places):
             end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
             path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)
         self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
+
+
+def spot(node: Node) -> tuple[Point, Point]:
+    """Where a node stands, and its size."""
+    assert node.at
+    assert node.size
+    return node.at, node.size
 
 
 def _reach(node: Node) -> float:

@@ -91,3 +91,45 @@ def test_weights_have_a_place_and_an_arrow_where_steps_are_left_out(net: str, st
     assert weights
     assert {edge.tail for edge in drawing.picture.edges if edge.role == "weight"} == weights
     check_places(drawing)
+
+
+def attention(scoped: bool) -> Any:
+    """A decoder that looks at every step of its encoder."""
+    seen, h = rnn.dynamic_rnn(rnn.GRUCell(4, name="encoder"), data(2, 4, 3))
+    decoder, y = rnn.GRUCell(4, name="decoder"), data(2, 3, 4)
+    for t in range(3):
+        with tg.scope(f"t={t}" if scoped else ""):
+            w = tg.softmax((seen @ tg.expand_dims(h, -1))[:, :, 0], axis=-1)
+            context = (seen * tg.expand_dims(w, -1)).sum(axis=1)
+            _, h = decoder(tg.concatenate([y[:, t], context], axis=-1), h)
+    return h
+
+
+def test_arrows_go_around_bars() -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(4), data(2, 12, 3))
+    (forth, back), _ = rnn.bidirectional_dynamic_rnn(rnn.GRUCell(4), rnn.GRUCell(4), data(2, 4, 3))
+    both = tg.concatenate([forth, back], axis=-1)
+    for target, steps in (
+        (outputs.sum() + (outputs * outputs).mean(), 4),
+        (outputs.sum() + (outputs * outputs).mean(), (2, 1)),
+        ((outputs[:, -1] ** 2).sum() + outputs.sum() + outputs.max(), 3),
+        (both.sum() + (both * both).mean() + both.max(), None),
+        (attention(scoped=False), None),
+    ):
+        drawing = viz.unrolled(target, steps)
+        check_places(drawing)
+        check_labels(drawing)
+
+
+@pytest.mark.parametrize("steps", [None, (2, 1), (1, 2), (3, 3), (0, 2), (2, 0)])
+def test_what_a_decoder_reads_of_its_encoder_comes_along_one_line(steps: Any) -> None:
+    drawing = viz.unrolled(attention(scoped=True), steps)
+    check_places(drawing)
+    check_labels(drawing)
+    cells = {node.id: node.lines[0] for node in drawing.picture.nodes if node.role == "cell"}
+    across = [e for e in drawing.picture.edges if (cells.get(e.tail), cells.get(e.head)) == ("encoder", "decoder")]
+    if steps is None:
+        across = [edge for edge in across if edge.role == "data"]
+        assert len(across) == 4 * 3
+        assert len({edge.path[0] for edge in across}) == 4
+        assert len({edge.path[-1] for edge in across}) == 3
