@@ -340,6 +340,9 @@ class Grid(Places):
         elif self.is_shown(tail) and self.is_shown(head):
             (x0, y0), (x1, y1) = self.place(tail), self.place(head)
             self.arrow(*ids, role, ((x0 + sign * CELL[0] / 2, y0 + rise), (x1 - sign * CELL[0] / 2, y1 + rise)), label)
+            if y0 == y1:  # between the frames, where no arrow goes up
+                between = (self.x(self.column(tail)) + self.x(self.column(head))) / 2
+                self.result.edges[-1].label_at = (between, y0 + rise + 8)
         elif self.is_shown(tail) or self.is_shown(head):
             gap, (x, y) = self.gap() or 0.0, self.place(tail if self.is_shown(tail) else head)
             inward = 1.0 if gap > x else -1.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from test_unrolled import check_places, data
+from test_unrolled import along, check_places, data
 from tinygrad_rnn.viz import style
 
 import tinygrad_rnn as tg
@@ -103,6 +103,23 @@ def attention(scoped: bool) -> Any:
             context = (seen * tg.expand_dims(w, -1)).sum(axis=1)
             _, h = decoder(tg.concatenate([y[:, t], context], axis=-1), h)
     return h
+
+
+def test_no_arrow_runs_through_the_name_of_a_state() -> None:
+    forth, back = (rnn.MultiRNNCell([rnn.LSTMCell(4) for _ in range(2)]) for _ in range(2))
+    for target in (
+        nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=True)(data(2, 4, 3)),
+        rnn.bidirectional_dynamic_rnn(forth, back, data(2, 4, 3)),
+    ):
+        picture = viz.unrolled(target).picture
+        for text in (edge for edge in picture.edges if edge.role in ("state", "memory") and edge.label):
+            assert text.label_at is not None
+            (x, y), half = text.label_at, style.text_width(text.label, style.SMALL) / 2
+            for edge in picture.edges:
+                for a, b in pairwise(along(edge.path)):  # short pieces: by their boxes
+                    beside = max(a[0], b[0]) < x - half or min(a[0], b[0]) > x + half
+                    off = max(a[1], b[1]) < y - 4 or min(a[1], b[1]) > y + 4
+                    assert beside or off, f"{edge.tail} -> {edge.head} runs through {text.label}"
 
 
 def test_arrows_go_around_bars() -> None:
