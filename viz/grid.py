@@ -417,9 +417,9 @@ class Grid(Places):
         column, sign = (max(columns), -1.0) if right else (min(columns), 1.0)
         gap = self.gap()
         if gap is not None and column not in self.shown and self.shown[-1 if right else 0] is None:
-            begin, end, y = gap - sign * 64, gap - sign * 24, self.height[layer.floor]
-            self.node(f"w{number}", lines, "parameter", (begin - sign * wide / 2, y), (wide, tall))
-            self.arrow(f"w{number}", "more", "weight", ((begin, y), (end, y)))
+            beside, y = gap - sign * 64, self.height[layer.floor]
+            self.node(f"w{number}", lines, "parameter", (beside - sign * wide / 2, y), (wide, tall))
+            self.arrow(f"w{number}", "more", "weight", ((beside, y), (gap - sign * 24, y)))
             return
         if column not in self.shown or (min(columns) > 0 and not right):
             places = [self.x(c) for c in columns if c in self.shown] or [gap or 0.0]

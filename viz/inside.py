@@ -76,8 +76,8 @@ def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.L
             node.role, name = _named_leaf(leaves[node.id])
             node.lines = (name, *node.lines[1:])
     for name, source in results:
-        node = graph.nodes[source.id]
-        lines = (f"{name}ₜ", *labels.of(node.shapes[source.output], node.dtypes[source.output]))
+        maker = graph.nodes[source.id]
+        lines = (f"{name}ₜ", *labels.of(maker.shapes[source.output], maker.dtypes[source.output]))
         picture.nodes.append(Node(f"{name}'", lines, "output" if name == "y" else "state"))
         role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
         picture.edges.append(Edge(f"n{source.id}", f"{name}'", role))
@@ -122,14 +122,16 @@ def _step(run: RNNCell, size: int) -> tuple[Graph, list[tuple[str, Source]]]:
         state = _named(state, "s" if own else "h")
         given = [str(part.name) for part in flat_tensors(state)]
         output, after = run(x, state)
-        made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=True) if part._node is not None]
+        made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
         graph = take([output, *(part for _, part in made)])
     finally:
         generator().bit_generator.state = random
     states = list(zip((name for name, _ in made), graph.outputs[-len(made) :] if made else (), strict=True))
     shown = {**dict(zip(given, given, strict=True)), **(_letters(graph, states) if own else {})}
     leaves = (
-        n._replace(kind="input", name=shown.get(n.name, n.name)) if n.op is None and n.name in (x.name, *given) else n
+        n._replace(kind="input", name=shown.get(n.name or "", n.name))
+        if n.op is None and n.name in (x.name, *given)
+        else n
         for n in graph.nodes
     )
     results = [(shown[name], source) for name, source in states]
