@@ -135,7 +135,7 @@ def _by_gradient(target: Any) -> tuple[Unrolled, Shading]:
     sweep = Sweep(target, who)
     cotangents = sweep(seed)
     values = {
-        ((number, t), name): norm(cotangents, source)
+        ((number, t), name): norm(sweep.at(cotangents, source))
         for number, layer in enumerate(sweep.found.layers)
         for name, sources in states_of(sweep.found, number).items()
         for t, source in zip(layer.steps, sources, strict=True)
