@@ -16,7 +16,7 @@ from .live import nodes_of, refuse_freed
 from .opened import take
 from .plot import Plot
 from .reading import Reading
-from .steps import Unrolled, made_by, read
+from .steps import Unrolled, gates_of, made_by, read
 
 Numbers = npt.NDArray[np.float64]
 
@@ -35,6 +35,14 @@ class LayerFlow(NamedTuple):
     name: str
     states: dict[str, Numbers]
     inputs: Numbers | None
+    backward: bool = False
+
+    def state(self, name: str) -> Numbers:
+        """The norms of a state, (T,); KeyError that names the states there are."""
+        if name not in self.states:
+            own = ", ".join(map(repr, self.states)) or "none that can be told"
+            raise KeyError(f"grad_flow: layer {self.name!r} has no state {name!r}; .layers[…].states has {own}")
+        return self.states[name]
 
 
 class GradFlow(NamedTuple):
@@ -53,13 +61,13 @@ class GradFlow(NamedTuple):
 
     @property
     def h(self) -> Numbers:
-        """|d target / d h_t| of the top layer, (T,)."""
-        return self.layers[-1].states["h"]
+        """|d target / d h_t| of the top layer, (T,); KeyError where it has no h."""
+        return self.layers[-1].state("h")
 
     @property
     def c(self) -> Numbers:
         """|d target / d c_t| of the top layer, (T,); KeyError where it has no c."""
-        return self.layers[-1].states["c"]
+        return self.layers[-1].state("c")
 
     @property
     def inputs(self) -> Numbers | None:
@@ -68,8 +76,12 @@ class GradFlow(NamedTuple):
 
     def plot(self) -> Plot:
         """Lines over time, one for each layer and state, on a logarithmic scale."""
-        several = len(self.layers) > 1
-        lines = {f"{f.name} {n}" if several else n: v for f in self.layers for n, v in f.states.items()}
+        names = [f"{flow.name} backward" if flow.backward else flow.name for flow in self.layers]
+        lines = {}
+        for i, (name, flow) in enumerate(zip(names, self.layers, strict=True)):
+            number = f" {names[: i + 1].count(name)}" if names.count(name) > 1 else ""
+            label = f"{name}{number} " if len(names) > 1 else ""
+            lines.update({f"{label}{state}": values for state, values in flow.states.items()})
         return Plot(lines, "step t", "norm of the gradient")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -109,7 +121,7 @@ def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> G
             for name, sources in states_of(run.found, number).items()
         }
         g = reading.gradient(cotangents)
-        layers.append(LayerFlow(layer.name, states, None if g is None else _row_norms(g)))
+        layers.append(LayerFlow(layer.name, states, None if g is None else _row_norms(g), layer.backward))
     return GradFlow(tuple(layers), _jacobians(run, target) if jacobians else None)
 
 
@@ -188,7 +200,19 @@ def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
             final = _at_the_end(found, found.places[number][last], found.places[number][end], by_step[last].id)
             by_step |= {} if final is None else {end: Source(final, by_step[last].output)}
         result[name] = [by_step.get(t) for t in layer.steps]
-    return result
+    return result or _only_states(found, number)
+
+
+def _only_states(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
+    """The states where no step hands one on, as with a single one: c and h by their letters, else what leaves the step."""
+    lettered = {name: sources for name, sources in gates_of(found, number).items() if name in ("c", "h")}
+    if lettered or len(found.layers[number].steps) > 1:
+        return lettered
+    (step,) = found.places[number].values()
+    inside = set(step)
+    read = [s for node in found.graph.nodes if node.id not in inside for s in node.sources]
+    leaving = dict.fromkeys(s for s in (*read, *found.graph.outputs) if s.id in inside)
+    return {"h": list(leaving)} if len(leaving) == 1 else {}
 
 
 def _at_the_end(found: Unrolled, step: list[int], end: list[int], i: int) -> int | None:

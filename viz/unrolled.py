@@ -40,7 +40,7 @@ def unrolled(
     dtypes: bool = False,
     length: int | None = None,
     color: str | None = None,
-    of: str = "h",
+    of: str | None = None,
     legend: bool = False,
 ) -> Drawing:
     """Draw a recurrent net unrolled in time: x_t below, layers upwards, h_t above, states along the arrows.
@@ -145,7 +145,7 @@ def _by_gradient(target: Any) -> tuple[Unrolled, Shading]:
     )
 
 
-def _by_activation(target: Any, of: str) -> tuple[Unrolled, Shading]:
+def _by_activation(target: Any, of: str | None) -> tuple[Unrolled, Shading]:
     """The mean size of a state or gate at every step, over units and the rows that run."""
     who = "unrolled: color='activation'"
     if isinstance(target, (Graph, RNNCell)) or not any(True for _ in flat_tensors(target)):
@@ -154,10 +154,11 @@ def _by_activation(target: Any, of: str) -> tuple[Unrolled, Shading]:
     tensors = unfuse(target, "recurrent")
     found, live, known, rows = read(take(tensors)), nodes_of(tensors), Values(tensors), running(target)
     values: dict[tuple[Step, str], float] = {}
-    names: set[str] = set()
+    states = [states_of(found, number) for number in range(len(found.layers))]
+    names = {name for number, own in enumerate(states) for name in (*own, *gates_of(found, number))}
+    of = of or ("h" if "h" in names else min((name for own in states for name in own), default="h"))
     for number, layer in enumerate(found.layers):
-        named = {**gates_of(found, number), **states_of(found, number)}
-        names |= named.keys()
+        named = {**gates_of(found, number), **states[number]}
         for t, source in zip(layer.steps, named.get(of, [None] * len(layer.steps)), strict=True):
             value = None if source is None else known(live[source.id], source.output)
             if value is not None:

@@ -264,3 +264,55 @@ def test_norms_of_numbers_whose_squares_overflow() -> None:
     outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(3, seed=1), data(2, 4, 2))
     small, large = viz.grad_flow(outputs.sum()).h, viz.grad_flow((outputs * 1e300).sum()).h
     np.testing.assert_allclose(large, small * 1e300, rtol=1e-12)
+
+
+@pytest.mark.parametrize("impl", ["auto", "unrolled"])
+@pytest.mark.parametrize("lengths", [None, [1, 0]])
+def test_a_single_step(lengths: Any, impl: str) -> None:
+    for cell in (rnn.LSTMCell(3, seed=1), rnn.BasicRNNCell(3, seed=1)):
+        outputs, _ = rnn.dynamic_rnn(cell, data(2, 1, 2), lengths, impl=impl)
+        loss = (outputs**2).sum()
+        np.testing.assert_allclose(viz.grad_flow(loss).h, [np.linalg.norm(2 * outputs.data)], rtol=1e-12)
+        assert [n.fill is None for n in viz.unrolled(loss, color="grad_norm").picture.nodes if n.role == "cell"] == [
+            False
+        ]
+    x = tg.Tensor(np.ones((2, 1, 3)), requires_grad=True, name="x")
+    outputs, _ = rnn.dynamic_rnn(Counts(), x)
+    np.testing.assert_allclose(viz.grad_flow(outputs.sum()).h, [6**0.5])
+
+
+class Counts(rnn.RNNCell):
+    """A cell of one's own with two states of its own and no scope for either."""
+
+    state_size = (3, 3)
+    output_size = 3
+
+    def call(self, x: Any, state: Any) -> Any:
+        a = tg.tanh(x + state[0])
+        return a, (a, 0.5 * state[1] + a)
+
+
+def test_states_of_ones_own_cell() -> None:
+    _, state = rnn.dynamic_rnn(Counts(), data(2, 3, 3))
+    loss = state[1].sum()
+    flow = viz.grad_flow(loss)
+    assert sorted(flow.layers[0].states) == ["s1", "s2"]
+    with pytest.raises(KeyError, match=r"layer 'counts' has no state 'h'; .*has 's1', 's2'"):
+        _ = flow.h
+    for color in ("activation", "grad_norm"):
+        cells = [n for n in viz.unrolled(loss, color=color).picture.nodes if n.role == "cell"]
+        assert all(n.fill for n in cells)
+    with pytest.raises(ValueError, match="of='h': no step has it, expected one of s1, s2"):
+        viz.unrolled(loss, color="activation", of="h")
+
+
+def test_a_line_for_each_layer_of_one_name() -> None:
+    x = data(2, 4, 3)
+    outputs, _ = rnn.dynamic_rnn(rnn.MultiRNNCell([rnn.LSTMCell(3), rnn.LSTMCell(3)]), x)
+    wanted = ["lstm_cell 1 c", "lstm_cell 1 h", "lstm_cell 2 c", "lstm_cell 2 h"]
+    assert list(viz.grad_flow(outputs.sum()).plot().lines) == wanted
+    (fw, bw), _ = rnn.bidirectional_dynamic_rnn(rnn.GRUCell(3), rnn.GRUCell(3), x)
+    plot = viz.grad_flow((fw[:, 3] + bw[:, 3]).sum()).plot()
+    assert list(plot.lines) == ["gru_cell h", "gru_cell backward h"]
+    assert np.count_nonzero(plot.lines["gru_cell h"]) == 4
+    assert np.flatnonzero(plot.lines["gru_cell backward h"]).tolist() == [3]  # in order of time, not of reading
