@@ -52,10 +52,11 @@ def unrolled(
 
     color="grad_norm", for a loss: cells and states are shaded by the logarithm of the norm of the loss's gradient there (see
     `grad_flow`). color="activation": by the mean size of a state or gate, which `of` names: "h", "c", a gate's letter ("i",
-    "f", "g", "o"; "z", "r", "n"). shapes, dtypes: what labels tell. legend: besides the colours, what shapes and arrows mean.
+    "f", "g", "o"; "z", "r", "n"); else h, or the first state where there is no h. shapes, dtypes: what labels tell.
+    legend: besides the colours, what shapes and arrows mean.
 
-    Raises ValueError where the graph has no time steps, TypeError where nothing was recorded, GraphError for colours of
-    a graph that a backward pass has freed.
+    Raises ValueError where the graph has no time steps and for a length of what is no cell, TypeError where nothing was
+    recorded, GraphError for colours of a graph that a backward pass has freed.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -79,6 +80,11 @@ def unrolled(
         raise ValueError(f"unrolled: color is {color!r}, expected 'grad_norm', 'activation' or None")
     if isinstance(target, RNNCell):
         return _of_cell(target, steps, labels, length)
+    if length is not None:
+        raise ValueError(
+            f"unrolled: length={length} was given with {type(target).__name__}, expected a cell: what was run has its own "
+            "length; steps=(first, last) says which of its steps to draw"
+        )
     house, shown, rows = _read(target, steps)
     grid = Grid(house, shown, labels)
     grid.rows = rows
@@ -188,7 +194,7 @@ def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Graph]) -> Graph:
 
 
 def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
-    dtype = cell.dtype or np.dtype(np.float32)
+    dtype = dtype_of(cell)
     outputs: list[Any] = []
     random = generator().bit_generator.state
     try:
@@ -202,6 +208,12 @@ def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
         return take((ops.stack(outputs), state))
     finally:
         generator().bit_generator.state = random
+
+
+def dtype_of(cell: RNNCell) -> np.dtype[Any]:
+    """The dtype that a cell, or one inside it, was built in; float32 if none was."""
+    built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
+    return next(built, np.dtype(np.float32))
 
 
 def input_size(cell: Any) -> int | None:
