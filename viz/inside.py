@@ -22,7 +22,7 @@ from .ops import Facts, Scope, common, picture_of
 from .picture import Edge, Node
 from .sketch import Sketch
 from .steps import only_weights, state_name
-from .unrolled import SMALL_BATCH, on_copy
+from .unrolled import SMALL_BATCH, dtype_of, on_copy
 
 GATES = {
     "f": "forget gate f",
@@ -112,7 +112,7 @@ def _step(run: RNNCell, size: int) -> tuple[Graph, list[tuple[str, Source]]]:
 
     The output is called y where it is no state.
     """
-    dtype = run.dtype or np.dtype(np.float32)
+    dtype = dtype_of(run)
     random = generator().bit_generator.state
     try:
         run.build(size, dtype)
