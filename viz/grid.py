@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
+
 from tinygrad_rnn.autodiff.graph import Source
 
 from . import legend, style
+from .arrows import Arrows, spot
 from .floors import Origin
-from .picture import Box, Edge, Node, Picture, Point
-from .places import CELL, EACH, ENDS, ENDS_APART, LINE, Places
-from .route import CLEAR, rounded, straight, upwards
-from .steps import Layer, State, Step, name_of, parameters_of
+from .layers import Layer, Step
+from .opened import INPUT, picked_axis
+from .picture import Box, Picture, Point
+from .places import CELL, EACH, ENDS, ENDS_APART, LINE
+from .route import rounded
+from .steps import State, final_states, name_of, parameters_of, passes
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
 LETTERS_OF_STARTS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "b′"}  # PyTorch's
 
 
-class Grid(Places):
+Key = tuple[int, str]  # an input: the leaf where a gradient reaches it (else -1), and its name without a number
+NAMELESS: Key = (-1, "x")
+BESIDE = 62.0  # from one input of a step to the next
+
+
+class Grid(Arrows):
     """Builds the picture of an unrolled net."""
 
     # -- drawing -----------------------------------------------------------------------------------------------------
@@ -65,48 +76,6 @@ class Grid(Places):
                 rows = f"{self.rows[number].sum()} of {len(self.rows[number])} rows" if number in self.rows else ""
                 title = f"t={self.time(column)}" + (f"   {rows}" if rows else "")
                 self.result.boxes.append(Box(f"t{column}", title, "step", None, corners))
-
-    def node(
-        self, id: str, lines: tuple[str, ...], role: str, at: Point, size: Point | None = None, box: str | None = None
-    ) -> Node:
-        """Add a node."""
-        found = Node(id, lines, role, box=box, at=at, size=size or style.fitting_size(lines, style.ROLES[role].shape))
-        self.drawn[id] = found
-        self.result.nodes.append(found)
-        return found
-
-    def arrow(self, tail: str, head: str, role: str, path: tuple[Point, ...], label: str = "") -> None:
-        """Add an arrow: straight through two points, or along a curve."""
-        path = path if len(path) > 2 else straight(path[0], path[1])
-        (x0, y0), (x1, y1) = path[0], path[-1]
-        upright, half = abs(y1 - y0) > abs(x1 - x0), style.text_width(label, style.SMALL) / 2
-        middle = (x0 + half + 5, y0 + 18) if upright else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
-        if role != "data" and abs(y1 - y0) > 20:  # a state that climbs: on its upper side
-            middle = ((x0 + x1) / 2 - half - 9, (y0 + y1) / 2 + 4)
-        self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))
-
-    def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
-        """An arrow upwards from one node to another, past what stands between them in the column."""
-        low, high = self.drawn[tail], self.drawn[head]
-        ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
-        begin = (x1 if low.role == "bar" else x0), y0 + h0 / 2  # a bar's edge is long: right below the other end
-        blocked, x, half = self.blocked(column, y0, y1), self.x(column), self.lane_beside()
-        path = upwards(begin, _reach(low), (x1, y1 - h1 / 2), _reach(high), blocked, (x - half, x + half))
-        self.arrow(tail, head, "data", path, label)
-
-    def blocked(self, column: int, low: float, high: float) -> list[Point]:
-        """From where to where cells stand in a column between two heights."""
-        spans = []
-        for number, layer in enumerate(self.layers):
-            for id in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
-                if id in self.drawn and low < spot(self.drawn[id])[0][1] < high:
-                    x, half = spot(self.drawn[id])[0][0], self.size(layer)[0] / 2
-                    spans.append((x - half, x + half))
-        return spans
-
-    def lane_beside(self) -> float:
-        """How far from a column's middle an arrow may go up beside the cells."""
-        return self.pitch / 2 - 28
 
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)
@@ -173,42 +142,14 @@ class Grid(Places):
             else:
                 self.arrow(tail, head, "data", ((x, y0 + h0 / 2), (x, y1 - h1 / 2)))
 
-    def bars_between(self, begin: Point, head: str) -> bool:
-        """Whether a bar stands in the way straight up from a point to the height of another."""
-        (_, top), _ = spot(self.drawn[head])
-        bars = [spot(node) for node in self.drawn.values() if node.role == "bar"]
-        return any(begin[1] < y < top and abs(x - begin[0]) < w / 2 + CLEAR for (x, y), (w, _) in bars)
-
-    def around(self, sources: tuple[str, ...], tail: str, head: str, column: int | None) -> None:
-        """An arrow to a bar past the bars below it: those of the same sources join beside them."""
-        number = self.rails.setdefault(sources, len(self.rails))
-        side, further = (-1.0, 1.0)[number % 2], 12.0 * (number // 2)
-        bars = [spot(node) for node in self.drawn.values() if node.role == "bar"]
-        rail = side * (max(side * x + w / 2 for (x, _), (w, _) in bars) + 18 + further)
-        ((x0, y0), (w0, h0)), ((x1, y1), (w1, _)) = spot(self.drawn[tail]), spot(self.drawn[head])
-        into = y1 + 6 * (number // 2)
-        if column is None:
-            path: tuple[Point, ...] = ((x0 + side * w0 / 2, y0), (rail, y0), (rail, into), (x1 + side * w1 / 2, into))
-        else:
-            shift, turn, up = 28 + 5 * (number % 3), self.top + 8 + 7 * (number % 3), y0 + h0 / 2
-            blocked, middle, beside = self.blocked(column, y0, self.top), self.x(column), self.lane_beside()
-            lanes = (x0 + shift, x0 - shift, middle + beside, middle - beside)
-            out = next((x for x in lanes if all(x <= a - CLEAR or x >= b + CLEAR for a, b in blocked)), lanes[0])
-            begin = min(max(out, x0 - shift), x0 + shift)
-            jog = ((begin, up + 14), (out, up + 14)) if begin != out else ()
-            path = ((begin, up), *jog, (out, turn), (rail, turn), (rail, into), (x1 + side * w1 / 2, into))
-        self.arrow(tail, head, "data", rounded(path))
-
     def feed(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from below."""
         column, id = self.column(step), f"l{step[0]}t{step[1]}"
         joined = self._joined(origins)
         if joined:
             self.rise(self.join(joined, column), id, column)
-        for o in origins:
-            if o.leaf >= 0:
-                self.rise(self.input(step, column), id, column)
-                break
+        for key in self.inputs_of(step, origins):
+            self.rise(self.input(step, column, key), id, column)
         across = [o for o in origins if o.t is not None and self.column((o.layer, o.t)) != column and o not in joined]
         if across and self._under(across) == self.layers[step[0]].floor - 1:
             self.across(step, across)
@@ -221,28 +162,6 @@ class Grid(Places):
                     self.rise(f"l{tail[0]}t{tail[1]}", id, column, self.at("h", column) if other else "")
             elif o.bar >= 0 and f"bar{o.bar}" in self.drawn:
                 self.rise(f"bar{o.bar}", id, column)
-
-    def across(self, step: Step, origins: list[Origin]) -> None:
-        """Arrows into a step from steps in other columns, a floor below: they join on their way, and pass through the gap."""
-        floor, id = self.layers[step[0]].floor, f"l{step[0]}t{step[1]}"
-        number = self.lines.setdefault((floor, *origins), sum(key[0] == floor for key in self.lines))
-        turn = self.height[floor - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
-        shift = CELL[0] / 4 - 6 * (number % 3)
-        (x1, y1), gap = self.place(step), self.gap()
-        end = ((x1 - shift, turn), (x1 - shift, y1 - self.size(self.layers[step[0]])[1] / 2))
-        hidden = False
-        for tail in ((o.layer, o.t or 0) for o in origins):
-            past = gap is not None and not self.is_shown(tail)
-            if self.is_shown(tail):
-                x0, y0 = self.place(tail)
-                begin = ((x0 + shift, y0 + self.size(self.layers[tail[0]])[1] / 2), (x0 + shift, turn))
-                past = gap is not None and (x0 < gap) != (x1 < gap)
-                edge = gap - 24 if gap is not None and x0 < gap else (gap or 0) + 24
-                path = rounded((*begin, (edge, turn)) if past else (*begin, *end))
-                self.arrow(f"l{tail[0]}t{tail[1]}", "more" if past else id, "data", path)
-            hidden = hidden or past
-        if hidden and gap is not None:
-            self.arrow("more", id, "data", rounded(((gap + 24 if x1 > gap else gap - 24, turn), *end)))
 
     def step_at(self, origin: Origin, column: int) -> int:
         """The step an origin means in a column."""
@@ -261,27 +180,75 @@ class Grid(Places):
                 self.rise(f"l{o.layer}t{self.step_at(o, column)}", id, column)
         return id
 
-    def input(self, step: Step, column: int) -> str:
-        """x_t below a column."""
-        id = f"x{column}"
+    def inputs_of(self, step: Step, origins: list[Origin]) -> list[Key]:
+        """The inputs that a step reads: those with a name or a gradient, else one that stands for all."""
+        leaves = [self.found.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
+        if not leaves or (self.layers[step[0]].kind == "each" and len(origins) == 1):
+            return [NAMELESS] * bool(leaves)
+        told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
+        found = {(leaf.id if leaf.kind == "input" else -1, _base(leaf.name)): None for leaf in told}
+        if not found and all(leaf.id in self.fillers for leaf in leaves) and any(o.leaf < 0 for o in origins):
+            return []
+        return list(found) or [NAMELESS]
+
+    @cached_property
+    def fillers(self) -> set[int]:
+        """Leaves that only stand in for padding."""
+        graph = self.found.graph
+        read = {s.id for node in graph.nodes if node.op != "where" for s in node.sources}
+        return {node.id for node in graph.nodes if node.op is None and not node.name and node.id not in read}
+
+    def pitch_between(self) -> float:
+        """From the middle of one step to the middle of the next: wider where a step has several inputs."""
+        most = max(map(len, self.inputs.values()), default=1)
+        return max(super().pitch_between(), 70.0 + 2 * BESIDE * (most - 1))
+
+    @cached_property
+    def inputs(self) -> dict[int, list[Key]]:
+        """The inputs of every column, in order."""
+        found: dict[int, list[Key]] = {}
+        for step, origins in sorted(self.feeds.items()):
+            keys = found.setdefault(self.column(step), [])
+            keys.extend(key for key in self.inputs_of(step, origins) if key not in keys)
+        return found
+
+    def input_name(self, key: Key) -> str:
+        """An input's name, with a prime for each other of that name that stands before it."""
+        shared = (keys[: keys.index(key)] for keys in self.inputs.values() if key in keys)
+        return key[1] + "′" * max(sum(base == key[1] for _, base in before) for before in shared)
+
+    def input(self, step: Step, column: int, key: Key) -> str:
+        """x_t below a column, beside others that are read there."""
+        keys = self.inputs[column]
+        at = keys.index(key)
+        id = f"x{column}" + (f"s{at}" if at else "")
         if id not in self.drawn:
-            lines = (self.at("x", column), *self.input_facts(self.found.feeds.get(step, [])))
-            self.node(id, lines, "input", (self.x(column), -ENDS), box=f"t{column}")
+            feeds = self.found.feeds.get(step, [])
+            own = [s for s in feeds if key[0] in {o.leaf for o in self.house.origins(s)}]
+            lines = (self.at(self.input_name(key), column), *self.input_facts(step, own or feeds))
+            aside = at * BESIDE - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
+            self.node(id, lines, "input", (self.x(column) + aside, -ENDS), box=f"t{column}")
         return id
 
-    def input_facts(self, sources: list[Source]) -> tuple[str, ...]:
+    def input_facts(self, step: Step, sources: list[Source]) -> tuple[str, ...]:
         """Shape and dtype, as asked for, of one step of what comes in: an array over time without its time axis."""
         if not sources:
             return ()
         graph, source, axis = self.found.graph, sources[0], None
+        whole = source  # before what only moved it
         while graph.nodes[source.id].op is not None and graph.nodes[source.id].sources:
             node = graph.nodes[source.id]
-            axis = node.options.get("axis", 0) if node.op == "unstack" else axis
+            cut = node.options.get("axis", 0) if node.op == "unstack" else picked_axis(node)
+            axis = axis if cut is None else cut
             source = node.sources[1 if node.op == "where" else 0]
-        shape = graph.nodes[source.id].shapes[source.output]
+            whole = whole if cut is None and passes(node) else source
+        if axis is None and len(graph.nodes[whole.id].shapes[whole.output]) > 2:
+            inside = (graph.nodes[i] for i in self.found.places[step[0]][step[1]])
+            axis = next((picked_axis(node) for node in inside if whole in node.sources), None)
+        shape = graph.nodes[whole.id].shapes[whole.output]
         if axis is not None and len(shape) > 1:
             shape = shape[:axis] + shape[axis + 1 :]
-        return self.labels.of(shape, graph.nodes[source.id].dtypes[source.output])
+        return self.labels.of(shape, graph.nodes[whole.id].dtypes[whole.output])
 
     def outputs(self) -> None:
         """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
@@ -302,9 +269,9 @@ class Grid(Places):
 
     def finals(self) -> None:
         """The final states that the picture's graph gives out."""
-        for source in dict.fromkeys(self.found.graph.outputs):
-            step = self.found.step_of.get(source.id)
-            if step is not None and step[1] == self.layers[step[0]].steps[-1] and self.is_shown(step):
+        for source in final_states(self.found):
+            step = self.found.step_of[source.id]
+            if self.is_shown(step):
                 self.final(source, step)
 
     # -- along time: states and weights ------------------------------------------------------------------------------
@@ -441,14 +408,6 @@ class Grid(Places):
         self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
 
 
-def spot(node: Node) -> tuple[Point, Point]:
-    """Where a node stands, and its size."""
-    assert node.at
-    assert node.size
-    return node.at, node.size
-
-
-def _reach(node: Node) -> float:
-    """How far from its middle a node's upper or lower edge may be met."""
-    wide = (node.size or (0.0, 0.0))[0]
-    return 0.0 if style.ROLES[node.role].shape == "ellipse" else wide / 2 - 12
+def _base(name: str | None) -> str:
+    """What an input is called, without the number of a step: x for those that are called so, or nothing."""
+    return "x" if not name or INPUT.fullmatch(name) else style.shown(re.sub(r"_?\d+$", "", name) or name, 14)
