@@ -27,7 +27,8 @@ class Arrows(Places):
         path = path if len(path) > 2 else straight(path[0], path[1])
         (x0, y0), (x1, y1) = path[0], path[-1]
         upright, half = abs(y1 - y0) > abs(x1 - x0), style.text_width(label, style.SMALL) / 2
-        middle = (x0 + half + 5, y0 + 18) if upright else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
+        bend = path[3][0] - x0 if upright and len(path) > 4 else 0.0  # the text stands on the other side
+        middle = (x0 - half - 5 if bend > 0 else x0 + half + 5, y0 + 18) if upright else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
         if role != "data" and abs(y1 - y0) > 20:  # a state that climbs: on its upper side
             middle = ((x0 + x1) / 2 - half - 9, (y0 + y1) / 2 + 4)
         self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))
@@ -36,9 +37,15 @@ class Arrows(Places):
         """An arrow upwards from one node to another, past what stands between them in the column."""
         low, high = self.drawn[tail], self.drawn[head]
         ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
-        begin = (x1 if low.role == "bar" else x0), y0 + h0 / 2  # a bar's edge is long: right below the other end
+        begin, end, reach = (x0, y0 + h0 / 2), (x1, y1 - h1 / 2), _reach(high)
+        if low.role == "bar":  # its edge is long: right below the other end
+            begin = (x1, begin[1])
+        elif high.role == "bar":
+            end = (min(max(x0, x1 - reach), x1 + reach), end[1])
+            reach -= abs(end[0] - x1)
         blocked, x, half = self.blocked(column, y0, y1), self.x(column), self.lane_beside()
-        path = upwards(begin, _reach(low), (x1, y1 - h1 / 2), _reach(high), blocked, (x - half, x + half))
+        lanes = (x + half, x - half) if high.role == "bar" else (x - half, x + half)  # not through the frame's title
+        path = upwards(begin, _reach(low), end, reach, blocked, lanes)
         self.arrow(tail, head, "data", path, label)
 
     def blocked(self, column: int, low: float, high: float) -> list[Point]:

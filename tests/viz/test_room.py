@@ -126,11 +126,15 @@ def test_arrows_go_around_bars() -> None:
     outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(4), data(2, 12, 3))
     (forth, back), _ = rnn.bidirectional_dynamic_rnn(rnn.GRUCell(4), rnn.GRUCell(4), data(2, 4, 3))
     both = tg.concatenate([forth, back], axis=-1)
+    p, q = tg.Tensor(np.ones((2, 4, 3), np.float32), name="p"), tg.Tensor(np.ones((2, 4, 5), np.float32), name="q")
+    (a, _), (b, _) = rnn.dynamic_rnn(rnn.GRUCell(4), p), rnn.dynamic_rnn(rnn.LSTMCell(4), q)
     for target, steps in (
         (outputs.sum() + (outputs * outputs).mean(), 4),
         (outputs.sum() + (outputs * outputs).mean(), (2, 1)),
         ((outputs[:, -1] ** 2).sum() + outputs.sum() + outputs.max(), 3),
         (both.sum() + (both * both).mean() + both.max(), None),
+        ((a + b).sum(), None),
+        (a.sum() + (b * b).sum(), None),
         (attention(scoped=False), None),
     ):
         drawing = viz.unrolled(target, steps)
