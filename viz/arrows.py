@@ -28,7 +28,9 @@ class Arrows(Places):
         (x0, y0), (x1, y1) = path[0], path[-1]
         upright, half = abs(y1 - y0) > abs(x1 - x0), style.text_width(label, style.SMALL) / 2
         bend = path[3][0] - x0 if upright and len(path) > 4 else 0.0  # the text stands on the other side
-        middle = (x0 - half - 5 if bend > 0 else x0 + half + 5, y0 + 18) if upright else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
+        middle = (
+            (x0 - half - 5 if bend > 0 else x0 + half + 5, y0 + 18) if upright else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
+        )
         if role != "data" and abs(y1 - y0) > 20:  # a state that climbs: on its upper side
             middle = ((x0 + x1) / 2 - half - 9, (y0 + y1) / 2 + 4)
         self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))

@@ -50,7 +50,8 @@ def draw(
     shapes, dtypes, bytes, flops: what labels tell, bytes and flops of an op's result and forward. color="time": every op's
     forward is run again by itself on what the graph holds (else on numbers of the same shape); labels tell the median time
     and shades show its logarithm. legend: tell what shapes and arrows mean. clusters: boxes around scopes. direction: "LR" or
-    "TB"; by default left to right where the graph has time steps (scopes "t=0", "t=1" …), else top to bottom.
+    "TB"; by default left to right where the graph has time steps (scopes "t=0", "t=1" …), else top to bottom. Steps that
+    are alike are laid out once, so a long loop of your own is drawn many times faster with `tg.scope(f"t={t}")` around each.
 
     Raises TypeError if nothing was recorded, and, for times, of a Graph; GraphError for times after a backward pass has
     freed the graph.
