@@ -203,23 +203,26 @@ def _output_names(seen: dict[int, Node | Leaf], edges: list[Any]) -> dict[int, s
     return names
 
 
-_dtype_name = lru_cache(maxsize=64)(str)  # NumPy works it out anew every time
+@lru_cache(maxsize=4096)
+def _results(shapes: tuple[Any, ...], dtypes: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[str, ...], int]:
+    """Shapes, dtypes' names and bytes of results: worked out once for all that are alike."""
+    size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in zip(shapes, dtypes, strict=True))
+    return shapes, tuple(str(dtype) for dtype in dtypes), size
 
 
 def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> NodeInfo:
     """The plain data of one node."""
     if type(node) is Node:
         op, several = node.op, node.op.several
-        shapes = tuple(node.shape) if several else (node.shape,)
-        dtypes = tuple(node.dtype) if several else (node.dtype,)
-        sources = tuple(_source(p, ids) for p in node.parents if p is not None)
+        results = (tuple(node.shape), tuple(node.dtype)) if several else ((node.shape,), (node.dtype,))
+        sources = tuple([_source(p, ids) for p in node.parents if p is not None])
         options = {k: v for k, v in node.options.items() if not hasattr(v, "shape")}
         name, label, kind = node.name or names.get(node.counter), op.label, op.kind
     else:
-        shapes, dtypes, sources, options, name = (node.shape,), (node.dtype,), (), {}, node.name
+        results, sources, options, name = ((node.shape,), (node.dtype,)), (), {}, node.name
         kind = ("parameter" if name else "input") if node.requires_grad else "constant"
         label = name or kind
-    size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in zip(shapes, dtypes, strict=True))
+    shapes, dtypes, size = _results(*results)
     return NodeInfo(
         ids[node.counter],
         None if node.op is None else node.op.name,
@@ -228,7 +231,7 @@ def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> Node
         name,
         node.scope,
         shapes,
-        tuple(_dtype_name(d) for d in dtypes),
+        dtypes,
         sources,
         options,
         size,
