@@ -19,6 +19,7 @@ from .node import DType, Edge, Leaf, Shape
 if TYPE_CHECKING:
     from .op import Op
 
+LONG = 60  # elements: of a longer array only the ends are shown
 registry: dict[str, Op] = {}
 _ops = cast("dict[str, Callable[..., Tensor]]", registry)
 numpy_functions: dict[Callable[..., Any], Callable[..., Any]] = {}  # filled where ops are declared
