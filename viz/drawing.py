@@ -59,7 +59,13 @@ class Drawing:
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
         """The picture as SVG text; errors as `render`."""
-        return self.render("svg", program=program, timeout=timeout).decode()
+        made = self.render("svg", program=program, timeout=timeout)
+        try:
+            return made.decode()
+        except UnicodeDecodeError as error:
+            raise DrawingError(
+                f"drawing: what the program wrote is no SVG text ({error}); give another program=, or see .save('x.dot')"
+            ) from None
 
     def png(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
         """The picture as the bytes of a PNG file; errors as `render`."""
