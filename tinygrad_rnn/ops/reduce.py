@@ -108,11 +108,6 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
-@max.vjp
-def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
-    return _to_extreme(g, x, out, axis, keepdims)
-
-
 @primitive(label="min", numpy=(np.min, np.amin), samples=_reductions)
 def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Smallest value over all axes, or over `axis`; where several tie they share the gradient.
@@ -124,12 +119,9 @@ def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
+@max.vjp
 @min.vjp
 def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
-    return _to_extreme(g, x, out, axis, keepdims)
-
-
-def _to_extreme(g: Array, x: Array, out: Array, axis: Any, keepdims: bool) -> Array:
     chosen = x == _spread(out, x.shape, axis, keepdims)  # a plain boolean array
     share = chosen / np.maximum(chosen.sum(axis=axis, keepdims=True), 1)
     return _spread(g, x.shape, axis, keepdims) * share.astype(x.dtype)

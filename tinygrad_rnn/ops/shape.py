@@ -116,11 +116,6 @@ def expand_dims(x: Array, *, axis: Any) -> Array:
     return np.expand_dims(x, axis)
 
 
-@expand_dims.vjp
-def _(g: Array, shape: Shape, *, axis: Any) -> Array:
-    return g.reshape(shape)
-
-
 @primitive(label="squeeze", numpy=np.squeeze, samples=lambda r: [r(1, 3, 1), r.call(r(1, 3, 1), axis=-1)])
 def squeeze(x: Array, *, axis: Any = None) -> Array:
     """Without its axes of size 1 (all of them, or those in `axis`).
@@ -132,6 +127,7 @@ def squeeze(x: Array, *, axis: Any = None) -> Array:
     return np.squeeze(x, axis)
 
 
+@expand_dims.vjp
 @squeeze.vjp
 def _(g: Array, shape: Shape, *, axis: Any) -> Array:
     return g.reshape(shape)
