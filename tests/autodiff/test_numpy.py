@@ -263,6 +263,23 @@ def test_power_at_zero() -> None:
     assert x.grad.tolist() == [0, 0, 0]
 
 
+def test_infinite_derivatives_come_without_a_warning() -> None:
+    """pytest turns warnings into errors here."""
+    for f, wanted in (
+        (np.sqrt, np.inf),
+        (lambda x: x**0.5, np.inf),
+        (lambda x: np.std(np.stack([x, x])), np.nan),
+        (lambda x: 0 * np.sqrt(x), np.nan),
+    ):
+        x = tg.tensor(0.0, requires_grad=True)
+        f(x).backward()
+        np.testing.assert_equal(x.grad, np.float32(wanted))
+        np.testing.assert_equal(tg.grad(f(x), x, create_graph=True).item(), wanted)
+        y = f(x)
+        with np.errstate(divide="raise", invalid="raise"), pytest.raises(FloatingPointError):
+            y.backward()
+
+
 def test_sigmoid_keeps_small_values() -> None:
     x = np.array([-700.0, -30.0, 0.0, 30.0, 700.0])
     with np.errstate(over="raise"):
