@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     where = f"{PROGRAM} {options.command}"
     try:
         code: int = COMMANDS[options.command].run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the shell's >&- closes it
+            sys.stdout.flush()
     except Usage as error:
         print(f"{where}: {error}", file=sys.stderr)
         return 2

@@ -189,6 +189,11 @@ OWN = [
         "own: the step's output has shape (2, 3), expected (2, 4): the batch and",
     ),
     (own(lambda x, h: (x, (h, h))), TypeError, "own: the step's new state is tuple, expected a tensor of shape (2, 4)"),
+    (
+        own(lambda x, h: (x * np.ones(4), h)),
+        TypeError,
+        "own: the step's output has dtype float64, x has float32; use .astype(np.float32)",
+    ),
     (own(lambda x, h: (x, h[:, :1])), ValueError, "own: the step's new state has shape (2, 1), expected (2, 4)"),
     (
         own(lambda x, s: (x, s[0]), state_size=(4, 4)),

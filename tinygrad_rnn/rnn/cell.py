@@ -255,6 +255,11 @@ class RNNCell(Module):
                 f"{self.scope_name}: the step's output has shape {np.shape(output)}, expected ({batch}, "
                 f"{self.output_size}): the batch and the cell's output_size"
             )
+        came = getattr(output, "dtype", np.dtype(dtype))
+        if came.kind == "f" and came != dtype:
+            raise TypeError(
+                f"{self.scope_name}: the step's output has dtype {came}, x has {dtype}; use .astype(np.{dtype})"
+            )
         self.check_state(state, batch, dtype, "the step's new state")
         return output, state
 

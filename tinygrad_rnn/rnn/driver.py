@@ -42,8 +42,9 @@ def dynamic_rnn(
     fused op, "unrolled" runs step by step in primitives, "auto" takes the fused way wherever there is one (rnn.explain
     says which and why).
     recompute: the backward pass computes gates again instead of keeping them. return_trace: a third result, what every
-    step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer. States
-    carry gradients; gates do on the unrolled path and are constants on the fused one.
+    step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer; of a
+    cell of one's own its states by name (h; h0, h1, … of a tuple; a NamedTuple's names) and what it shows with rnn.gate.
+    States carry gradients; gates do on the unrolled path and are constants on the fused one.
 
     Raises ValueError for wrong shapes, lengths out of range and an unknown impl, TypeError for wrong dtypes and for what
     is no cell. Named after TensorFlow 1's tf.nn.dynamic_rnn.
@@ -281,16 +282,21 @@ class Run:
         cut = x if last == steps else x[:last] if self.axis == 0 else x[:, :last]
         z = cell.project(self.without_padding(cut))
         step = cell.begin(batch, x.dtype)
-        first = True
+        first, shown, names = True, dict[str, Any](), getattr(state, "_fields", "h")
+        if len(names) != len(leaves(state)):
+            names = [f"h{i}" for i, _ in enumerate(leaves(state))]
 
         def flat(z: Any, parts: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
             nonlocal first
+            shown.clear()
             result = step(z, rebuild(state, parts))
             output, new = cell.check_result(result, batch, x.dtype) if first else result
-            first = False
-            return output, leaves(new)
+            first, parts = False, leaves(new)
+            for name, part in zip(names, parts, strict=True):
+                shown.setdefault(name, part)  # a state that no gate has shown
+            return output, parts
 
-        token = probe.set({} if self.trace else None)
+        token = probe.set(shown if self.trace else None)
         try:
             outputs, states, seen = unroll(flat, z, leaves(state), **self.time)
         finally:
