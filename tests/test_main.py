@@ -262,16 +262,6 @@ def test_without_a_place_to_write_to_it_is_quiet() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-@pytest.mark.parametrize("command", [["info"], ["draw", "lstm"], ["--help"]])
-def test_kernels_that_are_not_here_are_one_line(command: list[str]) -> None:
-    env = {**os.environ, "TINYGRAD_RNN_ISA": "mmx"}
-    done = subprocess.run([*COMMAND, *command], capture_output=True, text=True, env=env)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert done.stderr.startswith("python -m tinygrad_rnn: TINYGRAD_RNN_ISA is 'mmx', expected one of ")
-    done = subprocess.run([sys.executable, "-c", "import tinygrad_rnn"], capture_output=True, text=True, env=env)
-    assert "ImportError: TINYGRAD_RNN_ISA is 'mmx'" in done.stderr
-
-
 # -- the terminal --------------------------------------------------------------------------------------------------
 
 

@@ -1,15 +1,8 @@
 """tinygrad_rnn: a graph-based automatic differentiation mini-framework for recurrent networks."""
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-try:
-    from .kernels import get_num_threads, set_num_threads
-except ImportError as error:  # kernels that were asked for by the environment and are not here
-    if sys.argv[:1] != ["-m"]:
-        raise
-    sys.exit(f"python -m tinygrad_rnn: {error}")  # a program says so in one line
 from . import autodiff, errors, initializers, rnn
 from .autodiff.functional import grad, hvp, jacobian, jvp
 from .autodiff.gradcheck import gradcheck, gradgradcheck
@@ -19,6 +12,7 @@ from .autodiff.state import no_grad, scope, seed, training
 from .autodiff.tensor import Tensor, from_dlpack, tensor
 from .checkpoint import load, save
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
+from .kernels import get_num_threads, set_num_threads
 from .module import Module, Parameter
 from .ops import *
 
