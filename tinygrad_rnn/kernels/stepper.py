@@ -26,7 +26,7 @@ class Stepper:
 
     `h` (and the LSTM's `c`) are arrays of the stepper that every step writes anew: copy what should stay. Assign to
     their elements to start from another state; `reset()` makes them 0. The weights are those at the call of the
-    constructor, or of `reload()`.
+    constructor, or of `reload()`, which asks `source()` for them where there is one.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Stepper:
         batch: int = 1,
         activation: str = "tanh",
         reset_after: bool | None = None,
+        source: Callable[[], list[Any]] | None = None,
     ) -> None:
         check.choice("Stepper", "kind", kind, tuple(GATES))
         if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
@@ -55,6 +56,7 @@ class Stepper:
                 "Stepper: recurrent_bias was given, expected None: only the GRU with reset_after=True has one"
             )
         weights = kernel, recurrent_kernel, bias, recurrent_bias
+        self._source = source
         H = _units("Stepper", kind, weights)
         self._made, self._isa = (kind, bool(option) if kind == "gru" else option), choice.active
         self._state = tuple(np.zeros((batch, H), kernel.dtype) for _ in STATES[kind])
@@ -73,6 +75,8 @@ class Stepper:
 
     def reload(self, *weights: Array | None) -> None:
         """Takes up the weights as they are now, or others: arrays as the constructor was given, alike in shape and dtype."""
+        if not weights and self._source is not None:
+            weights = tuple(self._source())
         if not weights:
             return self._take(self._weights)
         given: Any = weights if len(weights) == 4 else (*weights, None)
