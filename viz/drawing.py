@@ -59,7 +59,13 @@ class Drawing:
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
         """The picture as SVG text; errors as `render`."""
-        return self.render("svg", program=program, timeout=timeout).decode()
+        made = self.render("svg", program=program, timeout=timeout)
+        try:
+            return made.decode()
+        except UnicodeDecodeError as error:
+            raise DrawingError(
+                f"drawing: what the program wrote is no SVG text ({error}); give another program=, or see .save('x.dot')"
+            ) from None
 
     def png(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
         """The picture as the bytes of a PNG file; errors as `render`."""
@@ -103,7 +109,8 @@ class Drawing:
         try:
             if len(self.picture.nodes) > BIGGEST_SHOWN:
                 return {"text/plain": f"{self!r}: too big to show by itself; use .save('x.svg')"}
-            return {"image/svg+xml": self.svg(timeout=20.0), "text/plain": repr(self)}
+            fitting = self.svg(timeout=20.0).replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+            return {"image/svg+xml": fitting, "text/plain": repr(self)}
         except DrawingError as error:
             return {"text/vnd.mermaid": self.mermaid(), "text/plain": f"{self!r}: {error}"}
         except Exception as error:  # a display must not break the notebook, whatever failed

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import Graph, Source, unfuse
+from tinygrad_rnn.autodiff.graph import Source, unfuse
 from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .live import nodes_of, refuse_freed
 from .opened import take
 from .plot import Plot
-from .steps import Layer, Step, Unrolled, hoisted, made_by, passes, read
+from .reading import Reading
+from .steps import Unrolled, gates_of, made_by, read
 
 Numbers = npt.NDArray[np.float64]
 
@@ -35,6 +35,14 @@ class LayerFlow(NamedTuple):
     name: str
     states: dict[str, Numbers]
     inputs: Numbers | None
+    backward: bool = False
+
+    def state(self, name: str) -> Numbers:
+        """The norms of a state, (T,); KeyError that names the states there are."""
+        if name not in self.states:
+            own = ", ".join(map(repr, self.states)) or "none that can be told"
+            raise KeyError(f"grad_flow: layer {self.name!r} has no state {name!r}; .layers[…].states has {own}")
+        return self.states[name]
 
 
 class GradFlow(NamedTuple):
@@ -53,13 +61,13 @@ class GradFlow(NamedTuple):
 
     @property
     def h(self) -> Numbers:
-        """|d target / d h_t| of the top layer, (T,)."""
-        return self.layers[-1].states["h"]
+        """|d target / d h_t| of the top layer, (T,); KeyError where it has no h."""
+        return self.layers[-1].state("h")
 
     @property
     def c(self) -> Numbers:
         """|d target / d c_t| of the top layer, (T,); KeyError where it has no c."""
-        return self.layers[-1].states["c"]
+        return self.layers[-1].state("c")
 
     @property
     def inputs(self) -> Numbers | None:
@@ -68,8 +76,12 @@ class GradFlow(NamedTuple):
 
     def plot(self) -> Plot:
         """Lines over time, one for each layer and state, on a logarithmic scale."""
-        several = len(self.layers) > 1
-        lines = {f"{f.name} {n}" if several else n: v for f in self.layers for n, v in f.states.items()}
+        names = [f"{flow.name} backward" if flow.backward else flow.name for flow in self.layers]
+        lines = {}
+        for i, (name, flow) in enumerate(zip(names, self.layers, strict=True)):
+            number = f" {names[: i + 1].count(name)}" if names.count(name) > 1 else ""
+            label = f"{name}{number} " if len(names) > 1 else ""
+            lines.update({f"{label}{state}": values for state, values in flow.states.items()})
         return Plot(lines, "step t", "norm of the gradient")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -81,8 +93,10 @@ def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> G
 
     target: a loss; or any tensor with its cotangent `grad`, of its shape. A step that target does not depend on has 0. A
     sweep of its own runs over the recorded graph, through what fused ops stand for: no `.grad` changes and nothing is
-    freed. x_t is known where the input requires grad; else it is None. jacobians: besides, for a
-    target of shape (B, H), such as a state, the matrices d target[0] / d x_t[0], (T, H, D); it takes H sweeps.
+    freed. x_t is what step t reads: what a driver cut or a loop of your own picked for it. It is known where it requires
+    grad, is one array a step and not another layer's result; else it is None. A backward layer's numbers stand in order
+    of time, as its picture does. jacobians: besides, for a target of shape (B, H), such as a state, the matrices
+    d target[0] / d x_t[0], (T, H, D); it takes H sweeps.
 
     Raises ValueError where the graph has no time steps, and GraphError where a backward pass has freed it: call this
     before backward, or keep the graph with backward(retain_graph=True).
@@ -100,12 +114,14 @@ def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> G
     run = Sweep(target, "grad_flow")
     cotangents = run(seed)
     layers = []
-    for number, layer in sorted(enumerate(run.found.layers), key=lambda item: item[0]):
-        states = {name: _norms(cotangents, sources) for name, sources in states_of(run.found, number).items()}
-        parts = [_input_part(run.found, (number, t), cotangents) for t in layer.steps]
-        known = [p for p in parts if p is not None]
-        inputs = np.array([np.linalg.norm(p) for p in known]) if known and len(known) == len(parts) else None
-        layers.append(LayerFlow(layer.name, states, inputs))
+    for number, layer in enumerate(run.found.layers):
+        reading = Reading(run.found, run.live, number)
+        states = {
+            name: _norms(reading, [run.at(cotangents, source) for source in sources])
+            for name, sources in states_of(run.found, number).items()
+        }
+        g = reading.gradient(cotangents)
+        layers.append(LayerFlow(layer.name, states, None if g is None else _row_norms(g), layer.backward))
     return GradFlow(tuple(layers), _jacobians(run, target) if jacobians else None)
 
 
@@ -115,17 +131,17 @@ def _jacobians(run: Sweep, target: Tensor) -> Numbers:
         raise ValueError(
             f"grad_flow: jacobians=True with a target of shape {target.shape}, expected (B, H), such as a state"
         )
-    rows = []
+    reading, rows = Reading(run.found, run.live, 0), []
     for unit in range(target.shape[1]):
         seed = np.zeros_like(target.data)
         seed[0, unit] = 1
-        cotangents = run(seed)
-        parts = [_input_part(run.found, (0, t), cotangents) for t in run.found.layers[0].steps]
-        if any(p is None for p in parts):
+        g = reading.gradient(run(seed))
+        if g is None:
             raise ValueError(
-                "grad_flow: jacobians=True, but no gradient reaches the inputs; make them with requires_grad=True"
+                "grad_flow: jacobians=True, but what the first layer reads has no gradient, or is not one array a step; make "
+                "the inputs with requires_grad=True"
             )
-        rows.append([p[0] for p in parts if p is not None])
+        rows.append(g[:, 0])
     return np.array(rows).swapaxes(0, 1)
 
 
@@ -136,7 +152,8 @@ class Sweep:
         refuse_freed(target, who)
         (opened,) = unfuse(target, "recurrent")
         self.found = read(take(opened))
-        self.ids = {node.counter: i for i, node in enumerate(nodes_of(opened))}
+        self.live = nodes_of(opened)
+        self.ids = {node.counter: i for i, node in enumerate(self.live)}
         self.start: Any = opened._node
 
     def __call__(self, seed: Any) -> dict[int, Any]:
@@ -148,6 +165,25 @@ class Sweep:
 
         engine.sweep([(self.start, seed)], retain=True, observe=observe)
         return seen
+
+    def at(self, cotangents: dict[int, Any], source: Source | None) -> Any:
+        """The gradient at a state; None where none arrived.
+
+        A state that is carried where a row has ended counts, elsewhere, with all that reads what the step made of it.
+        """
+        if source is None:
+            return None
+        g, node = cotangents.get(source.id), self.found.graph.nodes[source.id]
+        g = g[source.output] if isinstance(g, list) else g
+        step = self.found.step_of.get(source.id)
+        made = [s for s in node.sources if step is not None and self.found.step_of.get(s.id) == step]
+        where: Any = self.live[source.id]
+        if node.op != "where" or len(made) != 1:
+            return g
+        fresh = self.at(cotangents, made[0])
+        if g is None or fresh is None:
+            return fresh if g is None else g
+        return np.where(where.saved[0], fresh, g)
 
 
 def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
@@ -164,7 +200,19 @@ def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
             final = _at_the_end(found, found.places[number][last], found.places[number][end], by_step[last].id)
             by_step |= {} if final is None else {end: Source(final, by_step[last].output)}
         result[name] = [by_step.get(t) for t in layer.steps]
-    return result
+    return result or _only_states(found, number)
+
+
+def _only_states(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
+    """The states where no step hands one on, as with a single one: c and h by their letters, else what leaves the step."""
+    lettered = {name: sources for name, sources in gates_of(found, number).items() if name in ("c", "h")}
+    if lettered or len(found.layers[number].steps) > 1:
+        return lettered
+    (step,) = found.places[number].values()
+    inside = set(step)
+    read = [s for node in found.graph.nodes if node.id not in inside for s in node.sources]
+    leaving = dict.fromkeys(s for s in (*read, *found.graph.outputs) if s.id in inside)
+    return {"h": list(leaving)} if len(leaving) == 1 else {}
 
 
 def _at_the_end(found: Unrolled, step: list[int], end: list[int], i: int) -> int | None:
@@ -179,39 +227,26 @@ def _at_the_end(found: Unrolled, step: list[int], end: list[int], i: int) -> int
     return None
 
 
-def _norms(cotangents: dict[int, Any], sources: list[Source | None]) -> Numbers:
-    return np.array([norm(cotangents, source) for source in sources])
+def norm(g: Any) -> float:
+    """The norm of a gradient; 0 where none arrived."""
+    return 0.0 if g is None else float(_row_norms(np.reshape(g, (1, -1)))[0])
 
 
-def norm(cotangents: dict[int, Any], source: Source | None) -> float:
-    """The norm of the gradient at a value; 0 where none arrived."""
-    g = None if source is None else cotangents.get(source.id)
-    if isinstance(g, list):
-        g = g[source.output if source is not None else 0]
-    return 0.0 if g is None else float(np.linalg.norm(np.asarray(g, np.float64)))
+def _row_norms(g: Any) -> Numbers:
+    """The Euclidean norm of every row, taken of parts of its largest entry: squares of large numbers overflow."""
+    wide = np.reshape(np.asarray(g, np.float64), (len(g), -1))
+    most = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
+    most[~(np.isfinite(most) & (most > 0))] = 1.0
+    with np.errstate(over="ignore"):
+        found: Numbers = np.linalg.norm(wide / most, axis=1) * most[:, 0]
+    return found
 
 
-def _input_part(found: Unrolled, step: Step, cotangents: dict[int, Any]) -> Any:
-    """The gradient at a step's input, cut out of the gradient of the array over time; None if it is not known."""
-    for leaf, cut in _leaves(found, found.layers[step[0]], step):
-        g = cotangents.get(leaf)
-        if g is not None:
-            return g if cut is None else np.take(g, cut[1], axis=cut[0])
-    return None
-
-
-def _leaves(found: Unrolled, layer: Layer, step: Step) -> Iterator[tuple[int, tuple[int, int] | None]]:
-    """The leaves from which a step reads, each with the axis and index of its part if it is an array over time."""
-    graph: Graph = found.graph
-    for source in found.feeds.get(step, ()):
-        cut: tuple[int, int] | None = None
-        node = graph.nodes[source.id]
-        while node.op is not None and (passes(node) or hoisted(found, layer, node)):
-            if node.op == "unstack":
-                cut = (node.options.get("axis", 0), source.output)
-            elif node.op == "reverse_sequence" and cut is not None:
-                cut = (cut[0], node.shapes[0][cut[0]] - 1 - cut[1])
-            source = node.sources[1 if node.op == "where" else 0]
-            node = graph.nodes[source.id]
-        if node.op is None:
-            yield node.id, cut
+def _norms(reading: Reading, parts: list[Any]) -> Numbers:
+    """The norm at every step, in order of time."""
+    known = {np.shape(part) for part in parts if part is not None}
+    if len(known) > 1 or () in known:  # steps of batches that differ, or of no batch
+        return reading.in_time(np.array([norm(part) for part in parts]))
+    zero = np.zeros(known.pop()[0] if known else 1)
+    rows = [zero if part is None else _row_norms(part) for part in parts]
+    return _row_norms(reading.in_time(np.stack(rows)))

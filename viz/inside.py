@@ -18,7 +18,7 @@ from .drawing import Drawing
 from .opened import take
 from .ops import draw
 from .sketch import Sketch
-from .unrolled import SMALL_BATCH, on_copy
+from .unrolled import SMALL_BATCH, dtype_of, on_copy
 
 GATES = {
     "f": "forget gate f",
@@ -80,7 +80,7 @@ def _trace(target: RNNCell) -> Graph:
 
 
 def _step(run: RNNCell, size: int) -> Graph:
-    dtype = run.dtype or np.dtype(np.float32)
+    dtype = dtype_of(run)
     random = generator().bit_generator.state
     try:
         run.build(size, dtype)

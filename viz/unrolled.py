@@ -40,7 +40,7 @@ def unrolled(
     dtypes: bool = False,
     length: int | None = None,
     color: str | None = None,
-    of: str = "h",
+    of: str | None = None,
     legend: bool = False,
 ) -> Drawing:
     """Draw a recurrent net unrolled in time: x_t below, layers upwards, h_t above, states along the arrows.
@@ -52,10 +52,11 @@ def unrolled(
 
     color="grad_norm", for a loss: cells and states are shaded by the logarithm of the norm of the loss's gradient there (see
     `grad_flow`). color="activation": by the mean size of a state or gate, which `of` names: "h", "c", a gate's letter ("i",
-    "f", "g", "o"; "z", "r", "n"). shapes, dtypes: what labels tell. legend: besides the colours, what shapes and arrows mean.
+    "f", "g", "o"; "z", "r", "n"); else h, or the first state where there is no h. shapes, dtypes: what labels tell.
+    legend: besides the colours, what shapes and arrows mean.
 
-    Raises ValueError where the graph has no time steps, TypeError where nothing was recorded, GraphError for colours of
-    a graph that a backward pass has freed.
+    Raises ValueError where the graph has no time steps and for a length of what is no cell, TypeError where nothing was
+    recorded, GraphError for colours of a graph that a backward pass has freed.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -79,6 +80,11 @@ def unrolled(
         raise ValueError(f"unrolled: color is {color!r}, expected 'grad_norm', 'activation' or None")
     if isinstance(target, RNNCell):
         return _of_cell(target, steps, labels, length)
+    if length is not None:
+        raise ValueError(
+            f"unrolled: length={length} was given with {type(target).__name__}, expected a cell: what was run has its own "
+            "length; steps=(first, last) says which of its steps to draw"
+        )
     house, shown, rows = _read(target, steps)
     grid = Grid(house, shown, labels)
     grid.rows = rows
@@ -135,7 +141,7 @@ def _by_gradient(target: Any) -> tuple[Unrolled, Shading]:
     sweep = Sweep(target, who)
     cotangents = sweep(seed)
     values = {
-        ((number, t), name): norm(cotangents, source)
+        ((number, t), name): norm(sweep.at(cotangents, source))
         for number, layer in enumerate(sweep.found.layers)
         for name, sources in states_of(sweep.found, number).items()
         for t, source in zip(layer.steps, sources, strict=True)
@@ -145,7 +151,7 @@ def _by_gradient(target: Any) -> tuple[Unrolled, Shading]:
     )
 
 
-def _by_activation(target: Any, of: str) -> tuple[Unrolled, Shading]:
+def _by_activation(target: Any, of: str | None) -> tuple[Unrolled, Shading]:
     """The mean size of a state or gate at every step, over units and the rows that run."""
     who = "unrolled: color='activation'"
     if isinstance(target, (Graph, RNNCell)) or not any(True for _ in flat_tensors(target)):
@@ -154,10 +160,11 @@ def _by_activation(target: Any, of: str) -> tuple[Unrolled, Shading]:
     tensors = unfuse(target, "recurrent")
     found, live, known, rows = read(take(tensors)), nodes_of(tensors), Values(tensors), running(target)
     values: dict[tuple[Step, str], float] = {}
-    names: set[str] = set()
+    states = [states_of(found, number) for number in range(len(found.layers))]
+    names = {name for number, own in enumerate(states) for name in (*own, *gates_of(found, number))}
+    of = of or ("h" if "h" in names else min((name for own in states for name in own), default="h"))
     for number, layer in enumerate(found.layers):
-        named = {**gates_of(found, number), **states_of(found, number)}
-        names |= named.keys()
+        named = {**gates_of(found, number), **states[number]}
         for t, source in zip(layer.steps, named.get(of, [None] * len(layer.steps)), strict=True):
             value = None if source is None else known(live[source.id], source.output)
             if value is not None:
@@ -187,7 +194,7 @@ def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Graph]) -> Graph:
 
 
 def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
-    dtype = cell.dtype or np.dtype(np.float32)
+    dtype = dtype_of(cell)
     outputs: list[Any] = []
     random = generator().bit_generator.state
     try:
@@ -201,6 +208,12 @@ def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
         return take((ops.stack(outputs), state))
     finally:
         generator().bit_generator.state = random
+
+
+def dtype_of(cell: RNNCell) -> np.dtype[Any]:
+    """The dtype that a cell, or one inside it, was built in; float32 if none was."""
+    built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
+    return next(built, np.dtype(np.float32))
 
 
 def input_size(cell: Any) -> int | None:

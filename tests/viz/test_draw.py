@@ -184,6 +184,11 @@ def test_what_the_user_names_is_used_or_refused(monkeypatch: pytest.MonkeyPatch,
     assert drawing.svg() == "drawn\n"
     with pytest.raises(DrawingError, match="did not answer with a layout in JSON but with b'drawn"):
         viz.draw(tg.tanh(tg.Parameter([1.0]))).svg()
+    own.write_text("#!/bin/sh\ncat > /dev/null; printf '\\377\\376'\n")
+    with pytest.raises(DrawingError, match="what the program wrote is no SVG text"):
+        drawing.svg()
+    with pytest.raises(DrawingError, match="did not answer with a layout in JSON"):
+        viz.draw(tg.tanh(tg.Parameter([1.0]))).svg()
     own.write_text("#!/bin/sh\nexec sleep 30\n")
     with pytest.raises(DrawingError, match=r"not done after 0\.2 s"):
         drawing.svg(timeout=0.2)

@@ -228,6 +228,25 @@ def test_what_has_no_time_is_refused() -> None:
         viz.unrolled(tg.tanh(tg.Parameter([1.0])))
     with pytest.raises(ValueError, match="length is 0"):
         viz.unrolled(rnn.GRUCell(2), length=0)
+    with pytest.raises(ValueError, match="length=100 was given with tuple, expected a cell"):
+        viz.unrolled(rnn.dynamic_rnn(rnn.GRUCell(2), data(1, 3, 2)), length=100)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        rnn.ResidualWrapper,
+        lambda cell: rnn.DropoutWrapper(cell, 0.5),
+        lambda cell: rnn.ZoneoutWrapper(cell, 0.1),
+        lambda cell: rnn.MultiRNNCell([cell, rnn.GRUCell(2)]),
+    ],
+)
+def test_cells_inside_others_in_float64(wrap: Any) -> None:
+    cell = wrap(rnn.GRUCell(3))
+    cell.build(3, np.float64)
+    for drawing in (viz.unrolled(cell, dtypes=True), viz.folded(cell), viz.cell(cell)):
+        assert drawing.source
+    assert "float64" in viz.unrolled(cell, dtypes=True).source
 
 
 @pytest.mark.parametrize("lengths", [None, [5, 3, 0]])

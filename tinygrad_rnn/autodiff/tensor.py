@@ -19,6 +19,7 @@ from .node import DType, Edge, Leaf, Shape
 if TYPE_CHECKING:
     from .op import Op
 
+LONG = 60  # elements: of a longer array only the ends are shown
 registry: dict[str, Op] = {}
 _ops = cast("dict[str, Callable[..., Tensor]]", registry)
 numpy_functions: dict[Callable[..., Any], Callable[..., Any]] = {}  # filled where ops are declared
@@ -330,15 +331,16 @@ class Tensor:
         return round(self.item(), digits)
 
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=100, precision=6)
+        kind = "tensor" if type(self) is Tensor else type(self).__name__
+        body = np.array2string(self.data, separator=", ", prefix=kind + "(", threshold=LONG, precision=6)
         parts = [body, str(self.dtype)]
-        if self.size == 0 or self.size > 100:
+        if self.size == 0 or self.size > LONG:
             parts.append(f"shape={self.shape}")
         if self.requires_grad:
             parts.append("requires_grad=True" if self.is_leaf else f"op={_op_name(self._node)}")
         if self.name is not None:
             parts.append(f"name={self.name!r}")
-        return f"tensor({', '.join(parts)})"
+        return f"{kind}({', '.join(parts)})"
 
     def __reduce__(self) -> Any:
         if not self.is_leaf:

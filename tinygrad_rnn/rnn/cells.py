@@ -117,11 +117,28 @@ class GatedCell(RNNCell):
         why = self.unfused()
         if why is not None:
             raise ValueError(f"stepper: {self.scope_name} cannot stream: {why}; call the cell itself, cell(x, state)")
-        arrays: list[Any] = [w.data if isinstance(w, Tensor) else w for w in self.weights]
-        return kernels.Stepper(self.kind, *arrays, batch=batch, **self.fused_options)
+        if not self.built:
+            raise ValueError(
+                f"stepper: {self.scope_name} has no weights yet; call .build(input_size) or run it once first"
+            )
+        return _Stepper(self, batch)
 
     def describe(self) -> str:
         return f"{self.num_units}" + (f", input_size={self.input_size}" if self.built else "")
+
+
+class _Stepper(kernels.Stepper):
+    """A cell's stepper: `reload()` takes up the weights that the cell has then."""
+
+    def __init__(self, cell: GatedCell, batch: int):
+        self.cell = cell
+        super().__init__(cell.kind, *self.weights(), batch=batch, **cell.fused_options)
+
+    def weights(self) -> list[Any]:
+        return [w.data if isinstance(w, Tensor) else w for w in self.cell.weights]
+
+    def reload(self, *weights: Any) -> None:
+        super().reload(*weights or self.weights())
 
 
 class BasicRNNCell(GatedCell):

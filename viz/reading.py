@@ -1,0 +1,152 @@
+"""What each step of a layer reads, and the gradient at it, in order of time.
+
+A driver multiplies the inputs of all steps by the kernel at once and cuts the product into steps: there the gradient is
+taken at what was multiplied. Elsewhere it is taken at what a step itself was given.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_rnn import ops
+from tinygrad_rnn.autodiff.graph import NodeInfo, Source
+from tinygrad_rnn.autodiff.node import Leaf, Node
+
+from .steps import Step, Unrolled, hoisted, passes
+
+Array = npt.NDArray[Any]
+
+
+class _Cut(NamedTuple):
+    """Where a layer's input was cut into steps: the `unstack`, what was multiplied before, what was reversed and how."""
+
+    id: int
+    multiplied: Source | None
+    reversals: list[int]  # ids of the ops in between that reverse time
+    lengths: Any  # by which rows were reversed
+
+
+class Reading:
+    """What a layer reads over time. live: the recorded nodes, by the ids of the graph that `found` was read from."""
+
+    def __init__(self, found: Unrolled, live: list[Node | Leaf], number: int):
+        self.found, self.live, self.number = found, live, number
+        self.nodes, self.layer = found.graph.nodes, found.layers[number]
+        reads = [self._reads((number, t)) for t in self.layer.steps]
+        self.sources = [r[0] for r in reads] if all(len(r) == 1 for r in reads) else None
+        self.cut = self._cut()
+
+    def gradient(self, cotangents: dict[int, Any]) -> Array | None:
+        """The gradient at x_t, (T, B, D), by step in order of time; None where it cannot be told."""
+        if self.sources is None:
+            return None
+        if self.cut is not None and self.cut.multiplied is not None:
+            parts = self._before_the_cut(self.cut, self.cut.multiplied, cotangents)
+        else:
+            parts = [self._at(source, cotangents) for source in self.sources]
+        return None if len({part.shape for part in parts}) > 1 else self.in_time(np.stack(parts))
+
+    def in_time(self, values: Array) -> Array:
+        """Values by step of running, (T, B, …), in order of time: what a backward layer did first comes last."""
+        lengths = self.cut.lengths if self.cut is not None else None
+        if self.layer.backward and lengths is not None and values.ndim > 1 and values.shape[1] == len(lengths):
+            found: Array = ops.reverse_sequence(values, lengths=lengths, time_axis=0)
+            return found
+        return values[sorted(range(len(values)), key=lambda i: self.layer.column(self.layer.steps[i]))]
+
+    # -- what is read ------------------------------------------------------------------------------------------------
+
+    def _reads(self, step: Step) -> list[Source]:
+        """What a step reads that is no state, no weight and no other layer's: arrays over time after they were cut."""
+        readers: dict[Source, list[int]] = {}
+        for i in self.found.places[step[0]][step[1]]:
+            for source in self.nodes[i].sources:
+                readers.setdefault(source, []).append(i)
+        work = [s for s in self.found.feeds.get(step, ()) if self.live[s.id].requires_grad]
+        found: dict[Source, None] = {}
+        while work:
+            source = work.pop()
+            for i in readers.get(source, ()):
+                node, long = self.nodes[i], len(self.nodes[source.id].shapes[source.output]) > 2
+                if long and passes(node) and len(node.sources) == 1:
+                    work.extend(Source(i, k) for k in range(len(node.shapes)))
+                else:
+                    found[source] = None
+        return [] if any(self._of_another(source) for source in found) else list(found)
+
+    def _of_another(self, source: Source) -> bool:
+        """Whether a value is made of what some layer computed."""
+        work, seen = [source.id], {source.id}
+        while work:
+            node = self.nodes[work.pop()]
+            step = self.found.step_of.get(node.id)
+            if step is not None and step[0] != self.number:
+                return True
+            if passes(node) or hoisted(self.found, self.layer, node):
+                fresh = {s.id for s in node.sources} - seen
+                seen |= fresh
+                work.extend(sorted(fresh))
+        return False
+
+    def _cut(self) -> _Cut | None:
+        """The `unstack` from which every step has its part, and the layer's own work before it."""
+        if self.sources is None or len({s.id for s in self.sources}) > 1:
+            return None
+        cut = self.nodes[self.sources[0].id]
+        if cut.op != "unstack" or cut.id in self.found.step_of:
+            return None
+        multiplied, lengths = None, None
+        reversals: list[int] = []
+        before: list[int] = []
+        source = cut.sources[0]
+        node = self.nodes[source.id]
+        while hoisted(self.found, self.layer, node):
+            data = self._data(node)
+            if len(data) != 1:
+                break
+            if node.op == "reverse_sequence":
+                before.append(node.id)
+                options: Any = getattr(self.live[node.id], "options", {})
+                lengths = options.get("lengths")
+            source = data[0]
+            if not passes(node):
+                multiplied, reversals = source, list(before)
+            elif multiplied is not None and node.op in ("where", "getitem"):  # the driver's way with padding
+                multiplied = source
+            elif multiplied is not None:
+                break
+            node = self.nodes[source.id]
+        if multiplied is not None and not self.live[multiplied.id].requires_grad:
+            self.sources = None
+        return _Cut(cut.id, multiplied, reversals, lengths)
+
+    def _data(self, node: NodeInfo) -> list[Source]:
+        """What an op reads beside weights and masks; of several, those that a gradient reaches."""
+        found = [
+            s
+            for s in dict.fromkeys(node.sources)
+            if s.id not in self.found.only_weights and self.nodes[s.id].dtypes[s.output] != "bool"
+        ]
+        return found if len(found) < 2 else [s for s in found if self.live[s.id].requires_grad]
+
+    # -- its gradient ------------------------------------------------------------------------------------------------
+
+    def _at(self, source: Source, cotangents: dict[int, Any]) -> Array:
+        """The gradient at a value; 0 where none arrived."""
+        node = self.nodes[source.id]
+        g = cotangents.get(source.id)
+        g = g[source.output] if isinstance(g, list) else g
+        return np.zeros(node.shapes[source.output], node.dtypes[source.output]) if g is None else np.asarray(g)
+
+    def _before_the_cut(self, cut: _Cut, multiplied: Source, cotangents: dict[int, Any]) -> list[Array]:
+        """The gradient at what was multiplied, by step."""
+        assert self.sources is not None
+        whole = self._at(multiplied, cotangents)
+        for i in reversed(cut.reversals):
+            options: Any = getattr(self.live[i], "options", {})
+            whole = ops.reverse_sequence(whole, **options)
+        axis = self.nodes[cut.id].options.get("axis", 0)
+        return [np.take(whole, source.output, axis=axis) for source in self.sources]
