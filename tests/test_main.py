@@ -203,7 +203,7 @@ def test_check_tells_each_op_in_a_row(capsys: Any) -> None:
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["tanh", "matmul"]
     assert lines[2].split()[2:4] == ["ok", "ok"]
-    assert lines[-1].startswith("2 ops, 10 samples, order 1 and 2: all right")
+    assert lines[-1].startswith("2 ops, 12 samples, order 1 and 2: all right")
     assert max(map(len, lines)) <= 80
 
 

@@ -1,15 +1,15 @@
 """tinygrad_rnn: a graph-based automatic differentiation mini-framework for recurrent networks."""
 
-import sys
+import sys as _sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 try:
     from .kernels import get_num_threads, set_num_threads
 except ImportError as error:  # kernels that were asked for by the environment and are not here
-    if sys.argv[:1] != ["-m"]:
+    if _sys.argv[:1] != ["-m"]:
         raise
-    sys.exit(f"python -m tinygrad_rnn: {error}")  # a program says so in one line
+    _sys.exit(f"python -m tinygrad_rnn: {error}")  # a program says so in one line
 from . import autodiff, errors, initializers, rnn
 from .autodiff.functional import grad, hvp, jacobian, jvp
 from .autodiff.gradcheck import gradcheck, gradgradcheck
