@@ -22,6 +22,8 @@ def parser(doc, plot=None):
 def parse(made, arguments=None):
     """The options; a picture that could not be written is refused now, not after the training."""
     options = made.parse_args(arguments)
+    if options.seed < 0:
+        raise ValueError(f"--seed is {options.seed}, expected a non-negative integer")
     if options.plot:
         plots.load()
         if os.path.splitext(options.plot)[1] not in (".svg", ".png", ".pdf"):
@@ -35,10 +37,15 @@ def parse(made, arguments=None):
 
 
 def run(main):
-    """Call main() and leave with its exit code: 0; 2 and one line for an error; 130 after Ctrl-C. Warnings are a line, too."""
+    """Call main() and leave with its exit code: 0; 2 and one line for an error; 130 after Ctrl-C; 141, quietly, where
+    who reads it has gone, as head does. Warnings are a line, too."""
     warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)
     try:
         code = main() or 0
+        sys.stdout.flush()
+    except BrokenPipeError:  # what is left to flush goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     except (ValueError, OSError, ImportError, FloatingPointError, DrawingError) as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         code = 2

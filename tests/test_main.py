@@ -52,7 +52,7 @@ WRONG = [  # (arguments, exit code, what the one line says)
     (["draw", "lstm", "--layers", "2"], 2, "--layers and --bidirectional"),
     (["draw", "lstm", "--bidirectional", "--view", "unrolled", "--steps", "4", "--length", "3"], 2, "at least the 4"),
     (["draw", "many_to_one", "--view", "cell"], 2, "--view cannot change it"),
-    (["draw", "lstm", "-o", "nowhere/x.dot"], 1, "nowhere/x.dot"),
+    (["draw", "lstm", "-o", "nowhere/x.dot"], 1, "draw: nowhere/x.dot: No such file or directory\n"),
     (["draw", "lstm", "-o", "x"], 1, "no ending"),
     (["check", "--op", "tnah"], 2, "did you mean 'tanh'?"),
     (["check", "--order", "3"], 2, "invalid choice: 3"),
@@ -155,6 +155,14 @@ def test_draw_renders_svg_under_its_own_name(capsys: Any, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     assert run(capsys, "draw", "lstm", "--view", "folded") == (0, "lstm_folded.svg\n", "")
     assert "<svg" in (tmp_path / "lstm_folded.svg").read_text()
+
+
+@pytest.mark.skipif(not has_program(), reason="no Graphviz program")
+def test_a_format_that_the_program_does_not_know(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "draw", "lstm", "-o", "x.nope")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"python -m tinygrad_rnn draw: drawing: {Path(find()).name} made no nope (code ")
 
 
 def test_without_a_program_the_text_is_written_and_the_code_is_1(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -68,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\n{where}: stopped", file=sys.stderr)
         return 130
     except (DrawingError, ImportError, OSError, ValueError) as error:
-        print(f"{where}: {' '.join(str(error).split())}", file=sys.stderr)
+        file = getattr(error, "filename", None)
+        text = f"{file}: {error.strerror}" if isinstance(error, OSError) and file else str(error)
+        print(f"{where}: {' '.join(text.split())}", file=sys.stderr)
         return 1
     return code
 

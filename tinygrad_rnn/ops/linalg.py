@@ -46,9 +46,7 @@ def matmul(a: Array, b: Array) -> Array:
     """
     a, b = np.asarray(a), np.asarray(b)
     if not a.ndim or not b.ndim:
-        raise ValueError(
-            f"matmul: got shapes {a.shape} and {b.shape}, expected at least one axis each; * multiplies by a scalar"
-        )
+        raise ValueError(f"matmul: got shapes {a.shape} and {b.shape}, expected axes in both; * takes a scalar")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         wanted = f"({a.shape[-1]}, *)" if b.ndim > 1 else f"({a.shape[-1]},)"

@@ -138,9 +138,8 @@ class RNNCell(Module):
                 f"load_state_dict: {self.scope_name} is not built yet, and the state holds no floating matrix 'kernel' that "
                 "tells its input_size; call build(input_size, dtype) first"
             )
-        self._blank = (
-            True  # nothing is drawn: what is loaded replaces it, and a load that fails leaves seeds as they were
-        )
+        # Nothing is drawn: what is loaded replaces it, and a load that fails leaves seeds as they were.
+        self._blank = True
         try:
             self.build(kernel.shape[0], kernel.dtype)
         finally:

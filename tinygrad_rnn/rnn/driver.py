@@ -116,17 +116,11 @@ def static_rnn(
     (5, (3, 2))
     """
     if not isinstance(inputs, (list, tuple)) or not inputs:
-        came = (
-            f"{type(inputs).__name__} of {len(inputs)}" if isinstance(inputs, (list, tuple)) else type(inputs).__name__
-        )
-        raise TypeError(
-            f"static_rnn: inputs is a {came}, expected a list of at least one step (B, D); dynamic_rnn takes an array"
-        )
+        came = type(inputs).__name__ + " of 0" * isinstance(inputs, (list, tuple))
+        raise TypeError(f"static_rnn: inputs is a {came}, expected a list of steps (B, D); dynamic_rnn takes an array")
     shapes = [np.shape(x) for x in inputs]
     if len(set(shapes)) > 1 or len(shapes[0]) != 2:
-        raise ValueError(
-            f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one shape (B, D) for every step"
-        )
+        raise ValueError(f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one (B, D) for every step")
     stacked = ops.stack(list(inputs))
     x, lengths, state = _prepare("static_rnn", cell, stacked, sequence_length, initial_state, dtype, True, impl)
     outputs, state = Run("static_rnn", impl, lengths, True, False, False, False)(cell, x, state)
@@ -206,9 +200,7 @@ def _lengths(name: str, lengths: Any, batch: int, steps: int, argument: str = "s
     except ValueError:
         raise ValueError(f"{name}: {argument} is {lengths!r:.60}, expected {batch} integers") from None
     if found.shape != (batch,):
-        raise ValueError(
-            f"{name}: {argument} has shape {found.shape}, expected ({batch},): one length for each row of the batch"
-        )
+        raise ValueError(f"{name}: {argument} has shape {found.shape}, expected ({batch},): one length for each row")
     if found.dtype.kind not in "iu" and found.size:
         at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
         hint = f"; {argument}[{at[0]}] is NaN" if len(at) else f"; use np.asarray({argument}, dtype=int)"
