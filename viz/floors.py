@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
+from .layers import STACK, Layer
 from .ops import Scope
-from .steps import STACK, Layer, Unrolled, hoisted, parameters_of, passes
+from .steps import Unrolled, hoisted, parameters_of, passes
 
 
 class Origin(NamedTuple):

@@ -11,11 +11,12 @@ from . import style
 from .drawing import Drawing
 from .floors import House
 from .grid import Grid
+from .layers import Layer
 from .opened import fused_length, open_all, take
 from .picture import Point
 from .places import CELL
 from .shorten import shorten
-from .steps import Layer, State, read, side_of
+from .steps import State, read
 from .unrolled import trace
 
 TALL = 72.0  # a folded cell's height
@@ -172,9 +173,8 @@ class Folded(Grid):
 def _side_by_side(layers: list[Layer]) -> None:
     """Put the two layers of a pair on one floor."""
     for layer in layers:
-        at = layer.outer.index("bw") if layer.backward and "bw" in layer.outer else None
-        pair = [other for other in layers if at is not None and other.outer[:at] == layer.outer[:at]]
-        if any(other.floor == layer.floor - 1 and side_of(other) == "fw" for other in pair):
+        pair = [other for other in layers if layer.side == "bw" and other.pair == layer.pair]
+        if any(other.floor == layer.floor - 1 and other.side == "fw" for other in pair):
             for other in layers:
                 if other.floor >= layer.floor:
                     other.floor -= 1

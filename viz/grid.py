@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
+
 from tinygrad_rnn.autodiff.graph import Source
 
 from . import legend, style
 from .floors import Origin
+from .layers import Layer, Step
+from .opened import INPUT, picked_axis
 from .picture import Box, Edge, Node, Picture, Point
 from .places import CELL, EACH, ENDS, ENDS_APART, LINE, Places
 from .route import rounded, straight, upwards
-from .steps import Layer, State, Step, name_of, parameters_of
+from .steps import State, final_states, name_of, parameters_of, passes
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
 LETTERS_OF_STARTS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "b′"}  # PyTorch's
+
+
+Key = tuple[int, str]  # an input: the leaf where a gradient reaches it (else -1), and its name without a number
+NAMELESS: Key = (-1, "x")
+BESIDE = 62.0  # from one input of a step to the next
 
 
 class Grid(Places):
@@ -175,10 +185,8 @@ class Grid(Places):
         joined = self._joined(origins)
         if joined:
             self.rise(self.join(joined, column), id, column)
-        for o in origins:
-            if o.leaf >= 0:
-                self.rise(self.input(step, column), id, column)
-                break
+        for key in self.inputs_of(step, origins):
+            self.rise(self.input(step, column, key), id, column)
         for o in origins:
             if o.layer >= 0 and o not in joined:
                 tail = (o.layer, self.step_at(o, column))
@@ -205,27 +213,75 @@ class Grid(Places):
                 self.rise(f"l{o.layer}t{self.step_at(o, column)}", id, column)
         return id
 
-    def input(self, step: Step, column: int) -> str:
-        """x_t below a column."""
-        id = f"x{column}"
+    def inputs_of(self, step: Step, origins: list[Origin]) -> list[Key]:
+        """The inputs that a step reads: those with a name or a gradient, else one that stands for all."""
+        leaves = [self.found.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
+        if not leaves or (self.layers[step[0]].kind == "each" and len(origins) == 1):
+            return [NAMELESS] * bool(leaves)
+        told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
+        found = {(leaf.id if leaf.kind == "input" else -1, _base(leaf.name)): None for leaf in told}
+        if not found and all(leaf.id in self.fillers for leaf in leaves) and any(o.leaf < 0 for o in origins):
+            return []
+        return list(found) or [NAMELESS]
+
+    @cached_property
+    def fillers(self) -> set[int]:
+        """Leaves that only stand in for padding."""
+        graph = self.found.graph
+        read = {s.id for node in graph.nodes if node.op != "where" for s in node.sources}
+        return {node.id for node in graph.nodes if node.op is None and not node.name and node.id not in read}
+
+    def pitch_between(self) -> float:
+        """From the middle of one step to the middle of the next: wider where a step has several inputs."""
+        most = max(map(len, self.inputs.values()), default=1)
+        return max(super().pitch_between(), 70.0 + 2 * BESIDE * (most - 1))
+
+    @cached_property
+    def inputs(self) -> dict[int, list[Key]]:
+        """The inputs of every column, in order."""
+        found: dict[int, list[Key]] = {}
+        for step, origins in sorted(self.feeds.items()):
+            keys = found.setdefault(self.column(step), [])
+            keys.extend(key for key in self.inputs_of(step, origins) if key not in keys)
+        return found
+
+    def input_name(self, key: Key) -> str:
+        """An input's name, with a prime for each other of that name that stands before it."""
+        shared = (keys[: keys.index(key)] for keys in self.inputs.values() if key in keys)
+        return key[1] + "′" * max(sum(base == key[1] for _, base in before) for before in shared)
+
+    def input(self, step: Step, column: int, key: Key) -> str:
+        """x_t below a column, beside others that are read there."""
+        keys = self.inputs[column]
+        at = keys.index(key)
+        id = f"x{column}" + (f"s{at}" if at else "")
         if id not in self.drawn:
-            lines = (self.at("x", column), *self.input_facts(self.found.feeds.get(step, [])))
-            self.node(id, lines, "input", (self.x(column), -ENDS), box=f"t{column}")
+            feeds = self.found.feeds.get(step, [])
+            own = [s for s in feeds if key[0] in {o.leaf for o in self.house.origins(s)}]
+            lines = (self.at(self.input_name(key), column), *self.input_facts(step, own or feeds))
+            aside = at * BESIDE - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
+            self.node(id, lines, "input", (self.x(column) + aside, -ENDS), box=f"t{column}")
         return id
 
-    def input_facts(self, sources: list[Source]) -> tuple[str, ...]:
+    def input_facts(self, step: Step, sources: list[Source]) -> tuple[str, ...]:
         """Shape and dtype, as asked for, of one step of what comes in: an array over time without its time axis."""
         if not sources:
             return ()
         graph, source, axis = self.found.graph, sources[0], None
+        whole = source  # before what only moved it
         while graph.nodes[source.id].op is not None and graph.nodes[source.id].sources:
             node = graph.nodes[source.id]
-            axis = node.options.get("axis", 0) if node.op == "unstack" else axis
+            cut = node.options.get("axis", 0) if node.op == "unstack" else picked_axis(node)
+            axis = axis if cut is None else cut
             source = node.sources[1 if node.op == "where" else 0]
-        shape = graph.nodes[source.id].shapes[source.output]
+            whole = whole if cut is None and passes(node) else source
+        if axis is None and len(graph.nodes[whole.id].shapes[whole.output]) > 2:
+            inside = (graph.nodes[i] for i in self.found.places[step[0]][step[1]])
+            axis = next((picked_axis(node) for node in inside if whole in node.sources), None)
+        shape = graph.nodes[whole.id].shapes[whole.output]
         if axis is not None and len(shape) > 1:
             shape = shape[:axis] + shape[axis + 1 :]
-        return self.labels.of(shape, graph.nodes[source.id].dtypes[source.output])
+        return self.labels.of(shape, graph.nodes[whole.id].dtypes[whole.output])
 
     def outputs(self) -> None:
         """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
@@ -246,9 +302,9 @@ class Grid(Places):
 
     def finals(self) -> None:
         """The final states that the picture's graph gives out."""
-        for source in dict.fromkeys(self.found.graph.outputs):
-            step = self.found.step_of.get(source.id)
-            if step is not None and step[1] == self.layers[step[0]].steps[-1] and self.is_shown(step):
+        for source in final_states(self.found):
+            step = self.found.step_of[source.id]
+            if self.is_shown(step):
                 self.final(source, step)
 
     # -- along time: states and weights ------------------------------------------------------------------------------
@@ -374,6 +430,11 @@ class Grid(Places):
             end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
             path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)
         self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
+
+
+def _base(name: str | None) -> str:
+    """What an input is called, without the number of a step: x for those that are called so, or nothing."""
+    return "x" if not name or INPUT.fullmatch(name) else style.shown(re.sub(r"_?\d+$", "", name) or name, 14)
 
 
 def _reach(node: Node) -> float:

@@ -46,6 +46,34 @@ def _named_parts(path: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(part for part in path if part)
 
 
+def picked_axis(node: NodeInfo) -> int | None:
+    """The axis along which one index is picked by number, x[:, 3]; None for any other op or index."""
+    index = node.options.get("index") if node.op == "getitem" else None
+    parts = index if isinstance(index, tuple) else (index,)
+    whole = [isinstance(part, int) and not isinstance(part, bool) for part in parts]
+    plain = all(number or isinstance(part, slice) for number, part in zip(whole, parts, strict=True))
+    return whole.index(True) if plain and sum(whole) == 1 else None
+
+
+def _cut_by_hand(graph: Graph, named: set[int]) -> set[int]:
+    """Leaves with a time axis of which every step reads an index of its own: y[:, t]."""
+    times: dict[int, set[str]] = {}  # by a pick: the steps that it is made in, or for
+    picks: dict[int, tuple[int, str]] = {}
+    for node in graph.nodes:
+        step = next((part for part in node.scope if part.startswith("t=")), None)
+        first = node.sources[0].id if node.sources else -1
+        if first in named and picked_axis(node) is not None and len(graph.nodes[first].shapes[0]) == 3:
+            picks[node.id] = first, repr(node.options["index"])
+            times[node.id] = {step} if step else set()
+        for source in node.sources:
+            if source.id in picks and step is not None:
+                times[source.id].add(step)
+    read: dict[int, dict[str, set[str]]] = {}
+    for i, (leaf, index) in picks.items():
+        read.setdefault(leaf, {}).setdefault(index, set()).update(times[i])
+    return {leaf for leaf, own in read.items() if own and all(len(steps) == 1 for steps in own.values())}
+
+
 def _inputs(graph: Graph) -> set[int]:
     """Leaves that are called parameters but are inputs."""
     named = {node.id for node in graph.nodes if node.kind == "parameter" and node.op is None}
@@ -55,7 +83,7 @@ def _inputs(graph: Graph) -> set[int]:
             long = len(graph.nodes[node.sources[0].id].shapes[0]) == 3
             if long and (node.op in ("matmul", "unstack") or node.kind == "recurrent"):
                 found.add(node.sources[0].id)
-    return found
+    return found | _cut_by_hand(graph, named)
 
 
 def open_all(target: Any, kind: str | None = None, steps: int | None = None) -> Graph:

@@ -7,9 +7,10 @@ from typing import Any
 
 from . import style
 from .floors import House, Origin
+from .layers import Layer, Step
 from .picture import Node, Picture, Point
 from .shade import Scale
-from .steps import Layer, State, Step, name_of, side_of
+from .steps import State, final_states, name_of, states_in
 
 CELL = (92.0, 54.0)
 EACH = (92.0, 42.0)
@@ -37,9 +38,7 @@ class Places:
         self.house, self.shown, self.labels, self.open_end = house, shown, labels, open_end
         self.found = found = house.found
         self.layers, self.total = found.layers, house.total
-        self.pairs = any(layer.backward for layer in self.layers)
-        self.pitch = self.pitch_between()
-        self.centres = _centres(shown, self.pitch)
+        self.pairs = any(layer.side for layer in self.layers)
         self.shading: Shading | None = None
         self.skipped = house.skipped
         self.rows: dict[int, Any] = {}  # by step, where some sequences have ended: which rows run
@@ -52,12 +51,12 @@ class Places:
         for state in found.states:
             if state.tail is None or state.tail[0] == state.head[0]:
                 self.state_names[state.head[0]].add(state.name)
-        for source in found.graph.outputs:
-            step = found.step_of.get(source.id)
-            if step is not None and step[1] == self.layers[step[0]].steps[-1]:
-                self.state_names[step[0]].add(name_of(found, source))
+        for source in final_states(found):
+            self.state_names[found.step_of[source.id][0]].add(name_of(found, source))
         self.feeds = self._feeds()
         self.results = self._results()
+        self.pitch = self.pitch_between()
+        self.centres = _centres(shown, self.pitch)
         self._heights()
 
     # -- what leads where --------------------------------------------------------------------------------------------
@@ -92,9 +91,8 @@ class Places:
         """For each column shown, the layers whose result there the picture's graph gives out."""
         results: dict[int, dict[Origin, None]] = {}
         for source in self.found.graph.outputs:
-            step = self.found.step_of.get(source.id)
-            if step is not None and step[1] == self.layers[step[0]].steps[-1]:
-                continue  # a final state, drawn at the row's end
+            if states_in(self.found, source):
+                continue  # final states, drawn at the rows' ends
             for o in self.house.origins(source):
                 if o.layer >= 0:
                     steps = self.layers[o.layer].steps if o.t is None else [o.t]
@@ -157,7 +155,7 @@ class Places:
 
     def aside(self, layer: Layer) -> float:
         """How far from the column's middle the cells of a layer stand."""
-        if not self.pairs or not side_of(layer):
+        if not self.pairs or not layer.side:
             return 0.0
         return STAGGER if layer.backward else -STAGGER
 
@@ -190,9 +188,23 @@ class Places:
     def number(self, column: int) -> int:
         """The step that a column stands for: those in the gap may have been left out."""
         if None not in self.shown or not self.skipped:
-            return column
+            return self._written(column)
         gap = self.shown.index(None)
         return column if column < gap else column + self.skipped
+
+    def _written(self, column: int) -> int:
+        """The t that the scopes of a column's steps tell, if all tell the same; else the column's number."""
+        told = [
+            layer.steps if layer.steps[0] <= layer.steps[-1] else layer.steps[::-1]
+            for layer in self.house.cells
+            if layer.start == 0 and (layer.side != "bw" or layer.steps[0] > layer.steps[-1])
+        ]
+        longest = max(told, key=len, default=[])
+        if not longest or any(steps != longest[: len(steps)] for steps in told):
+            return column
+        if 0 <= column < len(longest):
+            return longest[column]
+        return longest[0] + column if column < 0 else longest[-1] + 1 + column - len(longest)
 
     def at(self, name: str, column: int) -> str:
         """The name of a value at a time: h₃, h[T−1]."""

@@ -15,7 +15,8 @@ from tinygrad_rnn import ops
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 from tinygrad_rnn.autodiff.node import Leaf, Node
 
-from .steps import Step, Unrolled, hoisted, passes
+from .layers import Step
+from .steps import Unrolled, hoisted, passes
 
 Array = npt.NDArray[Any]
 

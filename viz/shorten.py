@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
+from .layers import time_of
 from .ops import Scope
-from .steps import time_of
 
 Place = tuple[Scope, int]  # the scopes around a pass over time, and t
 

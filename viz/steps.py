@@ -1,48 +1,21 @@
 """Reading time out of a graph: which ops are one step of which layer, what flows between steps, which weights they share.
 
-The drivers push a scope "t=3" for every step and a cell its name; nothing else marks time. Ops of one t that are joined
-by edges are one step. A layer is the same place in every step: same outer scopes, same cell, same pass over time.
+Which ops are one step, and which steps one layer, is found in `layers`.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
+from .layers import STACK, Layer, Step, find_layers, time_of
 from .opened import INPUT
 from .ops import Scope
 
-STACK = re.compile(r"cell_(\d+)")
-SIDES = ("fw", "bw")  # what the driver calls the two directions
 PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
 PASS_OPS = frozenset({"where", "astype", "_identity"})
-
-Step = tuple[int, int]  # a layer's number and t
-
-
-@dataclass
-class Layer:
-    """One cell over time; or, with kind "each", other work that is done at every step alike, without a state."""
-
-    name: str
-    outer: Scope  # the scopes around its time steps
-    top: str = ""  # the first scope within a step
-    steps: list[int] = field(default_factory=list)
-    weights: list[int] = field(default_factory=list)  # parameters' ids, in order of creation
-    floor: int = 0
-    start: int = 0  # the column of its first step
-    backward: bool = False  # runs from the last column to the first
-    kind: str = "cell"
-    ops: list[int] = field(default_factory=list)  # of kind "each"
-
-    def column(self, t: int) -> int:
-        index = bisect_left(self.steps, t)
-        return self.start + (len(self.steps) - 1 - index if self.backward else index)
 
 
 @dataclass
@@ -71,15 +44,6 @@ class Unrolled:
     )  # by layer: states by place from the step's end
 
 
-@lru_cache(maxsize=1 << 16)
-def time_of(scope: Scope) -> tuple[Scope, int, Scope] | None:
-    """A scope path cut at its time step: what lies outside, t, what lies inside."""
-    for i, part in enumerate(scope):
-        if part.startswith("t=") and part[2:].isdecimal():
-            return scope[:i], int(part[2:]), scope[i + 1 :]
-    return None
-
-
 def read(graph: Graph) -> Unrolled:
     """Find layers, steps, states and weights. Raises ValueError if the graph has no time steps."""
     times = [time_of(node.scope) if node.op is not None else None for node in graph.nodes]
@@ -88,139 +52,10 @@ def read(graph: Graph) -> Unrolled:
             "unrolled: the graph has no time steps; they come from dynamic_rnn and its kin, or from "
             'with tg.scope(f"t={t}"): around each step of a loop of your own. viz.draw shows any graph'
         )
-    groups = _groups(graph, times)
-    ranks = _ranks(graph, times, groups)
-    layers, step_of = _layers(graph, times, groups, ranks)
+    layers, step_of = find_layers(graph, times)
     found = Unrolled(graph, layers, step_of, [], {}, only_weights(graph))
     _flow(found)
-    for layer in layers:
-        layer.backward = side_of(layer) == "bw"
     return found
-
-
-def side_of(layer: Layer) -> str:
-    """The direction that the scopes around a layer's time steps tell."""
-    return next((part for part in reversed(layer.outer) if part in SIDES), "")
-
-
-def _groups(graph: Graph, times: list[tuple[Scope, int, Scope] | None]) -> list[int]:
-    """For every op in a step, the id of the first op of its step: ops joined by edges within one t (union-find)."""
-    root = list(range(len(graph.nodes)))
-
-    def top(i: int) -> int:
-        while root[i] != i:
-            root[i] = root[root[i]]
-            i = root[i]
-        return i
-
-    for node, time in zip(graph.nodes, times, strict=True):
-        for source in node.sources if time else ():
-            other = times[source.id]
-            if other is not None and time is not None and other[:2] == time[:2]:
-                a, b = top(node.id), top(source.id)
-                root[max(a, b)] = min(a, b)
-    return [top(i) for i in range(len(root))]
-
-
-def _ranks(graph: Graph, times: list[tuple[Scope, int, Scope] | None], groups: list[int]) -> list[int]:
-    """How many passes over time lie before each node: one ends where its results leave it, or where t falls back."""
-    rank = [0] * len(graph.nodes)
-    for _ in range(2):  # a second time, for ops that came before what told their step's rank
-        for node in graph.nodes:
-            here, best = times[node.id], rank[node.id]
-            for source in node.sources:
-                there = times[source.id]
-                value = rank[groups[source.id]] if there else rank[source.id]
-                if there is not None and (here is None or there[1] > here[1]):
-                    value += 1
-                best = max(best, value)
-            rank[node.id] = best
-            if here is not None:
-                rank[groups[node.id]] = max(rank[groups[node.id]], best)
-    return [rank[groups[i]] if times[i] else rank[i] for i in range(len(rank))]
-
-
-def _layers(
-    graph: Graph, times: list[tuple[Scope, int, Scope] | None], groups: list[int], ranks: list[int]
-) -> tuple[list[Layer], dict[int, Step]]:
-    """Name the layers and say which step every op belongs to."""
-    keys: dict[int, tuple[Scope, int, str, tuple[str, ...]]] = {}
-    named = {groups[i] for i, time in enumerate(times) if time and _cell_name(time[2])}
-    for node, time in zip(graph.nodes, times, strict=True):
-        if time is not None and (_cell_name(time[2]) or (time[0] and groups[node.id] not in named)):
-            keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]) or _own_name(time[0]), _stack(time[2]))
-    _adopt(graph, times, groups, keys, ranks)
-    order: dict[tuple[Scope, int, str, tuple[str, ...]], int] = {}
-    layers: list[Layer] = []
-    step_of: dict[int, Step] = {}
-    steps: dict[int, set[int]] = {}
-    for i, key in sorted(keys.items()):
-        time = times[i]
-        assert time is not None
-        if key not in order:
-            order[key] = len(layers)
-            layers.append(Layer(key[2], key[0], time[2][0] if _cell_name(time[2]) else ""))
-        number = order[key]
-        step_of[i] = (number, time[1])
-        steps.setdefault(number, set()).add(time[1])
-    for number, layer in enumerate(layers):
-        layer.steps = sorted(steps[number])
-    return layers, step_of
-
-
-@lru_cache(maxsize=4096)
-def _cell_name(rest: Scope) -> str:
-    """What to call the cell of a path inside a step: the part after the last place in a stack; "" if only gates follow."""
-    marks = [i for i, part in enumerate(rest) if STACK.fullmatch(part)]
-    at = marks[-1] + 1 if marks else 0
-    inner = [part for part in rest[at:] if len(part) > 1]
-    return inner[0] if inner else rest[marks[-1]] if marks else ""
-
-
-@lru_cache(maxsize=4096)
-def _stack(rest: Scope) -> tuple[str, ...]:
-    """The places in stacks that a path inside a step names."""
-    return tuple(part for part in rest if STACK.fullmatch(part))
-
-
-@lru_cache(maxsize=4096)
-def _own_name(outer: Scope) -> str:
-    """What to call a cell by the scopes around its time steps."""
-    for i in range(len(outer) - 1, -1, -1):
-        side = outer[i] in SIDES and not (i > 0 and outer[i - 1] in SIDES)  # a cell may be called fw, too
-        if not side and not STACK.fullmatch(outer[i]):
-            return outer[i]
-    return "step"
-
-
-def _adopt(
-    graph: Graph,
-    times: list[tuple[Scope, int, Scope] | None],
-    groups: list[int],
-    keys: dict[int, tuple[Scope, int, str, tuple[str, ...]]],
-    ranks: list[int],
-) -> None:
-    """Give ops of a step that stand in no cell (or in a stack, but in none of its cells) to the cell they work for."""
-    stacked = {groups[i] for i, key in keys.items() if key[3]}
-    for i in [i for i, key in keys.items() if groups[i] in stacked and not key[3]]:
-        del keys[i]
-    users: dict[int, list[int]] = {}
-    for node in graph.nodes:
-        for source in node.sources:
-            users.setdefault(source.id, []).append(node.id)
-    lost = [i for i, time in enumerate(times) if time and i not in keys]
-    for i in lost:  # sources first: what follows a cell belongs to it
-        near = [keys[s.id] for s in graph.nodes[i].sources if s.id in keys and groups[s.id] == groups[i]]
-        if near:
-            keys[i] = near[-1]
-    for i in reversed(lost):  # what comes before a cell, too
-        near = [keys[u] for u in users.get(i, ()) if u in keys and groups[u] == groups[i]]
-        if i not in keys and near:
-            keys[i] = near[0]
-    for i in lost:
-        time = times[i]
-        if i not in keys and time is not None:
-            keys[i] = (time[0], ranks[i], "step", ())
 
 
 def _flow(found: Unrolled) -> None:
@@ -364,6 +199,22 @@ def _name_states(found: Unrolled, uses: dict[tuple[Step, Source], set[Use]]) -> 
                 at.setdefault((step.index(state.source.id) - len(step), state.source.output), letter)
                 state.name = letter
         found.names.append(at)
+
+
+def states_in(found: Unrolled, source: Source) -> list[Source]:
+    """The final states that a value is, or of which it is a stack that no layer made: h_n of several layers."""
+    node = found.graph.nodes[source.id]
+    parts = [source]
+    if node.op == "stack" and source.id not in found.step_of:
+        parts = [] if any(hoisted(found, layer, node) for layer in found.layers) else list(node.sources)
+    steps = [found.step_of.get(part.id) for part in parts]
+    ends = [step is not None and step[1] == found.layers[step[0]].steps[-1] for step in steps]
+    return parts if all(ends) else []
+
+
+def final_states(found: Unrolled) -> list[Source]:
+    """The final states among what the graph was taken from."""
+    return list(dict.fromkeys(part for source in found.graph.outputs for part in states_in(found, source)))
 
 
 def gates_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:

@@ -20,12 +20,13 @@ from .drawing import Drawing
 from .floors import House
 from .flow import Sweep, norm, states_of
 from .grid import Grid
+from .layers import Step
 from .live import Values, nodes_of, refuse_freed, running
 from .opened import fused_length, open_all, take
 from .places import Shading
 from .shade import Scale
 from .shorten import recorded_length, shorten
-from .steps import Step, Unrolled, gates_of, read
+from .steps import Unrolled, gates_of, read
 
 DEFAULT_STEPS = 3
 MOST_STEPS = 8  # drawn without being asked for
