@@ -21,7 +21,7 @@ LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias"
 LETTERS_OF_STARTS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "b′"}  # PyTorch's
 
 
-Key = tuple[int, str]  # an input: the leaf where a gradient reaches it (else -1), and its name without a number
+Key = tuple[int, str]  # an input: its leaf (-1: not in the graph), and its name without a number
 NAMELESS: Key = (-1, "x")
 BESIDE = 62.0  # from one input of a step to the next
 
@@ -215,18 +215,23 @@ class Grid(Places):
 
     def inputs_of(self, step: Step, origins: list[Origin]) -> list[Key]:
         """The inputs that a step reads: those with a name or a gradient, else one that stands for all."""
+        layer = self.layers[step[0]]
+        if layer.kind == "each" and all(o.leaf >= 0 for o in origins):  # nothing below it: what its bar was made of
+            bar = next(bar for bar in self.house.bars if bar.each == step[0])
+            origins = [o for o in bar.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
+            if origins[0].leaf < 0:
+                return [NAMELESS]
         leaves = [self.found.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
-        if not leaves or (self.layers[step[0]].kind == "each" and len(origins) == 1):
-            return [NAMELESS] * bool(leaves)
         told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
-        found = {(leaf.id if leaf.kind == "input" else -1, _base(leaf.name)): None for leaf in told}
-        if not found and all(leaf.id in self.fillers for leaf in leaves) and any(o.leaf < 0 for o in origins):
-            return []
-        return list(found) or [NAMELESS]
+        rest = [leaf for leaf in leaves if leaf.id not in self.fillers]
+        rest = rest or [
+            leaf for leaf in leaves if len(leaves) == len(origins)
+        ]  # all that is read: the input is among it
+        return [(leaf.id, _base(leaf.name)) for leaf in told or rest[:1]]
 
     @cached_property
     def fillers(self) -> set[int]:
-        """Leaves that only stand in for padding."""
+        """Leaves that are only chosen from, such as what stands in for padding."""
         graph = self.found.graph
         read = {s.id for node in graph.nodes if node.op != "where" for s in node.sources}
         return {node.id for node in graph.nodes if node.op is None and not node.name and node.id not in read}

@@ -109,6 +109,10 @@ def test_two_kinds_on_two_inputs() -> None:
     assert readers(drawing) == {
         f"{name}{sub}": {f"l{number}t{t}"} for number, name in enumerate("pq") for t, sub in enumerate("₀₁₂")
     }
+    a, _ = rnn.dynamic_rnn(rnn.GRUCell(4), np.ones((2, 3, 3)))  # inputs that no gradient reaches
+    b, _ = rnn.dynamic_rnn(rnn.LSTMCell(4), np.ones((2, 3, 3)), sequence_length=[3, 1])
+    assert [readers(viz.unrolled(a + b))[f"x{prime}₂"] for prime in ("", "′")] == [{"l0t2"}, {"l1t2"}]
+    a, _ = rnn.dynamic_rnn(rnn.GRUCell(4), p)
     shared, _ = rnn.dynamic_rnn(rnn.LSTMCell(4), p)
     assert readers(viz.unrolled(tg.concatenate([a, shared], axis=-1)))["p₀"] == {"l0t0", "l1t0"}
 
