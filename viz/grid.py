@@ -44,7 +44,7 @@ class Grid(Places):
         self.outputs()
         self.shade()
         for number, layer in enumerate(self.layers):
-            if layer.weights:
+            if layer.weights and not self.shared_weights(number, layer):
                 self.weights(number, layer)
         return legend.add(self.result, self.shading.scale if self.shading else None, self.labels.legend)
 
@@ -409,6 +409,21 @@ class Grid(Places):
             told = " ".join(style.Labels(True, self.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
             lines.append(f"{letter}{'' if letter == name else f' = {name}'} {told}")
         return tuple(lines)
+
+    def shared_weights(self, number: int, layer: Layer) -> bool:
+        """Whether the weights stand already at a row below, at the left: then an arrow leads up from them."""
+        other = next((n for n, x in enumerate(self.layers[:number]) if x.weights == layer.weights), None)
+        box = self.drawn.get(f"w{other}")
+        first = next((self.drawn[id] for t in layer.steps if (id := f"l{number}t{t}") in self.drawn), None)
+        if box is None or first is None or not (box.at and box.size and first.at and first.size):
+            return False
+        if layer.side or layer.start or layer.backward or first.at[1] <= box.at[1] + box.size[1] or box.at[0] > 0:
+            return False
+        left, low = box.at[0] - box.size[0] / 2 + 16, first.at[1] - first.size[1] / 2
+        under, end = low - 22, first.at[0] - first.size[0] / 2 + 16
+        corners = ((left, box.at[1] + box.size[1] / 2), (left, under), (end, under), (end, low))
+        self.arrow(box.id, first.id, "weight", rounded(corners))
+        return True
 
     def weights(self, number: int, layer: Layer) -> None:
         """The weights of a layer, once, at the beginning of its row; the cells name them by letter."""

@@ -64,7 +64,12 @@ def test_a_cell_that_runs_twice(impl: str) -> None:
     cell, p, q = rnn.GRUCell(4), data(2, 3, 3), data(2, 3, 3)
     a, _ = rnn.dynamic_rnn(cell, p, impl=impl)
     b, _ = rnn.dynamic_rnn(cell, q, impl=impl)
-    drawing = viz.unrolled(((a[:, -1] - b[:, -1]) ** 2).sum())
+    loss = ((a[:, -1] - b[:, -1]) ** 2).sum()
+    drawing = viz.unrolled(loss)
+    for picture, cells in ((drawing, {"l0t0", "l1t0"}), (viz.folded(loss), {"l0t1", "l1t1"})):
+        assert roles(picture)["parameter"] == 1  # what is shared is drawn once
+        assert {edge.head for edge in picture.picture.edges if edge.role == "weight"} == cells
+        check_places(picture)
     assert roles(drawing)["cell"] == 6
     assert readers(drawing) == {
         f"x{prime}{sub}": {f"l{number}t{t}"} for number, prime in enumerate(("", "′")) for t, sub in enumerate("₀₁₂")
