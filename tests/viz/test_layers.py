@@ -121,6 +121,24 @@ def test_a_decoders_input_has_its_own_name() -> None:
     check_places(drawing)
 
 
+def test_layers_stand_in_the_order_in_which_they_are_read() -> None:
+    """A decoder by hand that attends to a fused encoder [Bahdanau et al. 2015] is the upper one."""
+    encoded, h = rnn.dynamic_rnn(rnn.GRUCell(4, name="encoder"), data(2, 3, 4, name="x"))
+    cell, y = rnn.GRUCell(4, name="decoder"), data(2, 3, 4, name="y")
+    for t in range(3):
+        with tg.scope(f"t={t}"):
+            weights = tg.softmax((encoded * tg.expand_dims(h, 1)).sum(axis=-1), axis=-1)
+            context = (encoded * tg.expand_dims(weights, 2)).sum(axis=1)
+            _, h = cell(tg.concatenate([y[:, t], context], axis=-1), h)
+    loss = (h**2).sum()
+    flow = viz.grad_flow(loss)
+    assert [layer.name for layer in flow.layers] == ["encoder", "decoder"]
+    np.testing.assert_allclose(flow.h[-1], np.linalg.norm(2 * h.data), rtol=1e-12)
+    for drawing in (viz.unrolled(loss), viz.unrolled(loss, color="grad_norm")):
+        assert readers(drawing)["y₄"] == {"l1t1"}  # after the encoder
+        assert readers(drawing)["x₁"] == {"l0t1"}
+
+
 # -- loops of one's own ------------------------------------------------------------------------------------------------
 
 
