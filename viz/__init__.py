@@ -20,7 +20,7 @@ The modules: `unrolled`, `folded`, `inside` (`cell`), `ops` (`draw`), `flow` (`g
 they read: `opened` opens fused ops, `live` finds recorded values and times, `costs` counts, `shorten` leaves out the
 middle, `layers` finds time, `steps` what flows along it, `reading` what each step reads, `floors` what stands around it.
 What they make: a `picture` of nodes, edges and boxes, put into places by `places` and `grid` (unrolled), `sketch` (by
-hand), `layout` (by Graphviz) or `repeat` (one step, again and again), with arrows along a `route`, shades and a `legend`.
+hand), `layout` (by Graphviz) or `repeat` (one step, again and again), with `arrows` along a `route`, shades and a `legend`.
 What leaves: `drawing` writes `dot` or `mermaid` and runs the `program`.
 """
 

@@ -49,32 +49,32 @@ def write(picture: Picture) -> str:
     )
     graphs: dict[str | None, Any] = {None: root}
     for box in picture.boxes:
-        graphs[box.id] = graphviz.Digraph(f"cluster_{box.id}", graph_attr=_box(box, graphviz.escape))
+        graphs[box.id] = graphviz.Digraph(f"cluster_{box.id}", graph_attr=_box(box))
     for node in picture.nodes:
-        graphs[node.box].node(node.id, **_node(node, placed, graphviz.escape))
+        graphs[node.box].node(node.id, **_node(node, placed))
     depth: dict[str | None, int] = {None: 0}
     for box in picture.boxes:
         depth[box.id] = depth[box.parent] + 1
     for box in sorted(picture.boxes, key=lambda box: -depth[box.id]):  # inner before outer
         graphs[box.parent].subgraph(graphs[box.id])
     for edge in picture.edges:
-        root.edge(edge.tail, edge.head, **_edge(edge, graphviz.escape))
+        root.edge(edge.tail, edge.head, **_edge(edge))
     return str(root.source)
 
 
-def _lines(lines: tuple[str, ...], escape: Any) -> Any:
-    """Lines as one label; `escape` keeps backslashes, quotes and <…> as they are, the line ends are ours."""
+def _text(*lines: str) -> Any:
+    """Lines as one label that shows backslashes, quotes, <…> and &…; as they are written; the line ends are ours."""
     graphviz: Any = import_module("graphviz")
-    return graphviz.nohtml(r"\n".join(escape(line) for line in lines))
+    return graphviz.nohtml(r"\n".join(graphviz.escape(line.replace("&", "&amp;")) for line in lines))
 
 
-def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
+def _node(node: Node, placed: bool) -> dict[str, Any]:
     look = style.ROLES[node.role]
     if node.table:
         return {"label": _table(node), "shape": "plain", "style": ""}
     wide, tall = node.size or style.fitting_size(node.lines, look.shape)
     found = {
-        "label": _lines(node.lines, escape),
+        "label": _text(*node.lines),
         **_unusual(_colours(look._replace(fill=node.fill or look.fill)), USUAL_NODE),
         "width": f"{wide / 72:.3f}",
         "height": f"{tall / 72:.3f}",
@@ -82,7 +82,7 @@ def _node(node: Node, placed: bool, escape: Any) -> dict[str, Any]:
     if node.strong:
         found["penwidth"] = "2.2"
     if node.tip:
-        found["tooltip"] = escape(node.tip)
+        found["tooltip"] = _text(node.tip)
     if placed:
         found["fixedsize"] = "true"
         if node.at is not None:
@@ -106,7 +106,7 @@ def _table(node: Node) -> str:
     return f"<<TABLE {look}>{''.join(rows)}</TABLE>>"
 
 
-def _edge(edge: Edge, escape: Any) -> dict[str, Any]:
+def _edge(edge: Edge) -> dict[str, Any]:
     colour, width, line = style.EDGES[edge.role]
     colour, width = edge.look or (colour, width)
     found: dict[str, Any] = _unusual({"color": colour}, USUAL_EDGE)
@@ -115,7 +115,7 @@ def _edge(edge: Edge, escape: Any) -> dict[str, Any]:
     if line != "solid":
         found["style"] = line
     if edge.label:
-        found["label"] = escape(edge.label)
+        found["label"] = _text(edge.label)
         if edge.label_at is not None:
             found["lp"] = _point(edge.label_at)
     if edge.path:
@@ -123,10 +123,10 @@ def _edge(edge: Edge, escape: Any) -> dict[str, Any]:
     return found
 
 
-def _box(box: Box, escape: Any) -> dict[str, Any]:
+def _box(box: Box) -> dict[str, Any]:
     look = style.BOXES[box.role]
     found = {
-        "label": _lines(tuple(box.label.split("\n")), escape),
+        "label": _text(*box.label.split("\n")),
         "style": look.style,
         "fillcolor": look.fill,
         "color": look.line,

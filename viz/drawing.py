@@ -80,8 +80,9 @@ class Drawing:
     ) -> Path:
         """Write the picture to a file, in the format its ending names: .svg .png .dot .mmd .html …; returns the path written.
 
-        Without a Graphviz program the DOT text goes to the same name with the ending .dot, and a warning says in one
-        line how to get a program. An ending that the program does not know raises DrawingError.
+        Without a Graphviz program the DOT text goes to the same name with the ending .dot (x.svg.dot if there is
+        another x.dot), and a warning says in one line how to get a program. An ending that the program does not know
+        raises DrawingError.
         """
         target = Path(path)
         kind = target.suffix.lower().lstrip(".")
@@ -99,7 +100,7 @@ class Drawing:
             try:
                 content = self.render(kind, program=program, timeout=timeout)
             except NoProgramError as error:
-                target, content = target.with_suffix(".dot"), self.source.encode()
+                target, content = _beside(target, self.source.encode()), self.source.encode()
                 warnings.warn(f"wrote {target} instead: {error}", stacklevel=2)
         target.write_bytes(content)
         return target
@@ -119,6 +120,12 @@ class Drawing:
     def __repr__(self) -> str:
         nodes, edges = len(self.picture.nodes), len(self.picture.edges)
         return f"Drawing({nodes} node{'s' * (nodes != 1)}, {edges} edge{'s' * (edges != 1)})"
+
+
+def _beside(target: Path, content: bytes) -> Path:
+    """Where to write DOT text instead of `target`: x.dot, unless that is a file with something else in it."""
+    found = target.with_suffix(".dot")
+    return target.with_name(f"{target.name}.dot") if found.exists() and found.read_bytes() != content else found
 
 
 def mimebundle(graph: Graph) -> dict[str, Any]:

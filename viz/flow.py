@@ -151,7 +151,7 @@ class Sweep:
     def __init__(self, target: Tensor, who: str):
         refuse_freed(target, who)
         (opened,) = unfuse(target, "recurrent")
-        self.found = read(take(opened))
+        self.found = read(take(opened), who)
         self.live = nodes_of(opened)
         self.ids = {node.counter: i for i, node in enumerate(self.live)}
         self.start: Any = opened._node

@@ -13,14 +13,16 @@ from .floors import House
 from .grid import Grid
 from .layers import Layer
 from .opened import fused_length, open_all, take
+from .ops import refuse_unrecorded
 from .picture import Point
 from .places import CELL
+from .route import rounded
 from .shorten import shorten
 from .steps import State, read
 from .unrolled import trace
 
 TALL = 72.0  # a folded cell's height
-REACH = {0: 74.0, 1: 128.0}  # how far beside a cell the delays of its states stand
+REACH, NEXT = 74.0, 54.0  # how far beside a cell the delay of its innermost state stands, and each one further out
 DELAY = (46.0, 22.0)
 FEW = 4  # steps that are looked at
 
@@ -37,12 +39,13 @@ def folded(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bo
     Drawing(5 nodes, 5 edges)
     """
     graph, left_out = (trace(target, FEW), 0) if isinstance(target, RNNCell) else _few_steps(target)
-    found = read(graph)
+    found = read(graph, "folded")
     return Drawing(Folded(House(found, left_out), style.Labels(shapes, dtypes, legend)).picture())
 
 
 def _few_steps(target: Any) -> tuple[Graph, int]:
     """Four steps tell what each step does, if they are all alike; besides, how many were left out."""
+    refuse_unrecorded(target, "folded")
     graph = take(target)
     if not any(node.kind == "recurrent" for node in graph.nodes):
         return shorten(graph, FEW // 2)
@@ -87,10 +90,17 @@ class Folded(Grid):
         return found
 
     def pitch_between(self) -> float:
-        return 340.0
+        most = max((len(self._round(number)) for number in range(len(self.layers))), default=1)
+        return 340.0 + NEXT * max(most - 2, 0)
 
     def room(self, states: int) -> float:
-        return 196.0 if self.pairs else super().room(states)
+        beside = 132.0 if len(self.shown) > 1 else 0.0  # weights stand above the delays of the floor below
+        return 196.0 if self.pairs else max(super().room(states), beside)
+
+    def _round(self, number: int) -> list[str]:
+        """The states that go round in a layer, the innermost first."""
+        own = {s.name for s in self.found.states if s.tail is not None and s.tail[0] == number == s.head[0]}
+        return sorted(own, key=lambda name: (name != "c", name), reverse=True)
 
     def lane_beside(self) -> float:
         return CELL[0] / 2 + 14
@@ -106,8 +116,8 @@ class Folded(Grid):
             at = (out if side > 0 else -out, y - TALL / 2 - 40 - tall / 2)
             path: tuple[Point, ...] = ((x, at[1] + tall / 2), (x, y - TALL / 2))
         elif x > 0 and layer.kind == "cell":
-            at = (x + CELL[0] / 2 + 10 + wide / 2, y - TALL / 2 - 34 - tall / 2)
-            begin, end = (at[0] - wide / 2, at[1]), (x + CELL[0] / 2 - 16, y - TALL / 2)
+            at = (x + CELL[0] / 2 + 10 + wide / 2, y - TALL / 2 - 26 - tall / 2)
+            begin, end = (at[0] - wide / 2, at[1]), (x + CELL[0] / 2 - 10, y - TALL / 2)
             path = (begin, (end[0] + 6, at[1]), (end[0], at[1] + 6), end)
         else:
             half = self.size(layer)[0] / 2
@@ -131,12 +141,12 @@ class Folded(Grid):
         """A state that goes round: out of the cell, through the delay, into the cell again."""
         layer = self.layers[state.head[0]]
         step = next((state.head[0], t) for t in layer.steps if self.is_shown((state.head[0], t)))
-        names = sorted({s.name for s in self.found.states if s.head[0] == state.head[0] and s.tail is not None})
-        outer = len(names) > 1 and state.name in ("c", "s1")
+        names = self._round(state.head[0])
+        rank = names.index(state.name)
         side = -1.0 if self.aside(layer) < 0 else 1.0
         (x, y), half = self.place(step), CELL[0] / 2
-        far, rise = x + side * (half + REACH[outer]), 28.0 if outer else 12.0
-        reach = 52.0 if outer else 34.0
+        far, rise = x + side * (half + REACH + NEXT * rank), 12.0 + 16.0 * rank / max(len(names) - 1, 1)
+        reach = 34.0 + 18.0 * rank
         id, cell = f"d{step[0]}{state.name}", f"l{step[0]}t{step[1]}"
         self.node(id, ("delay",), "delay", (far, y), DELAY)
         role = "memory" if state.name == "c" else "state"
@@ -163,11 +173,16 @@ class Folded(Grid):
         tail, head = state.tail[0], state.head[0]
         begin = next((tail, t) for t in self.layers[tail].steps if self.is_shown((tail, t)))
         end = next((head, t) for t in self.layers[head].steps if self.is_shown((head, t)))
-        (x0, y0), (x1, y1) = self.place(begin), self.place(end)
+        (x0, y0), (x1, y1), half = self.place(begin), self.place(end), CELL[0] / 2
         ids = (f"l{tail}t{begin[1]}", f"l{head}t{end[1]}")
-        points = ((x0 + CELL[0] / 2, y0 - 30), (x0 + 90, y0 - 64), (x1 - 90, y1 - 64), (x1 - CELL[0] / 2, y1 - 30))
+        names = self._round(tail)
+        lane = len(names) - 1 - names.index(state.name) if state.name in names else 0  # c above h, and h inside
+        down, low = x0 + half - 6 - 8 * lane, y0 - TALL / 2 - 20 - 10 * lane
+        up, into = x1 - half - 36 + 12 * lane, y1 + 12 - 24 * lane / max(len(names) - 1, 1)
+        points = rounded(((down, y0 - TALL / 2), (down, low), (up, low), (up, into), (x1 - half, into)))
         self.arrow(*ids, "memory" if state.name == "c" else "state", points, f"last {state.name}")
-        self.result.edges[-1].label_at = ((x0 + x1) / 2, min(y0, y1) - 46)
+        at = x0 + half + REACH + NEXT * (len(names) - 1) + DELAY[0] / 2 + 4
+        self.result.edges[-1].label_at = (at, low + (8 if lane == 0 else -8))
 
 
 def _side_by_side(layers: list[Layer]) -> None:

@@ -8,12 +8,13 @@ from functools import cached_property
 from tinygrad_rnn.autodiff.graph import Source
 
 from . import legend, style
+from .arrows import Arrows, spot
 from .floors import Origin
 from .layers import Layer, Step
 from .opened import INPUT, picked_axis
-from .picture import Box, Edge, Node, Picture, Point
-from .places import CELL, EACH, ENDS, ENDS_APART, LINE, Places
-from .route import rounded, straight, upwards
+from .picture import Box, Picture, Point
+from .places import CELL, EACH, ENDS, ENDS_APART, LINE
+from .route import rounded
 from .steps import State, final_states, name_of, parameters_of, passes
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
@@ -26,7 +27,7 @@ NAMELESS: Key = (-1, "x")
 BESIDE = 62.0  # from one input of a step to the next
 
 
-class Grid(Places):
+class Grid(Arrows):
     """Builds the picture of an unrolled net."""
 
     # -- drawing -----------------------------------------------------------------------------------------------------
@@ -38,6 +39,8 @@ class Grid(Places):
             self.cells(number, layer)
         for number, bar in self.house.shown_bars():
             self.bar(number, list(bar.origins))
+        for number, bar in self.house.shown_bars():
+            self.into_bar(number, list(bar.origins))
         for step, origins in sorted(self.feeds.items()):
             self.feed(step, origins)
         self.states()
@@ -74,53 +77,6 @@ class Grid(Places):
                 title = f"t={self.time(column)}" + (f"   {rows}" if rows else "")
                 self.result.boxes.append(Box(f"t{column}", title, "step", None, corners))
 
-    def node(
-        self, id: str, lines: tuple[str, ...], role: str, at: Point, size: Point | None = None, box: str | None = None
-    ) -> Node:
-        """Add a node."""
-        found = Node(id, lines, role, box=box, at=at, size=size or style.fitting_size(lines, style.ROLES[role].shape))
-        self.drawn[id] = found
-        self.result.nodes.append(found)
-        return found
-
-    def arrow(self, tail: str, head: str, role: str, path: tuple[Point, ...], label: str = "") -> None:
-        """Add an arrow: straight through two points, or along a curve."""
-        path = path if len(path) > 2 else straight(path[0], path[1])
-        (x0, y0), (x1, y1) = path[0], path[-1]
-        upright = abs(y1 - y0) > abs(x1 - x0)
-        middle = (
-            (x0 + style.text_width(label, style.SMALL) / 2 + 5, y0 + 18)
-            if upright
-            else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
-        )
-        self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))
-
-    def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
-        """An arrow upwards from one node to another, past what stands between them in the column."""
-        low, high = self.drawn[tail], self.drawn[head]
-        assert low.at
-        assert high.at
-        assert low.size
-        assert high.size
-        blocked = []
-        for number, layer in enumerate(self.layers):
-            for other in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
-                node = self.drawn.get(other)
-                if node and node.at and other not in (tail, head) and low.at[1] < node.at[1] < high.at[1]:
-                    half = self.size(layer)[0] / 2
-                    blocked.append((node.at[0] - half, node.at[0] + half))
-        x = self.x(column)
-        half = self.lane_beside()
-        begin, end = (low.at[0], low.at[1] + low.size[1] / 2), (high.at[0], high.at[1] - high.size[1] / 2)
-        if low.role == "bar":  # its edge is long: begin right below the other end
-            begin = (end[0], begin[1])
-        path = upwards(begin, _reach(low), end, _reach(high), blocked, (x - half, x + half))
-        self.arrow(tail, head, "data", path, label)
-
-    def lane_beside(self) -> float:
-        """How far from a column's middle an arrow may go up beside the cells."""
-        return self.pitch / 2 - 28
-
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)
         if style.text_width(names) > CELL[0] - 10:
@@ -142,16 +98,16 @@ class Grid(Places):
 
     # -- upwards: inputs, layers, bars, outputs ----------------------------------------------------------------------
 
+    def read_by(self, origins: list[Origin]) -> list[Step]:
+        """The steps shown that a bar reads."""
+        read = [(o.layer, o.t) for o in origins if o.layer >= 0]
+        steps = [(n, s) for n, t in read for s in (self.layers[n].steps if t is None else [t])]
+        return [step for step in steps if self.is_shown(step)]
+
     def bar(self, number: int, origins: list[Origin]) -> None:
         """Work that is done once: over the columns it reads, or all."""
         bar = self.house.bars[number]
-        steps = [
-            (o.layer, t)
-            for o in origins
-            if o.layer >= 0
-            for t in (self.layers[o.layer].steps if o.t is None else [o.t])
-        ]
-        columns = sorted({self.column(s) for s in steps if self.is_shown(s)})
+        columns = sorted({self.column(s) for s in self.read_by(origins)})
         if not columns:
             readers = [self.column(step) for step, found in self.feeds.items() if Origin(bar=number) in found]
             lower = [self.drawn[f"bar{o.bar}"].at for o in origins if o.bar >= 0 and f"bar{o.bar}" in self.drawn]
@@ -164,20 +120,27 @@ class Grid(Places):
             left, right = self.x(columns[0]), self.x(columns[-1])
             wide, middle = max(wide, right - left + CELL[0]), (left + right) / 2
         self.node(f"bar{number}", lines, "bar", (middle or 0.0, self.height[bar.floor]), (wide, max(tall, 30.0)))
-        for step in steps:
-            if self.is_shown(step):
-                label = self.at("h", self.column(step)) if step[0] in self.recurrent else ""
-                self.rise(f"l{step[0]}t{step[1]}", f"bar{number}", self.column(step), label)
-        for o in origins:
-            if o.bar >= 0 and f"bar{o.bar}" in self.drawn:
-                self.between(f"bar{o.bar}", f"bar{number}")
 
-    def between(self, tail: str, head: str) -> None:
-        """An arrow between two bars."""
-        low, high = self.drawn[tail], self.drawn[head]
-        if low.at and high.at and low.size and high.size:
-            x = high.at[0] if high.size[0] < low.size[0] else low.at[0]
-            self.arrow(tail, head, "data", ((x, low.at[1] + low.size[1] / 2), (x, high.at[1] - high.size[1] / 2)))
+    def into_bar(self, number: int, origins: list[Origin]) -> None:
+        """Arrows from the steps and the bars that a bar reads; where other bars are in the way, around them."""
+        head = f"bar{number}"
+        steps = {step: f"l{step[0]}t{step[1]}" for step in self.read_by(origins)}
+        places = [self.place(step) for step in steps]
+        if any(self.bars_between(place, head) for place in places):
+            for step, id in steps.items():
+                self.around(tuple(steps.values()), id, head, self.column(step))
+        else:
+            for step, id in steps.items():
+                label = self.at("h", self.column(step)) if step[0] in self.recurrent else ""
+                self.rise(id, head, self.column(step), label)
+        for tail in (f"bar{o.bar}" for o in origins if f"bar{o.bar}" in self.drawn):
+            (x0, y0), (w0, h0) = spot(self.drawn[tail])
+            (x1, y1), (w1, h1) = spot(self.drawn[head])
+            x = x1 if w1 < w0 else x0
+            if self.bars_between((x, y0), head):
+                self.around((tail,), tail, head, None)
+            else:
+                self.arrow(tail, head, "data", ((x, y0 + h0 / 2), (x, y1 - h1 / 2)))
 
     def feed(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from below."""
@@ -187,6 +150,10 @@ class Grid(Places):
             self.rise(self.join(joined, column), id, column)
         for key in self.inputs_of(step, origins):
             self.rise(self.input(step, column, key), id, column)
+        across = [o for o in origins if o.t is not None and self.column((o.layer, o.t)) != column and o not in joined]
+        if across and self._under(across) == self.layers[step[0]].floor - 1:
+            self.across(step, across)
+            joined = [*joined, *across]
         for o in origins:
             if o.layer >= 0 and o not in joined:
                 tail = (o.layer, self.step_at(o, column))
@@ -345,6 +312,9 @@ class Grid(Places):
         elif self.is_shown(tail) and self.is_shown(head):
             (x0, y0), (x1, y1) = self.place(tail), self.place(head)
             self.arrow(*ids, role, ((x0 + sign * CELL[0] / 2, y0 + rise), (x1 - sign * CELL[0] / 2, y1 + rise)), label)
+            if y0 == y1:  # between the frames, where no arrow goes up
+                between = (self.x(self.column(tail)) + self.x(self.column(head))) / 2
+                self.result.edges[-1].label_at = (between, y0 + rise + 8)
         elif self.is_shown(tail) or self.is_shown(head):
             gap, (x, y) = self.gap() or 0.0, self.place(tail if self.is_shown(tail) else head)
             inward = 1.0 if gap > x else -1.0
@@ -431,13 +401,19 @@ class Grid(Places):
         wide, tall = style.fitting_size(lines, "box")
         columns = [layer.column(t) for t in layer.steps]
         right = max(columns) == self.total - 1 and (layer.backward or min(columns) > 0)
-        column = max(columns) if right else min(columns)
+        column, sign = (max(columns), -1.0) if right else (min(columns), 1.0)
+        gap = self.gap()
+        if gap is not None and column not in self.shown and self.shown[-1 if right else 0] is None:
+            beside, y = gap - sign * 64, self.height[layer.floor]
+            self.node(f"w{number}", lines, "parameter", (beside - sign * wide / 2, y), (wide, tall))
+            self.arrow(f"w{number}", "more", "weight", ((beside, y), (gap - sign * 24, y)))
+            return
         if column not in self.shown or (min(columns) > 0 and not right):
-            places = [self.x(c) for c in columns if c in self.shown] or [self.gap() or 0.0]
-            at = (sum(places) / len(places), self.bottom - 16 - tall / 2)
+            places = [self.x(c) for c in columns if c in self.shown] or [gap or 0.0]
+            lowest = min(node.at[1] - node.size[1] / 2 for node in self.drawn.values() if node.at and node.size)
+            at = (sum(places) / len(places), min(lowest, self.bottom) - 16 - tall / 2)
             self.node(f"w{number}", lines, "parameter", at, (wide, tall))
             return
-        sign = -1.0 if right else 1.0
         x, y = self.x(column) + self.aside(layer), self.height[layer.floor]
         left = self.x(column) - sign * (self.pitch / 2 + 26 + wide / 2)
         t = next(t for t in layer.steps if layer.column(t) == column)
@@ -455,9 +431,3 @@ class Grid(Places):
 def _base(name: str | None) -> str:
     """What an input is called, without the number of a step: x for those that are called so, or nothing."""
     return "x" if not name or INPUT.fullmatch(name) else style.shown(re.sub(r"_?\d+$", "", name) or name, 14)
-
-
-def _reach(node: Node) -> float:
-    """How far from its middle a node's upper or lower edge may be met."""
-    wide = (node.size or (0.0, 0.0))[0]
-    return 0.0 if style.ROLES[node.role].shape == "ellipse" else wide / 2 - 12

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source, flat_tensors
 from tinygrad_rnn.autodiff.state import generator
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
@@ -15,9 +16,12 @@ from tinygrad_rnn.rnn import RNNCell
 from . import legend as legends
 from . import style
 from .drawing import Drawing
+from .layout import settle
 from .opened import take
-from .ops import draw
+from .ops import Facts, Scope, common, picture_of
+from .picture import Edge, Node
 from .sketch import Sketch
+from .steps import only_weights, state_name
 from .unrolled import SMALL_BATCH, dtype_of, on_copy
 
 GATES = {
@@ -48,25 +52,54 @@ def cell(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool
     """
     if not isinstance(target, RNNCell):
         raise TypeError(f"cell: target is {type(target).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
-    graph = _trace(target)
+    graph, results = on_copy(target, _step)
     plan = PLANS.get(_signature(graph))
     if plan is None:
-        return _by_program(graph, draw(graph, shapes=shapes, dtypes=dtypes, direction="LR", legend=legend))
+        upwards = _stacked(target)  # layers stand on each other, as in every view
+        return _by_program(graph, results, style.Labels(shapes, dtypes, legend), "BT" if upwards else "LR")
     sketch = Sketch("cell")
     _Ops(sketch, graph, style.Labels(shapes, dtypes))(plan, style.shown(target.scope_name, 30))
     return Drawing(legends.add(sketch.picture, None, legend))
 
 
-def _by_program(graph: Graph, drawing: Drawing) -> Drawing:
-    """The op-level picture with the words of a cell: gates by their names, states by theirs and t."""
-    for box in drawing.picture.boxes:
+def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.Labels, direction: str) -> Drawing:
+    """The op-level picture with the words of a cell: gates by their names, states by theirs and t, before and after."""
+    graph = _inward(graph)
+    facts = Facts(graph, graph, labels.shapes, labels.dtypes, bytes=False, flops=False, seconds=False)
+    picture = picture_of(graph, facts, None, True, direction)
+    for box in picture.boxes:
         box.label = GATES.get(box.label, box.label)
     leaves = {f"n{leaf.id}": leaf for leaf in graph.nodes if leaf.op is None and leaf.kind == "input"}
-    for node in drawing.picture.nodes:
+    for node in picture.nodes:
+        node.strong = False
         if node.id in leaves:
             node.role, name = _named_leaf(leaves[node.id])
             node.lines = (name, *node.lines[1:])
-    return drawing
+    for name, source in results:
+        maker = graph.nodes[source.id]
+        lines = (f"{name}ₜ", *labels.of(maker.shapes[source.output], maker.dtypes[source.output]))
+        picture.nodes.append(Node(f"{name}'", lines, "output" if name == "y" else "state"))
+        role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
+        picture.edges.append(Edge(f"n{source.id}", f"{name}'", role))
+    plain = replace(picture, nodes=list(picture.nodes))
+    return Drawing(
+        legends.add(picture, None, labels.legend),
+        lambda **options: legends.add(settle(plain, **options), None, labels.legend),
+    )
+
+
+def _inward(graph: Graph) -> Graph:
+    """Ops on weights, done ahead for one cell of a stack (x W + b), in the scope of that cell."""
+    weights, scopes = only_weights(graph), [node.scope for node in graph.nodes]
+    meets: dict[int, Scope] = {}  # of who reads a node
+    for node in reversed(graph.nodes):
+        own, there = scopes[node.id], meets.get(node.id, ())
+        there = there[: next((k for k, part in enumerate(there) if part in GATES), None)]
+        if node.op is not None and there[: len(own)] == own and any(s.id in weights for s in node.sources):
+            scopes[node.id] = there
+        for source in node.sources:
+            meets[source.id] = common(meets.get(source.id, scopes[node.id]), scopes[node.id])
+    return Graph(tuple(n._replace(scope=scope) for n, scope in zip(graph.nodes, scopes, strict=True)), graph.outputs)
 
 
 def _named_leaf(leaf: NodeInfo) -> tuple[str, str]:
@@ -74,30 +107,59 @@ def _named_leaf(leaf: NodeInfo) -> tuple[str, str]:
     return ("input", "xₜ") if leaf.name == "x" else ("state", f"{leaf.name}ₜ₋₁")
 
 
-def _trace(target: RNNCell) -> Graph:
-    """One step of a copy of the cell on inputs named x, and the state's parts by their names."""
-    return on_copy(target, _step)
+def _step(run: RNNCell, size: int) -> tuple[Graph, list[tuple[str, Source]]]:
+    """One step of a cell on inputs named x and the state's parts by their names; and what it gives out, by name.
 
-
-def _step(run: RNNCell, size: int) -> Graph:
+    The output is called y where it is no state.
+    """
     dtype = dtype_of(run)
     random = generator().bit_generator.state
     try:
         run.build(size, dtype)
         x = Tensor(np.zeros((SMALL_BATCH, size), dtype), name="x", requires_grad=True)
-        state = _named(run.zero_state(SMALL_BATCH, dtype), "h")
-        given = {x.name, *(part.name for part in flat_tensors(state))}
-        graph = take(run(x, state))
+        state = run.zero_state(SMALL_BATCH, dtype)
+        own = isinstance(state, tuple) and not hasattr(state, "_fields") and not _stacked(run)
+        state = _named(state, "s" if own else "h")
+        given = [str(part.name) for part in flat_tensors(state)]
+        output, after = run(x, state)
+        made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
+        graph = take([output, *(part for _, part in made)])
     finally:
         generator().bit_generator.state = random
-    leaves = (n._replace(kind="input") if n.op is None and n.name in given else n for n in graph.nodes)
-    return Graph(tuple(leaves), graph.outputs)
+    states = list(zip((name for name, _ in made), graph.outputs[-len(made) :] if made else (), strict=True))
+    shown = {**dict(zip(given, given, strict=True)), **(_letters(graph, states) if own else {})}
+    leaves = (
+        n._replace(kind="input", name=shown.get(n.name or "", n.name))
+        if n.op is None and n.name in (x.name, *given)
+        else n
+        for n in graph.nodes
+    )
+    results = [(shown[name], source) for name, source in states]
+    if len(graph.outputs) > len(made) and graph.outputs[0] not in [source for _, source in states]:
+        results.append(("y", graph.outputs[0]))
+    return Graph(tuple(leaves), graph.outputs), results
+
+
+def _stacked(cell: Any) -> bool:
+    """Whether a state is one of several cells."""
+    while getattr(cell, "cell", None) is not None:
+        cell = cell.cell
+    return hasattr(cell, "cells")
+
+
+def _letters(graph: Graph, states: list[tuple[str, Source]]) -> dict[str, str]:
+    """Letters of states without names: by their scopes, if these differ, else s1, s2 … in the order they are made."""
+    letters = {name: state_name(graph, source) for name, source in states}
+    if len(set(letters.values())) < len(letters):
+        letters = {name: f"s{k + 1}" for k, (name, _) in enumerate(sorted(states, key=lambda item: item[1]))}
+    return letters
 
 
 def _named(state: Any, name: str) -> Any:
-    """The parts of a state with names: c and h, or h; in a stack with the number of the layer."""
+    """The parts of a state with names: c and h, or h; in a stack with the number of the layer; else s1, s2 …"""
     if isinstance(state, tuple):
-        names = getattr(state, "_fields", None) or [f"{name}{i}" for i in range(len(state))]
+        plain = [f"{name}{i}" if name != "s" else f"s{i + 1}" for i in range(len(state))]
+        names = getattr(state, "_fields", None) or plain
         parts = [_named(s, n if name == "h" else f"{n}{name[1:]}") for s, n in zip(state, names, strict=True)]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     return Tensor(state.data, name=name, requires_grad=True)

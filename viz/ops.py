@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, unfuse
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
 from tinygrad_rnn.autodiff.node import Node as LiveNode
+from tinygrad_rnn.module import Module
+from tinygrad_rnn.rnn import RNNCell
 
 from . import costs, style
 from .costs import counted
@@ -48,7 +50,8 @@ def draw(
     shapes, dtypes, bytes, flops: what labels tell, bytes and flops of an op's result and forward. color="time": every op's
     forward is run again by itself on what the graph holds (else on numbers of the same shape); labels tell the median time
     and shades show its logarithm. legend: tell what shapes and arrows mean. clusters: boxes around scopes. direction: "LR" or
-    "TB"; by default left to right where the graph has time steps (scopes "t=0", "t=1" …), else top to bottom.
+    "TB"; by default left to right where the graph has time steps (scopes "t=0", "t=1" …), else top to bottom. Steps that
+    are alike are laid out once, so a long loop of your own is drawn many times faster with `tg.scope(f"t={t}")` around each.
 
     Raises TypeError if nothing was recorded, and, for times, of a Graph; GraphError for times after a backward pass has
     freed the graph.
@@ -70,11 +73,12 @@ def draw(
         raise ValueError(f"draw: depth is {depth!r}, expected a non-negative integer or None")
     if color not in (None, "time"):
         raise ValueError(f"draw: color is {color!r}, expected 'time' or None")
+    refuse_unrecorded(target, "draw")
     if color == "time":
         target = _with_values(target, opened)
     graph = open_all(target) if opened and color is None else take(target)
     facts = Facts(graph, target, shapes, dtypes, bytes, flops, color == "time")
-    picture = _picture(graph, facts, depth, clusters, direction)
+    picture = picture_of(graph, facts, depth, clusters, direction)
     scale = facts.scale()
     for node in picture.nodes if scale is not None else ():
         took = facts.took.get(node.id)
@@ -86,6 +90,31 @@ def draw(
         add_legend(picture, scale, legend),
         lambda **options: add_legend(place(plain, **options), scale, legend),
     )
+
+
+def refuse_unrecorded(target: Any, who: str) -> None:
+    """Raise TypeError, with the way out, if nothing was recorded of what is to be drawn."""
+    if isinstance(target, Graph) or any(tensor._node is not None for tensor in flat_tensors(target)):
+        return
+    kind = target if isinstance(target, type) else type(target)
+    name = ".".join([*kind.__module__.split(".")[1:2], kind.__name__])
+    if isinstance(target, type) and issubclass(target, Module):
+        raise TypeError(
+            f"{who}: target is the class {name}, expected what one computes: make one and {_way(kind, who)}"
+        )
+    if isinstance(target, Module):
+        raise TypeError(f"{who}: target is {name}, which records nothing by itself: {_way(kind, who)}")
+    raise TypeError(
+        f"{who}: target is {kind.__name__}: no tensor with a graph was given; a tensor has one when it was computed "
+        "(outside no_grad) from a tensor that requires grad"
+    )
+
+
+def _way(kind: type, who: str) -> str:
+    """What to draw instead of a module: what it computes."""
+    if not issubclass(kind, RNNCell):
+        return f"run it and draw its outputs, viz.{who}(layer(x))"
+    return "draw it by viz.cell(cell), viz.unrolled(cell) or viz.folded(cell)"
 
 
 def _with_values(target: Any, opened: bool) -> Any:
@@ -140,7 +169,7 @@ class Facts:
         return Scale(self.took.values(), "time of an op's forward", "time", say=costs.lasted) if self.took else None
 
 
-def _picture(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:
+def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:
     """The nodes, edges and boxes; what lies deeper than `depth` is one node a scope."""
     places: list[Scope] = scopes_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
     timed = any(part.startswith("t=") for node in graph.nodes for part in node.scope)
@@ -209,14 +238,14 @@ def scopes_of(graph: Graph) -> list[Scope]:
     for node in graph.nodes:
         for source in node.sources:
             if graph.nodes[source.id].op is None:
-                users[source.id] = _common(users.get(source.id, node.scope), node.scope)
+                users[source.id] = common(users.get(source.id, node.scope), node.scope)
     for i, shared in users.items():
         leaf = graph.nodes[i]
-        places[i] = shared if leaf.kind == "parameter" or not leaf.name else _common(shared, leaf.scope)
+        places[i] = shared if leaf.kind == "parameter" or not leaf.name else common(shared, leaf.scope)
     return places
 
 
-def _common(a: Scope, b: Scope) -> Scope:
+def common(a: Scope, b: Scope) -> Scope:
     same = 0
     for x, y in zip(a, b, strict=False):
         if x != y:

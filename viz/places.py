@@ -45,6 +45,8 @@ class Places:
         self.result = Picture("unrolled", "LR", placed=True)
         self.carries: dict[int, tuple[Step, str]] = {}  # what state after which step an edge carries, by its number
         self.drawn: dict[str, Node] = {}
+        self.rails: dict[tuple[str, ...], int] = {}  # arrows that join beside the bars, by where they come from
+        self.lines: dict[tuple[Any, ...], int] = {}  # arrows that join between floors
         self.recurrent = {s.head[0] for s in found.states if s.tail is not None and s.tail[0] == s.head[0]}
         self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.kind == "cell" and len(layer.steps) == 1}
         self.state_names: dict[int, set[str]] = {number: set() for number in range(len(self.layers))}

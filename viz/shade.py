@@ -13,11 +13,14 @@ HUES: dict[str, tuple[RGB, RGB, RGB]] = {  # pale and dark of a fill, dark of a 
     "activation": ((243, 250, 255), (86, 180, 233), (0, 95, 155)),
     "time": ((253, 245, 250), (204, 121, 167), (130, 50, 100)),
 }
+NO_NUMBER = ("#A0A0A0", "#000000")  # fill and line of what is not a number
 MOST_SWATCHES = 7
 
 
 class Scale:
     """Colours for numbers that are not negative: by their logarithm between the smallest and the largest, or from 0 up.
+
+    An infinite one is as dark as the largest; one that is not a number (NaN) has a colour of its own.
 
     title: what is measured. what: a key of HUES. say: how a number is written in the legend.
     """
@@ -32,6 +35,8 @@ class Scale:
     ):
         self.title, self.log = title, log
         self.pale, self.dark, self.line_dark = HUES[what]
+        numbers = list(numbers)
+        self.holes = any(map(math.isnan, numbers))
         finite = [n for n in numbers if n > 0 and math.isfinite(n)] or [1.0]
         if log:
             self.low = float(math.floor(math.log10(min(finite))))
@@ -49,10 +54,14 @@ class Scale:
         return round(min(max((number - self.low) / (self.high - self.low), 0.0), 1.0) * LEVELS) / LEVELS
 
     def fill(self, number: float) -> str:
+        if math.isnan(number):
+            return NO_NUMBER[0]
         return "#FFFFFF" if number == 0 and self.log else _mix(self.pale, self.dark, self.part(number))
 
     def line(self, number: float) -> tuple[str, float]:
         """Colour and width of an arrow."""
+        if math.isnan(number):
+            return NO_NUMBER[1], 3.0
         part = self.part(number)
         return _mix(GREY, self.line_dark, part), 1.0 + 3.0 * part
 
@@ -63,7 +72,7 @@ class Scale:
             numbers = [10.0**power for power in range(int(self.low), int(self.high) + 1, step)]
         else:
             numbers = [self.high * k / 4 for k in range(5)]
-        return [(self.say(n), self.fill(n)) for n in numbers]
+        return [*((self.say(n), self.fill(n)) for n in numbers), *([("NaN", NO_NUMBER[0])] if self.holes else [])]
 
 
 def _round_up(number: float) -> float:

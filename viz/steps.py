@@ -44,12 +44,12 @@ class Unrolled:
     )  # by layer: states by place from the step's end
 
 
-def read(graph: Graph) -> Unrolled:
-    """Find layers, steps, states and weights. Raises ValueError if the graph has no time steps."""
+def read(graph: Graph, who: str = "unrolled") -> Unrolled:
+    """Find layers, steps, states and weights. Raises ValueError if the graph has no time steps; `who` asks for them."""
     times = [time_of(node.scope) if node.op is not None else None for node in graph.nodes]
     if not any(times):
         raise ValueError(
-            "unrolled: the graph has no time steps; they come from dynamic_rnn and its kin, or from "
+            f"{who}: the graph has no time steps; they come from dynamic_rnn and its kin, or from "
             'with tg.scope(f"t={t}"): around each step of a loop of your own. viz.draw shows any graph'
         )
     layers, step_of = find_layers(graph, times)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from .grid import Grid
 from .layers import Step
 from .live import Values, nodes_of, refuse_freed, running
 from .opened import fused_length, open_all, take
+from .ops import refuse_unrecorded
 from .places import Shading
 from .shade import Scale
 from .shorten import recorded_length, shorten
@@ -31,6 +32,7 @@ from .steps import Unrolled, gates_of, read
 DEFAULT_STEPS = 3
 MOST_STEPS = 8  # drawn without being asked for
 SMALL_BATCH, SMALL_INPUT = 2, 3
+Found = TypeVar("Found")
 
 
 def unrolled(
@@ -104,6 +106,7 @@ def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None
 
 def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, Any]]:
     """The net, the columns to show, and which rows run; steps that are not drawn are neither read nor opened."""
+    refuse_unrecorded(target, "unrolled")
     graph = take(target)
     fused = any(node.kind == "recurrent" for node in graph.nodes)
     rows = running(target) if fused or any(node.op == "where" for node in graph.nodes) else {}
@@ -181,7 +184,7 @@ def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
     return on_copy(cell, lambda copied, size: _steps(copied, size, length, batch))
 
 
-def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Graph]) -> Graph:
+def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Found]) -> Found:
     """What `run` makes of a copy of the cell and its input's size; of a small one, or its output's, if it is not built."""
     known = input_size(cell)
     sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter

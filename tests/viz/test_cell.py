@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
+from test_room import ThreeStates
 from test_unrolled import check_places
 
 import tinygrad_rnn as tg
@@ -78,9 +80,43 @@ def test_other_cells_are_laid_out_by_the_program() -> None:
         assert "<svg" in drawing.svg()
     picture = viz.cell(Minimal()).picture
     leaves = {node.lines[0]: node for node in picture.nodes if node.role != "op"}
-    assert {name: node.role for name, node in leaves.items()} == {"xₜ": "input", "hₜ₋₁": "state", "gate": "parameter"}
+    assert {name: node.role for name, node in leaves.items()} == {
+        "xₜ": "input",
+        "hₜ₋₁": "state",
+        "hₜ": "state",
+        "gate": "parameter",
+    }
     concat = next(node.id for node in picture.nodes if node.lines[0] == "concat")
     assert {edge.tail for edge in picture.edges if edge.head == concat} == {leaves["xₜ"].id, leaves["hₜ₋₁"].id}
+
+
+def test_every_result_of_a_step_is_drawn() -> None:
+    def results(cell: Any) -> dict[str, str]:
+        picture = viz.cell(cell).picture
+        nodes = {node.id: node for node in picture.nodes}
+        assert not any(node.strong for node in picture.nodes)
+        inner = {edge.tail for edge in picture.edges}
+        ends = [node for node in picture.nodes if node.id not in inner and node.role in ("state", "output")]
+        made = {edge.head: nodes[edge.tail].lines[0] for edge in picture.edges}
+        return {node.lines[0]: made[node.id] for node in ends}
+
+    assert results(Minimal()) == {"hₜ": "tanh"}
+    assert results(rnn.ResidualWrapper(rnn.LSTMCell(3))) == {"cₜ": "+", "hₜ": "×", "yₜ": "+"}
+    stack = [rnn.LSTMCell(4), rnn.BasicRNNCell(3)]
+    assert results(rnn.MultiRNNCell(stack)) == {"c0ₜ": "+", "h0ₜ": "×", "h1ₜ": "tanh"}
+    assert results(ThreeStates()) == {"s1ₜ": "tanh", "s2ₜ": "×", "s3ₜ": "σ"}  # as `unrolled` calls them
+    assert {"s1₀", "s2₀", "s3₀"} <= {edge.label for edge in viz.unrolled(ThreeStates()).picture.edges}
+
+
+def test_a_stack_is_no_wider_than_a_page_and_its_cells_hold_what_is_theirs() -> None:
+    drawing = viz.cell(rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(4)]))
+    boxes = {box.id: box for box in drawing.picture.boxes}
+    outside = [node.lines[0] for node in drawing.picture.nodes if node.box in (None, "b0", "b1")]
+    assert boxes["b1"].label == "multi_rnn_cell"
+    assert sorted(outside) == sorted(["xₜ", "c0ₜ₋₁", "h0ₜ₋₁", "h1ₜ₋₁", "c0ₜ", "h0ₜ", "h1ₜ"])
+    wide = re.search(r'<svg width="(\d+)', drawing.svg())
+    assert wide is not None
+    assert int(wide[1]) < 900
 
 
 def test_a_name_is_one_line() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -150,6 +151,30 @@ def test_a_graph_shows_itself_and_saves_itself(tmp_path: Path) -> None:
         drawing.save(tmp_path / "x.nonsense")
 
 
+@pytest.mark.parametrize("name", ["&#65;", "&alpha;", "&amp;", "a & b", "&nbsp;", "<&lt;>"])
+def test_names_are_shown_as_written(name: str) -> None:
+    drawing = viz.draw(tg.tanh(tg.Parameter([1.0], name=name)))
+    for picture in (drawing.svg(), program.run(drawing.source, "svg").decode()):
+        assert name in [
+            "".join(text.itertext()) for text in ElementTree.fromstring(picture).iter() if text.tag.endswith("text")
+        ]
+
+
+@pytest.mark.usefixtures("no_program")
+def test_no_other_file_is_written_over(tmp_path: Path) -> None:
+    drawing = viz.unrolled(rnn.GRUCell(2))
+    own = tmp_path / "net.dot"
+    own.write_text("digraph { mine }")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"wrote .*net\.svg\.dot instead"):
+            written = drawing.save(tmp_path / "net.svg")
+    assert own.read_text() == "digraph { mine }"
+    assert written.read_text() == drawing.source
+    drawing.save(own)
+    with pytest.warns(UserWarning, match=r"wrote .*net\.dot instead"):
+        assert drawing.save(tmp_path / "net.png") == own
+
+
 @pytest.mark.usefixtures("no_program")
 def test_without_a_program(tmp_path: Path) -> None:
     drawing = viz.draw(tg.tanh(tg.Parameter([1.0], name="w")))
@@ -190,7 +215,7 @@ def test_what_the_user_names_is_used_or_refused(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(DrawingError, match="did not answer with a layout in JSON"):
         viz.draw(tg.tanh(tg.Parameter([1.0]))).svg()
     own.write_text("#!/bin/sh\nexec sleep 30\n")
-    with pytest.raises(DrawingError, match=r"not done after 0\.2 s"):
+    with pytest.raises(DrawingError, match=r"not done after 0\.2 s .* tg.scope\(f't=\{t\}'\)"):
         drawing.svg(timeout=0.2)
     own.write_text("#!/bin/sh\necho broken >&2; exit 3\n")
     with pytest.raises(DrawingError, match=r"drawing: my dot; exit 3 made no svg \(code 3\): broken"):

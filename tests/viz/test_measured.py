@@ -238,3 +238,20 @@ def test_scales() -> None:
     plain = Scale([0.3, 0.7], "", "activation", log=False)
     assert [text for text, _ in plain.swatches()] == ["0", "0.25", "0.5", "0.75", "1"]
     assert Scale([], "", "activation", log=False).part(2.0) == 1
+
+
+def test_what_is_not_a_number_has_a_colour_of_its_own() -> None:
+    x = data(2, 4, 3)
+    x.data[0, 2] = np.nan
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(3, seed=0), x)
+    drawing = viz.unrolled(outputs, color="activation")
+    fills = [node.fill for node in drawing.picture.nodes if node.role == "cell"]
+    legend = {node.lines[0]: node.fill for node in drawing.picture.nodes if node.id.startswith("legend")}
+    assert fills[2] == fills[3] == legend["NaN"]
+    assert legend["NaN"] not in (*fills[:2], *(fill for text, fill in legend.items() if text != "NaN"))
+    arrows = [edge.look for edge in drawing.picture.edges if edge.role == "state" and edge.look]
+    assert arrows[-1] not in arrows[:2]
+    scale = Scale([1e-3, np.inf, np.nan], "", "grad_norm")
+    assert scale.fill(np.inf) == scale.fill(1e9) != scale.fill(np.nan)
+    assert scale.swatches()[-1] == ("NaN", scale.fill(np.nan))
+    assert "NaN" not in [text for text, _ in Scale([1.0], "", "grad_norm").swatches()]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn, rnn, viz
+from tinygrad_rnn import layers, nn, rnn, viz
 
 
 def roles(drawing: viz.Drawing) -> Counter[str]:
@@ -230,6 +230,26 @@ def test_what_has_no_time_is_refused() -> None:
         viz.unrolled(rnn.GRUCell(2), length=0)
     with pytest.raises(ValueError, match="length=100 was given with tuple, expected a cell"):
         viz.unrolled(rnn.dynamic_rnn(rnn.GRUCell(2), data(1, 3, 2)), length=100)
+    for view in (viz.folded, viz.grad_flow):
+        with pytest.raises(ValueError, match=f"{view.__name__}: the graph has no time steps"):
+            view(tg.Parameter([1.0]))
+
+
+@pytest.mark.parametrize("view", [viz.draw, viz.unrolled, viz.folded])
+def test_what_was_not_recorded_is_named_with_the_way_out(view: Any) -> None:
+    who = view.__name__
+    for target, told in (
+        (3, "target is int: no tensor with a graph was given; a tensor has one when it was computed"),
+        (tg.tensor([1.0]), "target is Tensor: no tensor with a graph"),
+        (nn.LSTM(2, 3), rf"target is nn.LSTM, .* run it and draw its outputs, viz.{who}\(layer\(x\)\)"),
+        (layers.Dense(3), rf"target is layers.Dense, .* run it and draw its outputs, viz.{who}\(layer\(x\)\)"),
+        (rnn.LSTMCell, r"target is the class rnn.LSTMCell, .* make one and draw it by viz.cell\(cell\)"),
+        (nn.GRU, rf"target is the class nn.GRU, .* make one and run it and draw its outputs, viz.{who}"),
+    ):
+        with pytest.raises(TypeError, match=f"^{who}: {told}"):
+            view(target)
+    with pytest.raises(TypeError, match=r"^draw: target is rnn.GRUCell, .* draw it by viz.cell\(cell\)"):
+        viz.draw(rnn.GRUCell(3))
 
 
 @pytest.mark.parametrize(

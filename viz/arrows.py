@@ -1,0 +1,126 @@
+"""Nodes of an unrolled net, and arrows that find their way between them."""
+
+from __future__ import annotations
+
+from . import style
+from .floors import Origin
+from .layers import Step
+from .picture import Edge, Node, Point
+from .places import CELL, Places
+from .route import CLEAR, rounded, straight, upwards
+
+
+class Arrows(Places):
+    """Puts nodes into their places and leads arrows past them."""
+
+    def node(
+        self, id: str, lines: tuple[str, ...], role: str, at: Point, size: Point | None = None, box: str | None = None
+    ) -> Node:
+        """Add a node."""
+        found = Node(id, lines, role, box=box, at=at, size=size or style.fitting_size(lines, style.ROLES[role].shape))
+        self.drawn[id] = found
+        self.result.nodes.append(found)
+        return found
+
+    def arrow(self, tail: str, head: str, role: str, path: tuple[Point, ...], label: str = "") -> None:
+        """Add an arrow: straight through two points, or along a curve."""
+        path = path if len(path) > 2 else straight(path[0], path[1])
+        (x0, y0), (x1, y1) = path[0], path[-1]
+        upright, half = abs(y1 - y0) > abs(x1 - x0), style.text_width(label, style.SMALL) / 2
+        bend = path[3][0] - x0 if upright and len(path) > 4 else 0.0  # the text stands on the other side
+        middle = (
+            (x0 - half - 5 if bend > 0 else x0 + half + 5, y0 + 18) if upright else ((x0 + x1) / 2, (y0 + y1) / 2 + 8)
+        )
+        if role != "data" and abs(y1 - y0) > 20:  # a state that climbs: on its upper side
+            middle = ((x0 + x1) / 2 - half - 9, (y0 + y1) / 2 + 4)
+        self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))
+
+    def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
+        """An arrow upwards from one node to another, past what stands between them in the column."""
+        low, high = self.drawn[tail], self.drawn[head]
+        ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
+        begin, end, reach = (x0, y0 + h0 / 2), (x1, y1 - h1 / 2), _reach(high)
+        if low.role == "bar":  # its edge is long: right below the other end
+            begin = (x1, begin[1])
+        elif high.role == "bar":
+            end = (min(max(x0, x1 - reach), x1 + reach), end[1])
+            reach -= abs(end[0] - x1)
+        blocked, x, half = self.blocked(column, y0, y1), self.x(column), self.lane_beside()
+        lanes = (x + half, x - half) if high.role == "bar" else (x - half, x + half)  # not through the frame's title
+        path = upwards(begin, _reach(low), end, reach, blocked, lanes)
+        self.arrow(tail, head, "data", path, label)
+
+    def blocked(self, column: int, low: float, high: float) -> list[Point]:
+        """From where to where cells stand in a column between two heights."""
+        spans = []
+        for number, layer in enumerate(self.layers):
+            for id in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
+                if id in self.drawn and low < spot(self.drawn[id])[0][1] < high:
+                    x, half = spot(self.drawn[id])[0][0], self.size(layer)[0] / 2
+                    spans.append((x - half, x + half))
+        return spans
+
+    def lane_beside(self) -> float:
+        """How far from a column's middle an arrow may go up beside the cells."""
+        return self.pitch / 2 - 28
+
+    def bars_between(self, begin: Point, head: str) -> bool:
+        """Whether a bar stands in the way straight up from a point to the height of another."""
+        (_, top), _ = spot(self.drawn[head])
+        bars = [spot(node) for node in self.drawn.values() if node.role == "bar"]
+        return any(begin[1] < y < top and abs(x - begin[0]) < w / 2 + CLEAR for (x, y), (w, _) in bars)
+
+    def around(self, sources: tuple[str, ...], tail: str, head: str, column: int | None) -> None:
+        """An arrow to a bar past the bars below it: those of the same sources join beside them."""
+        number = self.rails.setdefault(sources, len(self.rails))
+        side, further = (-1.0, 1.0)[number % 2], 12.0 * (number // 2)
+        bars = [spot(node) for node in self.drawn.values() if node.role == "bar"]
+        rail = side * (max(side * x + w / 2 for (x, _), (w, _) in bars) + 18 + further)
+        ((x0, y0), (w0, h0)), ((x1, y1), (w1, _)) = spot(self.drawn[tail]), spot(self.drawn[head])
+        into = y1 + 6 * (number // 2)
+        if column is None:
+            path: tuple[Point, ...] = ((x0 + side * w0 / 2, y0), (rail, y0), (rail, into), (x1 + side * w1 / 2, into))
+        else:
+            shift, turn, up = 28 + 5 * (number % 3), self.top + 8 + 7 * (number % 3), y0 + h0 / 2
+            blocked, middle, beside = self.blocked(column, y0, self.top), self.x(column), self.lane_beside()
+            lanes = (x0 + shift, x0 - shift, middle + beside, middle - beside)
+            out = next((x for x in lanes if all(x <= a - CLEAR or x >= b + CLEAR for a, b in blocked)), lanes[0])
+            begin = min(max(out, x0 - shift), x0 + shift)
+            jog = ((begin, up + 14), (out, up + 14)) if begin != out else ()
+            path = ((begin, up), *jog, (out, turn), (rail, turn), (rail, into), (x1 + side * w1 / 2, into))
+        self.arrow(tail, head, "data", rounded(path))
+
+    def across(self, step: Step, origins: list[Origin]) -> None:
+        """Arrows into a step from steps in other columns, a floor below: they join on their way, and pass through the gap."""
+        floor, id = self.layers[step[0]].floor, f"l{step[0]}t{step[1]}"
+        number = self.lines.setdefault((floor, *origins), sum(key[0] == floor for key in self.lines))
+        turn = self.height[floor - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
+        shift = CELL[0] / 4 - 6 * (number % 3)
+        (x1, y1), gap = self.place(step), self.gap()
+        end = ((x1 - shift, turn), (x1 - shift, y1 - self.size(self.layers[step[0]])[1] / 2))
+        hidden = False
+        for tail in ((o.layer, o.t or 0) for o in origins):
+            past = gap is not None and not self.is_shown(tail)
+            if self.is_shown(tail):
+                x0, y0 = self.place(tail)
+                begin = ((x0 + shift, y0 + self.size(self.layers[tail[0]])[1] / 2), (x0 + shift, turn))
+                past = gap is not None and (x0 < gap) != (x1 < gap)
+                edge = gap - 24 if gap is not None and x0 < gap else (gap or 0) + 24
+                path = rounded((*begin, (edge, turn)) if past else (*begin, *end))
+                self.arrow(f"l{tail[0]}t{tail[1]}", "more" if past else id, "data", path)
+            hidden = hidden or past
+        if hidden and gap is not None:
+            self.arrow("more", id, "data", rounded(((gap + 24 if x1 > gap else gap - 24, turn), *end)))
+
+
+def spot(node: Node) -> tuple[Point, Point]:
+    """Where a node stands, and its size."""
+    assert node.at
+    assert node.size
+    return node.at, node.size
+
+
+def _reach(node: Node) -> float:
+    """How far from its middle a node's upper or lower edge may be met."""
+    wide = (node.size or (0.0, 0.0))[0]
+    return 0.0 if style.ROLES[node.role].shape == "ellipse" else wide / 2 - 12
