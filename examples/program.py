@@ -3,22 +3,27 @@
 import argparse
 import os
 import sys
+import warnings
 
 import plots
+from tinygrad_rnn.errors import DrawingError
 
 
-def parser(doc, plot):
-    """An argparse parser with --seed, --quick and --plot, whose --help shows the example's docstring."""
+def parser(doc, plot=None):
+    """An argparse parser with --seed, --quick and, for a plot, --plot; its --help shows the example's docstring."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--seed", type=int, default=0, help="of all random numbers (%(default)s)")
     made.add_argument("--quick", action="store_true", help="a few steps only, to see that it runs")
-    made.add_argument("--plot", default=plot, metavar="FILE", help="the picture, '' for none (%(default)s)")
+    if plot is not None:
+        made.add_argument("--plot", default=plot, metavar="FILE", help="the picture, '' for none (%(default)s)")
     return made
 
 
 def parse(made, arguments=None):
     """The options; a picture that could not be written is refused now, not after the training."""
     options = made.parse_args(arguments)
+    if options.seed < 0:
+        raise ValueError(f"--seed is {options.seed}, expected a non-negative integer")
     if options.plot:
         plots.load()
         if os.path.splitext(options.plot)[1] not in (".svg", ".png", ".pdf"):
@@ -32,10 +37,16 @@ def parse(made, arguments=None):
 
 
 def run(main):
-    """Call main() and leave with its exit code: 0; 2 and one line for an error; 130 after Ctrl-C."""
+    """Call main() and leave with its exit code: 0; 2 and one line for an error; 130 after Ctrl-C; 141, quietly, where
+    who reads it has gone, as head does. Warnings are a line, too."""
+    warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)
     try:
         code = main() or 0
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        sys.stdout.flush()
+    except BrokenPipeError:  # what is left to flush goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except (ValueError, OSError, ImportError, FloatingPointError, DrawingError) as error:
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:

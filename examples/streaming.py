@@ -105,6 +105,8 @@ def main():
     parser.add_argument("--units", type=int, default=64, help="units of the cell (%(default)s)")
     parser.add_argument("--seconds", type=float, help="how long to stream (10; 0.3 with --quick)")
     options = program.parse(parser)
+    if options.seconds is not None and not 0 < options.seconds < float("inf"):
+        raise ValueError(f"--seconds is {options.seconds:g}, expected a positive number")
     tg.seed(options.seed)
     generator = np.random.default_rng(options.seed)
 

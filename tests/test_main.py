@@ -52,7 +52,7 @@ WRONG = [  # (arguments, exit code, what the one line says)
     (["draw", "lstm", "--layers", "2"], 2, "--layers and --bidirectional"),
     (["draw", "lstm", "--bidirectional", "--view", "unrolled", "--steps", "4", "--length", "3"], 2, "at least the 4"),
     (["draw", "many_to_one", "--view", "cell"], 2, "--view cannot change it"),
-    (["draw", "lstm", "-o", "nowhere/x.dot"], 1, "nowhere/x.dot"),
+    (["draw", "lstm", "-o", "nowhere/x.dot"], 1, "draw: nowhere/x.dot: No such file or directory\n"),
     (["draw", "lstm", "-o", "x"], 1, "no ending"),
     (["check", "--op", "tnah"], 2, "did you mean 'tanh'?"),
     (["check", "--order", "3"], 2, "invalid choice: 3"),
@@ -157,6 +157,14 @@ def test_draw_renders_svg_under_its_own_name(capsys: Any, tmp_path: Path, monkey
     assert "<svg" in (tmp_path / "lstm_folded.svg").read_text()
 
 
+@pytest.mark.skipif(not has_program(), reason="no Graphviz program")
+def test_a_format_that_the_program_does_not_know(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "draw", "lstm", "-o", "x.nope")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"python -m tinygrad_rnn draw: drawing: {Path(find()).name} made no nope (code ")
+
+
 def test_without_a_program_the_text_is_written_and_the_code_is_1(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TINYGRAD_RNN_DOT", "/nowhere/dot")
@@ -195,7 +203,7 @@ def test_check_tells_each_op_in_a_row(capsys: Any) -> None:
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["tanh", "matmul"]
     assert lines[2].split()[2:4] == ["ok", "ok"]
-    assert lines[-1].startswith("2 ops, 10 samples, order 1 and 2: all right")
+    assert lines[-1].startswith("2 ops, 12 samples, order 1 and 2: all right")
     assert max(map(len, lines)) <= 80
 
 
@@ -254,6 +262,12 @@ def test_bench_refuses_to_time_wrong_results(capsys: Any, monkeypatch: Any) -> N
     code, _, err = run(capsys, "bench", "--cell", "rnn", "--shape", "2,5,4,3", "--threads", "1", "--seconds", "0")
     assert code == 1
     assert "fused and unrolled differ" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell")
+def test_without_a_place_to_write_to_it_is_quiet() -> None:
+    done = subprocess.run(["/bin/sh", "-c", '"$0" -m tinygrad_rnn info >&-', sys.executable], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 # -- the terminal --------------------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     where = f"{PROGRAM} {options.command}"
     try:
         code: int = COMMANDS[options.command].run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the shell's >&- closes it
+            sys.stdout.flush()
     except Usage as error:
         print(f"{where}: {error}", file=sys.stderr)
         return 2
@@ -67,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\n{where}: stopped", file=sys.stderr)
         return 130
     except (DrawingError, ImportError, OSError, ValueError) as error:
-        print(f"{where}: {' '.join(str(error).split())}", file=sys.stderr)
+        file = getattr(error, "filename", None)
+        text = f"{file}: {error.strerror}" if isinstance(error, OSError) and file else str(error)
+        print(f"{where}: {' '.join(text.split())}", file=sys.stderr)
         return 1
     return code
 

@@ -11,9 +11,17 @@ import numpy as np
 
 from .autodiff.state import generator, no_grad, training
 from .autodiff.tensor import Tensor
+from .rnn.cell import kind
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def _integer(owner: str, name: str, value: Any, least: int = 1) -> int:
+    """A count, checked."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{owner}: {name} is {value!r}, expected a {'positive' if least else 'non-negative'} integer")
+    return int(value)
 
 
 def read_text(*paths: str | os.PathLike[str]) -> str:
@@ -45,7 +53,8 @@ class Vocabulary:
     marks: tokens that mean something and are no text, such as "<start>" and "<end>"; they are numbered first, from 0, and
     decode leaves them out. unknown: the token that stands for all that are not in the vocabulary; it comes next. size:
     keep so many in all, the most frequent. `vocabulary[token]` is a number, `vocabulary.tokens` the tokens in order.
-    Raises ValueError for an empty text, and without `unknown` where a token is encoded that is not in it.
+    Raises ValueError for an empty text, without `unknown` where a token is encoded that is not in it, and for numbers to
+    decode that stand for none; TypeError for tokens that are no strings.
 
     >>> import tinygrad_rnn as tg
     >>> vocabulary = tg.data.Vocabulary("hello")
@@ -60,9 +69,13 @@ class Vocabulary:
         self, tokens: Iterable[str], *, marks: Iterable[str] = (), unknown: str | None = None, size: int | None = None
     ):
         self.separator = "" if isinstance(tokens, str) else " "
-        self.marks, self.unknown = tuple(marks), unknown
+        if isinstance(marks, str):
+            raise TypeError(f"Vocabulary: marks is {marks!r}, expected a list of strings, [{marks!r}]")
+        if unknown is not None and not isinstance(unknown, str):
+            raise TypeError(f"Vocabulary: unknown is {kind(unknown)}, expected a string")
+        self.marks, self.unknown = tuple(_strings("marks", marks)), unknown
         first = list(dict.fromkeys([*self.marks, *([unknown] if unknown is not None else [])]))
-        counts = Counter(tokens)
+        counts = Counter(_strings("tokens", tokens))
         for token in first:
             counts.pop(token, None)
         if not counts:
@@ -108,13 +121,32 @@ class Vocabulary:
 
     def decode(self, numbers: Any) -> str:
         """The text that these numbers stand for, without the marks: characters joined, words with blanks between them."""
-        tokens = (self.tokens[int(i)] for i in np.asarray(numbers).ravel())
+        found = np.asarray(numbers).ravel()
+        if found.size and found.dtype.kind not in "iu":
+            raise TypeError(f"Vocabulary.decode: numbers have dtype {found.dtype}, expected integers")
+        bad = np.flatnonzero((found < 0) | (found >= len(self)))
+        if len(bad):
+            raise ValueError(f"Vocabulary.decode: number {bad[0]} is {found[bad[0]]}, expected 0 to {len(self) - 1}")
+        tokens = (self.tokens[i] for i in found)
         return self.separator.join(token for token in tokens if token not in self.marks)
 
     def __repr__(self) -> str:
         if self.separator:
             return f"Vocabulary({len(self)} tokens)"
         return f"Vocabulary({self.characters!r})"
+
+
+def _strings(name: str, tokens: Any) -> Any:
+    """Tokens of a vocabulary, checked: a string or a list of strings."""
+    if isinstance(tokens, str):
+        return tokens
+    if not isinstance(tokens, Iterable):
+        raise TypeError(f"Vocabulary: {name} is {kind(tokens)}, expected a string or a list of strings")
+    tokens = list(tokens)
+    for i, token in enumerate(tokens):
+        if not isinstance(token, str):
+            raise TypeError(f"Vocabulary: {name}[{i}] is {kind(token)}, expected a string")
+    return tokens
 
 
 class Padded(NamedTuple):
@@ -139,7 +171,8 @@ class Padded(NamedTuple):
 def pad(sequences: Iterable[Any], value: Any = 0) -> Padded:
     """Sequences (length, ...) one below the other, filled up with `value` to the length of the longest.
 
-    Raises ValueError for no sequences, and for some whose elements differ in shape.
+    Raises ValueError for no sequences, for some whose elements differ in shape, and for a value that their dtype cannot
+    hold; TypeError for what is no sequence.
 
     >>> import tinygrad_rnn as tg
     >>> padded = tg.data.pad([[1, 2, 3], [4], []])
@@ -148,33 +181,59 @@ def pad(sequences: Iterable[Any], value: Any = 0) -> Padded:
     >>> padded.mask[1].tolist()
     [True, False, False]
     """
-    rows = [np.asarray(sequence) for sequence in sequences]
+    if not isinstance(sequences, Iterable):
+        raise TypeError(f"pad: sequences is {kind(sequences)}, expected a list of sequences")
+    rows = [_row(i, sequence) for i, sequence in enumerate(sequences)]
     if not rows:
         raise ValueError("pad: there are no sequences, expected at least one")
-    shapes = {row.shape[1:] for row in rows if row.size} or {rows[0].shape[1:]}
-    if len(shapes) > 1 or any(row.ndim == 0 for row in rows):
+    shapes = {row.shape[1:] for row in rows if len(row)} or {rows[0].shape[1:]}
+    if len(shapes) > 1:
         raise ValueError(
-            f"pad: the sequences' elements have shapes {', '.join(map(str, sorted(shapes)))}, expected one shape, and "
-            "sequences with an axis of time"
+            f"pad: the sequences' elements have shapes {', '.join(map(str, sorted(shapes)))}, expected one shape"
         )
     lengths = np.array([len(row) for row in rows], np.int64)
     dtype = np.result_type(*[row.dtype for row in rows if row.size] or [np.dtype(np.int64)])
+    if not _holds(dtype, np.asarray(value)):
+        raise ValueError(f"pad: value is {value!r}, which the sequences' dtype {dtype} cannot hold; cast them first")
     values = np.full((len(rows), int(lengths.max()), *shapes.pop()), value, dtype)
     for i, row in enumerate(rows):
-        values[i, : len(row)] = row
+        if len(row):
+            values[i, : len(row)] = row
     return Padded(values, lengths)
+
+
+def _holds(dtype: np.dtype[Any], value: Array) -> bool:
+    """Whether a value stays itself in a dtype; a float may be rounded."""
+    if dtype.kind == "f":
+        return value.dtype.kind in "fiub"
+    if dtype.kind in "iub" and value.dtype.kind not in "fiub":
+        return False
+    with np.errstate(invalid="ignore"):  # NaN as an integer is another number
+        return np.array_equal(value.astype(dtype), value)
+
+
+def _row(number: int, sequence: Any) -> Array:
+    """One of the sequences that are padded, as an array (length, ...)."""
+    try:
+        row = np.asarray(sequence)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"pad: sequence {number} does not form an array (length, ...): {error}") from None
+    if not row.ndim:
+        raise TypeError(f"pad: sequence {number} is {kind(sequence)}, expected a sequence (length, ...)")
+    return row
 
 
 class Batches:
     """Examples as batches for training: drawn anew every epoch, those of like length together.
 
-    columns: what belongs together, each with one entry an example: an array (N, ...) or a list of numbers gives arrays
-    (B, ...), a list of sequences of unequal length gives Padded ones. Iterating gives tuples with one entry a column (or
-    with a single column the entry itself). shuffle: the order is drawn from the default generator (tg.seed);
-    False keeps that of the examples. pool: of so many batches drawn the examples are sorted by their length in the first
-    column of sequences, so that rows of a batch need little padding; 1 leaves them as drawn. The last batch may be smaller.
+    columns: what belongs together, each with one entry an example: an array (N, ...) or a list of numbers gives
+    arrays (B, ...), a list of sequences of unequal length (or the Padded of such) gives Padded ones. Iterating gives
+    tuples with one entry a column (or with a single column the entry itself). shuffle: the order is drawn from the
+    default generator (tg.seed); False keeps that of the examples. pool: of so many batches drawn the examples are
+    sorted by their length in the first column of sequences, so that rows of a batch need little padding; 1 leaves
+    them as drawn. The last batch may be smaller.
 
-    Raises ValueError for columns of unequal length or without examples.
+    Raises ValueError for columns of unequal length or without examples, TypeError for what is no column.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> words, tags = [[5, 6, 7], [8], [9, 9]], np.array([0, 1, 2])
@@ -185,15 +244,13 @@ class Batches:
     """
 
     def __init__(self, *columns: Any, size: int, shuffle: bool = True, pool: int = 20):
-        counts = [len(column) for column in columns]
+        self.columns = [_column(i, column) for i, column in enumerate(columns)]
+        self.ragged = [isinstance(column, list) for column in self.columns]
+        counts = [len(column) for column in self.columns]
         if not counts or len(set(counts)) > 1 or not counts[0]:
             raise ValueError(f"Batches: the columns hold {counts} examples, expected as many in each, at least one")
-        for name, value in (("size", size), ("pool", pool)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"Batches: {name} is {value!r}, expected a positive integer")
-        self.ragged = [isinstance(c, (list, tuple)) and isinstance(c[0], (list, tuple, np.ndarray)) for c in columns]
-        self.columns = [c if ragged else np.asarray(c) for c, ragged in zip(columns, self.ragged, strict=True)]
-        self.size, self.shuffle, self.pool = int(size), bool(shuffle), int(pool)
+        self.size, self.pool = _integer("Batches", "size", size), _integer("Batches", "pool", pool)
+        self.shuffle = bool(shuffle)
 
     def __len__(self) -> int:
         return -(-len(self.columns[0]) // self.size)
@@ -224,6 +281,25 @@ class Batches:
         return [cut[i] for i in random.permutation(len(cut))]
 
 
+def _column(number: int, column: Any) -> Any:
+    """A column of Batches as an array (N, ...), or as a list of sequences of unequal length."""
+    if isinstance(column, Padded):
+        return [row[:length] for row, length in zip(*column, strict=True)]
+    if isinstance(column, (list, tuple)):
+        sequences = [isinstance(one, (list, tuple)) or getattr(one, "ndim", 0) > 0 for one in column]
+        if any(sequences):
+            if not all(sequences):
+                at = sequences.index(False)
+                raise TypeError(f"Batches: column {number} holds sequences, but example {at} is {kind(column[at])}")
+            return list(column)
+    array = np.asarray(column)
+    if not array.ndim:
+        raise TypeError(
+            f"Batches: column {number} is {kind(column)}, expected a list or an array with one entry an example"
+        )
+    return array
+
+
 class TextChunks:
     """A long sequence as batches for truncated backpropagation through time [Williams & Peng 1990].
 
@@ -246,9 +322,7 @@ class TextChunks:
             raise ValueError(
                 f"TextChunks: sequence has shape {sequence.shape} and dtype {sequence.dtype}, expected integers (length,)"
             )
-        for name, value in (("batch", batch), ("steps", steps)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"TextChunks: {name} is {value!r}, expected a positive integer")
+        batch, steps = _integer("TextChunks", "batch", batch), _integer("TextChunks", "steps", steps)
         length = (len(sequence) - 1) // batch
         least = 1 if remainder else steps
         if length < least:
@@ -258,7 +332,7 @@ class TextChunks:
             )
         self.inputs = sequence[: batch * length].reshape(batch, length)
         self.targets = sequence[1 : batch * length + 1].reshape(batch, length)
-        self.steps, self.count = int(steps), -(-length // steps) if remainder else length // steps
+        self.steps, self.count = steps, -(-length // steps) if remainder else length // steps
 
     def __len__(self) -> int:
         return self.count
@@ -276,27 +350,42 @@ def draw(logits: Any, temperature: float = 1.0, seed: Any = None, *, top_k: int 
     """Draw classes from softmax(logits / temperature): below 1 bolder, above 1 wilder, 0 the likeliest.
 
     logits (..., C), result (...) integers. top_k: draw among the so many likeliest only. seed: a generator or an integer,
-    else the default generator. Raises ValueError for a negative temperature and for top_k below 1.
+    else the default generator. Raises ValueError for a negative temperature, for top_k below 1, and for logits that hold
+    NaN or leave no class to draw (−inf throughout).
 
     >>> import tinygrad_rnn as tg
     >>> tg.data.draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
     [1, 0]
     """
+    return _drawn("draw", logits, temperature, generator(seed), top_k)
+
+
+def _drawn(owner: str, logits: Any, temperature: Any, random: np.random.Generator, top_k: Any) -> Integers:
+    """What `draw` does."""
     z = np.asarray(logits.data if isinstance(logits, Tensor) else logits, np.float64)
-    if not temperature >= 0:
-        raise ValueError(f"draw: temperature is {temperature!r}, expected a number >= 0")
-    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1):
-        raise ValueError(f"draw: top_k is {top_k!r}, expected a positive integer")
+    if not isinstance(temperature, (int, float, np.number)) or not 0 <= temperature < np.inf:
+        raise ValueError(f"{owner}: temperature is {temperature!r}, expected a finite number >= 0")
+    if top_k is not None:
+        _integer(owner, "top_k", top_k)
+    if not z.ndim or not z.shape[-1]:
+        raise ValueError(f"{owner}: logits have shape {z.shape}, expected (..., C) with at least one class")
+    if np.isnan(z).any():
+        at = np.argwhere(np.isnan(z))[0].tolist()
+        raise ValueError(f"{owner}: logits{at} is NaN, expected numbers; did the training diverge?")
+    top = z.max(-1, keepdims=True)
+    if (top == -np.inf).any():
+        at = np.argwhere(top[..., 0] == -np.inf)[0].tolist()
+        raise ValueError(f"{owner}: logits{at or ''} are -inf throughout, expected a class that can be drawn")
     if temperature == 0:
         return np.asarray(z.argmax(-1), np.int64)
-    z = (z - z.max(-1, keepdims=True)) / temperature
+    z = np.subtract(z, top, out=np.zeros_like(z), where=z != top) / temperature  # inf - inf is 0 here
     if top_k is not None and top_k < z.shape[-1]:
         likeliest = np.argsort(-z, axis=-1, kind="stable")[..., :top_k]
         kept = np.full_like(z, -np.inf)
         np.put_along_axis(kept, likeliest, np.take_along_axis(z, likeliest, -1), -1)
         z = kept
     totals = np.exp(z).cumsum(-1)
-    points = generator(seed).random((*z.shape[:-1], 1)) * totals[..., -1:]
+    points = random.random((*z.shape[:-1], 1)) * totals[..., -1:]
     return np.asarray((totals <= points).sum(-1), np.int64)
 
 
@@ -316,7 +405,7 @@ def generate(
     step(tokens (B, T), state) -> (logits (B, T, C), state). prompt (B, T): what it reads first, a start mark say.
     Returns the tokens (B, up to length) that follow. end: a row that has written it writes nothing else, and when all have,
     it is over. temperature, top_k, seed: as in `draw`; by default the likeliest token is chosen, which is greedy decoding.
-    Runs outside training and without gradients.
+    Runs outside training and without gradients. Raises TypeError and ValueError for a step that gives no such pair.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> following = np.array([[0, 9, 0, 0], [0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0]])
@@ -329,11 +418,21 @@ def generate(
         raise ValueError(
             f"generate: prompt has shape {tokens.shape} and dtype {tokens.dtype}, expected integers (B, T), at least one step"
         )
+    length = _integer("generate", "length", length, least=0)
     written, random = np.empty((len(tokens), 0), np.int64), generator(seed)
     with training(False), no_grad():
         while written.shape[1] < length and not (end is not None and (written == end).any(axis=1).all()):
-            logits, state = step(tokens, state)
-            tokens = draw(logits[:, -1], temperature, random, top_k=top_k)[:, None]
+            result = step(tokens, state)
+            if not isinstance(result, (tuple, list)) or len(result) != 2:
+                raise TypeError(f"generate: step returned {type(result).__name__}, expected the pair (logits, state)")
+            logits, state = result
+            logits = logits.data if isinstance(logits, Tensor) else np.asarray(logits)
+            if logits.ndim != 3 or len(logits) != len(tokens) or not logits.shape[1]:
+                raise ValueError(
+                    f"generate: step gave logits of shape {logits.shape} for tokens of shape {tokens.shape}, expected "
+                    f"({len(tokens)}, {tokens.shape[1]}, C)"
+                )
+            tokens = _drawn("generate", logits[:, -1], temperature, random, top_k)[:, None]
             if end is not None:
                 tokens[(written == end).any(axis=1)] = end
             written = np.concatenate([written, tokens], axis=1)

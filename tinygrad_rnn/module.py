@@ -22,7 +22,7 @@ class Parameter(Tensor):
 
     >>> import tinygrad_rnn as tg
     >>> tg.Parameter([1.0, 2.0], name="w")
-    tensor([1., 2.], float32, requires_grad=True, name='w')
+    Parameter([1., 2.], float32, requires_grad=True, name='w')
     """
 
     __slots__ = ()

@@ -110,7 +110,8 @@ class Drawing:
         try:
             if len(self.picture.nodes) > BIGGEST_SHOWN:
                 return {"text/plain": f"{self!r}: too big to show by itself; use .save('x.svg')"}
-            return {"image/svg+xml": self.svg(timeout=20.0), "text/plain": repr(self)}
+            fitting = self.svg(timeout=20.0).replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+            return {"image/svg+xml": fitting, "text/plain": repr(self)}
         except DrawingError as error:
             return {"text/vnd.mermaid": self.mermaid(), "text/plain": f"{self!r}: {error}"}
         except Exception as error:  # a display must not break the notebook, whatever failed

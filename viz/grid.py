@@ -22,7 +22,7 @@ LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias"
 LETTERS_OF_STARTS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "b′"}  # PyTorch's
 
 
-Key = tuple[int, str]  # an input: the leaf where a gradient reaches it (else -1), and its name without a number
+Key = tuple[int, str]  # an input: its leaf (-1: not in the graph), and its name without a number
 NAMELESS: Key = (-1, "x")
 BESIDE = 62.0  # from one input of a step to the next
 
@@ -47,7 +47,7 @@ class Grid(Arrows):
         self.outputs()
         self.shade()
         for number, layer in enumerate(self.layers):
-            if layer.weights:
+            if layer.weights and not self.shared_weights(number, layer):
                 self.weights(number, layer)
         return legend.add(self.result, self.shading.scale if self.shading else None, self.labels.legend)
 
@@ -182,18 +182,23 @@ class Grid(Arrows):
 
     def inputs_of(self, step: Step, origins: list[Origin]) -> list[Key]:
         """The inputs that a step reads: those with a name or a gradient, else one that stands for all."""
+        layer = self.layers[step[0]]
+        if layer.kind == "each" and all(o.leaf >= 0 for o in origins):  # nothing below it: what its bar was made of
+            bar = next(bar for bar in self.house.bars if bar.each == step[0])
+            origins = [o for o in bar.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
+            if origins[0].leaf < 0:
+                return [NAMELESS]
         leaves = [self.found.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
-        if not leaves or (self.layers[step[0]].kind == "each" and len(origins) == 1):
-            return [NAMELESS] * bool(leaves)
         told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
-        found = {(leaf.id if leaf.kind == "input" else -1, _base(leaf.name)): None for leaf in told}
-        if not found and all(leaf.id in self.fillers for leaf in leaves) and any(o.leaf < 0 for o in origins):
-            return []
-        return list(found) or [NAMELESS]
+        rest = [leaf for leaf in leaves if leaf.id not in self.fillers]
+        rest = rest or [
+            leaf for leaf in leaves if len(leaves) == len(origins)
+        ]  # all that is read: the input is among it
+        return [(leaf.id, _base(leaf.name)) for leaf in told or rest[:1]]
 
     @cached_property
     def fillers(self) -> set[int]:
-        """Leaves that only stand in for padding."""
+        """Leaves that are only chosen from, such as what stands in for padding."""
         graph = self.found.graph
         read = {s.id for node in graph.nodes if node.op != "where" for s in node.sources}
         return {node.id for node in graph.nodes if node.op is None and not node.name and node.id not in read}
@@ -374,6 +379,21 @@ class Grid(Arrows):
             told = " ".join(style.Labels(True, self.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
             lines.append(f"{letter}{'' if letter == name else f' = {name}'} {told}")
         return tuple(lines)
+
+    def shared_weights(self, number: int, layer: Layer) -> bool:
+        """Whether the weights stand already at a row below, at the left: then an arrow leads up from them."""
+        other = next((n for n, x in enumerate(self.layers[:number]) if x.weights == layer.weights), None)
+        box = self.drawn.get(f"w{other}")
+        first = next((self.drawn[id] for t in layer.steps if (id := f"l{number}t{t}") in self.drawn), None)
+        if box is None or first is None or not (box.at and box.size and first.at and first.size):
+            return False
+        if layer.side or layer.start or layer.backward or first.at[1] <= box.at[1] + box.size[1] or box.at[0] > 0:
+            return False
+        left, low = box.at[0] - box.size[0] / 2 + 16, first.at[1] - first.size[1] / 2
+        under, end = low - 22, first.at[0] - first.size[0] / 2 + 16
+        corners = ((left, box.at[1] + box.size[1] / 2), (left, under), (end, under), (end, low))
+        self.arrow(box.id, first.id, "weight", rounded(corners))
+        return True
 
     def weights(self, number: int, layer: Layer) -> None:
         """The weights of a layer, once, at the beginning of its row; the cells name them by letter."""

@@ -71,20 +71,21 @@ def find_layers(graph: Graph, times: list[Time]) -> tuple[list[Layer], dict[int,
             keys[node.id] = (time[0], ranks[node.id], _cell_name(time[2]) or _own_name(time[0]), _stack(time[2]))
     _adopt(graph, times, groups, keys, ranks)
     run_of = _runs(graph, times, groups, keys)
-    layers: list[Layer] = []
+    ends = {run_of[i]: i for i in sorted(keys)}  # a layer ends after all that it reads
+    numbers = {run: number for number, run in enumerate(sorted(ends, key=lambda run: ends[run]))}
+    found: dict[int, Layer] = {}
     step_of: dict[int, Step] = {}
-    numbers: dict[int, int] = {}
     steps: dict[int, set[int]] = {}
     for i, key in sorted(keys.items()):
         time = times[i]
         assert time is not None
-        run = run_of[i]
-        if run not in numbers:
-            numbers[run] = len(layers)
-            layers.append(Layer(key[2], key[0], time[2][0] if _cell_name(time[2]) else ""))
-            layers[-1].backward = groups[i] in falling
-        step_of[i] = (numbers[run], time[1])
-        steps.setdefault(numbers[run], set()).add(time[1])
+        number = numbers[run_of[i]]
+        if number not in found:
+            found[number] = Layer(key[2], key[0], time[2][0] if _cell_name(time[2]) else "")
+            found[number].backward = groups[i] in falling
+        step_of[i] = (number, time[1])
+        steps.setdefault(number, set()).add(time[1])
+    layers = [found[number] for number in range(len(found))]
     for number, layer in enumerate(layers):
         layer.steps = sorted(steps[number], reverse=layer.backward)
     _set_sides(layers)

@@ -57,12 +57,15 @@ def picked_axis(node: NodeInfo) -> int | None:
 
 def _cut_by_hand(graph: Graph, named: set[int]) -> set[int]:
     """Leaves with a time axis of which every step reads an index of its own: y[:, t]."""
+    named = {i for i in named if len(graph.nodes[i].shapes[0]) == 3}
+    if not named:
+        return set()
     times: dict[int, set[str]] = {}  # by a pick: the steps that it is made in, or for
     picks: dict[int, tuple[int, str]] = {}
     for node in graph.nodes:
         step = next((part for part in node.scope if part.startswith("t=")), None)
         first = node.sources[0].id if node.sources else -1
-        if first in named and picked_axis(node) is not None and len(graph.nodes[first].shapes[0]) == 3:
+        if first in named and picked_axis(node) is not None:
             picks[node.id] = first, repr(node.options["index"])
             times[node.id] = {step} if step else set()
         for source in node.sources:

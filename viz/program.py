@@ -69,7 +69,7 @@ def run(source: str, kind: str, program: str | os.PathLike[str] | None = None, t
     if done.returncode or not done.stdout:
         said = " ".join(done.stderr.decode(errors="replace").split())[-500:]
         raise DrawingError(
-            f"drawing: {' '.join(command)} ended with code {done.returncode}: {said or 'no message'}; "
+            f"drawing: {Path(path).name} made no {kind} (code {done.returncode}): {said or 'no message'}; "
             + (f"{kind} needs Graphviz itself: apt install graphviz, brew install graphviz; " if kind in PAGES else "")
             + "svg and png work with every program, the DOT text (.save('x.dot')) without one"
         )

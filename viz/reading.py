@@ -36,6 +36,7 @@ class Reading:
     def __init__(self, found: Unrolled, live: list[Node | Leaf], number: int):
         self.found, self.live, self.number = found, live, number
         self.nodes, self.layer = found.graph.nodes, found.layers[number]
+        self.others: dict[int, bool] = {}  # by a value's node: whether it is made of what another layer computed
         reads = [self._reads((number, t)) for t in self.layer.steps]
         self.sources = [r[0] for r in reads] if all(len(r) == 1 for r in reads) else None
         self.cut = self._cut()
@@ -76,7 +77,10 @@ class Reading:
                     work.extend(Source(i, k) for k in range(len(node.shapes)))
                 else:
                     found[source] = None
-        return [] if any(self._of_another(source) for source in found) else list(found)
+        for source in found:
+            if source.id not in self.others:
+                self.others[source.id] = self._of_another(source)
+        return [] if any(self.others[source.id] for source in found) else list(found)
 
     def _of_another(self, source: Source) -> bool:
         """Whether a value is made of what some layer computed."""

@@ -27,6 +27,7 @@ CALLS: dict[str, Any] = {
     "einsum diagonal": lambda x, b: np.einsum("ii->i", x[:, :3]),
     "einsum sum": lambda x, b: np.einsum("ij->", x),
     "concatenate": lambda x, b: np.concatenate([x, A], axis=1),
+    "concatenate flat": lambda x, b: np.concatenate([x, b, x], axis=None),
     "stack": lambda x, b: np.stack([x, A]),
     "where": lambda x, b: np.where(A > 0, x, 0.0),
     "sum": lambda x, b: np.sum(x),
@@ -45,6 +46,7 @@ CALLS: dict[str, Any] = {
     "transpose": lambda x, b: np.transpose(x),
     "swapaxes": lambda x, b: np.swapaxes(x, 0, 1),
     "moveaxis": lambda x, b: np.moveaxis(x, 0, 1),
+    "moveaxis of several": lambda x, b: np.moveaxis(x[None], [0, 1], [-1, 0]),
     "broadcast_to": lambda x, b: np.broadcast_to(x, (2, 3, 4)),
     "expand_dims": lambda x, b: np.expand_dims(x, 1),
     "squeeze": lambda x, b: np.squeeze(x[:1]),
@@ -113,8 +115,25 @@ def test_functions_without_gradient_compute_on_the_data(f: Any) -> None:
 def test_functions_without_an_op_are_refused_by_name(f: Any) -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     arguments = (x, x) if f is np.logaddexp else (0.5, [0.0, 1.0], x) if f is np.interp else (x,)
-    with pytest.raises(TypeError, match=rf"np\.{f.__name__} has no op for tensors.*detach"):
+    name = {np.linalg.norm: "linalg.norm", np.fft.fft: "fft.fft"}.get(f, f.__name__)
+    with pytest.raises(TypeError, match=rf"^np\.{name} has no op for tensors.*detach"):
         f(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("f", "way"),
+    [
+        (lambda x: np.vstack([x, x]), lambda x: tg.concatenate([x, x], axis=0)),
+        (lambda x: np.hstack([x, x]), lambda x: tg.concatenate([x, x], axis=1)),
+        (lambda x: np.outer(x[0], x[1]), lambda x: x[0][:, None] * x[1]),
+        (lambda x: np.atleast_2d(x[0]), lambda x: x[0][None]),
+        (np.linalg.norm, lambda x: (x * x).sum() ** 0.5),
+    ],
+)
+def test_functions_without_an_op_name_what_does_the_same(f: Any, way: Any) -> None:
+    with pytest.raises(TypeError, match=r"^np\.[\w.]+ has no op for tensors\. In its place: .*[\[(].*\. If"):
+        f(tg.tensor(A))
+    np.testing.assert_allclose(way(tg.tensor(A)).data, f(A))
 
 
 def test_no_escape() -> None:
@@ -132,7 +151,7 @@ def test_no_escape() -> None:
         np.add.reduce(x)
     with pytest.raises(TypeError, match=r"detach"):
         tg.tensor(x)
-    with pytest.raises(TypeError, match=r"detach"):
+    with pytest.raises(TypeError, match=r"detach.*tg\.stack joins a list of tensors"):
         tg.tensor([x[0], x[1]])
     with pytest.raises(TypeError, match="option min is a tensor that requires grad"):
         tg.clip(x, min=x)
@@ -230,6 +249,26 @@ def test_bad_targets_are_named() -> None:
         tg.mse(tg.tensor([[1.0], [2.0]]), tg.tensor([1.0, 2.0]))
 
 
+def test_axes_of_size_0() -> None:
+    for k in (0, 4):
+        a, b = tg.tensor(np.ones((3, 5, k)), requires_grad=True), tg.tensor(np.ones((k, 4 - k)), requires_grad=True)
+        np.testing.assert_array_equal(tg.matmul(a, b).data, a.data @ b.data)
+        tg.matmul(a, b).sum().backward()
+        assert (a.grad.shape, b.grad.shape) == (a.shape, b.shape)
+    cell = tg.rnn.LayerNormLSTMCell(6)
+    tg.rnn.dynamic_rnn(cell, np.zeros((3, 5, 0)))[0].sum().backward()
+    assert cell.kernel.grad.shape == (0, 24)
+    x = tg.tensor(np.zeros((0, 3)), requires_grad=True)
+    tg.prod(x, axis=1).sum().backward()
+    assert x.grad.shape == (0, 3)
+    assert tg.logsumexp(x, axis=0).tolist() == [-np.inf] * 3
+
+
+def test_an_axis_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="source: axis 5 is out of bounds for array of dimension 2"):
+        np.moveaxis(tg.tensor(A), 5, 0)
+
+
 def test_power_at_zero() -> None:
     x = tg.tensor(np.array([0.0, 0.0, 2.0]), requires_grad=True)
     p = tg.tensor(np.array([0.0, 2.0, 3.0]), requires_grad=True)
@@ -239,6 +278,23 @@ def test_power_at_zero() -> None:
     x.grad = None
     (x**0).sum().backward()
     assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_infinite_derivatives_come_without_a_warning() -> None:
+    """pytest turns warnings into errors here."""
+    for f, wanted in (
+        (np.sqrt, np.inf),
+        (lambda x: x**0.5, np.inf),
+        (lambda x: np.std(np.stack([x, x])), np.nan),
+        (lambda x: 0 * np.sqrt(x), np.nan),
+    ):
+        x = tg.tensor(0.0, requires_grad=True)
+        f(x).backward()
+        np.testing.assert_equal(x.grad, np.float32(wanted))
+        np.testing.assert_equal(tg.grad(f(x), x, create_graph=True).item(), wanted)
+        y = f(x)
+        with np.errstate(divide="raise", invalid="raise"), pytest.raises(FloatingPointError):
+            y.backward()
 
 
 def test_sigmoid_keeps_small_values() -> None:

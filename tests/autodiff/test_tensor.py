@@ -321,4 +321,9 @@ def test_a_tensor_in_a_text_is_its_numbers() -> None:
     t = tg.tensor([[0.5, 1.25]], requires_grad=True)
     assert f"{t}, shape: {t.shape}" == "[[0.5  1.25]], shape: (1, 2)"
     assert f"{t.sum():.3f} {t.sum()}" == "1.750 1.75"
+    with pytest.raises(ValueError, match=r"format: '.3f' on a tensor of shape \(1, 2\): .*; try .data.round\(3\)"):
+        f"{t:.3f}"
+    assert f"{t:>15}" == "  [[0.5  1.25]]"
+    rounded = round(t.sum() / 3, 2)
+    assert (rounded, type(rounded), round(t.sum())) == (0.58, float, 2)
     assert f"{t!r}" == str(t) == "tensor([[0.5 , 1.25]], float32, requires_grad=True)"

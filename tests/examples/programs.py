@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def start(folder: Path, name: str, *arguments: Any) -> subprocess.Popen[str]:
     """Start examples/NAME.py in this folder."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    env = {"PYTHONUNBUFFERED": "1", **os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py"), *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"

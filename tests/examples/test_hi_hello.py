@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .programs import run
+from .programs import run, start
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -36,8 +36,25 @@ def test_options(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "hi_hello", "--plot", "a.gif")
     assert (code, out) == (2, "")
     assert err == "hi_hello.py: --plot a.gif is in no format that is known here: let it end in .svg, .png or .pdf\n"
+    assert run(tmp_path, "hi_hello", "--seed", -1) == (
+        2,
+        "",
+        "hi_hello.py: --seed is -1, expected a non-negative integer\n",
+    )
     assert run(tmp_path, "hi_hello", "--quick", "--plot", "a.png")[0] == 0
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("buffered", [False, True])
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path, buffered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if buffered:
+        monkeypatch.setenv("PYTHONUNBUFFERED", "")
+    with start(tmp_path, "hi_hello", "--quick", "--plot", "") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 141
 
 
 def test_the_same_numbers_give_the_same_picture(tmp_path: Path) -> None:

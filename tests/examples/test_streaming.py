@@ -62,6 +62,10 @@ def test_help_and_ctrl_c(tmp_path: Path) -> None:
     code, out, _ = programs.run(tmp_path, "streaming", "--help")
     assert code == 0
     assert {"--seed", "--quick", "--plot", "--cell", "--seconds"} <= set(out.split())
+    assert programs.run(tmp_path, "streaming", "--seconds", -1)[::2] == (
+        2,
+        "streaming.py: --seconds is -1, expected a positive number\n",
+    )
     code, _, err = programs.interrupted(
         tmp_path, "streaming", "--quick", "--seconds", 30, after="streaming 30,000 samples"
     )

@@ -82,6 +82,26 @@ def test_unbuilt_layers_say_so() -> None:
     assert "Total params: 51" in table(other)
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "output"),
+    [
+        (layers.SimpleRNN(4, batch_input_shape=(1, 5, 3)), (1, 5, 3), (1, 4)),
+        (layers.LSTM(4, input_dim=3, input_length=5), (None, 5, 3), (None, 4)),
+        (layers.GRU(4, input_dim=3), (None, None, 3), (None, 4)),
+        (layers.RNN(layers.GRUCell(4), input_dim=3, return_sequences=True), (None, None, 3), (None, None, 4)),
+        (layers.Dense(4, input_dim=3), (None, 3), (None, 4)),
+        (layers.Embedding(10, 4, input_length=5), (None, 5), (None, 5, 4)),
+        (layers.Embedding(10, 4, batch_input_shape=(2, 5)), (2, 5), (2, 5, 4)),
+        (layers.Embedding(10, 4), (None, None), (None, None, 4)),
+    ],
+)
+def test_input_shapes_as_keras_1_and_2_spell_them(layer: Any, shape: Any, output: Any) -> None:
+    model = models.Sequential([layer])
+    assert layer.batch_input_shape == shape
+    assert layer.built
+    assert model.output_shape == output
+
+
 def test_names_number_themselves_and_weights_are_one_list() -> None:
     model = models.Sequential([layers.GRU(2, return_sequences=True), layers.GRU(2), layers.Dense(1, name="head")])
     assert [layer.name for layer in model.layers] == ["gru", "gru_1", "head"]

@@ -189,6 +189,11 @@ OWN = [
         "own: the step's output has shape (2, 3), expected (2, 4): the batch and",
     ),
     (own(lambda x, h: (x, (h, h))), TypeError, "own: the step's new state is tuple, expected a tensor of shape (2, 4)"),
+    (
+        own(lambda x, h: (x * np.ones(4), h)),
+        TypeError,
+        "own: the step's output has dtype float64, x has float32; use .astype(np.float32)",
+    ),
     (own(lambda x, h: (x, h[:, :1])), ValueError, "own: the step's new state has shape (2, 1), expected (2, 4)"),
     (
         own(lambda x, s: (x, s[0]), state_size=(4, 4)),
@@ -428,18 +433,14 @@ def test_inputs_without_a_floating_dtype_take_the_one_asked_for_or_the_cells():
 
 
 def test_steps_of_static_rnn():
-    text = "static_rnn: inputs is a ndarray, expected a list of at least one step (B, D); dynamic_rnn takes an array"
+    text = "static_rnn: inputs is a ndarray, expected a list of steps (B, D); dynamic_rnn takes an array"
     with pytest.raises(TypeError, match=says(text)):
         rnn.static_rnn(rnn.GRUCell(2), X)
-    with pytest.raises(
-        TypeError, match=says("static_rnn: inputs is a list of 0, expected a list of at least one step")
-    ):
+    with pytest.raises(TypeError, match=says("static_rnn: inputs is a list of 0, expected a list of steps (B, D)")):
         rnn.static_rnn(rnn.GRUCell(2), [])
-    with pytest.raises(
-        ValueError, match=says("inputs have shapes [(2, 4), (3, 4)], expected one shape (B, D) for every")
-    ):
+    with pytest.raises(ValueError, match=says("inputs have shapes [(2, 4), (3, 4)], expected one (B, D) for every")):
         rnn.static_rnn(rnn.GRUCell(2), [STEP, STEP[:2]])
-    with pytest.raises(ValueError, match=says("inputs have shapes [(4,)], expected one shape (B, D) for every step")):
+    with pytest.raises(ValueError, match=says("inputs have shapes [(4,)], expected one (B, D) for every step")):
         rnn.static_rnn(rnn.GRUCell(2), [STEP[0], STEP[0]])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -61,6 +61,36 @@ def test_traced_states_carry_gradients() -> None:
         found.append(tg.grad((trace["c"] * weights).sum(), [x, *cell.parameters()]))
     for a, b in zip(*found, strict=True):
         close(a.data, b.data)
+
+
+def test_the_trace_of_a_cell_of_ones_own_holds_its_states_by_name() -> None:
+    class Fast(NamedTuple):
+        fast: Any
+        slow: Any
+
+    class Own(rnn.RNNCell):
+        output_size = 3
+
+        def __init__(self, state_size: Any, step: Any):
+            self.state_size, self.step = state_size, step
+
+        def call(self, x: Any, state: Any) -> Any:
+            return self.step(x, state)
+
+    def both(x: Any, s: Any) -> Any:
+        return s.slow, Fast(rnn.gate("fast", tg.tanh, s.fast + x), s.slow * 0.5 + s.fast)
+
+    x = RNG.normal(size=(3, 5, 3))
+    _, state, trace = rnn.dynamic_rnn(Own(3, lambda x, h: (h, h + x)), x, LENGTHS, return_trace=True)
+    alive = (np.arange(5) < np.array(LENGTHS)[:, None])[..., None]
+    np.testing.assert_allclose(trace.pop("h").data, x.cumsum(axis=1) * alive)
+    assert trace == {}
+    outputs, state, trace = rnn.dynamic_rnn(Own(Fast(3, 3), both), x, return_trace=True)
+    assert set(trace) == {"fast", "slow"}
+    np.testing.assert_array_equal(trace["slow"][:, :-1].data, outputs[:, 1:].data)
+    np.testing.assert_array_equal(trace["fast"][:, -1].data, state.fast.data)
+    _, _, trace = rnn.dynamic_rnn(Own((3, (3, 1)), lambda x, s: (x, s)), x, return_trace=True)
+    assert {name: part.shape for name, part in trace.items()} == {"h0": (3, 5, 3), "h1": (3, 5, 3), "h2": (3, 5, 1)}
 
 
 def test_a_stack_gives_a_trace_for_each_layer() -> None:

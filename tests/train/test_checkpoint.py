@@ -283,7 +283,7 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[Any, str]]:
         "other shape": (changed(**{"model.head.weight": np.ones((2, 9))}), r"head.weight has shape \(2, 9\), expected"),
         "part missing": (changed(**{"model.head.bias": None}), r"does not fit.*missing head.bias \(2,\)"),
         "optimiser's shape": (changed(**{key: np.ones(3)}), r"does not fit Adam.*m.0 has shape \(3,\), expected"),
-        "schedule": (changed(**{"schedule.count": None}), r"StepLR got \['base'\], expected"),
+        "schedule": (changed(**{"schedule.count": None}), r"StepLR got \['base', 'part'\], expected"),
         "no random state": ((tensors, {}), r"holds no random generators' state"),
         "random state": ((tensors, {"random": {"default": {}}}), r"holds random generators \['default'\], expected"),
         "broken random": ((tensors, {"random": {k: {"bit_generator": "x"} for k in random}}), r"does not fit: "),

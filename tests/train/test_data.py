@@ -173,8 +173,34 @@ def test_generate_feeds_back_what_it_chose() -> None:
         (lambda: TextChunks([1, 2, 3], 2, 5), r"has 3 elements, expected at least 11 for a batch of 2 rows of 5 steps"),
         (lambda: TextChunks([1, 2, 3], 0, 5), r"TextChunks: batch is 0, expected a positive integer"),
         (lambda: TextChunks([1.5, 2], 1, 1), r"TextChunks: sequence has shape \(2,\) and dtype float64"),
-        (lambda: draw([1.0, 2.0], -1), r"draw: temperature is -1, expected a number >= 0"),
+        (lambda: draw([1.0, 2.0], -1), r"draw: temperature is -1, expected a finite number >= 0"),
+        (lambda: draw([1.0, 2.0], "1"), r"draw: temperature is '1', expected a finite number >= 0"),  # type: ignore
         (lambda: draw([1.0, 2.0], top_k=0), r"draw: top_k is 0, expected a positive integer"),
+        (lambda: draw([[5.0, 2.0], [np.nan, 9.0]]), r"draw: logits\[1, 0\] is NaN, expected numbers"),
+        (lambda: draw([5.0, np.nan], 0), r"draw: logits\[1\] is NaN"),
+        (lambda: draw([[5.0, 2.0], [-np.inf, -np.inf]]), r"draw: logits\[1\] are -inf throughout, expected a class"),
+        (lambda: draw(np.zeros((2, 0))), r"draw: logits have shape \(2, 0\), expected \(..., C\) with at least one"),
+        (lambda: Vocabulary("abcd").decode([1, 9]), r"Vocabulary.decode: number 1 is 9, expected 0 to 3"),
+        (lambda: Vocabulary("abcd").decode([-1]), r"Vocabulary.decode: number 0 is -1, expected 0 to 3"),
+        (lambda: pad([[1, 2], [3]], np.nan), r"pad: value is nan, which the sequences' dtype int64 cannot hold"),
+        (lambda: pad([[1, 2], [3]], 0.5), r"pad: value is 0.5, which the sequences' dtype int64 cannot hold"),
+        (lambda: pad(np.zeros((2, 1), np.uint8), -1), r"pad: value is -1, which the sequences' dtype uint8 cannot"),
+        (lambda: pad([[1.0]], "x"), r"pad: value is 'x', which the sequences' dtype float64 cannot hold"),
+        (lambda: pad([[1, [2]]]), r"pad: sequence 0 does not form an array \(length, ...\)"),
+        (lambda: generate(lambda t, s: (np.zeros((2, 5)), s), 0, [[0], [1]], 3), r"gave logits of shape \(2, 5\) for"),
+        (
+            lambda: generate(lambda t, s: (np.zeros((1, 1, 5)), s), 0, [[0], [1]], 3),
+            r"generate: step gave logits of shape \(1, 1, 5\) for tokens of shape \(2, 1\), expected \(2, 1, C\)",
+        ),
+        (
+            lambda: generate(lambda t, s: (np.full((1, 1, 5), np.nan), s), 0, [[0]], 3),
+            r"generate: logits\[0, 0\] is NaN",
+        ),
+        (lambda: generate(lambda t, s: (t, s), 0, [[0]], 2.5), r"generate: length is 2.5, expected a non-negative"),  # type: ignore
+        (
+            lambda: generate(lambda t, s: (t, s), 0, [[0]], -1),
+            r"generate: length is -1, expected a non-negative integer",
+        ),
         (
             lambda: Vocabulary(["a", "b"]).encode(["a", "c"]),
             r"token 1 of the text is 'c', expected one of the 2 in \('a'",
@@ -200,6 +226,54 @@ def test_generate_feeds_back_what_it_chose() -> None:
 def test_bad_input(call: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: Vocabulary("abcd").decode([1.7]), r"Vocabulary.decode: numbers have dtype float64, expected integers"),
+        (lambda: Vocabulary(5), r"Vocabulary: tokens is int 5, expected a string or a list of strings"),
+        (lambda: Vocabulary(["a", 1]), r"Vocabulary: tokens\[1\] is int 1, expected a string"),
+        (lambda: Vocabulary([["a"]]), r"Vocabulary: tokens\[0\] is list \['a'\], expected a string"),
+        (
+            lambda: Vocabulary("hello", marks="<s>"),
+            r"Vocabulary: marks is '<s>', expected a list of strings, \['<s>'\]",
+        ),
+        (lambda: Vocabulary("hello", unknown=1), r"Vocabulary: unknown is int 1, expected a string"),
+        (lambda: pad(5), r"pad: sequences is int 5, expected a list of sequences"),
+        (lambda: pad([[1], 2]), r"pad: sequence 1 is int 2, expected a sequence \(length, ...\)"),
+        (
+            lambda: Batches((i for i in range(3)), size=1),
+            r"Batches: column 0 is generator .*, expected a list or an array",
+        ),
+        (lambda: Batches([1, 2], [1, [2]], size=1), r"Batches: column 1 holds sequences, but example 0 is int 1"),
+        (
+            lambda: generate(lambda t, s: np.zeros((2, 1, 5)), 0, [[0], [1]], 3),
+            r"generate: step returned ndarray, expected the pair \(logits, state\)",
+        ),
+    ],
+)
+def test_what_is_of_another_type(call: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        call()
+
+
+def test_draw_where_logits_are_infinite() -> None:
+    assert draw([1.0, np.inf]) == draw([1.0, np.inf], 0) == 1
+    assert set(draw(np.broadcast_to([np.inf, 9.0, np.inf, -np.inf], (99, 4)), seed=0).tolist()) == {0, 2}
+
+
+def test_sequences_without_a_step_have_no_features_to_differ_in() -> None:
+    padded = pad([[], [[1.0, 2.0]]], 7)
+    assert padded.values.tolist() == [[[7, 7]], [[1, 2]]]
+    assert padded.lengths.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("form", [pad, lambda rows: [tg.tensor(row) for row in rows]])
+def test_columns_of_unequal_sequences_in_other_forms(form: Any) -> None:
+    first, last = Batches(form([[1, 2], [3], [4, 5, 6]]), size=2, shuffle=False)
+    assert (first.values.tolist(), first.lengths.tolist()) == ([[1, 2], [3, 0]], [2, 1])
+    assert (last.values.tolist(), last.lengths.tolist()) == ([[4, 5, 6]], [3])
 
 
 def test_text_files(tmp_path: Path) -> None:

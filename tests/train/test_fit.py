@@ -211,6 +211,53 @@ def test_early_stop_goes_back_to_the_best() -> None:
     assert arrays(model) == kept[1] != kept[4]
 
 
+def test_a_validation_of_nan_is_never_the_best() -> None:
+    model, fit, _ = language()
+    values = iter([np.nan, 3.0, 2.0, np.nan, 2.5])
+    kept: list[Any] = []
+    history = fit(
+        epochs=5, validation=lambda: next(values), keep_best=True, on_validation=lambda _: kept.append(arrays(model))
+    )
+    assert history.best == (3 * len(CHUNKS), 2.0)
+    assert arrays(model) == kept[2] != kept[4]
+    assert train.History(validations=[(1, np.nan)]).best is None
+
+
+def test_a_run_that_lost_patience_does_not_go_on(tmp_path: Path) -> None:
+    values = iter([1.0, 2.0, 3.0])
+    model, fit, _ = language(checkpoint=tmp_path / "run", patience=2, resume=True)
+    assert fit(epochs=9, validation=lambda: next(values)).stopped == "patience"
+    best = arrays(model)
+    model, fit, _ = language(checkpoint=tmp_path / "run", patience=2, resume=True)
+    again = fit(epochs=9, validation=lambda: next(values))
+    assert (again.stopped, again.epoch) == ("patience", 3)
+    assert arrays(model) == best
+
+
+def test_a_cosine_over_the_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    def rates(path: Path, resume: bool, stop: int) -> tuple[list[float], Any]:
+        net, loss_fn, batches = line()
+        optimizer, seen = optim.SGD(net.parameters(), 0.1), []
+
+        def loss(batch: Any) -> Any:
+            seen.append(optimizer.lr)
+            if len(seen) == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+            return loss_fn(batch)
+
+        schedule = optim.CosineLR(optimizer)
+        options: Any = {"model": net, "checkpoint": path, "resume": resume, "progress": False}
+        train.fit(loss, batches, optimizer, epochs=4, schedule=schedule, **options)
+        return seen, arrays(net)
+
+    whole, trained = rates(tmp_path / "whole", False, 0)
+    first, _ = rates(tmp_path / "parts", False, 5)
+    rest, again = rates(tmp_path / "parts", True, 0)
+    assert len(first) == 5
+    assert first + rest == whole
+    assert trained == again
+
+
 def test_a_patience_that_is_resumed_counts_on(tmp_path: Path) -> None:
     values = [3.0, 2.0, 2.5, 2.1, 2.2]
     model, fit, _ = language(checkpoint=tmp_path / "run", patience=3)
@@ -423,7 +470,50 @@ def bad_calls() -> list[Any]:
         ),
         (lambda: fit(loss_fn, batches, optimizer, checkpoint="x", **quiet), ValueError, r"checkpoint= needs model="),
         (lambda: fit(loss_fn, batches, optimizer, validate_every=0, **quiet), ValueError, r"validate_every is 0"),
-        (lambda: fit(loss_fn, batches, optimizer, patience=2, **quiet), ValueError, r"patience= counts validations"),
+        (
+            lambda: fit(loss_fn, batches, optimizer, patience=2, **quiet),
+            ValueError,
+            r"patience= says nothing without va",
+        ),
+        (
+            lambda: fit(loss_fn, batches, optimizer, keep_best=True, **quiet),
+            ValueError,
+            r"keep_best= says nothing witho",
+        ),
+        (
+            lambda: fit(loss_fn, batches, optimizer, resume=True, **quiet),
+            ValueError,
+            r"resume= says nothing without chec",
+        ),
+        (lambda: fit(loss_fn, batches, optimizer, epochs=1.5), ValueError, r"epochs is 1.5, expected a whole number"),
+        (
+            lambda: fit(loss_fn, batches, optimizer, seconds=-1),
+            ValueError,
+            r"seconds is -1, expected a number of at lea",
+        ),
+        (lambda: fit(loss_fn, batches, optimizer, clip="a", **quiet), ValueError, r"clip is 'a', expected a number"),
+        (lambda: fit(loss_fn, None, optimizer, **quiet), TypeError, r"batches is NoneType None, expected an iterable"),
+        (
+            lambda: fit(loss_fn, batches, optim.Adam, **quiet),
+            TypeError,
+            r"optimizer is the class Adam, expected one such",
+        ),
+        (lambda: fit(loss_fn, batches, optimizer, show="loss", **quiet), TypeError, r"show is 'loss', expected a pair"),
+        (
+            lambda: fit(loss_fn, batches, optimizer, schedule=optim.StepLR(optim.SGD([*net.parameters()]), 3), **quiet),
+            ValueError,
+            r"schedule is another optimizer's",
+        ),
+        (
+            lambda: fit(loss_fn, batches, optimizer, model=nn.Linear(1, 1), **quiet),
+            ValueError,
+            r"the optimizer has none of the model's parameters",
+        ),
+        (
+            lambda: fit(loss_fn, batches, optimizer, validation=lambda: None, **quiet),
+            TypeError,
+            r"validation\(\) returned NoneType None, expected a loss",
+        ),
         (
             lambda: fit(lambda b: net(b[0]), batches, optimizer, **quiet),
             TypeError,

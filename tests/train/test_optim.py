@@ -159,7 +159,7 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
         optimizer.load_state_dict(wrong)
     after = optimizer.state_dict()
     assert all(np.array_equal(after[k], before[k]) for k in before)
-    with pytest.raises(ValueError, match=r"StepLR got \['lr'\], expected \['base', 'count'\]"):
+    with pytest.raises(ValueError, match=r"StepLR got \['lr'\], expected \['base', 'count', 'part'\]"):
         optim.StepLR(optimizer, 3).load_state_dict({"lr": 1})
 
 

@@ -64,7 +64,12 @@ def test_a_cell_that_runs_twice(impl: str) -> None:
     cell, p, q = rnn.GRUCell(4), data(2, 3, 3), data(2, 3, 3)
     a, _ = rnn.dynamic_rnn(cell, p, impl=impl)
     b, _ = rnn.dynamic_rnn(cell, q, impl=impl)
-    drawing = viz.unrolled(((a[:, -1] - b[:, -1]) ** 2).sum())
+    loss = ((a[:, -1] - b[:, -1]) ** 2).sum()
+    drawing = viz.unrolled(loss)
+    for picture, cells in ((drawing, {"l0t0", "l1t0"}), (viz.folded(loss), {"l0t1", "l1t1"})):
+        assert roles(picture)["parameter"] == 1  # what is shared is drawn once
+        assert {edge.head for edge in picture.picture.edges if edge.role == "weight"} == cells
+        check_places(picture)
     assert roles(drawing)["cell"] == 6
     assert readers(drawing) == {
         f"x{prime}{sub}": {f"l{number}t{t}"} for number, prime in enumerate(("", "′")) for t, sub in enumerate("₀₁₂")
@@ -109,6 +114,10 @@ def test_two_kinds_on_two_inputs() -> None:
     assert readers(drawing) == {
         f"{name}{sub}": {f"l{number}t{t}"} for number, name in enumerate("pq") for t, sub in enumerate("₀₁₂")
     }
+    a, _ = rnn.dynamic_rnn(rnn.GRUCell(4), np.ones((2, 3, 3)))  # inputs that no gradient reaches
+    b, _ = rnn.dynamic_rnn(rnn.LSTMCell(4), np.ones((2, 3, 3)), sequence_length=[3, 1])
+    assert [readers(viz.unrolled(a + b))[f"x{prime}₂"] for prime in ("", "′")] == [{"l0t2"}, {"l1t2"}]
+    a, _ = rnn.dynamic_rnn(rnn.GRUCell(4), p)
     shared, _ = rnn.dynamic_rnn(rnn.LSTMCell(4), p)
     assert readers(viz.unrolled(tg.concatenate([a, shared], axis=-1)))["p₀"] == {"l0t0", "l1t0"}
 
@@ -119,6 +128,24 @@ def test_a_decoders_input_has_its_own_name() -> None:
     drawing = viz.unrolled(outputs)
     assert names(drawing, "input") == ["x₀", "x₁", "x₂", "y₃", "y₄"]
     check_places(drawing)
+
+
+def test_layers_stand_in_the_order_in_which_they_are_read() -> None:
+    """A decoder by hand that attends to a fused encoder [Bahdanau et al. 2015] is the upper one."""
+    encoded, h = rnn.dynamic_rnn(rnn.GRUCell(4, name="encoder"), data(2, 3, 4, name="x"))
+    cell, y = rnn.GRUCell(4, name="decoder"), data(2, 3, 4, name="y")
+    for t in range(3):
+        with tg.scope(f"t={t}"):
+            weights = tg.softmax((encoded * tg.expand_dims(h, 1)).sum(axis=-1), axis=-1)
+            context = (encoded * tg.expand_dims(weights, 2)).sum(axis=1)
+            _, h = cell(tg.concatenate([y[:, t], context], axis=-1), h)
+    loss = (h**2).sum()
+    flow = viz.grad_flow(loss)
+    assert [layer.name for layer in flow.layers] == ["encoder", "decoder"]
+    np.testing.assert_allclose(flow.h[-1], np.linalg.norm(2 * h.data), rtol=1e-12)
+    for drawing in (viz.unrolled(loss), viz.unrolled(loss, color="grad_norm")):
+        assert readers(drawing)["y₄"] == {"l1t1"}  # after the encoder
+        assert readers(drawing)["x₁"] == {"l0t1"}
 
 
 # -- loops of one's own ------------------------------------------------------------------------------------------------

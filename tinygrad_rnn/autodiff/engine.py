@@ -36,10 +36,13 @@ def sweep(
     every leaf that requires grad. Nodes older than every target are not visited. `observe(node, cotangent)` sees each
     node as it is reached. With `retain` the saved arrays stay for another sweep.
     """
-    if wrap is not None:
-        with recording(True):
-            return _run(seeds, targets, wrap, True, observe)
-    return _run(seeds, targets, None, retain, observe)
+    told = np.geterr()  # an infinite derivative is an answer, and no warning unless the user asked for more than one
+    quiet: dict[str, Any] = {kind: "ignore" for kind in ("divide", "invalid") if told[kind] == "warn"}
+    with np.errstate(**quiet):
+        if wrap is not None:
+            with recording(True):
+                return _run(seeds, targets, wrap, True, observe)
+        return _run(seeds, targets, None, retain, observe)
 
 
 def _run(

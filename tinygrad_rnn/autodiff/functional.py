@@ -38,9 +38,7 @@ def grad(
         if not isinstance(t, Tensor) or not t.requires_grad:
             which = f"inputs[{i}]" if isinstance(inputs, (list, tuple)) else "inputs"
             came = "a tensor that does not require grad" if isinstance(t, Tensor) else type(t).__name__
-            raise TypeError(
-                f"grad: {which} is {came}, expected a tensor made with requires_grad=True or computed from one"
-            )
+            raise TypeError(f"grad: {which} is {came}, expected a tensor with requires_grad=True or computed from one")
     edges = [t._node for t in wanted]
     edge, g = output._seed(grad_output, "grad")
     if create_graph:

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import CodeType, MethodType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -169,7 +169,7 @@ class Op:
             else:
                 out = self.forward(*arrays)
         except (ValueError, IndexError, TypeError) as error:
-            raise self._explained(error, arrays, options) from error
+            self._fail(error, arrays, options)
         if not tensors:
             return out
         if not recorded:
@@ -221,7 +221,7 @@ class Op:
         try:
             out = self.forward(*arrays)
         except (ValueError, IndexError, TypeError) as error:
-            raise self._explained(error, arrays, {}) from error
+            self._fail(error, arrays, {})
         if type(out) is not ndarray:
             out = asarray(out)
         t = _new(Tensor)
@@ -237,14 +237,14 @@ class Op:
         node = Node(self, parents, saved, options, shapes, dtypes, path)
         return tuple(Tensor._made(r, Output(node, i, r.shape, r.dtype)) for i, r in enumerate(out))
 
-    def _explained(self, error: Exception, arrays: Any, options: dict[str, Any]) -> Exception:
-        """The error of a forward, with the op and what it got."""
+    def _fail(self, error: Exception, arrays: Any, options: dict[str, Any]) -> NoReturn:
+        """Raise the error of a forward, with the op and what it got."""
         text = str(error)
         if text.startswith(self.name + ":"):
-            return error
+            raise error
         shown = [f"{self.input_name(i)} {_describe(a)}" for i, a in enumerate(arrays[:8])]
         shown += [f"{k}={_describe(v)}" for k, v in options.items()]
-        return type(error)(f"{self.name}: {text} (got {', '.join(shown)})")
+        raise type(error)(f"{self.name}: {text} (got {', '.join(shown)})") from error
 
     def _constant(self, result: Any) -> Any:
         if self.several:

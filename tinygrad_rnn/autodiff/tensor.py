@@ -19,6 +19,7 @@ from .node import DType, Edge, Leaf, Shape
 if TYPE_CHECKING:
     from .op import Op
 
+LONG = 60  # elements: of a longer array only the ends are shown
 registry: dict[str, Op] = {}
 _ops = cast("dict[str, Callable[..., Tensor]]", registry)
 numpy_functions: dict[Callable[..., Any], Callable[..., Any]] = {}  # filled where ops are declared
@@ -31,13 +32,19 @@ data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the
     *(np.result_type, np.can_cast, np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string),
     *(np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram, np.save, np.savetxt),
 }
+instead = {  # what to write for functions that have no op
+    "np.vstack": "tg.concatenate(arrays, axis=0), of vectors tg.stack(arrays)",
+    "np.hstack": "tg.concatenate(arrays, axis=1), of vectors axis=0",
+    **{"np.outer": "a[:, None] * b", "np.atleast_2d": "x[None]", "np.linalg.norm": "(x * x).sum() ** 0.5"},
+}
 
 
 class Tensor:
     """An n-dimensional array that records what was computed from it, for reverse-mode differentiation.
 
     Made by `tg.tensor`. `.data` is the ndarray; `.grad` of a leaf that requires grad is filled by `.backward()` and adds
-    up until it is set to None. Writing through `.data` is not checked: an array that an op has seen must not change.
+    up until it is set to None. Writing through `.data` is not checked: an array that an op has seen must not change, nor
+    an ndarray beside a tensor, of which no copy is made: after y = t * a, the gradient takes a as it is by then.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -180,7 +187,7 @@ class Tensor:
         if self.requires_grad:
             raise TypeError(
                 "a tensor that requires grad does not turn into an ndarray by itself, that would drop its graph: "
-                "use .detach().numpy(), or .data for the raw array"
+                "use .detach().numpy(), or .data for the raw array; tg.stack joins a list of tensors"
             )
         return np.array(self.data, dtype, copy=copy)
 
@@ -198,9 +205,7 @@ class Tensor:
             )
         if method == "__call__":
             return self.__array_function__(ufunc, (Tensor,), inputs, options)
-        raise TypeError(
-            f"np.{ufunc.__name__}.{method} has no op for tensors; .detach().numpy() computes it without gradient"
-        )
+        raise TypeError(f"np.{ufunc.__name__}.{method} has no op for tensors; without gradient: .detach().numpy()")
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         op = numpy_functions.get(function)
@@ -208,8 +213,10 @@ class Tensor:
             return op(*args, **options)
         if function in data_functions:
             return function(*_data(args), **_data(options))
+        name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}".replace("numpy", "np")
+        way = f" In its place: {instead[name]}." if name in instead else ""
         raise TypeError(
-            f"np.{function.__name__} has no op for tensors. If no gradient is needed, use .detach().numpy(); "
+            f"{name} has no op for tensors.{way} If no gradient is needed, use .detach().numpy(); "
             "the functions with one are listed by tg.operations()"
         )
 
@@ -313,18 +320,27 @@ class Tensor:
         return bool(_data(value) in self.data)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.size == 1 else format(str(self.data), spec)
+        try:
+            return format(self.item(), spec) if spec and self.size == 1 else format(str(self.data), spec)
+        except ValueError as error:
+            raise ValueError(
+                f"format: {spec!r} on a tensor of shape {self.shape}: {error}; try .data.round(3)"
+            ) from None
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(self.item(), digits)
 
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=100, precision=6)
+        kind = "tensor" if type(self) is Tensor else type(self).__name__
+        body = np.array2string(self.data, separator=", ", prefix=kind + "(", threshold=LONG, precision=6)
         parts = [body, str(self.dtype)]
-        if self.size == 0 or self.size > 100:
+        if self.size == 0 or self.size > LONG:
             parts.append(f"shape={self.shape}")
         if self.requires_grad:
             parts.append("requires_grad=True" if self.is_leaf else f"op={_op_name(self._node)}")
         if self.name is not None:
             parts.append(f"name={self.name!r}")
-        return f"tensor({', '.join(parts)})"
+        return f"{kind}({', '.join(parts)})"
 
     def __reduce__(self) -> Any:
         if not self.is_leaf:

@@ -22,6 +22,7 @@ import numpy as np
 from .. import kernels, rnn
 from ..autodiff.state import no_grad
 from ..autodiff.tensor import Tensor
+from ..kernels.choice import Info
 from . import Usage, positive
 
 CELLS: dict[str, tuple[int, Callable[[int], rnn.RNNCell]]] = {
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _begin(found: kernels.Info, rates: dict[int, float]) -> None:
+def _begin(found: Info, rates: dict[int, float]) -> None:
     print(f"{found['implementation']} kernels{', ' + found['isa'] if found['isa'] else ''}; float32")
     if found["missing"]:
         print(f"no native kernels: {found['missing']}")

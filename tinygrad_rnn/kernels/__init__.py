@@ -26,29 +26,20 @@ the same at any batch size and any number of threads.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from importlib import import_module
-from typing import TypeAlias, TypedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from . import check, reference
-from .check import FLOATS, Array, Inputs, Option, Save
+from . import check, choice, reference
+from .check import ACTIVATIONS, GATES, STATES, Array, Inputs, Option, Save
+from .choice import get_num_threads, implementations, info, set_num_threads, using
+from .stepper import Stepper
 
-_missing: str | None = None
-try:
-    import_module("._native", __name__)
-except ImportError as error:
-    if os.environ.get("TINYGRAD_RNN_REQUIRE_NATIVE", "") not in ("", "0"):
-        raise ImportError(
-            f"TINYGRAD_RNN_REQUIRE_NATIVE is set and the native kernels cannot be loaded: {error}"
-        ) from error
-    _missing = str(error)
-else:
-    from . import _native, compiled
+if TYPE_CHECKING or choice.missing is None:
+    from . import compiled
 
 __all__ = [
     "Stepper",
@@ -68,102 +59,6 @@ __all__ = [
 Saved: TypeAlias = "reference.Saved | compiled.Saved"
 
 
-class Info(TypedDict):
-    """What `info` tells."""
-
-    implementation: str
-    isa: str | None
-    threads: int
-    compiler: str | None
-    missing: str | None
-
-
-def implementations() -> tuple[str, ...]:
-    """Names of what can run here, the fastest first; "reference" is always the last.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.kernels.implementations()[-1]
-    'reference'
-    """
-    return (*(_native.isas() if _missing is None else ()), "reference")
-
-
-def _choose() -> str:
-    name = os.environ.get("TINYGRAD_RNN_ISA", "")
-    if not name:
-        return implementations()[0]
-    if name not in implementations():
-        names = ", ".join(implementations())
-        raise ImportError(f"TINYGRAD_RNN_ISA is {name!r}, expected one of {names}, which this build and processor have")
-    return name
-
-
-_active = _choose()
-
-
-@contextmanager
-def using(name: str) -> Iterator[None]:
-    """Within the block every thread of the process runs the implementation `name` (one of `implementations()`).
-
-    >>> import tinygrad_rnn as tg
-    >>> with tg.kernels.using("reference"):
-    ...     tg.kernels.info()["implementation"]
-    'reference'
-    """
-    global _active
-    if name not in implementations():
-        raise ValueError(f"using: name is {name!r}, expected one of {', '.join(implementations())}")
-    before, _active = _active, name
-    try:
-        yield
-    finally:
-        _active = before
-
-
-def info() -> Info:
-    """What runs: a dict with implementation, isa, threads, compiler and missing.
-
-    implementation is "native" or "reference"; missing says why native is missing, or is None.
-
-    >>> import tinygrad_rnn as tg
-    >>> sorted(tg.kernels.info())
-    ['compiler', 'implementation', 'isa', 'missing', 'threads']
-    """
-    native = _active != "reference"
-    return {
-        "implementation": "native" if native else "reference",
-        "isa": _active if native else None,
-        "threads": get_num_threads() if native else 1,
-        "compiler": _native.compiler() if _missing is None else None,
-        "missing": _missing,
-    }
-
-
-def set_num_threads(n: int) -> None:
-    """The most threads a native kernel uses, 1 to 1024; small shapes take fewer by themselves. Results are bitwise the
-    same for any number. Raises TypeError and ValueError for another n.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.set_num_threads(tg.get_num_threads())
-    """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise TypeError(f"set_num_threads: n is {n!r}, expected an integer of at least 1")
-    if not 1 <= n <= 1024:
-        raise ValueError(f"set_num_threads: n is {n}, expected 1..1024")
-    if _missing is None:
-        _native.set_num_threads(int(n))
-
-
-def get_num_threads() -> int:
-    """The most threads a native kernel uses.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.get_num_threads() >= 1
-    True
-    """
-    return _native.get_num_threads() if _missing is None else 1
-
-
 def _forward(
     where: str,
     kind: str,
@@ -180,9 +75,9 @@ def _forward(
     save: Save,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
-    if _active != "reference" and lengths is None and _all_plain(*arrays, *initial):
+    if choice.active != "reference" and lengths is None and _all_plain(*arrays, *initial):
         with suppress(TypeError, ValueError, AttributeError, LookupError):  # looked at more closely below
-            return compiled.forward(_active, kind, option, arrays, initial, None, reverse, time_major, save)
+            return compiled.forward(choice.active, kind, option, arrays, initial, None, reverse, time_major, save)
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
     sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
     columns = GATES[kind] * sizes.H
@@ -194,12 +89,12 @@ def _forward(
     check.choice(where, "save", save, (True, False, "recompute"))
     arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
     initial = tuple(map(_maybe, initial))
-    if _active == "reference":
+    if choice.active == "reference":
         return reference.forward(
             kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
         )
     arrays, initial = compiled.laid_out(arrays, initial)
-    return compiled.forward(_active, kind, option, arrays, initial, ends, reverse, time_major, save)
+    return compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save)
 
 
 def _all_plain(*arrays: object) -> bool:
@@ -245,102 +140,9 @@ def _maybe(array: Array | None) -> Array | None:
     return None if array is None else _plain(array)
 
 
-class Stepper:
-    """One step at a time, for streaming: weights packed once, nothing allocated by a step.
-
-    >>> import numpy as np, tinygrad_rnn as tg
-    >>> stepper = tg.kernels.Stepper("rnn", np.ones((2, 3)), np.eye(3), np.zeros(3), batch=1)
-    >>> stepper.step(np.zeros((1, 2)))  # x (B, D) -> h (B, H)
-    array([[0., 0., 0.]])
-
-    `h` (and the LSTM's `c`) are arrays of the stepper that every step writes anew: copy what should stay. Assign to
-    their elements to start from another state; `reset()` makes them 0. The weights are those at the call of the
-    constructor, or of `reload()`.
-    """
-
-    def __init__(
-        self,
-        kind: str,
-        kernel: Array,
-        recurrent_kernel: Array,
-        bias: Array,
-        recurrent_bias: Array | None = None,
-        *,
-        batch: int = 1,
-        activation: str = "tanh",
-        reset_after: bool | None = None,
-    ) -> None:
-        check.choice("Stepper", "kind", kind, tuple(GATES))
-        if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
-            raise TypeError(f"Stepper: batch is {batch!r}, expected an integer")
-        if not 0 <= batch < 2**31:
-            raise ValueError(f"Stepper: batch is {batch}, expected at least 0")
-        option: Option = {"rnn": activation, "lstm": None, "gru": reset_after}[kind]
-        if kind == "gru":
-            check.flag("Stepper", "reset_after", reset_after)
-        check.choice("Stepper", "activation", activation, ACTIVATIONS)
-        if recurrent_bias is not None and not (kind == "gru" and reset_after):
-            raise ValueError(
-                "Stepper: recurrent_bias was given, expected None: only the GRU with reset_after=True has one"
-            )
-        for name, value in (("kernel", kernel), ("recurrent_kernel", recurrent_kernel)):
-            if not isinstance(value, np.ndarray):
-                raise TypeError(f"Stepper: {name} is a {type(value).__name__}, expected a NumPy array of rank 2")
-            if value.ndim != 2:
-                raise ValueError(f"Stepper: {name} has shape {value.shape}, expected rank 2")
-        (H, _), dtype, gates = recurrent_kernel.shape, kernel.dtype, GATES[kind]
-        if dtype not in FLOATS:
-            raise TypeError(f"Stepper: kernel has dtype {dtype}, expected float32 or float64 in native byte order")
-        check.array("Stepper", "recurrent_kernel", recurrent_kernel, (H, gates * H), dtype)
-        check.array("Stepper", "kernel", kernel, (kernel.shape[0], gates * H), dtype)
-        check.array("Stepper", "bias", bias, (gates * H,), dtype)
-        check.optional("Stepper", "recurrent_bias", recurrent_bias, (gates * H,), dtype)
-        self._weights = (kernel, recurrent_kernel, bias, recurrent_bias)
-        self._made, self._isa = (kind, bool(option) if kind == "gru" else option), _active
-        self._state = tuple(np.zeros((batch, H), dtype) for _ in STATES[kind])
-        self._shape, self._dtype = (int(batch), kernel.shape[0]), dtype
-        self.reload()
-
-    @property
-    def h(self) -> Array:
-        """The state h (B, H), written anew by every step."""
-        return self._state[-1]
-
-    @property
-    def c(self) -> Array | None:
-        """The LSTM's state c (B, H); None for other cells."""
-        return self._state[0] if len(self._state) == 2 else None
-
-    def reload(self) -> None:
-        """Takes up the weights as they are now."""
-        self._step: Callable[[Array], None]
-        W, U, b, extra = self._weights
-        if self._isa == "reference":
-            self._step = reference.stepper(*self._made, W, U, b, extra, self._state)
-        else:
-            self._step = compiled.stepper(*self._made, W, U, b, extra, self._state, self._isa)
-
-    def reset(self) -> None:
-        """Sets the state to 0."""
-        for array in self._state:
-            array[...] = 0
-
-    def step(self, x: Array) -> Array:
-        """Takes the state one step on by x (B, D); returns h."""
-        if type(x) is not np.ndarray or x.dtype != self._dtype or x.shape != self._shape:
-            check.array("step", "x", x, self._shape, self._dtype)
-        self._step(x)
-        return self._state[-1]
-
-
 def _describe(value: object) -> str:
     kind = getattr(value, "kind", None)
     return f"from {kind}_forward" if isinstance(kind, str) else f"a {type(value).__name__}"
-
-
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}
-STATES = {"rnn": ("h0",), "lstm": ("c0", "h0"), "gru": ("h0",)}
-ACTIVATIONS = ("tanh", "relu")
 
 
 def rnn_forward(

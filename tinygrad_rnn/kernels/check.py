@@ -19,6 +19,9 @@ Save: TypeAlias = bool | Literal["recompute"]
 T_ = TypeVar("T_")
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+STATES = {"rnn": ("h0",), "lstm": ("c0", "h0"), "gru": ("h0",)}
+ACTIVATIONS = ("tanh", "relu")
 
 
 class Sizes(NamedTuple):
@@ -30,20 +33,24 @@ class Sizes(NamedTuple):
     H: int
 
 
-def array(where: str, name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Holds one array to a shape and dtype and returns it."""
+def array(
+    where: str, name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], like: str = "x has"
+) -> Array:
+    """Holds one array to a shape and dtype, which something else has, and returns it."""
     if type(value) is not np.ndarray and not isinstance(value, np.ndarray):
         raise TypeError(f"{where}: {name} is a {type(value).__name__}, expected a NumPy array of shape {shape}")
     if value.dtype != dtype:
-        raise TypeError(f"{where}: {name} has dtype {value.dtype}, expected {dtype} as x has")
+        raise TypeError(f"{where}: {name} has dtype {value.dtype}, expected {dtype} as {like}")
     if value.shape != shape:
         raise ValueError(f"{where}: {name} has shape {value.shape}, expected {shape}")
     return value
 
 
-def optional(where: str, name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+def optional(
+    where: str, name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], like: str = "x has"
+) -> Array | None:
     """Like `array`, but None stays None."""
-    return None if value is None else array(where, name, value, shape, dtype)
+    return None if value is None else array(where, name, value, shape, dtype, like)
 
 
 def inputs(

@@ -128,11 +128,12 @@ class Layer(Weights):
     """Base of all layers. Yours defines `call(inputs)`, and `build(input_shape)` if it has weights.
 
     layer(inputs, mask=None, training=None): inputs are turned into a tensor of the layer's dtype; the first call builds
-    the layer for their shape. A `call` that takes mask or training is given them. training: None means what the layer
-    around this one was told, and False where there is none, as in Keras; `with tg.training(False)` does not matter here.
-    A mask goes with the output from layer to layer (Embedding(mask_zero=True) and Masking make one), unless mask= gives
-    another; a layer of yours hands it on if it sets supports_masking = True or defines compute_mask(inputs, mask), else the
-    mask ends there with a warning.
+    the layer for their shape; in a Sequential input_shape (of one example) or batch_input_shape (of the batch) builds
+    it before, and so do Keras 1's and 2's input_dim and input_length where they were taken. A `call` that takes mask or
+    training is given them. training: None means what the layer around this one was told, and False where there is none,
+    as in Keras; `with tg.training(False)` does not matter here. A mask goes with the output from layer to layer
+    (Embedding(mask_zero=True) and Masking make one), unless mask= gives another; a layer of yours hands it on if it
+    sets supports_masking = True or defines compute_mask(inputs, mask), else the mask ends there with a warning.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> class Scale(tg.layers.Layer):
@@ -151,7 +152,13 @@ class Layer(Weights):
     hands_on = False  # True where the layers inside gave the output its mask
 
     def __init__(
-        self, *, name: str | None = None, dtype: Any = "float32", input_shape: Shape | None = None, **unknown: Any
+        self,
+        *,
+        name: str | None = None,
+        dtype: Any = "float32",
+        input_shape: Shape | None = None,
+        batch_input_shape: Shape | None = None,
+        **unknown: Any,
     ):
         owner = type(self).__name__
         if unknown:
@@ -165,7 +172,9 @@ class Layer(Weights):
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"{owner}: dtype is {dtype!r}, expected 'float32' or 'float64'")
         self.name = name
-        self.batch_input_shape: Shape | None = None if input_shape is None else (None, *input_shape)
+        if batch_input_shape is None and input_shape is not None:
+            batch_input_shape = (None, *input_shape)
+        self.batch_input_shape = batch_input_shape
         self._ready = False
 
     @property

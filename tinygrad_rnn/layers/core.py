@@ -36,8 +36,12 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        *,
+        input_dim: int | None = None,
         **options: Any,
     ):
+        if input_dim is not None:
+            options = {"input_shape": (input_dim,)} | options
         super().__init__(**options)
         self.units, self.use_bias = positive("Dense", "units", units), bool(use_bias)
         self.activation = activations.get("Dense", "activation", activation)
@@ -96,14 +100,14 @@ class Embedding(Layer):
         output_dim: int,
         embeddings_initializer: Any = "uniform",
         mask_zero: bool = False,
+        *,
+        input_length: int | None = None,
         **options: Any,
     ):
-        super().__init__(**options)
+        super().__init__(**{"input_shape": (input_length,)} | options)
         self.input_dim = positive("Embedding", "input_dim", input_dim)
         self.output_dim = positive("Embedding", "output_dim", output_dim)
         self.embeddings_initializer, self.mask_zero = initializers.get(embeddings_initializer), bool(mask_zero)
-        if self.batch_input_shape is None:
-            self.batch_input_shape = (None, None)
 
     def build(self, input_shape: Shape) -> None:
         shape = (self.input_dim, self.output_dim)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ops
 from ..autodiff.tensor import Tensor
-from ..rnn.cell import detach
+from ..rnn.cell import detach, leaves
 from ..rnn.driver import Run, _prepare
 from .base import Layer, Shape
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
@@ -42,8 +42,13 @@ class RNN(Layer):
         stateful: bool = False,
         unroll: bool = False,
         zero_output_for_mask: bool = False,
+        *,
+        input_dim: int | None = None,
+        input_length: int | None = None,
         **options: Any,
     ):
+        if input_dim is not None:
+            options = {"input_shape": (input_length, input_dim)} | options
         super().__init__(**options)
         owner = type(self).__name__
         self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else as_cell(owner, cell)
@@ -96,7 +101,12 @@ class RNN(Layer):
         if initial_state is not None:
             state = unlisted(f"{owner}: initial_state", initial_state, self.cell, self.dtype)
         elif self.stateful and self.states is not None:
-            state = self.states
+            state, batch = self.states, len(leaves(self.states)[0])
+            if batch != len(x):
+                raise ValueError(
+                    f"{owner}: inputs hold {len(x)} rows, but the last call's {batch}, whose states a stateful layer goes on "
+                    "with; call reset_states() before another batch"
+                )
         zero = self.zero_output_for_mask
         marks = None if mask is None else Mask(owner, mask, x, self.go_backwards, zero)
         if marks is not None:

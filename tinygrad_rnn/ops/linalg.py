@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ __all__ = ["dot", "einsum", "matmul", "tensordot"]
         (r(2, 3, 4), r(4, 2)),
         (r(2, 1, 3, 4), r(5, 4, 2)),
         (r(3, 0), r(0, 2)),
+        (r(2, 3, 0), r(0, 4)),
+        (r(2, 3, 4), r(4, 0)),
     ],
 )
 def matmul(a: Array, b: Array) -> Array:
@@ -43,15 +46,13 @@ def matmul(a: Array, b: Array) -> Array:
     """
     a, b = np.asarray(a), np.asarray(b)
     if not a.ndim or not b.ndim:
-        raise ValueError(
-            f"matmul: got shapes {a.shape} and {b.shape}, expected at least one axis each; * multiplies by a scalar"
-        )
+        raise ValueError(f"matmul: got shapes {a.shape} and {b.shape}, expected axes in both; * takes a scalar")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         wanted = f"({a.shape[-1]}, *)" if b.ndim > 1 else f"({a.shape[-1]},)"
         raise ValueError(f"matmul: b has shape {b.shape}, expected {wanted} to follow a of shape {a.shape}")
     if b.ndim == 2 and a.ndim > 2:  # one product instead of one per batch entry
-        return np.matmul(a.reshape(-1, inner), b).reshape((*a.shape[:-1], b.shape[-1]))
+        return np.matmul(_rows(a), b).reshape((*a.shape[:-1], b.shape[-1]))
     return np.matmul(a, b)
 
 
@@ -76,8 +77,13 @@ def _by_right(g: Array, a: Array, b: Array) -> Array:
     if b.ndim == 1:
         return matmul(swapaxes(a, axis1=-1, axis2=-2), expand_dims(g, axis=-1))[..., 0]
     if b.ndim == 2 and a.ndim > 2:
-        a, g = a.reshape((-1, a.shape[-1])), g.reshape((-1, g.shape[-1]))
+        a, g = _rows(a), _rows(g)
     return matmul(swapaxes(a, axis1=-1, axis2=-2), g)
+
+
+def _rows(x: Array) -> Array:
+    """x (…, k) as a matrix; -1 for its rows would not do where k is 0."""
+    return x.reshape((prod(x.shape[:-1]), x.shape[-1]))
 
 
 @composite(np.dot)
@@ -110,12 +116,11 @@ def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
         raise ValueError(f"tensordot: axes {of_a} of a {a.shape} and {of_b} of b {b.shape} differ in size")
     free_a = [i for i in range(a.ndim) if i not in of_a]
     free_b = [i for i in range(b.ndim) if i not in of_b]
-    n = int(np.prod([a.shape[i] for i in of_a]))
-    left = transpose(a, axes=(*free_a, *of_a)).reshape(
-        (-1, n) if n else (int(np.prod([a.shape[i] for i in free_a])), 0)
-    )
-    right = transpose(b, axes=(*of_b, *free_b)).reshape((n, int(np.prod([b.shape[i] for i in free_b]))))
-    return matmul(left, right).reshape(tuple(a.shape[i] for i in free_a) + tuple(b.shape[i] for i in free_b))
+    rows, columns = [a.shape[i] for i in free_a], [b.shape[i] for i in free_b]
+    n = prod(a.shape[i] for i in of_a)
+    left = transpose(a, axes=(*free_a, *of_a)).reshape((prod(rows), n))
+    right = transpose(b, axes=(*of_b, *free_b)).reshape((n, prod(columns)))
+    return matmul(left, right).reshape((*rows, *columns))
 
 
 @primitive(

@@ -108,11 +108,6 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
-@max.vjp
-def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
-    return _to_extreme(g, x, out, axis, keepdims)
-
-
 @primitive(label="min", numpy=(np.min, np.amin), samples=_reductions)
 def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Smallest value over all axes, or over `axis`; where several tie they share the gradient.
@@ -124,12 +119,9 @@ def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
+@max.vjp
 @min.vjp
 def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
-    return _to_extreme(g, x, out, axis, keepdims)
-
-
-def _to_extreme(g: Array, x: Array, out: Array, axis: Any, keepdims: bool) -> Array:
     chosen = x == _spread(out, x.shape, axis, keepdims)  # a plain boolean array
     share = chosen / np.maximum(chosen.sum(axis=axis, keepdims=True), 1)
     return _spread(g, x.shape, axis, keepdims) * share.astype(x.dtype)
@@ -155,8 +147,8 @@ def _(g: Array, x: Array, *, axis: Any, keepdims: bool) -> Array:
     axes = _axes(axis, x.ndim)
     others = tuple(i for i in range(x.ndim) if i not in axes)
     moved = x.transpose(others + axes)
-    flat = moved.reshape((*moved.shape[: len(others)], -1))
-    n = flat.shape[-1]
+    n = _count(x.shape, axis)
+    flat = moved.reshape((*moved.shape[: len(others)], n))
     rest = prod(
         where(np.eye(n, dtype=bool), 1, flat.reshape((*flat.shape[:-1], 1, n))), axis=-1
     )  # of all other factors
@@ -196,7 +188,8 @@ def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     x = np.asarray(x)
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
-    out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    with np.errstate(divide="ignore"):  # the logarithm of nothing is −∞
+        out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     return out if keepdims else np.squeeze(out, axis=_axes(axis, x.ndim))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -102,9 +103,7 @@ def _(g: Array, *, shape: Shape) -> Array:
     return g
 
 
-@primitive(
-    label="expand", numpy=np.expand_dims, samples=lambda r: [r.call(r(3, 4), axis=1), r.call(r(3), axis=(0, -1))]
-)
+@primitive(label="expand", numpy=np.expand_dims, samples=lambda r: [r.call(r(3), axis=1), r.call(r(3), axis=(0, -1))])
 def expand_dims(x: Array, *, axis: Any) -> Array:
     """A new axis of size 1 at `axis`.
 
@@ -113,11 +112,6 @@ def expand_dims(x: Array, *, axis: Any) -> Array:
     (2, 1)
     """
     return np.expand_dims(x, axis)
-
-
-@expand_dims.vjp
-def _(g: Array, shape: Shape, *, axis: Any) -> Array:
-    return g.reshape(shape)
 
 
 @primitive(label="squeeze", numpy=np.squeeze, samples=lambda r: [r(1, 3, 1), r.call(r(1, 3, 1), axis=-1)])
@@ -131,6 +125,7 @@ def squeeze(x: Array, *, axis: Any = None) -> Array:
     return np.squeeze(x, axis)
 
 
+@expand_dims.vjp
 @squeeze.vjp
 def _(g: Array, shape: Shape, *, axis: Any) -> Array:
     return g.reshape(shape)
@@ -157,10 +152,15 @@ def _(g: Array, *, axis: Any) -> Array:
 @primitive(
     label="concat",
     numpy=(np.concatenate, np.concat if hasattr(np, "concat") else np.concatenate),
-    samples=lambda r: [(r(2, 3), r(4, 3)), r.call(r(2, 3), r(2, 1), r(2, 0), axis=-1), (r(3),)],
+    samples=lambda r: [
+        (r(2, 3), r(4, 3)),
+        r.call(r(2, 3), r(2, 1), r(2, 0), axis=-1),
+        (r(3),),
+        r.call(r(2, 2), r(), axis=None),
+    ],
 )
-def concatenate(*arrays: Array, axis: int = 0) -> Array:
-    """A sequence of arrays joined along an existing axis.
+def concatenate(*arrays: Array, axis: int | None = 0) -> Array:
+    """A sequence of arrays joined along an existing axis (None: each flattened first).
 
     >>> import tinygrad_rnn as tg
     >>> tg.concatenate([tg.tensor([[1, 2]]), tg.tensor([[3, 4]])], axis=-1).tolist()
@@ -170,7 +170,10 @@ def concatenate(*arrays: Array, axis: int = 0) -> Array:
 
 
 @concatenate.vjp
-def _(g: Array, shapes: Any, *, axis: int) -> Any:
+def _(g: Array, shapes: Any, *, axis: int | None) -> Any:
+    if axis is None:
+        parts = split(g, np.cumsum([prod(s) for s in shapes[:-1]]).tolist())
+        return [part.reshape(s) for part, s in zip(parts, shapes, strict=True)]
     return split(g, np.cumsum([s[axis] for s in shapes[:-1]]).tolist(), axis=axis)
 
 
@@ -262,16 +265,15 @@ def _numpy_pad(x: Array, pad_width: Any, mode: str = "constant", *, constant_val
 
 
 @composite(np.moveaxis)
-def moveaxis(x: Array, source: int, destination: int) -> Array:
-    """One axis moved to another place, the others in order.
+def moveaxis(x: Array, source: int | Sequence[int], destination: int | Sequence[int]) -> Array:
+    """One axis, or each of a list, moved to another place, the others in order.
 
     >>> import tinygrad_rnn as tg
     >>> tg.moveaxis(tg.tensor([[[1, 2]]]), 2, 0).shape
     (2, 1, 1)
     """
-    order = [i for i in range(x.ndim) if i != source % x.ndim]
-    order.insert(destination % x.ndim, source % x.ndim)
-    return transpose(x, axes=tuple(order))
+    numbered = np.empty(range(x.ndim))  # each axis is as long as its number: the shape tells where NumPy puts them
+    return transpose(x, axes=np.moveaxis(numbered, source, destination).shape)
 
 
 @composite(np.tile)

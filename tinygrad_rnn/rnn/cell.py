@@ -138,9 +138,8 @@ class RNNCell(Module):
                 f"load_state_dict: {self.scope_name} is not built yet, and the state holds no floating matrix 'kernel' that "
                 "tells its input_size; call build(input_size, dtype) first"
             )
-        self._blank = (
-            True  # nothing is drawn: what is loaded replaces it, and a load that fails leaves seeds as they were
-        )
+        # Nothing is drawn: what is loaded replaces it, and a load that fails leaves seeds as they were.
+        self._blank = True
         try:
             self.build(kernel.shape[0], kernel.dtype)
         finally:
@@ -254,6 +253,11 @@ class RNNCell(Module):
             raise ValueError(
                 f"{self.scope_name}: the step's output has shape {np.shape(output)}, expected ({batch}, "
                 f"{self.output_size}): the batch and the cell's output_size"
+            )
+        came = getattr(output, "dtype", np.dtype(dtype))
+        if came.kind == "f" and came != dtype:
+            raise TypeError(
+                f"{self.scope_name}: the step's output has dtype {came}, x has {dtype}; use .astype(np.{dtype})"
             )
         self.check_state(state, batch, dtype, "the step's new state")
         return output, state

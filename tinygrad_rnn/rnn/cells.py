@@ -117,8 +117,15 @@ class GatedCell(RNNCell):
         why = self.unfused()
         if why is not None:
             raise ValueError(f"stepper: {self.scope_name} cannot stream: {why}; call the cell itself, cell(x, state)")
-        arrays: list[Any] = [w.data if isinstance(w, Tensor) else w for w in self.weights]
-        return kernels.Stepper(self.kind, *arrays, batch=batch, **self.fused_options)
+        if not self.built:
+            raise ValueError(
+                f"stepper: {self.scope_name} has no weights yet; call .build(input_size) or run it once first"
+            )
+
+        def now() -> list[Any]:
+            return [w.data if isinstance(w, Tensor) else w for w in self.weights]
+
+        return kernels.Stepper(self.kind, *now(), batch=batch, source=now, **self.fused_options)
 
     def describe(self) -> str:
         return f"{self.num_units}" + (f", input_size={self.input_size}" if self.built else "")

@@ -42,8 +42,9 @@ def dynamic_rnn(
     fused op, "unrolled" runs step by step in primitives, "auto" takes the fused way wherever there is one (rnn.explain
     says which and why).
     recompute: the backward pass computes gates again instead of keeping them. return_trace: a third result, what every
-    step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer. States
-    carry gradients; gates do on the unrolled path and are constants on the fused one.
+    step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer; of a
+    cell of one's own its states by name (h; h0, h1, … of a tuple; a NamedTuple's names) and what it shows with rnn.gate.
+    States carry gradients; gates do on the unrolled path and are constants on the fused one.
 
     Raises ValueError for wrong shapes, lengths out of range and an unknown impl, TypeError for wrong dtypes and for what
     is no cell. Named after TensorFlow 1's tf.nn.dynamic_rnn.
@@ -115,17 +116,11 @@ def static_rnn(
     (5, (3, 2))
     """
     if not isinstance(inputs, (list, tuple)) or not inputs:
-        came = (
-            f"{type(inputs).__name__} of {len(inputs)}" if isinstance(inputs, (list, tuple)) else type(inputs).__name__
-        )
-        raise TypeError(
-            f"static_rnn: inputs is a {came}, expected a list of at least one step (B, D); dynamic_rnn takes an array"
-        )
+        came = type(inputs).__name__ + " of 0" * isinstance(inputs, (list, tuple))
+        raise TypeError(f"static_rnn: inputs is a {came}, expected a list of steps (B, D); dynamic_rnn takes an array")
     shapes = [np.shape(x) for x in inputs]
     if len(set(shapes)) > 1 or len(shapes[0]) != 2:
-        raise ValueError(
-            f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one shape (B, D) for every step"
-        )
+        raise ValueError(f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one (B, D) for every step")
     stacked = ops.stack(list(inputs))
     x, lengths, state = _prepare("static_rnn", cell, stacked, sequence_length, initial_state, dtype, True, impl)
     outputs, state = Run("static_rnn", impl, lengths, True, False, False, False)(cell, x, state)
@@ -205,9 +200,7 @@ def _lengths(name: str, lengths: Any, batch: int, steps: int, argument: str = "s
     except ValueError:
         raise ValueError(f"{name}: {argument} is {lengths!r:.60}, expected {batch} integers") from None
     if found.shape != (batch,):
-        raise ValueError(
-            f"{name}: {argument} has shape {found.shape}, expected ({batch},): one length for each row of the batch"
-        )
+        raise ValueError(f"{name}: {argument} has shape {found.shape}, expected ({batch},): one length for each row")
     if found.dtype.kind not in "iu" and found.size:
         at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
         hint = f"; {argument}[{at[0]}] is NaN" if len(at) else f"; use np.asarray({argument}, dtype=int)"
@@ -281,16 +274,21 @@ class Run:
         cut = x if last == steps else x[:last] if self.axis == 0 else x[:, :last]
         z = cell.project(self.without_padding(cut))
         step = cell.begin(batch, x.dtype)
-        first = True
+        first, shown, names = True, dict[str, Any](), getattr(state, "_fields", "h")
+        if len(names) != len(leaves(state)):
+            names = [f"h{i}" for i, _ in enumerate(leaves(state))]
 
         def flat(z: Any, parts: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
             nonlocal first
+            shown.clear()
             result = step(z, rebuild(state, parts))
             output, new = cell.check_result(result, batch, x.dtype) if first else result
-            first = False
-            return output, leaves(new)
+            first, parts = False, leaves(new)
+            for name, part in zip(names, parts, strict=True):
+                shown.setdefault(name, part)  # a state that no gate has shown
+            return output, parts
 
-        token = probe.set({} if self.trace else None)
+        token = probe.set(shown if self.trace else None)
         try:
             outputs, states, seen = unroll(flat, z, leaves(state), **self.time)
         finally:

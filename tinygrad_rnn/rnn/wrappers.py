@@ -31,13 +31,9 @@ class MultiRNNCell(RNNCell):
         self, cells: Sequence[RNNCell], state_is_tuple: bool = True, *, share: bool = False, name: str | None = None
     ):
         if not state_is_tuple:
-            raise ValueError(
-                "MultiRNNCell: state_is_tuple=False is not supported; the state is a tuple, one entry a cell"
-            )
+            raise ValueError("MultiRNNCell: state_is_tuple=False is not supported; the state is a tuple, one a cell")
         if not isinstance(cells, (list, tuple)):
-            raise TypeError(
-                f"MultiRNNCell: cells is {kind(cells)}, expected a list of cells, [LSTMCell(64), LSTMCell(64)]"
-            )
+            raise TypeError(f"MultiRNNCell: cells is {kind(cells)}, expected a list of cells, [LSTMCell(64), …]")
         self.cells = list(cells)
         self.name = name
         if not self.cells:

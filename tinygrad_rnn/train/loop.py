@@ -15,12 +15,12 @@ import numpy as np
 
 from ..autodiff.state import no_grad, training
 from ..autodiff.tensor import Tensor
-from ..checkpoint import Path, check_place
-from ..data import Padded
+from ..checkpoint import Path
 from ..errors import CheckpointError
 from ..module import Module
 from ..optim import Optimizer, Schedule, clip_by_global_norm
-from ..rnn.cell import detach, map_state
+from ..rnn.cell import map_state
+from . import checks
 from .checkpoint import (
     apply_checkpoint,
     random_state,
@@ -28,9 +28,9 @@ from .checkpoint import (
     save_checkpoint,
     set_random_state,
 )
+from .checks import LossFunction
 from .progress import Progress
 
-LossFunction = Callable[..., Any]  # (batch) -> loss, or with a state (batch, state) -> (loss, state)
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every epoch, or a function of its number
 
 
@@ -53,8 +53,8 @@ class History:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The validation (step, loss) with the lowest loss."""
-        return min(self.validations, key=lambda v: v[1]) if self.validations else None
+        """The validation (step, loss) with the lowest loss; NaN is never the best."""
+        return min((v for v in self.validations if v[1] == v[1]), key=lambda v: v[1], default=None)
 
 
 def fit(
@@ -109,11 +109,12 @@ def fit(
     >>> history.stopped, history.losses[-1] < 1e-3
     ('epochs', True)
     """
+    given = dict(locals())
     limits = {"epochs": epochs, "steps": steps, "seconds": seconds}
     if model is None:
         owner = getattr(loss_fn, "__self__", None)
         model = loss_fn if isinstance(loss_fn, Module) else owner if isinstance(owner, Module) else None
-    _check(limits, validate_every, checkpoint_every, patience, validation, checkpoint, model)
+    checks.run(given, limits, model)
     run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show)
     run.validate_every, run.checkpoint_every = validate_every, checkpoint_every
     run.patience, run.keep_best, run.on_validation = patience, keep_best, on_validation
@@ -138,8 +139,8 @@ def evaluate(loss_fn: LossFunction, batches: Iterable[Any], state: Any = None, l
         for i, batch in enumerate(batches):
             if limit is not None and i >= limit:
                 break
-            loss, held = _call(loss_fn, batch, held, state is not None)
-            n = _weight(batch)
+            loss, held = checks.call(loss_fn, batch, held, state is not None)
+            n = checks.weight(batch)
             total, weight = total + n * float(loss), weight + n
     if not weight:
         raise ValueError("evaluate: batches gave nothing, expected at least one batch")
@@ -187,9 +188,9 @@ class _Run:
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def go(self, batches: Batches, shown: bool) -> History:
-        self.history.stopped = self.reached()
+        self.history.stopped = self.reached() or "patience" * self.out_of_patience()
         if self.history.stopped:
-            self.go_back(self.keep_best)
+            self.go_back(self.keep_best or self.history.stopped == "patience")
             return self.history
         self.total, begin = self.extent(batches)
         bar = Progress(shown, self.total, begin)
@@ -252,7 +253,7 @@ class _Run:
 
     def step(self, batch: Any) -> None:
         self.optimizer.zero_grad()
-        loss, held = _call(self.loss_fn, batch, self.held, self.first_state is not None)
+        loss, held = checks.call(self.loss_fn, batch, self.held, self.first_state is not None)
         value = float(loss)
         if not math.isfinite(value):
             raise FloatingPointError(
@@ -262,7 +263,7 @@ class _Run:
         loss.backward()
         if self.clip is not None:
             clip_by_global_norm(self.optimizer.params, self.clip)
-        held = map_state(_constant, held)
+        held = map_state(checks.constant, held)
         self.committing = True
         try:
             self.optimizer.step()
@@ -301,23 +302,27 @@ class _Run:
         history = self.history
         if callable(self.validation):
             with training(False), no_grad():
-                loss = float(self.validation())
+                loss = checks.scalar(self.validation())
         else:
             loss = evaluate(self.loss_fn, self.validation, self.first_state)
         before = history.best
         history.validations.append((history.step, loss))
         name, factor = self.show
         bar.write(f"step {history.step:,}: held-out {name} {loss * factor:.3f}")
-        if (self.patience is not None or self.keep_best) and (before is None or loss < before[1]):
+        if (self.patience is not None or self.keep_best) and history.best != before:
             self.best = [p.data for p in self.optimizer.params]
-        if self.patience is not None:
-            best = [value for _, value in history.validations].index(min(v for _, v in history.validations))
-            if len(history.validations) - 1 - best >= self.patience:
-                history.stopped = "patience"
+        if self.out_of_patience():
+            history.stopped = "patience"
         told = None if self.on_validation is None else self.on_validation(history)
         if isinstance(told, str):
             bar.write(told)
         set_random_state(self.model, self.random)  # looking changes nothing
+
+    def out_of_patience(self) -> bool:
+        """Whether as many validations as `patience` in a row brought nothing better."""
+        history = self.history
+        best = -1 if history.best is None else history.validations.index(history.best)
+        return self.patience is not None and len(history.validations) - 1 - best >= self.patience
 
     @contextmanager
     def deferred_interrupts(self) -> Iterator[None]:
@@ -422,59 +427,10 @@ class _Run:
         came = "nothing" if array is None else f"shape {array.shape}"
         if came != f"shape {leaf.shape}":
             raise CheckpointError(
-                f"fit: {self.checkpoint} carries a state of {came}, expected {leaf.shape}; resume with the batch size it "
-                "was trained with, or begin anew"
+                f"fit: {self.checkpoint} carries a state of {came}, expected {leaf.shape}; resume with the model and the "
+                "batch size that it was trained with, or begin anew"
             )
         return Tensor(array)
-
-
-def _check(
-    limits: dict[str, Any],
-    validate_every: Any,
-    checkpoint_every: Any,
-    patience: Any,
-    validation: Any,
-    checkpoint: Path | None,
-    model: Module | None,
-) -> None:
-    """Refuse what cannot work before anything is trained."""
-    if all(limit is None for limit in limits.values()):
-        raise ValueError("fit: nothing says when to stop; give epochs=, steps= or seconds=")
-    for name, value in (("validate_every", validate_every), ("checkpoint_every", checkpoint_every)):
-        if value is not None and value < 1:
-            raise ValueError(f"fit: {name} is {value!r}, expected a positive number of steps")
-    if patience is not None and validation is None:
-        raise ValueError("fit: patience= counts validations; give validation= too")
-    if checkpoint is not None:
-        check_place(checkpoint)
-        if model is None:
-            raise ValueError("fit: checkpoint= needs model=, the module to save, where loss_fn is no module's method")
-
-
-def _call(loss_fn: LossFunction, batch: Any, state: Any, stateful: bool) -> tuple[Tensor, Any]:
-    """The loss and the next state, checked."""
-    if stateful:
-        out = loss_fn(batch, state)
-        if not isinstance(out, tuple) or len(out) != 2:
-            raise TypeError(f"loss_fn(batch, state) returned a {type(out).__name__}, expected (loss, state)")
-        loss, state = out
-    else:
-        loss = loss_fn(batch)
-    if not isinstance(loss, Tensor) or loss.size != 1:
-        came = f"a tensor of shape {loss.shape}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        hint = "" if stateful or not isinstance(loss, tuple) else "; to carry a state give its first value as state="
-        raise TypeError(f"loss_fn returned {came} as loss, expected a scalar tensor (.mean() reduces one){hint}")
-    return loss, state
-
-
-def _constant(leaf: Any) -> Any:
-    """A leaf of the carried state, cut off from the graph."""
-    if isinstance(leaf, (list, dict, set)):
-        raise TypeError(
-            f"loss_fn returned a state that holds a {type(leaf).__name__}, expected tensors in (nested) tuples, which can "
-            "be detached"
-        )
-    return detach(leaf)
 
 
 def _leaves(state: Any) -> list[Any]:
@@ -486,13 +442,3 @@ def _leaves(state: Any) -> list[Any]:
 
 def _number(key: str) -> int:
     return int(key.rpartition(".")[2]) if key.rpartition(".")[2].isdigit() else -1
-
-
-def _weight(batch: Any) -> int:
-    """How many elements a batch's targets have: those of its last array, 1 if it is not a pair of arrays."""
-    last = batch[-1] if type(batch) in (tuple, list) and len(batch) > 1 else batch
-    if isinstance(last, Padded):
-        return int(last.lengths.sum())
-    if last is batch:
-        return 1
-    return last.size if isinstance(last, (np.ndarray, Tensor)) else 1

@@ -108,10 +108,9 @@ template <class T> struct Tiles {
 };
 #undef TGR_TILES
 
-// One row times a matrix of whole vectors, as it came: many columns at a time, so that memory is read in long stretches.
+// One row times a matrix as it came: c += a B, many columns at a time, so that memory is read in long stretches.
 constexpr ptrdiff_t kWide = kTileRows == 6 ? 16 : 8;
-template <class T>
-void row_product(T* c, const T* start, const T* a, const T* b, ptrdiff_t b_step, ptrdiff_t vectors, ptrdiff_t K) {
+template <class T> void row_by_columns(T* c, const T* a, const T* b, ptrdiff_t b_step, ptrdiff_t vectors, ptrdiff_t K) {
 #define TGR_WIDE(n) tile<T, 1, n>, tile<T, 1, n + 1>, tile<T, 1, n + 2>, tile<T, 1, n + 3>
   static constexpr Tile<T> table[kWide] = {
       TGR_WIDE(1), TGR_WIDE(5),
@@ -123,9 +122,41 @@ void row_product(T* c, const T* start, const T* a, const T* b, ptrdiff_t b_step,
   const ptrdiff_t passes = (vectors + kWide - 1) / kWide, low = vectors / larger<ptrdiff_t>(passes, 1), more = vectors - low * passes;
   for (ptrdiff_t p = 0, at = 0; p < passes; ++p) {
     const ptrdiff_t n = low + (p < more);
-    table[n - 1](&c, at, start ? start + at : nullptr, &a, 0, PTRDIFF_MAX, 0, b + at, b_step, K);
+    table[n - 1](&c, at, nullptr, &a, 0, PTRDIFF_MAX, 0, b + at, b_step, K);
     at += n * kWidth<T>;
   }
+}
+
+// The columns on both sides of the end of a row, where that end falls within a vector: the last `before` of row k and the first of row
+// k + 1 are read together, and each is multiplied by its own a.
+template <class T> void row_at_the_seam(T* c, const T* a, const T* b, ptrdiff_t columns, ptrdiff_t before, ptrdiff_t K) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  const ptrdiff_t after = W - before, size = ptrdiff_t(sizeof(T));
+  alignas(kBytes) T ends[W] = {}, starts[W] = {}, first[W] = {};
+  __builtin_memcpy(ends, c + columns - before, before * size);
+  __builtin_memcpy(starts + before, c, after * size);
+  __builtin_memcpy(first + before, b, after * size);
+  Vec<T> last = load(ends), next = fma(splat(a[0]), load(first), load(starts));
+  const T* seam = b + columns - before;
+  for (ptrdiff_t k = 0; k + 1 < K; ++k, seam += columns) {
+    const Vec<T> both = load(seam);
+    last = fma(splat(a[k]), both, last);
+    next = fma(splat(a[k + 1]), both, next);
+  }
+  store(ends, fma(splat(a[K - 1]), load_n(seam, before), last));
+  store(starts, next);
+  __builtin_memcpy(c + columns - before, ends, before * size);
+  __builtin_memcpy(c, starts + before, after * size);
+}
+
+// One row times a matrix as it came, of whole vectors and without gaps between its rows. Where it does not begin at a multiple of a
+// vector's bytes, as NumPy's arrays need not, the vectors are taken where memory has them: one that straddles two lines costs two reads.
+template <class T> void row_product(T* c, const T* a, const T* b, ptrdiff_t vectors, ptrdiff_t K) {
+  const ptrdiff_t columns = vectors * kWidth<T>, past = ptrdiff_t(reinterpret_cast<uintptr_t>(b) % kBytes / sizeof(T));
+  if (past == 0 || vectors < 2 || K == 0) return row_by_columns(c, a, b, columns, vectors, K);
+  const ptrdiff_t skip = kWidth<T> - past;
+  row_by_columns(c + skip, a, b + skip, columns, vectors - 1, K);
+  row_at_the_seam(c, a, b, columns, past, K);
 }
 
 // Asks for the lines of C that the next tile begins with, which lie far apart, while this one is computed.

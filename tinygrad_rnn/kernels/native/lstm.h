@@ -23,7 +23,7 @@ template <class T> struct Lstm {
       store_n(rows.h_after[r] + u * W, o * tanh<T>(c), all.lanes(u * 4));
     };
     if (w.direct) {
-      row_product<T>(rows.gates[0][0], nullptr, rows.h_before[0], w.recurrent[0].data, w.recurrent[0].row, 4 * H / W, H);
+      row_product<T>(rows.gates[0][0], rows.h_before[0], w.recurrent[0].data, 4 * H / W, H);
       for (ptrdiff_t u = 0; u < all.blocks(); ++u) finish(rows.gates[0][0] + u * W, H, 0, u);
       return;
     }
