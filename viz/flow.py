@@ -24,6 +24,8 @@ Numbers = npt.NDArray[np.float64]
 class LayerFlow(NamedTuple):
     """The gradient along one layer: norms of d target / d state by the state's name, and of d target / d x_t, over time.
 
+    Those of a layer that runs backward stand in order of time, too: the last number is that of its first step.
+
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
     >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((2, 6, 5), np.float32))

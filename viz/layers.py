@@ -88,7 +88,7 @@ def find_layers(graph: Graph, times: list[Time]) -> tuple[list[Layer], dict[int,
     layers = [found[number] for number in range(len(found))]
     for number, layer in enumerate(layers):
         layer.steps = sorted(steps[number], reverse=layer.backward)
-    _set_sides(layers)
+    _set_sides(layers, {step_of[i][0] for i in sorted(step_of) if _reads_reversed(graph, i)})
     return layers, step_of
 
 
@@ -203,8 +203,15 @@ class _Chain:
         return not common or (turns and any(self.work[t] != other.work[t] for t in common))
 
 
-def _set_sides(layers: list[Layer]) -> None:
-    """Say which layers are one direction of a pair, by the names that the drivers and layers give to both."""
+def _reads_reversed(graph: Graph, i: int) -> bool:
+    """Whether an op reads a step of what a driver has turned round."""
+    cuts = [graph.nodes[s.id] for s in graph.nodes[i].sources if graph.nodes[s.id].op == "unstack"]
+    return any(graph.nodes[cut.sources[0].id].op == "reverse_sequence" for cut in cuts)
+
+
+def _set_sides(layers: list[Layer], turned: set[int]) -> None:
+    """Say which layers are one direction of a pair, by the names that the drivers and layers give to both, or to one
+    where the other, of a name of its own, reads what was turned round."""
     places = {layer.outer[: i + 1] for layer in layers for i in range(len(layer.outer))}
     for layer in layers:
         for i, part in enumerate(layer.outer):
@@ -214,6 +221,16 @@ def _set_sides(layers: list[Layer]) -> None:
                 layer.side, layer.pair = part, layer.outer[:i]
             elif prefix and twin in places:
                 layer.side, layer.pair = SIDES_OF_NAMES[prefix], layer.outer[:i]
+    for number in sorted(turned):
+        layer = layers[number]
+        for i in range(len(layer.outer) if not layer.side else 0):
+            beside = [
+                x for x in layers if x.outer[:i] == layer.outer[:i] and x.outer[i : i + 1] != layer.outer[i : i + 1]
+            ]
+            alone = [x for x in beside if x.outer[i : i + 1] and x.outer[i].startswith("forward_") and not x.side]
+            for other, side in [(layer, "bw"), *((x, "fw") for x in alone)] if alone else []:
+                other.side, other.pair = side, layer.outer[:i]
+    for layer in layers:
         layer.backward = layer.backward or layer.side == "bw"
 
 

@@ -246,7 +246,7 @@ def scopes_of(graph: Graph) -> list[Scope]:
 
 
 def common(a: Scope, b: Scope) -> Scope:
-    """What two paths of scopes begin with alike."""
+    """The scope that holds both."""
     same = 0
     for x, y in zip(a, b, strict=False):
         if x != y:

@@ -1,4 +1,4 @@
-"""Reading time out of a graph: which ops are one step of which layer, what flows between steps, which weights they share.
+"""Reading time out of a graph: what flows between the steps of layers, what they read, which weights they share.
 
 Which ops are one step, and which steps one layer, is found in `layers`.
 """

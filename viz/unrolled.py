@@ -175,7 +175,7 @@ def _by_activation(target: Any, of: str | None) -> tuple[Unrolled, Shading]:
                 run = value[rows[t]] if t in rows and len(rows[t]) == len(value) else value
                 values[(number, t), of] = float(np.abs(run).mean()) if run.size else 0.0
     if not values:
-        raise ValueError(f"{who}, of={of!r}: no step has it, expected one of {', '.join(sorted(names))}")
+        raise ValueError(f"{who}, of={of!r}: no step has it, expected one of {', '.join(sorted(names)) or 'none'}")
     return found, Shading(values, Scale(values.values(), f"mean |{of}|", "activation", log=False), of, "mean |{}|")
 
 

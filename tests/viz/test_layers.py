@@ -206,10 +206,12 @@ def test_a_loop_up_and_a_loop_down() -> None:
 
 
 @pytest.mark.parametrize("unroll", [False, True])
-def test_kerass_two_directions(unroll: bool) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_kerass_two_directions(unroll: bool, own: bool) -> None:
     x = data(2, 3, 3, name="x")
-    layer = layers.Bidirectional(layers.GRU(4, return_sequences=True, unroll=unroll), dtype="float64")
-    outputs = layer(x)
+    options: dict[str, Any] = {"return_sequences": True, "unroll": unroll, "dtype": "float64"}
+    back = layers.GRU(4, go_backwards=True, name="back", **options) if own else None
+    outputs = layers.Bidirectional(layers.GRU(4, **options), backward_layer=back)(x)
     drawing = viz.unrolled(outputs)
     middle = {node.id: node.at for node in drawing.picture.nodes if node.role == "cell" and node.at}
     assert [middle[f"l0t{t}"][0] for t in range(3)] == sorted(middle[f"l0t{t}"][0] for t in range(3))
