@@ -19,7 +19,7 @@ import numpy as np
 
 import program
 import tinygrad_rnn as tg
-from tinygrad_rnn import data, nn, optim, rnn, train, viz
+from tinygrad_rnn import data, nn, optim, rnn, train
 
 LSTM = partial(rnn.LSTMCell, forget_bias=0.0)  # on text 0.08 bits better after 1000 steps than the usual 1.0
 CELLS = {"rnn": rnn.BasicRNNCell, "lstm": LSTM, "gru": rnn.GRUCell}
@@ -104,7 +104,7 @@ def main():
     print(f"{len(text):,} characters, {len(vocabulary)} different, the last {len(ids) - cut:,} held out")
     print(f"{model}\n{model.count_parameters():,} parameters")
     if chosen.graph:
-        print(f"the unrolled graph is drawn in {viz.unrolled(model.cell, (2, 1)).save(chosen.graph)}")
+        print(f"the unrolled graph is drawn in {tg.viz.unrolled(model.cell, (2, 1)).save(chosen.graph)}")
     if chosen.resume and not os.path.exists(chosen.checkpoint):
         raise FileNotFoundError(f"there is no {chosen.checkpoint} to resume from; drop --resume to begin")
     if chosen.resume and tg.load(chosen.checkpoint).metadata.get("characters") != vocabulary.characters:
