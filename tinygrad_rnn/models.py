@@ -28,11 +28,17 @@ class History:
     >>> found = model.fit(np.zeros((4, 2)), np.ones((4, 1)), epochs=2, batch_size=4)
     >>> found.epoch, [round(loss, 4) for loss in found.history["loss"]]
     ([0, 1], [1.0, 0.9604])
+    >>> found
+    History(2 epochs: loss 0.9604)
     """
 
     def __init__(self, history: dict[str, list[float]], stopped: str = "epochs"):
         self.history, self.stopped = history, stopped
         self.epoch = list(range(len(history["loss"])))
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items() if values)
+        return f"History({len(self.epoch)} epoch{'s' * (len(self.epoch) != 1)}{': ' + last if last else ''})"
 
 
 class Sequential(Layer):
