@@ -408,6 +408,13 @@ def test_impl(impl):
             call()
 
 
+@pytest.mark.parametrize("impl", ["auto", "unrolled"])
+@pytest.mark.parametrize("value", [1, "no", None])
+def test_time_major(value, impl):
+    with pytest.raises(TypeError, match=says(f"dynamic_rnn: time_major is {value!r}, expected True or False")):
+        rnn.dynamic_rnn(rnn.LSTMCell(4), X, time_major=value, impl=impl)
+
+
 @pytest.mark.parametrize("dtype", [int, np.float16, "foo", complex])
 def test_dtype(dtype):
     for name, call in drivers(X, dtype=dtype):

@@ -146,6 +146,8 @@ def _prepare(
         raise TypeError(f"{name}: cell{side} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{name}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
+    if not isinstance(time_major, (bool, np.bool_)):
+        raise TypeError(f"{name}: time_major is {time_major!r}, expected True or False")
     x = _input_tensor(name, inputs, dtype, cell)
     if x.ndim != 3:
         hint = f"; inputs[{':, ' * time_major}None] makes a batch of one" if x.ndim == 2 else ""
