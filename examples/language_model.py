@@ -70,7 +70,9 @@ def elsewhere(model, path):
         run, by = onnxruntime.InferenceSession(path).run, f"ONNX Runtime {onnxruntime.__version__}"
     except ImportError:
         loaded, by = interop.onnx.load(path), "interop.onnx.load (for ONNX Runtime: pip install onnxruntime)"
-        run = lambda _, inputs: loaded(**inputs)  # noqa: E731
+
+        def run(_, inputs):
+            return loaded(**inputs)
 
     def step(tokens, state):
         logits, *state = run(None, {"input": tokens, "h_0": np.asarray(state[0]), "c_0": np.asarray(state[1])})

@@ -335,7 +335,7 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands, as plain numbers."""
-        return {"base": self.base, "count": self.count, "part": -1.0 if self.part is None else self.part}
+        return {"base": self.base, "count": self.count} | ({} if self.part is None else {"part": self.part})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to where `state_dict()` stood, and set the optimiser's rate."""
@@ -343,8 +343,8 @@ class Schedule:
             raise ValueError(
                 f"load_state_dict: {type(self).__name__} got {sorted(state)}, expected ['base', 'count', 'part']"
             )
-        self.base, self.count, part = float(state["base"]), int(state["count"]), float(state.get("part", 0.0))
-        self.part = None if part < 0 else part
+        self.base, self.count = float(state["base"]), int(state["count"])
+        self.part = float(state["part"]) if "part" in state else None
         self.optimizer.lr = self.rate(self.count)
 
 

@@ -142,7 +142,7 @@ def mimebundle(graph: Graph) -> dict[str, Any]:
         if len(graph.nodes) > BIGGEST_SHOWN:
             return {"text/plain": f"{graph!r}: too big to show by itself; use viz.draw(graph).save('x.svg')"}
         bundle = draw(graph)._repr_mimebundle_()
-    except Exception as error:
+    except Exception as error:  # as above
         return {"text/plain": f"{graph!r}: {type(error).__name__}: {error}"}
     bundle["text/plain"] = bundle["text/plain"] if "image/svg+xml" not in bundle else repr(graph)
     return bundle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,13 @@ def run(folder: Path, name: str, *arguments: Any) -> tuple[int, str, str]:
     process = start(folder, name, *arguments)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+def said(pattern: str, out: str) -> tuple[str, ...]:
+    """What the groups of a pattern stand for in what a program wrote."""
+    found = re.search(pattern, out)
+    assert found, out
+    return found.groups()
 
 
 def interrupted(folder: Path, name: str, *arguments: Any, after: str) -> tuple[int, str, str]:

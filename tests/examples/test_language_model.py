@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_rnn as tg
 
-from .programs import interrupted, run
+from .programs import interrupted, run, said
 
 pytest.importorskip("onnx")
 ONNX_RUNTIME = importlib.util.find_spec("onnxruntime") is not None
@@ -32,7 +32,7 @@ def test_characters_from_training_to_the_exported_model(tmp_path: Path) -> None:
     assert 10 < counting < 16
     assert net < 30
     assert f"held-out perplexity {net:.2f}" in err
-    difference, same = re.search(r"scores differ by (\S+) at most, (\S+ \S+) text", out).groups()  # type: ignore[union-attr]
+    difference, same = said(r"scores differ by (\S+) at most, (\S+ \S+) text", out)
     assert float(difference) < 1e-5
     assert same == "the same"
     assert ("run by ONNX Runtime" in out) == ONNX_RUNTIME

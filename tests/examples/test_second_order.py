@@ -73,7 +73,7 @@ def test_one_rate_comes_to_its_edge(tmp_path: Path) -> None:
     off = [float(v) for v in re.findall(r"  (\S+) of its length, with ε", out)]
     assert off == sorted(off, reverse=True)
     assert off[-1] < 1e-7
-    last, edge = re.search(r"top curvature from \S+ to (\S+); 2 / rate (\S+)", out).groups()  # type: ignore[union-attr]
+    last, edge = programs.said(r"top curvature from \S+ to (\S+); 2 / rate (\S+)", out)
     assert float(edge) == 2.5
     assert float(last) == pytest.approx(2.5, rel=0.15)
     assert "learning rate 0.8" in (tmp_path / "second_order.svg").read_text(encoding="utf-8")

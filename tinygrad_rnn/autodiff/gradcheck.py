@@ -97,6 +97,7 @@ def gradcheck(
     directions: int = 3,
     seed: int = 0,
     names: Sequence[str] | None = None,
+    observe: Callable[[float], Any] | None = None,
 ) -> bool:
     """Compare the gradients of fn(*inputs) with finite differences; True, or GradcheckError with a `.report`.
 
@@ -105,28 +106,12 @@ def gradcheck(
     tensor is perturbed in place and restored, so fn may also reach it by itself, as a model reaches its parameters.
     order=2 checks the second derivative instead: the recorded sweep (create_graph) against differences of the plain one.
     directions: how many random projections; seed: of their directions; names: what to call the inputs. An error within
-    atol + rtol · |derivative| passes.
+    atol + rtol · |derivative| passes; observe(part) is told the largest, as a part of what is tolerated.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.gradcheck(lambda x: tg.tanh(x) * x, np.linspace(-1, 1, 5))
     True
     """
-    worst_error(fn, inputs, order, eps, rtol, atol, directions, seed, names)
-    return True
-
-
-def worst_error(
-    fn: Callable[..., Any],
-    inputs: Any,
-    order: int = 1,
-    eps: float = 1e-4,
-    rtol: float = 1e-6,
-    atol: float = 1e-8,
-    directions: int = 3,
-    seed: int = 0,
-    names: Sequence[str] | None = None,
-) -> float:
-    """As gradcheck; returns the largest error along the random directions, as a part of what is tolerated."""
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order is {order!r}, expected 1 or 2")
     name = str(getattr(fn, "__name__", None) or type(fn).__name__)
@@ -139,23 +124,25 @@ def worst_error(
         problem = _Problem(
             name, 1, labels, run.points(), run.values, run.gradients, _output_names(outputs), eps, rtol, atol
         )
-        return _check(problem, rng, directions)
-    cotangents = [rng.normal(size=o.shape) for o in outputs]
-    labels2 = labels + [f"cotangent of {n}" for n in _output_names(outputs)]
-    n = len(checked)
-    problem = _Problem(
-        name,
-        2,
-        labels2,
-        [*run.points(), *cotangents],
-        lambda points: run.gradients(points[:n], points[n:]),
-        lambda points, w: run.second(points[:n], points[n:], w),
-        [f"grad[{label}]" for label in labels],
-        eps,
-        rtol,
-        atol,
-    )
-    return _check(problem, rng, directions)
+    else:
+        cotangents = [rng.normal(size=o.shape) for o in outputs]
+        n = len(checked)
+        problem = _Problem(
+            name,
+            2,
+            labels + [f"cotangent of {output}" for output in _output_names(outputs)],
+            [*run.points(), *cotangents],
+            lambda points: run.gradients(points[:n], points[n:]),
+            lambda points, w: run.second(points[:n], points[n:], w),
+            [f"grad[{label}]" for label in labels],
+            eps,
+            rtol,
+            atol,
+        )
+    worst = _check(problem, rng, directions)
+    if observe is not None:
+        observe(worst)
+    return True
 
 
 def gradgradcheck(fn: Callable[..., Any], inputs: Any, **options: Any) -> bool:
