@@ -22,7 +22,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import data, interop, layers, models, nn, optim, parallel, train
 
-_LAZY = ("data", "interop", "layers", "models", "nn", "optim", "parallel", "train", "viz")  # imported when first asked for
+_LAZY = (
+    "data",
+    "interop",
+    "layers",
+    "models",
+    "nn",
+    "optim",
+    "parallel",
+    "train",
+    "viz",
+)  # imported when first asked for
 
 
 def __getattr__(name: str) -> object:

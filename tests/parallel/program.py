@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def regression(batches: Any, **options: Any) -> tuple[Any, Any]:
 def ragged(**options: Any) -> tuple[Any, Any]:
     """Batches of 7, 5, 1 and 16 rows: of the third, only one process has a part."""
     at = [0, 7, 12, 13, 29]
-    return regression([(X[a:b], Y[a:b]) for a, b in zip(at, at[1:], strict=False)], **options)
+    return regression([(X[a:b], Y[a:b]) for a, b in pairwise(at)], **options)
 
 
 def drawn(**options: Any) -> tuple[Any, Any]:

@@ -83,7 +83,11 @@ def _openblas() -> Callable[[int], Any] | None:
     for folder in (packages.parent / "numpy.libs", packages / ".dylibs"):
         for path in sorted(folder.glob("*openblas*")):
             library = ctypes.CDLL(str(path))
-            for name in ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads"):
+            for name in (
+                "scipy_openblas_set_num_threads64_",
+                "scipy_openblas_set_num_threads",
+                "openblas_set_num_threads",
+            ):
                 if hasattr(library, name):
                     found: Callable[[int], Any] = getattr(library, name)
                     return found

@@ -81,7 +81,9 @@ class MPI(Serial):
     def average_gradients(self, parameters: Sequence[Tensor], weight: float = 1.0) -> None:
         parameters = list(parameters)
         if not weight >= 0:
-            raise ValueError(f"average_gradients: weight is {weight!r}, expected a number of rows or tokens, at least 0")
+            raise ValueError(
+                f"average_gradients: weight is {weight!r}, expected a number of rows or tokens, at least 0"
+            )
         total = self.sum(weight)[0]
         if not total:
             raise ValueError("average_gradients: weight is 0 on every rank, expected rows on one of them at least")
@@ -175,7 +177,7 @@ class MPI(Serial):
 
     def differing(self, arrays: Sequence[Array]) -> tuple[int, int] | None:
         """The first rank, and its first array, that differs from rank 0's by its checksum; None if there is none."""
-        own = np.array([zlib.crc32(np.ascontiguousarray(a)) for a in arrays], np.uint32)
+        own = np.array([zlib.crc32(np.ascontiguousarray(a).data) for a in arrays], np.uint32)
         everyone = np.empty((self.size, len(own)), np.uint32)
         self.wait(self.comm.Iallgather(own, everyone))
         found = np.argwhere(everyone != everyone[0])

@@ -98,7 +98,7 @@ class Reducer:
                 p = self.parameters[i]
                 p.grad = flat[place : place + p.size].reshape(p.shape)
                 place += p.size
-        total = numbers.wait().tolist()
+        total: list[float] = numbers.wait().tolist()
         self.waited += perf_counter() - start
         for p, count in zip(self.parameters, total[len(values) :], strict=True):
             if not count:

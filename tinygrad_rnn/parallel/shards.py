@@ -99,7 +99,8 @@ class Dealt:
         return len(self.source)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        for self.rows, parts in self._make():
+        for rows, parts in self._make():
+            self.rows = rows
             yield parts
 
     def _slices(self) -> Iterator[tuple[int, list[Any]]]:
@@ -128,14 +129,18 @@ class Own:
 
 def least_rows(source: Any, parts: int, of: str) -> None:
     """Refuse a source whose batches can never give each part a row."""
-    rows = source.size if isinstance(source, Batches) else len(source.inputs) if isinstance(source, TextChunks) else parts
+    rows = (
+        source.size if isinstance(source, Batches) else len(source.inputs) if isinstance(source, TextChunks) else parts
+    )
     if rows < parts:
         raise too_few(rows, parts, of)
 
 
 def too_few(rows: int, parts: int, of: str) -> ValueError:
     """The error for batches that cannot give each part a row."""
-    return ValueError(f"fit: a batch has {rows} rows for {parts} {of}; give batches of at least {parts} rows, or fewer {of}")
+    return ValueError(
+        f"fit: a batch has {rows} rows for {parts} {of}; give batches of at least {parts} rows, or fewer {of}"
+    )
 
 
 def _text(source: TextChunks, numbers: list[int], count: int, own: bool) -> Any:
@@ -254,4 +259,3 @@ def state_leaves(state: Any) -> list[Any]:
 
 def _array(leaf: Any) -> Array:
     return leaf.data if isinstance(leaf, Tensor) else np.asarray(leaf)
-

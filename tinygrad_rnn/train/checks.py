@@ -17,8 +17,11 @@ from ..parallel.serial import Serial
 from ..rnn.cell import detach, kind
 
 LossFunction = Callable[..., Any]  # (batch) -> loss, or with a state (batch, state) -> (loss, state)
-ALIKE = ("epochs", "steps", "seconds", "clip", "accumulate", "resume", "keep_best", "patience")
-ALIKE += ("validate_every", "checkpoint_every")
+ALIKE = (  # what all processes must be given alike
+    *("epochs", "steps", "seconds", "clip", "accumulate", "resume", "keep_best", "patience"),
+    *("validate_every", "checkpoint_every"),
+)
+Weight = Callable[[Any], float]  # over how many rows or tokens the loss of a batch is the mean
 NEEDS = {  # options that say nothing alone
     "validation": ("validate_every", "patience", "keep_best", "on_validation"),
     "checkpoint": ("checkpoint_every", "resume"),

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from time import monotonic, perf_counter
+from collections.abc import Callable, Iterable, Mapping, Sized
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -32,35 +29,14 @@ from .checkpoint import (
     save_checkpoint,
     set_random_state,
 )
-from .checks import LossFunction
+from .checks import LossFunction, Weight
+from .history import History
+from .interrupts import Interrupts
 from .parts import Parts
 from .progress import Progress
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every epoch, or a function of its number
 CHECKED = 100  # steps between two checks that all processes still have the same parameters
-
-
-@dataclass
-class History:
-    """What happened in a training run: plain data, which checkpoints carry on.
-
-    >>> import tinygrad_rnn as tg
-    >>> history = tg.train.History(validations=[(10, 0.9), (20, 0.4), (30, 0.6)], step=30)
-    >>> history.best
-    (20, 0.4)
-    """
-
-    losses: list[float] = field(default_factory=list, repr=False)  # of every step
-    validations: list[tuple[int, float]] = field(default_factory=list, repr=False)  # (step, loss)
-    epoch: int = 0  # epochs finished
-    step: int = 0  # steps done
-    seconds: float = 0.0  # spent in training steps: validation and saving are not counted
-    stopped: str = ""  # "epochs", "steps", "seconds", "patience" or "interrupted": why it ended
-
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """The validation (step, loss) with the lowest loss; NaN is never the best."""
-        return min((v for v in self.validations if v[1] == v[1]), key=lambda v: v[1], default=None)
 
 
 def fit(
@@ -87,6 +63,7 @@ def fit(
     show: tuple[str, float] = ("loss", 1.0),
     on_validation: Callable[[History], Any] | None = None,
     accumulate: int = 1,
+    weight: Weight | None = None,
     parallel: Serial | None = None,
 ) -> History:
     """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever is first; returns the History.
@@ -107,7 +84,8 @@ def fit(
     Ctrl-C ends the run after the step at hand (stopped="interrupted") and saves it; a second one does not wait. progress:
     show a bar, or lines where there is no terminal. show: the name under which losses are shown, and a factor.
     accumulate: compute each batch in so many parts, by rows, one after the other, and add up their gradients: the same step
-    in less memory. Each part weighs as in `evaluate`. parallel: tg.parallel.MPI() deals the parts to processes in the same
+    in less memory. Each part weighs weight(batch), which is what its loss is the mean over, by default as many as its last
+    array has elements, as in `evaluate`. parallel: tg.parallel.MPI() deals the parts to processes in the same
     way, so batches, state and validation are those of one process (a function `validation` is called on all; rank 0's value
     counts). Only rank 0 saves and shows anything, and calls on_validation; an exception anywhere ends all processes.
 
@@ -130,7 +108,7 @@ def fit(
     group = parallel or Serial()
     if parallel is None:
         warn_of_copies()
-    parts = Parts(group, accumulate, model)
+    parts = Parts(group, accumulate, model, weight)
     run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show, parts)
     run.validate_every, run.checkpoint_every = validate_every, checkpoint_every
     run.patience, run.keep_best, run.on_validation = patience, keep_best, on_validation
@@ -148,21 +126,23 @@ def evaluate(
     state: Any = None,
     limit: int | None = None,
     *,
+    weight: Weight | None = None,
     parallel: Serial | None = None,
 ) -> float:
     """The mean loss over batches, outside training and without gradients; with `state`, carried as in `fit`.
 
     Each batch weighs as many times as its last array (its targets) has elements, of Padded ones those that are real, so the
-    mean over unequal batches is that over all elements. limit: read so many batches only. parallel: share the rows of each
-    batch among its processes; all get the mean over all. Raises ValueError if there are no batches.
+    mean over unequal batches is that over all elements; weight(batch) says it otherwise, as for targets of which some do not
+    count. limit: read so many batches only. parallel: share the rows of each batch among its processes; all get the mean
+    over all. Raises ValueError if there are no batches.
 
     >>> import tinygrad_rnn as tg
     >>> tg.train.evaluate(lambda batch: tg.tensor(batch).mean(), [[1.0, 2.0], [3.0, 4.0]])
     2.5
     """
-    total = weight = 0.0
+    total = weights = 0.0
     group = parallel or Serial()
-    parts = Parts(group, 1, None)
+    parts = Parts(group, 1, None, weight)
     with training(False), no_grad():
         held = state() if callable(state) else state
         for i, (batch,) in enumerate(parts.of(batches, strict=False)):
@@ -172,12 +152,12 @@ def evaluate(
                 (held,) = parts.states(held)
             if parts.count == 1 or rows_of(batch):
                 loss, held = checks.call(loss_fn, batch, held, state is not None)
-                n = checks.weight(batch)
-                total, weight = total + n * float(loss), weight + n
-    total, weight = group.sum(total, weight)
-    if not weight:
+                n = parts.weight(batch)
+                total, weights = total + n * float(loss), weights + n
+    total, weights = group.sum(total, weights)
+    if not weights:
         raise ValueError("evaluate: batches gave nothing, expected at least one batch")
-    return total / weight
+    return total / weights
 
 
 class _Run:
@@ -216,10 +196,9 @@ class _Run:
         self.place = 0  # steps done in this epoch
         self.first: Any = None  # the state to begin with, of the whole batch
         self.held: list[Any] | None = None  # the states carried, of this process's parts; None before they are cut
-        self.interrupted = False  # here; everywhere: on any process
-        self.interrupted_everywhere = False
+        self.interrupts = Interrupts(self.group.rank, self.group.size)
+        self.interrupted = False  # on any process
         self.seconds = 0.0  # of rank 0, by which all go
-        self.committing = False  # while a step's results are written down, nothing interrupts
         self.saved_at = -1  # the step of the last checkpoint
         self.random_at_epoch = self.random = random_state(model)
         self.best: list[Any] | None = None  # the parameters of the best validation, kept where patience asks for it
@@ -236,7 +215,7 @@ class _Run:
         self.total, begin = self.extent(batches)
         bar = Progress(shown, self.total, begin)
         try:
-            with self.deferred_interrupts():
+            with self.interrupts.deferred():
                 while not self.history.stopped:
                     self.epoch(batches, bar)
         except KeyboardInterrupt:
@@ -316,24 +295,24 @@ class _Run:
             held[k] = map_state(checks.constant, state)
         self.total_weight(totals)
         value, interrupted, seconds = self.reducer.finish(
-            [value, self.interrupted, self.history.seconds * (self.group.rank == 0)]
+            [value, self.interrupts.asked, self.history.seconds * (self.group.rank == 0)]
         )
         if self.clip is not None:
             clip_by_global_norm(self.optimizer.params, self.clip)
-        self.committing = True
+        self.interrupts.allowed = False  # while a step's results are written down
         try:
             self.optimizer.step()
             self.held = held
             self.history.losses.append(value)
             self.history.step += 1
-            self.interrupted_everywhere, self.seconds = interrupted > 0, seconds
+            self.interrupted, self.seconds = interrupted > 0, seconds
             if self.schedule is not None:
                 self.schedule.part = min(1.0, self.position() / self.total) if self.total else None
                 self.schedule.step()
             self.place += 1
             self.random = random_state(self.model)
         finally:
-            self.committing = False
+            self.interrupts.allowed = True
 
     def total_weight(self, totals: Callable[[], Any]) -> float:
         """The weight of the whole batch, from all processes."""
@@ -361,7 +340,7 @@ class _Run:
             self.validate(bar)
         if self.checkpoint_every is not None and self.history.step % self.checkpoint_every == 0:
             self.save()
-        if self.interrupted_everywhere or (self.interrupted and self.group.size == 1):
+        if self.interrupted or (self.interrupts.asked and self.group.size == 1):
             self.history.stopped = "interrupted"
         self.history.stopped = self.history.stopped or self.reached(within=True)
 
@@ -385,7 +364,9 @@ class _Run:
             with training(False), no_grad():
                 loss = self.group.broadcast(checks.scalar(self.validation()))
         else:
-            loss = evaluate(self.loss_fn, self.validation, self.first_state, parallel=self.group)
+            loss = evaluate(
+                self.loss_fn, self.validation, self.first_state, weight=self.parts.weight, parallel=self.group
+            )
         before = history.best
         history.validations.append((history.step, loss))
         name, factor = self.show
@@ -405,35 +386,6 @@ class _Run:
         history = self.history
         best = -1 if history.best is None else history.validations.index(history.best)
         return self.patience is not None and len(history.validations) - 1 - best >= self.patience
-
-    @contextmanager
-    def deferred_interrupts(self) -> Iterator[None]:
-        """Ctrl-C waits for the step at hand; a second one does not. Not in other threads, nor where it is ignored."""
-        import signal
-        import threading
-
-        current = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT)
-        if not callable(current):
-            yield
-            return
-
-        first = 0.0
-
-        def interrupt(*_: Any) -> None:
-            nonlocal first
-            now = monotonic()
-            if self.interrupted and not self.committing and (self.group.size == 1 or now - first > 1):
-                raise KeyboardInterrupt  # mpiexec passes one Ctrl-C on that the terminal sent as well
-            first = first if self.interrupted else now
-            self.interrupted = True
-            if self.group.rank == 0:
-                print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
-
-        signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, current)
 
     # -- showing ---------------------------------------------------------------------------------------------------
 

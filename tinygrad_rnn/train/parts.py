@@ -33,9 +33,10 @@ class Parts:
     the generators' state at the epoch's start, the step and k: so it does not matter which process computes it.
     """
 
-    def __init__(self, group: Serial, accumulate: int, model: Module | None):
+    def __init__(self, group: Serial, accumulate: int, model: Module | None, weight: checks.Weight | None):
         self.group, self.own, self.model = group, accumulate, model
         self.count = accumulate * group.size
+        self.weight = checks.weight if weight is None else weight
         self.rows = 0  # of the whole of the last batch
         self.axis = 0  # along which a state has its rows
         self.key = 0  # of this epoch's streams
@@ -62,11 +63,11 @@ class Parts:
         if strict and 0 < most < size:
             raise too_few(most, size, what)
 
-    def weights(self, parts: list[Any]) -> list[int]:
-        """How much each part counts: as many times as its targets have elements, a part without rows not at all."""
+    def weights(self, parts: list[Any]) -> list[float]:
+        """How much each part counts: what its loss is the mean over, a part without rows not at all."""
         if self.count == 1:
             return [1]
-        return [checks.weight(part) if rows_of(part) else 0 for part in parts]
+        return [self.weight(part) if rows_of(part) else 0 for part in parts]
 
     # -- the state that is carried ---------------------------------------------------------------------------------
 
