@@ -8,6 +8,7 @@ gradient.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,10 +16,12 @@ import numpy.typing as npt
 
 from . import engine
 from .node import DType, Edge, Leaf, Shape
+from .state import ambient
 
 if TYPE_CHECKING:
     from .op import Op
 
+_accumulating = Lock()  # one thread at a time adds to the leaves' gradients
 LONG = 60  # elements: of a longer array only the ends are shown
 registry: dict[str, Op] = {}
 _ops = cast("dict[str, Callable[..., Tensor]]", registry)
@@ -37,12 +40,28 @@ instead = {  # what to write for functions that have no op
 }
 
 
+def _in_place(name: str) -> Callable[[Tensor, Any], Tensor]:
+    """The method for `t op= x`: it gives a new tensor; under no_grad, of a leaf that requires grad, the leaf with new data."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        result = _ops[name](self, other)
+        if not self.requires_grad or not self.is_leaf or ambient.get().recording:
+            return result
+        if result.shape != self.shape:
+            raise ValueError(f"{name}: in place the result must keep the shape {self.shape}, it has {result.shape}")
+        self.data = result.data.astype(self.dtype, copy=False)
+        return self
+
+    return method
+
+
 class Tensor:
     """An n-dimensional array that records what was computed from it, for reverse-mode differentiation.
 
     Made by `tg.tensor`. `.data` is the ndarray; `.grad` of a leaf that requires grad is filled by `.backward()` and adds
     up until it is set to None. Writing through `.data` is not checked: an array that an op has seen must not change, nor
     an ndarray beside a tensor, of which no copy is made: after y = t * a, the gradient takes a as it is by then.
+    Under no_grad `t -= step` rebinds the `.data` of a leaf that requires grad; elsewhere it binds t to a new tensor.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -154,11 +173,13 @@ class Tensor:
         """Add d self / d leaf, times `grad`, to the `.grad` of every leaf that requires grad.
 
         `grad` (the cotangent, of self's shape) may be left out for a tensor of size 1. The graph's saved arrays are freed
-        on the way unless retain_graph. Raises GraphError on a freed graph, TypeError where nothing requires grad.
+        on the way unless retain_graph. Threads may go back at once through graphs of their own to the same leaves. Raises
+        GraphError on a freed graph, TypeError where nothing requires grad.
         """
         found = engine.sweep([self._seed(grad, "backward")], retain=retain_graph)
-        for leaf, g in found.items():
-            leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
+        with _accumulating:
+            for leaf, g in found.items():
+                leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
 
     def _seed(self, grad: Any, caller: str) -> tuple[Edge, npt.NDArray[Any]]:
         """The sweep's start: this tensor's edge and its cotangent, checked."""
@@ -255,6 +276,9 @@ class Tensor:
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return _ops["matmul"](other, self)
+
+    __iadd__, __isub__ = _in_place("add"), _in_place("subtract")
+    __imul__, __itruediv__ = _in_place("multiply"), _in_place("divide")
 
     def __neg__(self) -> Tensor:
         return _ops["negative"](self)
