@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .node import Array, Leaf, Node, Output
+from .rows import Rule
 from .sample import Sampler
 from .state import ambient
 from .tensor import Tensor, data, numpy_functions, registry
@@ -70,6 +71,7 @@ class Op:
         self.several: bool = traits["several"]
         self.differentiable: bool = traits["differentiable"]
         self.tensors: bool = traits["tensors"]
+        self.rows: Rule | None = traits["rows"]
         self.optional: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["optional"])
         self.constants: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["constants"])
         self.numpy: Callable[..., Any] | None = traits["numpy"]
@@ -145,6 +147,9 @@ class Op:
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
+        tracer = ambient.get().tracer
+        if tracer is not None:
+            return tracer.record(self, args, options)
         if self.plain and not options and (tensor := self._call_plain(args)) is not None:
             return tensor
         if not self.differentiable:
@@ -383,6 +388,7 @@ def primitive(
     optional: tuple[str, ...] = (),
     differentiable: bool = True,
     tensors: bool = False,
+    rows: Rule | None = None,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
 
@@ -392,7 +398,8 @@ def primitive(
     sums their cotangents back. several: the forward returns a tuple of results. constants: positional arrays that
     carry no gradient (a condition, say) and keep their dtype. optional: arrays that may be None. differentiable: False for
     an op that is constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain
-    arrays for tensors (constant tensors with tensors=True).
+    arrays for tensors (constant tensors with tensors=True). rows: how it treats the rows of a batch, a rule of
+    autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> @tg.primitive(label="x³", samples=lambda r: [r(3, 4), r()])
@@ -418,6 +425,7 @@ def primitive(
             optional=optional,
             differentiable=differentiable,
             tensors=tensors,
+            rows=rows,
         )
         registry[op.name] = op
         for function in functions:

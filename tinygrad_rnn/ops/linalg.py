@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import contraction, product
 from .shape import expand_dims, swapaxes, transpose
 
 __all__ = ["dot", "einsum", "matmul", "tensordot"]
@@ -17,6 +18,7 @@ __all__ = ["dot", "einsum", "matmul", "tensordot"]
 
 @primitive(
     label="@",
+    rows=product,
     numpy=np.matmul,
     broadcasts=True,
     samples=lambda r: [
@@ -125,6 +127,7 @@ def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
 
 @primitive(
     label="einsum",
+    rows=contraction,
     broadcasts=True,
     samples=lambda r: [
         r.call(r(2, 3), r(3, 4), formula="ij,jk->ik"),
