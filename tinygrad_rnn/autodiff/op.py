@@ -35,7 +35,7 @@ import numpy as np
 from .node import Array, Leaf, Node, Output
 from .sample import Sampler
 from .state import ambient
-from .tensor import Tensor, numpy_functions, registry
+from .tensor import Tensor, holds_tensors, numpy_functions, registry
 
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
     "out": "out",
@@ -60,7 +60,7 @@ class Op:
         self.__module__ = forward.__module__
         self.forward = forward
         self.label = label
-        self.kind = forward.__module__.rpartition(".")[2]
+        self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
@@ -139,6 +139,10 @@ class Op:
             options = self._check_options(options)
         if self.plain and not options and (tensor := self._call_plain(args)) is not None:
             return tensor
+        for a in args:
+            if type(a) is list or type(a) is tuple:
+                args = tuple(map(joined, args))
+                break
         arrays: list[Any] = []
         parents: list[Any] = []
         tensors = recorded = mixed = False
@@ -153,7 +157,7 @@ class Op:
                 mixed = True
             else:
                 arrays.append(a)
-                if type(a) is not float and type(a) is not int:
+                if self.variadic or (type(a) is not float and type(a) is not int):
                     mixed = True
             parents.append(None)
         if mixed and tensors:
@@ -302,7 +306,11 @@ class Op:
             if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
                 dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
         for i, a in enumerate(arrays):
-            if i in self.constants or (a is None and i in self.optional) or type(a) in (float, int, bool):
+            if i in self.constants or (a is None and i in self.optional):
+                continue
+            if type(a) in (float, int, bool):
+                if self.variadic:  # NumPy would make an array of its own dtype of it
+                    arrays[i] = np.asarray(a, dtype)
                 continue
             if isinstance(a, np.generic):
                 a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
@@ -343,6 +351,11 @@ class Op:
         """A new node that is the same tensor (the engine's, to mark where an expansion's inputs end)."""
         result: Tensor = _identity(tensor)
         return result
+
+
+def joined(value: Any) -> Any:
+    """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
+    return registry["stack"]([joined(v) for v in value]) if holds_tensors(value) else value
 
 
 def _describe(value: Any) -> str:
