@@ -146,6 +146,35 @@ def test_recurrent_dropout_keeps_the_mean() -> None:
     close(found, plain, 0.06)
 
 
+def with_ones(layer: Any, units: int) -> Any:
+    """The layer with U the identity in every gate, the rest 0."""
+    layer.ensure_built((1, 2, 1))
+    kernel, u, *_ = layer.get_weights()
+    layer.set_weights([np.zeros_like(kernel), np.tile(np.eye(units), u.shape[1] // units)])
+    return layer
+
+
+def test_recurrent_dropout_draws_one_mask_a_sequence_and_gate() -> None:
+    """Of linear functions, U = 1, W = 0, h = 1 the masks themselves are what comes out."""
+    n, x, h = 1000, np.zeros((4, 2, 1)), np.ones((4, 1000))
+    options: Any = {"use_bias": False, "recurrent_dropout": 0.5, "seed": 0, "return_sequences": True}
+    plain = with_ones(layers.SimpleRNN(n, "linear", **options), n)
+    first, second = np.moveaxis(plain(x, initial_state=h, training=True).data, 1, 0)
+    assert set(np.unique(first)) == {0.0, 2.0}
+    np.testing.assert_array_equal(second, first**2)  # the same mask at the next step
+    assert abs((first > 0).mean() - 0.5) < 0.03
+    assert not np.array_equal(first[0], first[1])  # rows have masks of their own
+    lstm = with_ones(layers.LSTM(n, "linear", "linear", unit_forget_bias=False, **options), n)
+    first = lstm(x, initial_state=[h, 0 * h], training=True).data[:, 0]  # o i g, three masks
+    assert set(np.unique(first)) == {0.0, 8.0}
+    assert abs((first > 0).mean() - 1 / 8) < 0.03
+    for after in (False, True):  # z + (1 − z) r n; the reset before the product or after it is the same here
+        gru = with_ones(layers.GRU(n, "linear", "linear", reset_after=after, **options), n)
+        first = gru(x, initial_state=h, training=True).data[:, 0]
+        shares = {float(value): (first == value).mean() for value in np.unique(first)}
+        assert shares == pytest.approx({-2.0: 1 / 8, 0.0: 3 / 8, 2.0: 3 / 8, 4.0: 1 / 8}, abs=0.03)
+
+
 def test_stateful_goes_on_where_it_ended() -> None:
     whole, parts = layers.LSTM(2, return_sequences=True), layers.LSTM(2, return_sequences=True, stateful=True)
     wanted = whole(X)
@@ -225,11 +254,12 @@ def test_a_cell_of_ones_own_and_stacks() -> None:
     plain.set_weights(layer.get_weights())
     close(plain(X), output, 1e-6)
     stack = layers.RNN([Minimal(3), layers.LSTMCell(2), layers.GRUCell(4)], return_state=True)
-    output, [a], [h, c], [g] = stack(X)
+    output, a, [h, c], [g] = stack(X)  # as in Keras: bare where state_size is a number, a list of Keras's own cells
     assert [t.shape for t in (output, a, h, c, g)] == [(3, 4), (3, 3), (3, 2), (3, 2), (3, 4)]
-    again = stack(X, initial_state=[[a], [h, c], [g]])
+    again = stack(X, initial_state=[a, [h, c], [g]])
+    close(again[0], stack(X, initial_state=[[a], [h, c], [g]])[0])
     assert not np.array_equal(again[0].data, output.data)
-    assert stack.compute_output_shape(X.shape)[1:] == ([(3, 3)], [(3, 2), (3, 2)], [(3, 4)])
+    assert stack.compute_output_shape(X.shape)[1:] == ((3, 3), [(3, 2), (3, 2)], [(3, 4)])
     one = layers.RNN([layers.LSTMCell(2)], return_state=True)
     output, [h, c] = one(X)
     assert one(X, initial_state=[[h, c]])[0].shape == output.shape == (3, 2)
@@ -317,6 +347,10 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: layers.LSTM(2, dtype="int8"), TypeError, "dtype is 'int8'"),
     (lambda: layers.LSTM(2, kernel_initializer="glorot"), ValueError, "unknown name 'glorot'"),
     (lambda: layers.RNN(3), TypeError, "cell is int 3"),
+    (lambda: layers.Dropout(True), ValueError, "Dropout: rate is True, expected a number"),
+    (lambda: layers.Dropout(False), ValueError, "Dropout: rate is False, expected a number"),
+    (lambda: layers.LSTM(2, dropout=True), ValueError, "dropout is True, expected a number"),
+    (lambda: layers.GRUCell(2, recurrent_dropout=False), ValueError, "recurrent_dropout is False"),
     (lambda: layers.RNN([]), ValueError, "at least one cell"),
     (lambda: layers.LSTM(2)(X[0]), ValueError, r"lstm: inputs have shape \(5, 4\), expected \(B, T, D\)"),
     (lambda: layers.LSTM(2)(X[:, :0]), ValueError, "at least one step"),

@@ -260,6 +260,46 @@ def test_masked_steps_do_not_count_in_the_loss() -> None:
     np.testing.assert_allclose(first, model.evaluate(ids, np.where(ids == 0, 3, ids)))
 
 
+def fitted(model: models.Sequential, loss: str, x: Any, y: Any) -> None:
+    model.compile("sgd", loss)
+    model.fit(x, y)
+
+
+@pytest.mark.parametrize("last", [layers.Dense(1, "softmax"), layers.TimeDistributed(layers.Dense(1, "log_softmax"))])
+def test_a_softmax_over_one_unit_is_refused(last: Any) -> None:
+    model = models.Sequential([layers.GRU(2, return_sequences=isinstance(last, layers.TimeDistributed)), last])
+    with pytest.raises(
+        ValueError, match="dense: softmax over one unit gives 1 whatever comes; use activation='sigmoid'"
+    ):
+        fitted(model, "binary_crossentropy", X, Y)
+
+
+def test_accuracy_goes_by_shapes_as_in_keras() -> None:
+    p = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.6]], np.float32)
+    y = np.array([[1, 1, 0], [0, 0, 1]])
+    model = models.Sequential([layers.Dense(3, "linear", kernel_initializer="identity")])
+    for loss in ("binary_crossentropy", "mse"):
+        model.compile("sgd", loss, metrics=["accuracy", "binary_accuracy"])
+        _, chosen, each = model.evaluate(p, y)  # argmax 0, 1 of p and 0, 2 of y; five of six on their side of ½
+        assert (chosen, each) == (0.5, pytest.approx(5 / 6))
+    model.compile("sgd", "mse", metrics=["sparse_categorical_accuracy"])
+    model.compile("sgd", lambda y_true, y_pred: y_pred.mean(), metrics=["acc"])
+    assert model.evaluate(p, np.array([0, 1]))[1] == model.evaluate(p, np.array([[0], [1]]))[1] == 1.0
+    one = models.Sequential([layers.Dense(1, kernel_initializer="ones", input_shape=(1,))])
+    one.compile("sgd", "mse", metrics=["accuracy"])
+    assert one.evaluate(np.array([[0.2], [0.8], [0.7]]), np.array([0, 1, 0]))[1] == pytest.approx(2 / 3)
+
+
+def test_a_call_leaves_the_number_of_rows_open() -> None:
+    model = models.Sequential([layers.LSTM(2, return_sequences=True), layers.Dense(1)])
+    model(X[:7])
+    assert model.output_shape == (None, 6, 1)
+    assert any("(None, 6, 2)" in line for line in table(model))
+    model = models.Sequential([layers.Dense(1)])
+    model.build((4, 3))  # what one asks for stands
+    assert model.output_shape == (4, 1)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -273,6 +313,29 @@ def test_masked_steps_do_not_count_in_the_loss() -> None:
         (lambda m: m.evaluate(X, Y), ValueError, "not compiled"),
         (lambda m: (m.compile("adam", "mse"), m.fit(X, Y[:3])), ValueError, "as many targets"),
         (lambda m: (m.compile("adam", "mse"), m.fit(X, X)), ValueError, "targets have shape"),
+        (
+            lambda m: fitted(m, "mse", [[[1.0]], [[1.0], [2.0]]], [0, 1]),
+            ValueError,
+            r"fit: x holds .* data.pad\(sequences",
+        ),
+        (lambda m: fitted(m, "mse", X[:2], [[0], [1, 2]]), ValueError, "fit: y holds sequences of unequal lengths"),
+        (lambda m: fitted(m, "mse", X[:2], ["cat", "dog"]), TypeError, r"fit: y holds strings, .* return_inverse=True"),
+        (
+            lambda m: fitted(m, "mse", np.array([[1], [1, 2]], object), Y[:2]),
+            TypeError,
+            "fit: x has dtype object, expected",
+        ),
+        (lambda m: m.predict([[1.0], [1.0, 2.0]]), ValueError, "predict: x holds sequences of unequal lengths"),
+        (
+            lambda m: fitted(m, "categorical_crossentropy", X, Y),
+            ValueError,
+            r"predictions have shape \(32, 1\), one class",
+        ),
+        (
+            lambda m: fitted(m, "sparse_categorical_crossentropy", X, Y),
+            ValueError,
+            "one class, of which the loss is always",
+        ),
     ],
 )
 def test_bad_input(call: Any, error: type[Exception], message: str) -> None:

@@ -198,6 +198,7 @@ class OwnCell(rnn.RNNCell):
     def __init__(self, cell: Any):
         self.cell = cell
         size = cell.state_size
+        self.single = not isinstance(size, (list, tuple))
         self.state_size = tuple(size) if isinstance(size, (list, tuple)) else size
         first = self.state_size[0] if isinstance(self.state_size, tuple) else size
         self.output_size = getattr(cell, "output_size", None) or first
@@ -247,11 +248,15 @@ def running(cell: rnn.RNNCell) -> rnn.RNNCell:
 
 
 def listed(cell: rnn.RNNCell, state: Any) -> list[Any]:
-    """A state as Keras lists it: [h, c] of an LSTM, [h] of others, a list of these of a stack."""
+    """A state as Keras lists it: [h, c] of an LSTM, [h] of others, a list of these of a stack.
+
+    In a stack, the state of a cell of one's own whose state_size is a number stands bare, as in Keras.
+    """
     if isinstance(state, LSTMState):
         return [state.h, state.c]
     if isinstance(cell, rnn.MultiRNNCell):
-        return [listed(one, part) for one, part in zip(cell.cells, state, strict=True)]
+        parts = [(one, listed(one, part)) for one, part in zip(cell.cells, state, strict=True)]
+        return [part[0] if isinstance(one, OwnCell) and one.single else part for one, part in parts]
     return list(state) if isinstance(state, tuple) else [state]
 
 

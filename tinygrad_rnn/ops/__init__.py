@@ -10,6 +10,7 @@ from . import (
     index,
     joining,
     linalg,
+    logic,
     loss,
     pointwise,
     rearranging,
@@ -18,16 +19,19 @@ from . import (
     shape,
     trigonometric,
 )
+from . import select as choices  # its function select takes the module's name
 from .arithmetic import *
 from .diagonals import *
 from .index import *
 from .joining import *
 from .linalg import *
+from .logic import *
 from .loss import *
 from .pointwise import *
 from .rearranging import *
 from .recurrent import *
 from .reduce import *
+from .select import *
 from .shape import *
 from .trigonometric import *
 
@@ -37,11 +41,13 @@ __all__ += diagonals.__all__
 __all__ += index.__all__
 __all__ += joining.__all__
 __all__ += linalg.__all__
+__all__ += logic.__all__
 __all__ += loss.__all__
 __all__ += pointwise.__all__
 __all__ += rearranging.__all__
 __all__ += recurrent.__all__
 __all__ += reduce.__all__
+__all__ += choices.__all__
 __all__ += shape.__all__
 __all__ += trigonometric.__all__
 

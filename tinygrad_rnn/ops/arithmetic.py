@@ -1,8 +1,7 @@
-"""More arithmetic element by element: remainders, roots, logarithms to other bases, choices among several arrays."""
+"""More arithmetic element by element: remainders, reciprocals, roots, powers and logarithms to other bases."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import log as ln
 from typing import Any
 
@@ -10,7 +9,9 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
-from .pointwise import exp, where
+from .logic import equal, isnan, round
+from .pointwise import exp
+from .select import where
 
 # fmt: off
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "positive",
     "reciprocal",
     "remainder",
-    "select",
 ]
 # fmt: on
 KIND = "pointwise"
@@ -54,7 +54,7 @@ def remainder(a: Array, b: Array) -> Array:
 
 @remainder.vjp
 def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
-    return g, -g * np.rint((a - out) / b) if needs[1] else None
+    return g, -g * round((a - out) / b) if needs[1] else None
 
 
 mod = remainder
@@ -158,7 +158,7 @@ def logaddexp(a: Array, b: Array) -> Array:
 
 @logaddexp.vjp
 def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
-    top = where(np.equal(out, -np.inf), 0, out)
+    top = where(equal(out, -np.inf), 0, out)
     return g * exp(a - top) if needs[0] else None, g * exp(b - top) if needs[1] else None
 
 
@@ -175,7 +175,7 @@ def logaddexp2(a: Array, b: Array) -> Array:
 
 @logaddexp2.vjp
 def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
-    top = where(np.equal(out, -np.inf), 0, out)
+    top = where(equal(out, -np.inf), 0, out)
     return g * exp2(a - top) if needs[0] else None, g * exp2(b - top) if needs[1] else None
 
 
@@ -203,29 +203,6 @@ def nan_to_num(
     [1.0, 0.0, 9.0]
     """
     limits = np.finfo(x.dtype)
-    x = where(np.isnan(x), nan, x)
-    x = where(np.equal(x, np.inf), float(limits.max) if posinf is None else posinf, x)
-    return where(np.equal(x, -np.inf), float(limits.min) if neginf is None else neginf, x)
-
-
-@composite(np.select)
-def select(condlist: Sequence[Any], choicelist: Sequence[Array], default: Any = 0) -> Array:
-    """At each place the first of `choicelist` whose condition holds, or `default`.
-
-    >>> import tinygrad_rnn as tg
-    >>> x = tg.tensor([-2.0, 1.0, 5.0])
-    >>> tg.select([x < 0, x > 3], [-x, x * x], default=0.0).tolist()
-    [2.0, 0.0, 25.0]
-    """
-    if len(condlist) != len(choicelist) or not condlist:
-        raise ValueError(
-            f"select: got {len(condlist)} conditions and {len(choicelist)} choices, expected as many of both, at least one"
-        )
-    for i, condition in enumerate(condlist):
-        kind = condition.dtype if hasattr(condition, "dtype") else np.asarray(condition).dtype
-        if kind.kind != "b":
-            raise TypeError(f"select: condlist[{i}] has dtype {kind}, expected booleans; compare, or use .astype(bool)")
-    out = default
-    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        out = where(condition, choice, out)
-    return out
+    x = where(isnan(x), nan, x)
+    x = where(equal(x, np.inf), float(limits.max) if posinf is None else posinf, x)
+    return where(equal(x, -np.inf), float(limits.min) if neginf is None else neginf, x)

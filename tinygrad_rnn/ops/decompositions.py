@@ -11,8 +11,10 @@ from ..autodiff.op import composite, joined, primitive
 from ..autodiff.tensor import Tensor
 from .diagonals import tril, triu
 from .linalg import matmul
-from .pointwise import abs, where
+from .logic import equal, logical_and, sign
+from .pointwise import abs
 from .reduce import max, min, sum
+from .select import where
 from .shape import expand_dims, moveaxis, swapaxes
 
 __all__ = ["cholesky", "det", "eigh", "eigvalsh", "inv", "norm", "pinv", "slogdet", "solve", "svd", "svdvals"]
@@ -236,7 +238,7 @@ def _(g: Any, a: Array, *, UPLO: str) -> Array:
 
 def _over(a: Array, b: Array) -> Array:
     """a / b, and 0 where both are 0."""
-    return a / where(np.logical_and(np.equal(a, 0), np.equal(b, 0)), 1, b)
+    return a / where(logical_and(equal(a, 0), equal(b, 0)), 1, b)
 
 
 @composite(np.linalg.eigvalsh)
@@ -348,8 +350,8 @@ def _(g: Array, x: Array, out: Array, *, p: float, axis: Any, keepdims: bool) ->
     if not keepdims:
         kept = tuple(range(x.ndim)) if axis is None else axis
         g, out = expand_dims(g, axis=kept), expand_dims(out, axis=kept)
-    unit = x / where(np.equal(out, 0), 1, out)
-    return g * (unit if p == 2 else np.sign(x) * abs(unit) ** (p - 1))
+    unit = x / where(equal(out, 0), 1, out)
+    return g * (unit if p == 2 else sign(x) * abs(unit) ** (p - 1))
 
 
 @composite(np.linalg.norm)

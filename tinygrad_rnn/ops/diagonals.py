@@ -9,8 +9,8 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import composite
 from .index import getitem, scatter_add
-from .pointwise import where
 from .reduce import sum
+from .select import where
 from .shape import moveaxis
 
 __all__ = ["diag", "diagflat", "diagonal", "trace", "tril", "triu"]

@@ -1,4 +1,4 @@
-"""Element by element: arithmetic, powers, exponentials, activations, selection."""
+"""Element by element: arithmetic, powers, exponentials, activations."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from .logic import equal, less_equal, logical_and, sign
+from .select import where
 
 # fmt: off
 __all__ = [
-    "abs", "add", "astype", "clip", "cos", "divide", "exp", "expm1", "gelu", "log", "log1p", "maximum", "minimum",
-    "multiply", "negative", "power", "relu", "sigmoid", "sin", "softplus", "sqrt", "square", "subtract", "tanh",
-    "where",
+    "abs", "add", "astype", "cos", "divide", "exp", "expm1", "gelu", "log", "log1p", "multiply", "negative", "power",
+    "relu", "sigmoid", "sin", "softplus", "sqrt", "square", "subtract", "tanh",
 ]
 # fmt: on
 
@@ -108,7 +109,9 @@ def _(g: Array, b: Array, out: Array, needs: Any) -> Any:
     ],
 )
 def power(a: Array, b: Array) -> Array:
-    """a to the power b, with broadcasting. The derivative by b takes log a, and 0 where a is 0.
+    """a to the power b, with broadcasting.
+
+    The derivative by b is aᵇ log a: NaN for a negative base, and taken as 0 where a is 0 and b is not negative.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
@@ -122,9 +125,9 @@ def power(a: Array, b: Array) -> Array:
 def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
     by_a = by_b = None
     if needs[0]:
-        by_a = g * b * a ** (where(b == 0, 1, b) - 1 if isinstance(b, np.ndarray) or needs[1] else (b or 1) - 1)
+        by_a = g * b * a ** ((b or 1) - 1 if isinstance(b, (int, float)) else where(equal(b, 0), 1, b) - 1)
     if needs[1]:
-        by_b = g * out * log(where(a > 0, a, 1))
+        by_b = g * out * log(where(logical_and(equal(a, 0), b >= 0), 1, a))
     return by_a, by_b
 
 
@@ -157,7 +160,7 @@ def abs(x: Array) -> Array:
 
 @abs.vjp
 def _(g: Array, x: Array) -> Array:
-    return g * np.sign(x)
+    return g * sign(x)
 
 
 @primitive(label="exp", numpy=np.exp, samples=lambda r: [r(3, 4), r()])
@@ -325,7 +328,7 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(label="relu", samples=lambda r: [r.away(3, 4), r.away()])
 def relu(x: Array) -> Array:
-    """max(x, 0); the derivative at 0 is 0. NaN stays NaN.
+    """max(x, 0); the derivative at 0 is 0. NaN stays NaN and has derivative 1, as in PyTorch.
 
     >>> import tinygrad_rnn as tg
     >>> tg.relu(tg.tensor([-1.0, 2.0])).tolist()
@@ -336,7 +339,7 @@ def relu(x: Array) -> Array:
 
 @relu.vjp
 def _(g: Array, out: Array) -> Array:
-    return g * (out > 0)
+    return where(less_equal(out, 0), 0, g)
 
 
 @primitive(label="softplus", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
@@ -376,106 +379,9 @@ def _(g: Array, x: Array) -> Array:
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
 
 
-def _untied(r: Any) -> list[Any]:
-    """Samples of pairs that never tie."""
-    return [(x := r(3, 4), x + r.away(3, 4)), (r(4), 3 + r.between(0, 1, 2, 1)), (r(0, 3), r(3))]
-
-
-@primitive(label="max", numpy=(np.maximum, np.fmax), broadcasts=True, samples=_untied)
-def maximum(a: Array, b: Array) -> Array:
-    """The larger of a and b; where they tie each gets half the gradient.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.maximum(tg.tensor([1.0, 5.0]), 3).tolist()
-    [3.0, 5.0]
-    """
-    return np.maximum(a, b)
-
-
-@maximum.vjp
-def _(g: Array, a: Array, b: Array) -> Any:
-    share = _share(a, b)
-    return g * share, g * (1 - share)
-
-
-@primitive(label="min", numpy=(np.minimum, np.fmin), broadcasts=True, samples=_untied)
-def minimum(a: Array, b: Array) -> Array:
-    """The smaller of a and b; where they tie each gets half the gradient.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.minimum(tg.tensor([1.0, 5.0]), 3).tolist()
-    [1.0, 3.0]
-    """
-    return np.minimum(a, b)
-
-
-@minimum.vjp
-def _(g: Array, a: Array, b: Array) -> Any:
-    share = _share(b, a)
-    return g * share, g * (1 - share)
-
-
-def _share(a: Array, b: Array) -> np.ndarray[Any, Any]:
-    """How much of a gradient belongs to a, if the larger one gets it: 1, 0, or 1/2 where they tie."""
-    a, b = getattr(a, "detach", lambda: a)(), getattr(b, "detach", lambda: b)()
-    a, b = np.asarray(a), np.asarray(b)
-    kind = np.result_type(a, b) if np.result_type(a, b).kind == "f" else np.float64
-    return np.asarray((a > b) + 0.5 * (a == b), kind)
-
-
-@primitive(
-    label="clip",
-    numpy=np.clip,
-    samples=lambda r: [
-        r.call(r.away(3, 4, points=(-0.5, 0.5)), min=-0.5, max=0.5),
-        r.call(r.away(5), min=0.0),
-        r.call(r.away(5), max=0.0),
-    ],
-)
-def clip(x: Array, *, min: Any = None, max: Any = None) -> Array:
-    """x limited to [min, max] (numbers or arrays, either may be None); the derivative is 1 on the bounds, 0 outside.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), min=-1, max=1).tolist()
-    [-1.0, 0.5, 1.0]
-    """
-    return np.clip(x, min, max)
-
-
-@clip.vjp
-def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
-    inside = True if min is None else x >= min
-    if max is not None:
-        inside = inside & (x <= max)
-    return g * inside
-
-
-@primitive(
-    label="where",
-    numpy=np.where,
-    broadcasts=True,
-    constants=("condition",),
-    samples=lambda r: [(r(3, 4) > 0, r(3, 4), r(3, 4)), (r(4) > 0, r(3, 1), r())],
-)
-def where(condition: Array, a: Array, b: Array) -> Array:
-    """a where condition holds, b elsewhere; what is not chosen gets no gradient, not even from NaN.
-
-    >>> import tinygrad_rnn as tg
-    >>> a, b = tg.tensor([1.0, 2.0]), tg.tensor([10.0, 20.0])
-    >>> tg.where([True, False], a, b).tolist()
-    [1.0, 20.0]
-    """
-    return np.where(condition, a, b)
-
-
-@where.vjp
-def _(g: Array, condition: Array, needs: Any) -> Any:
-    return None, where(condition, g, 0) if needs[1] else None, where(condition, 0, g) if needs[2] else None
-
-
 @primitive(label="astype", samples=lambda r: [r.call(r(3, 4), dtype=np.float64)])
 def astype(x: Array, *, dtype: Any) -> Array:
-    """x with another dtype; its gradient comes back in x's own.
+    """x with another dtype; its gradient comes back in x's own. Integers and booleans carry none: they are constants.
 
     >>> import tinygrad_rnn as tg
     >>> tg.tensor([1.5]).astype("float64").dtype

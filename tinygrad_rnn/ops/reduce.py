@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Shape
-from ..autodiff.op import composite, primitive
-from .pointwise import exp, sqrt, where
-from .shape import broadcast_to, flip
+from ..autodiff.op import primitive
+from .logic import equal
+from .pointwise import astype, exp
+from .select import where
+from .shape import broadcast_to, concatenate, flip
 
 __all__ = ["cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax", "std", "sum", "var"]
 
@@ -92,12 +94,37 @@ def var(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) ->
 @var.vjp
 def _(g: Array, x: Array, *, axis: Any, keepdims: bool, ddof: int) -> Array:
     centred = x - mean(x, axis=axis, keepdims=True)
-    return _spread(g, x.shape, axis, keepdims) * centred * (2 / (_count(x.shape, axis) - ddof))
+    return _spread(g, x.shape, axis, keepdims) * centred * (2 * _per_freedom(x.shape, axis, ddof))
+
+
+@primitive(label="std", numpy=np.std, samples=lambda r: [*_reductions(r)[:-1], r.call(r(3, 4), axis=1, ddof=1)])
+def std(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
+    """Standard deviation: the square root of `var`. Where it is 0 its gradient is 0, too, as in PyTorch.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.std(tg.tensor([1.0, 3.0])).item()
+    1.0
+    """
+    return np.std(x, axis=axis, keepdims=keepdims, ddof=ddof)
+
+
+@std.vjp
+def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool, ddof: int) -> Array:
+    centred = x - mean(x, axis=axis, keepdims=True)
+    constant = equal(out, 0)
+    slope = where(constant, 0, g) / where(constant, 1, out)
+    return _spread(slope, x.shape, axis, keepdims) * centred * _per_freedom(x.shape, axis, ddof)
+
+
+def _per_freedom(shape: Shape, axis: Any, ddof: int) -> float:
+    """1 / (N − ddof), infinite where no degree of freedom is left, as NumPy's var divides."""
+    freedom = _count(shape, axis) - ddof
+    return 1 / freedom if freedom > 0 else np.inf
 
 
 @primitive(label="max", numpy=(np.max, np.amax), samples=_reductions)
 def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Largest value over all axes, or over `axis`; where several tie they share the gradient.
+    """Largest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 7.0, 7.0], requires_grad=True)
@@ -110,7 +137,7 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 
 @primitive(label="min", numpy=(np.min, np.amin), samples=_reductions)
 def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Smallest value over all axes, or over `axis`; where several tie they share the gradient.
+    """Smallest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
 
     >>> import tinygrad_rnn as tg
     >>> tg.min(tg.tensor([[1.0, 2.0], [3.0, 0.0]]), axis=-1).tolist()
@@ -122,9 +149,8 @@ def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 @max.vjp
 @min.vjp
 def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
-    chosen = x == _spread(out, x.shape, axis, keepdims)  # a plain boolean array
-    share = chosen / np.maximum(chosen.sum(axis=axis, keepdims=True), 1)
-    return _spread(g, x.shape, axis, keepdims) * share.astype(x.dtype)
+    chosen = astype(equal(x, _spread(out, x.shape, axis, keepdims)), dtype=x.dtype)
+    return _spread(g, x.shape, axis, keepdims) * (chosen / sum(chosen, axis=axis, keepdims=True))
 
 
 @primitive(
@@ -144,16 +170,33 @@ def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 
 @prod.vjp
 def _(g: Array, x: Array, *, axis: Any, keepdims: bool) -> Array:
+    if not x.size:
+        return x
     axes = _axes(axis, x.ndim)
     others = tuple(i for i in range(x.ndim) if i not in axes)
     moved = x.transpose(others + axes)
-    n = _count(x.shape, axis)
-    flat = moved.reshape((*moved.shape[: len(others)], n))
-    rest = prod(
-        where(np.eye(n, dtype=bool), 1, flat.reshape((*flat.shape[:-1], 1, n))), axis=-1
-    )  # of all other factors
-    back = tuple(np.argsort(others + axes))
-    return _spread(g, x.shape, axis, keepdims) * rest.reshape(moved.shape).transpose(back)
+    kept = moved.shape[: len(others)]
+    pulled = _times_others(moved.reshape((*kept, _count(x.shape, axis))), g.reshape((*kept, 1)))
+    return pulled.reshape(moved.shape).transpose(tuple(int(i) for i in np.argsort(others + axes)))
+
+
+def _times_others(x: Array, g: Array) -> Array:
+    """g (…, 1) times, for each element of x (…, n), the product of all others: O(n), no division (factors may be 0).
+
+    Going up, the first half of what is left is multiplied by the second until one product stands. Going down, each
+    half's cotangent is that of their product times the other half.
+    """
+    levels = [x]
+    while levels[-1].shape[-1] > 1:
+        level = levels[-1]
+        half = level.shape[-1] // 2
+        product = level[..., :half] * level[..., half : 2 * half]
+        levels.append(concatenate([product, level[..., 2 * half :]], axis=-1))
+    for level in reversed(levels[:-1]):
+        half = level.shape[-1] // 2
+        first, second = g[..., :half] * level[..., half : 2 * half], g[..., :half] * level[..., :half]
+        g = concatenate([first, second, g[..., half:]], axis=-1)
+    return g
 
 
 @primitive(
@@ -230,14 +273,3 @@ def log_softmax(x: Array, *, axis: int = -1) -> Array:
 @log_softmax.vjp
 def _(g: Array, out: Array, *, axis: int) -> Array:
     return g - exp(out) * g.sum(axis=axis, keepdims=True)
-
-
-@composite(np.std)
-def std(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
-    """Standard deviation: the square root of `var`.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.std(tg.tensor([1.0, 3.0])).item()
-    1.0
-    """
-    return sqrt(var(x, axis=axis, keepdims=keepdims, ddof=ddof))

@@ -223,10 +223,16 @@ def _(g: Any, shape: Shape, *, axis: int) -> Array:
     label="split",
     numpy=np.split,
     several=True,
-    samples=lambda r: [r.call(r(6, 2), sections=3), r.call(r(2, 7), sections=[1, 4], axis=-1)],
+    samples=lambda r: [
+        r.call(r(6, 2), sections=3),
+        r.call(r(2, 7), sections=[1, 4], axis=-1),
+        r.call(r(6), sections=[4, 2, -1]),
+    ],
 )
 def split(x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Any:
     """Cut along `axis` into `sections` equal parts, or before each index in a list.
+
+    Part i goes from index i − 1 to index i; parts overlap where the indices fall, and gradients add up there.
 
     >>> import tinygrad_rnn as tg
     >>> [part.tolist() for part in tg.split(tg.tensor([1, 2, 3, 4]), 2)]
@@ -236,8 +242,19 @@ def split(x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Any:
 
 
 @split.vjp
-def _(g: Any, *, sections: Any, axis: int) -> Array:
-    return concatenate(list(g), axis=axis)
+def _(g: Any, shape: Shape, *, sections: Any, axis: int) -> Array:
+    joined = concatenate(list(g), axis=axis)
+    if joined.shape == shape:
+        return joined
+    n = shape[axis]
+    bounds = [slice(int(i)).indices(n)[1] for i in sections]
+    total = None
+    for part, start in zip(g, [0, *bounds], strict=True):
+        width = [(0, 0)] * len(shape)
+        width[axis] = (start, n - start - part.shape[axis])
+        padded = pad(part, width=width) if part.shape[axis] else 0
+        total = padded if total is None else total + padded
+    return total
 
 
 @primitive(label="pad", samples=lambda r: [r.call(r(2, 3), width=((1, 0), (2, 1))), r.call(r(3), width=2, value=1.5)])
