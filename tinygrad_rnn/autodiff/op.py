@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .node import Array, Leaf, Node, Output
+from .rows import Rule
 from .sample import Sampler
 from .state import ambient
 from .tensor import Tensor, data, holds_tensors, numpy_functions, registry
@@ -70,6 +71,7 @@ class Op:
         self.several: bool = traits["several"]
         self.differentiable: bool = traits["differentiable"]
         self.tensors: bool = traits["tensors"]
+        self.rows: Rule | None = traits["rows"]
         self.optional: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["optional"])
         self.constants: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["constants"])
         self.numpy: Callable[..., Any] | None = traits["numpy"]
@@ -145,14 +147,17 @@ class Op:
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
+        for a in args:
+            if type(a) is list or type(a) is tuple:
+                args = tuple(map(stacked, args))
+                break
+        tracer = ambient.get().tracer
+        if tracer is not None:
+            return tracer.record(self, args, options)
         if self.plain and not options and (tensor := self._call_plain(args)) is not None:
             return tensor
         if not self.differentiable:
             return self._compute(args, options)
-        for a in args:
-            if type(a) is list or type(a) is tuple:
-                args = tuple(map(joined, args))
-                break
         arrays: list[Any] = []
         parents: list[Any] = []
         tensors = recorded = mixed = False
@@ -372,9 +377,9 @@ class Op:
         return result
 
 
-def joined(value: Any) -> Any:
+def stacked(value: Any) -> Any:
     """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
-    return registry["stack"]([joined(v) for v in value]) if holds_tensors(value) else value
+    return registry["stack"]([stacked(v) for v in value]) if holds_tensors(value) else value
 
 
 def _describe(value: Any) -> str:
@@ -396,6 +401,7 @@ def primitive(
     optional: tuple[str, ...] = (),
     differentiable: bool = True,
     tensors: bool = False,
+    rows: Rule | None = None,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
 
@@ -405,7 +411,8 @@ def primitive(
     sums their cotangents back. several: the forward returns a tuple of results. constants: positional arrays that
     carry no gradient (a condition, say) and keep their dtype. optional: arrays that may be None. differentiable: False for
     an op that is constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain
-    arrays for tensors (constant tensors with tensors=True).
+    arrays for tensors (constant tensors with tensors=True). rows: how it treats the rows of a batch, a rule of
+    autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> @tg.primitive(label="x³", samples=lambda r: [r(3, 4), r()])
@@ -431,6 +438,7 @@ def primitive(
             optional=optional,
             differentiable=differentiable,
             tensors=tensors,
+            rows=rows,
         )
         registry[op.name] = op
         for function in functions:

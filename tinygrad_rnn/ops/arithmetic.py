@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import elementwise
 from .logic import equal, isnan, round
 from .pointwise import exp
 from .select import where
@@ -34,6 +35,7 @@ LN2, LN10 = ln(2), ln(10)
 
 @primitive(
     label="mod",
+    rows=elementwise,
     numpy=(np.remainder, np.mod),
     broadcasts=True,
     samples=lambda r: [
@@ -60,7 +62,9 @@ def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
 mod = remainder
 
 
-@primitive(label="1/x", numpy=np.reciprocal, samples=lambda r: [r.away(3, 4, gap=0.5), r.away(gap=0.5)])
+@primitive(
+    label="1/x", rows=elementwise, numpy=np.reciprocal, samples=lambda r: [r.away(3, 4, gap=0.5), r.away(gap=0.5)]
+)
 def reciprocal(x: Array) -> Array:
     """1 / x.
 
@@ -76,7 +80,7 @@ def _(g: Array, out: Array) -> Array:
     return -g * out * out
 
 
-@primitive(label="∛", numpy=np.cbrt, samples=lambda r: [r.away(3, 4, gap=0.3), r.away(gap=0.3)])
+@primitive(label="∛", rows=elementwise, numpy=np.cbrt, samples=lambda r: [r.away(3, 4, gap=0.3), r.away(gap=0.3)])
 def cbrt(x: Array) -> Array:
     """Cube root, negative where x is; its derivative 1 / (3 ∛x²) is infinite at 0.
 
@@ -92,7 +96,7 @@ def _(g: Array, out: Array) -> Array:
     return g / (3 * out * out)
 
 
-@primitive(label="2^x", numpy=np.exp2, samples=lambda r: [r(3, 4), r()])
+@primitive(label="2^x", rows=elementwise, numpy=np.exp2, samples=lambda r: [r(3, 4), r()])
 def exp2(x: Array) -> Array:
     """2 to the x.
 
@@ -108,7 +112,7 @@ def _(g: Array, out: Array) -> Array:
     return g * (out * LN2)
 
 
-@primitive(label="log₂", numpy=np.log2, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
+@primitive(label="log₂", rows=elementwise, numpy=np.log2, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
 def log2(x: Array) -> Array:
     """Logarithm to base 2; its derivative is 1 / (x log 2).
 
@@ -124,7 +128,9 @@ def _(g: Array, x: Array) -> Array:
     return g / (x * LN2)
 
 
-@primitive(label="log₁₀", numpy=np.log10, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
+@primitive(
+    label="log₁₀", rows=elementwise, numpy=np.log10, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)]
+)
 def log10(x: Array) -> Array:
     """Logarithm to base 10; its derivative is 1 / (x log 10).
 
@@ -145,7 +151,7 @@ def _pairs(r: Any) -> list[Any]:
     return [(r(3, 4), r(3, 4)), (r(4), r(2, 3, 1)), (0.5, r(3))]
 
 
-@primitive(label="logaddexp", numpy=np.logaddexp, broadcasts=True, samples=_pairs)
+@primitive(label="logaddexp", rows=elementwise, numpy=np.logaddexp, broadcasts=True, samples=_pairs)
 def logaddexp(a: Array, b: Array) -> Array:
     """log(e^a + e^b), without overflow; −∞ stands for the logarithm of 0 and gets the gradient 0.
 
@@ -162,7 +168,7 @@ def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
     return g * exp(a - top) if needs[0] else None, g * exp(b - top) if needs[1] else None
 
 
-@primitive(label="logaddexp2", numpy=np.logaddexp2, broadcasts=True, samples=_pairs)
+@primitive(label="logaddexp2", rows=elementwise, numpy=np.logaddexp2, broadcasts=True, samples=_pairs)
 def logaddexp2(a: Array, b: Array) -> Array:
     """log₂(2^a + 2^b), without overflow.
 

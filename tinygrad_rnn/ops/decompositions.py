@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array
-from ..autodiff.op import composite, joined, primitive
+from ..autodiff.op import composite, primitive, stacked
+from ..autodiff.rows import along_axis
 from ..autodiff.tensor import Tensor
 from .diagonals import tril, triu
 from .linalg import matmul
@@ -331,6 +332,7 @@ def _(g: Array, a: Array, out: Array, *, rcond: float | None) -> Array:
 
 @primitive(
     label="‖x‖",
+    rows=along_axis,
     samples=lambda r: [
         r.away(3, 4),
         r.call(r.away(3, 4), axis=(1,)),
@@ -366,7 +368,7 @@ def norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) ->
     >>> tg.linalg.norm(x).item(), np.linalg.norm(x, ord=1).item()
     (5.0, 7.0)
     """
-    x = joined(x)
+    x = stacked(x)
     if axis is None and ord is None:
         return p_norm(x, axis=tuple(range(x.ndim)), keepdims=keepdims)
     named = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import indexed
 from ..autodiff.tensor import Tensor
 
 __all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
@@ -15,6 +16,7 @@ __all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
 
 @primitive(
     label="[ ]",
+    rows=indexed,
     samples=lambda r: [
         r.call(r(4, 3), index=1),
         r.call(r(4, 3), index=(slice(None, None, 2), -1)),
@@ -45,6 +47,7 @@ def _(g: Array, shape: Shape, *, index: Any) -> Array:
 
 @primitive(
     label="scatter +",
+    rows=indexed,
     broadcasts=True,
     samples=lambda r: [
         r.call(r(3), index=1, shape=(4, 3)),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array
-from ..autodiff.op import composite, joined
+from ..autodiff.op import composite, stacked
 from ..autodiff.tensor import Tensor, holds_tensors
 from .pointwise import astype
 from .shape import concatenate, split
@@ -49,13 +49,13 @@ def array(data: Any, dtype: Any = None) -> Tensor:
     """
     if not isinstance(data, Tensor) and not holds_tensors(data):
         return Tensor(data, dtype)
-    whole: Tensor = joined(data)
+    whole: Tensor = stacked(data)
     return whole if dtype is None or whole.dtype == dtype else astype(whole, dtype=dtype)
 
 
 def _alike(values: Sequence[Any]) -> list[Any]:
     """The values as tensors and arrays; numbers and lists of them take the tensors' dtype."""
-    values = [joined(v) for v in values]
+    values = [stacked(v) for v in values]
     kinds = [v.dtype for v in values if isinstance(v, Tensor) and v.dtype.kind == "f"]
     dtype = np.result_type(*kinds) if kinds else None
     return [v if isinstance(v, (Tensor, np.ndarray)) else np.asarray(v, dtype) for v in values]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import contraction, product
 from ..autodiff.tensor import Tensor
 from .pointwise import multiply
 from .shape import expand_dims, moveaxis, swapaxes, transpose
@@ -19,6 +20,7 @@ __all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensor
 
 @primitive(
     label="@",
+    rows=product,
     numpy=np.matmul,
     broadcasts=True,
     samples=lambda r: [
@@ -211,6 +213,7 @@ def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
 
 @primitive(
     label="einsum",
+    rows=contraction,
     broadcasts=True,
     samples=lambda r: [
         r.call(r(2, 3), r(3, 4), formula="ij,jk->ik"),

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.rows import elementwise
 
 # fmt: off
 __all__ = [
@@ -37,7 +38,7 @@ def _odd(r: Any) -> list[Any]:
     return [3 * r(3, 4), np.array([-1.5, -0.5, 0.0, 0.5, 2.5]), np.array([np.nan, np.inf, -np.inf, -0.0]), r()]
 
 
-@primitive(label=">", numpy=np.greater, differentiable=False, samples=_pairs)
+@primitive(label=">", rows=elementwise, numpy=np.greater, differentiable=False, samples=_pairs)
 def greater(a: Array, b: Array) -> Array:
     """a > b, as booleans. What the operator > of tensors calls.
 
@@ -48,7 +49,7 @@ def greater(a: Array, b: Array) -> Array:
     return a > b
 
 
-@primitive(label="≥", numpy=np.greater_equal, differentiable=False, samples=_pairs)
+@primitive(label="≥", rows=elementwise, numpy=np.greater_equal, differentiable=False, samples=_pairs)
 def greater_equal(a: Array, b: Array) -> Array:
     """a ≥ b, as booleans.
 
@@ -59,7 +60,7 @@ def greater_equal(a: Array, b: Array) -> Array:
     return a >= b
 
 
-@primitive(label="<", numpy=np.less, differentiable=False, samples=_pairs)
+@primitive(label="<", rows=elementwise, numpy=np.less, differentiable=False, samples=_pairs)
 def less(a: Array, b: Array) -> Array:
     """a < b, as booleans.
 
@@ -70,7 +71,7 @@ def less(a: Array, b: Array) -> Array:
     return a < b
 
 
-@primitive(label="≤", numpy=np.less_equal, differentiable=False, samples=_pairs)
+@primitive(label="≤", rows=elementwise, numpy=np.less_equal, differentiable=False, samples=_pairs)
 def less_equal(a: Array, b: Array) -> Array:
     """a ≤ b, as booleans.
 
@@ -81,7 +82,7 @@ def less_equal(a: Array, b: Array) -> Array:
     return a <= b
 
 
-@primitive(label="=", numpy=np.equal, differentiable=False, samples=_pairs)
+@primitive(label="=", rows=elementwise, numpy=np.equal, differentiable=False, samples=_pairs)
 def equal(a: Array, b: Array) -> Array:
     """a = b, as booleans; NaN equals nothing.
 
@@ -92,7 +93,7 @@ def equal(a: Array, b: Array) -> Array:
     return a == b
 
 
-@primitive(label="≠", numpy=np.not_equal, differentiable=False, samples=_pairs)
+@primitive(label="≠", rows=elementwise, numpy=np.not_equal, differentiable=False, samples=_pairs)
 def not_equal(a: Array, b: Array) -> Array:
     """a ≠ b, as booleans.
 
@@ -103,7 +104,7 @@ def not_equal(a: Array, b: Array) -> Array:
     return a != b
 
 
-@primitive(label="and", numpy=np.logical_and, differentiable=False, samples=_flags)
+@primitive(label="and", rows=elementwise, numpy=np.logical_and, differentiable=False, samples=_flags)
 def logical_and(a: Array, b: Array) -> Array:
     """Where both a and b hold; of numbers, all but 0 hold.
 
@@ -114,7 +115,7 @@ def logical_and(a: Array, b: Array) -> Array:
     return np.logical_and(a, b)
 
 
-@primitive(label="or", numpy=np.logical_or, differentiable=False, samples=_flags)
+@primitive(label="or", rows=elementwise, numpy=np.logical_or, differentiable=False, samples=_flags)
 def logical_or(a: Array, b: Array) -> Array:
     """Where a or b holds.
 
@@ -125,7 +126,7 @@ def logical_or(a: Array, b: Array) -> Array:
     return np.logical_or(a, b)
 
 
-@primitive(label="xor", numpy=np.logical_xor, differentiable=False, samples=_flags)
+@primitive(label="xor", rows=elementwise, numpy=np.logical_xor, differentiable=False, samples=_flags)
 def logical_xor(a: Array, b: Array) -> Array:
     """Where exactly one of a and b holds.
 
@@ -137,7 +138,11 @@ def logical_xor(a: Array, b: Array) -> Array:
 
 
 @primitive(
-    label="not", numpy=np.logical_not, differentiable=False, samples=lambda r: [r(3, 4) > 0, np.array([0.0, 2.0])]
+    label="not",
+    rows=elementwise,
+    numpy=np.logical_not,
+    differentiable=False,
+    samples=lambda r: [r(3, 4) > 0, np.array([0.0, 2.0])],
 )
 def logical_not(x: Array) -> Array:
     """Where x does not hold.
@@ -149,7 +154,7 @@ def logical_not(x: Array) -> Array:
     return np.logical_not(x)
 
 
-@primitive(label="sign", numpy=np.sign, differentiable=False, samples=_odd)
+@primitive(label="sign", rows=elementwise, numpy=np.sign, differentiable=False, samples=_odd)
 def sign(x: Array) -> Array:
     """−1, 0 or 1; NaN at NaN.
 
@@ -160,7 +165,7 @@ def sign(x: Array) -> Array:
     return np.sign(x)
 
 
-@primitive(label="signbit", numpy=np.signbit, differentiable=False, samples=_odd)
+@primitive(label="signbit", rows=elementwise, numpy=np.signbit, differentiable=False, samples=_odd)
 def signbit(x: Array) -> Array:
     """Whether the sign is negative, of −0 too.
 
@@ -171,7 +176,7 @@ def signbit(x: Array) -> Array:
     return np.signbit(x)
 
 
-@primitive(label="⌊ ⌋", numpy=np.floor, differentiable=False, samples=_odd)
+@primitive(label="⌊ ⌋", rows=elementwise, numpy=np.floor, differentiable=False, samples=_odd)
 def floor(x: Array) -> Array:
     """The largest integer that is not above x.
 
@@ -182,7 +187,7 @@ def floor(x: Array) -> Array:
     return np.floor(x)
 
 
-@primitive(label="⌈ ⌉", numpy=np.ceil, differentiable=False, samples=_odd)
+@primitive(label="⌈ ⌉", rows=elementwise, numpy=np.ceil, differentiable=False, samples=_odd)
 def ceil(x: Array) -> Array:
     """The smallest integer that is not below x.
 
@@ -193,7 +198,7 @@ def ceil(x: Array) -> Array:
     return np.ceil(x)
 
 
-@primitive(label="trunc", numpy=np.trunc, differentiable=False, samples=_odd)
+@primitive(label="trunc", rows=elementwise, numpy=np.trunc, differentiable=False, samples=_odd)
 def trunc(x: Array) -> Array:
     """x without its fraction: the nearest integer towards 0.
 
@@ -206,6 +211,7 @@ def trunc(x: Array) -> Array:
 
 @primitive(
     label="round",
+    rows=elementwise,
     numpy=(np.round, np.around, np.rint),
     differentiable=False,
     samples=lambda r: [*_odd(r), r.call(10 * r(3, 4), decimals=1), r.call(100 * r(5), decimals=-1)],
@@ -220,7 +226,7 @@ def round(x: Array, *, decimals: int = 0) -> Array:
     return np.round(x, decimals)
 
 
-@primitive(label="NaN?", numpy=np.isnan, differentiable=False, samples=_odd)
+@primitive(label="NaN?", rows=elementwise, numpy=np.isnan, differentiable=False, samples=_odd)
 def isnan(x: Array) -> Array:
     """Where x is NaN.
 
@@ -231,7 +237,7 @@ def isnan(x: Array) -> Array:
     return np.isnan(x)
 
 
-@primitive(label="finite?", numpy=np.isfinite, differentiable=False, samples=_odd)
+@primitive(label="finite?", rows=elementwise, numpy=np.isfinite, differentiable=False, samples=_odd)
 def isfinite(x: Array) -> Array:
     """Where x is neither NaN nor infinite.
 
@@ -242,7 +248,7 @@ def isfinite(x: Array) -> Array:
     return np.isfinite(x)
 
 
-@primitive(label="∞?", numpy=np.isinf, differentiable=False, samples=_odd)
+@primitive(label="∞?", rows=elementwise, numpy=np.isinf, differentiable=False, samples=_odd)
 def isinf(x: Array) -> Array:
     """Where x is ∞ or −∞.
 
@@ -253,7 +259,7 @@ def isinf(x: Array) -> Array:
     return np.isinf(x)
 
 
-@primitive(label="detach", differentiable=False, tensors=True, samples=lambda r: [r(3, 4), r()])
+@primitive(label="detach", rows=elementwise, differentiable=False, tensors=True, samples=lambda r: [r(3, 4), r()])
 def detach(x: Array) -> Array:
     """x as a constant: the same values, through which no gradient flows. What `x.detach()` calls.
 

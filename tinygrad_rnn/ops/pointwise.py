@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.rows import elementwise
 from .logic import equal, less_equal, logical_and, sign
 from .select import where
 
@@ -24,7 +25,7 @@ def _pairs(r: Any) -> list[Any]:
     return [(r(3, 4), r(3, 4)), (r(4), r(2, 3, 1)), (r(2, 1), r()), (r(0, 3), r(3))]
 
 
-@primitive(label="+", numpy=np.add, broadcasts=True, samples=_pairs)
+@primitive(label="+", rows=elementwise, numpy=np.add, broadcasts=True, samples=_pairs)
 def add(a: Array, b: Array) -> Array:
     """a + b, with broadcasting: a gradient is summed over the axes along which its input was stretched.
 
@@ -41,7 +42,7 @@ def _(g: Array) -> Any:
     return g, g
 
 
-@primitive(label="−", numpy=np.subtract, broadcasts=True, samples=_pairs)
+@primitive(label="−", rows=elementwise, numpy=np.subtract, broadcasts=True, samples=_pairs)
 def subtract(a: Array, b: Array) -> Array:
     """a − b, with broadcasting.
 
@@ -57,7 +58,7 @@ def _(g: Array, needs: Any) -> Any:
     return g, -g if needs[1] else None
 
 
-@primitive(label="×", numpy=np.multiply, broadcasts=True, samples=_pairs)
+@primitive(label="×", rows=elementwise, numpy=np.multiply, broadcasts=True, samples=_pairs)
 def multiply(a: Array, b: Array) -> Array:
     """a · b element by element, with broadcasting.
 
@@ -77,6 +78,7 @@ def _(g: Array, a: Array, b: Array, needs: Any) -> Any:
 
 @primitive(
     label="÷",
+    rows=elementwise,
     numpy=(np.divide, np.true_divide),
     broadcasts=True,
     samples=lambda r: [(r(3, 4), r.away(3, 4, gap=0.5)), (r(4), r.away(2, 3, 1, gap=0.5)), (r(), r.away(2, gap=0.5))],
@@ -99,6 +101,7 @@ def _(g: Array, b: Array, out: Array, needs: Any) -> Any:
 
 @primitive(
     label="pow",
+    rows=elementwise,
     numpy=(np.power, np.float_power),
     broadcasts=True,
     samples=lambda r: [
@@ -131,7 +134,7 @@ def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
     return by_a, by_b
 
 
-@primitive(label="−", numpy=np.negative, samples=lambda r: [r(3, 4), r()])
+@primitive(label="−", rows=elementwise, numpy=np.negative, samples=lambda r: [r(3, 4), r()])
 def negative(x: Array) -> Array:
     """−x.
 
@@ -147,7 +150,7 @@ def _(g: Array) -> Array:
     return -g
 
 
-@primitive(label="|x|", numpy=(np.abs, np.fabs), samples=lambda r: [r.away(3, 4), r.away()])
+@primitive(label="|x|", rows=elementwise, numpy=(np.abs, np.fabs), samples=lambda r: [r.away(3, 4), r.away()])
 def abs(x: Array) -> Array:
     """Absolute value; the derivative at 0 is 0.
 
@@ -163,7 +166,7 @@ def _(g: Array, x: Array) -> Array:
     return g * sign(x)
 
 
-@primitive(label="exp", numpy=np.exp, samples=lambda r: [r(3, 4), r()])
+@primitive(label="exp", rows=elementwise, numpy=np.exp, samples=lambda r: [r(3, 4), r()])
 def exp(x: Array) -> Array:
     """e to the x; it is its own derivative.
 
@@ -179,7 +182,7 @@ def _(g: Array, out: Array) -> Array:
     return g * out
 
 
-@primitive(label="expm1", numpy=np.expm1, samples=lambda r: [r(3, 4), r()])
+@primitive(label="expm1", rows=elementwise, numpy=np.expm1, samples=lambda r: [r(3, 4), r()])
 def expm1(x: Array) -> Array:
     """e^x − 1, exact near 0.
 
@@ -195,7 +198,7 @@ def _(g: Array, out: Array) -> Array:
     return g * (out + 1)
 
 
-@primitive(label="log", numpy=np.log, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
+@primitive(label="log", rows=elementwise, numpy=np.log, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
 def log(x: Array) -> Array:
     """Natural logarithm; its derivative is 1 / x.
 
@@ -211,7 +214,9 @@ def _(g: Array, x: Array) -> Array:
     return g / x
 
 
-@primitive(label="log1p", numpy=np.log1p, samples=lambda r: [r.between(-0.6, 3, 3, 4), r.between(0, 1)])
+@primitive(
+    label="log1p", rows=elementwise, numpy=np.log1p, samples=lambda r: [r.between(-0.6, 3, 3, 4), r.between(0, 1)]
+)
 def log1p(x: Array) -> Array:
     """log(1 + x), exact near 0.
 
@@ -227,7 +232,7 @@ def _(g: Array, x: Array) -> Array:
     return g / (1 + x)
 
 
-@primitive(label="√", numpy=np.sqrt, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
+@primitive(label="√", rows=elementwise, numpy=np.sqrt, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
 def sqrt(x: Array) -> Array:
     """Square root; its derivative 1 / (2 √x) is infinite at 0.
 
@@ -243,7 +248,7 @@ def _(g: Array, out: Array) -> Array:
     return g * 0.5 / out
 
 
-@primitive(label="x²", numpy=np.square, samples=lambda r: [r(3, 4), r()])
+@primitive(label="x²", rows=elementwise, numpy=np.square, samples=lambda r: [r(3, 4), r()])
 def square(x: Array) -> Array:
     """x · x.
 
@@ -259,7 +264,7 @@ def _(g: Array, x: Array) -> Array:
     return g * (2 * x)
 
 
-@primitive(label="sin", numpy=np.sin, samples=lambda r: [r(3, 4), r()])
+@primitive(label="sin", rows=elementwise, numpy=np.sin, samples=lambda r: [r(3, 4), r()])
 def sin(x: Array) -> Array:
     """Sine of x in radians.
 
@@ -275,7 +280,7 @@ def _(g: Array, x: Array) -> Array:
     return g * cos(x)
 
 
-@primitive(label="cos", numpy=np.cos, samples=lambda r: [r(3, 4), r()])
+@primitive(label="cos", rows=elementwise, numpy=np.cos, samples=lambda r: [r(3, 4), r()])
 def cos(x: Array) -> Array:
     """Cosine of x in radians.
 
@@ -291,7 +296,7 @@ def _(g: Array, x: Array) -> Array:
     return -g * sin(x)
 
 
-@primitive(label="tanh", numpy=np.tanh, samples=lambda r: [r(3, 4), r(), r(0, 2)])
+@primitive(label="tanh", rows=elementwise, numpy=np.tanh, samples=lambda r: [r(3, 4), r(), r(0, 2)])
 def tanh(x: Array) -> Array:
     """Hyperbolic tangent; its derivative is 1 − tanh² x, 1 at 0 and small where |x| is large.
 
@@ -309,7 +314,7 @@ def _(g: Array, out: Array) -> Array:
     return g * (1 - out * out)
 
 
-@primitive(label="σ", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
+@primitive(label="σ", rows=elementwise, samples=lambda r: [r(3, 4), r(), 4 * r(5)])
 def sigmoid(x: Array) -> Array:
     """The logistic function σ(x) = 1 / (1 + e^−x), by e^−|x| so that it neither overflows nor loses small values.
 
@@ -326,7 +331,7 @@ def _(g: Array, out: Array) -> Array:
     return g * (out * (1 - out))
 
 
-@primitive(label="relu", samples=lambda r: [r.away(3, 4), r.away()])
+@primitive(label="relu", rows=elementwise, samples=lambda r: [r.away(3, 4), r.away()])
 def relu(x: Array) -> Array:
     """max(x, 0); the derivative at 0 is 0. NaN stays NaN and has derivative 1, as in PyTorch.
 
@@ -342,7 +347,7 @@ def _(g: Array, out: Array) -> Array:
     return where(less_equal(out, 0), 0, g)
 
 
-@primitive(label="softplus", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
+@primitive(label="softplus", rows=elementwise, samples=lambda r: [r(3, 4), r(), 4 * r(5)])
 def softplus(x: Array) -> Array:
     """log(1 + e^x), without overflow; its derivative is σ(x).
 
@@ -361,7 +366,7 @@ def _(g: Array, x: Array) -> Array:
 _GELU_SCALE, _GELU_CUBE = float(np.sqrt(2 / np.pi)), 0.044715
 
 
-@primitive(label="gelu", samples=lambda r: [r(3, 4), r()])
+@primitive(label="gelu", rows=elementwise, samples=lambda r: [r(3, 4), r()])
 def gelu(x: Array) -> Array:
     """The Gaussian error linear unit in its tanh form: x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) [Hendrycks & Gimpel 2016].
 
@@ -379,7 +384,7 @@ def _(g: Array, x: Array) -> Array:
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
 
 
-@primitive(label="astype", samples=lambda r: [r.call(r(3, 4), dtype=np.float64)])
+@primitive(label="astype", rows=elementwise, samples=lambda r: [r.call(r(3, 4), dtype=np.float64)])
 def astype(x: Array, *, dtype: Any) -> Array:
     """x with another dtype; its gradient comes back in x's own. Integers and booleans carry none: they are constants.
 

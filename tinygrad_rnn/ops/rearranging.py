@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import along_axis
 from ..autodiff.tensor import Tensor
 from .index import getitem
 from .shape import broadcast_to, concatenate, flip, moveaxis, swapaxes
@@ -23,6 +24,7 @@ KIND = "shape"
 
 @primitive(
     label="roll",
+    rows=along_axis,
     numpy=np.roll,
     samples=lambda r: [
         r.call(r(3, 4), shift=2),

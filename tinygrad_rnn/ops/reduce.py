@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import primitive
+from ..autodiff.rows import along_axis, sums
 from .logic import equal
 from .pointwise import astype, exp
 from .select import where
@@ -47,7 +48,7 @@ def _count(shape: Shape, axis: Any) -> int:
     return int(np.prod([shape[a] for a in _axes(axis, len(shape))]))
 
 
-@primitive(label="Σ", numpy=np.sum, samples=lambda r: [*_reductions(r), r.call(r(0, 3), axis=0)])
+@primitive(label="Σ", rows=sums, numpy=np.sum, samples=lambda r: [*_reductions(r), r.call(r(0, 3), axis=0)])
 def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Sum over all axes, or over `axis` (an integer or a tuple).
 
@@ -64,7 +65,7 @@ def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
     return broadcast_to(_spread(g, shape, axis, keepdims), shape=shape)
 
 
-@primitive(label="mean", numpy=np.mean, samples=_reductions)
+@primitive(label="mean", rows=along_axis, numpy=np.mean, samples=_reductions)
 def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Mean over all axes, or over `axis`.
 
@@ -80,7 +81,9 @@ def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
     return broadcast_to(_spread(g, shape, axis, keepdims) / _count(shape, axis), shape=shape)
 
 
-@primitive(label="var", numpy=np.var, samples=lambda r: [*_reductions(r), r.call(r(3, 4), axis=1, ddof=1)])
+@primitive(
+    label="var", rows=along_axis, numpy=np.var, samples=lambda r: [*_reductions(r), r.call(r(3, 4), axis=1, ddof=1)]
+)
 def var(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
     """Variance: the mean of |x − mean|², with N − ddof in the denominator.
 
@@ -97,7 +100,12 @@ def _(g: Array, x: Array, *, axis: Any, keepdims: bool, ddof: int) -> Array:
     return _spread(g, x.shape, axis, keepdims) * centred * (2 * _per_freedom(x.shape, axis, ddof))
 
 
-@primitive(label="std", numpy=np.std, samples=lambda r: [*_reductions(r)[:-1], r.call(r(3, 4), axis=1, ddof=1)])
+@primitive(
+    label="std",
+    rows=along_axis,
+    numpy=np.std,
+    samples=lambda r: [*_reductions(r)[:-1], r.call(r(3, 4), axis=1, ddof=1)],
+)
 def std(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
     """Standard deviation: the square root of `var`. Where it is 0 its gradient is 0, too, as in PyTorch.
 
@@ -122,7 +130,7 @@ def _per_freedom(shape: Shape, axis: Any, ddof: int) -> float:
     return 1 / freedom if freedom > 0 else np.inf
 
 
-@primitive(label="max", numpy=(np.max, np.amax), samples=_reductions)
+@primitive(label="max", rows=along_axis, numpy=(np.max, np.amax), samples=_reductions)
 def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Largest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
 
@@ -135,7 +143,7 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(label="min", numpy=(np.min, np.amin), samples=_reductions)
+@primitive(label="min", rows=along_axis, numpy=(np.min, np.amin), samples=_reductions)
 def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Smallest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
 
@@ -154,7 +162,10 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
 
 
 @primitive(
-    label="Π", numpy=np.prod, samples=lambda r: [*_reductions(r), r.call(np.array([[0.0, 2, 3], [0, 0, 4]]), axis=1)]
+    label="Π",
+    rows=along_axis,
+    numpy=np.prod,
+    samples=lambda r: [*_reductions(r), r.call(np.array([[0.0, 2, 3], [0, 0, 4]]), axis=1)],
 )
 def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Product over all axes, or over `axis`. The gradient is right where factors are 0.
@@ -200,7 +211,10 @@ def _times_others(x: Array, g: Array) -> Array:
 
 
 @primitive(
-    label="cumsum", numpy=np.cumsum, samples=lambda r: [r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1), r(2, 3)]
+    label="cumsum",
+    rows=along_axis,
+    numpy=np.cumsum,
+    samples=lambda r: [r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1), r(2, 3)],
 )
 def cumsum(x: Array, *, axis: Any = None) -> Array:
     """Running sum along `axis` (None: of the flattened array).
@@ -219,7 +233,9 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
 
 
 @primitive(
-    label="logsumexp", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1, keepdims=True)]
+    label="logsumexp",
+    rows=along_axis,
+    samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1, keepdims=True)],
 )
 def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """log Σ e^x over all axes, or over `axis`, shifted by the maximum so that it does not overflow.
@@ -241,7 +257,7 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
     return _spread(g, x.shape, axis, keepdims) * exp(x - _spread(out, x.shape, axis, keepdims))
 
 
-@primitive(label="softmax", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
+@primitive(label="softmax", rows=along_axis, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
 def softmax(x: Array, *, axis: int = -1) -> Array:
     """e^x / Σ e^x along `axis`, shifted by the maximum so that it does not overflow: numbers as probabilities.
 
@@ -258,7 +274,7 @@ def _(g: Array, out: Array, *, axis: int) -> Array:
     return out * (g - (g * out).sum(axis=axis, keepdims=True))
 
 
-@primitive(label="log softmax", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
+@primitive(label="log softmax", rows=along_axis, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
     """x − log Σ e^x along `axis`: the logarithm of softmax without its rounding.
 

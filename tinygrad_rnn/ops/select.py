@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import elementwise
 from .logic import equal, isnan, less, less_equal
 
 __all__ = ["clip", "fmax", "fmin", "maximum", "minimum", "select", "where"]
@@ -19,7 +20,7 @@ def _untied(r: Any) -> list[Any]:
     return [(x := r(3, 4), x + r.away(3, 4)), (r(4), 3 + r.between(0, 1, 2, 1)), (r(0, 3), r(3))]
 
 
-@primitive(label="max", numpy=np.maximum, broadcasts=True, samples=_untied)
+@primitive(label="max", rows=elementwise, numpy=np.maximum, broadcasts=True, samples=_untied)
 def maximum(a: Array, b: Array) -> Array:
     """The larger of a and b; where they tie each gets half the gradient. NaN if either is, with derivative 1 by both.
 
@@ -35,7 +36,7 @@ def _(g: Array, a: Array, b: Array) -> Any:
     return where(less(a, b), 0, _halved(g, a, b)), where(less(b, a), 0, _halved(g, a, b))
 
 
-@primitive(label="min", numpy=np.minimum, broadcasts=True, samples=_untied)
+@primitive(label="min", rows=elementwise, numpy=np.minimum, broadcasts=True, samples=_untied)
 def minimum(a: Array, b: Array) -> Array:
     """The smaller of a and b; where they tie each gets half the gradient. NaN if either is, with derivative 1 by both.
 
@@ -51,7 +52,7 @@ def _(g: Array, a: Array, b: Array) -> Any:
     return where(less(b, a), 0, _halved(g, a, b)), where(less(a, b), 0, _halved(g, a, b))
 
 
-@primitive(label="fmax", numpy=np.fmax, broadcasts=True, samples=_untied)
+@primitive(label="fmax", rows=elementwise, numpy=np.fmax, broadcasts=True, samples=_untied)
 def fmax(a: Array, b: Array) -> Array:
     """The larger of a and b, or the number where the other is NaN; its gradient goes to the one taken.
 
@@ -68,7 +69,7 @@ def _(g: Array, a: Array, b: Array) -> Any:
     return where(isnan(a), 0, by_a), where(isnan(b), 0, by_b)
 
 
-@primitive(label="fmin", numpy=np.fmin, broadcasts=True, samples=_untied)
+@primitive(label="fmin", rows=elementwise, numpy=np.fmin, broadcasts=True, samples=_untied)
 def fmin(a: Array, b: Array) -> Array:
     """The smaller of a and b, or the number where the other is NaN; its gradient goes to the one taken.
 
@@ -92,6 +93,7 @@ def _halved(g: Array, a: Array, b: Array) -> Array:
 
 @primitive(
     label="clip",
+    rows=elementwise,
     numpy=np.clip,
     broadcasts=True,
     samples=lambda r: [
@@ -122,6 +124,7 @@ def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
 
 @primitive(
     label="where",
+    rows=elementwise,
     numpy=np.where,
     broadcasts=True,
     constants=("condition",),

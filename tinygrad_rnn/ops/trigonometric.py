@@ -9,6 +9,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import elementwise
 from .pointwise import sqrt
 
 # fmt: off
@@ -20,7 +21,9 @@ __all__ = [
 KIND = "pointwise"
 
 
-@primitive(label="tan", numpy=np.tan, samples=lambda r: [r.between(-1.2, 1.2, 3, 4), r.between(-1, 1)])
+@primitive(
+    label="tan", rows=elementwise, numpy=np.tan, samples=lambda r: [r.between(-1.2, 1.2, 3, 4), r.between(-1, 1)]
+)
 def tan(x: Array) -> Array:
     """Tangent of x in radians; its derivative is 1 + tan² x.
 
@@ -36,7 +39,7 @@ def _(g: Array, out: Array) -> Array:
     return g * (1 + out * out)
 
 
-@primitive(label="sinh", numpy=np.sinh, samples=lambda r: [r(3, 4), r()])
+@primitive(label="sinh", rows=elementwise, numpy=np.sinh, samples=lambda r: [r(3, 4), r()])
 def sinh(x: Array) -> Array:
     """Hyperbolic sine (e^x − e^−x) / 2; its derivative is cosh x.
 
@@ -52,7 +55,7 @@ def _(g: Array, x: Array) -> Array:
     return g * cosh(x)
 
 
-@primitive(label="cosh", numpy=np.cosh, samples=lambda r: [r(3, 4), r()])
+@primitive(label="cosh", rows=elementwise, numpy=np.cosh, samples=lambda r: [r(3, 4), r()])
 def cosh(x: Array) -> Array:
     """Hyperbolic cosine (e^x + e^−x) / 2; its derivative is sinh x.
 
@@ -68,7 +71,12 @@ def _(g: Array, x: Array) -> Array:
     return g * sinh(x)
 
 
-@primitive(label="arcsin", numpy=np.arcsin, samples=lambda r: [r.between(-0.9, 0.9, 3, 4), r.between(-0.5, 0.5)])
+@primitive(
+    label="arcsin",
+    rows=elementwise,
+    numpy=np.arcsin,
+    samples=lambda r: [r.between(-0.9, 0.9, 3, 4), r.between(-0.5, 0.5)],
+)
 def arcsin(x: Array) -> Array:
     """The angle in [−π/2, π/2] whose sine is x; its derivative 1 / √(1 − x²) is infinite at ±1.
 
@@ -84,7 +92,12 @@ def _(g: Array, x: Array) -> Array:
     return g / sqrt((1 - x) * (1 + x))
 
 
-@primitive(label="arccos", numpy=np.arccos, samples=lambda r: [r.between(-0.9, 0.9, 3, 4), r.between(-0.5, 0.5)])
+@primitive(
+    label="arccos",
+    rows=elementwise,
+    numpy=np.arccos,
+    samples=lambda r: [r.between(-0.9, 0.9, 3, 4), r.between(-0.5, 0.5)],
+)
 def arccos(x: Array) -> Array:
     """The angle in [0, π] whose cosine is x; its derivative −1 / √(1 − x²) is infinite at ±1.
 
@@ -100,7 +113,7 @@ def _(g: Array, x: Array) -> Array:
     return -g / sqrt((1 - x) * (1 + x))
 
 
-@primitive(label="arctan", numpy=np.arctan, samples=lambda r: [r(3, 4), r()])
+@primitive(label="arctan", rows=elementwise, numpy=np.arctan, samples=lambda r: [r(3, 4), r()])
 def arctan(x: Array) -> Array:
     """The angle in (−π/2, π/2) whose tangent is x; its derivative is 1 / (1 + x²).
 
@@ -116,7 +129,7 @@ def _(g: Array, x: Array) -> Array:
     return g / (1 + x * x)
 
 
-@primitive(label="arcsinh", numpy=np.arcsinh, samples=lambda r: [r(3, 4), r()])
+@primitive(label="arcsinh", rows=elementwise, numpy=np.arcsinh, samples=lambda r: [r(3, 4), r()])
 def arcsinh(x: Array) -> Array:
     """The inverse of sinh, log(x + √(x² + 1)); its derivative is 1 / √(x² + 1).
 
@@ -132,7 +145,9 @@ def _(g: Array, x: Array) -> Array:
     return g / hypot(x, 1.0)
 
 
-@primitive(label="arccosh", numpy=np.arccosh, samples=lambda r: [r.between(1.3, 4, 3, 4), r.between(1.5, 2)])
+@primitive(
+    label="arccosh", rows=elementwise, numpy=np.arccosh, samples=lambda r: [r.between(1.3, 4, 3, 4), r.between(1.5, 2)]
+)
 def arccosh(x: Array) -> Array:
     """The inverse of cosh for x ≥ 1, log(x + √(x² − 1)); its derivative 1 / √(x² − 1) is infinite at 1.
 
@@ -148,7 +163,12 @@ def _(g: Array, x: Array) -> Array:
     return g / (sqrt(x - 1) * sqrt(x + 1))
 
 
-@primitive(label="arctanh", numpy=np.arctanh, samples=lambda r: [r.between(-0.9, 0.9, 3, 4), r.between(-0.5, 0.5)])
+@primitive(
+    label="arctanh",
+    rows=elementwise,
+    numpy=np.arctanh,
+    samples=lambda r: [r.between(-0.9, 0.9, 3, 4), r.between(-0.5, 0.5)],
+)
 def arctanh(x: Array) -> Array:
     """The inverse of tanh, ½ log((1 + x) / (1 − x)); its derivative 1 / (1 − x²) is infinite at ±1.
 
@@ -169,7 +189,7 @@ def _planes(r: Any) -> list[Any]:
     return [(r.away(3, 4, gap=0.3), r.away(3, 4, gap=0.3)), (r.away(4, gap=0.3), r.away(2, 3, 1, gap=0.3)), (2.0, r(3))]
 
 
-@primitive(label="arctan2", numpy=np.arctan2, broadcasts=True, samples=_planes)
+@primitive(label="arctan2", rows=elementwise, numpy=np.arctan2, broadcasts=True, samples=_planes)
 def arctan2(y: Array, x: Array) -> Array:
     """The angle of the point (x, y) in (−π, π]: arctan(y / x) in the right quadrant. Its derivative at the origin is NaN.
 
@@ -187,7 +207,7 @@ def _(g: Array, y: Array, x: Array, needs: Any) -> Any:
     return g * (x / r) if needs[0] else None, -g * (y / r) if needs[1] else None
 
 
-@primitive(label="hypot", numpy=np.hypot, broadcasts=True, samples=_planes)
+@primitive(label="hypot", rows=elementwise, numpy=np.hypot, broadcasts=True, samples=_planes)
 def hypot(a: Array, b: Array) -> Array:
     """√(a² + b²) without overflow. Its derivative at the origin is NaN.
 
@@ -230,6 +250,7 @@ rad2deg, deg2rad = degrees, radians
 
 @primitive(
     label="sinc",
+    rows=elementwise,
     numpy=np.sinc,
     samples=lambda r: [r.away(3, 4, gap=0.01), np.array([0.0, 0.05, -0.2, 0.4, 3.0]), r()],
 )
