@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "autodiff.state"},
     {"autodiff.node"},
     {"autodiff.engine"},
-    {"autodiff.tensor", "autodiff.sample"},
+    {"autodiff.tensor", "autodiff.sample", "autodiff.rows"},
     {"autodiff.op", "autodiff.graph"},
     {"autodiff.functional", "autodiff.gradcheck", "kernels"},
     {"ops"},
