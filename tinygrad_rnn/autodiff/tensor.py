@@ -34,16 +34,28 @@ data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the
     *(np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram, np.save, np.savetxt),
 }
 instead = {  # what to write for functions that have no op
-    "np.vstack": "tg.concatenate(arrays, axis=0), of vectors tg.stack(arrays)",
-    "np.hstack": "tg.concatenate(arrays, axis=1), of vectors axis=0",
-    **{"np.outer": "a[:, None] * b", "np.atleast_2d": "x[None]", "np.linalg.norm": "(x * x).sum() ** 0.5"},
+    "np.average": "(x * weights).sum() / weights.sum()",
+    "np.nansum": "tg.nan_to_num(x).sum()",
+    "np.ptp": "x.max() - x.min()",
+    "np.linalg.eig": "tg.linalg.eigh for symmetric matrices, tensors hold no complex numbers",
+    **{f"np.{name}": "x itself, tensors hold no complex numbers" for name in ("conjugate", "real", "real_if_close")},
 }
 
 
-def _in_place(name: str) -> Callable[[Tensor, Any], Tensor]:
-    """The method for `t op= x`: it gives a new tensor; under no_grad, of a leaf that requires grad, the leaf with new data."""
+def _operators(name: str) -> tuple[Callable[[Tensor, Any], Tensor], ...]:
+    """The methods for t ∘ x, x ∘ t and t ∘= x, which look their op up when called.
 
-    def method(self: Tensor, other: Any) -> Tensor:
+    t ∘= x binds t to a new tensor; under no_grad, where t is a leaf that requires grad, to the leaf itself, whose data is
+    rebound (what trains by hand).
+    """
+
+    def left(self: Tensor, other: Any) -> Tensor:
+        return _ops[name](self, other)
+
+    def right(self: Tensor, other: Any) -> Tensor:
+        return _ops[name](other, self)
+
+    def in_place(self: Tensor, other: Any) -> Tensor:
         result = _ops[name](self, other)
         if not self.requires_grad or not self.is_leaf or ambient.get().recording:
             return result
@@ -52,7 +64,7 @@ def _in_place(name: str) -> Callable[[Tensor, Any], Tensor]:
         self.data = result.data.astype(self.dtype, copy=False)
         return self
 
-    return method
+    return left, right, in_place
 
 
 class Tensor:
@@ -206,7 +218,7 @@ class Tensor:
         if self.requires_grad:
             raise TypeError(
                 "a tensor that requires grad does not turn into an ndarray by itself, that would drop its graph: "
-                "use .detach().numpy(), or .data for the raw array; tg.stack joins a list of tensors"
+                "use .detach().numpy(), or .data for the raw array; tg.stack joins a list of tensors, tg.array a nested one"
             )
         return np.array(self.data, dtype, copy=copy)
 
@@ -241,44 +253,13 @@ class Tensor:
 
     # -- operators -------------------------------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Tensor:
-        return _ops["add"](self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return _ops["add"](other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return _ops["subtract"](self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return _ops["subtract"](other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return _ops["multiply"](self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return _ops["multiply"](other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return _ops["divide"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return _ops["divide"](other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return _ops["power"](self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return _ops["power"](other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return _ops["matmul"](self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return _ops["matmul"](other, self)
-
-    __iadd__, __isub__ = _in_place("add"), _in_place("subtract")
-    __imul__, __itruediv__ = _in_place("multiply"), _in_place("divide")
+    __add__, __radd__, __iadd__ = _operators("add")
+    __sub__, __rsub__, __isub__ = _operators("subtract")
+    __mul__, __rmul__, __imul__ = _operators("multiply")
+    __truediv__, __rtruediv__, __itruediv__ = _operators("divide")
+    __pow__, __rpow__, __ipow__ = _operators("power")
+    __mod__, __rmod__, __imod__ = _operators("remainder")
+    __matmul__, __rmatmul__, __imatmul__ = _operators("matmul")
 
     def __neg__(self) -> Tensor:
         return _ops["negative"](self)
@@ -474,6 +455,11 @@ def _holds_arrays(data: Any) -> bool:
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
     return isinstance(data, (np.ndarray, np.generic, Tensor))
+
+
+def holds_tensors(value: Any) -> bool:
+    """Whether a list or tuple, nested or not, has a tensor in it."""
+    return isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) or holds_tensors(v) for v in value)
 
 
 def data(value: Any) -> Any:
