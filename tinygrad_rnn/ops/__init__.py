@@ -4,7 +4,7 @@ from typing import Any
 
 from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
-from . import index, linalg, loss, pointwise, recurrent, reduce, shape
+from . import index, linalg, loss, pointwise, recurrent, reduce, shape, special
 from .index import *
 from .linalg import *
 from .loss import *
@@ -12,6 +12,7 @@ from .pointwise import *
 from .recurrent import *
 from .reduce import *
 from .shape import *
+from .special import *
 
 __all__ = ["concat", "permute_dims"]
 __all__ += index.__all__
@@ -21,6 +22,7 @@ __all__ += pointwise.__all__
 __all__ += recurrent.__all__
 __all__ += reduce.__all__
 __all__ += shape.__all__
+__all__ += special.__all__
 
 permute_dims, concat = transpose, concatenate  # the array standard's names
 
