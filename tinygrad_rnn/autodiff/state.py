@@ -17,6 +17,7 @@ class Ambient(NamedTuple):
     recording: bool = True
     scope: tuple[str, ...] = ()
     training: bool = True
+    tracer: Any = None  # what records the ops of a step that is being traced (program/trace.py)
 
 
 ambient: ContextVar[Ambient] = ContextVar("tinygrad_rnn.ambient", default=Ambient())
@@ -54,7 +55,7 @@ class scope(_Change):
         super().__init__(name)
 
     def _changed(self, old: Ambient) -> Ambient:
-        return Ambient(old.recording, (*old.scope, self._value), old.training)
+        return Ambient(old.recording, (*old.scope, self._value), old.training, old.tracer)
 
 
 class recording(_Change):
@@ -64,7 +65,7 @@ class recording(_Change):
         super().__init__(flag)
 
     def _changed(self, old: Ambient) -> Ambient:
-        return Ambient(self._value, old.scope, old.training)
+        return Ambient(self._value, old.scope, old.training, old.tracer)
 
 
 class training(_Change):
@@ -83,7 +84,7 @@ class training(_Change):
         super().__init__(flag)
 
     def _changed(self, old: Ambient) -> Ambient:
-        return Ambient(old.recording, old.scope, self._value)
+        return Ambient(old.recording, old.scope, self._value, old.tracer)
 
 
 def no_grad() -> recording:

@@ -24,10 +24,8 @@ registry: dict[str, Op] = {}
 _ops = cast("dict[str, Callable[..., Tensor]]", registry)
 numpy_functions: dict[Callable[..., Any], Callable[..., Any]] = {}  # filled where ops are declared
 data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the data, giving plain arrays
-    *(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
-    *(np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isnan, np.isinf, np.isfinite, np.signbit),
-    *(np.sign, np.floor, np.ceil, np.trunc, np.rint, np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort),
-    *(np.allclose, np.isclose, np.array_equal, np.array_equiv, np.round, np.around, np.zeros_like, np.ones_like),
+    *(np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort),
+    *(np.allclose, np.isclose, np.array_equal, np.array_equiv, np.zeros_like, np.ones_like),
     *(np.empty_like, np.full_like, np.any, np.all, np.nonzero, np.count_nonzero, np.argwhere, np.flatnonzero),
     *(np.result_type, np.can_cast, np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string),
     *(np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram, np.save, np.savetxt),
@@ -146,7 +144,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same data as a constant: no gradient flows back through the result."""
-        return Tensor._made(self.data, None)
+        return _ops["detach"](self)
 
     def tolist(self) -> Any:
         """The data as nested Python lists."""
@@ -212,7 +210,7 @@ class Tensor:
         if op is not None:
             return op(*args, **options)
         if function in data_functions:
-            return function(*_data(args), **_data(options))
+            return function(*data(args), **data(options))
         name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}".replace("numpy", "np")
         way = f" In its place: {instead[name]}." if name in instead else ""
         raise TypeError(
@@ -277,22 +275,22 @@ class Tensor:
         )
 
     def __eq__(self, other: Any) -> Any:
-        return self.data == _data(other)
+        return _ops["equal"](self, other)
 
     def __ne__(self, other: Any) -> Any:
-        return self.data != _data(other)
+        return _ops["not_equal"](self, other)
 
     def __lt__(self, other: Any) -> Any:
-        return self.data < _data(other)
+        return _ops["less"](self, other)
 
     def __le__(self, other: Any) -> Any:
-        return self.data <= _data(other)
+        return _ops["less_equal"](self, other)
 
     def __gt__(self, other: Any) -> Any:
-        return self.data > _data(other)
+        return _ops["greater"](self, other)
 
     def __ge__(self, other: Any) -> Any:
-        return self.data >= _data(other)
+        return _ops["greater_equal"](self, other)
 
     __hash__ = object.__hash__
 
@@ -317,7 +315,7 @@ class Tensor:
         return self.data.__index__()
 
     def __contains__(self, value: Any) -> bool:
-        return bool(_data(value) in self.data)
+        return bool(data(value) in self.data)
 
     def __format__(self, spec: str) -> str:
         try:
@@ -389,7 +387,8 @@ class Tensor:
 
     def round(self, decimals: int = 0) -> npt.NDArray[Any]:
         """The rounded data, as a plain array (no gradient)."""
-        return self.data.round(decimals)
+        rounded: npt.NDArray[Any] = registry["round"](self, decimals=decimals)
+        return rounded
 
 
 _new = object.__new__
@@ -453,14 +452,14 @@ def _holds_arrays(data: Any) -> bool:
     return isinstance(data, (np.ndarray, np.generic, Tensor))
 
 
-def _data(value: Any) -> Any:
+def data(value: Any) -> Any:
     """The arrays in place of the tensors in an argument list."""
     if isinstance(value, Tensor):
         return value.data
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_data, value)) if type(value) in (list, tuple) else value
+        return type(value)(map(data, value)) if type(value) in (list, tuple) else value
     if isinstance(value, dict):
-        return {k: _data(v) for k, v in value.items()}
+        return {k: data(v) for k, v in value.items()}
     return value
 
 

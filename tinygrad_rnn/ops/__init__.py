@@ -4,23 +4,27 @@ from typing import Any
 
 from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
-from . import index, linalg, loss, pointwise, recurrent, reduce, shape, special
+from . import index, linalg, logic, loss, pointwise, recurrent, reduce, select, shape, special
 from .index import *
 from .linalg import *
+from .logic import *
 from .loss import *
 from .pointwise import *
 from .recurrent import *
 from .reduce import *
+from .select import *
 from .shape import *
 from .special import *
 
 __all__ = ["concat", "permute_dims"]
 __all__ += index.__all__
 __all__ += linalg.__all__
+__all__ += logic.__all__
 __all__ += loss.__all__
 __all__ += pointwise.__all__
 __all__ += recurrent.__all__
 __all__ += reduce.__all__
+__all__ += select.__all__
 __all__ += shape.__all__
 __all__ += special.__all__
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import contraction, product
 from .shape import expand_dims, swapaxes, transpose
 
 __all__ = ["dot", "einsum", "matmul", "tensordot"]
@@ -17,6 +18,7 @@ __all__ = ["dot", "einsum", "matmul", "tensordot"]
 
 @primitive(
     label="@",
+    rows=product,
     numpy=np.matmul,
     broadcasts=True,
     samples=lambda r: [
@@ -125,12 +127,14 @@ def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
 
 @primitive(
     label="einsum",
+    rows=contraction,
     broadcasts=True,
     samples=lambda r: [
         r.call(r(2, 3), r(3, 4), formula="ij,jk->ik"),
         r.call(r(2, 3), formula="ij->j"),
         r.call(r(2, 3), r(3), r(2), formula="ij,j,i->"),
         r.call(r(2, 3, 4), r(1, 4, 2), formula="aij,ajk->aik"),
+        r.call(r(2, 3), r(1), formula="ij,j->i"),
     ],
 )
 def product_of(*arrays: Array, formula: str) -> Array:
@@ -147,8 +151,9 @@ def _(g: Array, shapes: Any, needs: Any, *arrays: Array, formula: str) -> Any:
         if needs[i]:
             names = [result, *operands[:i], *operands[i + 1 :]]
             given = [g, *arrays[:i], *arrays[i + 1 :]]
+            known = {pair for name, a in zip(names, given, strict=True) for pair in zip(name, np.shape(a), strict=True)}
             for letter, size in zip(wanted, shapes[i], strict=True):
-                if not any(letter in name for name in names):  # summed within this operand alone
+                if (letter, size) not in known:  # summed within this operand alone, or against an axis of size 1
                     names.append(letter)
                     given.append(np.ones(size, g.dtype))
             grads[i] = product_of(given, formula=f"{','.join(names)}->{wanted}")
