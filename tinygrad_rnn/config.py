@@ -74,7 +74,7 @@ class Configured:
 
         >>> import tinygrad_rnn as tg
         >>> tg.layers.GRU.from_config(tg.layers.GRU(3, return_sequences=True).get_config())
-        GRU(
+        GRU(return_sequences=True
           (cell): GRUCell(3, reset_after=True)
         )
         """

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.rows import elementwise
 from .pointwise import exp
 
 __all__ = ["erf"]
@@ -15,7 +16,7 @@ __all__ = ["erf"]
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
-@primitive(label="erf", samples=lambda r: [r(3, 4), r()])
+@primitive(label="erf", rows=elementwise, samples=lambda r: [r(3, 4), r()])
 def erf(x: Array) -> Array:
     """The error function 2/√π ∫₀ˣ e^(−t²) dt, element by element.
 
