@@ -19,21 +19,8 @@ from tinygrad_rnn.autodiff.tensor import registry
 
 # Where users take names from; other modules are the inside of these. The figures of viz.gallery are examples themselves.
 PUBLIC = [
-    *(
-        "",
-        "data",
-        "errors",
-        "initializers",
-        "kernels",
-        "layers",
-        "models",
-        "nn",
-        "optim",
-        "regularizers",
-        "rnn",
-        "train",
-        "viz",
-    ),
+    *("", "data", "errors", "initializers", "kernels", "layers", "linalg", "models", "nn", "optim", "regularizers", "rnn"),
+    *("train", "viz"),
     *("interop.keras", "interop.onnx", "interop.tf1", "interop.torch"),
 ]
 

@@ -36,6 +36,11 @@ FORMULAS: dict[str, Any] = {  # what ops without a NumPy function compute, in ex
     "split": lambda x, sections, axis=0: np.split(x, sections, axis),
     "clip": lambda x, min=None, max=None: np.clip(x, min, max),
     "product_of": lambda *a, formula: np.einsum(formula, *a),
+    "logabsdet": lambda x: np.log(np.abs(np.linalg.det(x))),
+    "cholesky": lambda x, upper=False: np.linalg.cholesky(x, upper=upper),
+    "eigh": lambda x, UPLO="L": np.linalg.eigh(x, UPLO),
+    "thin_svd": lambda x: np.linalg.svd(x, full_matrices=False),
+    "p_norm": lambda x, p=2, axis=None, keepdims=False: np.sum(np.abs(x) ** p, axis, keepdims=keepdims) ** (1 / p),
 }
 
 

@@ -40,7 +40,7 @@ from .node import Array, Leaf, Node, Output
 from .rows import Rule
 from .sample import Sampler
 from .state import ambient
-from .tensor import Tensor, data, numpy_functions, registry
+from .tensor import Tensor, data, holds_tensors, numpy_functions, registry
 
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
     "out": "out",
@@ -65,7 +65,7 @@ class Op:
         self.__module__ = forward.__module__
         self.forward = forward
         self.label = label
-        self.kind = forward.__module__.rpartition(".")[2]
+        self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
@@ -147,6 +147,10 @@ class Op:
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
+        for a in args:
+            if type(a) is list or type(a) is tuple:
+                args = tuple(map(stacked, args))
+                break
         tracer = ambient.get().tracer
         if tracer is not None:
             return tracer.record(self, args, options)
@@ -168,7 +172,7 @@ class Op:
                 mixed = True
             else:
                 arrays.append(a)
-                if type(a) is not float and type(a) is not int:
+                if self.variadic or (type(a) is not float and type(a) is not int):
                     mixed = True
             parents.append(None)
         if mixed and tensors:
@@ -326,7 +330,11 @@ class Op:
             if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
                 dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
         for i, a in enumerate(arrays):
-            if i in self.constants or (a is None and i in self.optional) or type(a) in (float, int, bool):
+            if i in self.constants or (a is None and i in self.optional):
+                continue
+            if type(a) in (float, int, bool):
+                if self.variadic:  # NumPy would make an array of its own dtype of it
+                    arrays[i] = np.asarray(a, dtype)
                 continue
             if isinstance(a, np.generic):
                 a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
@@ -367,6 +375,11 @@ class Op:
         """A new node that is the same tensor (the engine's, to mark where an expansion's inputs end)."""
         result: Tensor = _identity(tensor)
         return result
+
+
+def stacked(value: Any) -> Any:
+    """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
+    return registry["stack"]([stacked(v) for v in value]) if holds_tensors(value) else value
 
 
 def _describe(value: Any) -> str:

@@ -31,9 +31,11 @@ data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the
     *(np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram, np.save, np.savetxt),
 }
 instead = {  # what to write for functions that have no op
-    "np.vstack": "tg.concatenate(arrays, axis=0), of vectors tg.stack(arrays)",
-    "np.hstack": "tg.concatenate(arrays, axis=1), of vectors axis=0",
-    **{"np.outer": "a[:, None] * b", "np.atleast_2d": "x[None]", "np.linalg.norm": "(x * x).sum() ** 0.5"},
+    "np.average": "(x * weights).sum() / weights.sum()",
+    "np.nansum": "tg.nan_to_num(x).sum()",
+    "np.ptp": "x.max() - x.min()",
+    "np.linalg.eig": "tg.linalg.eigh for symmetric matrices, tensors hold no complex numbers",
+    **{f"np.{name}": "x itself, tensors hold no complex numbers" for name in ("conjugate", "real", "real_if_close")},
 }
 
 
@@ -185,7 +187,7 @@ class Tensor:
         if self.requires_grad:
             raise TypeError(
                 "a tensor that requires grad does not turn into an ndarray by itself, that would drop its graph: "
-                "use .detach().numpy(), or .data for the raw array; tg.stack joins a list of tensors"
+                "use .detach().numpy(), or .data for the raw array; tg.stack joins a list of tensors, tg.array a nested one"
             )
         return np.array(self.data, dtype, copy=copy)
 
@@ -255,6 +257,12 @@ class Tensor:
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return _ops["matmul"](other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return _ops["remainder"](self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _ops["remainder"](other, self)
 
     def __neg__(self) -> Tensor:
         return _ops["negative"](self)
@@ -450,6 +458,11 @@ def _holds_arrays(data: Any) -> bool:
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
     return isinstance(data, (np.ndarray, np.generic, Tensor))
+
+
+def holds_tensors(value: Any) -> bool:
+    """Whether a list or tuple, nested or not, has a tensor in it."""
+    return isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) or holds_tensors(v) for v in value)
 
 
 def data(value: Any) -> Any:
