@@ -19,7 +19,20 @@ from tinygrad_rnn.autodiff.tensor import registry
 
 # Where users take names from; other modules are the inside of these. The figures of viz.gallery are examples themselves.
 PUBLIC = [
-    *("", "data", "errors", "initializers", "kernels", "layers", "linalg", "models", "nn", "optim", "regularizers", "rnn"),
+    *(
+        "",
+        "data",
+        "errors",
+        "initializers",
+        "kernels",
+        "layers",
+        "linalg",
+        "models",
+        "nn",
+        "optim",
+        "regularizers",
+        "rnn",
+    ),
     *("train", "viz"),
     *("interop.keras", "interop.onnx", "interop.tf1", "interop.torch"),
 ]
