@@ -20,9 +20,19 @@ __version__ = "0.1.0"
 
 
 if TYPE_CHECKING:
-    from . import data, interop, layers, models, nn, optim, train
+    from . import data, interop, layers, models, nn, optim, regularizers, train
 
-_LAZY = ("data", "interop", "layers", "models", "nn", "optim", "train", "viz")  # imported when first asked for
+_LAZY = (
+    "data",
+    "interop",
+    "layers",
+    "models",
+    "nn",
+    "optim",
+    "regularizers",
+    "train",
+    "viz",
+)  # imported when first asked for
 
 
 def __getattr__(name: str) -> object:
