@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from . import ops, train
 from .autodiff.state import ambient, generator, no_grad
 from .autodiff.tensor import Tensor
+from .config import built, plain
 from .layers import losses
 from .layers.base import Input, Layer, Shape, mask_of, positive
 from .layers.optimizers import OPTIMIZERS
@@ -143,6 +144,21 @@ class Sequential(Layer):
         for layer in self.layers:
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The layers' configurations, and the shape of the inputs where it is known; from_config makes such a model anew,
+        without the weights."""
+        shape = None if not self._shapes else plain("Sequential: input_shape", self._shapes[0])
+        return {"name": self.name, "layers": plain("Sequential: layers", self.layers), "build_input_shape": shape}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        shape = config.get("build_input_shape")
+        layers = [one for one in config["layers"] if one.get("class_name") != "InputLayer"]  # which Keras lists
+        model = cls(built("Sequential: layers", layers, custom_objects or {}), name=config.get("name"))
+        if shape is not None and not model._shapes:
+            model.build(tuple(shape))
+        return model
 
     @property
     def output_shape(self) -> Any:
@@ -355,7 +371,7 @@ class _Tally:
         if model.layers:
             _demand_choice(model.layers[-1], y_pred.shape)
         mask = mask_of(y_pred)
-        loss = model._loss(y, y_pred, mask)
+        loss = sum(model.losses, model._loss(y, y_pred, mask))
         self._add("loss", float(loss), len(x))
         for name, measure in model._metrics.items():
             self._add(name, measure(y, y_pred, mask), len(x) if mask is None else int(np.sum(mask)))

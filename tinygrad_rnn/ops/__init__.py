@@ -17,6 +17,7 @@ from . import (
     recurrent,
     reduce,
     shape,
+    special,
     trigonometric,
 )
 from . import (
@@ -36,6 +37,7 @@ from .recurrent import *
 from .reduce import *
 from .select import *
 from .shape import *
+from .special import *
 from .trigonometric import *
 
 __all__ = ["concat", "permute_dims"]
@@ -52,6 +54,7 @@ __all__ += recurrent.__all__
 __all__ += reduce.__all__
 __all__ += choices.__all__
 __all__ += shape.__all__
+__all__ += special.__all__
 __all__ += trigonometric.__all__
 
 permute_dims, concat = transpose, concatenate  # the array standard's names
