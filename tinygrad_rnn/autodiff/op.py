@@ -93,7 +93,9 @@ class Op:
         self.rule: Callable[..., Any] = self._no_rule
         self.saved_codes: tuple[int, ...] = ()
         self.saves_all = False
-        self.pick: Callable[..., tuple[Any, ...]] = self._no_rule  # what the vjp's parameters ask to be kept, as a tuple
+        self.pick: Callable[..., tuple[Any, ...]] = (
+            self._no_rule
+        )  # what the vjp's parameters ask to be kept, as a tuple
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
