@@ -30,6 +30,7 @@ PUBLIC = [
         "models",
         "nn",
         "optim",
+        "parallel",
         "regularizers",
         "rnn",
     ),

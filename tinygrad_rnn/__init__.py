@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 
 if TYPE_CHECKING:
-    from . import data, interop, layers, models, nn, optim, regularizers, train
+    from . import data, interop, layers, models, nn, optim, parallel, regularizers, train
 
 _LAZY = (
     "data",
@@ -29,6 +29,7 @@ _LAZY = (
     "models",
     "nn",
     "optim",
+    "parallel",
     "regularizers",
     "train",
     "viz",

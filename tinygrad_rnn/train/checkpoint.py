@@ -136,6 +136,12 @@ def set_random_state(model: Module | None, state: Mapping[str, Any]) -> None:
         g.bit_generator.state = state[path]
 
 
+def set_streams(model: Module | None, entropy: list[int]) -> None:
+    """Let each of these generators draw from a stream of its own, made of these numbers and its place."""
+    for i, g in enumerate(_generators(model).values()):
+        g.bit_generator.state = type(g.bit_generator)(np.random.SeedSequence([*entropy, i])).state
+
+
 def _generators(model: Module | None) -> dict[str, np.random.Generator]:
     found = {"default": generator()}
     for path, module in model.named_modules("model") if model is not None else ():
