@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import train
+from . import ops, train
 from .autodiff.state import ambient, generator, no_grad
 from .autodiff.tensor import Tensor
+from .config import built, plain
 from .layers import losses
 from .layers.base import Input, Layer, Shape, mask_of, positive
 from .layers.optimizers import OPTIMIZERS
+from .layers.wrappers import TimeDistributed
 from .optim import Optimizer
+from .parallel.serial import Serial
 from .rnn.cell import kind
 
 Array = np.ndarray[Any, Any]
+Totals = dict[str, tuple[float, int]]  # of each figure: the sum of value times weight, and of the weights
 
 
 class History:
@@ -131,6 +135,10 @@ class Sequential(Layer):
             self._shapes = [tuple(input_shape)]
         self._extend()
 
+    def ensure_built(self, input_shape: Shape) -> None:
+        """Build all layers for a call's inputs, whose number of rows says nothing about the next call's."""
+        self.build((None, *input_shape[1:]))
+
     def build_from(self, arrays: Any) -> None:
         """The layers build themselves."""
 
@@ -138,6 +146,21 @@ class Sequential(Layer):
         for layer in self.layers:
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The layers' configurations, and the shape of the inputs where it is known; from_config makes such a model anew,
+        without the weights."""
+        shape = None if not self._shapes else plain("Sequential: input_shape", self._shapes[0])
+        return {"name": self.name, "layers": plain("Sequential: layers", self.layers), "build_input_shape": shape}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        shape = config.get("build_input_shape")
+        layers = [one for one in config["layers"] if one.get("class_name") != "InputLayer"]  # which Keras lists
+        model = cls(built("Sequential: layers", layers, custom_objects or {}), name=config.get("name"))
+        if shape is not None and not model._shapes:
+            model.build(tuple(shape))
+        return model
 
     @property
     def output_shape(self) -> Any:
@@ -199,11 +222,12 @@ class Sequential(Layer):
 
         optimizer: "adam", "adamw", "rmsprop" or "sgd" with Keras's defaults, a function of the parameters such as
         lambda p: optim.Adam(p, 0.01), or an optimiser of this model's parameters. loss: a name such as
-        "sparse_categorical_crossentropy" (probabilities, not logits), or a function f(y_true, y_pred). metrics: names such
-        as "accuracy" (what it means follows from the loss), "binary_accuracy", "mae", or functions f(y_true, y_pred). One
-        thing goes otherwise than in Keras on TensorFlow: "adam" and "rmsprop" move every row of an Embedding at every step
-        by what they remember of it, as PyTorch's do; there rows that are not in the batch rest. Raises ValueError for
-        unknown names; the model is then compiled as before.
+        "sparse_categorical_crossentropy" (probabilities, not logits), or a function f(y_true, y_pred). metrics: names
+        such as "accuracy" (of one output whether it is above ½, of several whether the largest is the right class),
+        "binary_accuracy", "mae", or functions f(y_true, y_pred). One thing goes otherwise than in Keras on TensorFlow:
+        "adam" and "rmsprop" move every row of an Embedding at every step by what they remember of it, as PyTorch's do;
+        there rows that are not in the batch rest. Raises ValueError for unknown names; the model is then compiled as
+        before.
 
         >>> import tinygrad_rnn as tg
         >>> model = tg.models.Sequential([tg.layers.Dense(1)])
@@ -216,7 +240,7 @@ class Sequential(Layer):
         if not isinstance(optimizer, (str, Optimizer)) and not callable(optimizer):
             raise TypeError(f"compile: optimizer is {kind(optimizer)}, expected a name, an optimiser or a function")
         found = losses.get(loss)
-        self._metrics = dict(losses.metric(found, one) for one in metrics or ())
+        self._metrics = dict(losses.metric(one) for one in metrics or ())
         self._loss = found
         self._make = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else None
@@ -231,13 +255,14 @@ class Sequential(Layer):
         validation_split: float = 0.0,
         validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
+        parallel: Serial | None = None,
         **options: Any,
     ) -> History:
         """Train on arrays by train.fit; returns a History, its `history` a dict of lists: loss, accuracy, val_loss ….
 
         x (N, ...), y (N, ...). validation_split takes that share from the end of the data. shuffle draws from the default
-        generator (tg.seed). verbose: 0 is silent. options: what train.fit takes beside, clip=, patience=, checkpoint= … in the
-        place of callbacks.
+        generator (tg.seed). verbose: 0 is silent. parallel: tg.parallel.MPI() trains on all its processes, and the figures are
+        those of all. options: what train.fit takes beside, clip=, patience=, checkpoint= … in the place of callbacks.
         Raises ValueError before compile, and for arrays of unequal length.
 
         >>> import numpy as np, tinygrad_rnn as tg
@@ -262,8 +287,8 @@ class Sequential(Layer):
             self.build((None, *data[0].shape[1:]))
         if self.optimizer is None:
             self.optimizer = self._make(self.parameters())
-        tally = _Tally(self)
-        seen: list[dict[str, float]] = []
+        tally, group = _Tally(self), parallel or Serial()
+        seen: list[Totals] = []
         checks: list[dict[str, float]] = []
 
         def batches() -> Iterator[tuple[Array, Array]]:
@@ -272,18 +297,19 @@ class Sequential(Layer):
             try:
                 yield from _batches(*data, batch_size, order)
             finally:  # also where Ctrl-C ends the epoch early
-                seen.extend([tally.means()] if tally.totals else [])
+                seen.append(tally.totals)
 
         def validation() -> float:
             assert held is not None
-            checks.append(self._measured(*held, batch_size))
+            checks.append(self._measured(*held, batch_size, group))
             return checks[-1]["loss"]
 
         given = validation if held is not None else None
-        options = {"validation": given, "model": self, "progress": bool(verbose)} | options
+        options = {"validation": given, "model": self, "progress": bool(verbose), "parallel": parallel} | options
         every = _Epochs(batches, -(-len(data[0]) // batch_size))
         run = train.fit(tally.loss, every, self.optimizer, epochs=epochs, **options)
-        history = {key: [one[key] for one in seen] for key in ("loss", *self._metrics)}
+        means = [one for one in (_means(group, totals) for totals in seen) if one]
+        history = {key: [one[key] for one in means] for key in ("loss", *self._metrics)}
         if held is not None:
             history |= {f"val_{key}": [one[key] for one in checks] for key in ("loss", *self._metrics)}
         return History(history, run.stopped)
@@ -311,20 +337,20 @@ class Sequential(Layer):
         >>> tg.models.Sequential([tg.layers.Dense(2)]).predict(np.ones((5, 3))).shape
         (5, 2)
         """
-        arrays, batch_size = _array(x), _size("predict", batch_size)
+        arrays, batch_size = _numbers("predict: x", x), _size("predict", batch_size)
         with no_grad():
             parts = [self(arrays[i : i + batch_size]).data for i in range(0, max(len(arrays), 1), batch_size)]
         return np.concatenate(parts)
 
-    def _measured(self, x: Array, y: Array, batch_size: int) -> dict[str, float]:
+    def _measured(self, x: Array, y: Array, batch_size: int, group: Serial | None = None) -> dict[str, float]:
         tally = _Tally(self)
-        train.evaluate(tally.loss, _batches(x, y, batch_size))
-        return tally.means()
+        train.evaluate(tally.loss, _batches(x, y, batch_size), parallel=group)
+        return _means(group or Serial(), tally.totals)
 
     def _arrays(self, owner: str, x: Any, y: Any) -> tuple[Array, Array]:
         if self._make is None:
             raise ValueError(f"{owner}: the model is not compiled, call compile(optimizer, loss) first")
-        x, y = _array(x), _array(y)
+        x, y = _numbers(f"{owner}: x", x), _numbers(f"{owner}: y", y)
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or not len(x):
             raise ValueError(
                 f"{owner}: x has shape {x.shape} and y {y.shape}, expected as many targets as examples, at least one"
@@ -340,25 +366,41 @@ class _Tally:
         self.clear()
 
     def clear(self) -> None:
-        self.totals: dict[str, tuple[float, int]] = {}
+        self.totals: Totals = dict.fromkeys(("loss", *self.model._metrics), (0.0, 0))
 
     def loss(self, batch: tuple[Array, Array]) -> Any:
         x, y = batch
         model = self.model
         y_pred = model(x, training=ambient.get().training)
+        if model.layers:
+            _demand_choice(model.layers[-1], y_pred.shape)
         mask = mask_of(y_pred)
-        loss = model._loss(y, y_pred, mask)
+        loss = sum(model.losses, model._loss(y, y_pred, mask))
         self._add("loss", float(loss), len(x))
         for name, measure in model._metrics.items():
             self._add(name, measure(y, y_pred, mask), len(x) if mask is None else int(np.sum(mask)))
         return loss
 
     def _add(self, name: str, value: float, weight: int) -> None:
-        total, weights = self.totals.get(name, (0.0, 0))
+        total, weights = self.totals[name]
         self.totals[name] = total + value * weight, weights + weight
 
-    def means(self) -> dict[str, float]:
-        return {name: total / max(weight, 1) for name, (total, weight) in self.totals.items()}
+
+def _means(group: Serial, totals: Totals) -> dict[str, float]:
+    """The mean of each figure over all processes; nothing where there was no batch."""
+    sums = {name: group.sum(*pair) for name, pair in totals.items()}
+    return {name: total / max(weight, 1) for name, (total, weight) in sums.items()} if sums["loss"][1] else {}
+
+
+def _demand_choice(layer: Any, shape: Shape) -> None:
+    """Refuse a softmax over one unit, which gives 1 whatever comes."""
+    while isinstance(layer, TimeDistributed):
+        layer = layer.layer
+    if shape[-1:] == (1,) and getattr(layer, "activation", None) in (ops.softmax, ops.log_softmax):
+        raise ValueError(
+            f"{layer.scope_name}: softmax over one unit gives 1 whatever comes; use activation='sigmoid', or a unit for each "
+            "class"
+        )
 
 
 def _split(data: tuple[Array, Array], share: float) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -393,8 +435,25 @@ def _size(owner: str, batch_size: int | None) -> int:
     return 32 if batch_size is None else positive(owner, "batch_size", batch_size)
 
 
-def _array(x: Any) -> Array:
-    return np.asarray(x.data if isinstance(x, Tensor) else x)
+def _numbers(name: str, given: Any) -> Array:
+    """An array of numbers; the error for what is none tells how to make one."""
+    try:
+        found = np.asarray(given.data if isinstance(given, Tensor) else given)
+    except ValueError as error:
+        hint = "of unequal lengths" if isinstance(given, (list, tuple)) else "that form no array"
+        raise ValueError(
+            f"{name} holds sequences {hint}, expected one array; data.pad(sequences).values fills them up ({error})"
+        ) from None
+    if found.dtype.kind in "US":
+        raise TypeError(
+            f"{name} holds strings, expected numbers; np.unique(labels, return_inverse=True) numbers labels, "
+            "data.Vocabulary numbers tokens"
+        )
+    if found.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} has dtype {found.dtype}, expected numbers; of unequal sequences data.pad(sequences).values makes an array"
+        )
+    return found
 
 
 def _text(shape: Any) -> str:

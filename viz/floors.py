@@ -214,7 +214,7 @@ class House:
         """Whether an op treats every step alike, as far as can be told: it works on the last axis or element by element."""
         if math.prod(node.shapes[0][:-1]) < steps:
             return False
-        if node.kind == "pointwise" or node.op in ("take", "getitem"):
+        if node.kind in ("pointwise", "select") or node.op in ("take", "getitem"):
             return True
         if node.op == "matmul":
             return node.sources[-1].id in self.found.only_weights

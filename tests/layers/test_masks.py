@@ -121,3 +121,15 @@ def test_a_masked_output_is_a_tensor_like_any_other() -> None:
     for other in (copy.copy(y), copy.deepcopy(y), pickle.loads(pickle.dumps(y))):
         np.testing.assert_array_equal(other.data, y.data)
         np.testing.assert_array_equal(layer(other).data, layer(y).data)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 4), (3, 4), (2, 5, 1), (2,)])
+def test_time_distributed_refuses_masks_that_do_not_fit(shape: Any) -> None:
+    layer = layers.TimeDistributed(layers.Dense(3))
+    if shape == (2, 5, 1):
+        assert layer(np.ones((2, 5, 4)), mask=np.ones(shape, bool)).shape == (2, 5, 3)
+        return
+    with pytest.raises(
+        ValueError, match=r"has a shape \(.*\), expected \(2, 5, ...\) to follow inputs of shape \(2, 5, 4\)"
+    ):
+        layer(np.ones((2, 5, 4)), mask=np.ones(shape, bool))

@@ -22,20 +22,26 @@ calls a kernel has, besides, `@name.expands`: the same function in primitives, w
 drawing. Its vjp takes every input first, in order.
 
 The decorated callable is the registry entry. Called on plain arrays it just computes.
+
+An op that is constant almost everywhere (a comparison, rounding) is declared with differentiable=False and has no vjp.
+Comparisons and the like are ops so that a vjp can be written in nothing but ops: an ndarray made by other means inside a
+vjp would be a constant to whatever records the vjp.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import CodeType, MethodType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from .node import Array, Leaf, Node, Output
+from .rows import Rule
 from .sample import Sampler
 from .state import ambient
-from .tensor import Tensor, numpy_functions, registry
+from .tensor import Tensor, data, holds_tensors, numpy_functions, registry
 
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
     "out": "out",
@@ -47,8 +53,15 @@ _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the
 _new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
 
 
+@cache
+def _picker(kept: str) -> Callable[..., tuple[Any, ...]]:
+    """What puts together the tuple of values to be kept; few differ, and compiling one takes a while."""
+    picker: Callable[..., tuple[Any, ...]] = eval(f"lambda arrays, out, needs, residuals: {kept}", {"shape": np.shape})
+    return picker
+
+
 class Op:
-    """A differentiable function of arrays: the registry entry that `primitive` makes of a forward."""
+    """A function of arrays, with its gradient: the registry entry that `primitive` makes of a forward."""
 
     expansion: Callable[..., Any] | None = None
 
@@ -60,10 +73,13 @@ class Op:
         self.__module__ = forward.__module__
         self.forward = forward
         self.label = label
-        self.kind = forward.__module__.rpartition(".")[2]
+        self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
+        self.differentiable: bool = traits["differentiable"]
+        self.tensors: bool = traits["tensors"]
+        self.rows: Rule | None = traits["rows"]
         self.optional: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["optional"])
         self.constants: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["constants"])
         self.numpy: Callable[..., Any] | None = traits["numpy"]
@@ -73,17 +89,21 @@ class Op:
         self.keeps = "keep" in options
         self.options = tuple(name for name in options if name != "keep")
         self.defaults: dict[str, Any] = {k: v for k, v in (forward.__kwdefaults__ or {}).items() if k != "keep"}
-        self.plain = not (self.several or self.keeps or self.variadic or self.constants)
+        self.plain = self.differentiable and not (self.several or self.keeps or self.variadic or self.constants)
         self.rule: Callable[..., Any] = self._no_rule
         self.saved_codes: tuple[int, ...] = ()
         self.saves_all = False
-        self.pick: Callable[..., tuple[Any, ...]]  # what the vjp's parameters ask to be kept, as a tuple
+        self.pick: Callable[..., tuple[Any, ...]] = (
+            self._no_rule
+        )  # what the vjp's parameters ask to be kept, as a tuple
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
 
     def vjp(self, rule: Callable[..., Any]) -> Callable[..., Any]:
         """Declare the op's vector-Jacobian product (decorator)."""
+        if not self.differentiable:
+            raise TypeError(f"vjp of {self.name}: the op is declared with differentiable=False and cannot have one")
         code: CodeType = rule.__code__
         codes, terms = [], []
         for name in code.co_varnames[1 : code.co_argcount]:
@@ -103,7 +123,7 @@ class Op:
         self.saved_codes = tuple(codes)
         self.saves_all = bool(code.co_flags & 0x04)
         kept = ", ".join([*terms, "*arrays"] if self.saves_all else terms)
-        self.pick = eval(f"lambda arrays, out, needs, residuals: ({kept}{',' if kept else ''})", {"shape": np.shape})
+        self.pick = _picker(f"({kept}{',' if kept else ''})")
         self.rule = rule
         return rule
 
@@ -137,8 +157,17 @@ class Op:
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
+        for a in args:
+            if type(a) is list or type(a) is tuple:
+                args = tuple(map(stacked, args))
+                break
+        tracer = ambient.get().tracer
+        if tracer is not None:
+            return tracer.record(self, args, options)
         if self.plain and not options and (tensor := self._call_plain(args)) is not None:
             return tensor
+        if not self.differentiable:
+            return self._compute(args, options)
         arrays: list[Any] = []
         parents: list[Any] = []
         tensors = recorded = mixed = False
@@ -153,7 +182,7 @@ class Op:
                 mixed = True
             else:
                 arrays.append(a)
-                if type(a) is not float and type(a) is not int:
+                if self.variadic or (type(a) is not float and type(a) is not int):
                     mixed = True
             parents.append(None)
         if mixed and tensors:
@@ -172,7 +201,7 @@ class Op:
             self._fail(error, arrays, options)
         if not tensors:
             return out
-        if not recorded:
+        if not recorded or not (self.several or out.dtype.kind == "f"):  # integers and booleans carry no gradient
             return self._constant(out)
         needs = tuple([p is not None for p in parents])
         if mixed:
@@ -189,6 +218,15 @@ class Op:
             self, tuple(parents), self.pick(arrays, out, needs, residuals), full, out.shape, out.dtype, state.scope
         )
         return t
+
+    def _compute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """A call of an op without a gradient: on the tensors' data, nothing recorded."""
+        arrays = [np.asarray(data(a)) if isinstance(a, (list, tuple)) else data(a) for a in args]
+        try:
+            out = self.forward(*arrays, **options)
+        except (ValueError, IndexError, TypeError) as error:
+            self._fail(error, arrays, options)
+        return self._constant(out) if self.tensors and any(isinstance(a, Tensor) for a in args) else out
 
     def _call_plain(self, args: tuple[Any, ...]) -> Tensor | None:
         """The common case without the general one's loops: one or two tensors to record, or one beside a number."""
@@ -302,7 +340,11 @@ class Op:
             if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
                 dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
         for i, a in enumerate(arrays):
-            if i in self.constants or (a is None and i in self.optional) or type(a) in (float, int, bool):
+            if i in self.constants or (a is None and i in self.optional):
+                continue
+            if type(a) in (float, int, bool):
+                if self.variadic:  # NumPy would make an array of its own dtype of it
+                    arrays[i] = np.asarray(a, dtype)
                 continue
             if isinstance(a, np.generic):
                 a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
@@ -345,6 +387,11 @@ class Op:
         return result
 
 
+def stacked(value: Any) -> Any:
+    """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
+    return registry["stack"]([stacked(v) for v in value]) if holds_tensors(value) else value
+
+
 def _describe(value: Any) -> str:
     """A value in the words of an error message."""
     if isinstance(value, (Tensor, np.ndarray)):
@@ -362,6 +409,9 @@ def primitive(
     several: bool = False,
     constants: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
+    differentiable: bool = True,
+    tensors: bool = False,
+    rows: Rule | None = None,
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
 
@@ -369,7 +419,10 @@ def primitive(
     is no default, so an op without a gradient check cannot be defined. numpy: the NumPy function (or functions) that
     this op implements; `np.f(tensor)` then reaches it. broadcasts: inputs broadcast by NumPy's rules and the engine
     sums their cotangents back. several: the forward returns a tuple of results. constants: positional arrays that
-    carry no gradient (a condition, say) and keep their dtype. optional: arrays that may be None.
+    carry no gradient (a condition, say) and keep their dtype. optional: arrays that may be None. differentiable: False for
+    an op that is constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain
+    arrays for tensors (constant tensors with tensors=True). rows: how it treats the rows of a batch, a rule of
+    autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> @tg.primitive(label="x³", samples=lambda r: [r(3, 4), r()])
@@ -393,6 +446,9 @@ def primitive(
             several=several,
             constants=constants,
             optional=optional,
+            differentiable=differentiable,
+            tensors=tensors,
+            rows=rows,
         )
         registry[op.name] = op
         for function in functions:
@@ -425,10 +481,10 @@ def operations() -> Iterator[Op]:
 
 
 def check_registry() -> None:
-    """Refuse ops without a vjp; run when the package is imported."""
+    """Refuse differentiable ops without a vjp; run when the package is imported."""
     for op in operations():
-        if op.rule == op._no_rule:
-            raise TypeError(f"{op.name} has no vjp: define one with @{op.name}.vjp")
+        if op.differentiable and op.rule == op._no_rule:
+            raise TypeError(f"{op.name} has no vjp: define one with @{op.name}.vjp, or declare it differentiable=False")
 
 
 @primitive(label="id", samples=lambda r: [r(2, 3)])

@@ -33,13 +33,15 @@ def binary_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
 
 
 def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
-    """−log p[t] of integer classes t, y_pred (..., C)."""
+    """−log p[t] of integer classes t, y_pred (..., C), C at least 2."""
+    _several("sparse_categorical_crossentropy", y_pred)
     targets = _classes("sparse_categorical_crossentropy", y_true, y_pred)
     return ops.softmax_cross_entropy(ops.log(ops.clip(y_pred, min=EPSILON)), targets=targets, mask=mask)
 
 
 def categorical_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
-    """−Σ t log p, both (..., C)."""
+    """−Σ t log p, both (..., C), C at least 2."""
+    _several("categorical_crossentropy", y_pred)
     targets = _fitted("categorical_crossentropy", y_true, y_pred.shape)
     return _mean(-(ops.log_softmax(ops.log(ops.clip(y_pred, min=EPSILON))) * targets).sum(axis=-1), mask)
 
@@ -90,10 +92,10 @@ def _unmasked(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> Any:
     return loss(y_true, y_pred)
 
 
-def metric(loss: Loss, wanted: Any) -> tuple[str, Callable[..., float]]:
-    """A metric's name and the function: the accuracy, by the loss or by its own name, a loss, or a function of one's own."""
+def metric(wanted: Any) -> tuple[str, Callable[..., float]]:
+    """A metric's name and the function: the accuracy, by the shapes or by its own name, a loss, or a function of one's own."""
     if wanted in ("accuracy", "acc"):
-        return wanted, partial(accuracy, loss)
+        return wanted, by_shape
     if isinstance(wanted, str) and wanted in ACCURACIES:
         return wanted, partial(accuracy, ACCURACIES[wanted])
     if not callable(wanted) and wanted not in LOSSES:
@@ -106,6 +108,14 @@ def _number(measure: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:
     return float(measure(y_true, y_pred, mask))
 
 
+def by_shape(y_true: Any, y_pred: Any, mask: Any = None) -> float:
+    """Keras's "accuracy": of one output whether it is above ½, of several whether the largest is the right class."""
+    if y_pred.shape[-1] == 1:
+        return accuracy(binary_crossentropy, y_true, y_pred, mask)
+    integers = np.ndim(y_true) < y_pred.ndim or np.shape(y_true)[-1] == 1
+    return accuracy(sparse_categorical_crossentropy if integers else categorical_crossentropy, y_true, y_pred, mask)
+
+
 def accuracy(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:
     """The share of right answers, by what the loss takes for an answer: a class, a row of them, or yes and no."""
     p = y_pred.data if isinstance(y_pred, Tensor) else np.asarray(y_pred)
@@ -116,6 +126,14 @@ def accuracy(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:
     else:
         right = ((p > 0.5) == (_fitted("accuracy", y_true, p.shape) > 0.5)).mean(axis=-1)
     return float(right.mean() if mask is None else right[np.asarray(mask, bool)].mean())
+
+
+def _several(owner: str, y_pred: Any) -> None:
+    if y_pred.shape[-1] < 2:
+        raise ValueError(
+            f"{owner}: predictions have shape {y_pred.shape}, one class, of which the loss is always 0; for yes and no take "
+            "binary_crossentropy after a sigmoid, for C classes Dense(C, 'softmax')"
+        )
 
 
 def _fitted(owner: str, y_true: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

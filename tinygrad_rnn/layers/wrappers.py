@@ -132,7 +132,8 @@ class TimeDistributed(Layer):
     """One layer at every step: x (B, T, ...) is run as (B·T, ...), and the output stands as (B, T, ...).
 
     A mask (B, T, ...) of more than two axes goes to a layer that takes one; of the output, a step is masked where all of its
-    parts were. Raises TypeError for what is no layer, ValueError for inputs of fewer than three axes.
+    parts were. Raises TypeError for what is no layer, ValueError for inputs of fewer than three axes and a mask
+    that does not begin with (B, T).
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.TimeDistributed(tg.layers.Dense(3))(np.ones((2, 4, 5))).shape
@@ -169,6 +170,11 @@ class TimeDistributed(Layer):
 
     def call(self, inputs: Tensor, mask: Any = None) -> Any:
         batch, steps, *rest = inputs.shape
+        if mask is not None and np.shape(mask)[:2] != (batch, steps):
+            raise ValueError(
+                f"{self.scope_name}: The `mask` passed to the `TimeDistributed` layer has a shape {np.shape(mask)}, expected "
+                f"({batch}, {steps}, ...) to follow inputs of shape {inputs.shape}"
+            )
         inner = None if mask is None or np.ndim(mask) == 2 else np.reshape(mask, (batch * steps, *np.shape(mask)[2:]))
         outputs = self.layer(inputs.reshape((batch * steps, *rest)), mask=inner)
         return outputs.reshape((batch, steps, *outputs.shape[1:]))

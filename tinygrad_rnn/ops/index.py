@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import indexed
 from ..autodiff.tensor import Tensor
 
 __all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
@@ -15,6 +16,7 @@ __all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
 
 @primitive(
     label="[ ]",
+    rows=indexed,
     samples=lambda r: [
         r.call(r(4, 3), index=1),
         r.call(r(4, 3), index=(slice(None, None, 2), -1)),
@@ -45,14 +47,17 @@ def _(g: Array, shape: Shape, *, index: Any) -> Array:
 
 @primitive(
     label="scatter +",
+    rows=indexed,
+    broadcasts=True,
     samples=lambda r: [
         r.call(r(3), index=1, shape=(4, 3)),
+        r.call(r(1, 3), index=np.arange(20) % 4, shape=(4, 3)),
         r.call(r(3, 2), index=np.array([0, 2, 2]), shape=(4, 2)),
         r.call(r(3), index=(np.array([0, 2, 2]), np.array([1, 1, 1])), shape=(4, 3)),
     ],
 )
 def scatter_add(x: Array, *, index: Any, shape: Shape) -> Array:
-    """Zeros of `shape` with x added at [index]; where an index stands twice both are added.
+    """Zeros of `shape` with x added at [index], with broadcasting; where an index stands twice both are added.
 
     >>> import tinygrad_rnn as tg
     >>> tg.scatter_add(tg.tensor([1.0, 2.0, 3.0]), index=[0, 2, 0], shape=(4,)).tolist()
@@ -63,8 +68,8 @@ def scatter_add(x: Array, *, index: Any, shape: Shape) -> Array:
     out = np.zeros(shape, x.dtype)
     if not _may_repeat(index):
         out[index] = x
-    elif isinstance(index, np.ndarray) and x.ndim > 1 and index.size > 8:
-        _add_rows(out, index.reshape(-1), x.reshape(index.size, -1))
+    elif isinstance(index, np.ndarray) and out.ndim > 1 and index.size > 8:
+        _add_rows(out, index, x)
     else:
         np.add.at(out, index, x)
     return out
@@ -141,22 +146,30 @@ def repeat(x: Array, repeats: Any, axis: int | None = None) -> Array:
 
 
 def _plain(index: Any) -> Any:
-    """The index with arrays in place of tensors."""
-    if isinstance(index, tuple):
-        return tuple(_plain(i) for i in index)
-    return index.data if isinstance(index, Tensor) else index
+    """The index with ndarrays in place of tensors, lists and all else that NumPy takes for an array."""
+    return tuple(_plain_part(i) for i in index) if isinstance(index, tuple) else _plain_part(index)
+
+
+def _plain_part(part: Any) -> Any:
+    if part is None or part is ... or isinstance(part, (int, slice, np.generic, np.ndarray)):
+        return part
+    if isinstance(part, Tensor):
+        return part.data
+    array = np.asarray(part)
+    return array.astype(np.intp) if not array.size and array.dtype.kind == "f" else array  # [] picks nothing
 
 
 def _may_repeat(index: Any) -> bool:
-    """Whether an index can name an element twice: only integer arrays (or lists) can."""
+    """Whether a plain index can name an element twice: only integer arrays can."""
     parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(i, (list, np.ndarray)) and np.asarray(i).dtype.kind in "iu" and np.ndim(i) for i in parts)
+    return any(isinstance(i, np.ndarray) and i.dtype.kind in "iu" and i.ndim for i in parts)
 
 
-def _add_rows(out: Array, rows: Array, x: Array) -> None:
-    """out[rows] += x, each target row summed at once: sorting beats element-wise addition by far (embeddings)."""
-    rows = rows % len(out)
+def _add_rows(out: Array, index: Array, x: Array) -> None:
+    """out[index] += x, each target row summed at once: sorting beats element-wise addition by far (embeddings)."""
+    rows = np.arange(len(out))[index].reshape(-1)  # counted from 0, and checked
+    x = np.broadcast_to(x, index.shape + out.shape[1:]).reshape(len(rows), -1 if x.size else 0)
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    out.reshape(len(out), -1)[ordered[starts]] = np.add.reduceat(x[order], starts, axis=0)
+    out.reshape(len(out), -1 if out.size else 0)[ordered[starts]] = np.add.reduceat(x[order], starts, axis=0)

@@ -8,8 +8,9 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
-from .pointwise import sigmoid, where
+from .pointwise import sigmoid
 from .reduce import log_softmax, sum
+from .select import where
 from .shape import expand_dims
 
 __all__ = ["binary_cross_entropy_with_logits", "mse", "softmax_cross_entropy"]

@@ -1,4 +1,4 @@
-"""Element by element: arithmetic, powers, exponentials, activations, selection."""
+"""Element by element: arithmetic, powers, exponentials, activations."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.rows import elementwise
+from .logic import equal, less_equal, logical_and, sign
+from .select import where
 
 # fmt: off
 __all__ = [
-    "abs", "add", "astype", "clip", "cos", "divide", "exp", "expm1", "gelu", "log", "log1p", "maximum", "minimum",
-    "multiply", "negative", "power", "relu", "sigmoid", "sin", "softplus", "sqrt", "square", "subtract", "tanh",
-    "where",
+    "abs", "add", "astype", "cos", "divide", "exp", "expm1", "gelu", "log", "log1p", "multiply", "negative", "power",
+    "relu", "sigmoid", "sin", "softplus", "sqrt", "square", "subtract", "tanh",
 ]
 # fmt: on
 
@@ -23,7 +25,7 @@ def _pairs(r: Any) -> list[Any]:
     return [(r(3, 4), r(3, 4)), (r(4), r(2, 3, 1)), (r(2, 1), r()), (r(0, 3), r(3))]
 
 
-@primitive(label="+", numpy=np.add, broadcasts=True, samples=_pairs)
+@primitive(label="+", rows=elementwise, numpy=np.add, broadcasts=True, samples=_pairs)
 def add(a: Array, b: Array) -> Array:
     """a + b, with broadcasting: a gradient is summed over the axes along which its input was stretched.
 
@@ -40,7 +42,7 @@ def _(g: Array) -> Any:
     return g, g
 
 
-@primitive(label="−", numpy=np.subtract, broadcasts=True, samples=_pairs)
+@primitive(label="−", rows=elementwise, numpy=np.subtract, broadcasts=True, samples=_pairs)
 def subtract(a: Array, b: Array) -> Array:
     """a − b, with broadcasting.
 
@@ -56,7 +58,7 @@ def _(g: Array, needs: Any) -> Any:
     return g, -g if needs[1] else None
 
 
-@primitive(label="×", numpy=np.multiply, broadcasts=True, samples=_pairs)
+@primitive(label="×", rows=elementwise, numpy=np.multiply, broadcasts=True, samples=_pairs)
 def multiply(a: Array, b: Array) -> Array:
     """a · b element by element, with broadcasting.
 
@@ -76,6 +78,7 @@ def _(g: Array, a: Array, b: Array, needs: Any) -> Any:
 
 @primitive(
     label="÷",
+    rows=elementwise,
     numpy=(np.divide, np.true_divide),
     broadcasts=True,
     samples=lambda r: [(r(3, 4), r.away(3, 4, gap=0.5)), (r(4), r.away(2, 3, 1, gap=0.5)), (r(), r.away(2, gap=0.5))],
@@ -98,6 +101,7 @@ def _(g: Array, b: Array, out: Array, needs: Any) -> Any:
 
 @primitive(
     label="pow",
+    rows=elementwise,
     numpy=(np.power, np.float_power),
     broadcasts=True,
     samples=lambda r: [
@@ -108,7 +112,9 @@ def _(g: Array, b: Array, out: Array, needs: Any) -> Any:
     ],
 )
 def power(a: Array, b: Array) -> Array:
-    """a to the power b, with broadcasting. The derivative by b takes log a, and 0 where a is 0.
+    """a to the power b, with broadcasting.
+
+    The derivative by b is aᵇ log a: NaN for a negative base, and taken as 0 where a is 0 and b is not negative.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
@@ -122,13 +128,13 @@ def power(a: Array, b: Array) -> Array:
 def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
     by_a = by_b = None
     if needs[0]:
-        by_a = g * b * a ** (where(b == 0, 1, b) - 1 if isinstance(b, np.ndarray) or needs[1] else (b or 1) - 1)
+        by_a = g * b * a ** ((b or 1) - 1 if isinstance(b, (int, float)) else where(equal(b, 0), 1, b) - 1)
     if needs[1]:
-        by_b = g * out * log(where(a > 0, a, 1))
+        by_b = g * out * log(where(logical_and(equal(a, 0), b >= 0), 1, a))
     return by_a, by_b
 
 
-@primitive(label="−", numpy=np.negative, samples=lambda r: [r(3, 4), r()])
+@primitive(label="−", rows=elementwise, numpy=np.negative, samples=lambda r: [r(3, 4), r()])
 def negative(x: Array) -> Array:
     """−x.
 
@@ -144,7 +150,7 @@ def _(g: Array) -> Array:
     return -g
 
 
-@primitive(label="|x|", numpy=(np.abs, np.fabs), samples=lambda r: [r.away(3, 4), r.away()])
+@primitive(label="|x|", rows=elementwise, numpy=(np.abs, np.fabs), samples=lambda r: [r.away(3, 4), r.away()])
 def abs(x: Array) -> Array:
     """Absolute value; the derivative at 0 is 0.
 
@@ -157,10 +163,10 @@ def abs(x: Array) -> Array:
 
 @abs.vjp
 def _(g: Array, x: Array) -> Array:
-    return g * np.sign(x)
+    return g * sign(x)
 
 
-@primitive(label="exp", numpy=np.exp, samples=lambda r: [r(3, 4), r()])
+@primitive(label="exp", rows=elementwise, numpy=np.exp, samples=lambda r: [r(3, 4), r()])
 def exp(x: Array) -> Array:
     """e to the x; it is its own derivative.
 
@@ -176,7 +182,7 @@ def _(g: Array, out: Array) -> Array:
     return g * out
 
 
-@primitive(label="expm1", numpy=np.expm1, samples=lambda r: [r(3, 4), r()])
+@primitive(label="expm1", rows=elementwise, numpy=np.expm1, samples=lambda r: [r(3, 4), r()])
 def expm1(x: Array) -> Array:
     """e^x − 1, exact near 0.
 
@@ -192,7 +198,7 @@ def _(g: Array, out: Array) -> Array:
     return g * (out + 1)
 
 
-@primitive(label="log", numpy=np.log, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
+@primitive(label="log", rows=elementwise, numpy=np.log, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
 def log(x: Array) -> Array:
     """Natural logarithm; its derivative is 1 / x.
 
@@ -208,7 +214,9 @@ def _(g: Array, x: Array) -> Array:
     return g / x
 
 
-@primitive(label="log1p", numpy=np.log1p, samples=lambda r: [r.between(-0.6, 3, 3, 4), r.between(0, 1)])
+@primitive(
+    label="log1p", rows=elementwise, numpy=np.log1p, samples=lambda r: [r.between(-0.6, 3, 3, 4), r.between(0, 1)]
+)
 def log1p(x: Array) -> Array:
     """log(1 + x), exact near 0.
 
@@ -224,7 +232,7 @@ def _(g: Array, x: Array) -> Array:
     return g / (1 + x)
 
 
-@primitive(label="√", numpy=np.sqrt, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
+@primitive(label="√", rows=elementwise, numpy=np.sqrt, samples=lambda r: [r.between(0.3, 3, 3, 4), r.between(1, 2)])
 def sqrt(x: Array) -> Array:
     """Square root; its derivative 1 / (2 √x) is infinite at 0.
 
@@ -240,7 +248,7 @@ def _(g: Array, out: Array) -> Array:
     return g * 0.5 / out
 
 
-@primitive(label="x²", numpy=np.square, samples=lambda r: [r(3, 4), r()])
+@primitive(label="x²", rows=elementwise, numpy=np.square, samples=lambda r: [r(3, 4), r()])
 def square(x: Array) -> Array:
     """x · x.
 
@@ -256,7 +264,7 @@ def _(g: Array, x: Array) -> Array:
     return g * (2 * x)
 
 
-@primitive(label="sin", numpy=np.sin, samples=lambda r: [r(3, 4), r()])
+@primitive(label="sin", rows=elementwise, numpy=np.sin, samples=lambda r: [r(3, 4), r()])
 def sin(x: Array) -> Array:
     """Sine of x in radians.
 
@@ -272,7 +280,7 @@ def _(g: Array, x: Array) -> Array:
     return g * cos(x)
 
 
-@primitive(label="cos", numpy=np.cos, samples=lambda r: [r(3, 4), r()])
+@primitive(label="cos", rows=elementwise, numpy=np.cos, samples=lambda r: [r(3, 4), r()])
 def cos(x: Array) -> Array:
     """Cosine of x in radians.
 
@@ -288,7 +296,7 @@ def _(g: Array, x: Array) -> Array:
     return -g * sin(x)
 
 
-@primitive(label="tanh", numpy=np.tanh, samples=lambda r: [r(3, 4), r(), r(0, 2)])
+@primitive(label="tanh", rows=elementwise, numpy=np.tanh, samples=lambda r: [r(3, 4), r(), r(0, 2)])
 def tanh(x: Array) -> Array:
     """Hyperbolic tangent; its derivative is 1 − tanh² x, 1 at 0 and small where |x| is large.
 
@@ -306,7 +314,7 @@ def _(g: Array, out: Array) -> Array:
     return g * (1 - out * out)
 
 
-@primitive(label="σ", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
+@primitive(label="σ", rows=elementwise, samples=lambda r: [r(3, 4), r(), 4 * r(5)])
 def sigmoid(x: Array) -> Array:
     """The logistic function σ(x) = 1 / (1 + e^−x), by e^−|x| so that it neither overflows nor loses small values.
 
@@ -323,9 +331,9 @@ def _(g: Array, out: Array) -> Array:
     return g * (out * (1 - out))
 
 
-@primitive(label="relu", samples=lambda r: [r.away(3, 4), r.away()])
+@primitive(label="relu", rows=elementwise, samples=lambda r: [r.away(3, 4), r.away()])
 def relu(x: Array) -> Array:
-    """max(x, 0); the derivative at 0 is 0. NaN stays NaN.
+    """max(x, 0); the derivative at 0 is 0. NaN stays NaN and has derivative 1, as in PyTorch.
 
     >>> import tinygrad_rnn as tg
     >>> tg.relu(tg.tensor([-1.0, 2.0])).tolist()
@@ -336,10 +344,10 @@ def relu(x: Array) -> Array:
 
 @relu.vjp
 def _(g: Array, out: Array) -> Array:
-    return g * (out > 0)
+    return where(less_equal(out, 0), 0, g)
 
 
-@primitive(label="softplus", samples=lambda r: [r(3, 4), r(), 4 * r(5)])
+@primitive(label="softplus", rows=elementwise, samples=lambda r: [r(3, 4), r(), 4 * r(5)])
 def softplus(x: Array) -> Array:
     """log(1 + e^x), without overflow; its derivative is σ(x).
 
@@ -358,7 +366,7 @@ def _(g: Array, x: Array) -> Array:
 _GELU_SCALE, _GELU_CUBE = float(np.sqrt(2 / np.pi)), 0.044715
 
 
-@primitive(label="gelu", samples=lambda r: [r(3, 4), r()])
+@primitive(label="gelu", rows=elementwise, samples=lambda r: [r(3, 4), r()])
 def gelu(x: Array) -> Array:
     """The Gaussian error linear unit in its tanh form: x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))) [Hendrycks & Gimpel 2016].
 
@@ -376,106 +384,9 @@ def _(g: Array, x: Array) -> Array:
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
 
 
-def _untied(r: Any) -> list[Any]:
-    """Samples of pairs that never tie."""
-    return [(x := r(3, 4), x + r.away(3, 4)), (r(4), 3 + r.between(0, 1, 2, 1)), (r(0, 3), r(3))]
-
-
-@primitive(label="max", numpy=(np.maximum, np.fmax), broadcasts=True, samples=_untied)
-def maximum(a: Array, b: Array) -> Array:
-    """The larger of a and b; where they tie each gets half the gradient.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.maximum(tg.tensor([1.0, 5.0]), 3).tolist()
-    [3.0, 5.0]
-    """
-    return np.maximum(a, b)
-
-
-@maximum.vjp
-def _(g: Array, a: Array, b: Array) -> Any:
-    share = _share(a, b)
-    return g * share, g * (1 - share)
-
-
-@primitive(label="min", numpy=(np.minimum, np.fmin), broadcasts=True, samples=_untied)
-def minimum(a: Array, b: Array) -> Array:
-    """The smaller of a and b; where they tie each gets half the gradient.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.minimum(tg.tensor([1.0, 5.0]), 3).tolist()
-    [1.0, 3.0]
-    """
-    return np.minimum(a, b)
-
-
-@minimum.vjp
-def _(g: Array, a: Array, b: Array) -> Any:
-    share = _share(b, a)
-    return g * share, g * (1 - share)
-
-
-def _share(a: Array, b: Array) -> np.ndarray[Any, Any]:
-    """How much of a gradient belongs to a, if the larger one gets it: 1, 0, or 1/2 where they tie."""
-    a, b = getattr(a, "detach", lambda: a)(), getattr(b, "detach", lambda: b)()
-    a, b = np.asarray(a), np.asarray(b)
-    kind = np.result_type(a, b) if np.result_type(a, b).kind == "f" else np.float64
-    return np.asarray((a > b) + 0.5 * (a == b), kind)
-
-
-@primitive(
-    label="clip",
-    numpy=np.clip,
-    samples=lambda r: [
-        r.call(r.away(3, 4, points=(-0.5, 0.5)), min=-0.5, max=0.5),
-        r.call(r.away(5), min=0.0),
-        r.call(r.away(5), max=0.0),
-    ],
-)
-def clip(x: Array, *, min: Any = None, max: Any = None) -> Array:
-    """x limited to [min, max] (numbers or arrays, either may be None); the derivative is 1 on the bounds, 0 outside.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), min=-1, max=1).tolist()
-    [-1.0, 0.5, 1.0]
-    """
-    return np.clip(x, min, max)
-
-
-@clip.vjp
-def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
-    inside = True if min is None else x >= min
-    if max is not None:
-        inside = inside & (x <= max)
-    return g * inside
-
-
-@primitive(
-    label="where",
-    numpy=np.where,
-    broadcasts=True,
-    constants=("condition",),
-    samples=lambda r: [(r(3, 4) > 0, r(3, 4), r(3, 4)), (r(4) > 0, r(3, 1), r())],
-)
-def where(condition: Array, a: Array, b: Array) -> Array:
-    """a where condition holds, b elsewhere; what is not chosen gets no gradient, not even from NaN.
-
-    >>> import tinygrad_rnn as tg
-    >>> a, b = tg.tensor([1.0, 2.0]), tg.tensor([10.0, 20.0])
-    >>> tg.where([True, False], a, b).tolist()
-    [1.0, 20.0]
-    """
-    return np.where(condition, a, b)
-
-
-@where.vjp
-def _(g: Array, condition: Array, needs: Any) -> Any:
-    return None, where(condition, g, 0) if needs[1] else None, where(condition, 0, g) if needs[2] else None
-
-
-@primitive(label="astype", samples=lambda r: [r.call(r(3, 4), dtype=np.float64)])
+@primitive(label="astype", rows=elementwise, samples=lambda r: [r.call(r(3, 4), dtype=np.float64)])
 def astype(x: Array, *, dtype: Any) -> Array:
-    """x with another dtype; its gradient comes back in x's own.
+    """x with another dtype; its gradient comes back in x's own. Integers and booleans carry none: they are constants.
 
     >>> import tinygrad_rnn as tg
     >>> tg.tensor([1.5]).astype("float64").dtype

@@ -19,7 +19,8 @@ from ..autodiff.op import primitive
 from ..autodiff.state import scope
 from ..autodiff.tensor import Tensor
 from .index import reverse_sequence
-from .pointwise import relu, sigmoid, tanh, where
+from .pointwise import relu, sigmoid, tanh
+from .select import where
 from .shape import split, stack, unstack
 
 __all__ = ["gru_sequence", "lstm_sequence", "rnn_sequence"]

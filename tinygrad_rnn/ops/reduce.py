@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import Array, Shape
-from ..autodiff.op import composite, primitive
-from .pointwise import exp, sqrt, where
-from .shape import broadcast_to, flip
+from ..autodiff.op import primitive
+from ..autodiff.rows import along_axis, sums
+from .logic import equal
+from .pointwise import astype, exp
+from .select import where
+from .shape import broadcast_to, concatenate, flip
 
 __all__ = ["cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax", "std", "sum", "var"]
 
@@ -45,7 +48,7 @@ def _count(shape: Shape, axis: Any) -> int:
     return int(np.prod([shape[a] for a in _axes(axis, len(shape))]))
 
 
-@primitive(label="Σ", numpy=np.sum, samples=lambda r: [*_reductions(r), r.call(r(0, 3), axis=0)])
+@primitive(label="Σ", rows=sums, numpy=np.sum, samples=lambda r: [*_reductions(r), r.call(r(0, 3), axis=0)])
 def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Sum over all axes, or over `axis` (an integer or a tuple).
 
@@ -62,7 +65,7 @@ def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
     return broadcast_to(_spread(g, shape, axis, keepdims), shape=shape)
 
 
-@primitive(label="mean", numpy=np.mean, samples=_reductions)
+@primitive(label="mean", rows=along_axis, numpy=np.mean, samples=_reductions)
 def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Mean over all axes, or over `axis`.
 
@@ -78,7 +81,9 @@ def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
     return broadcast_to(_spread(g, shape, axis, keepdims) / _count(shape, axis), shape=shape)
 
 
-@primitive(label="var", numpy=np.var, samples=lambda r: [*_reductions(r), r.call(r(3, 4), axis=1, ddof=1)])
+@primitive(
+    label="var", rows=along_axis, numpy=np.var, samples=lambda r: [*_reductions(r), r.call(r(3, 4), axis=1, ddof=1)]
+)
 def var(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
     """Variance: the mean of |x − mean|², with N − ddof in the denominator.
 
@@ -92,12 +97,42 @@ def var(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) ->
 @var.vjp
 def _(g: Array, x: Array, *, axis: Any, keepdims: bool, ddof: int) -> Array:
     centred = x - mean(x, axis=axis, keepdims=True)
-    return _spread(g, x.shape, axis, keepdims) * centred * (2 / (_count(x.shape, axis) - ddof))
+    return _spread(g, x.shape, axis, keepdims) * centred * (2 * _per_freedom(x.shape, axis, ddof))
 
 
-@primitive(label="max", numpy=(np.max, np.amax), samples=_reductions)
+@primitive(
+    label="std",
+    rows=along_axis,
+    numpy=np.std,
+    samples=lambda r: [*_reductions(r)[:-1], r.call(r(3, 4), axis=1, ddof=1)],
+)
+def std(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
+    """Standard deviation: the square root of `var`. Where it is 0 its gradient is 0, too, as in PyTorch.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.std(tg.tensor([1.0, 3.0])).item()
+    1.0
+    """
+    return np.std(x, axis=axis, keepdims=keepdims, ddof=ddof)
+
+
+@std.vjp
+def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool, ddof: int) -> Array:
+    centred = x - mean(x, axis=axis, keepdims=True)
+    constant = equal(out, 0)
+    slope = where(constant, 0, g) / where(constant, 1, out)
+    return _spread(slope, x.shape, axis, keepdims) * centred * _per_freedom(x.shape, axis, ddof)
+
+
+def _per_freedom(shape: Shape, axis: Any, ddof: int) -> float:
+    """1 / (N − ddof), infinite where no degree of freedom is left, as NumPy's var divides."""
+    freedom = _count(shape, axis) - ddof
+    return 1 / freedom if freedom > 0 else np.inf
+
+
+@primitive(label="max", rows=along_axis, numpy=(np.max, np.amax), samples=_reductions)
 def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Largest value over all axes, or over `axis`; where several tie they share the gradient.
+    """Largest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 7.0, 7.0], requires_grad=True)
@@ -108,9 +143,9 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(label="min", numpy=(np.min, np.amin), samples=_reductions)
+@primitive(label="min", rows=along_axis, numpy=(np.min, np.amin), samples=_reductions)
 def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Smallest value over all axes, or over `axis`; where several tie they share the gradient.
+    """Smallest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
 
     >>> import tinygrad_rnn as tg
     >>> tg.min(tg.tensor([[1.0, 2.0], [3.0, 0.0]]), axis=-1).tolist()
@@ -122,13 +157,15 @@ def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 @max.vjp
 @min.vjp
 def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
-    chosen = x == _spread(out, x.shape, axis, keepdims)  # a plain boolean array
-    share = chosen / np.maximum(chosen.sum(axis=axis, keepdims=True), 1)
-    return _spread(g, x.shape, axis, keepdims) * share.astype(x.dtype)
+    chosen = astype(equal(x, _spread(out, x.shape, axis, keepdims)), dtype=x.dtype)
+    return _spread(g, x.shape, axis, keepdims) * (chosen / sum(chosen, axis=axis, keepdims=True))
 
 
 @primitive(
-    label="Π", numpy=np.prod, samples=lambda r: [*_reductions(r), r.call(np.array([[0.0, 2, 3], [0, 0, 4]]), axis=1)]
+    label="Π",
+    rows=along_axis,
+    numpy=np.prod,
+    samples=lambda r: [*_reductions(r), r.call(np.array([[0.0, 2, 3], [0, 0, 4]]), axis=1)],
 )
 def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Product over all axes, or over `axis`. The gradient is right where factors are 0.
@@ -144,20 +181,40 @@ def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 
 @prod.vjp
 def _(g: Array, x: Array, *, axis: Any, keepdims: bool) -> Array:
+    if not x.size:
+        return x
     axes = _axes(axis, x.ndim)
     others = tuple(i for i in range(x.ndim) if i not in axes)
     moved = x.transpose(others + axes)
-    n = _count(x.shape, axis)
-    flat = moved.reshape((*moved.shape[: len(others)], n))
-    rest = prod(
-        where(np.eye(n, dtype=bool), 1, flat.reshape((*flat.shape[:-1], 1, n))), axis=-1
-    )  # of all other factors
-    back = tuple(np.argsort(others + axes))
-    return _spread(g, x.shape, axis, keepdims) * rest.reshape(moved.shape).transpose(back)
+    kept = moved.shape[: len(others)]
+    pulled = _times_others(moved.reshape((*kept, _count(x.shape, axis))), g.reshape((*kept, 1)))
+    return pulled.reshape(moved.shape).transpose(tuple(int(i) for i in np.argsort(others + axes)))
+
+
+def _times_others(x: Array, g: Array) -> Array:
+    """g (…, 1) times, for each element of x (…, n), the product of all others: O(n), no division (factors may be 0).
+
+    Going up, the first half of what is left is multiplied by the second until one product stands. Going down, each
+    half's cotangent is that of their product times the other half.
+    """
+    levels = [x]
+    while levels[-1].shape[-1] > 1:
+        level = levels[-1]
+        half = level.shape[-1] // 2
+        product = level[..., :half] * level[..., half : 2 * half]
+        levels.append(concatenate([product, level[..., 2 * half :]], axis=-1))
+    for level in reversed(levels[:-1]):
+        half = level.shape[-1] // 2
+        first, second = g[..., :half] * level[..., half : 2 * half], g[..., :half] * level[..., :half]
+        g = concatenate([first, second, g[..., half:]], axis=-1)
+    return g
 
 
 @primitive(
-    label="cumsum", numpy=np.cumsum, samples=lambda r: [r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1), r(2, 3)]
+    label="cumsum",
+    rows=along_axis,
+    numpy=np.cumsum,
+    samples=lambda r: [r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1), r(2, 3)],
 )
 def cumsum(x: Array, *, axis: Any = None) -> Array:
     """Running sum along `axis` (None: of the flattened array).
@@ -176,7 +233,9 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
 
 
 @primitive(
-    label="logsumexp", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1, keepdims=True)]
+    label="logsumexp",
+    rows=along_axis,
+    samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1, keepdims=True)],
 )
 def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """log Σ e^x over all axes, or over `axis`, shifted by the maximum so that it does not overflow.
@@ -198,7 +257,7 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
     return _spread(g, x.shape, axis, keepdims) * exp(x - _spread(out, x.shape, axis, keepdims))
 
 
-@primitive(label="softmax", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
+@primitive(label="softmax", rows=along_axis, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
 def softmax(x: Array, *, axis: int = -1) -> Array:
     """e^x / Σ e^x along `axis`, shifted by the maximum so that it does not overflow: numbers as probabilities.
 
@@ -215,7 +274,7 @@ def _(g: Array, out: Array, *, axis: int) -> Array:
     return out * (g - (g * out).sum(axis=axis, keepdims=True))
 
 
-@primitive(label="log softmax", samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
+@primitive(label="log softmax", rows=along_axis, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
     """x − log Σ e^x along `axis`: the logarithm of softmax without its rounding.
 
@@ -230,14 +289,3 @@ def log_softmax(x: Array, *, axis: int = -1) -> Array:
 @log_softmax.vjp
 def _(g: Array, out: Array, *, axis: int) -> Array:
     return g - exp(out) * g.sum(axis=axis, keepdims=True)
-
-
-@composite(np.std)
-def std(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
-    """Standard deviation: the square root of `var`.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.std(tg.tensor([1.0, 3.0])).item()
-    1.0
-    """
-    return sqrt(var(x, axis=axis, keepdims=keepdims, ddof=ddof))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import composite, primitive
+from ..autodiff.rows import along_axis, between_axes, broadcast, joined, new_axes, padded, reshaped
 
 # fmt: off
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
 
 @primitive(
     label="reshape",
+    rows=reshaped,
     numpy=np.reshape,
     samples=lambda r: [
         r.call(r(3, 4), shape=(2, 6)),
@@ -46,6 +48,7 @@ def _(g: Array, shapes: Any, *, shape: Any) -> Array:
 
 @primitive(
     label="transpose",
+    rows=between_axes,
     numpy=(np.transpose, np.permute_dims if hasattr(np, "permute_dims") else np.transpose),
     samples=lambda r: [r(3, 4), r.call(r(2, 3, 4), axes=(1, 2, 0)), r.call(r(2, 3, 4), axes=(-1, 0, 1)), r()],
 )
@@ -66,7 +69,9 @@ def _(g: Array, *, axes: Any) -> Array:
     return g.transpose(tuple(int(i) for i in np.argsort([a % len(axes) for a in axes])))
 
 
-@primitive(label="swapaxes", numpy=np.swapaxes, samples=lambda r: [r.call(r(2, 3, 4), axis1=0, axis2=-1)])
+@primitive(
+    label="swapaxes", rows=between_axes, numpy=np.swapaxes, samples=lambda r: [r.call(r(2, 3, 4), axis1=0, axis2=-1)]
+)
 def swapaxes(x: Array, *, axis1: int, axis2: int) -> Array:
     """Two axes exchanged.
 
@@ -84,6 +89,7 @@ def _(g: Array, *, axis1: int, axis2: int) -> Array:
 
 @primitive(
     label="broadcast",
+    rows=broadcast,
     numpy=np.broadcast_to,
     broadcasts=True,
     samples=lambda r: [r.call(r(3, 1), shape=(2, 3, 4)), r.call(r(), shape=(2,)), r.call(r(3), shape=(0, 3))],
@@ -103,7 +109,12 @@ def _(g: Array, *, shape: Shape) -> Array:
     return g
 
 
-@primitive(label="expand", numpy=np.expand_dims, samples=lambda r: [r.call(r(3), axis=1), r.call(r(3), axis=(0, -1))])
+@primitive(
+    label="expand",
+    rows=new_axes,
+    numpy=np.expand_dims,
+    samples=lambda r: [r.call(r(3), axis=1), r.call(r(3), axis=(0, -1))],
+)
 def expand_dims(x: Array, *, axis: Any) -> Array:
     """A new axis of size 1 at `axis`.
 
@@ -114,7 +125,9 @@ def expand_dims(x: Array, *, axis: Any) -> Array:
     return np.expand_dims(x, axis)
 
 
-@primitive(label="squeeze", numpy=np.squeeze, samples=lambda r: [r(1, 3, 1), r.call(r(1, 3, 1), axis=-1)])
+@primitive(
+    label="squeeze", rows=new_axes, numpy=np.squeeze, samples=lambda r: [r(1, 3, 1), r.call(r(1, 3, 1), axis=-1)]
+)
 def squeeze(x: Array, *, axis: Any = None) -> Array:
     """Without its axes of size 1 (all of them, or those in `axis`).
 
@@ -132,7 +145,10 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
 
 
 @primitive(
-    label="flip", numpy=np.flip, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(2, 3, 2), axis=(0, -1))]
+    label="flip",
+    rows=along_axis,
+    numpy=np.flip,
+    samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(2, 3, 2), axis=(0, -1))],
 )
 def flip(x: Array, *, axis: Any = None) -> Array:
     """Elements in reverse order along `axis` (None: every axis).
@@ -151,6 +167,7 @@ def _(g: Array, *, axis: Any) -> Array:
 
 @primitive(
     label="concat",
+    rows=joined,
     numpy=(np.concatenate, np.concat if hasattr(np, "concat") else np.concatenate),
     samples=lambda r: [
         (r(2, 3), r(4, 3)),
@@ -178,7 +195,10 @@ def _(g: Array, shapes: Any, *, axis: int | None) -> Any:
 
 
 @primitive(
-    label="stack", numpy=np.stack, samples=lambda r: [(r(2, 3), r(2, 3)), r.call(r(2, 3), r(2, 3), axis=-1), (r(), r())]
+    label="stack",
+    rows=joined,
+    numpy=np.stack,
+    samples=lambda r: [(r(2, 3), r(2, 3)), r.call(r(2, 3), r(2, 3), axis=-1), (r(), r())],
 )
 def stack(*arrays: Array, axis: int = 0) -> Array:
     """A sequence of arrays of one shape, joined along a new axis.
@@ -197,6 +217,7 @@ def _(g: Array, *, axis: int) -> Any:
 
 @primitive(
     label="unstack",
+    rows=joined,
     numpy=np.unstack if hasattr(np, "unstack") else None,
     several=True,
     samples=lambda r: [r(3, 2), r.call(r(2, 3, 2), axis=1), r.call(r(2, 3), axis=-1)],
@@ -221,12 +242,19 @@ def _(g: Any, shape: Shape, *, axis: int) -> Array:
 
 @primitive(
     label="split",
+    rows=joined,
     numpy=np.split,
     several=True,
-    samples=lambda r: [r.call(r(6, 2), sections=3), r.call(r(2, 7), sections=[1, 4], axis=-1)],
+    samples=lambda r: [
+        r.call(r(6, 2), sections=3),
+        r.call(r(2, 7), sections=[1, 4], axis=-1),
+        r.call(r(6), sections=[4, 2, -1]),
+    ],
 )
 def split(x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Any:
     """Cut along `axis` into `sections` equal parts, or before each index in a list.
+
+    Part i goes from index i − 1 to index i; parts overlap where the indices fall, and gradients add up there.
 
     >>> import tinygrad_rnn as tg
     >>> [part.tolist() for part in tg.split(tg.tensor([1, 2, 3, 4]), 2)]
@@ -236,11 +264,26 @@ def split(x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Any:
 
 
 @split.vjp
-def _(g: Any, *, sections: Any, axis: int) -> Array:
-    return concatenate(list(g), axis=axis)
+def _(g: Any, shape: Shape, *, sections: Any, axis: int) -> Array:
+    joined = concatenate(list(g), axis=axis)
+    if joined.shape == shape:
+        return joined
+    n = shape[axis]
+    bounds = [slice(int(i)).indices(n)[1] for i in sections]
+    total = None
+    for part, start in zip(g, [0, *bounds], strict=True):
+        width = [(0, 0)] * len(shape)
+        width[axis] = (start, n - start - part.shape[axis])
+        padded = pad(part, width=width) if part.shape[axis] else 0
+        total = padded if total is None else total + padded
+    return total
 
 
-@primitive(label="pad", samples=lambda r: [r.call(r(2, 3), width=((1, 0), (2, 1))), r.call(r(3), width=2, value=1.5)])
+@primitive(
+    label="pad",
+    rows=padded,
+    samples=lambda r: [r.call(r(2, 3), width=((1, 0), (2, 1))), r.call(r(3), width=2, value=1.5)],
+)
 def pad(x: Array, *, width: Any, value: float = 0.0) -> Array:
     """x with `width` elements of `value` around it: one number, a (before, after) pair, or a pair per axis.
 
@@ -284,7 +327,7 @@ def tile(x: Array, reps: int | Sequence[int]) -> Array:
     >>> tg.tile(tg.tensor([1, 2]), 2).tolist()
     [1, 2, 1, 2]
     """
-    times = (reps,) if isinstance(reps, int) else tuple(reps)
+    times = tuple(int(n) for n in np.atleast_1d(reps))
     times = (1,) * (x.ndim - len(times)) + times
     shape = (1,) * (len(times) - x.ndim) + x.shape
     spaced = x.reshape(tuple(n for size in shape for n in (1, size)))

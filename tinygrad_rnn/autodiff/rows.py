@@ -1,0 +1,244 @@
+"""How an op treats the rows of a batch: what a trace must know to run one step for any number of rows.
+
+An array has rows if its first axis holds `per` consecutive entries of every batch row (`per` is 1 for x (B, D), and S for
+a memory (B, S, D) reshaped to (B·S, D)). A rule says, from what the inputs have, what the result has. `primitive(rows=…)`
+takes one of the rules below; an op without a rule is taken to mix rows, so a step that uses it is run step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
+
+from .node import Shape
+
+
+class Rows(int):
+    """A size that is `per` times the batch. The shapes of traced arrays hold it, so that options computed from them
+    (a shape to reshape to, say) can be computed again for another batch."""
+
+    per: int
+
+    def __new__(cls, per: int, batch: int) -> Rows:
+        size = super().__new__(cls, per * batch)
+        size.per = per
+        return size
+
+    @property
+    def batch(self) -> int:
+        """The number of batch rows."""
+        return int(self) // self.per
+
+    def __mul__(self, other: Any) -> Any:
+        if type(other) is int and other > 0:
+            return Rows(self.per * other, self.batch)
+        return int(self) * other
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return f"{self.per}·batch" if self.per > 1 else "batch"
+
+
+class Layout(NamedTuple):
+    """Where the rows of an array are: `per` entries of each on axis 0, or, if `last`, on the last axis of a matrix.
+
+    per = 0: it has none. summed: it is a sum over all rows, to which every row of every step adds its part.
+    """
+
+    per: int = 0
+    last: bool = False
+    summed: bool = False
+
+
+NONE, SUMMED = Layout(), Layout(summed=True)
+
+
+class MixesRows(Exception):
+    """An op computes one row's result from other rows."""
+
+
+class Operand(NamedTuple):
+    """An input of an op as rules see it; a plain number has shape () and no rows."""
+
+    shape: Shape
+    layout: Layout
+
+
+Rule: TypeAlias = Callable[[Sequence[Operand], Shape, dict[str, Any]], Layout]
+
+
+def _common(inputs: Sequence[Operand]) -> int:
+    """The `per` of all inputs that have rows; 0 if none has."""
+    found = {i.layout.per for i in inputs if i.layout.per}
+    if len(found) > 1 or any(i.layout.last for i in inputs):
+        raise MixesRows
+    return found.pop() if found else 0
+
+
+def elementwise(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """Entries are computed from the entries at the same place, with broadcasting."""
+    if len(inputs) == 1 and inputs[0].layout.last:
+        return inputs[0].layout
+    per = _common(inputs)
+    for i in inputs:
+        whole = len(i.shape) == len(out)
+        if (i.layout.per and not whole) or (per and not i.layout.per and whole and out and i.shape[0] != 1):
+            raise MixesRows
+    return Layout(per)
+
+
+def along_axis(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """Only entries along `axis` (all axes if None) are combined, and that is not the rows' axis."""
+    per = _common(inputs)
+    if per and 0 in _axes(options.get("axis"), len(inputs[0].shape)):
+        raise MixesRows
+    return Layout(per)
+
+
+def sums(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """As along_axis; a sum over the rows' axis adds up."""
+    per = _common(inputs)
+    if per and 0 in _axes(options.get("axis"), len(inputs[0].shape)):
+        return SUMMED
+    return Layout(per)
+
+
+def between_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """Axes change places (transpose, swapaxes): the rows stay first, or a matrix turns them to its last axis."""
+    (shape, layout), ndim = inputs[0], len(inputs[0].shape)
+    if not layout.per:
+        return NONE
+    if "axes" in options:
+        order = options["axes"] or tuple(reversed(range(ndim)))
+        order = [a % ndim for a in order]
+    else:
+        order = list(range(ndim))
+        a, b = options["axis1"] % ndim, options["axis2"] % ndim
+        order[a], order[b] = order[b], order[a]
+    if order == list(range(ndim)) or (order[0] == 0 and not layout.last):
+        return layout
+    if order == [1, 0]:
+        return Layout(layout.per, not layout.last)
+    raise MixesRows
+
+
+def reshaped(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """The same entries in the same order; each row's must stay together."""
+    shape, layout = inputs[0]
+    if not layout.per:
+        return NONE
+    if layout.last:
+        raise MixesRows
+    inside, outside = layout.per * prod(shape[1:]), prod(out[1:])
+    if not out or not outside or inside % outside:
+        raise MixesRows
+    return Layout(inside // outside)
+
+
+def new_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """Axes of size 1 are added (expand_dims) or taken away (squeeze), none before the rows."""
+    shape, layout = inputs[0]
+    if not layout.per:
+        return NONE
+    axis = options.get("axis")
+    ndim = len(out) if len(out) > len(shape) else len(shape)
+    if layout.last or axis is None or 0 in _axes(axis, ndim):
+        raise MixesRows
+    return layout
+
+
+def broadcast(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """An array is repeated to `shape`; where that names the batch, each row gets its copy."""
+    shape, layout = inputs[0]
+    if layout.last or (layout.per and len(shape) != len(out)):
+        raise MixesRows
+    if layout.per:
+        return layout
+    wanted = options["shape"]
+    first = wanted[0] if isinstance(wanted, (tuple, list)) and wanted else wanted
+    return Layout(first.per) if isinstance(first, Rows) else NONE
+
+
+def joined(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """Arrays are joined or cut along `axis` (concatenate, stack, split, unstack), which is not the rows' axis."""
+    per = _common(inputs)
+    if not per:
+        return NONE
+    axis = options.get("axis", 0)
+    ndim = max(len(out), max(len(i.shape) for i in inputs))
+    if axis is None or axis % ndim == 0 or any(not i.layout.per for i in inputs):
+        raise MixesRows
+    return Layout(per)
+
+
+def product(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """matmul: rows times a matrix, each row's own matrices, or, where rows meet rows inside the product, a sum."""
+    (a, of_a), (b, of_b) = inputs
+    if not of_a.per and not of_b.per:
+        return NONE
+    if of_a.last and of_b.per and not of_b.last and len(a) == len(b) == 2 and of_a.per == of_b.per:
+        return SUMMED
+    if of_a.last or of_b.last:
+        raise MixesRows
+    if not of_b.per:
+        if len(a) < 2 or (len(b) > 2 and (len(a) < 3 or (len(a) == len(b) and b[0] != 1) or len(a) < len(b))):
+            raise MixesRows
+        return of_a
+    if not of_a.per:
+        if len(b) < 3 or len(a) > len(b) or (len(a) == len(b) and a[0] != 1):
+            raise MixesRows
+        return of_b
+    if len(a) != len(b) or len(a) < 3 or of_a.per != of_b.per:
+        raise MixesRows
+    return of_a
+
+
+def contraction(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """einsum: the rows' letter is the first of every operand that has rows, and of nothing else."""
+    per = _common(inputs)
+    if not per:
+        return NONE
+    terms, _, result = options["formula"].partition("->")
+    letters = {t[0] for t, i in zip(terms.split(","), inputs, strict=True) if i.layout.per}
+    letter = letters.pop()
+    if letters or any(letter in t for t, i in zip(terms.split(","), inputs, strict=True) if not i.layout.per):
+        raise MixesRows
+    if letter not in result:
+        return SUMMED
+    if result[0] != letter:
+        raise MixesRows
+    return Layout(per)
+
+
+def indexed(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """Picking by an index that takes every row whole (getitem), and its transpose (scatter_add)."""
+    shape, layout = inputs[0]
+    if not layout.per:
+        return NONE
+    index = options["index"] if isinstance(options["index"], tuple) else (options["index"],)
+    whole = options.get("shape", shape)
+    first = index[0] if index else slice(None)
+    if first is Ellipsis:
+        if sum(i is not None and i is not Ellipsis for i in index) >= len(whole):
+            raise MixesRows
+    elif not (isinstance(first, slice) and first == slice(None)):
+        raise MixesRows
+    if layout.last or sum(not isinstance(i, (int, slice, type(None), type(Ellipsis))) for i in index) > 1:
+        raise MixesRows
+    return layout
+
+
+def padded(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
+    """Entries are added around the array, none before or after its rows."""
+    layout = inputs[0].layout
+    if layout.last or (layout.per and out[0] != inputs[0].shape[0]):
+        raise MixesRows
+    return layout
+
+
+def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(int(a) % ndim for a in (axis if isinstance(axis, (tuple, list)) else (axis,)))

@@ -1,0 +1,169 @@
+"""Element by element, one of several values: maxima and minima of two, limits, `where`, `select`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.node import Array
+from ..autodiff.op import composite, primitive
+from ..autodiff.rows import elementwise
+from .logic import equal, isnan, less, less_equal
+
+__all__ = ["clip", "fmax", "fmin", "maximum", "minimum", "select", "where"]
+
+
+def _untied(r: Any) -> list[Any]:
+    """Samples of pairs that never tie."""
+    return [(x := r(3, 4), x + r.away(3, 4)), (r(4), 3 + r.between(0, 1, 2, 1)), (r(0, 3), r(3))]
+
+
+@primitive(label="max", rows=elementwise, numpy=np.maximum, broadcasts=True, samples=_untied)
+def maximum(a: Array, b: Array) -> Array:
+    """The larger of a and b; where they tie each gets half the gradient. NaN if either is, with derivative 1 by both.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.maximum(tg.tensor([1.0, 5.0]), 3).tolist()
+    [3.0, 5.0]
+    """
+    return np.maximum(a, b)
+
+
+@maximum.vjp
+def _(g: Array, a: Array, b: Array) -> Any:
+    return where(less(a, b), 0, _halved(g, a, b)), where(less(b, a), 0, _halved(g, a, b))
+
+
+@primitive(label="min", rows=elementwise, numpy=np.minimum, broadcasts=True, samples=_untied)
+def minimum(a: Array, b: Array) -> Array:
+    """The smaller of a and b; where they tie each gets half the gradient. NaN if either is, with derivative 1 by both.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.minimum(tg.tensor([1.0, 5.0]), 3).tolist()
+    [1.0, 3.0]
+    """
+    return np.minimum(a, b)
+
+
+@minimum.vjp
+def _(g: Array, a: Array, b: Array) -> Any:
+    return where(less(b, a), 0, _halved(g, a, b)), where(less(a, b), 0, _halved(g, a, b))
+
+
+@primitive(label="fmax", rows=elementwise, numpy=np.fmax, broadcasts=True, samples=_untied)
+def fmax(a: Array, b: Array) -> Array:
+    """The larger of a and b, or the number where the other is NaN; its gradient goes to the one taken.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.fmax(tg.tensor([1.0, np.nan]), 3).tolist()
+    [3.0, 3.0]
+    """
+    return np.fmax(a, b)
+
+
+@fmax.vjp
+def _(g: Array, a: Array, b: Array) -> Any:
+    by_a, by_b = where(less(a, b), 0, _halved(g, a, b)), where(less(b, a), 0, _halved(g, a, b))
+    return where(isnan(a), 0, by_a), where(isnan(b), 0, by_b)
+
+
+@primitive(label="fmin", rows=elementwise, numpy=np.fmin, broadcasts=True, samples=_untied)
+def fmin(a: Array, b: Array) -> Array:
+    """The smaller of a and b, or the number where the other is NaN; its gradient goes to the one taken.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.fmin(tg.tensor([1.0, np.nan]), 3).tolist()
+    [1.0, 3.0]
+    """
+    return np.fmin(a, b)
+
+
+@fmin.vjp
+def _(g: Array, a: Array, b: Array) -> Any:
+    by_a, by_b = where(less(b, a), 0, _halved(g, a, b)), where(less(a, b), 0, _halved(g, a, b))
+    return where(isnan(a), 0, by_a), where(isnan(b), 0, by_b)
+
+
+def _halved(g: Array, a: Array, b: Array) -> Array:
+    """g, and half of it where a and b tie."""
+    return where(equal(a, b), 0.5 * g, g)
+
+
+@primitive(
+    label="clip",
+    rows=elementwise,
+    numpy=np.clip,
+    broadcasts=True,
+    samples=lambda r: [
+        r.call(r.away(3, 4, points=(-0.5, 0.5)), min=-0.5, max=0.5),
+        r.call(r.away(3), min=np.zeros((2, 3), np.float32), max=np.array([[5.0], [0.05]], np.float32)),
+        r.call(r.away(5), min=0.0),
+        r.call(r.away(5), max=0.0),
+    ],
+)
+def clip(x: Array, *, min: Any = None, max: Any = None) -> Array:
+    """x limited to [min, max]; the derivative is 1 on the bounds, 0 outside and at NaN.
+
+    The bounds are numbers or arrays that broadcast with x, and carry no gradient; either may be None.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), min=-1, max=1).tolist()
+    [-1.0, 0.5, 1.0]
+    """
+    return np.clip(x, min, max)
+
+
+@clip.vjp
+def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
+    if min is not None:
+        g = where(less_equal(min, x), g, 0)
+    return g if max is None else where(less_equal(x, max), g, 0)
+
+
+@primitive(
+    label="where",
+    rows=elementwise,
+    numpy=np.where,
+    broadcasts=True,
+    constants=("condition",),
+    samples=lambda r: [(r(3, 4) > 0, r(3, 4), r(3, 4)), (r(4) > 0, r(3, 1), r())],
+)
+def where(condition: Array, a: Array, b: Array) -> Array:
+    """a where condition holds, b elsewhere; what is not chosen gets no gradient, not even from NaN.
+
+    >>> import tinygrad_rnn as tg
+    >>> a, b = tg.tensor([1.0, 2.0]), tg.tensor([10.0, 20.0])
+    >>> tg.where([True, False], a, b).tolist()
+    [1.0, 20.0]
+    """
+    return np.where(condition, a, b)
+
+
+@where.vjp
+def _(g: Array, condition: Array, needs: Any) -> Any:
+    return None, where(condition, g, 0) if needs[1] else None, where(condition, 0, g) if needs[2] else None
+
+
+@composite(np.select)
+def select(condlist: Sequence[Any], choicelist: Sequence[Array], default: Any = 0) -> Array:
+    """At each place the first of `choicelist` whose condition holds, or `default`.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([-2.0, 1.0, 5.0])
+    >>> tg.select([x < 0, x > 3], [-x, x * x], default=0.0).tolist()
+    [2.0, 0.0, 25.0]
+    """
+    if len(condlist) != len(choicelist) or not condlist:
+        raise ValueError(
+            f"select: got {len(condlist)} conditions and {len(choicelist)} choices, expected as many of both, at least one"
+        )
+    for i, condition in enumerate(condlist):
+        kind = condition.dtype if hasattr(condition, "dtype") else np.asarray(condition).dtype
+        if kind.kind != "b":
+            raise TypeError(f"select: condlist[{i}] has dtype {kind}, expected booleans; compare, or use .astype(bool)")
+    out = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        out = where(condition, choice, out)
+    return out
