@@ -233,13 +233,17 @@ def test_random_layouts(isa, dtype):
         b = Builder(dtype)
         sizes, weights = random_instruction(rng, b)
         B, T = 2, 3
-        weights = [rng.standard_normal(n).astype(dtype) for n in weights]
-        arrays = [rng.standard_normal((B, T, n)).astype(dtype) for n in sizes]
+
+        def draw(*size):  # of a size whose products neither vanish nor overflow
+            return (rng.choice([-1, 1], size) * rng.uniform(0.9, 1.1, size)).astype(dtype)
+
+        weights, arrays = [draw(n) for n in weights], [draw(B, T, n) for n in sizes]
         arrays[-1] = arrays[-1].reshape(B * T, -1)
         found, want = [a.copy() for a in arrays], [a.copy() for a in arrays]
         b.run(B, T, found, weights=weights, isa=isa)
         interpret(b, B, T, want, weights=weights)
-        np.testing.assert_allclose(found[-1], want[-1], rtol=0, atol=3e-5 if dtype == np.float32 else 1e-12)
+        rtol, atol = (1e-3, 1e-3) if dtype == np.float32 else (1e-11, 1e-11)
+        np.testing.assert_allclose(found[-1], want[-1], rtol=rtol, atol=atol)
 
 
 @isas
