@@ -500,7 +500,8 @@ def test_a_page_inside_another_document_moves_into_a_frame(browser: Browser, tmp
         ["IFRAME"],
         ["IFRAME"],
     ]
-    drawn_inside = "return [...document.querySelectorAll('iframe')].every((f) => f.contentDocument.querySelectorAll('.node').length)"
+    frames = "[...document.querySelectorAll('iframe')]"
+    drawn_inside = f"return {frames}.every((f) => f.contentDocument.querySelectorAll('.node').length)"
     for _ in range(100):
         if browser.js(drawn_inside):
             break
