@@ -84,7 +84,7 @@ def elementwise(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) 
     per = _common(inputs)
     for i in inputs:
         whole = len(i.shape) == len(out)
-        if i.layout.per and not whole or per and not i.layout.per and whole and out and i.shape[0] != 1:
+        if (i.layout.per and not whole) or (per and not i.layout.per and whole and out and i.shape[0] != 1):
             raise MixesRows
     return Layout(per)
 
@@ -107,7 +107,7 @@ def sums(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layo
 
 def between_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
     """Axes change places (transpose, swapaxes): the rows stay first, or a matrix turns them to its last axis."""
-    (shape, layout), ndim = inputs[0], len(inputs[0].shape)
+    (_shape, layout), ndim = inputs[0], len(inputs[0].shape)
     if not layout.per:
         return NONE
     if "axes" in options:
@@ -117,7 +117,7 @@ def between_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any])
         order = list(range(ndim))
         a, b = options["axis1"] % ndim, options["axis2"] % ndim
         order[a], order[b] = order[b], order[a]
-    if order == list(range(ndim)) or order[0] == 0 and not layout.last:
+    if order == list(range(ndim)) or (order[0] == 0 and not layout.last):
         return layout
     if order == [1, 0]:
         return Layout(layout.per, not layout.last)
@@ -152,7 +152,7 @@ def new_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> 
 def broadcast(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
     """An array is repeated to `shape`; where that names the batch, each row gets its copy."""
     shape, layout = inputs[0]
-    if layout.last or layout.per and len(shape) != len(out):
+    if layout.last or (layout.per and len(shape) != len(out)):
         raise MixesRows
     if layout.per:
         return layout
@@ -183,11 +183,11 @@ def product(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> L
     if of_a.last or of_b.last:
         raise MixesRows
     if not of_b.per:
-        if len(a) < 2 or len(b) > 2 and (len(a) < 3 or len(a) == len(b) and b[0] != 1 or len(a) < len(b)):
+        if len(a) < 2 or (len(b) > 2 and (len(a) < 3 or (len(a) == len(b) and b[0] != 1) or len(a) < len(b))):
             raise MixesRows
         return of_a
     if not of_a.per:
-        if len(b) < 3 or len(a) > len(b) or len(a) == len(b) and a[0] != 1:
+        if len(b) < 3 or len(a) > len(b) or (len(a) == len(b) and a[0] != 1):
             raise MixesRows
         return of_b
     if len(a) != len(b) or len(a) < 3 or of_a.per != of_b.per:
@@ -233,7 +233,7 @@ def indexed(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> L
 def padded(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
     """Entries are added around the array, none before or after its rows."""
     layout = inputs[0].layout
-    if layout.last or layout.per and out[0] != inputs[0].shape[0]:
+    if layout.last or (layout.per and out[0] != inputs[0].shape[0]):
         raise MixesRows
     return layout
 
