@@ -3,8 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import autodiff, errors, initializers, rnn
-from .autodiff.functional import grad, hvp, jacobian, jvp
+from . import autodiff, errors, initializers, linalg, rnn
+from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
@@ -21,9 +21,20 @@ __version__ = "0.1.0"
 
 
 if TYPE_CHECKING:
-    from . import data, interop, layers, models, nn, optim, train
+    from . import data, interop, layers, models, nn, optim, parallel, regularizers, train
 
-_LAZY = ("data", "interop", "layers", "models", "nn", "optim", "train", "viz")  # imported when first asked for
+_LAZY = (
+    "data",
+    "interop",
+    "layers",
+    "models",
+    "nn",
+    "optim",
+    "parallel",
+    "regularizers",
+    "train",
+    "viz",
+)  # imported when first asked for
 
 
 def __getattr__(name: str) -> object:

@@ -13,12 +13,13 @@ import numpy as np
 
 from .autodiff.node import DType, Shape
 from .autodiff.state import generator
+from .config import Configured
 
 Source: TypeAlias = "np.random.Generator | int | None"
 Initializer = Callable[[Shape, Any], np.ndarray[Any, DType]]
 
 
-class Constant:
+class Constant(Configured):
     """Every element is `value`.
 
     >>> import tinygrad_rnn as tg
@@ -57,7 +58,7 @@ class Ones(Constant):
         super().__init__(1.0)
 
 
-class _Random:
+class _Random(Configured):
     def __init__(self, seed: Source = None):
         self.seed = seed if seed is None else generator(seed)
 
@@ -231,7 +232,7 @@ class LecunNormal(VarianceScaling):
         super().__init__(1.0, "fan_in", "truncated_normal", seed)
 
 
-class Identity:
+class Identity(Configured):
     """The identity matrix, times gain; as a recurrent kernel with relu the IRNN [Le, Jaitly & Hinton 2015].
 
     >>> import tinygrad_rnn as tg

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,17 @@ import numpy as np
 from . import ops, train
 from .autodiff.state import ambient, generator, no_grad
 from .autodiff.tensor import Tensor
+from .config import built, plain
 from .layers import losses
 from .layers.base import Input, Layer, Shape, mask_of, positive
 from .layers.optimizers import OPTIMIZERS
 from .layers.wrappers import TimeDistributed
 from .optim import Optimizer
+from .parallel.serial import Serial
 from .rnn.cell import kind
 
 Array = np.ndarray[Any, Any]
+Totals = dict[str, tuple[float, int]]  # of each figure: the sum of value times weight, and of the weights
 
 
 class History:
@@ -144,6 +147,21 @@ class Sequential(Layer):
             input_shape = layer.compute_output_shape(input_shape)
         return input_shape
 
+    def get_config(self) -> dict[str, Any]:
+        """The layers' configurations, and the shape of the inputs where it is known; from_config makes such a model anew,
+        without the weights."""
+        shape = None if not self._shapes else plain("Sequential: input_shape", self._shapes[0])
+        return {"name": self.name, "layers": plain("Sequential: layers", self.layers), "build_input_shape": shape}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        shape = config.get("build_input_shape")
+        layers = [one for one in config["layers"] if one.get("class_name") != "InputLayer"]  # which Keras lists
+        model = cls(built("Sequential: layers", layers, custom_objects or {}), name=config.get("name"))
+        if shape is not None and not model._shapes:
+            model.build(tuple(shape))
+        return model
+
     @property
     def output_shape(self) -> Any:
         """The shape of what the model gives, None where it is not known."""
@@ -237,13 +255,14 @@ class Sequential(Layer):
         validation_split: float = 0.0,
         validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
+        parallel: Serial | None = None,
         **options: Any,
     ) -> History:
         """Train on arrays by train.fit; returns a History, its `history` a dict of lists: loss, accuracy, val_loss ….
 
         x (N, ...), y (N, ...). validation_split takes that share from the end of the data. shuffle draws from the default
-        generator (tg.seed). verbose: 0 is silent. options: what train.fit takes beside, clip=, patience=, checkpoint= … in the
-        place of callbacks.
+        generator (tg.seed). verbose: 0 is silent. parallel: tg.parallel.MPI() trains on all its processes, and the figures are
+        those of all. options: what train.fit takes beside, clip=, patience=, checkpoint= … in the place of callbacks.
         Raises ValueError before compile, and for arrays of unequal length.
 
         >>> import numpy as np, tinygrad_rnn as tg
@@ -268,8 +287,8 @@ class Sequential(Layer):
             self.build((None, *data[0].shape[1:]))
         if self.optimizer is None:
             self.optimizer = self._make(self.parameters())
-        tally = _Tally(self)
-        seen: list[dict[str, float]] = []
+        tally, group = _Tally(self), parallel or Serial()
+        seen: list[Totals] = []
         checks: list[dict[str, float]] = []
 
         def batches() -> Iterator[tuple[Array, Array]]:
@@ -278,18 +297,19 @@ class Sequential(Layer):
             try:
                 yield from _batches(*data, batch_size, order)
             finally:  # also where Ctrl-C ends the epoch early
-                seen.extend([tally.means()] if tally.totals else [])
+                seen.append(tally.totals)
 
         def validation() -> float:
             assert held is not None
-            checks.append(self._measured(*held, batch_size))
+            checks.append(self._measured(*held, batch_size, group))
             return checks[-1]["loss"]
 
         given = validation if held is not None else None
-        options = {"validation": given, "model": self, "progress": bool(verbose)} | options
+        options = {"validation": given, "model": self, "progress": bool(verbose), "parallel": parallel} | options
         every = _Epochs(batches, -(-len(data[0]) // batch_size))
         run = train.fit(tally.loss, every, self.optimizer, epochs=epochs, **options)
-        history = {key: [one[key] for one in seen] for key in ("loss", *self._metrics)}
+        means = [one for one in (_means(group, totals) for totals in seen) if one]
+        history = {key: [one[key] for one in means] for key in ("loss", *self._metrics)}
         if held is not None:
             history |= {f"val_{key}": [one[key] for one in checks] for key in ("loss", *self._metrics)}
         return History(history, run.stopped)
@@ -322,10 +342,10 @@ class Sequential(Layer):
             parts = [self(arrays[i : i + batch_size]).data for i in range(0, max(len(arrays), 1), batch_size)]
         return np.concatenate(parts)
 
-    def _measured(self, x: Array, y: Array, batch_size: int) -> dict[str, float]:
+    def _measured(self, x: Array, y: Array, batch_size: int, group: Serial | None = None) -> dict[str, float]:
         tally = _Tally(self)
-        train.evaluate(tally.loss, _batches(x, y, batch_size))
-        return tally.means()
+        train.evaluate(tally.loss, _batches(x, y, batch_size), parallel=group)
+        return _means(group or Serial(), tally.totals)
 
     def _arrays(self, owner: str, x: Any, y: Any) -> tuple[Array, Array]:
         if self._make is None:
@@ -346,7 +366,7 @@ class _Tally:
         self.clear()
 
     def clear(self) -> None:
-        self.totals: dict[str, tuple[float, int]] = {}
+        self.totals: Totals = dict.fromkeys(("loss", *self.model._metrics), (0.0, 0))
 
     def loss(self, batch: tuple[Array, Array]) -> Any:
         x, y = batch
@@ -355,18 +375,21 @@ class _Tally:
         if model.layers:
             _demand_choice(model.layers[-1], y_pred.shape)
         mask = mask_of(y_pred)
-        loss = model._loss(y, y_pred, mask)
+        loss = sum(model.losses, model._loss(y, y_pred, mask))
         self._add("loss", float(loss), len(x))
         for name, measure in model._metrics.items():
             self._add(name, measure(y, y_pred, mask), len(x) if mask is None else int(np.sum(mask)))
         return loss
 
     def _add(self, name: str, value: float, weight: int) -> None:
-        total, weights = self.totals.get(name, (0.0, 0))
+        total, weights = self.totals[name]
         self.totals[name] = total + value * weight, weights + weight
 
-    def means(self) -> dict[str, float]:
-        return {name: total / max(weight, 1) for name, (total, weight) in self.totals.items()}
+
+def _means(group: Serial, totals: Totals) -> dict[str, float]:
+    """The mean of each figure over all processes; nothing where there was no batch."""
+    sums = {name: group.sum(*pair) for name, pair in totals.items()}
+    return {name: total / max(weight, 1) for name, (total, weight) in sums.items()} if sums["loss"][1] else {}
 
 
 def _demand_choice(layer: Any, shape: Shape) -> None:

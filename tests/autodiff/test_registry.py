@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ FORMULAS: dict[str, Any] = {  # what ops without a NumPy function compute, in ex
     "sigmoid": lambda x: 1 / (1 + np.exp(-x.astype(np.longdouble))),
     "relu": lambda x: x * (x > 0),
     "softplus": lambda x: np.log(1 + np.exp(x.astype(np.longdouble))),
+    "erf": lambda x: 1 - np.vectorize(math.erfc)(x),
     "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     "logsumexp": lambda x, **o: np.log(np.sum(np.exp(x.astype(np.longdouble)), **o)),
     "softmax": lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True),
@@ -36,6 +38,11 @@ FORMULAS: dict[str, Any] = {  # what ops without a NumPy function compute, in ex
     "split": lambda x, sections, axis=0: np.split(x, sections, axis),
     "clip": lambda x, min=None, max=None: np.clip(x, min, max),
     "product_of": lambda *a, formula: np.einsum(formula, *a),
+    "logabsdet": lambda x: np.log(np.abs(np.linalg.det(x))),
+    "cholesky": lambda x, upper=False: np.linalg.cholesky(x, upper=upper),
+    "eigh": lambda x, UPLO="L": np.linalg.eigh(x, UPLO),
+    "thin_svd": lambda x: np.linalg.svd(x, full_matrices=False),
+    "p_norm": lambda x, p=2, axis=None, keepdims=False: np.sum(np.abs(x) ** p, axis, keepdims=keepdims) ** (1 / p),
 }
 
 

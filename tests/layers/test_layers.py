@@ -299,8 +299,11 @@ def test_dense_time_distributed_masking_dropout() -> None:
 
 AT = [-4.0, -1.5, -0.3, 0.4, 2.0, 7.0]
 ACTIVATIONS = {  # of Keras 3.15, at these places
+    "celu": [-0.981684, -0.77687, -0.259182, 0.4, 2.0, 7.0],
     "elu": [-0.981684, -0.77687, -0.259182, 0.4, 2.0, 7.0],
     "exponential": [0.018316, 0.22313, 0.740818, 1.491825, 7.389056, 1096.633158],
+    "gelu": [-0.000127, -0.100211, -0.114627, 0.262169, 1.9545, 7.0],
+    "hard_shrink": [-4.0, -1.5, 0.0, 0.0, 2.0, 7.0],
     "hard_sigmoid": [0.0, 0.25, 0.45, 0.566667, 0.833333, 1.0],
     "hard_silu": [-0.0, -0.375, -0.135, 0.226667, 1.666667, 7.0],
     "hard_tanh": [-1.0, -1.0, -0.3, 0.4, 1.0, 1.0],
@@ -310,8 +313,13 @@ ACTIVATIONS = {  # of Keras 3.15, at these places
     "relu6": [0.0, 0.0, 0.0, 0.4, 2.0, 6.0],
     "selu": [-1.725899, -1.365814, -0.455667, 0.42028, 2.101402, 7.354907],
     "silu": [-0.071945, -0.273638, -0.127667, 0.239475, 1.761594, 6.993623],
+    "soft_shrink": [-3.5, -1.0, 0.0, 0.0, 1.5, 6.5],
     "softplus": [0.01815, 0.201413, 0.554355, 0.913015, 2.126928, 7.000911],
     "softsign": [-0.8, -0.6, -0.230769, 0.285714, 0.666667, 0.875],
+    "sparse_plus": [0.0, 0.0, 0.1225, 0.49, 2.0, 7.0],
+    "sparse_sigmoid": [0.0, 0.0, 0.35, 0.7, 1.0, 1.0],
+    "squareplus": [0.236068, 0.5, 0.861187, 1.219804, 2.414214, 7.140055],
+    "tanh_shrink": [-3.000671, -0.594852, -0.008687, 0.020051, 1.035972, 6.000002],
 }
 
 
@@ -320,6 +328,43 @@ def test_activations_are_keras(name: str) -> None:
     layer = layers.Dense(6, name, kernel_initializer="identity", dtype="float64")
     np.testing.assert_allclose(layer([AT]).data[0], ACTIVATIONS[name], rtol=1e-5, atol=1e-6)
     assert tg.gradcheck(lambda x: layer(x), [np.array([AT]) / 2 + 0.01])
+
+
+def test_gelu_in_its_tanh_form() -> None:
+    found = layers.activations.gelu(tg.tensor(AT, np.float64), approximate=True)
+    np.testing.assert_allclose(found.data, [-7e-05, -0.100428, -0.114629, 0.262161, 1.954598, 7.0], atol=1e-6)
+    cell = layers.GRU(2, activation=lambda x: layers.activations.gelu(x, approximate=True), recurrent_activation="gelu")
+    assert cell(X).shape == (3, 2)
+
+
+def test_what_keras_chooses_by_is_taken_and_ignored() -> None:
+    for make in (layers.GRU, layers.LSTM):
+        layer = layers.Bidirectional(make(2, use_cudnn=True, implementation=1))
+        assert layer.forward_layer.use_cudnn is layer.backward_layer.use_cudnn is True
+        assert layer(X).shape == (3, 4)
+    assert layers.SimpleRNN(2, implementation=1)(X).shape == (3, 2)
+    with pytest.raises(TypeError, match="SimpleRNN takes no argument use_cudnn"):
+        layers.SimpleRNN(2, use_cudnn=True)
+
+
+def test_one_bias_of_a_gru_as_keras_counts_it() -> None:
+    layer = layers.GRU(3)
+    layer(X)
+    assert [(w.name, w.shape) for w in layer.trainable_weights] == [
+        ("kernel", (4, 9)),
+        ("recurrent_kernel", (3, 9)),
+        ("bias", (2, 9)),
+    ]
+    assert layer.cell.bias.shape == (2, 9)
+    assert layer.count_params() == 4 * 9 + 3 * 9 + 18
+    assert list(layer.state_dict()) == ["cell.kernel", "cell.recurrent_kernel", "cell.bias"]
+    assert [w.shape for w in layers.GRUCell(3, reset_after=False).build(4).get_weights()] == [(4, 9), (3, 9), (9,)]
+
+    class Own(layers.GRUCell):
+        def project(self, x: Any) -> Any:
+            return 0 * super().project(x)
+
+    assert "defines its own project" in str(Own(3).unfused())
 
 
 def test_gradients_of_dense_and_embedding() -> None:
@@ -338,7 +383,10 @@ BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda: layers.GRU(2, recurrent_activation="x"), ValueError, "recurrent_activation is 'x'"),
     (lambda: layers.Dense(2, activation="gelU"), ValueError, "Dense: activation is 'gelU'"),
     (lambda: layers.LSTM(2, dropout=1.5), ValueError, "dropout is 1.5"),
-    (lambda: layers.LSTM(2, kernel_regularizer="l2"), TypeError, "LSTM takes no argument kernel_regularizer; see help"),
+    (lambda: layers.LSTM(2, kernel_constraint="l2"), TypeError, "LSTM takes no argument kernel_constraint; see help"),
+    (lambda: layers.LSTM(2, kernel_regularizer="l3"), ValueError, "regularizer is 'l3', expected one of l1, l2, l1_l2"),
+    (lambda: tg.regularizers.L1(True), ValueError, "L1: l1 is True, expected a number of at least 0"),
+    (lambda: tg.regularizers.L2(-1), ValueError, "L2: l2 is -1"),
     (
         lambda: layers.Dense(2, kernel_initializer=lambda s, d: np.zeros(3))(X),
         ValueError,

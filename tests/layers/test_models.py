@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import layers, models, optim, train
+from tinygrad_rnn import layers, models, optim, regularizers, train
 
 X = np.random.default_rng(0).normal(size=(40, 6, 3)).astype(np.float32)
 Y = (X.sum((1, 2)) > 0).astype(np.int64)
@@ -166,6 +167,123 @@ def test_fit_goes_as_in_keras(optimizer: str) -> None:
     np.testing.assert_allclose(history["loss"], losses, atol=2e-6)
     np.testing.assert_allclose(history["accuracy"], 1 / 3, rtol=1e-6)
     np.testing.assert_allclose(sum(np.abs(w).sum() for w in model.get_weights()), size, atol=2e-5)
+
+
+def test_regularizers_reach_the_loss_as_in_keras() -> None:
+    """Of weights and of outputs, the latter by the number of rows; numbers of Keras 3.15 on TensorFlow 2.21."""
+    x, y = np.sin(np.arange(12 * 5 * 3)).reshape(12, 5, 3), np.arange(12) % 3
+    l1, l2, both = regularizers.L1, regularizers.L2, regularizers.L1L2
+    first: Any = {"kernel_regularizer": l2(0.03), "recurrent_regularizer": "l1", "activity_regularizer": l1(0.2)}
+    last: Any = {"kernel_regularizer": "l2", "bias_regularizer": l1(0.5), "activity_regularizer": l2(0.3)}
+    model = models.Sequential([layers.LSTM(2, return_sequences=True, **first)])
+    model.add(layers.GRU(2, bias_regularizer=both(0.1, 0.2)))
+    model.add(layers.Dense(3, activation="softmax", **last))
+    model.build((None, 5, 3))
+    shapes = [w.shape for w in model.get_weights()]
+    model.set_weights([(0.4 * np.cos(np.arange(np.prod(s)) + i)).reshape(s) for i, s in enumerate(shapes)])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    np.testing.assert_allclose(model.evaluate(x, y, batch_size=5), [2.376577, 1 / 3], atol=2e-6)
+    history = model.fit(x, y, epochs=4, batch_size=5, shuffle=False).history
+    np.testing.assert_allclose(history["loss"], [2.363514, 2.310341, 2.258539, 2.208152], atol=2e-6)
+    np.testing.assert_allclose(sum(np.abs(w).sum() for w in model.get_weights()), 22.7605, atol=2e-5)
+    assert len(model.losses) == 7
+    assert len(copy.deepcopy(model).losses) == 5  # those of outputs belong to a call
+
+
+def test_losses_of_ones_own_are_added() -> None:
+    class Costly(layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            self.add_loss(inputs.sum())
+            return inputs
+
+    model = models.Sequential([Costly(), layers.Dense(1, kernel_initializer="zeros")])
+    model.compile("sgd", "mse")
+    assert model.evaluate(np.ones((4, 2)), np.zeros((4, 1))) == 8.0
+    assert [loss.item() for loss in model.losses] == [8.0]
+    with pytest.raises(ValueError, match="costly: add_loss was called outside of a call"):
+        Costly().add_loss(1.0)
+
+
+CONFIGURED: dict[str, Any] = {
+    "dense": lambda: layers.Dense(3, "gelu", True, "zeros", tg.initializers.Constant(0.5), regularizers.L1L2(0.1)),
+    "lstm": lambda: layers.LSTM(3, "relu", recurrent_initializer=tg.initializers.Orthogonal(0.5, seed=7), name="mine"),
+    "gru": lambda: layers.GRU(3, return_sequences=True, reset_after=False, activity_regularizer="l1", dtype="float64"),
+    "stack": lambda: layers.RNN([layers.LSTMCell(4, dropout=0.1), layers.GRUCell(3)], return_state=True),
+    "both": lambda: layers.Bidirectional(layers.SimpleRNN(2, use_bias=False), "sum"),
+    "timed": lambda: layers.TimeDistributed(layers.Dense(2, activation=tg.tanh)),
+    "cell": lambda: layers.GRUCell(2, kernel_regularizer="l2", recurrent_dropout=0.2, seed=3),
+    "masking": lambda: layers.Masking(np.float32(-1)),
+    "embedding": lambda: layers.Embedding(5, 2, mask_zero=True, embeddings_regularizer=regularizers.L2()),
+    "model": lambda: models.Sequential([layers.Input((None, 3)), layers.GRU(2), layers.Dropout(0.5), layers.Dense(1)]),
+    "open": lambda: models.Sequential([layers.GRU(2), layers.Dense(1)], name="open"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_configurations_make_the_same_layer(name: str) -> None:
+    layer = CONFIGURED[name]()
+    text = json.dumps(layer.get_config(), sort_keys=True)
+    other = type(layer).from_config(json.loads(text))
+    assert json.dumps(other.get_config(), sort_keys=True) == text
+    assert repr(other) == repr(layer)
+    x = np.ones((2, 4, 3))
+    for one in (layer, other):
+        one.build(3) if name == "cell" else one(x.astype(int) if name == "embedding" else x)
+    assert [w.shape for w in other.get_weights()] == [w.shape for w in layer.get_weights()]
+    other.set_weights(layer.get_weights())
+    if name not in ("cell", "stack", "embedding"):
+        np.testing.assert_array_equal(other(x).data, layer(x).data)
+        assert [float(loss) for loss in other.losses] == [float(loss) for loss in layer.losses]
+
+
+def test_seeds_stand_in_configurations() -> None:
+    make = {"kernel_initializer": tg.initializers.GlorotUniform(seed=5), "recurrent_initializer": "identity"}
+    layer = layers.SimpleRNN(3, **make)
+    other = layers.SimpleRNN.from_config(layer.get_config())
+    np.testing.assert_array_equal(layer(X).data, other(X).data)
+
+
+def double(x: Any) -> Any:
+    return 2 * x
+
+
+def test_configurations_with_things_of_ones_own() -> None:
+    class Scale(layers.Layer):
+        def __init__(self, factor: float, **options: Any):
+            super().__init__(**options)
+            self.factor = 3 * factor
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.factor
+
+    model = models.Sequential([Scale(2.0), layers.Dense(1, activation=double)])
+    config = model.get_config()
+    with pytest.raises(ValueError, match=r"activation is the function 'double'; give it in custom_objects={'double'"):
+        models.Sequential.from_config(config)
+    other = models.Sequential.from_config(config, {"double": double})
+    assert other.layers[0].factor == 6.0
+    assert other.layers[1].activation is double
+    config["layers"][0]["class_name"] = "Unheard"
+    with pytest.raises(
+        ValueError, match=r"is a 'Unheard', which is no class here; give it in custom_objects={'Unheard'"
+    ):
+        models.Sequential.from_config(config, {"double": double})
+    config["layers"][0]["class_name"] = "Other"
+    own = models.Sequential.from_config(config, {"double": double, "Other": Scale})
+    assert isinstance(own.layers[0], Scale)
+    for bad in (lambda x: x, np.random.default_rng(0)):
+        with pytest.raises(TypeError, match="which a configuration cannot hold; give a name"):
+            layers.LSTM(2, activation=double, seed=bad if not callable(bad) else None, **made(bad)).get_config()
+    kerass = {"trainable": True, "kernel_constraint": None, "units": 2, "dtype": {"class_name": "DTypePolicy"}}
+    kerass["dtype"] |= {"config": {"name": "float64"}}
+    kerass["kernel_initializer"] = {"class_name": "GlorotUniform", "config": {"seed": None, "input_axes": None}}
+    assert layers.Dense.from_config(kerass).dtype == np.float64
+    with pytest.raises(TypeError, match="Dense takes no argument kernel_constraint"):
+        layers.Dense.from_config({"units": 2, "kernel_constraint": "maxnorm"})
+
+
+def made(given: Any) -> dict[str, Any]:
+    return {"recurrent_activation": given} if callable(given) else {}
 
 
 def test_models_copy_and_pickle() -> None:

@@ -31,6 +31,7 @@ vjp would be a constant to whatever records the vjp.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import CodeType, MethodType
 from typing import Any, NoReturn
 
@@ -40,7 +41,7 @@ from .node import Array, Leaf, Node, Output
 from .rows import Rule
 from .sample import Sampler
 from .state import ambient
-from .tensor import Tensor, data, numpy_functions, registry
+from .tensor import Tensor, data, holds_tensors, numpy_functions, registry
 
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
     "out": "out",
@@ -50,6 +51,13 @@ _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the
     "residuals": "residuals",
 }
 _new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
+
+
+@cache
+def _picker(kept: str) -> Callable[..., tuple[Any, ...]]:
+    """What puts together the tuple of values to be kept; few differ, and compiling one takes a while."""
+    picker: Callable[..., tuple[Any, ...]] = eval(f"lambda arrays, out, needs, residuals: {kept}", {"shape": np.shape})
+    return picker
 
 
 class Op:
@@ -65,7 +73,7 @@ class Op:
         self.__module__ = forward.__module__
         self.forward = forward
         self.label = label
-        self.kind = forward.__module__.rpartition(".")[2]
+        self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
@@ -85,7 +93,9 @@ class Op:
         self.rule: Callable[..., Any] = self._no_rule
         self.saved_codes: tuple[int, ...] = ()
         self.saves_all = False
-        self.pick: Callable[..., tuple[Any, ...]]  # what the vjp's parameters ask to be kept, as a tuple
+        self.pick: Callable[..., tuple[Any, ...]] = (
+            self._no_rule
+        )  # what the vjp's parameters ask to be kept, as a tuple
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
@@ -113,7 +123,7 @@ class Op:
         self.saved_codes = tuple(codes)
         self.saves_all = bool(code.co_flags & 0x04)
         kept = ", ".join([*terms, "*arrays"] if self.saves_all else terms)
-        self.pick = eval(f"lambda arrays, out, needs, residuals: ({kept}{',' if kept else ''})", {"shape": np.shape})
+        self.pick = _picker(f"({kept}{',' if kept else ''})")
         self.rule = rule
         return rule
 
@@ -147,6 +157,10 @@ class Op:
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
+        for a in args:
+            if type(a) is list or type(a) is tuple:
+                args = tuple(map(stacked, args))
+                break
         tracer = ambient.get().tracer
         if tracer is not None:
             return tracer.record(self, args, options)
@@ -168,7 +182,7 @@ class Op:
                 mixed = True
             else:
                 arrays.append(a)
-                if type(a) is not float and type(a) is not int:
+                if self.variadic or (type(a) is not float and type(a) is not int):
                     mixed = True
             parents.append(None)
         if mixed and tensors:
@@ -326,7 +340,11 @@ class Op:
             if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
                 dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
         for i, a in enumerate(arrays):
-            if i in self.constants or (a is None and i in self.optional) or type(a) in (float, int, bool):
+            if i in self.constants or (a is None and i in self.optional):
+                continue
+            if type(a) in (float, int, bool):
+                if self.variadic:  # NumPy would make an array of its own dtype of it
+                    arrays[i] = np.asarray(a, dtype)
                 continue
             if isinstance(a, np.generic):
                 a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
@@ -367,6 +385,11 @@ class Op:
         """A new node that is the same tensor (the engine's, to mark where an expansion's inputs end)."""
         result: Tensor = _identity(tensor)
         return result
+
+
+def stacked(value: Any) -> Any:
+    """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
+    return registry["stack"]([stacked(v) for v in value]) if holds_tensors(value) else value
 
 
 def _describe(value: Any) -> str:

@@ -94,12 +94,19 @@ def our_shapes(owner: str, kind: str, weights: Arrays) -> int:
     return int(units)
 
 
+def separate(weights: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights with a bias (2, 3H), as layers.GRUCell keeps it, as bias and recurrent_bias."""
+    if "bias" not in weights or np.ndim(weights["bias"]) != 2 or "recurrent_bias" in weights:
+        return weights
+    return {**weights, **dict(zip(("bias", "recurrent_bias"), weights["bias"], strict=False))}
+
+
 def our_weights(owner: str, kind: str, weights: Mapping[str, Any], no_recurrent_bias: str = "") -> Arrays:
     """The arrays of one of our cells, checked. no_recurrent_bias: why a GRU of the form reset_after has no counterpart.
 
     A plain cell or an LSTM may have no bias (use_bias=False): it is zeros here. A GRU's biases tell its form.
     """
-    gates = gates_of(owner, kind)
+    gates, weights = gates_of(owner, kind), separate(weights)
     if kind != "gru" and "bias" not in weights and "recurrent_kernel" in weights:
         u = as_array(owner, "recurrent_kernel", weights["recurrent_kernel"])
         weights = {**weights, "bias": np.zeros(gates * u.shape[0] if u.ndim else 0, u.dtype)}

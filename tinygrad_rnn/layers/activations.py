@@ -5,8 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import ops
+from .. import config, ops
 from ..rnn.cells import ACTIVATIONS as OF_CELLS
+
+
+def gelu(x: Any, approximate: bool = False) -> Any:
+    """x Φ(x), Φ the normal distribution's; approximate: in the tanh form [Hendrycks & Gimpel 2016]."""
+    return ops.gelu(x) if approximate else 0.5 * x * (1 + ops.erf(x / 2**0.5))
+
+
+def celu(x: Any) -> Any:
+    """x where it is positive, else eˣ − 1: elu, which it is for α = 1."""
+    return elu(x)
+
+
+def tanh_shrink(x: Any) -> Any:
+    """x − tanh(x)."""
+    return x - ops.tanh(x)
+
+
+def soft_shrink(x: Any) -> Any:
+    """x drawn ½ towards 0, 0 between −½ and ½."""
+    return x - ops.clip(x, min=-0.5, max=0.5)
+
+
+def hard_shrink(x: Any) -> Any:
+    """x, but 0 between −½ and ½."""
+    return ops.where(ops.abs(x) > 0.5, x, 0 * x)
+
+
+def squareplus(x: Any) -> Any:
+    """(x + √(x² + 4)) / 2."""
+    return (x + ops.sqrt(x * x + 4)) / 2
+
+
+def sparse_plus(x: Any) -> Any:
+    """(x + 1)² / 4 between −1 and 1, 0 below, x above."""
+    return ops.where(x < 1, ops.square(ops.maximum(x, -1) + 1) / 4, x)
+
+
+def sparse_sigmoid(x: Any) -> Any:
+    """(x + 1) / 2, cut to [0, 1]."""
+    return ops.clip((x + 1) / 2, min=0, max=1)
 
 
 def softsign(x: Any) -> Any:
@@ -66,8 +106,11 @@ def mish(x: Any) -> Any:
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     **OF_CELLS,
+    "celu": celu,
     "elu": elu,
     "exponential": ops.exp,
+    "gelu": gelu,
+    "hard_shrink": hard_shrink,
     "hard_sigmoid": hard_sigmoid,
     "hard_silu": hard_silu,
     "hard_swish": hard_silu,
@@ -79,11 +122,17 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu6": relu6,
     "selu": selu,
     "silu": silu,
+    "soft_shrink": soft_shrink,
     "softmax": ops.softmax,
     "softplus": ops.softplus,
     "softsign": softsign,
+    "sparse_plus": sparse_plus,
+    "sparse_sigmoid": sparse_sigmoid,
+    "squareplus": squareplus,
     "swish": silu,
+    "tanh_shrink": tanh_shrink,
 }
+config.functions.update(ACTIVATIONS)
 
 
 def get(owner: str, argument: str, activation: Any) -> Callable[[Any], Any]:

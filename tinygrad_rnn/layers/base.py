@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, rnn
+from .. import initializers, regularizers
 from ..autodiff.state import scope, training
 from ..autodiff.tensor import Tensor
+from ..config import Configured
 from ..module import Module, Parameter
 
 Shape = tuple[Any, ...]  # as Keras writes it: None for an axis that may be anything
 
-phase: ContextVar[bool] = ContextVar(
-    "tinygrad_rnn.layers.phase", default=False
-)  # training= of the layer around this one
+# training= of the layer around this one
+phase: ContextVar[bool] = ContextVar("tinygrad_rnn.layers.phase", default=False)
+# where the layers inside a call put what their outputs add to the loss; None outside any layer
+added: ContextVar[list[Any] | None] = ContextVar("tinygrad_rnn.layers.added", default=None)
 
 
 class Masked(Tensor):
@@ -56,12 +58,35 @@ def mask_of(x: Any) -> Any:
     return x.mask if isinstance(x, Masked) else None
 
 
-class Weights(Module):
+class Weights(Configured, Module):
     """A module's parameters by Keras's conventions: lists of arrays, in its order and layout."""
+
+    regularized: tuple[tuple[Parameter, Any], ...] = ()  # own parameters, and what each adds to the loss
+    of_outputs: tuple[Any, ...] = ()  # what the outputs of the last call added to the loss
 
     def count_params(self) -> int:
         """How many numbers the weights hold."""
         return self.count_parameters()
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """What is added to the loss: of every regularized weight, as it is now, then of the outputs of the last call.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> layer = tg.layers.Dense(1, kernel_initializer="ones", kernel_regularizer="l2", activity_regularizer="l1")
+        >>> output = layer(np.ones((4, 3)))  # what outputs add is divided by the number of rows
+        >>> [round(loss.item(), 4) for loss in layer.losses]
+        [0.03, 0.03]
+        """
+        pairs = (pair for m in self.modules() if isinstance(m, Weights) for pair in m.regularized)
+        return [regularizer(p) for p, regularizer in pairs] + list(self.of_outputs)
+
+    def regularize(self, parameter: Parameter, regularizer: Any) -> Parameter:
+        """Let a parameter add to the loss what a regularizer says of it, None for nothing; returns the parameter."""
+        found = regularizers.get(regularizer)
+        if found is not None:
+            self.regularized = (*self.regularized, (parameter, found))
+        return parameter
 
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
         """Copies of the weights as Keras lists them: (kernel, recurrent_kernel, bias), a GRU's bias (2, 3H) if reset_after.
@@ -70,45 +95,30 @@ class Weights(Module):
         >>> [w.shape for w in tg.layers.GRUCell(2).build(3).get_weights()]
         [(3, 6), (2, 6), (2, 6)]
         """
-        return [np.stack([p.data for p in one]) if len(one) > 1 else one[0].data.copy() for one in _grouped(self)]
+        return [p.data.copy() for p in self.parameters()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set every weight from arrays in the order and shapes of `get_weights`.
 
         Raises ValueError that names the first one that does not fit; the weights then stay as they were.
         """
-        groups, name = _grouped(self), self.scope_name
-        if len(weights) != len(groups):
-            raise ValueError(f"{name}: set_weights got {len(weights)} arrays, expected {len(groups)}")
+        parameters, name = self.parameters(), self.scope_name
+        if len(weights) != len(parameters):
+            raise ValueError(f"{name}: set_weights got {len(weights)} arrays, expected {len(parameters)}")
         arrays = [np.asarray(w.data if isinstance(w, Tensor) else w) for w in weights]
-        for i, (group, array) in enumerate(zip(groups, arrays, strict=True)):
-            wanted = (len(group), *group[0].shape) if len(group) > 1 else group[0].shape
-            if array.shape != wanted:
+        for i, (p, array) in enumerate(zip(parameters, arrays, strict=True)):
+            if array.shape != p.shape:
                 raise ValueError(
-                    f"{name}: weights[{i}] ({group[0].name}) has shape {array.shape}, expected {wanted}; the weights stay as "
-                    "they were"
+                    f"{name}: weights[{i}] ({p.name}) has shape {array.shape}, expected {p.shape}; the weights stay as they "
+                    "were"
                 )
             if array.dtype.kind not in "fiu":
-                raise TypeError(f"{name}: weights[{i}] ({group[0].name}) has dtype {array.dtype}, expected numbers")
-        for group, array in zip(groups, arrays, strict=True):
-            for p, part in zip(group, array if len(group) > 1 else [array], strict=True):
-                p.data = np.array(part, p.dtype)
+                raise TypeError(f"{name}: weights[{i}] ({p.name}) has dtype {array.dtype}, expected numbers")
+        for p, array in zip(parameters, arrays, strict=True):
+            p.data = np.array(array, p.dtype)
 
-
-def _grouped(module: Module) -> list[tuple[Parameter, ...]]:
-    """The parameters, those together that are one weight in Keras."""
-    groups: list[tuple[Parameter, ...]] = []
-    pairs = {
-        id(m.recurrent_bias)
-        for m in module.modules()
-        if isinstance(m, rnn.GRUCell) and m.built and m.reset_after and m.use_bias
-    }
-    for p in module.parameters():
-        if id(p) in pairs:  # it comes right after the bias
-            groups[-1] = (*groups[-1], p)
-        else:
-            groups.append((p,))
-    return groups
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "of_outputs"}  # these are part of a graph
 
 
 class Input:
@@ -158,6 +168,7 @@ class Layer(Weights):
         dtype: Any = "float32",
         input_shape: Shape | None = None,
         batch_input_shape: Shape | None = None,
+        activity_regularizer: Any = None,
         **unknown: Any,
     ):
         owner = type(self).__name__
@@ -175,6 +186,7 @@ class Layer(Weights):
         if batch_input_shape is None and input_shape is not None:
             batch_input_shape = (None, *input_shape)
         self.batch_input_shape = batch_input_shape
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._ready = False
 
     @property
@@ -190,10 +202,15 @@ class Layer(Weights):
 
     @property
     def weights(self) -> list[Parameter]:
-        """The parameters. A GRU's two biases stand here one by one, and in `get_weights` as one array."""
+        """The parameters."""
         return self.parameters()
 
     trainable_weights = trainable_variables = variables = weights
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]:
+        """None: every weight is trained."""
+        return []
 
     def ensure_built(self, input_shape: Shape) -> None:
         """Build the layer if it is not."""
@@ -205,9 +222,11 @@ class Layer(Weights):
     def unbuild(self) -> None:
         for name in [k for k, v in vars(self).items() if isinstance(v, Parameter)]:
             delattr(self, name)
-        self._ready = False
+        self._ready, self.regularized = False, ()
 
-    def add_weight(self, shape: Shape, initializer: Any = "glorot_uniform", *, name: str = "weight") -> Parameter:
+    def add_weight(
+        self, shape: Shape, initializer: Any = "glorot_uniform", *, name: str = "weight", regularizer: Any = None
+    ) -> Parameter:
         """A new parameter of the layer's dtype; set it as an attribute. Raises ValueError for an initializer that gives
         another shape."""
         data = initializers.get(initializer)(tuple(shape), self.dtype)
@@ -215,7 +234,14 @@ class Layer(Weights):
             raise ValueError(
                 f"{self.scope_name}: the initializer of {name} gave shape {np.shape(data)}, expected {tuple(shape)}"
             )
-        return Parameter(data, self.dtype, name)
+        return self.regularize(Parameter(data, self.dtype, name), regularizer)
+
+    def add_loss(self, loss: Any) -> None:
+        """Add a scalar to the loss, within `call`: what the layer's outputs or inputs are to cost."""
+        inside = added.get()
+        if inside is None:
+            raise ValueError(f"{self.scope_name}: add_loss was called outside of a call; call it within call(inputs)")
+        inside.append(loss)
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """The shape of the output for inputs of this shape. The default: the same."""
@@ -244,13 +270,20 @@ class Layer(Weights):
         given = {"mask": mask, "training": on}
         takes = _parameters(type(self).call)
         options |= {key: value for key, value in given.items() if key in takes and value is not None}
-        token = phase.set(on)
+        outermost = added.get() is None
+        tokens = phase.set(on), added.set([] if outermost else added.get())
         try:
             with _training(on), scope(self.scope_name):
                 y = self.call(x, *args, **options)
+                if self.activity_regularizer is not None:
+                    first = y[0] if isinstance(y, tuple) else y
+                    self.add_loss(self.activity_regularizer(first) / max(len(first), 1))
+                if outermost:
+                    self.of_outputs = tuple(added.get() or ())
                 return y if self.hands_on else masked(y, self.compute_mask(x, mask))
         finally:
-            phase.reset(token)
+            phase.reset(tokens[0])
+            added.reset(tokens[1])
 
     def cast(self, inputs: Any) -> Tensor:
         """Inputs as a tensor of the layer's dtype."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, rnn
+from .. import ops, regularizers, rnn
 from ..autodiff.state import generator, training
 from ..autodiff.tensor import Tensor
 from ..initializers import get
+from ..module import Parameter
 from ..rnn.cell import LSTMState, kind, random_source
 from ..rnn.cells import GatedCell
 from . import activations
@@ -34,6 +35,10 @@ class KerasCell(Weights, GatedCell):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: Any = None,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        name: str | None = None,
         **options: Any,
     ):
         owner = type(self).__name__
@@ -45,7 +50,16 @@ class KerasCell(Weights, GatedCell):
         self.rng = random_source(seed)
         initializers = {"kernel": kernel_initializer, "recurrent": recurrent_initializer, "bias": bias_initializer}
         named: dict[str, Any] = {f"{name}_initializer": get(given) for name, given in initializers.items()}
-        super().__init__(self.units, **named, **options)
+        super().__init__(self.units, name=name, **named, **options)
+        costs = {"kernel": kernel_regularizer, "recurrent_kernel": recurrent_regularizer, "bias": bias_regularizer}
+        self.regularizers = {weight: regularizers.get(cost) for weight, cost in costs.items()}
+
+    def add(self, name: str, shape: tuple[int, ...], initializer: Any) -> Parameter:
+        return self.regularize(super().add(name, shape, initializer), self.regularizers.get(name))
+
+    def unbuild(self) -> None:
+        super().unbuild()
+        self.regularized = ()
 
     watched: tuple[str, ...] = ("project", "begin", "call")  # recurrence is ours: `unfused` answers for it
 
@@ -158,6 +172,39 @@ class GRUCell(KerasCell, rnn.GRUCell):
     ):
         both = _both(self, activation, recurrent_activation)
         super().__init__(units, use_bias=use_bias, reset_after=reset_after, gate_bias=0.0, **both, **options)
+
+    @property
+    def paired(self) -> bool:
+        """Whether the bias is (2, 3H), that of x W above that of h U."""
+        return self.reset_after and self.use_bias
+
+    def build_parameters(self, input_size: int) -> None:
+        if not self.paired:
+            return super().build_parameters(input_size)
+        wide = self.gates * self.units
+        self.add("kernel", (input_size, wide), self.initializers["kernel"])
+        self.add("recurrent_kernel", (self.units, wide), self.initializers["recurrent_kernel"])
+        self.add("bias", (2, wide), self.initializers["bias"])
+
+    watched = ("begin", "call")  # `project` adds the first half of the bias alone
+
+    def project(self, x: Any) -> Any:
+        return x @ self.kernel + self.bias[0] if self.paired else super().project(x)
+
+    @property
+    def recurrent_bias(self) -> Any:
+        """The half of the bias that goes with h U."""
+        return self.bias[1]
+
+    @property
+    def weights(self) -> tuple[Any, ...]:
+        if not self.paired:
+            return super().weights
+        return self.kernel, self.recurrent_kernel, self.bias[0], self.recurrent_bias
+
+    def unfused(self) -> str | None:
+        own = type(self).project is not GRUCell.project
+        return f"{type(self).__name__} defines its own project" if own else super().unfused()
 
 
 def _both(cell: Any, activation: Any, recurrent_activation: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, ops
+from .. import initializers, ops, regularizers
 from ..autodiff.tensor import Tensor
 from ..nn.basics import Dropout as Drop
 from ..nn.basics import look_up
@@ -36,6 +36,8 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
         *,
         input_dim: int | None = None,
         **options: Any,
@@ -47,15 +49,17 @@ class Dense(Layer):
         self.activation = activations.get("Dense", "activation", activation)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer, self.bias_regularizer = map(regularizers.get, (kernel_regularizer, bias_regularizer))
 
     def build(self, input_shape: Shape) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
                 f"{self.scope_name}: inputs have shape {tuple(input_shape)}, expected (B, ..., D) with D known"
             )
-        self.kernel = self.add_weight((input_shape[-1], self.units), self.kernel_initializer, name="kernel")
+        shape, of_kernel, of_bias = (input_shape[-1], self.units), self.kernel_regularizer, self.bias_regularizer
+        self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel", regularizer=of_kernel)
         if self.use_bias:
-            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
+            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias", regularizer=of_bias)
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
         """Build to fit a kernel to be loaded."""
@@ -101,6 +105,7 @@ class Embedding(Layer):
         embeddings_initializer: Any = "uniform",
         mask_zero: bool = False,
         *,
+        embeddings_regularizer: Any = None,
         input_length: int | None = None,
         **options: Any,
     ):
@@ -108,10 +113,12 @@ class Embedding(Layer):
         self.input_dim = positive("Embedding", "input_dim", input_dim)
         self.output_dim = positive("Embedding", "output_dim", output_dim)
         self.embeddings_initializer, self.mask_zero = initializers.get(embeddings_initializer), bool(mask_zero)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
 
     def build(self, input_shape: Shape) -> None:
         shape = (self.input_dim, self.output_dim)
-        self.embeddings = self.add_weight(shape, self.embeddings_initializer, name="embeddings")
+        given = self.embeddings_initializer, self.embeddings_regularizer
+        self.embeddings = self.add_weight(shape, given[0], name="embeddings", regularizer=given[1])
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
         """Its size is known."""

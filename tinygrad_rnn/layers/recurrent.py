@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from .. import ops
@@ -143,11 +142,16 @@ class OfCell(RNN):
 
     cell_class: Any
 
-    def __init__(self, units: int, *arguments: Any, **options: Any):
-        bases = (base for base in self.cell_class.__mro__ if "__init__" in vars(base))
-        names = {name for base in bases for name in inspect.signature(base).parameters} - {"name"}
-        given = {key: options.pop(key) for key in list(options) if key in names}
+    def __init__(self, units: int, *arguments: Any, implementation: int = 2, **options: Any):
+        given = {key: options.pop(key) for key in list(options) if key in self.cell_class.arguments() and key != "name"}
         super().__init__(self.cell_class(units, *arguments, **given), **options)
+        self.implementation = implementation
+
+    @classmethod
+    def arguments(cls) -> dict[str, Any]:
+        return {
+            key: value for key, value in (cls.cell_class.arguments() | super().arguments()).items() if key != "cell"
+        }
 
     @property
     def units(self) -> int:
@@ -155,13 +159,23 @@ class OfCell(RNN):
         return int(self.cell.output_size)
 
 
+class OfGatedCell(OfCell):
+    """LSTM and GRU: they take Keras's use_cudnn as well."""
+
+    def __init__(self, units: int, *arguments: Any, use_cudnn: bool | str = "auto", **options: Any):
+        super().__init__(units, *arguments, **options)
+        self.use_cudnn = use_cudnn
+
+
 class SimpleRNN(OfCell):
     """Keras's SimpleRNN [Elman 1990]: h_t = activation(x_t W + h_{t−1} U + b) over time.
 
     SimpleRNN(units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
-    recurrent_initializer="orthogonal", bias_initializer="zeros", dropout=0.0, recurrent_dropout=0.0, seed=None, and what
-    RNN takes: return_sequences, return_state, go_backwards, stateful, unroll). Called as RNN: x (B, T, D) gives (B, H),
-    with return_state (output, h). Raises ValueError for an unknown activation.
+    recurrent_initializer="orthogonal", bias_initializer="zeros", kernel_regularizer=None, recurrent_regularizer=None,
+    bias_regularizer=None, activity_regularizer=None, dropout=0.0, recurrent_dropout=0.0, seed=None, and what RNN takes:
+    return_sequences, return_state, go_backwards, stateful, unroll). implementation, which in Keras chooses between products
+    one by one and joined, is taken and ignored: they are joined. Called as RNN: x (B, T, D) gives (B, H), with return_state
+    (output, h). Raises ValueError for an unknown activation.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.SimpleRNN(3, return_sequences=True)(np.ones((2, 4, 5))).shape
@@ -171,12 +185,13 @@ class SimpleRNN(OfCell):
     cell_class = SimpleRNNCell
 
 
-class LSTM(OfCell):
+class LSTM(OfGatedCell):
     """Keras's LSTM: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
 
     LSTM(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, unit_forget_bias=True, and the rest as
     SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h, c); initial_state=[h, c].
-    tanh and sigmoid run fused, other activations step by step.
+    tanh and sigmoid run fused, other activations step by step;
+    use_cudnn is taken and ignored, rnn.explain says which way it goes.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> output, h, c = tg.layers.LSTM(3, return_state=True)(np.ones((2, 4, 5)))
@@ -187,11 +202,12 @@ class LSTM(OfCell):
     cell_class = LSTMCell
 
 
-class GRU(OfCell):
+class GRU(OfGatedCell):
     """Keras's GRU: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014], n as in GRUCell by reset_after.
 
     GRU(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, reset_after=True, and the rest as
-    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h).
+    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h). Its bias is
+    one weight (2, 3H) with reset_after, that of x W above that of h U. use_cudnn is taken and ignored.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.GRU(3)(np.ones((2, 4, 5))).shape

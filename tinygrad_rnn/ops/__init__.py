@@ -4,27 +4,58 @@ from typing import Any
 
 from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
-from . import index, linalg, logic, loss, pointwise, recurrent, reduce, select, shape
+from . import (
+    arithmetic,
+    diagonals,
+    index,
+    joining,
+    linalg,
+    logic,
+    loss,
+    pointwise,
+    rearranging,
+    recurrent,
+    reduce,
+    shape,
+    special,
+    trigonometric,
+)
+from . import (
+    options as options,
+)
+from . import select as choices  # its function select takes the module's name
+from .arithmetic import *
+from .diagonals import *
 from .index import *
+from .joining import *
 from .linalg import *
 from .logic import *
 from .loss import *
 from .pointwise import *
+from .rearranging import *
 from .recurrent import *
 from .reduce import *
 from .select import *
 from .shape import *
+from .special import *
+from .trigonometric import *
 
 __all__ = ["concat", "permute_dims"]
+__all__ += arithmetic.__all__
+__all__ += diagonals.__all__
 __all__ += index.__all__
+__all__ += joining.__all__
 __all__ += linalg.__all__
 __all__ += logic.__all__
 __all__ += loss.__all__
 __all__ += pointwise.__all__
+__all__ += rearranging.__all__
 __all__ += recurrent.__all__
 __all__ += reduce.__all__
-__all__ += select.__all__
+__all__ += choices.__all__
 __all__ += shape.__all__
+__all__ += special.__all__
+__all__ += trigonometric.__all__
 
 permute_dims, concat = transpose, concatenate  # the array standard's names
 
@@ -43,8 +74,12 @@ def _many(op: Any) -> Any:
 
 for _name in ("sum", "mean", "var", "max", "min", "prod", "cumsum", "swapaxes", "squeeze", "clip", "astype"):
     setattr(Tensor, _name, registry[_name])
-for _f in (flatten, repeat, take, dot, std):
-    setattr(Tensor, _f.__name__, _f)
+for _name, _f in {
+    "ravel": flatten,
+    **{f.__name__: f for f in (flatten, repeat, take, dot, std, diagonal, trace)},
+}.items():
+    setattr(Tensor, _name, _f)
+
 for _op in (reshape, transpose):
     setattr(Tensor, _op.name, _many(_op))
 

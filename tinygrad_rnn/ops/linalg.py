@@ -1,4 +1,4 @@
-"""Products of arrays: matmul, einsum, tensordot."""
+"""Products of arrays: matmul, dot, outer, kron, cross, einsum, tensordot. Inverses and factors are in decompositions.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import contraction, product
-from .shape import expand_dims, swapaxes, transpose
+from ..autodiff.tensor import Tensor
+from .pointwise import multiply
+from .shape import expand_dims, moveaxis, swapaxes, transpose
 
-__all__ = ["dot", "einsum", "matmul", "tensordot"]
+__all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "vdot"]
 
 
 @primitive(
@@ -90,15 +92,99 @@ def _rows(x: Array) -> Array:
 
 @composite(np.dot)
 def dot(a: Array, b: Array) -> Array:
-    """np.dot for vectors and matrices, where it equals matmul.
+    """np.dot: the product with a number, the inner product of vectors, the matrix product, and for more axes the sum over
+    the last axis of a and the last but one of b. Lists are taken for arrays.
 
     >>> import tinygrad_rnn as tg
     >>> tg.dot(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])).item()
     11.0
     """
-    if a.ndim > 2 or b.ndim > 2 or not a.ndim or not b.ndim:
-        raise ValueError(f"dot: got shapes {a.shape} and {b.shape}, expected vectors or matrices; use matmul or einsum")
-    return matmul(a, b)
+    a, b = _operands(a, b)
+    if not a.ndim or not b.ndim:
+        return multiply(a, b)
+    if a.ndim <= 2 and b.ndim <= 2:
+        return matmul(a, b)
+    return tensordot(a, b, axes=([-1], [-2 if b.ndim > 1 else 0]))
+
+
+def _operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two factors with their axes known: lists and numbers as arrays, of the other one's dtype."""
+    dtype = a.dtype if isinstance(a, Tensor) else b.dtype if isinstance(b, Tensor) else None
+    a, b = (x if isinstance(x, (Tensor, np.ndarray)) else np.asarray(x, dtype) for x in (a, b))
+    return a, b
+
+
+@composite(np.outer, np.linalg.outer)
+def outer(a: Array, b: Array) -> Array:
+    """All products a_i b_j of two vectors, as a matrix (arrays of other shapes are flattened).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.outer(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])).tolist()
+    [[3.0, 4.0], [6.0, 8.0]]
+    """
+    a, b = _operands(a, b)
+    return multiply(a.reshape((a.size, 1)), b.reshape((1, b.size)))
+
+
+@composite(np.inner)
+def inner(a: Array, b: Array) -> Array:
+    """The sum of products over the last axis of both; with a number, the product.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.inner(tg.tensor([[1.0, 2.0]]), tg.tensor([[3.0, 4.0], [5.0, 6.0]])).tolist()
+    [[11.0, 17.0]]
+    """
+    a, b = _operands(a, b)
+    if not a.ndim or not b.ndim:
+        return multiply(a, b)
+    return tensordot(a, b, axes=([-1], [-1]))
+
+
+@composite(np.vdot)
+def vdot(a: Array, b: Array) -> Array:
+    """The inner product of two arrays of one size, flattened.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.vdot(tg.tensor([[1.0, 2.0]]), tg.tensor([[3.0], [4.0]])).item()
+    11.0
+    """
+    a, b = _operands(a, b)
+    return matmul(a.reshape(-1), b.reshape(-1))
+
+
+@composite(np.kron)
+def kron(a: Array, b: Array) -> Array:
+    """The Kronecker product: a with each element replaced by that element times b.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.kron(tg.tensor([1.0, 10.0]), tg.tensor([1.0, 2.0])).tolist()
+    [1.0, 2.0, 10.0, 20.0]
+    """
+    a, b = _operands(a, b)
+    n = max(a.ndim, b.ndim)
+    of_a, of_b = (1,) * (n - a.ndim) + a.shape, (1,) * (n - b.ndim) + b.shape
+    spread_a = a.reshape(tuple(size for m in of_a for size in (m, 1)))
+    spread_b = b.reshape(tuple(size for m in of_b for size in (1, m)))
+    return multiply(spread_a, spread_b).reshape(tuple(i * j for i, j in zip(of_a, of_b, strict=True)))
+
+
+@composite(np.cross)
+def cross(a: Array, b: Array, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Array:
+    """The vector product a × b of vectors of three components along an axis (`axis` stands for all three of them).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cross(tg.tensor([1.0, 0.0, 0.0]), tg.tensor([0.0, 1.0, 0.0])).tolist()
+    [0.0, 0.0, 1.0]
+    """
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = _operands(a, b)
+    a, b = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ValueError(f"cross: the vectors have {a.shape[-1]} and {b.shape[-1]} components, expected 3")
+    after, before = [1, 2, 0], [2, 0, 1]
+    out = a[..., after] * b[..., before] - a[..., before] * b[..., after]
+    return moveaxis(out, -1, axisc)
 
 
 @composite(np.tensordot)
@@ -161,15 +247,17 @@ def _(g: Array, shapes: Any, needs: Any, *arrays: Array, formula: str) -> Any:
 
 
 @composite(np.einsum)
-def einsum(formula: str, *arrays: Array, optimize: Any = None) -> Array:
+def einsum(formula: Any, *arrays: Any, optimize: Any = None) -> Array:
     """Einstein summation by np.einsum's formulas, ellipsis and repeated indices (traces, diagonals) included.
+
+    Also in NumPy's other form, each array followed by the list of its axes' numbers: einsum(a, [0, 1], b, [1, 2], [0, 2]).
 
     >>> import tinygrad_rnn as tg
     >>> tg.einsum("ii->", tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor(5., float32)
     """
     if not isinstance(formula, str):
-        raise TypeError(f"einsum: formula is {type(formula).__name__}, expected a string such as 'ij,jk->ik'")
+        formula, arrays = _spelled((formula, *arrays))
     terms, arrow, result = formula.replace(" ", "").partition("->")
     operands = terms.split(",")
     if len(operands) != len(arrays):
@@ -201,3 +289,16 @@ def einsum(formula: str, *arrays: Array, optimize: Any = None) -> Array:
                 given.append(np.eye(size, dtype=given[i].dtype))
         operands[i] = term
     return product_of(given, formula=f"{','.join(operands)}->{result}")
+
+
+def _spelled(arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """The formula and the arrays of a call that gives the axes as lists of numbers."""
+    arrays, lists = arguments[: len(arguments) // 2 * 2 : 2], [*arguments[1::2], *arguments[len(arguments) // 2 * 2 :]]
+    if not all(isinstance(axes, (list, tuple)) for axes in lists):
+        raise TypeError(
+            f"einsum: formula is {type(arguments[0]).__name__}, expected a string such as 'ij,jk->ik', "
+            "or each array followed by the list of its axes' numbers"
+        )
+    terms = ["".join("..." if i is Ellipsis else string.ascii_letters[i] for i in axes) for axes in lists]
+    operands, result = terms[: len(arrays)], terms[len(arrays) :]
+    return "->".join([",".join(operands), *result]), arrays

@@ -1,17 +1,18 @@
-"""Element by element, one of several values: maxima and minima of two, limits, `where`."""
+"""Element by element, one of several values: maxima and minima of two, limits, `where`, `select`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..autodiff.node import Array
-from ..autodiff.op import primitive
+from ..autodiff.op import composite, primitive
 from ..autodiff.rows import elementwise
 from .logic import equal, isnan, less, less_equal
 
-__all__ = ["clip", "fmax", "fmin", "maximum", "minimum", "where"]
+__all__ = ["clip", "fmax", "fmin", "maximum", "minimum", "select", "where"]
 
 
 def _untied(r: Any) -> list[Any]:
@@ -143,3 +144,26 @@ def where(condition: Array, a: Array, b: Array) -> Array:
 @where.vjp
 def _(g: Array, condition: Array, needs: Any) -> Any:
     return None, where(condition, g, 0) if needs[1] else None, where(condition, 0, g) if needs[2] else None
+
+
+@composite(np.select)
+def select(condlist: Sequence[Any], choicelist: Sequence[Array], default: Any = 0) -> Array:
+    """At each place the first of `choicelist` whose condition holds, or `default`.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([-2.0, 1.0, 5.0])
+    >>> tg.select([x < 0, x > 3], [-x, x * x], default=0.0).tolist()
+    [2.0, 0.0, 25.0]
+    """
+    if len(condlist) != len(choicelist) or not condlist:
+        raise ValueError(
+            f"select: got {len(condlist)} conditions and {len(choicelist)} choices, expected as many of both, at least one"
+        )
+    for i, condition in enumerate(condlist):
+        kind = condition.dtype if hasattr(condition, "dtype") else np.asarray(condition).dtype
+        if kind.kind != "b":
+            raise TypeError(f"select: condlist[{i}] has dtype {kind}, expected booleans; compare, or use .astype(bool)")
+    out = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        out = where(condition, choice, out)
+    return out

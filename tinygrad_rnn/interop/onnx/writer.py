@@ -13,7 +13,7 @@ from ...autodiff.state import training
 from ...checkpoint import Path, _write, check_place
 from ...module import Module
 from ...rnn.cells import GatedCell
-from ..gates import Arrays
+from ..gates import Arrays, separate
 from ..torch import NAMES
 from ..torch import to_cell as from_torch
 from .library import onnx
@@ -302,7 +302,7 @@ def over_time(g: Graph, cell: Any, x: str, backward: bool = False) -> OverTime:
             states.append(g.add("Unsqueeze", [given, first]))
     zeros = np.zeros(cell.recurrent_kernel.shape[1], cell.dtype)  # for a cell without biases
     names = ("bias", "recurrent_bias") if cell.kind == "gru" and cell.reset_after else ("bias",)
-    arrays = {**dict.fromkeys(names, zeros), **cell.state_dict()}
+    arrays = {**dict.fromkeys(names, zeros), **separate(cell.state_dict())}
     y, raw = _sequence(g, cell.kind, [arrays], x, states, functions=functions, batch_major=True, backward=backward)
     finals = [g.add("Squeeze", [final, first]) for final in _carried(g, raw, states)]
     g.widen(cell.num_units)
