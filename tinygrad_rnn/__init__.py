@@ -20,9 +20,10 @@ __version__ = "0.1.0"
 
 
 if TYPE_CHECKING:
-    from . import data, interop, layers, models, nn, optim, regularizers, train
+    from . import callbacks, data, interop, layers, models, nn, optim, regularizers, train
 
 _LAZY = (
+    "callbacks",
     "data",
     "interop",
     "layers",
