@@ -31,6 +31,7 @@ PUBLIC = [
         "models",
         "nn",
         "optim",
+        "parallel",
         "regularizers",
         "rnn",
     ),

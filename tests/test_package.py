@@ -28,7 +28,7 @@ LAYERS = [
     {"config", "initializers", "linalg", "module", "regularizers"},
     {"rnn"},
     {"data", "checkpoint"},
-    {"callbacks", "nn", "layers", "models", "optim", "train", "interop"},
+    {"callbacks", "nn", "layers", "models", "optim", "parallel", "train", "interop"},
     {"viz"},
     {"commands"},
     {"__main__"},
@@ -123,11 +123,11 @@ def test_importing_loads_numpy_and_nothing_heavier() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     third_party = set(json.loads(out)) - set(sys.stdlib_module_names) - {"tinygrad_rnn", "numpy"}
     assert not {m for m in third_party if "cython" not in m and not m.startswith("_")}, third_party
-    assert not set(json.loads(out)) & {"tqdm", "graphviz", "safetensors", "viz"}
+    assert not set(json.loads(out)) & {"tqdm", "graphviz", "safetensors", "mpi4py", "viz"}
 
 
 def test_faces_and_training_are_imported_when_first_asked_for() -> None:
-    faces = ["callbacks", "data", "interop", "layers", "models", "nn", "optim", "regularizers", "train", "viz"]
+    faces = ["callbacks", "data", "interop", "layers", "models", "nn", "optim", "parallel", "regularizers", "train", "viz"]
     code = (
         f"import sys, tinygrad_rnn as tg; faces = {faces}\n"
         "print([f for f in faces if 'tinygrad_rnn.' + f in sys.modules], [getattr(tg, f).__name__[13:] for f in faces])"

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from . import autodiff, errors, initializers, linalg, rnn
-from .autodiff.functional import grad, hvp, jacobian, jvp
+from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 
 if TYPE_CHECKING:
-    from . import callbacks, data, interop, layers, models, nn, optim, regularizers, train
+    from . import callbacks, data, interop, layers, models, nn, optim, parallel, regularizers, train
 
 _LAZY = (
     "callbacks",
@@ -30,6 +30,7 @@ _LAZY = (
     "models",
     "nn",
     "optim",
+    "parallel",
     "regularizers",
     "train",
     "viz",

@@ -18,9 +18,9 @@ Logs = dict[str, Any]
 class Callback:
     """Base of all callbacks; yours defines those methods that it needs.
 
-    `self.model` is the model, `self.params` holds "epochs", "steps" and "verbose". Epochs and batches count from 0; logs hold
-    means of the loss and the metrics so far, those of validation with "val_" before their names; what on_epoch_end adds to them
-    stands in the history. self.model.stop_training = True ends the run after the epoch.
+    `self.model` is the model, `self.params` holds "epochs", "steps", "verbose" and "rank". Epochs and batches count from 0;
+    logs hold means of the loss and the metrics so far, those of validation with "val_" before their names; what on_epoch_end
+    adds to them stands in the history. self.model.stop_training = True ends the run after the epoch.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> class Enough(tg.callbacks.Callback):
@@ -87,7 +87,7 @@ class Callbacks(Callback):
                     f"fit: callbacks[{i}] is {kind(one)}, expected an object of a callbacks.Callback such as "
                     "EarlyStopping(); train.fit's options (patience=, checkpoint=, on_validation=) stand beside callbacks="
                 )
-        if verbose:
+        if verbose and not params.get("rank"):
             self.each.append(Lines(2 if verbose == 2 else 1))
         for one in self.each:
             one.set_model(model)
@@ -328,6 +328,8 @@ class ModelCheckpoint(_Watching):
             self._save(logs or {})
 
     def _save(self, logs: Logs) -> None:
+        if (self.params or {}).get("rank"):  # of several processes the first one writes
+            return
         path, said = self.filepath.format(epoch=self.epoch + 1, **logs), "saving model"
         if self.save_best_only:
             current, before = self.current(logs), self.best

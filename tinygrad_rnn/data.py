@@ -259,26 +259,37 @@ class Batches:
         return f"Batches({len(self)} of up to {self.size}, from {len(self.columns[0])} examples)"
 
     def __iter__(self) -> Iterator[Any]:
-        for rows in self._order():
-            batch = tuple(
-                pad([column[i] for i in rows]) if ragged else column[rows]
-                for column, ragged in zip(self.columns, self.ragged, strict=True)
-            )
-            yield batch[0] if len(batch) == 1 else batch
-
-    def _order(self) -> list[Integers]:
-        """The numbers of the examples of every batch."""
         count, size = len(self.columns[0]), self.size
-        if not self.shuffle:
-            return [np.arange(i, min(i + size, count)) for i in range(0, count, size)]
-        random = generator(None)
-        order = random.permutation(count)
-        if self.pool > 1 and any(self.ragged):
-            lengths = np.array([len(row) for row in self.columns[self.ragged.index(True)]])
-            pools = [order[i : i + size * self.pool] for i in range(0, count, size * self.pool)]
-            order = np.concatenate([one[np.argsort(lengths[one], kind="stable")] for one in pools])
-        cut = [order[i : i + size] for i in range(0, count, size)]
-        return [cut[i] for i in random.permutation(len(cut))]
+        cut = [np.arange(i, min(i + size, count)) for i in range(0, count, size)]
+        if self.shuffle:
+            random = generator(None)
+            cut = self.drawn(self.columns, cut, random)
+            cut = [cut[i] for i in random.permutation(len(cut))]
+        for rows in cut:
+            yield self.batch(self.columns, rows)
+
+    def batch(self, columns: list[Any], rows: Integers) -> Any:
+        """The examples `rows` of columns such as this one's."""
+        batch = tuple(
+            _chosen(column, rows) if ragged else column[rows]
+            for column, ragged in zip(columns, self.ragged, strict=True)
+        )
+        return batch[0] if len(batch) == 1 else batch
+
+    def drawn(self, columns: list[Any], cut: list[Integers], random: np.random.Generator) -> list[Integers]:
+        """The examples of `cut` in a new order, those of like length together, cut into batches of the same sizes."""
+        order, span = random.permutation(np.concatenate(cut)), max(len(cut[0]), 1) * self.pool
+        if self.pool > 1 and any(self.ragged) and len(order):
+            column = columns[self.ragged.index(True)]
+            lengths = np.array([len(column[i]) for i in order])
+            pools = [np.arange(i, min(i + span, len(order))) for i in range(0, len(order), span)]
+            order = order[np.concatenate([one[np.argsort(lengths[one], kind="stable")] for one in pools])]
+        return np.split(order, np.cumsum([len(rows) for rows in cut])[:-1])
+
+
+def _chosen(sequences: list[Any], rows: Integers) -> Padded:
+    """Some of the sequences, padded; of none there is nothing to pad."""
+    return pad([sequences[i] for i in rows]) if len(rows) else Padded(np.zeros((0, 0), np.int64), rows)
 
 
 def _column(number: int, column: Any) -> Any:

@@ -16,8 +16,9 @@ from .errors import CheckpointError
 from .layers import losses
 from .layers.base import Input, Layer, Shape, mask_of
 from .layers.optimizers import OPTIMIZERS
-from .layers.training import Array, Epochs, History, Tally, batch_size_of, batches, numbers, split
+from .layers.training import Array, Epochs, History, Tally, Totals, batch_size_of, batches, means_of, numbers, split
 from .optim import Optimizer
+from .parallel.serial import Serial
 from .rnn.cell import kind
 
 __all__ = ["History", "Sequential", "load_model"]
@@ -235,14 +236,16 @@ class Sequential(Layer):
         validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
         callbacks: Iterable[Callback] | None = None,
+        parallel: Serial | None = None,
         **options: Any,
     ) -> History:
         """Train on arrays by train.fit; returns a History, its `history` a dict of lists: loss, accuracy, val_loss ….
 
         x (N, ...), y (N, ...). validation_split takes that share from the end of the data. shuffle draws from the default
         generator (tg.seed). verbose: 0 is silent, 1 or "auto" shows a bar and the figures of every epoch as Keras does, 2 a
-        line an epoch. callbacks: a list of those in `callbacks`, or of one's own. options: what train.fit takes beside, clip=,
-        patience=, checkpoint= …. Raises ValueError before compile, and for arrays of unequal length.
+        line an epoch. callbacks: a list of those in `callbacks`, or of one's own. options: what train.fit takes beside,
+        clip=, patience=, checkpoint= …. parallel: tg.parallel.MPI() trains on all its processes, and the figures are those of
+        all. Raises ValueError before compile, and for arrays of unequal length.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> tg.seed(0)
@@ -261,10 +264,10 @@ class Sequential(Layer):
             self.build((None, *data[0].shape[1:]))
         if self.optimizer is None:
             self.optimizer = self._make(self.parameters())
-        steps = -(-len(data[0]) // batch_size)
-        events = Callbacks(callbacks, self, verbose, {"epochs": epochs, "steps": steps})
-        tally, seen, checks = Tally(self), list[dict[str, float]](), list[dict[str, float]]()
-        extra: dict[str, list[float]] = {}  # what callbacks put into an epoch's logs
+        steps, group = -(-len(data[0]) // batch_size), parallel or Serial()
+        events = Callbacks(callbacks, self, verbose, {"epochs": epochs, "steps": steps, "rank": group.rank})
+        tally, seen, checks = Tally(self), list[Totals](), list[dict[str, float]]()
+        logs: list[dict[str, float]] = []  # of every whole epoch, with what callbacks add
 
         def epoch() -> Iterator[tuple[Array, Array]]:
             order = generator(None).permutation(len(data[0])) if shuffle else None
@@ -275,38 +278,38 @@ class Sequential(Layer):
                     events.on_train_batch_begin(i)
                     yield batch
             finally:  # also where Ctrl-C ends the epoch early
-                seen.extend([tally.means()] if tally.totals else [])
+                seen.append(tally.totals)
 
         def after_step(history: train.History) -> None:
             events.on_train_batch_end(tally.count - 1, tally.means())
 
         def after_epoch(history: train.History) -> None:
-            logs = dict(seen[-1])
+            found = tally.means(group)
             if held is not None and checks:
-                logs |= {f"val_{key}": value for key, value in checks[-1].items()}
-            known = set(logs)
-            events.on_epoch_end(len(seen) - 1, logs)
-            for key in logs.keys() - known:
-                extra.setdefault(key, []).append(logs[key])
+                found |= {f"val_{key}": value for key, value in checks[-1].items()}
+            logs.append(found)
+            events.on_epoch_end(len(seen) - 1, found)
             if self.stop_training:
                 history.stopped = history.stopped or "callback"
 
         def validation() -> float:
             assert held is not None
-            checks.append(self._measured(*held, batch_size, events))
+            checks.append(self._measured(*held, batch_size, events, group))
             return checks[-1]["loss"]
 
         given = validation if held is not None else None
         hooks = {"on_step": after_step, "on_epoch": after_epoch}
-        options = {"validation": given, "model": self, "progress": False, **hooks} | options
+        options = {"validation": given, "model": self, "progress": False, "parallel": parallel, **hooks} | options
         self.stop_training = False
         events.on_train_begin()
         run = train.fit(tally.loss, Epochs(epoch, steps), self.optimizer, epochs=epochs, **options)
         events.on_train_end()
-        history = {key: [one[key] for one in seen] for key in ("loss", *self._metrics)}
+        means = [one for one in (means_of(totals, group) for totals in seen) if one]
+        history = {key: [one[key] for one in means] for key in ("loss", *self._metrics)}
         if held is not None:
             history |= {f"val_{key}": [one[key] for one in checks] for key in ("loss", *self._metrics)}
-        return History(history | extra, run.stopped)
+        own = [key for key in (logs[-1] if logs else {}) if key not in history]
+        return History(history | {key: [one[key] for one in logs if key in one] for key in own}, run.stopped)
 
     def evaluate(
         self,
@@ -344,7 +347,9 @@ class Sequential(Layer):
             parts = [self(arrays[i : i + batch_size]).data for i in range(0, max(len(arrays), 1), batch_size)]
         return np.concatenate(parts)
 
-    def _measured(self, x: Array, y: Array, size: int, events: Callbacks) -> dict[str, float]:
+    def _measured(
+        self, x: Array, y: Array, size: int, events: Callbacks, group: Serial | None = None
+    ) -> dict[str, float]:
         tally = Tally(self)
 
         def told() -> Iterator[tuple[Array, Array]]:
@@ -354,9 +359,10 @@ class Sequential(Layer):
                 events.on_test_batch_end(i, tally.means())
 
         events.on_test_begin()
-        train.evaluate(tally.loss, told())
-        events.on_test_end(tally.means())
-        return tally.means()
+        train.evaluate(tally.loss, told(), parallel=group)
+        found = tally.means(group)
+        events.on_test_end(found)
+        return found
 
     # -- in files --------------------------------------------------------------------------------------------------------
 

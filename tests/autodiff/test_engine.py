@@ -158,6 +158,8 @@ def test_declarations_that_cannot_be_checked_are_refused() -> None:
     try:
         with pytest.raises(TypeError, match="without_rule has no vjp"):
             tg.autodiff.op.check_registry()
+        with pytest.raises(TypeError, match="without_rule has no vjp"):
+            without_rule(tg.tensor(np.ones(2), requires_grad=True))
         with pytest.raises(TypeError, match="parameter 'y' is neither an input"):
 
             @without_rule.vjp
@@ -265,7 +267,6 @@ def test_jacobian_hvp_and_jvp_against_formulas() -> None:
     np.testing.assert_allclose(first.data, np.diag(v))
     np.testing.assert_allclose(second.data, np.diag(x))
     np.testing.assert_allclose(tg.jvp(lambda p, q: p * q, (x, v), (v, x)).data, v * v + x * x)
-    assert tg.jacobian(lambda t: tg.tensor([1.0, 2.0]), x).data.tolist() == [[0, 0, 0]] * 2
     with pytest.raises(ValueError, match=r"hvp: fn returned shape \(3,\), expected a scalar"):
         tg.hvp(lambda t: t * 2, x, v)
     with pytest.raises(ValueError, match=r"jvp: tangents\[0\] has shape \(2,\), expected the input's shape \(3,\)"):

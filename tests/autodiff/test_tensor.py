@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -146,6 +149,115 @@ def test_no_grad_as_block_and_as_decorator() -> None:
     with pytest.raises(ZeroDivisionError), tg.no_grad():
         raise ZeroDivisionError
     assert (x * x).requires_grad
+
+
+def test_a_decorated_generator_does_not_leak_out_of_its_yields() -> None:
+    x = tg.tensor(3.0, requires_grad=True)
+
+    @tg.no_grad()
+    def numbers() -> Any:
+        try:
+            got = yield (x * x).requires_grad
+            assert not (x * x).requires_grad
+            yield got
+        except KeyError:
+            yield (x * x).requires_grad
+        finally:
+            seen.append((x * x).requires_grad)
+
+    seen: list[bool] = []
+    first, second = numbers(), numbers()
+    for generator in (first, second):
+        assert next(generator) is False
+        assert (x * x).requires_grad
+    assert first.send("sent") == "sent"
+    assert first.throw(KeyError("raised")) is False
+    second.close()
+    first.close()
+    assert seen == [False, False]
+    assert (x * x).requires_grad
+    assert list(numbers()) == [False, None]
+    assert numbers.__name__ == "numbers"
+
+
+def test_a_decorated_coroutine_runs_inside_and_leaves_other_tasks_alone() -> None:
+    x = tg.tensor(3.0, requires_grad=True)
+
+    @tg.no_grad()
+    async def inside() -> bool:
+        await asyncio.sleep(0)
+        return (x * x).requires_grad
+
+    async def outside() -> bool:
+        await asyncio.sleep(0)
+        return (x * x).requires_grad
+
+    async def both() -> Any:
+        return await asyncio.gather(inside(), outside(), inside())
+
+    assert asyncio.run(both()) == [False, True, False]
+    with pytest.raises(TypeError, match="recording: numbers is an asynchronous generator"):
+
+        @tg.no_grad()
+        async def numbers() -> Any:
+            yield 1
+
+
+class Slow(np.ndarray):
+    """An array whose sum takes its time, so that another thread runs between the reading and the writing of a gradient."""
+
+    def __add__(self, other: Any) -> Any:
+        total = np.asarray(self) + other
+        time.sleep(0.001)
+        return total.view(Slow)
+
+
+def test_threads_lose_no_gradient() -> None:
+    """Backward onto one leaf from many threads at once: every update arrives."""
+    w = tg.tensor([0.0], requires_grad=True)
+    w._node.grad = np.zeros(1).view(Slow)
+    threads, rounds = 8, 5
+
+    def work() -> None:
+        for _ in range(rounds):
+            (w * 1.0).sum().backward()
+
+    pool = [threading.Thread(target=work) for _ in range(threads)]
+    for t in pool:
+        t.start()
+    for t in pool:
+        t.join()
+    assert w.grad.tolist() == [threads * rounds]
+
+
+def test_updates_in_place_under_no_grad() -> None:
+    """p -= lr · grad trains the tensor that the list holds, in its own dtype; its array is a new one."""
+    p, q = tg.Parameter([1.0, 2.0]), tg.Parameter([4.0])
+    y = (p * p).sum()
+    before = p.data
+    y.backward()
+    with tg.no_grad():
+        for t in (p, q):
+            t -= np.float64(0.5) * (t.grad if t.grad is not None else 2)
+    assert (p.tolist(), q.tolist(), p.dtype) == ([0, 0], [3], np.float32)
+    assert before.tolist() == [1, 2]
+    assert isinstance(p, tg.Parameter)
+    with tg.no_grad():
+        alias = q
+        q += 1
+        q *= np.array([3.0])
+        q /= 2
+    assert alias is q
+    assert (q.tolist(), q.dtype, q.requires_grad) == ([6], np.float32, True)
+    with (
+        tg.no_grad(),
+        pytest.raises(ValueError, match=r"add: in place .* shape \(1,\), it has \(3,\)"),
+    ):
+        q += np.ones(3)
+    constant = kept = tg.tensor([1.0])
+    with tg.no_grad():
+        constant += 1
+    assert (kept.tolist(), constant.tolist()) == ([1], [2])
 
 
 def test_comparisons_are_plain_booleans() -> None:

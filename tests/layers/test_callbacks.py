@@ -123,7 +123,7 @@ def test_a_callback_of_ones_own_is_called_in_order() -> None:
     seen = Seen()
     model, _ = fitted(seen, epochs=1)
     assert seen.model is model
-    assert seen.params == {"epochs": 1, "steps": 2, "verbose": 0}
+    assert seen.params == {"epochs": 1, "steps": 2, "verbose": 0, "rank": 0}
     assert seen.seen == [
         *("train_begin", "epoch_begin 0"),
         *("train_batch_begin 0", "train_batch_end 0", "train_batch_begin 1", "train_batch_end 1"),

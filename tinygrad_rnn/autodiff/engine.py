@@ -20,6 +20,7 @@ from .state import recording
 ndarray, asarray = np.ndarray, np.asarray
 Wrap = Callable[[Any, Edge], Any]
 Observer = Callable[[Node | Leaf, Any], None]
+Finished = Callable[[Leaf, Any], None]
 
 
 def sweep(
@@ -29,20 +30,23 @@ def sweep(
     wrap: Wrap | None = None,
     retain: bool = False,
     observe: Observer | None = None,
+    finished: Finished | None = None,
 ) -> dict[Any, Array]:
     """Send the cotangents of `seeds` back through the graph.
 
     Returns the cotangents that reached `targets` (an edge that none reached is missing), or, without targets, those of
     every leaf that requires grad. Nodes older than every target are not visited. `observe(node, cotangent)` sees each
-    node as it is reached. With `retain` the saved arrays stay for another sweep.
+    node as it is reached. `finished(leaf, cotangent)` gets a leaf's whole cotangent as soon as the last node that reads
+    the leaf is through; a leaf that a node without a cotangent reads is left out. With `retain` the saved arrays stay for
+    another sweep.
     """
     told = np.geterr()  # an infinite derivative is an answer, and no warning unless the user asked for more than one
     quiet: dict[str, Any] = {kind: "ignore" for kind in ("divide", "invalid") if told[kind] == "warn"}
     with np.errstate(**quiet):
         if wrap is not None:
             with recording(True):
-                return _run(seeds, targets, wrap, True, observe)
-        return _run(seeds, targets, None, retain, observe)
+                return _run(seeds, targets, wrap, True, observe, finished)
+        return _run(seeds, targets, None, retain, observe, finished)
 
 
 def _run(
@@ -51,7 +55,9 @@ def _run(
     wrap: Wrap | None,
     retain: bool,
     observe: Observer | None,
+    finished: Finished | None,
 ) -> dict[Any, Array]:
+    unread = {} if finished is None else _reads(seeds)
     pending: dict[int, Any] = {}  # counter -> [node, cotangent (or the list of its outputs'), whether it is a sum]
     heap: list[int] = []
     wanted: dict[int, list[Edge]] = {}
@@ -113,7 +119,28 @@ def _run(
             else:
                 entry[1] = asarray(entry[1] + g)
                 entry[2] = True
+        if finished is not None:
+            for leaf in node.parents:
+                if leaf in unread:
+                    unread[leaf] -= 1
+                    if not unread[leaf] and leaf.counter in pending:
+                        finished(leaf, pending[leaf.counter][1])
     return found
+
+
+def _reads(seeds: Sequence[tuple[Edge, Array]]) -> dict[Any, int]:
+    """How many times the nodes below `seeds` read each leaf that requires grad."""
+    counts: dict[Any, int] = {}
+    work: list[Any] = [_base(edge) for edge, _ in seeds]
+    seen = set(work)
+    while work:
+        for parent in getattr(work.pop(), "parents", ()):
+            if type(parent) is Leaf and parent.requires_grad:
+                counts[parent] = counts.get(parent, 0) + 1
+            elif parent is not None and parent.requires_grad and (base := _base(parent)) not in seen:
+                seen.add(base)
+                work.append(base)
+    return counts
 
 
 def _receive(pending: dict[int, Any], heap: list[int], edge: Edge, g: Array) -> None:

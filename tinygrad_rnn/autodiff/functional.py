@@ -1,16 +1,24 @@
-"""Derivatives as functions: grad, jacobian, Hessian-vector and Jacobian-vector products. All nest to any order."""
+"""Derivatives as functions of a function. All nest to any order, in one another too.
+
+`jacobian`, `hessian`, `hvp`, `jvp`, `vjp` and `value_and_grad` differentiate fn at points of their own. Where the graph is
+being recorded and the result depends on a tensor that requires grad besides these points (an input that was computed, the
+points of a derivative around this one, a weight that fn reads), the result carries a graph to it. Under `no_grad`, or
+where nothing else requires grad, the result is a constant.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import engine
-from .node import Edge
-from .state import recording
-from .tensor import Tensor
+from .node import Leaf, Node, Output
+from .op import Op
+from .state import ambient, recording
+from .tensor import Tensor, data, registry
 
 
 def grad(
@@ -24,8 +32,9 @@ def grad(
 
     inputs: a tensor, giving a tensor of its shape, or a list or tuple of them, giving a tuple. Leaves' `.grad` stays as
     it is. An input that output does not depend on gets zeros. With create_graph the results carry a graph and can be
-    differentiated again; retain_graph (default: create_graph) keeps the graph for another pass. Raises TypeError for an
-    input that does not require grad, GraphError on a freed graph.
+    differentiated again; without it they are constants, inside jacobian and the like too. retain_graph (default:
+    create_graph) keeps the graph for another pass. Raises TypeError for an input that does not require grad, GraphError
+    on a freed graph.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
@@ -39,83 +48,212 @@ def grad(
             which = f"inputs[{i}]" if isinstance(inputs, (list, tuple)) else "inputs"
             came = "a tensor that does not require grad" if isinstance(t, Tensor) else type(t).__name__
             raise TypeError(f"grad: {which} is {came}, expected a tensor with requires_grad=True or computed from one")
-    edges = [t._node for t in wanted]
-    edge, g = output._seed(grad_output, "grad")
-    if create_graph:
-        seed: Any = grad_output if isinstance(grad_output, Tensor) else g
-        found = engine.sweep([(edge, seed)], targets=edges, wrap=Tensor._made)
-    else:
-        found = engine.sweep([(edge, g)], targets=edges, retain=bool(retain_graph))
-    results = []
-    for t in wanted:
-        part = found.get(t._node)
-        if part is None:
-            part = np.zeros_like(t.data)
-        results.append(part if isinstance(part, Tensor) else Tensor._made(np.array(part), None))
-    return tuple(results) if isinstance(inputs, (list, tuple)) else results[0]
+    _, g = output._seed(grad_output, "grad")
+    seed = grad_output if create_graph and isinstance(grad_output, Tensor) else g
+    return _like(inputs, _pull([(output, seed)], wanted, create_graph, retain=bool(retain_graph)))
 
 
 def jacobian(fn: Callable[..., Tensor], inputs: Any) -> Any:
     """The matrix of all first derivatives of fn(*inputs): for each input a tensor of output.shape + input.shape.
 
     One reverse sweep per element of the output. inputs: one array or tensor, or a list or tuple of them (then the result
-    is a tuple).
+    is a tuple). Warns where the output does not depend on the inputs.
 
     >>> import tinygrad_rnn as tg
-    >>> tg.jacobian(lambda x: x * x, tg.tensor([1.0, 2.0])).numpy()
+    >>> x = tg.tensor([1.0, 2.0])
+    >>> tg.jacobian(lambda x: x * x, x).numpy()
     array([[2., 0.],
            [0., 4.]], dtype=float32)
+    >>> tg.jacobian(lambda x: tg.jacobian(lambda x: (x**3).sum(), x), x).numpy()
+    array([[ 6.,  0.],
+           [ 0., 12.]], dtype=float32)
     """
-    points = _points(inputs, "jacobian")
-    out = _call(fn, points, "jacobian")
-    rows: list[list[Any]] = [[] for _ in points]
-    for k in range(out.size):
-        basis = np.zeros(out.size, out.dtype)
-        basis[k] = 1
-        parts = grad(out, points, basis.reshape(out.shape), retain_graph=True) if out.requires_grad else points
-        for row, p, part in zip(rows, points, parts, strict=True):
-            row.append(part.data if out.requires_grad else np.zeros_like(p.data))
-    results = tuple(
-        Tensor(np.stack(row).reshape(out.shape + p.shape) if row else np.zeros(out.shape + p.shape, p.dtype))
-        for row, p in zip(rows, points, strict=True)
-    )
-    return results if isinstance(inputs, (list, tuple)) else results[0]
+    run = _evaluate(fn, inputs, "jacobian")
+    return _like(inputs, _rows(run.out, run))
+
+
+def hessian(fn: Callable[..., Tensor], inputs: Any) -> Any:
+    """The matrix of all second derivatives of scalar fn(*inputs): a tensor of input.shape + input.shape.
+
+    For a list or tuple of inputs, a tuple of tuples: hessian[i][j] holds d² fn / dxᵢ dxⱼ. One reverse sweep per element of
+    the gradient. Warns where fn does not depend on the inputs.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.hessian(lambda x: (x**3).sum(), tg.tensor([1.0, 2.0])).numpy()
+    array([[ 6.,  0.],
+           [ 0., 12.]], dtype=float32)
+    """
+    run = _evaluate(fn, inputs, "hessian")
+    slopes = _slopes(run, "hessian", record=True)
+    return _like(inputs, [_like(inputs, _rows(slope, run)) for slope in slopes])
 
 
 def hvp(fn: Callable[..., Tensor], inputs: Any, vectors: Any) -> Any:
     """The Hessian of scalar fn(*inputs) times `vectors`: d/dx <d fn / dx, v> [Pearlmutter 1994]. Shapes as the inputs'.
 
+    Warns where fn does not depend on the inputs.
+
     >>> import tinygrad_rnn as tg
     >>> tg.hvp(lambda x: (x**3).sum(), tg.tensor([1.0, 2.0]), tg.tensor([1.0, 1.0])).numpy()
     array([ 6., 12.], dtype=float32)
     """
-    points = _points(inputs, "hvp")
-    along = _vectors(vectors, points, "hvp", "vectors")
-    out = _call(fn, points, "hvp")
-    if out.size != 1:
-        raise ValueError(f"hvp: fn returned shape {out.shape}, expected a scalar; reduce it, with .sum() say")
-    slopes = grad(out, points, create_graph=True) if out.requires_grad else points
-    results = _contract(slopes, along, points) if out.requires_grad else _zeros(points)
-    return results if isinstance(inputs, (list, tuple)) else results[0]
+    run = _evaluate(fn, inputs, "hvp", vectors, "vectors")
+    slopes = _slopes(run, "hvp", record=True)
+    return _like(inputs, _pull(zip(slopes, run.vectors, strict=True), run.points, run.record))
 
 
 def jvp(fn: Callable[..., Tensor], inputs: Any, tangents: Any) -> Tensor:
     """The Jacobian of fn(*inputs) times `tangents`, of the output's shape, by differentiating a vjp.
 
-    The vjp u ↦ uᵀJ is linear in u; its own vjp along the tangents is J·tangents.
+    The vjp u ↦ uᵀJ is linear in u; its own vjp along the tangents is J·tangents. Warns where the output does not depend on
+    the inputs.
 
     >>> import tinygrad_rnn as tg
     >>> tg.jvp(lambda x: x * x, tg.tensor([1.0, 2.0]), tg.tensor([1.0, 10.0])).numpy()
     array([ 2., 40.], dtype=float32)
     """
-    points = _points(inputs, "jvp")
-    along = _vectors(tangents, points, "jvp", "tangents")
-    out = _call(fn, points, "jvp")
-    if not out.requires_grad:
-        return _zeros([out])[0]
-    dummy = Tensor(np.zeros_like(out.data), requires_grad=True)
-    pulled = grad(out, points, dummy, create_graph=True)
-    return _contract(pulled, along, [dummy])[0]
+    run = _evaluate(fn, inputs, "jvp", tangents, "tangents")
+    dummy = Tensor(np.zeros_like(run.out.data), requires_grad=True)
+    pulled = _pull([(run.out, dummy)], run.points, record=True)
+    return _pull(zip(pulled, run.vectors, strict=True), [dummy], run.record)[0]
+
+
+def vjp(fn: Callable[..., Tensor], inputs: Any) -> tuple[Tensor, Callable[[Any], Any]]:
+    """fn(*inputs), and the function that multiplies a cotangent by its Jacobian: u ↦ uᵀJ, of the inputs' shapes.
+
+    The function takes an array or tensor of the output's shape and may be called any number of times. Warns where the
+    output does not depend on the inputs.
+
+    >>> import tinygrad_rnn as tg
+    >>> y, pull = tg.vjp(lambda x: x * x, tg.tensor([1.0, 2.0]))
+    >>> y.numpy(), pull([1.0, 10.0]).numpy()
+    (array([1., 4.], dtype=float32), array([ 2., 40.], dtype=float32))
+    """
+    run = _evaluate(fn, inputs, "vjp")
+
+    def pull(cotangent: Any) -> Any:
+        (u,) = _vectors(cotangent, [run.out], "vjp", "cotangent", of="output")
+        record = ambient.get().recording and (run.record or (isinstance(u, Tensor) and u.requires_grad))
+        return _like(inputs, _pull([(run.out, u)], run.points, record, retain=True))
+
+    return run.value, pull
+
+
+def value_and_grad(fn: Callable[..., Tensor], inputs: Any) -> tuple[Tensor, Any]:
+    """Scalar fn(*inputs) and its gradient, which is a tensor of the input's shape, or a tuple of them.
+
+    Warns where fn does not depend on the inputs.
+
+    >>> import tinygrad_rnn as tg
+    >>> value, slope = tg.value_and_grad(lambda x: (x**3).sum(), tg.tensor([1.0, 2.0]))
+    >>> value.item(), slope.numpy()
+    (9.0, array([ 3., 12.], dtype=float32))
+    """
+    run = _evaluate(fn, inputs, "value_and_grad")
+    return run.value, _like(inputs, _slopes(run, "value_and_grad", run.record))
+
+
+class _Run(NamedTuple):
+    """One evaluation of fn: its points, its output, the vectors (if any), and whether what follows is recorded."""
+
+    points: list[Tensor]
+    out: Tensor
+    vectors: list[Any]
+    record: bool
+
+    @property
+    def value(self) -> Tensor:
+        """The output as the caller gets it."""
+        return self.out if self.record else self.out.detach()
+
+
+def _evaluate(fn: Callable[..., Any], inputs: Any, caller: str, vectors: Any = None, argument: str = "") -> _Run:
+    """fn at fresh points with the inputs' values, which are joined to the graph that the inputs belong to."""
+    recorded = ambient.get().recording
+    with recording(True):
+        points = _points(inputs, caller, recorded)
+        along = _vectors(vectors, points, caller, argument) if argument else []
+        out = fn(*points)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{caller}: fn returned {type(out).__name__}, expected a tensor")
+    depends, outside = _origins(out, points)
+    if not depends:
+        warnings.warn(
+            f"{caller}: the output of fn does not depend on its inputs, so every derivative is 0. Where fn itself calls "
+            "tg.grad, pass create_graph=True there: without it a gradient is a constant",
+            stacklevel=3,
+        )
+    outside = outside or any(isinstance(v, Tensor) and v.requires_grad for v in along)
+    return _Run(points, out, along, recorded and outside)
+
+
+def _origins(out: Tensor, points: list[Tensor]) -> tuple[bool, bool]:
+    """Whether out was computed from the points, and whether from anything else that requires grad."""
+    own = {p._node.counter for p in points if isinstance(p._node, (Leaf, Node))}
+    first = min(own)
+    depends = outside = False
+    work: list[Any] = [out._node] if out.requires_grad else []
+    seen: set[int] = set()
+    while work:
+        edge = work.pop()
+        node = edge.node if type(edge) is Output else edge
+        if node.counter in seen or not node.requires_grad:
+            continue
+        seen.add(node.counter)
+        is_point = node.counter in own
+        depends = depends or is_point
+        if is_point:
+            outside = outside or type(node) is not Leaf  # an alias of an input that requires grad
+        elif node.counter < first or type(node) is Leaf:
+            outside = True
+        else:
+            work.extend(p for p in node.parents if p is not None)
+    return depends, outside
+
+
+def _slopes(run: _Run, caller: str, record: bool) -> list[Tensor]:
+    """The gradient of a scalar output."""
+    if run.out.size != 1:
+        raise ValueError(f"{caller}: fn returned shape {run.out.shape}, expected a scalar; reduce it, with .sum() say")
+    return _pull([(run.out, np.ones_like(run.out.data))], run.points, record)
+
+
+def _rows(out: Tensor, run: _Run) -> list[Tensor]:
+    """For each point the matrix d out / d point, of out.shape + point.shape, row by row."""
+    columns: list[list[Tensor]] = [[] for _ in run.points]
+    for k in range(out.size):
+        basis = np.zeros(out.size, out.dtype)
+        basis[k] = 1
+        parts = _pull([(out, basis.reshape(out.shape))], run.points, run.record, retain=True)
+        for column, part in zip(columns, parts, strict=True):
+            column.append(part)
+    return [
+        registry["stack"](column).reshape(out.shape + p.shape) if column else _zeros(out.shape + p.shape, p)
+        for column, p in zip(columns, run.points, strict=True)
+    ]
+
+
+def _pull(seeds: Any, points: Sequence[Tensor], record: bool, retain: bool = False) -> list[Tensor]:
+    """The cotangents that reach the points from those of `seeds`, pairs of a tensor and its cotangent."""
+    pairs = [(t._node, g if record else data(g)) for t, g in seeds if t.requires_grad and t._node is not None]
+    edges = [p._node for p in points if p._node is not None]
+    found = engine.sweep(pairs, targets=edges, wrap=Tensor._made if record else None, retain=retain)
+    results = []
+    for p in points:
+        part = found.get(p._node)
+        if part is None:
+            part = _zeros(p.shape, p)
+        results.append(part if isinstance(part, Tensor) else Tensor._made(np.array(part), None))
+    return results
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    return Tensor._made(np.zeros(shape, like.dtype), None)
+
+
+def _like(inputs: Any, results: Sequence[Any]) -> Any:
+    """One result for one input, a tuple for several."""
+    return tuple(results) if isinstance(inputs, (list, tuple)) else results[0]
 
 
 def _tensors(inputs: Any, caller: str) -> list[Any]:
@@ -125,17 +263,22 @@ def _tensors(inputs: Any, caller: str) -> list[Any]:
     return found
 
 
-def _points(inputs: Any, caller: str) -> list[Tensor]:
-    """Fresh leaves with the inputs' values."""
+def _points(inputs: Any, caller: str, joined: bool) -> list[Tensor]:
+    """A point for each input: a fresh leaf, or, joined, an alias of an input that requires grad."""
     points = []
     for i, t in enumerate(_tensors(inputs, caller)):
-        data = t.data if isinstance(t, Tensor) else t
-        points.append(Tensor(data, requires_grad=True, name=getattr(t, "name", None) or f"inputs[{i}]"))
+        name = getattr(t, "name", None) or f"inputs[{i}]"
+        if joined and isinstance(t, Tensor) and t.requires_grad:
+            point = Op.alias(t)
+            point.name = name
+        else:
+            point = Tensor(t.data if isinstance(t, Tensor) else t, requires_grad=True, name=name)
+        points.append(point)
     return points
 
 
-def _vectors(vectors: Any, points: Sequence[Tensor], caller: str, argument: str) -> list[np.ndarray[Any, Any]]:
-    """One vector per point, of its shape and dtype."""
+def _vectors(vectors: Any, points: Sequence[Tensor], caller: str, argument: str, of: str = "input") -> list[Any]:
+    """One vector per point, of its shape and dtype: an array, or the tensor itself if it requires grad."""
     given = list(vectors) if isinstance(vectors, (list, tuple)) and len(points) > 1 else [vectors]
     if (
         isinstance(vectors, (list, tuple))
@@ -146,32 +289,11 @@ def _vectors(vectors: Any, points: Sequence[Tensor], caller: str, argument: str)
         given = list(vectors)
     if len(given) != len(points):
         raise ValueError(f"{caller}: got {len(given)} {argument}, expected one for each of {len(points)} inputs")
-    out = []
+    found = []
     for i, (v, p) in enumerate(zip(given, points, strict=True)):
-        array = np.asarray(v.data if isinstance(v, Tensor) else v, p.dtype)
-        if array.shape != p.shape:
-            raise ValueError(f"{caller}: {argument}[{i}] has shape {array.shape}, expected the input's shape {p.shape}")
-        out.append(array)
-    return out
-
-
-def _call(fn: Callable[..., Any], points: Sequence[Tensor], caller: str) -> Tensor:
-    with recording(True):
-        out = fn(*points)
-    if not isinstance(out, Tensor):
-        raise TypeError(f"{caller}: fn returned {type(out).__name__}, expected a tensor")
-    return out
-
-
-def _contract(slopes: Sequence[Tensor], along: Sequence[Any], points: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """d/d points of Σ <slope, v>."""
-    seeds: list[tuple[Edge, Any]] = [
-        (s._node, v) for s, v in zip(slopes, along, strict=True) if s.requires_grad and s._node is not None
-    ]
-    edges = [p._node for p in points if p._node is not None]
-    found = engine.sweep(seeds, targets=edges)
-    return tuple(Tensor._made(np.array(found[p._node]), None) if p._node in found else _zeros([p])[0] for p in points)
-
-
-def _zeros(like: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return tuple(Tensor._made(np.zeros_like(t.data), None) for t in like)
+        kept = isinstance(v, Tensor) and v.requires_grad
+        vector = v.astype(p.dtype) if kept else np.asarray(data(v), p.dtype)
+        if vector.shape != p.shape:
+            raise ValueError(f"{caller}: {argument}[{i}] has shape {vector.shape}, expected the {of}'s shape {p.shape}")
+        found.append(vector)
+    return found

@@ -6,8 +6,11 @@ only inside context managers.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Generator
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +35,30 @@ class _Change(ContextDecorator):
     def _recreate_cm(self) -> _Change:  # a decorated function enters a fresh one at every call
         return type(self)(self._value)
 
+    def __call__(self, func: Any) -> Any:
+        """As a decorator. A generator or a coroutine runs inside only while it runs itself, not while it is suspended."""
+        if inspect.isasyncgenfunction(func):
+            raise TypeError(
+                f"{type(self).__name__}: {func.__name__} is an asynchronous generator, which cannot be decorated: put what it "
+                "computes between two yields into a with-block"
+            )
+        if inspect.isgeneratorfunction(func):
+
+            @wraps(func)
+            def generate(*args: Any, **options: Any) -> Any:
+                return _Inside(self, func(*args, **options))
+
+            return generate
+        if inspect.iscoroutinefunction(func):
+
+            @wraps(func)
+            async def run(*args: Any, **options: Any) -> Any:
+                with self._recreate_cm():
+                    return await func(*args, **options)
+
+            return run
+        return super().__call__(func)
+
     def _changed(self, old: Ambient) -> Ambient:
         raise TypeError(f"{type(self).__name__} must say what it changes")
 
@@ -40,6 +67,25 @@ class _Change(ContextDecorator):
 
     def __exit__(self, *_: object) -> None:
         ambient.reset(self._token)
+
+
+class _Inside(Generator[Any, Any, Any]):
+    """A generator of which every piece, from one yield to the next, runs inside a change of the ambient state."""
+
+    def __init__(self, change: _Change, generator: Generator[Any, Any, Any]):
+        self._change, self._generator = change, generator
+
+    def send(self, value: Any) -> Any:
+        with self._change._recreate_cm():
+            return self._generator.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with self._change._recreate_cm():
+            return self._generator.throw(*error)
+
+    def close(self) -> None:
+        with self._change._recreate_cm():
+            self._generator.close()
 
 
 class scope(_Change):
@@ -89,6 +135,10 @@ class training(_Change):
 
 def no_grad() -> recording:
     """Compute without recording: results inside carry no graph. Works as a with-block and as a decorator.
+
+    A decorated generator does not record while it runs, and leaves its caller alone while it is suspended. A with-block
+    inside a generator that yields from within it does not end at the yield: its caller goes on without recording. Decorate
+    the generator, or yield after the block.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor(2.0, requires_grad=True)

@@ -8,6 +8,7 @@ gradient.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,10 +16,12 @@ import numpy.typing as npt
 
 from . import engine
 from .node import DType, Edge, Leaf, Shape
+from .state import ambient
 
 if TYPE_CHECKING:
     from .op import Op
 
+_accumulating = Lock()  # one thread at a time adds to the leaves' gradients
 LONG = 60  # elements: of a longer array only the ends are shown
 registry: dict[str, Op] = {}
 _ops = cast("dict[str, Callable[..., Tensor]]", registry)
@@ -28,7 +31,8 @@ data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the
     *(np.allclose, np.isclose, np.array_equal, np.array_equiv, np.zeros_like, np.ones_like),
     *(np.empty_like, np.full_like, np.any, np.all, np.nonzero, np.count_nonzero, np.argwhere, np.flatnonzero),
     *(np.result_type, np.can_cast, np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string),
-    *(np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram, np.save, np.savetxt),
+    *(np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram),
+    *(np.save, np.savetxt),
 }
 instead = {  # what to write for functions that have no op
     "np.average": "(x * weights).sum() / weights.sum()",
@@ -39,12 +43,38 @@ instead = {  # what to write for functions that have no op
 }
 
 
+def _operators(name: str) -> tuple[Callable[[Tensor, Any], Tensor], ...]:
+    """The methods for t ∘ x, x ∘ t and t ∘= x, which look their op up when called.
+
+    t ∘= x binds t to a new tensor; under no_grad, where t is a leaf that requires grad, to the leaf itself, whose data is
+    rebound (what trains by hand).
+    """
+
+    def left(self: Tensor, other: Any) -> Tensor:
+        return _ops[name](self, other)
+
+    def right(self: Tensor, other: Any) -> Tensor:
+        return _ops[name](other, self)
+
+    def in_place(self: Tensor, other: Any) -> Tensor:
+        result = _ops[name](self, other)
+        if not self.requires_grad or not self.is_leaf or ambient.get().recording:
+            return result
+        if result.shape != self.shape:
+            raise ValueError(f"{name}: in place the result must keep the shape {self.shape}, it has {result.shape}")
+        self.data = result.data.astype(self.dtype, copy=False)
+        return self
+
+    return left, right, in_place
+
+
 class Tensor:
     """An n-dimensional array that records what was computed from it, for reverse-mode differentiation.
 
     Made by `tg.tensor`. `.data` is the ndarray; `.grad` of a leaf that requires grad is filled by `.backward()` and adds
     up until it is set to None. Writing through `.data` is not checked: an array that an op has seen must not change, nor
     an ndarray beside a tensor, of which no copy is made: after y = t * a, the gradient takes a as it is by then.
+    Under no_grad `t -= step` rebinds the `.data` of a leaf that requires grad; elsewhere it binds t to a new tensor.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -156,11 +186,13 @@ class Tensor:
         """Add d self / d leaf, times `grad`, to the `.grad` of every leaf that requires grad.
 
         `grad` (the cotangent, of self's shape) may be left out for a tensor of size 1. The graph's saved arrays are freed
-        on the way unless retain_graph. Raises GraphError on a freed graph, TypeError where nothing requires grad.
+        on the way unless retain_graph. Threads may go back at once through graphs of their own to the same leaves. Raises
+        GraphError on a freed graph, TypeError where nothing requires grad.
         """
         found = engine.sweep([self._seed(grad, "backward")], retain=retain_graph)
-        for leaf, g in found.items():
-            leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
+        with _accumulating:
+            for leaf, g in found.items():
+                leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
 
     def _seed(self, grad: Any, caller: str) -> tuple[Edge, npt.NDArray[Any]]:
         """The sweep's start: this tensor's edge and its cotangent, checked."""
@@ -222,47 +254,13 @@ class Tensor:
 
     # -- operators -------------------------------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> Tensor:
-        return _ops["add"](self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return _ops["add"](other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return _ops["subtract"](self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return _ops["subtract"](other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return _ops["multiply"](self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return _ops["multiply"](other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return _ops["divide"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return _ops["divide"](other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return _ops["power"](self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return _ops["power"](other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return _ops["matmul"](self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return _ops["matmul"](other, self)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return _ops["remainder"](self, other)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return _ops["remainder"](other, self)
+    __add__, __radd__, __iadd__ = _operators("add")
+    __sub__, __rsub__, __isub__ = _operators("subtract")
+    __mul__, __rmul__, __imul__ = _operators("multiply")
+    __truediv__, __rtruediv__, __itruediv__ = _operators("divide")
+    __pow__, __rpow__, __ipow__ = _operators("power")
+    __mod__, __rmod__, __imod__ = _operators("remainder")
+    __matmul__, __rmatmul__, __imatmul__ = _operators("matmul")
 
     def __neg__(self) -> Tensor:
         return _ops["negative"](self)

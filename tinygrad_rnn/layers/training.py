@@ -10,10 +10,12 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import ambient
 from ..autodiff.tensor import Tensor
+from ..parallel.serial import Serial
 from .base import Shape, mask_of, positive
 from .wrappers import TimeDistributed
 
 Array = np.ndarray[Any, Any]
+Totals = dict[str, tuple[float, int]]  # of each figure: the sum of value times weight, and of the weights
 
 
 class History:
@@ -47,7 +49,7 @@ class Tally:
 
     def clear(self) -> None:
         """Begin again."""
-        self.totals: dict[str, tuple[float, int]] = {}
+        self.totals: Totals = dict.fromkeys(("loss", *self.model._metrics), (0.0, 0))
         self.count = 0  # of batches
 
     def loss(self, batch: tuple[Array, Array]) -> Any:
@@ -66,12 +68,18 @@ class Tally:
         return loss
 
     def _add(self, name: str, value: float, weight: int) -> None:
-        total, weights = self.totals.get(name, (0.0, 0))
+        total, weights = self.totals[name]
         self.totals[name] = total + value * weight, weights + weight
 
-    def means(self) -> dict[str, float]:
-        """The means so far."""
-        return {name: total / max(weight, 1) for name, (total, weight) in self.totals.items()}
+    def means(self, group: Serial | None = None) -> dict[str, float]:
+        """The means so far, over all processes of a group."""
+        return means_of(self.totals, group or Serial())
+
+
+def means_of(totals: Totals, group: Serial) -> dict[str, float]:
+    """The mean of each figure over all processes; nothing where there was no batch."""
+    sums = {name: group.sum(*pair) for name, pair in totals.items()}
+    return {name: total / max(weight, 1) for name, (total, weight) in sums.items()} if sums["loss"][1] else {}
 
 
 def _demand_choice(layer: Any, shape: Shape) -> None:

@@ -111,13 +111,15 @@ def apply_checkpoint(
                     raise ValueError(f"the file holds no {part}")
                 owner.load_state_dict(parts[part])
         set_random_state(model, metadata["random"])
-    except (ValueError, TypeError, KeyError) as error:
+    except BaseException as error:
         for owner, state in reversed(before):
             owner.load_state_dict(state)
         for module in fresh:
             module.unbuild()
         set_random_state(model, random_before)
-        raise CheckpointError(f"load_checkpoint: {os.fspath(path)} does not fit: {error}") from error
+        if isinstance(error, (ValueError, TypeError, KeyError, ArithmeticError)):
+            raise CheckpointError(f"load_checkpoint: {os.fspath(path)} does not fit: {error}") from error
+        raise
 
 
 def random_state(model: Module | None = None) -> dict[str, Any]:
@@ -132,6 +134,12 @@ def set_random_state(model: Module | None, state: Mapping[str, Any]) -> None:
         raise ValueError(f"it holds random generators {sorted(state)}, expected {sorted(found)}")
     for path, g in found.items():
         g.bit_generator.state = state[path]
+
+
+def set_streams(model: Module | None, entropy: list[int]) -> None:
+    """Let each of these generators draw from a stream of its own, made of these numbers and its place."""
+    for i, g in enumerate(_generators(model).values()):
+        g.bit_generator.state = type(g.bit_generator)(np.random.SeedSequence([*entropy, i])).state
 
 
 def _generators(model: Module | None) -> dict[str, np.random.Generator]:

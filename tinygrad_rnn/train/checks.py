@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,9 +13,15 @@ from ..checkpoint import check_place
 from ..data import Padded
 from ..module import Module
 from ..optim import Optimizer, Schedule
+from ..parallel.serial import Serial
 from ..rnn.cell import detach, kind
 
 LossFunction = Callable[..., Any]  # (batch) -> loss, or with a state (batch, state) -> (loss, state)
+ALIKE = (  # what all processes must be given alike
+    *("epochs", "steps", "seconds", "clip", "accumulate", "resume", "keep_best", "patience"),
+    *("validate_every", "checkpoint_every"),
+)
+Weight = Callable[[Any], float]  # over how many rows or tokens the loss of a batch is the mean
 NEEDS = {  # options that say nothing alone
     "validation": ("validate_every", "patience", "keep_best", "on_validation"),
     "checkpoint": ("checkpoint_every", "resume"),
@@ -29,8 +36,10 @@ def run(given: Mapping[str, Any], limits: Mapping[str, Any], model: Module | Non
         number(name, limits[name], 0, whole=True)
     number("seconds", limits["seconds"], 0)
     number("clip", given["clip"], 0)
-    for name in ("validate_every", "checkpoint_every", "patience"):
+    for name in ("validate_every", "checkpoint_every", "patience", "accumulate"):
         number(name, given[name], 1, whole=True)
+    if given["parallel"] is not None and not isinstance(given["parallel"], Serial):
+        raise TypeError(f"fit: parallel is {kind(given['parallel'])}, expected tg.parallel.MPI(), or None")
     for wanted, names in NEEDS.items():
         useless = [name for name in names if given[name]]
         if useless and given[wanted] is None:
@@ -85,6 +94,28 @@ def call(loss_fn: LossFunction, batch: Any, state: Any, stateful: bool) -> tuple
     return loss, state
 
 
+def finite(value: float, step: int) -> None:
+    """Refuse a loss of NaN or infinity."""
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"fit: the loss is {value} at step {step}; lower the learning rate, clip the gradients (clip=1.0), or look for "
+            "NaN in the data"
+        )
+
+
+def alike(given: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """What every process must give `fit` alike, by name: the model, the optimiser, and when to do what."""
+    optimizer, schedule = given["optimizer"], given["schedule"]
+    found: dict[str, Any] = {
+        f"parameter {i}": f"{name} {p.shape} {p.dtype}"
+        for i, (name, p) in enumerate(zip(names, optimizer.params, strict=True))
+    }
+    found |= {"optimizer": type(optimizer).__name__, "schedule": type(schedule).__name__}
+    found |= {f"optimizer.{name}": getattr(optimizer, name) for name in optimizer.numbers}
+    found |= {name: given[name] for name in ALIKE}
+    return found | {f"{name}=": given[name] is not None for name in ("state", "validation", "checkpoint")}
+
+
 def constant(leaf: Any) -> Any:
     """A leaf of the carried state, cut off from the graph."""
     if isinstance(leaf, (list, dict, set)):
@@ -96,10 +127,8 @@ def constant(leaf: Any) -> Any:
 
 
 def weight(batch: Any) -> int:
-    """How many elements a batch's targets have: those of its last array, 1 if it is not a pair of arrays."""
+    """How many elements a batch's targets have, which are its last array; 1 if that is no array."""
     last = batch[-1] if type(batch) in (tuple, list) and len(batch) > 1 else batch
     if isinstance(last, Padded):
         return int(last.lengths.sum())
-    if last is batch:
-        return 1
     return last.size if isinstance(last, (np.ndarray, Tensor)) else 1

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sized
 from time import perf_counter
 from typing import Any
 
@@ -19,8 +16,12 @@ from ..checkpoint import Path
 from ..errors import CheckpointError
 from ..module import Module
 from ..optim import Optimizer, Schedule, clip_by_global_norm
+from ..parallel.launch import warn_of_copies
+from ..parallel.serial import Serial
+from ..parallel.shards import rows_of
 from ..rnn.cell import map_state
 from . import checks
+from .beginning import Beginning
 from .checkpoint import (
     apply_checkpoint,
     random_state,
@@ -28,33 +29,14 @@ from .checkpoint import (
     save_checkpoint,
     set_random_state,
 )
-from .checks import LossFunction
+from .checks import LossFunction, Weight
+from .history import History
+from .interrupts import Interrupts
+from .parts import Parts
 from .progress import Progress
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every epoch, or a function of its number
-
-
-@dataclass
-class History:
-    """What happened in a training run: plain data, which checkpoints carry on.
-
-    >>> import tinygrad_rnn as tg
-    >>> history = tg.train.History(validations=[(10, 0.9), (20, 0.4), (30, 0.6)], step=30)
-    >>> history.best
-    (20, 0.4)
-    """
-
-    losses: list[float] = field(default_factory=list, repr=False)  # of every step
-    validations: list[tuple[int, float]] = field(default_factory=list, repr=False)  # (step, loss)
-    epoch: int = 0  # epochs finished
-    step: int = 0  # steps done
-    seconds: float = 0.0  # spent in training steps: validation and saving are not counted
-    stopped: str = ""  # "epochs", "steps", "seconds", "patience" or "interrupted": why it ended
-
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """The validation (step, loss) with the lowest loss; NaN is never the best."""
-        return min((v for v in self.validations if v[1] == v[1]), key=lambda v: v[1], default=None)
+CHECKED = 100  # steps between two checks that all processes still have the same parameters
 
 
 def fit(
@@ -82,6 +64,9 @@ def fit(
     on_validation: Callable[[History], Any] | None = None,
     on_step: Callable[[History], Any] | None = None,
     on_epoch: Callable[[History], Any] | None = None,
+    accumulate: int = 1,
+    weight: Weight | None = None,
+    parallel: Serial | None = None,
 ) -> History:
     """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever is first; returns the History.
 
@@ -101,6 +86,11 @@ def fit(
     default the module that loss_fn is, or is a method of.
     Ctrl-C ends the run after the step at hand (stopped="interrupted") and saves it; a second one does not wait. progress:
     show a bar, or lines where there is no terminal. show: the name under which losses are shown, and a factor.
+    accumulate: compute each batch in so many parts, by rows, one after the other, and add up their gradients: the same step
+    in less memory. Each part weighs weight(batch), which is what its loss is the mean over, by default as many as its last
+    array has elements, as in `evaluate`. parallel: tg.parallel.MPI() deals the parts to processes in the same
+    way, so batches, state and validation are those of one process (a function `validation` is called on all; rank 0's value
+    counts). Only rank 0 saves and shows anything, and calls on_validation; an exception anywhere ends all processes.
 
     Raises ValueError if nothing limits the run or batches are empty, TypeError for what else loss_fn returns, CheckpointError
     for a file that does not fit, FloatingPointError for a loss of NaN or infinity (the parameters are those before it).
@@ -118,37 +108,60 @@ def fit(
         owner = getattr(loss_fn, "__self__", None)
         model = loss_fn if isinstance(loss_fn, Module) else owner if isinstance(owner, Module) else None
     checks.run(given, limits, model)
-    run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show)
+    group = parallel or Serial()
+    if parallel is None:
+        warn_of_copies()
+    parts = Parts(group, accumulate, model, weight)
+    run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show, parts)
     run.validate_every, run.checkpoint_every = validate_every, checkpoint_every
     run.patience, run.keep_best, run.on_validation = patience, keep_best, on_validation
     run.on_step, run.on_epoch = on_step, on_epoch
-    if resume and checkpoint is not None:
-        run.resume()
-    return run.go(batches, progress)
+    if group.size > 1:
+        group.begin(checks.alike(given, run.names), Beginning(optimizer, model, run.names))
+    with group.guarded():
+        if resume and checkpoint is not None:
+            run.resume()
+        return run.go(batches, progress and group.rank == 0)
 
 
-def evaluate(loss_fn: LossFunction, batches: Iterable[Any], state: Any = None, limit: int | None = None) -> float:
+def evaluate(
+    loss_fn: LossFunction,
+    batches: Iterable[Any],
+    state: Any = None,
+    limit: int | None = None,
+    *,
+    weight: Weight | None = None,
+    parallel: Serial | None = None,
+) -> float:
     """The mean loss over batches, outside training and without gradients; with `state`, carried as in `fit`.
 
     Each batch weighs as many times as its last array (its targets) has elements, of Padded ones those that are real, so the
-    mean over unequal batches is that over all elements. limit: read so many batches only. Raises ValueError if there are none.
+    mean over unequal batches is that over all elements; weight(batch) says it otherwise, as for targets of which some do not
+    count. limit: read so many batches only. parallel: share the rows of each batch among its processes; all get the mean
+    over all. Raises ValueError if there are no batches.
 
     >>> import tinygrad_rnn as tg
     >>> tg.train.evaluate(lambda batch: tg.tensor(batch).mean(), [[1.0, 2.0], [3.0, 4.0]])
     2.5
     """
-    total = weight = 0.0
+    total = weights = 0.0
+    group = parallel or Serial()
+    parts = Parts(group, 1, None, weight)
     with training(False), no_grad():
         held = state() if callable(state) else state
-        for i, batch in enumerate(batches):
+        for i, (batch,) in enumerate(parts.of(batches, strict=False)):
             if limit is not None and i >= limit:
                 break
-            loss, held = checks.call(loss_fn, batch, held, state is not None)
-            n = checks.weight(batch)
-            total, weight = total + n * float(loss), weight + n
-    if not weight:
+            if not i:
+                (held,) = parts.states(held)
+            if parts.count == 1 or rows_of(batch):
+                loss, held = checks.call(loss_fn, batch, held, state is not None)
+                n = parts.weight(batch)
+                total, weights = total + n * float(loss), weights + n
+    total, weights = group.sum(total, weights)
+    if not weights:
         raise ValueError("evaluate: batches gave nothing, expected at least one batch")
-    return total / weight
+    return total / weights
 
 
 class _Run:
@@ -175,16 +188,23 @@ class _Run:
         checkpoint: Path | None,
         metadata: Mapping[str, Any] | None,
         show: tuple[str, float],
+        parts: Parts,
     ):
         self.limits = limits
         self.loss_fn, self.optimizer, self.schedule, self.model = loss_fn, optimizer, schedule, model
         self.first_state, self.clip, self.validation = state, clip, validation
         self.checkpoint, self.metadata, self.show = checkpoint, dict(metadata or {}), show
+        self.parts, self.group = parts, parts.group
+        self.reducer = self.group.reducer(optimizer.params)
+        paths = {id(p): path for path, p in model.named_parameters()} if model is not None else {}
+        self.names = [paths.get(id(p)) or p.name or f"params[{i}]" for i, p in enumerate(optimizer.params)]
         self.history = History()
         self.place = 0  # steps done in this epoch
-        self.held: Any = None  # the state carried
-        self.interrupted = False
-        self.committing = False  # while a step's results are written down, nothing interrupts
+        self.first: Any = None  # the state to begin with, of the whole batch
+        self.held: list[Any] | None = None  # the states carried, of this process's parts; None before they are cut
+        self.interrupts = Interrupts(self.group.rank, self.group.size)
+        self.interrupted = False  # on any process
+        self.seconds = 0.0  # of rank 0, by which all go
         self.saved_at = -1  # the step of the last checkpoint
         self.random_at_epoch = self.random = random_state(model)
         self.best: list[Any] | None = None  # the parameters of the best validation, kept where patience asks for it
@@ -201,13 +221,16 @@ class _Run:
         self.total, begin = self.extent(batches)
         bar = Progress(shown, self.total, begin)
         try:
-            with self.deferred_interrupts():
+            with self.interrupts.deferred():
                 while not self.history.stopped:
                     self.epoch(batches, bar)
         except KeyboardInterrupt:
+            if self.group.size > 1:  # in the middle of a step, of which the others wait for our part
+                raise
             self.history.stopped = "interrupted"
         finally:
             bar.close(self.status())
+        self.check()
         if self.history.stopped == "patience":
             self.go_back(True)
             self.saved_at = -1
@@ -226,18 +249,19 @@ class _Run:
         skipped = self.place
         if not skipped:
             self.random_at_epoch = random_state(self.model)
-            self.held = self.first_state() if callable(self.first_state) else self.first_state
+            self.first, self.held = self.first_state() if callable(self.first_state) else self.first_state, None
         else:  # make the same batches again, pass those seen, and go on with the random numbers of then
             set_random_state(self.model, self.random_at_epoch)
-        source = iter(batches(self.history.epoch) if callable(batches) else batches)
+        self.parts.begin_epoch(self.random_at_epoch)
+        source = self.parts.of(batches(self.history.epoch) if callable(batches) else batches)
         for _ in range(skipped):
             next(source, None)
         if skipped:
             set_random_state(self.model, self.random)
         while True:
             start = perf_counter()
-            batch = next(source, source)
-            if batch is source:
+            batch = next(source, None)
+            if batch is None:
                 break
             self.step(batch)
             self.history.seconds += perf_counter() - start
@@ -245,6 +269,8 @@ class _Run:
             self.after_step(bar)
             if self.history.stopped:
                 return
+        if self.group.sum(0)[0]:
+            raise self.uneven()
         if not self.place:
             raise ValueError(
                 f"fit: batches gave nothing in epoch {self.history.epoch}; a generator can be read only once: give a "
@@ -259,52 +285,86 @@ class _Run:
             self.save()
         self.history.stopped = self.history.stopped or self.reached()
 
-    def step(self, batch: Any) -> None:
+    def step(self, batch: list[Any]) -> None:
+        """One step of the optimiser, on this process's parts of a batch."""
         self.optimizer.zero_grad()
-        loss, held = checks.call(self.loss_fn, batch, self.held, self.first_state is not None)
-        value = float(loss)
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"fit: the loss is {value} at step {self.history.step + 1}; lower the learning rate, clip the gradients "
-                "(clip=1.0), or look for NaN in the data"
-            )
-        loss.backward()
+        if self.held is None:
+            self.held = self.parts.states(self.first)
+        held, value = list(self.held), 0.0
+        weights = self.parts.weights(batch)
+        totals = self.group.sum_later([1, sum(weights)])
+        todo = [k for k, weight in enumerate(weights) if weight]
+        for k in self.parts.drawn(self.history.step, todo):
+            loss, state = checks.call(self.loss_fn, batch[k], held[k], self.first_state is not None)
+            checks.finite(float(loss), self.history.step + 1)
+            factor = weights[k] / self.total_weight(totals)
+            value += factor * float(loss)
+            self.reducer.backward(loss, factor, last=k == todo[-1])
+            held[k] = map_state(checks.constant, state)
+        self.total_weight(totals)
+        value, interrupted, seconds = self.reducer.finish(
+            [value, self.interrupts.asked, self.history.seconds * (self.group.rank == 0)]
+        )
         if self.clip is not None:
             clip_by_global_norm(self.optimizer.params, self.clip)
-        held = map_state(checks.constant, held)
-        self.committing = True
+        self.interrupts.allowed = False  # while a step's results are written down
         try:
             self.optimizer.step()
             self.held = held
             self.history.losses.append(value)
             self.history.step += 1
+            self.interrupted, self.seconds = interrupted > 0, seconds
             if self.schedule is not None:
                 self.schedule.part = min(1.0, self.position() / self.total) if self.total else None
                 self.schedule.step()
             self.place += 1
             self.random = random_state(self.model)
         finally:
-            self.committing = False
+            self.interrupts.allowed = True
+
+    def total_weight(self, totals: Callable[[], Any]) -> float:
+        """The weight of the whole batch, from all processes."""
+        present, weight = totals()
+        if present < self.group.size:
+            raise self.uneven()
+        if not weight:
+            raise ValueError(f"fit: the batch of step {self.history.step + 1} has no rows, expected at least one")
+        return float(weight)
+
+    def uneven(self) -> ValueError:
+        return ValueError(
+            f"fit: after step {self.history.step} some processes have a batch and others none; give every process as many"
+        )
+
+    def check(self) -> None:
+        """Whether all processes have the same parameters."""
+        self.group.check(self.names, self.optimizer.params, self.history.step)
 
     def after_step(self, bar: Progress) -> None:
         """What is due after a step: what the caller asked for, validation, a checkpoint, the end."""
         if self.on_step is not None:
             self.on_step(self.history)
+        if self.history.step % CHECKED == 0:
+            self.check()
         if self.validate_every is not None and self.history.step % self.validate_every == 0:
             self.validate(bar)
         if self.checkpoint_every is not None and self.history.step % self.checkpoint_every == 0:
             self.save()
-        if self.interrupted:
+        if self.interrupted or (self.interrupts.asked and self.group.size == 1):
             self.history.stopped = "interrupted"
         self.history.stopped = self.history.stopped or self.reached(within=True)
 
     def reached(self, within: bool = False) -> str:
         """The limit that is reached, if any; within an epoch its end is not looked at."""
-        done = {"epochs": self.history.epoch, "steps": self.history.step, "seconds": self.history.seconds - self.began}
+        done = {"epochs": self.history.epoch, "steps": self.history.step, "seconds": self.spent()}
         for name, limit in self.limits.items():
             if limit is not None and done[name] >= limit and not (within and name == "epochs"):
                 return name
         return ""
+
+    def spent(self) -> float:
+        """Seconds of training in this run; of many processes those of rank 0 before the last step, which all know."""
+        return (self.history.seconds if self.group.size == 1 else self.seconds) - self.began
 
     def validate(self, bar: Progress) -> None:
         if self.validation is None:
@@ -312,9 +372,11 @@ class _Run:
         history = self.history
         if callable(self.validation):
             with training(False), no_grad():
-                loss = checks.scalar(self.validation())
+                loss = self.group.broadcast(checks.scalar(self.validation()))
         else:
-            loss = evaluate(self.loss_fn, self.validation, self.first_state)
+            loss = evaluate(
+                self.loss_fn, self.validation, self.first_state, weight=self.parts.weight, parallel=self.group
+            )
         before = history.best
         history.validations.append((history.step, loss))
         name, factor = self.show
@@ -323,9 +385,10 @@ class _Run:
             self.best = [p.data for p in self.optimizer.params]
         if self.out_of_patience():
             history.stopped = "patience"
-        told = None if self.on_validation is None else self.on_validation(history)
-        if isinstance(told, str):
-            bar.write(told)
+        if self.on_validation is not None and self.group.rank == 0:
+            told = self.on_validation(history)
+            if isinstance(told, str):
+                bar.write(told)
         set_random_state(self.model, self.random)  # looking changes nothing
 
     def out_of_patience(self) -> bool:
@@ -333,29 +396,6 @@ class _Run:
         history = self.history
         best = -1 if history.best is None else history.validations.index(history.best)
         return self.patience is not None and len(history.validations) - 1 - best >= self.patience
-
-    @contextmanager
-    def deferred_interrupts(self) -> Iterator[None]:
-        """Ctrl-C waits for the step at hand; a second one does not. Not in other threads, nor where it is ignored."""
-        import signal
-        import threading
-
-        current = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT)
-        if not callable(current):
-            yield
-            return
-
-        def interrupt(*_: Any) -> None:
-            if self.interrupted and not self.committing:
-                raise KeyboardInterrupt
-            self.interrupted = True
-            print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
-
-        signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, current)
 
     # -- showing ---------------------------------------------------------------------------------------------------
 
@@ -370,7 +410,7 @@ class _Run:
         return (None if total == math.inf else total), float(self.history.step)
 
     def position(self) -> float:
-        return self.history.seconds - self.began if self.limits["seconds"] is not None else self.history.step
+        return self.spent() if self.limits["seconds"] is not None else self.history.step
 
     def status(self) -> str:
         """Where the run stands, in words: "step 300, loss 1.234, 25 steps/s"."""
@@ -391,28 +431,33 @@ class _Run:
             return
         arrays: dict[str, Any] = {"losses": np.array(history.losses, np.float64)}
         arrays["validations"] = np.array(history.validations, np.float64).reshape(-1, 2)
-        if self.place:
-            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(_leaves(self.held))}
+        if self.place and self.held is not None:
+            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(self.parts.whole(self.held))}
         if self.best is not None:
             arrays |= {f"best.{i}": array for i, array in enumerate(self.best)}
         counters = {"epoch": history.epoch, "place": self.place, "step": history.step, "seconds": history.seconds}
         metadata = {**self.metadata, "training": counters, "random_at_epoch": self.random_at_epoch}
-        save_checkpoint(
-            self.checkpoint,
-            self.model,
-            self.optimizer,
-            self.schedule,
-            arrays=arrays,
-            metadata=metadata,
-            random=self.random,
-        )
+        if self.group.rank == 0:
+            save_checkpoint(
+                self.checkpoint,
+                self.model,
+                self.optimizer,
+                self.schedule,
+                arrays=arrays,
+                metadata=metadata,
+                random=self.random,
+            )
         self.saved_at = history.step
 
     def resume(self) -> None:
         """Go back to where the checkpoint stood; if there is none, begin."""
-        if self.checkpoint is None or self.model is None or not os.path.exists(self.checkpoint):
+        if self.checkpoint is None or self.model is None:
             return
-        parts, metadata = read_checkpoint(self.checkpoint)
+        there = self.group.rank == 0 and os.path.exists(self.checkpoint)
+        read = self.group.broadcast(read_checkpoint(self.checkpoint) if there else None)
+        if read is None:
+            return
+        parts, metadata = read
         arrays, counters = parts["run"], metadata.get("training")
         if counters is None:
             raise CheckpointError(f"fit: {self.checkpoint} was not written by fit, it does not say where a run stood")
@@ -426,8 +471,9 @@ class _Run:
         history.losses = arrays["losses"].tolist()
         history.validations = [(int(step), float(loss)) for step, loss in arrays["validations"]]
         history.epoch, history.step, history.seconds = counters["epoch"], counters["step"], counters["seconds"]
-        self.place, self.held, self.saved_at = counters["place"], held, history.step
-        self.began, self.began_step = history.seconds, history.step
+        self.place, self.first, self.saved_at = counters["place"], held, history.step
+        self.began = self.seconds = history.seconds
+        self.began_step = history.step
         self.random_at_epoch, self.random = metadata["random_at_epoch"], metadata["random"]
         self.best = [arrays[f"best.{i}"] for i in range(len(self.optimizer.params)) if f"best.{i}" in arrays] or None
 
@@ -441,13 +487,6 @@ class _Run:
                 "batch size that it was trained with, or begin anew"
             )
         return Tensor(array)
-
-
-def _leaves(state: Any) -> list[Any]:
-    """The arrays of a state, in order."""
-    found: list[Any] = []
-    map_state(lambda leaf: found.append(leaf) if isinstance(leaf, (Tensor, np.ndarray)) else None, state)
-    return found
 
 
 def _number(key: str) -> int:

@@ -1,0 +1,83 @@
+"""What goes wrong on one process ends all of them: an exception, or a process that leaves while others wait for it."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import traceback
+from functools import cache
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+
+
+def library() -> Any:
+    """mpi4py's MPI, which starts MPI when first imported. Raises ImportError that names the extra."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        what = "mpi4py is not installed" if isinstance(error, ModuleNotFoundError) else f"no MPI library loads: {error}"
+        raise ImportError(
+            f"MPI: {what}. The extra brings both, pip install 'tinygrad_rnn[mpi]'; on a cluster, pip install mpi4py after "
+            "loading its MPI"
+        ) from error
+    return MPI
+
+
+class Watch:
+    """Between the processes, beside training: who has left, and the end of all where one fails."""
+
+    @staticmethod
+    @cache
+    def of_this_process() -> Watch:
+        """The one watch of this process, over all that mpiexec started."""
+        return Watch()
+
+    def __init__(self) -> None:
+        self.mpi = library()
+        self.comm = self.mpi.COMM_WORLD.Dup()
+        self.since: float | None = None  # when somebody was first seen to have left
+        self.hook, sys.excepthook = sys.excepthook, self.uncaught
+        atexit.register(self.leave)
+
+    def look(self) -> None:
+        """Raise RuntimeError if another process has left, and does not finish what it had begun."""
+        status = self.mpi.Status()
+        if not self.comm.Iprobe(source=self.mpi.ANY_SOURCE, status=status):
+            return
+        self.since = self.since or perf_counter()
+        if perf_counter() - self.since > 2:
+            raise RuntimeError(
+                f"rank {status.Get_source()} left the program while rank {self.comm.rank} waits for it; all processes must "
+                "take the same number of steps"
+            )
+
+    def uncaught(self, kind: Any, error: BaseException, trace: Any) -> None:
+        """Python's last word on an exception: here it ends all processes."""
+        self.end(error)
+
+    def end(self, error: BaseException) -> None:
+        """Say what went wrong, once, and end all processes."""
+        rank, size = self.comm.rank, self.comm.size
+        sleep(min(0.25 * rank, 2.0))  # what all processes run into is said by the first
+        if isinstance(error, KeyboardInterrupt):
+            text, code = f"rank {rank} of {size}: interrupted, all processes end\n", 130
+        else:
+            trace = "".join(traceback.format_exception(error))
+            text, code = f"{trace}rank {rank} of {size} failed, all processes end: {type(error).__name__}: {error}\n", 1
+        sys.stdout.flush()
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        self.comm.Abort(code)
+
+    def leave(self) -> None:
+        """At the end of the program: tell the others, and wait until they have ended, too."""
+        if self.mpi.Is_finalized():
+            return
+        others = [rank for rank in range(self.comm.size) if rank != self.comm.rank]
+        nothing = np.empty(0, np.uint8)
+        requests = [self.comm.Isend(nothing, rank) for rank in others]
+        requests += [self.comm.Irecv(np.empty(0, np.uint8), rank) for rank in others]
+        while not self.mpi.Request.Testall(requests):
+            sleep(0.005)

@@ -1,0 +1,237 @@
+"""Many processes over MPI: mpi4py does the transport, every wait notices a process that has failed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.tensor import Tensor
+from ..kernels import set_num_threads
+from . import launch
+from .faults import Watch, library
+from .reducer import Reducer
+from .serial import Serial
+
+Array = np.ndarray[Any, np.dtype[Any]]
+EVERY = 100  # steps between two checks that all processes still have the same parameters
+
+
+class MPI(Serial):
+    """All processes that mpiexec started, for data-parallel training: `train.fit(…, parallel=tg.parallel.MPI())`.
+
+    Each process runs the same script, on its own part of every batch; gradients are added up over all, so that every
+    process makes the same step. Alone, without mpiexec, it is rank 0 of 1. All processes must make it, and make the same calls.
+    deterministic: add in the order of the ranks, so that the result is that of `fit(accumulate=size)` on one process, bit for
+    bit; otherwise MPI chooses the order (with two processes there is only one). threads: of each process, by default the
+    node's cores divided by its processes. comm: an mpi4py communicator, by default of all processes.
+
+    Raises ImportError without mpi4py or an MPI library, RuntimeError where mpiexec belongs to another MPI than mpi4py.
+
+        parallel = tg.parallel.MPI()
+        for inputs, targets in parallel.shard(batches):
+            optimizer.zero_grad()
+            model.loss(inputs, targets).backward()
+            parallel.average_gradients(model.parameters(), weight=targets.size)
+            optimizer.step()
+
+    >>> import tinygrad_rnn as tg
+    >>> try:
+    ...     parallel = tg.parallel.MPI()
+    ... except ImportError:  # without the extra: pip install 'tinygrad_rnn[mpi]'
+    ...     parallel = tg.parallel.Serial()
+    >>> parallel.rank < parallel.size
+    True
+    """
+
+    def __init__(self, *, deterministic: bool = False, threads: int | None = None, comm: Any = None):
+        mpi = library()
+        world = mpi.COMM_WORLD if comm is None else comm
+        if comm is None and world.size == 1 and launch.launched() > 1:
+            raise RuntimeError(
+                f"MPI: mpiexec started {launch.launched()} processes, but mpi4py sees only this one: the two belong to "
+                "different MPI libraries. Use the mpiexec of the one that mpi4py loads, "
+                f"{mpi.Get_library_version().splitlines()[0].strip()}"
+            )
+        self.comm = world.Dup()
+        self.rank, self.size = self.comm.rank, self.comm.size
+        self.deterministic = bool(deterministic)
+        self.watch = Watch.of_this_process() if self.size > 1 else None
+        self._reducer: Reducer | None = None
+        node = self.comm.Split_type(mpi.COMM_TYPE_SHARED)
+        self.threads = launch.threads_each(node.allgather(launch.cores())) if threads is None else threads
+        node.Free()
+        if self.size > 1 or threads is not None:
+            set_num_threads(self.threads)
+            launch.limit_blas(self.threads)
+
+    def __repr__(self) -> str:
+        return f"MPI(rank {self.rank} of {self.size}, {self.threads} thread{'s' * (self.threads != 1)})"
+
+    # -- loops of one's own ----------------------------------------------------------------------------------------
+
+    def average_gradients(self, parameters: Sequence[Tensor], weight: float = 1.0) -> None:
+        parameters = list(parameters)
+        if not weight >= 0:
+            raise ValueError(
+                f"average_gradients: weight is {weight!r}, expected a number of rows or tokens, at least 0"
+            )
+        total = self.sum(weight)[0]
+        if not total:
+            raise ValueError("average_gradients: weight is 0 on every rank, expected rows on one of them at least")
+        for p in parameters:
+            if p.grad is not None:
+                p.grad = p.grad * p.dtype.type(weight / total) if weight else None
+        if self._reducer is None or [id(p) for p in self._reducer.parameters] != [id(p) for p in parameters]:
+            self._reducer = Reducer(self.start, self.broadcast, parameters)
+        self._reducer.finish([])
+
+    def sum(self, *values: float) -> list[float]:
+        found: list[float] = self.sum_later(values)().tolist()
+        return found
+
+    def broadcast(self, value: Any) -> Any:
+        content = np.frombuffer(pickle.dumps(value), np.uint8) if self.rank == 0 else np.empty(0, np.uint8)
+        size = np.array([len(content)], np.int64)
+        self.wait(self.comm.Ibcast(size))
+        content = content.copy() if self.rank == 0 else np.empty(int(size[0]), np.uint8)
+        self.wait(self.comm.Ibcast(content))
+        return pickle.loads(content.tobytes())
+
+    def gather(self, value: Any) -> list[Any]:
+        content = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        self.wait(self.comm.Iallgather(np.array([len(content)], np.int64), sizes))
+        found = np.empty(int(sizes.sum()), np.uint8)
+        self.wait(self.comm.Iallgatherv(content, [found, sizes.tolist()]))
+        return [pickle.loads(part.tobytes()) for part in np.split(found, np.cumsum(sizes)[:-1])]
+
+    # -- transport -------------------------------------------------------------------------------------------------
+
+    def wait(self, request: Any) -> None:
+        """Wait for a request, but not for a process that has left."""
+        start = looked = perf_counter()
+        while not request.Test():
+            now = perf_counter()
+            sleep(0.001) if now - start > 1 else _give_way()
+            if now - looked > 0.05 and self.watch is not None:
+                looked = now
+                self.watch.look()
+
+    def start(self, array: Array) -> _Sum:
+        """Begin to add up an array over all processes."""
+        return _OrderedSum(self, array) if self.deterministic and self.size > 2 else _Sum(self, array)
+
+    def sum_later(self, values: Sequence[float]) -> Callable[[], Array]:
+        return self.start(np.array(values, np.float64)).wait
+
+    def reducer(self, parameters: Sequence[Tensor]) -> Reducer:
+        return Reducer(self.start, self.broadcast, parameters)
+
+    # -- what fit asks for -----------------------------------------------------------------------------------------
+
+    def begin(self, wanted: Mapping[str, Any], start: Any) -> None:
+        """Refuse a run that was called otherwise on another process; begin everywhere with rank 0's numbers.
+
+        wanted: what must be alike, by name. start: the numbers to begin with (a train.beginning.Beginning).
+        """
+        texts = {name: str(value) for name, value in wanted.items()}
+        digest = hashlib.sha256(repr(sorted(texts.items())).encode()).digest()
+        if len(set(self.gather(digest))) > 1:
+            everyone = self.gather(texts)
+            for rank, other in enumerate(everyone):
+                for name in {**everyone[0], **other}:
+                    here, there = everyone[0].get(name, "missing"), other.get(name, "missing")
+                    if here != there:
+                        raise ValueError(
+                            f"fit: {name} is {there} on rank {rank} and {here} on rank 0; every process must build the same "
+                            "model and call fit alike"
+                        )
+        arrays = start.arrays()
+        if (found := self.differing(list(arrays.values()))) is not None:
+            rank, number = found
+            start.load(self.broadcast(start.state()))
+            if self.rank == 0:
+                warnings.warn(
+                    f"fit: {list(arrays)[number]} differed on rank {rank} at the start; rank 0's parameters were sent to all. "
+                    "Call tg.seed with the same number everywhere to begin alike",
+                    stacklevel=3,
+                )
+        start.set_random(self.broadcast(start.random()))
+
+    def check(self, names: Sequence[str], parameters: Sequence[Tensor], step: int) -> None:
+        if (found := self.differing([p.data for p in parameters])) is not None:
+            rank, number = found
+            raise RuntimeError(
+                f"fit: after step {step} parameter {names[number]} differs on rank {rank} from rank 0's: something changed it "
+                "on one process only (code that looks at the rank, a faulty machine); the run was stopped"
+            )
+
+    def differing(self, arrays: Sequence[Array]) -> tuple[int, int] | None:
+        """The first rank, and its first array, that differs from rank 0's by its checksum; None if there is none."""
+        own = np.array([zlib.crc32(np.ascontiguousarray(a).data) for a in arrays], np.uint32)
+        everyone = np.empty((self.size, len(own)), np.uint32)
+        self.wait(self.comm.Iallgather(own, everyone))
+        found = np.argwhere(everyone != everyone[0])
+        return None if not len(found) else (int(found[0][0]), int(found[0][1]))
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            if self.watch is not None:
+                self.watch.end(error)
+            raise
+
+
+class _Sum:
+    """A sum over all processes under way, in the order that MPI chooses."""
+
+    def __init__(self, link: MPI, array: Array):
+        self.link, self.array, self.result = link, array, np.empty_like(array)
+        self.request = link.comm.Iallreduce(array, self.result)
+
+    def progress(self) -> None:
+        self.request.Test()
+
+    def wait(self) -> Array:
+        self.link.wait(self.request)
+        return self.result
+
+
+class _OrderedSum(_Sum):
+    """A sum in the order of the ranks: each process adds up its share of the elements, and all collect the shares."""
+
+    def __init__(self, link: MPI, array: Array):
+        self.link, self.array = link, array
+        self.found: Array | None = None
+        share = -(-array.size // link.size)
+        self.sent = np.zeros((link.size, share), array.dtype)
+        self.sent.reshape(-1)[: array.size] = array.reshape(-1)
+        self.parts = np.empty_like(self.sent)
+        self.request = link.comm.Ialltoall(self.sent, self.parts)
+
+    def wait(self) -> Array:
+        if self.found is None:
+            self.link.wait(self.request)
+            total = self.parts[0]
+            for part in self.parts[1:]:
+                total = total + part
+            collected = np.empty_like(self.sent)
+            self.link.wait(self.link.comm.Iallgather(total, collected))
+            self.found = collected.reshape(-1)[: self.array.size].reshape(self.array.shape)
+        return self.found
+
+
+def _give_way() -> None:
+    """Let another process have the core, if one waits for it."""
+    os.sched_yield() if hasattr(os, "sched_yield") else sleep(0)

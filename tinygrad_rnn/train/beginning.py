@@ -1,0 +1,44 @@
+"""What all processes must have alike when training begins: parameters, the optimiser's state, random generators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..module import Module
+from ..optim import Optimizer
+from .checkpoint import random_state, set_random_state
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Beginning:
+    """What `MPI.begin` compares, sends and sets. names: of the parameters."""
+
+    def __init__(self, optimizer: Optimizer, model: Module | None, names: list[str]):
+        self.optimizer, self.model, self.names = optimizer, model, names
+
+    def arrays(self) -> dict[str, Array]:
+        """Parameters and the optimiser's arrays, by name."""
+        slots = {k: v for k, v in self.optimizer.state_dict().items() if isinstance(v, np.ndarray)}
+        return dict(zip(self.names, (p.data for p in self.optimizer.params), strict=True)) | slots
+
+    def state(self) -> Any:
+        """All of it, as rank 0 has it."""
+        return [p.data for p in self.optimizer.params], self.optimizer.state_dict()
+
+    def load(self, state: Any) -> None:
+        """Set what `state` gave."""
+        arrays, of_optimizer = state
+        for p, array in zip(self.optimizer.params, arrays, strict=True):
+            p.data = array
+        self.optimizer.load_state_dict(of_optimizer)
+
+    def random(self) -> Any:
+        """The state of the random generators."""
+        return random_state(self.model)
+
+    def set_random(self, state: Any) -> None:
+        """Set what `random` gave."""
+        set_random_state(self.model, state)

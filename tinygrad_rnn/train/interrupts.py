@@ -1,0 +1,48 @@
+"""Ctrl-C while training: it waits for the step at hand."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+TOGETHER = 1.0  # seconds: mpiexec passes on a Ctrl-C that the terminal has sent to every process as well
+
+
+class Interrupts:
+    """Notes a Ctrl-C (`asked`), so that the run ends after the step at hand; a second one, where `allowed`, does not wait."""
+
+    asked = False
+    allowed = True
+
+    def __init__(self, rank: int, size: int):
+        self.rank, self.size = rank, size
+        self.first = 0.0
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Handle Ctrl-C so inside; not in other threads, nor where it is ignored."""
+        current = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT)
+        if not callable(current):
+            yield
+            return
+        signal.signal(signal.SIGINT, self.interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, current)
+
+    def interrupt(self, *_: Any) -> None:
+        """The signal's handler."""
+        now = monotonic()
+        if self.asked:
+            if self.allowed and (self.size == 1 or now - self.first > TOGETHER):
+                raise KeyboardInterrupt
+            return
+        self.asked, self.first = True, now
+        if self.rank == 0:
+            print("\nstopping after this step; Ctrl-C again to stop at once", file=sys.stderr)
