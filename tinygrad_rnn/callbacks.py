@@ -12,6 +12,14 @@ import numpy as np
 
 from .rnn.cell import kind
 
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+]
 Logs = dict[str, Any]
 
 
@@ -101,7 +109,7 @@ def _to_each(name: str) -> Callable[..., None]:
         for one in self.each:
             getattr(one, name)(*numbers, logs)
 
-    call.__name__ = name
+    call.__name__, call.__doc__ = name, getattr(Callback, name).__doc__
     return call
 
 
