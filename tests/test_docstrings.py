@@ -21,6 +21,7 @@ from tinygrad_rnn.autodiff.tensor import registry
 PUBLIC = [
     *(
         "",
+        "callbacks",
         "data",
         "errors",
         "initializers",

@@ -30,7 +30,7 @@ LAYERS = [
     {"program"},
     {"rnn"},
     {"data", "checkpoint"},
-    {"nn", "layers", "models", "optim", "parallel", "train", "interop"},
+    {"callbacks", "nn", "layers", "models", "optim", "parallel", "train", "interop"},
     {"viz"},
     {"commands"},
     {"__main__"},
@@ -133,7 +133,19 @@ def test_importing_loads_numpy_and_nothing_heavier() -> None:
 
 
 def test_faces_and_training_are_imported_when_first_asked_for() -> None:
-    faces = ["data", "interop", "layers", "models", "nn", "optim", "parallel", "regularizers", "train", "viz"]
+    faces = [
+        "callbacks",
+        "data",
+        "interop",
+        "layers",
+        "models",
+        "nn",
+        "optim",
+        "parallel",
+        "regularizers",
+        "train",
+        "viz",
+    ]
     code = (
         f"import sys, tinygrad_rnn as tg; faces = {faces}\n"
         "print([f for f in faces if 'tinygrad_rnn.' + f in sys.modules], [getattr(tg, f).__name__[13:] for f in faces])"

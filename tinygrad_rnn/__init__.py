@@ -21,9 +21,10 @@ __version__ = "0.1.0"
 
 
 if TYPE_CHECKING:
-    from . import data, interop, layers, models, nn, optim, parallel, regularizers, train
+    from . import callbacks, data, interop, layers, models, nn, optim, parallel, regularizers, train
 
 _LAZY = (
+    "callbacks",
     "data",
     "interop",
     "layers",
