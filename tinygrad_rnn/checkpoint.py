@@ -1,21 +1,30 @@
 """Arrays in files: `save` and `load`. What a whole training run needs is in train/checkpoint.py.
 
 The format is safetensors: a JSON header and the raw arrays, no code. A file is written beside its place, forced to the
-disk and renamed, so a kill at any moment leaves the old file or the new one, whole.
+disk and renamed, so a kill at any moment leaves the old file or the new one, whole. What a killed writer leaves beside it
+is cleared by the next.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from types import ModuleType
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .autodiff.tensor import Tensor
 from .errors import CheckpointError
 from .module import Module
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # on Windows nobody can delete a file that is open, so it needs no lock
+    fcntl = None
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Path = str | os.PathLike[str]
@@ -39,8 +48,8 @@ def save(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | N
     """Write arrays by name to a safetensors file, whole or not at all.
 
     tensors: a dict of tensors, arrays and numbers, such as model.state_dict(). metadata: anything JSON can hold, by
-    name. Raises TypeError for what cannot be written, FileNotFoundError if the folder is missing, OSError if the disk
-    refuses; the file that was there before then stays as it was.
+    name. Raises TypeError for what cannot be written, ValueError for the name "__metadata__", FileNotFoundError if the
+    folder is missing, OSError if the disk refuses; the file that was there before then stays as it was.
 
     >>> import os, tempfile, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
@@ -93,7 +102,7 @@ def load(path: Path) -> Tensors:
         raise CheckpointError(
             f"load: {name} holds an array of dtype {error.args[0]}, expected one of {', '.join(DTYPES)}"
         ) from None
-    except (SafetensorError, ValueError, TypeError) as error:
+    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"load: {name} ({len(content)} bytes) is no whole safetensors file: it was cut short, damaged, or is something "
             f"else ({error}); take another copy, or save anew with tg.save"
@@ -105,6 +114,10 @@ def _array(name: Any, value: Any) -> Array:
     """What can be written: real numbers, contiguous, in the machine's byte order."""
     if not isinstance(name, str):
         raise TypeError(f"save: the name {name!r} is a {type(name).__name__}, expected a string")
+    if name == "__metadata__":
+        raise ValueError(
+            "save: the name '__metadata__' is the file's own, for its metadata; give the array another one"
+        )
     array = np.asarray(value.data if isinstance(value, Tensor) else value)
     array = np.array(array, array.dtype.newbyteorder("="), order="C", copy=None)
     if array.dtype.name not in DTYPES:
@@ -131,13 +144,17 @@ def check_place(path: Path) -> str:
 def _write(path: str, content: bytes) -> None:
     """Write a file whole or not at all."""
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
+    _clear(folder, name)
+    temporary, file = _begin(folder, name)
     try:
-        with open(temporary, "xb") as file:
+        with file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            if fcntl is not None:  # while the lock is held
+                os.replace(temporary, path)
+        if fcntl is None:
+            os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -148,3 +165,32 @@ def _write(path: str, content: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _begin(folder: str, name: str) -> tuple[str, BinaryIO]:
+    """A new file to write into, locked as long as it is open: a lock ends with its process, however that ends."""
+    while True:
+        temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
+        file = open(temporary, "xb")  # noqa: SIM115
+        if _locked(file) and os.path.exists(temporary):  # not cleared by another process before it was locked
+            return temporary, file
+        file.close()
+
+
+def _clear(folder: str, name: str) -> None:
+    """Delete what writers of this file that were killed have left; those that still write hold a lock."""
+    left = re.compile(re.escape(f".{name}.") + r"[0-9a-f]{12}\.tmp")
+    for entry in filter(left.fullmatch, os.listdir(folder)):
+        with suppress(OSError), open(os.path.join(folder, entry), "r+b") as file:
+            if _locked(file):
+                os.unlink(file.name)
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Lock a file against other processes and threads; False if one of them has it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -7,6 +7,7 @@ state_dict or a checkpoint holds stays as it was.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,13 @@ class Optimizer:
             g = p.grad
             if g is not None:
                 self.counts[i] += 1
-                p.data = self.update(p.data, g, i)
+                p.data = np.asarray(self.update(p.data, g, i))
+
+    def keep(self, slot: str, i: int, value: Any) -> Array:
+        """Store parameter i's array of a slot, and return it; arithmetic makes numbers of 0-d arrays, this an array again."""
+        array: Array = np.asarray(value)
+        self.state[slot][i] = array
+        return array
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None."""
@@ -83,10 +90,8 @@ class Optimizer:
         expected = self.state_dict()
         faults = [f"missing {k}" for k in expected if k not in state]
         faults += [f"unexpected {k}" for k in state if k not in expected]
-        for k, value in state.items():
-            came, wanted = np.shape(value), np.shape(expected.get(k, value))
-            if came != wanted:
-                faults.append(f"{k} has shape {came}, expected {wanted}")
+        found = (self._fault(k, np.asarray(state[k]), np.shape(v)) for k, v in expected.items() if k in state)
+        faults += [fault for fault in found if fault]
         if faults:
             raise ValueError(
                 f"load_state_dict: the state does not fit {self.name} of {len(self.params)} parameters: "
@@ -98,6 +103,20 @@ class Optimizer:
             slot: [np.array(state[f"{slot}.{i}"], p.dtype) for i, p in enumerate(self.params)] for slot in self.slots
         }
         vars(self).update(numbers, counts=counts, state=arrays)
+
+    def _fault(self, key: str, value: Array, shape: tuple[int, ...]) -> str:
+        """What keeps a value from being loaded; "" for nothing."""
+        if value.shape != shape:
+            return f"{key} has shape {value.shape}, expected {shape}"
+        if value.dtype.kind not in "fiu":
+            return f"{key} has dtype {value.dtype}, expected numbers"
+        if key in self.numbers and not np.isfinite(value):
+            return f"{key} is {value}, expected a finite number"
+        if key == "lr" and value < 0:
+            return f"lr is {value}, expected a number >= 0"
+        if key == "counts" and (value.dtype.kind == "f" or (value < 0).any()):
+            return f"counts is {value.tolist()!r:.60}, expected integers >= 0"
+        return ""
 
     def __repr__(self) -> str:
         return f"{self.name}({len(self.params)} parameters, lr={self.lr:g})"
@@ -136,7 +155,7 @@ class SGD(Optimizer):
     def update(self, x: Array, g: Array, i: int) -> Array:
         g = self.decayed(x, g)
         if self.momentum:
-            v = self.state["velocity"][i] = self.momentum * self.state["velocity"][i] + g
+            v = self.keep("velocity", i, self.momentum * self.state["velocity"][i] + g)
             g = g + self.momentum * v if self.nesterov else v
         return x - self.lr * g
 
@@ -172,13 +191,13 @@ class RMSprop(Optimizer):
 
     def update(self, x: Array, g: Array, i: int) -> Array:
         g = self.decayed(x, g)
-        s = self.state["square"][i] = self.alpha * self.state["square"][i] + (1 - self.alpha) * (g * g)
+        s = self.keep("square", i, self.alpha * self.state["square"][i] + (1 - self.alpha) * (g * g))
         if self.centered:
-            mean = self.state["mean"][i] = self.alpha * self.state["mean"][i] + (1 - self.alpha) * g
+            mean = self.keep("mean", i, self.alpha * self.state["mean"][i] + (1 - self.alpha) * g)
             s = s - mean * mean
         move = g / (np.sqrt(s) + self.eps)
         if self.momentum:
-            move = self.state["velocity"][i] = self.momentum * self.state["velocity"][i] + move
+            move = self.keep("velocity", i, self.momentum * self.state["velocity"][i] + move)
         return x - self.lr * move
 
 
@@ -220,14 +239,14 @@ class Adam(Optimizer):
     def moved(self, x: Array, g: Array, i: int) -> Array:
         """Adam's own step."""
         (b1, b2), t = self.betas, self.counts[i]
-        m = self.state["m"][i] = b1 * self.state["m"][i] + (1 - b1) * g
-        v = self.state["v"][i] = b2 * self.state["v"][i] + (1 - b2) * (g * g)
-        size = np.sqrt(v)
+        m = self.keep("m", i, b1 * self.state["m"][i] + (1 - b1) * g)
+        v = self.keep("v", i, b2 * self.state["v"][i] + (1 - b2) * (g * g))
+        size: Array = np.asarray(np.sqrt(v))
         size /= float(np.sqrt(1 - b2**t))
         size += self.eps
         np.divide(m, size, out=size)
         size *= self.lr / (1 - b1**t)
-        return np.subtract(x, size)
+        return np.asarray(x - size)
 
 
 class AdamW(Adam):
@@ -338,14 +357,22 @@ class Schedule:
         return {"base": self.base, "count": self.count} | ({} if self.part is None else {"part": self.part})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state_dict()` stood, and set the optimiser's rate."""
+        """Go to where `state_dict()` stood, and set the optimiser's rate. Where that cannot be, nothing is changed.
+
+        Raises ValueError or TypeError for what is missing, no number, negative, NaN or infinite, or a part outside 0 to 1.
+        """
         if not {"base", "count"} <= set(state) <= {"base", "count", "part"}:
             raise ValueError(
                 f"load_state_dict: {type(self).__name__} got {sorted(state)}, expected ['base', 'count', 'part']"
             )
-        self.base, self.count = float(state["base"]), int(state["count"])
-        self.part = float(state["part"]) if "part" in state else None
-        self.optimizer.lr = self.rate(self.count)
+        name = type(self).__name__
+        there = copy(self)
+        there.base = _number(name, "base", np.asarray(state["base"])[()], 0, np.inf)
+        there.count = _integer(name, "count", np.asarray(state["count"])[()], 0)
+        there.part = _number(name, "part", np.asarray(state["part"])[()], 0, 1) if "part" in state else None
+        rate = _number(name, "the rate", there.rate(there.count), 0, np.inf)
+        vars(self).update(vars(there))
+        self.optimizer.lr = rate
 
 
 class StepLR(Schedule):
@@ -430,9 +457,9 @@ def _checked(name: str, params: Any) -> list[Tensor]:
 
 
 def _number(name: str, argument: str, value: Any, low: float, high: float, below: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{name}: {argument} is {value!r:.60}, expected a number")
-    if not (low <= value < high if below else low <= value <= high):
+    if not (low <= value < high if below else low <= value <= high) or not np.isfinite(value):
         wanted = f">= {low:g}" if high == np.inf else f"from {low:g} to {'below ' if below else ''}{high:g}"
         raise ValueError(f"{name}: {argument} is {value!r}, expected a number {wanted}")
     return float(value)
@@ -444,8 +471,14 @@ def _limit(name: str, value: Any) -> None:
 
 
 def _steps(name: str, argument: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}: {argument} is {value!r}, expected a positive integer")
+    return _integer(name, argument, value, 1)
+
+
+def _integer(name: str, argument: str, value: Any, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(
+            f"{name}: {argument} is {value!r}, expected {'a positive integer' if low else 'an integer >= 0'}"
+        )
     return int(value)
 
 

@@ -158,6 +158,8 @@ def test_declarations_that_cannot_be_checked_are_refused() -> None:
     try:
         with pytest.raises(TypeError, match="without_rule has no vjp"):
             tg.autodiff.op.check_registry()
+        with pytest.raises(TypeError, match="without_rule has no vjp"):
+            without_rule(tg.tensor(np.ones(2), requires_grad=True))
         with pytest.raises(TypeError, match="parameter 'y' is neither an input"):
 
             @without_rule.vjp

@@ -151,6 +151,18 @@ CALLS: dict[str, Any] = {
     "einsum of lists": lambda x, b: np.einsum(x, [0, 1], b, [1, 2], [2, 0]),
     "einsum of lists, implicit": lambda x, b: np.einsum(x, [0, 1], b, [1, 2]),
     "einsum of lists, ellipsis": lambda x, b: np.einsum(x, [..., 1], b, [1, 2], [..., 2]),
+    "clip by its older names": lambda x, b: np.clip(x, a_min=-0.5, a_max=0.5),
+    "sum where": lambda x, b: np.sum(x, axis=0, where=A > 0, initial=2.0),
+    "sum dtype": lambda x, b: np.sum(x, dtype=np.float64),
+    "prod where": lambda x, b: np.prod(x, where=A > 0, initial=0.5, keepdims=True),
+    "max where": lambda x, b: np.max(x, axis=1, where=A > 0.5, initial=0.25),
+    "min initial": lambda x, b: np.min(x, axis=-1, initial=-0.5),
+    "mean where": lambda x, b: np.mean(x, axis=0, where=A < 1),
+    "mean where broadcast": lambda x, b: np.mean(x, where=[True, False, True, True]),
+    "var where": lambda x, b: np.var(x, axis=1, where=A < 1, ddof=1),
+    "std where": lambda x, b: np.std(x, axis=0, where=A < 1, keepdims=True),
+    "tile by a NumPy integer": lambda x, b: np.tile(x, np.int64(2)),
+    "tile by an array": lambda x, b: np.tile(x, np.array([2, 1, 2])),
     "inv": lambda x, b: np.linalg.inv(x @ x.T + np.eye(3)),
     "solve": lambda x, b: np.linalg.solve(x @ x.T + np.eye(3), b[:3]),
     "det": lambda x, b: np.linalg.det(x[:, :3]),
@@ -269,8 +281,13 @@ def test_in_place_operators_rebind() -> None:
 
 def test_wrong_options_of_numpy_functions_are_named() -> None:
     x = tg.tensor(A, requires_grad=True)
-    with pytest.raises(TypeError, match="sum: got an option 'initial'"):
-        np.sum(x, initial=3.0)
+    with pytest.raises(TypeError, match="cumsum: got an option 'dtype'"):
+        np.cumsum(x, dtype=np.float32)
+    for f in (np.sum, np.prod, np.max, np.amin, np.mean, np.var, np.std):
+        with pytest.raises(TypeError, match=r"^\w+: got an option 'out'.*assign the result"):
+            f(x, out=np.zeros(()))
+    with pytest.raises(ValueError, match="max: got where without initial"):
+        np.max(x, where=A > 0)
     with pytest.raises(TypeError, match="mode='edge' has no op"):
         np.pad(x, 1, mode="edge")
 

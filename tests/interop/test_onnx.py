@@ -5,6 +5,7 @@ The weights' conversion is tested without the onnx package, the rest where it is
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from importlib.util import find_spec
@@ -356,6 +357,49 @@ def test_a_damaged_file_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
             refusals.append(str(error))
     assert len(refusals) > 20
     assert all("model.onnx" in text for text in refusals)
+
+
+def apart(folder: Path, location: str) -> Path:
+    """A model y = x + w whose w is said to be kept in a file of its own."""
+    onnx = pytest.importorskip("onnx")
+    path = Path(written(folder, [("Add", ["x", "w"], ["y"], {})], {"x": F4}, ["y"], {"w": np.arange(3, dtype=F4)}))
+    proto = onnx.load(path)
+    (w,) = proto.graph.initializer
+    w.ClearField("raw_data")
+    w.ClearField("float_data")
+    w.data_location = onnx.TensorProto.EXTERNAL
+    w.external_data.add(key="location", value=location)
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def test_arrays_in_other_files_are_read_from_the_model_s_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "model", tmp_path / "elsewhere"
+    for place in (folder, folder / "below", elsewhere):
+        place.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "w.bin").write_bytes(np.full(3, 9, F4).tobytes())  # what must not be read
+    for location in ("w.bin", "below/w.bin"):
+        (folder / location).write_bytes(np.arange(3, dtype=F4).tobytes())
+        path = apart(folder, location)
+        for name in (path, os.path.relpath(path)):
+            assert face.load(name)(np.ones(3, F4)).tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("location", ["../secret", "below/../../secret", "/absolute", "", "link", "missing.bin", "."])
+def test_arrays_in_other_files_do_not_leave_the_model_s_folder(location: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "below").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(np.ones(3, F4).tobytes())
+    (folder / "link").symlink_to(tmp_path / "secret")
+    location = str(tmp_path / "secret") if location == "/absolute" else location
+    path = apart(folder, location)
+    with pytest.raises(
+        ValueError, match=r"model: 'w' is kept in .*(expected a file in the model's folder|no such file)"
+    ):
+        face.load(path)
 
 
 def test_all_faults_are_listed(tmp_path: Path) -> None:

@@ -181,6 +181,66 @@ while True:
 """
 
 
+def test_an_error_of_any_kind_changes_nothing(tmp_path: Path, monkeypatch: Any) -> None:
+    """What a generator makes of hostile numbers is NumPy's affair: whatever it raises, nothing is changed."""
+    train.save_checkpoint(tmp_path / "run", *parts())
+    for error, wanted in ((OverflowError("too large"), tg.CheckpointError), (MemoryError(), MemoryError)):
+        run = parts()
+        some_steps(*run, 2)
+        before = everything(*run)
+        calls: list[int] = []
+        plain = train.checkpoint.set_random_state
+
+        def fail(*args: Any, error: Any = error, calls: Any = calls, plain: Any = plain) -> None:
+            calls.append(1)
+            if len(calls) == 1:
+                raise error
+            plain(*args)
+
+        monkeypatch.setattr(train.checkpoint, "set_random_state", fail)
+        with pytest.raises(wanted):
+            train.load_checkpoint(tmp_path / "run", *run)
+        monkeypatch.undo()
+        assert everything(*run) == before
+
+
+def test_what_a_killed_writer_left_is_cleared_by_the_next_save(tmp_path: Path) -> None:
+    """Killed before the rename, a writer leaves its file; one that still writes, and files of other names, are left alone."""
+    path = tmp_path / "file"
+    code = (
+        "import os, sys, time; sys.path.insert(0, sys.argv[1]); import numpy as np, tinygrad_rnn as tg\n"
+        "os.replace = lambda *_: (print('here', flush=True), time.sleep(60))\n"
+        "tg.save(sys.argv[2], {'w': np.ones(3)})"
+    )
+    others = [".file.0123456789ab.tmp2", ".other.0123456789ab.tmp", ".file.notes.tmp", "file.0123456789ab.tmp"]
+    for name in others:
+        (tmp_path / name).touch()
+    with subprocess.Popen([sys.executable, "-c", code, str(ROOT), str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        (left,) = set(os.listdir(tmp_path)) - set(others)
+        tg.save(path, {"w": np.zeros(3)})
+        assert set(os.listdir(tmp_path)) == {*others, left, "file"}
+        process.send_signal(signal.SIGKILL)
+    assert set(os.listdir(tmp_path)) == {*others, left, "file"}
+    tg.save(path, {"w": np.ones(3)})
+    assert set(os.listdir(tmp_path)) == {*others, "file"}
+    assert tg.load(path)["w"].tolist() == [1, 1, 1]
+
+
+def test_metadata_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    save_file({"w": np.ones(2)}, tmp_path / "deep", metadata={"tinygrad_rnn": deep})
+    with pytest.raises(tg.CheckpointError, match=r"deep .*is no whole safetensors file.*recursion"):
+        tg.load(tmp_path / "deep")
+
+
+def test_the_header_s_own_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"save: the name '__metadata__' is the file's own.*another one"):
+        tg.save(tmp_path / "file", {"__metadata__": np.ones(1)})
+    assert not os.listdir(tmp_path)
+
+
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     rng = np.random.default_rng()
@@ -284,6 +344,18 @@ def bad_files(tmp_path: Path) -> dict[str, tuple[Any, str]]:
         "part missing": (changed(**{"model.head.bias": None}), r"does not fit.*missing head.bias \(2,\)"),
         "optimiser's shape": (changed(**{key: np.ones(3)}), r"does not fit Adam.*m.0 has shape \(3,\), expected"),
         "schedule": (changed(**{"schedule.count": None}), r"StepLR got \['base', 'part'\], expected"),
+        "negative count": (changed(**{"schedule.count": np.array(-3)}), r"does not fit: StepLR: count is .*-3"),
+        "infinite count": (changed(**{"schedule.count": np.array(np.inf)}), r"does not fit: StepLR: count is .*inf"),
+        "NaN rate": (changed(**{"optimizer.lr": np.array(np.nan)}), r"does not fit Adam.*lr is nan"),
+        "NaN base": (changed(**{"schedule.base": np.array(np.nan)}), r"does not fit: StepLR: base is .*nan"),
+        "negative steps": (
+            changed(**{"optimizer.counts": -np.ones(len(optimizer.params), int)}),
+            r"does not fit Adam.*counts is \[-1",
+        ),
+        "infinite steps": (
+            changed(**{"optimizer.counts": np.full(len(optimizer.params), np.inf)}),
+            r"does not fit Adam.*counts is \[inf",
+        ),
         "no random state": ((tensors, {}), r"holds no random generators' state"),
         "random state": ((tensors, {"random": {"default": {}}}), r"holds random generators \['default'\], expected"),
         "broken random": ((tensors, {"random": {k: {"bit_generator": "x"} for k in random}}), r"does not fit: "),

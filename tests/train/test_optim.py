@@ -163,6 +163,80 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
         optim.StepLR(optimizer, 3).load_state_dict({"lr": 1})
 
 
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda p: optim.SGD(p, 0.5), 1 - 0.5 * 2),
+        (lambda p: optim.SGD(p, 0.5, momentum=0.9), 1 - 0.5 * 2),
+        (lambda p: optim.RMSprop(p, 0.5, centered=True, momentum=0.9), None),
+        (lambda p: optim.RMSprop(p, 0.5), 1 - 0.5 * 2 / np.sqrt(0.01 * 4)),
+        (lambda p: optim.Adam(p, 0.5), 0.5),
+        (lambda p: optim.AdamW(p, 0.5, weight_decay=0.1), 0.95 - 0.5),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_parameter_without_axes(make: Any, expected: float | None, dtype: Any, tmp_path: Any) -> None:
+    """One step of x² from 1; data and state stay arrays of the parameter's dtype, and go through a file."""
+    p = tg.Parameter(np.array(1, dtype))
+    optimizer = make([p])
+    for step in range(2):
+        optimizer.zero_grad()
+        (p * p).backward()
+        optimizer.step()
+        if step == 0 and expected is not None:
+            assert p.item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        for array in (p.data, *(a for slot in optimizer.state.values() for a in slot)):
+            assert isinstance(array, np.ndarray)
+            assert (array.shape, array.dtype) == ((), dtype)
+    tg.save(tmp_path / "state", optimizer.state_dict())
+    again = make([p])
+    again.load_state_dict(tg.load(tmp_path / "state"))
+    assert again.state_dict() == optimizer.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"lr": np.nan}, r"lr is nan, expected a finite number"),
+        ({"lr": np.inf}, r"lr is inf, expected a finite number"),
+        ({"lr": -0.1}, r"lr is -0.1, expected a number >= 0"),
+        ({"lr": "fast"}, r"lr has dtype <U4, expected numbers"),
+        ({"counts": np.array([1, -1])}, r"counts is \[1, -1\], expected integers >= 0"),
+        ({"counts": np.array([1.0, np.inf])}, r"counts is \[1.0, inf\], expected integers >= 0"),
+        ({"m.0": np.zeros((4, 3), bool)}, r"m.0 has dtype bool, expected numbers"),
+    ],
+)
+def test_hostile_numbers_of_an_optimiser_change_nothing(changes: dict[str, Any], text: str) -> None:
+    optimizer = make("adam", parameters())
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=text):
+        optimizer.load_state_dict({**before, **changes})
+    after = optimizer.state_dict()
+    assert all(np.array_equal(after[k], before[k]) for k in before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"base": np.nan}, "StepLR: base is np.float64.nan., expected a number >= 0"),
+        ({"base": -1}, "StepLR: base is np.int64.-1., expected a number >= 0"),
+        ({"count": -1}, "StepLR: count is np.int64.-1., expected an integer >= 0"),
+        ({"count": np.nan}, "StepLR: count is np.float64.nan., expected an integer >= 0"),
+        ({"count": 1.5}, "StepLR: count is np.float64.1.5., expected an integer >= 0"),
+        ({"part": 2.0}, "StepLR: part is np.float64.2.0., expected a number from 0 to 1"),
+        ({"part": np.nan}, "StepLR: part is np.float64.nan., expected a number from 0 to 1"),
+        ({"base": 1e308, "count": 10**6}, "out of range|too large"),
+    ],
+)
+def test_hostile_numbers_of_a_schedule_change_nothing(changes: dict[str, Any], text: str) -> None:
+    optimizer = optim.SGD([tg.Parameter([1.0])], lr=1.0)
+    schedule = optim.StepLR(optimizer, 2, 10.0)
+    before = schedule.state_dict()
+    with pytest.raises((ValueError, OverflowError), match=text):
+        schedule.load_state_dict({**before, **changes})
+    assert (schedule.state_dict(), optimizer.lr) == (before, 1.0)
+
+
 P = tg.Parameter([1.0])
 MODEL = tg.nn.Linear(2, 2)
 
@@ -180,6 +254,7 @@ MODEL = tg.nn.Linear(2, 2)
         (lambda: optim.SGD([P], lr=-1), ValueError, r"SGD: lr is -1, expected a number >= 0"),
         (lambda: optim.SGD([P], lr="fast"), TypeError, r"SGD: lr is 'fast', expected a number"),
         (lambda: optim.SGD([P], lr=float("nan")), ValueError, r"SGD: lr is nan"),
+        (lambda: optim.SGD([P], lr=float("inf")), ValueError, r"SGD: lr is inf"),
         (lambda: optim.SGD([P], nesterov=True), ValueError, r"SGD: nesterov=True needs momentum > 0"),
         (lambda: optim.Adam([P], betas=(0.9, 1.0)), ValueError, r"Adam: betas\[1\] is 1.0, expected.*below 1"),
         (lambda: optim.RMSprop([P], alpha=2), ValueError, r"RMSprop: alpha is 2, expected a number from 0 to 1"),

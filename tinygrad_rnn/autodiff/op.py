@@ -31,6 +31,7 @@ vjp would be a constant to whatever records the vjp.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import CodeType, MethodType
 from typing import Any, NoReturn
 
@@ -50,6 +51,13 @@ _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the
     "residuals": "residuals",
 }
 _new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
+
+
+@cache
+def _picker(kept: str) -> Callable[..., tuple[Any, ...]]:
+    """What puts together the tuple of values to be kept; few differ, and compiling one takes a while."""
+    picker: Callable[..., tuple[Any, ...]] = eval(f"lambda arrays, out, needs, residuals: {kept}", {"shape": np.shape})
+    return picker
 
 
 class Op:
@@ -85,7 +93,9 @@ class Op:
         self.rule: Callable[..., Any] = self._no_rule
         self.saved_codes: tuple[int, ...] = ()
         self.saves_all = False
-        self.pick: Callable[..., tuple[Any, ...]]  # what the vjp's parameters ask to be kept, as a tuple
+        self.pick: Callable[..., tuple[Any, ...]] = (
+            self._no_rule
+        )  # what the vjp's parameters ask to be kept, as a tuple
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
@@ -113,13 +123,13 @@ class Op:
         self.saved_codes = tuple(codes)
         self.saves_all = bool(code.co_flags & 0x04)
         kept = ", ".join([*terms, "*arrays"] if self.saves_all else terms)
-        self.pick = eval(f"lambda arrays, out, needs, residuals: ({kept}{',' if kept else ''})", {"shape": np.shape})
+        self.pick = _picker(f"({kept}{',' if kept else ''})")
         self.rule = rule
         return rule
 
     def expands(self, expansion: Callable[..., Any]) -> Callable[..., Any]:
         """Declare what a fused op stands for, in primitives (decorator): same signature, same results."""
-        if self.saved_codes[: len(self.inputs)] != tuple(range(len(self.inputs))):
+        if not self.variadic and self.saved_codes[: len(self.inputs)] != tuple(range(len(self.inputs))):
             raise TypeError(f"vjp of {self.name}: a fused op's vjp takes every input first, in order: {self.inputs}")
         self.expansion = expansion
         return expansion

@@ -31,7 +31,8 @@ data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the
     *(np.allclose, np.isclose, np.array_equal, np.array_equiv, np.zeros_like, np.ones_like),
     *(np.empty_like, np.full_like, np.any, np.all, np.nonzero, np.count_nonzero, np.argwhere, np.flatnonzero),
     *(np.result_type, np.can_cast, np.may_share_memory, np.shares_memory, np.array_repr, np.array_str, np.array2string),
-    *(np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram, np.save, np.savetxt),
+    *(np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram),
+    *(np.save, np.savetxt),
 }
 instead = {  # what to write for functions that have no op
     "np.average": "(x * weights).sum() / weights.sum()",

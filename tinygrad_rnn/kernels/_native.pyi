@@ -1,6 +1,50 @@
 """What `native/bindings.cpp` gives to Python. The arrays of each function have the dtype that ends its name."""
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 from .check import Array, Lengths
+
+Operand: TypeAlias = tuple[int, int, int, Sequence[int], float | None]  # (where, index, offset, strides, value)
+Instruction: TypeAlias = tuple[str, Sequence[int], Operand, Sequence[Operand], Sequence[int]]
+Arrays: TypeAlias = Sequence[Array | None]
+
+class Prepared: ...
+
+class Loop:
+    def __init__(
+        self,
+        dtype: str,
+        slots: Sequence[tuple[int, int, int]],
+        once: Sequence[Instruction],
+        before: Sequence[Instruction],
+        body: Sequence[Instruction],
+        after: Sequence[Instruction],
+        sequences: Sequence[tuple[bool, int, bool]],
+        states: Sequence[tuple[int, int, int]],
+        constants: Sequence[int],
+        sums: Sequence[tuple[int, int, int, int, int, int, int, int]],
+        accumulators: Sequence[tuple[int, int, int]],
+    ) -> None: ...
+    def run(
+        self,
+        isa: str,
+        B: int,
+        T: int,
+        lengths: Lengths | None,
+        reverse: bool,
+        backward: bool,
+        sequences: Arrays,
+        initial: Arrays,
+        final: Arrays,
+        constants: Sequence[Array],
+        weights: Sequence[Array],
+        targets: Arrays,
+        accumulated: Sequence[Array],
+        initials: Arrays,
+        prepared: Prepared | None,
+    ) -> None: ...
+    def prepare(self, isa: str, weights: Sequence[Array]) -> Prepared: ...
 
 class Kept:
     @property

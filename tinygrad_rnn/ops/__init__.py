@@ -20,6 +20,9 @@ from . import (
     special,
     trigonometric,
 )
+from . import (
+    options as options,
+)
 from . import select as choices  # its function select takes the module's name
 from .arithmetic import *
 from .diagonals import *

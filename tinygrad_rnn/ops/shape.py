@@ -327,7 +327,7 @@ def tile(x: Array, reps: int | Sequence[int]) -> Array:
     >>> tg.tile(tg.tensor([1, 2]), 2).tolist()
     [1, 2, 1, 2]
     """
-    times = (reps,) if isinstance(reps, int) else tuple(reps)
+    times = tuple(int(n) for n in np.atleast_1d(reps))
     times = (1,) * (x.ndim - len(times)) + times
     shape = (1,) * (len(times) - x.ndim) + x.shape
     spaced = x.reshape(tuple(n for size in shape for n in (1, size)))

@@ -111,13 +111,15 @@ def apply_checkpoint(
                     raise ValueError(f"the file holds no {part}")
                 owner.load_state_dict(parts[part])
         set_random_state(model, metadata["random"])
-    except (ValueError, TypeError, KeyError) as error:
+    except BaseException as error:
         for owner, state in reversed(before):
             owner.load_state_dict(state)
         for module in fresh:
             module.unbuild()
         set_random_state(model, random_before)
-        raise CheckpointError(f"load_checkpoint: {os.fspath(path)} does not fit: {error}") from error
+        if isinstance(error, (ValueError, TypeError, KeyError, ArithmeticError)):
+            raise CheckpointError(f"load_checkpoint: {os.fspath(path)} does not fit: {error}") from error
+        raise
 
 
 def random_state(model: Module | None = None) -> dict[str, Any]:

@@ -105,8 +105,9 @@ def load(path: Path) -> Model:
 
     It knows RNN, GRU, LSTM (direction, layout, sequence_lens, initial states, linear_before_reset, and for RNN the
     activations Tanh, Relu, Sigmoid), MatMul, Gemm, Gather, Softmax, arithmetic and the shape operators between them.
-    Raises ImportError without the onnx package, FileNotFoundError if there is no such file, ValueError that names the
-    file if it holds no ONNX model, or names every operator and attribute that is not supported.
+    Arrays in files of their own (external data) are read from the model's folder and from below it, nowhere else. Raises
+    ImportError without the onnx package, FileNotFoundError if there is no such file, ValueError that names the file if it
+    holds no ONNX model, or names every operator and attribute that is not supported.
 
     >>> import os, tempfile, numpy as np, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
@@ -149,13 +150,36 @@ def _parsed(library: Any, owner: str, name: str, content: bytes) -> Any:
     decode = import_module("google.protobuf.message").DecodeError
     try:
         proto = library.load_model_from_string(content)
+        for tensor in _tensors(proto):
+            _bring_in(library, tensor, os.path.dirname(os.path.abspath(name)))
         arrays = {a.name: library.numpy_helper.to_array(a) for a in proto.graph.initializer}
         why = _broken(proto, {*arrays, *(i.name for i in proto.graph.input)})
-    except (decode, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (decode, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
     if why:
         raise ValueError(f"{owner}: {name} ({len(content)} bytes) is no ONNX model: {why}")
     return proto
+
+
+def _tensors(proto: Any) -> list[Any]:
+    """Every array of a parsed file: weights, and attributes of operators."""
+    attributes = [a for node in proto.graph.node for a in node.attribute]
+    return [*proto.graph.initializer, *(a.t for a in attributes), *(t for a in attributes for t in a.tensors)]
+
+
+def _bring_in(library: Any, tensor: Any, folder: str) -> None:
+    """Replace an array's reference to another file by its bytes. The file must be in the model's folder, links resolved."""
+    if tensor.data_location != library.TensorProto.EXTERNAL:
+        return
+    place = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    real, top = os.path.realpath(os.path.join(folder, place)), os.path.realpath(folder)
+    if not place or os.path.isabs(place) or os.path.commonpath([real, top]) != top:
+        raise ValueError(f"{tensor.name!r} is kept in {place!r}, expected a file in the model's folder or below it")
+    if not os.path.isfile(real):
+        raise ValueError(f"{tensor.name!r} is kept in {place!r}, and the model's folder holds no such file")
+    library.external_data_helper.load_external_data_for_tensor(tensor, folder)
+    tensor.data_location = library.TensorProto.DEFAULT
+    del tensor.external_data[:]
 
 
 def _broken(proto: Any, known: set[str]) -> str:

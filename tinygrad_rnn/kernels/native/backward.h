@@ -186,31 +186,6 @@ template <class T, class C> class Backward {
     }
   }
 
-  // A few rows of `left` at a time, so that both what is read and what is written stays in the L1 cache.
-  static void pack_left(T* out, const T* const* left, ptrdiff_t depth, ptrdiff_t first, ptrdiff_t last, ptrdiff_t M) {
-    constexpr ptrdiff_t kSome = 8;
-    for (ptrdiff_t k = 0; k < depth; k += kSome) {
-      const ptrdiff_t end = smaller(depth, k + kSome);
-      for (ptrdiff_t tile = first; tile < last; ++tile) {
-        const ptrdiff_t m = tile * kTileRows, height = smaller<ptrdiff_t>(kTileRows, M - m);
-        T* to = out + ((tile - first) * depth + k) * kTileRows;
-        if (height == kTileRows) {
-          for (ptrdiff_t r = k; r < end; ++r, to += kTileRows) __builtin_memcpy(to, left[r] + m, kTileRows * sizeof(T));
-        } else {
-          for (ptrdiff_t r = k; r < end; ++r, to += kTileRows) __builtin_memcpy(to, left[r] + m, height * sizeof(T));
-        }
-      }
-    }
-  }
-
-  static void add_to_columns(T* row, const T* values, const Columns<T>& columns, ptrdiff_t panel) {
-    for (ptrdiff_t v = panel * kTileVectors, end = v + columns.in_panel(panel); v < end; ++v, values += W) {
-      T* at = row + columns.column(v);
-      const ptrdiff_t lanes = columns.lanes(v);
-      store_n(at, load_n(at, lanes) + load(values), lanes);
-    }
-  }
-
   void column_sums(const Share& share, ptrdiff_t n, const T* dz, const Columns<T>& columns, T* to) {
     for (ptrdiff_t q = share.index; q < columns.panels(); q += share.size) {
       alignas(64) T sums[kPanel];

@@ -1,32 +1,15 @@
 // The kernels for Python. Shapes and dtypes are checked in Python, where the messages are made; what would make a call unsafe is checked
 // once more here.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+#include "bindings.h"
+
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <optional>
-#include <stdexcept>
-#include <string>
-
-#include "run.h"
 #include "threads.h"
-
-namespace nb = nanobind;
 
 namespace tgr {
 namespace {
-
-template <class T> using In = nb::ndarray<const T, nb::device::cpu>;
-template <class T> using Out = nb::ndarray<T, nb::device::cpu>;
-using Lengths = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-void expect(bool holds, const char* what) {
-  if (!holds) throw std::invalid_argument(std::string("native kernels: ") + what);
-}
-
-template <class T> bool aligned(T* data) { return reinterpret_cast<uintptr_t>(data) % alignof(T) == 0; }
 
 // The data of a contiguous array of this shape, or null for None.
 template <class Array> auto flat(const std::optional<Array>& array, std::initializer_list<ptrdiff_t> shape) -> decltype(array->data()) {
@@ -57,12 +40,6 @@ Sequence<T> sequence(const std::optional<Array>& array, ptrdiff_t B, ptrdiff_t t
 }
 
 constexpr int kGates[] = {1, 1, 4, 3, 3};
-
-const Isa& isa_named(const std::string& name) {
-  const Isa* isa = find_isa(name.c_str());
-  if (!isa) throw std::invalid_argument("native kernels: no instruction set " + name + " here");
-  return *isa;
-}
 
 // The inputs of a run, as both directions need them.
 template <class T> struct Inputs {
@@ -234,6 +211,7 @@ NB_MODULE(_native, m) {
   nb::class_<Kept>(m, "Kept").def_prop_ro("nbytes", [](const Kept& kept) { return kept.gates.bytes() + kept.cells.bytes(); });
   bind<float>(m, "float32");
   bind<double>(m, "float64");
+  bind_loop(m);
   m.def("isas", [] {
     nb::list names;
     for (const Isa* const* isa = available(); *isa; ++isa) names.append(nb::str((*isa)->name));

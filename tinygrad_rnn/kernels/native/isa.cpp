@@ -1,6 +1,7 @@
 // The kernels for one instruction set. This file is compiled once for each, with that set's flags and TGR_ISA naming its namespace.
 #include "backward.h"
 #include "gru.h"
+#include "loop.h"
 #include "lstm.h"
 #include "problem.h"
 #include "rnn.h"
@@ -100,7 +101,20 @@ template <class T> void activation(int which, const T* from, T* to, ptrdiff_t n)
   }
 }
 
-template <class T> constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>};
+template <class T> void loop(const Program& program, const LoopCall<T>& call, Workspace& memory, int threads, const void* packed) {
+  Crew crew(threads);
+  Loop<T> loop(program, call, memory, crew.size, static_cast<const PackedWeights<T>*>(packed));
+  crew.run([](void* context, Team& team, int index) { static_cast<Loop<T>*>(context)->run(team, index); }, &loop);
+}
+template <class T> const void* prepare_loop(const Program& program, const T* const* weights, Workspace& memory) {
+  PackedWeights<T>* packed = memory.array<PackedWeights<T>>(1);
+  *packed = place_packed(program, weights, memory, false);
+  pack(program, weights, *packed, 0, 1);
+  return packed;
+}
+
+template <class T>
+constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>, loop<T>, prepare_loop<T>};
 
 }  // namespace
 

@@ -125,8 +125,8 @@ void input_products(const Problem<T>& p, const Weights<T>& w, ptrdiff_t n, const
   }
 }
 
-// Zeros where a sequence array lies past the lengths of a thread's rows.
-template <class T> void clear_padding(const Problem<T>& p, const Share& share, const Sequence<T>& sequence, ptrdiff_t width) {
+// Zeros where a sequence array lies past the lengths of a thread's rows. A call is a Problem or a LoopCall.
+template <class Call, class T> void clear_padding(const Call& p, const Share& share, const Sequence<T>& sequence, ptrdiff_t width) {
   for (ptrdiff_t i = 0, n = share.count(p.B); i < n; ++i) {
     const ptrdiff_t j = share.rank(i);
     for (ptrdiff_t t = p.schedule.length[j]; t < p.T_; ++t) __builtin_memset(sequence.at(p.schedule.row[j], t), 0, width * sizeof(T));

@@ -87,4 +87,33 @@ template <class T> void pack_row(T* out, const T* bias, const Columns<T>& column
   for (ptrdiff_t v = 0; v < columns.vectors(); ++v) store(out + v * kWidth<T>, gather(bias, columns, v));
 }
 
+// Tiles first .. last of the transpose of `left` (depth rows of M): kTileRows values of one row side by side, row after row. A few rows at a
+// time, so that both what is read and what is written stays in the L1 cache.
+template <class T>
+void pack_left(T* out, const T* const* left, ptrdiff_t depth, ptrdiff_t first, ptrdiff_t last, ptrdiff_t M) {
+  constexpr ptrdiff_t kSome = 8;
+  for (ptrdiff_t k = 0; k < depth; k += kSome) {
+    const ptrdiff_t end = smaller(depth, k + kSome);
+    for (ptrdiff_t tile = first; tile < last; ++tile) {
+      const ptrdiff_t m = tile * kTileRows, height = smaller<ptrdiff_t>(kTileRows, M - m);
+      T* to = out + ((tile - first) * depth + k) * kTileRows;
+      if (height == kTileRows) {
+        for (ptrdiff_t r = k; r < end; ++r, to += kTileRows) __builtin_memcpy(to, left[r] + m, kTileRows * sizeof(T));
+      } else {
+        for (ptrdiff_t r = k; r < end; ++r, to += kTileRows) __builtin_memcpy(to, left[r] + m, height * sizeof(T));
+      }
+    }
+  }
+}
+
+// Adds one panel's columns of a row of C to a row that has them in the order of the weights.
+template <class T> void add_to_columns(T* row, const T* values, const Columns<T>& columns, ptrdiff_t panel) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  for (ptrdiff_t v = panel * kTileVectors, end = v + columns.in_panel(panel); v < end; ++v, values += W) {
+    T* at = row + columns.column(v);
+    const ptrdiff_t lanes = columns.lanes(v);
+    store_n(at, load_n(at, lanes) + load(values), lanes);
+  }
+}
+
 }  // namespace tgr::TGR_ISA

@@ -97,6 +97,9 @@ class Crew {
 // How many values a saved run keeps.
 struct SavedSizes { ptrdiff_t gates, cells; };
 
+struct Program;  // a loop program: program.h
+template <class T> struct LoopCall;
+
 // What one instruction set offers.
 template <class T> struct Kernels {
   SavedSizes (*saved_sizes)(Cell, ptrdiff_t B, ptrdiff_t H, ptrdiff_t total, bool recompute);
@@ -106,6 +109,8 @@ template <class T> struct Kernels {
   void (*step)(const Problem<T>&, Workspace&, const void* weights);
   void (*trace)(const Problem<T>&, int gate, Sequence<T> out);  // one gate (or c, the last) of a saved run
   void (*activation)(int which, const T*, T*, ptrdiff_t n);     // sigmoid, tanh: for tests
+  void (*loop)(const Program&, const LoopCall<T>&, Workspace&, int threads, const void* packed);  // packed: null, or from prepare_loop
+  const void* (*prepare_loop)(const Program&, const T* const* weights, Workspace&);
 };
 struct Isa {
   const char* name;

@@ -65,10 +65,12 @@ Borrowed::~Borrowed() {
 
 std::atomic<double> worth_a_thread{2e6};  // operations: some 20 microseconds of one core
 
-int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes) {
-  const double work = 2.0 * passes * double(total) * double(D + H) * gates * double(H);
-  const double most = std::min({double(get_threads()), double(B), 1 + work / worth_a_thread.load()});
+int threads_for(ptrdiff_t B, double operations) {
+  const double most = std::min({double(get_threads()), double(B), 1 + operations / worth_a_thread.load()});
   return std::max(1, static_cast<int>(most));
+}
+int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes) {
+  return threads_for(B, 2.0 * passes * double(total) * double(D + H) * gates * double(H));
 }
 
 }  // namespace tgr

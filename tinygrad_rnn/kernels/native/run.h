@@ -56,6 +56,7 @@ class Borrowed {
 
 // As many threads as the work is worth, at most one a row. `passes`: 1 forward, 2 more backward.
 extern std::atomic<double> worth_a_thread;
+int threads_for(ptrdiff_t B, double operations);
 int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes);
 
 }  // namespace tgr

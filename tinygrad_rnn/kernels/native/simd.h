@@ -87,12 +87,32 @@ TGR_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return a *
 TGR_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return a * b + c; }
 #endif
 
+// -1 in the first lanes, 0 in the others.
+template <class T> struct LaneMask {
+  using Int = typename VecOf<T>::Lane;
+  Int ones[kWidth<T>], zeros[kWidth<T>];
+  constexpr LaneMask() : ones{}, zeros{} {
+    for (Int& one : ones) one = -1;
+  }
+};
+template <class T> TGR_INLINE IntVec<T> first_lanes(ptrdiff_t n) {
+  static constexpr LaneMask<T> mask;
+  return (IntVec<T>)load(reinterpret_cast<const T*>(mask.ones + (kWidth<T> - n)));
+}
+
 // The first n lanes of memory, the others 0; memory past them is not touched.
 #if TGR_AVX512
 TGR_INLINE Vec<float> load_n(const float* p, ptrdiff_t n) { return (Vec<float>)_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p); }
 TGR_INLINE Vec<double> load_n(const double* p, ptrdiff_t n) { return (Vec<double>)_mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p); }
 TGR_INLINE void store_n(float* p, Vec<float> v, ptrdiff_t n) { _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), (__m512)v); }
 TGR_INLINE void store_n(double* p, Vec<double> v, ptrdiff_t n) { _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), (__m512d)v); }
+#elif TGR_AVX2
+TGR_INLINE Vec<float> load_n(const float* p, ptrdiff_t n) { return (Vec<float>)_mm256_maskload_ps(p, (__m256i)first_lanes<float>(n)); }
+TGR_INLINE Vec<double> load_n(const double* p, ptrdiff_t n) {
+  return (Vec<double>)_mm256_maskload_pd(p, (__m256i)first_lanes<double>(n));
+}
+TGR_INLINE void store_n(float* p, Vec<float> v, ptrdiff_t n) { _mm256_maskstore_ps(p, (__m256i)first_lanes<float>(n), (__m256)v); }
+TGR_INLINE void store_n(double* p, Vec<double> v, ptrdiff_t n) { _mm256_maskstore_pd(p, (__m256i)first_lanes<double>(n), (__m256d)v); }
 #else
 template <class T> TGR_INLINE Vec<T> load_n(const T* p, ptrdiff_t n) {
   if (n == kWidth<T>) return load(p);
@@ -107,17 +127,7 @@ template <class T> TGR_INLINE void store_n(T* p, Vec<T> v, ptrdiff_t n) {
 #endif
 
 // v with the lanes from n on set to 0, whatever they held.
-template <class T> struct LaneMask {
-  using Int = typename VecOf<T>::Lane;
-  Int ones[kWidth<T>], zeros[kWidth<T>];
-  constexpr LaneMask() : ones{}, zeros{} {
-    for (Int& one : ones) one = -1;
-  }
-};
-template <class T> TGR_INLINE Vec<T> keep_n(Vec<T> v, ptrdiff_t n) {
-  static constexpr LaneMask<T> mask;
-  return (Vec<T>)((IntVec<T>)v & (IntVec<T>)load(reinterpret_cast<const T*>(mask.ones + (kWidth<T> - n))));
-}
+template <class T> TGR_INLINE Vec<T> keep_n(Vec<T> v, ptrdiff_t n) { return (Vec<T>)((IntVec<T>)v & first_lanes<T>(n)); }
 
 // A square of vectors transposed: in log2(width) rounds, each of which swaps the off-diagonal quarters of squares half as wide.
 template <int... I> struct Lanes {};

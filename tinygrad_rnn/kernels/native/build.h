@@ -1,0 +1,63 @@
+// From a description of a loop, as it comes from Python, to a checked Program.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "program.h"
+
+namespace tgr {
+
+struct Description {
+  bool f64 = false;
+  std::vector<Slot> slots;
+  std::vector<Instruction> once, before, body, after;  // shape, operands, reduced, transposed, accumulate as they came
+  std::vector<SequenceOf> sequences;
+  std::vector<StateOf> states;
+  std::vector<ptrdiff_t> constants;
+  std::vector<SumOf> sums;
+  std::vector<AccumulatorOf> accumulators;
+};
+
+// Throws std::invalid_argument for a name that no instruction has.
+Code code_named(const std::string& name);
+
+// A program with the memory it lies in. Throws std::invalid_argument for what a run could not do safely.
+class OwnedProgram {
+ public:
+  explicit OwnedProgram(Description description);
+  Program view;
+
+ private:
+  enum class Phase { kOnce, kBefore, kBody, kAfter };
+  struct ListMemory {
+    std::vector<Segment> segments;
+    std::vector<int> slots;
+  };
+  void check_tables();
+  void own_states();
+  void check_list(std::vector<Instruction>& list, Phase phase);
+  void check_reads(const Operand& o, Phase phase) const;
+  void check_output(const Operand& o, Phase phase) const;
+  void check_range(const Operand& o, const ptrdiff_t* shape, int dims);
+  bool complete(Instruction& i);  // false: it does nothing
+  void complete_elementwise(Instruction& i) const;
+  bool complete_reduction(Instruction& i);
+  void complete_product(Instruction& i);
+  bool complete_rowproduct(Instruction& i);
+  void check_uses();
+  double operations(const std::vector<Instruction>& list) const;
+  List finish_list(const std::vector<Instruction>& list, ListMemory& memory) const;
+  const Slot& slot(int k) const { return d_.slots[static_cast<size_t>(k)]; }
+
+  Description d_;
+  ListMemory memory_[4];
+  std::vector<Matrix> matrices_;
+  std::vector<Bias> biases_;
+  std::vector<ptrdiff_t> weights_, targets_;
+  std::vector<int> summed_;
+  std::vector<bool> written_;  // slots that an instruction so far has written
+};
+
+}  // namespace tgr

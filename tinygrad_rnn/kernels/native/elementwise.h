@@ -1,0 +1,239 @@
+// Elementwise instructions: what each computes, a vector at a time, and the loops over rows and elements around it.
+#pragma once
+
+#include "math.h"
+#include "program.h"
+
+namespace tgr::TGR_ISA {
+
+// Where an operand's elements are, row by row: through pointers, or evenly spaced.
+template <class T> struct Place {
+  T* base;
+  ptrdiff_t stride;
+  T* const* rows;  // null: row r is at base + r * stride
+  ptrdiff_t offset;
+  bool scalar;  // one element for the whole last dimension
+  T* at(ptrdiff_t r) const { return rows ? rows[r] + offset : base + r * stride; }
+};
+
+// Functions of the C library, lane by lane; they round the same whatever the instruction set.
+template <class T, class F> TGR_INLINE Vec<T> each_lane(Vec<T> a, const F& f) {
+  alignas(kBytes) T x[kWidth<T>];
+  store(x, a);
+  for (ptrdiff_t l = 0; l < kWidth<T>; ++l) x[l] = f(x[l]);
+  return load(x);
+}
+template <class T, class F> TGR_INLINE Vec<T> each_lane(Vec<T> a, Vec<T> b, const F& f) {
+  alignas(kBytes) T x[kWidth<T>], y[kWidth<T>];
+  store(x, a), store(y, b);
+  for (ptrdiff_t l = 0; l < kWidth<T>; ++l) x[l] = f(x[l], y[l]);
+  return load(x);
+}
+
+// NumPy's remainder: with the sign of the divisor.
+template <class T> TGR_INLINE T remainder(T a, T b) {
+  const T r = T(sizeof(T) == 4 ? __builtin_fmodf(float(a), float(b)) : __builtin_fmod(double(a), double(b)));
+  if (b == 0) return r;
+  if (r == 0) return b < 0 ? -T(0) : T(0);
+  return (b < 0) != (r < 0) ? r + b : r;
+}
+template <class T> TGR_INLINE T floor_divide(T a, T b) {
+  if (b == 0) return a / b;
+  const T r = T(sizeof(T) == 4 ? __builtin_fmodf(float(a), float(b)) : __builtin_fmod(double(a), double(b)));
+  T q = (a - r) / b;
+  if (r != 0 && (b < 0) != (r < 0)) q -= 1;
+  if (q == 0) return (a / b) < 0 || (1 / (a / b)) < 0 ? -T(0) : T(0);
+  const T below = T(__builtin_floor(double(q)));
+  return q - below > T(0.5) ? below + 1 : below;
+}
+// log(e^a + e^b), and to the base 2.
+template <class T> TGR_INLINE T logaddexp(T a, T b) {
+  if (a == b) return a + T(0.693147180559945309417232121458);
+  const double low = double(a < b ? a : b), high = double(a < b ? b : a);
+  return T(a != a || b != b ? a + b : high + __builtin_log1p(__builtin_exp(low - high)));
+}
+template <class T> TGR_INLINE T logaddexp2(T a, T b) {
+  if (a == b) return a + 1;
+  const double low = double(a < b ? a : b), high = double(a < b ? b : a);
+  return T(a != a || b != b ? a + b : high + __builtin_log1p(__builtin_exp2(low - high)) * 1.44269504088896340735992468100);
+}
+
+#define TGR_LANES(name) each_lane<T>(x, [](T v) { return sizeof(T) == 4 ? T(__builtin_##name##f(float(v))) : T(__builtin_##name(double(v))); })
+#define TGR_LANES2(name)                                                                                                     \
+  each_lane<T>(x, y, [](T v, T w) {                                                                                          \
+    return sizeof(T) == 4 ? T(__builtin_##name##f(float(v), float(w))) : T(__builtin_##name(double(v), double(w)));           \
+  })
+
+template <Code C, class T> TGR_INLINE Vec<T> unary(Vec<T> x) {
+  const Vec<T> zero{}, one = splat<T>(T(1)), inf = splat<T>(T(__builtin_inf()));
+  const IntVec<T> sign = (IntVec<T>)splat<T>(T(-0.0));
+  const Vec<T> magnitude = (Vec<T>)((IntVec<T>)x & ~sign);
+  if constexpr (C == Code::copy) return x;
+  if constexpr (C == Code::neg) return (Vec<T>)((IntVec<T>)x ^ sign);
+  if constexpr (C == Code::abs) return magnitude;
+  if constexpr (C == Code::sign) return x > zero ? one : x < zero ? -one : x + zero;
+  if constexpr (C == Code::exp) return exp<T>(x);
+  if constexpr (C == Code::exp2) return TGR_LANES(exp2);
+  if constexpr (C == Code::expm1) return expm1<T>(x);
+  if constexpr (C == Code::log) return log<T>(x);
+  if constexpr (C == Code::log2) return TGR_LANES(log2);
+  if constexpr (C == Code::log10) return TGR_LANES(log10);
+  if constexpr (C == Code::log1p) return log1p<T>(x);
+  if constexpr (C == Code::sqrt) return TGR_LANES(sqrt);
+  if constexpr (C == Code::square) return x * x;
+  if constexpr (C == Code::reciprocal) return one / x;
+  if constexpr (C == Code::sin) return TGR_LANES(sin);
+  if constexpr (C == Code::cos) return TGR_LANES(cos);
+  if constexpr (C == Code::tan) return TGR_LANES(tan);
+  if constexpr (C == Code::sinh) return TGR_LANES(sinh);
+  if constexpr (C == Code::cosh) return TGR_LANES(cosh);
+  if constexpr (C == Code::tanh) return tanh<T>(x);
+  if constexpr (C == Code::arcsin) return TGR_LANES(asin);
+  if constexpr (C == Code::arccos) return TGR_LANES(acos);
+  if constexpr (C == Code::arctan) return TGR_LANES(atan);
+  if constexpr (C == Code::arcsinh) return TGR_LANES(asinh);
+  if constexpr (C == Code::arccosh) return TGR_LANES(acosh);
+  if constexpr (C == Code::arctanh) return TGR_LANES(atanh);
+  if constexpr (C == Code::sigmoid) return sigmoid<T>(x);
+  if constexpr (C == Code::softplus) return softplus<T>(x);
+  if constexpr (C == Code::relu) return x <= zero ? zero : x;
+  if constexpr (C == Code::gelu) return gelu<T>(x);
+  if constexpr (C == Code::erf) return TGR_LANES(erf);
+  if constexpr (C == Code::floor) return TGR_LANES(floor);
+  if constexpr (C == Code::ceil) return TGR_LANES(ceil);
+  if constexpr (C == Code::trunc) return TGR_LANES(trunc);
+  if constexpr (C == Code::rint) return TGR_LANES(rint);
+  if constexpr (C == Code::isnan) return x != x ? one : zero;
+  if constexpr (C == Code::isinf) return magnitude == inf ? one : zero;
+  if constexpr (C == Code::isfinite) return magnitude < inf ? one : zero;
+  if constexpr (C == Code::logical_not) return x == zero ? one : zero;
+}
+
+template <Code C, class T> TGR_INLINE Vec<T> binary(Vec<T> x, Vec<T> y) {
+  const Vec<T> zero{}, one = splat<T>(T(1));
+  const auto truth = [&](IntVec<T> holds) __attribute__((always_inline)) { return (Vec<T>)(holds & (IntVec<T>)one); };
+  if constexpr (C == Code::add) return x + y;
+  if constexpr (C == Code::sub) return x - y;
+  if constexpr (C == Code::mul) return x * y;
+  if constexpr (C == Code::div) return x / y;
+  if constexpr (C == Code::pow) return TGR_LANES2(pow);
+  if constexpr (C == Code::remainder) return each_lane<T>(x, y, [](T a, T b) { return remainder<T>(a, b); });
+  if constexpr (C == Code::floor_divide) return each_lane<T>(x, y, [](T a, T b) { return floor_divide<T>(a, b); });
+  if constexpr (C == Code::maximum) return (x >= y) | (x != x) ? x : y;
+  if constexpr (C == Code::minimum) return (x <= y) | (x != x) ? x : y;
+  if constexpr (C == Code::fmax) return (x >= y) | (y != y) ? x : y;
+  if constexpr (C == Code::fmin) return (x <= y) | (y != y) ? x : y;
+  if constexpr (C == Code::arctan2) return TGR_LANES2(atan2);
+  if constexpr (C == Code::hypot) return TGR_LANES2(hypot);
+  if constexpr (C == Code::logaddexp) return each_lane<T>(x, y, [](T a, T b) { return logaddexp<T>(a, b); });
+  if constexpr (C == Code::logaddexp2) return each_lane<T>(x, y, [](T a, T b) { return logaddexp2<T>(a, b); });
+  if constexpr (C == Code::copysign) return with_sign_of<T>(x, y);
+  if constexpr (C == Code::gt) return truth(x > y);
+  if constexpr (C == Code::ge) return truth(x >= y);
+  if constexpr (C == Code::lt) return truth(x < y);
+  if constexpr (C == Code::le) return truth(x <= y);
+  if constexpr (C == Code::eq) return truth(x == y);
+  if constexpr (C == Code::ne) return truth(x != y);
+  if constexpr (C == Code::logical_and) return truth((x != zero) & (y != zero));
+  if constexpr (C == Code::logical_or) return truth((x != zero) | (y != zero));
+  if constexpr (C == Code::logical_xor) return truth((x != zero) ^ (y != zero));
+}
+#undef TGR_LANES
+#undef TGR_LANES2
+
+// n elements of every row, side by side. A scalar operand is spread over one vector, which every step reads again (step 0).
+template <class T, Code C, int N> void map(ptrdiff_t rows, ptrdiff_t n, const Place<T>& out, const Place<T>* in) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  alignas(kBytes) T spread[N][W];
+  const T* a[N];
+  ptrdiff_t mask[N];
+  for (int k = 0; k < N; ++k) mask[k] = in[k].scalar ? 0 : -1;
+  const auto value = [&](const Vec<T>* x) __attribute__((always_inline)) {
+    if constexpr (N == 1) return unary<C, T>(x[0]);
+    else if constexpr (N == 2) return binary<C, T>(x[0], x[1]);
+    else return x[0] != Vec<T>{} ? x[1] : x[2];
+  };
+  for (ptrdiff_t r = 0; r < rows; ++r) {
+    T* to = out.at(r);
+#pragma GCC unroll 3
+    for (int k = 0; k < N; ++k) {
+      a[k] = in[k].at(r);
+      if (!in[k].scalar) continue;
+      store(spread[k], splat<T>(*a[k]));
+      a[k] = spread[k];
+    }
+    Vec<T> x[N];
+    ptrdiff_t i = 0;
+    for (; i + W <= n; i += W) {
+#pragma GCC unroll 3
+      for (int k = 0; k < N; ++k) x[k] = load(a[k] + (i & mask[k]));
+      store(to + i, value(x));
+    }
+    if (i == n) continue;
+#pragma GCC unroll 3
+    for (int k = 0; k < N; ++k) x[k] = load_n(a[k] + (i & mask[k]), n - i);
+    store_n(to + i, value(x), n - i);
+  }
+}
+
+template <class T> using Map = void (*)(ptrdiff_t, ptrdiff_t, const Place<T>&, const Place<T>*);
+template <class T> Map<T> map_of(Code code) {
+  static constexpr Map<T> table[] = {
+#define TGR_MAP1(name) map<T, Code::name, 1>,
+#define TGR_MAP2(name) map<T, Code::name, 2>,
+#define TGR_MAP3(name) map<T, Code::name, 3>,
+      TGR_UNARY(TGR_MAP1) TGR_BINARY(TGR_MAP2) TGR_TERNARY(TGR_MAP3)
+#undef TGR_MAP1
+#undef TGR_MAP2
+#undef TGR_MAP3
+  };
+  return table[static_cast<int>(code)];
+}
+
+// Calls each(positions) for every index of some dimensions: positions[k] is operand k's, from its first element.
+template <int N, class Each> TGR_INLINE void walk(const ptrdiff_t* shape, int dims, const ptrdiff_t* const (&strides)[N], const Each& each) {
+  ptrdiff_t index[kMostDims] = {}, at[N] = {};
+  for (int d = dims; d >= 0;) {
+    if (d == dims) each(at), --d;
+    if (d < 0) return;
+    for (int k = 0; k < N; ++k) at[k] += strides[k][d];
+    if (++index[d] < shape[d]) {
+      d = dims;
+      continue;
+    }
+    for (int k = 0; k < N; ++k) at[k] -= shape[d] * strides[k][d];
+    index[d--] = 0;
+  }
+}
+
+constexpr ptrdiff_t kStrip = 256;  // elements that a strided instruction gathers at a time
+
+// Any strides: what does not lie side by side is gathered and scattered through small buffers (4 of kStrip elements).
+template <class T> void map_strided(const Instruction& i, Map<T> map, ptrdiff_t rows, const Place<T>& out, const Place<T>* in, T* buffers) {
+  const int last = i.dims - 1;
+  const ptrdiff_t n = i.shape[last];
+  const Operand* const operand[] = {&i.out, &i.in[0], &i.in[1], &i.in[2]};
+  const ptrdiff_t* const strides[] = {i.out.stride, i.in[0].stride, i.in[1].stride, i.in[2].stride};
+  for (ptrdiff_t r = 0; r < rows; ++r) {
+    T* from[] = {out.at(r), in[0].at(r), i.inputs > 1 ? in[1].at(r) : nullptr, i.inputs > 2 ? in[2].at(r) : nullptr};
+    walk<4>(i.shape, last, strides, [&](const ptrdiff_t* at) {
+      for (ptrdiff_t first = 0; first < n; first += kStrip) {
+        const ptrdiff_t some = smaller(kStrip, n - first);
+        Place<T> strip[4];
+        for (int k = 0; k <= i.inputs; ++k) {
+          const ptrdiff_t step = strides[k][last];
+          const bool direct = operand[k]->scalar || step == 1;
+          T *start = from[k] + at[k] + (operand[k]->scalar ? 0 : first * step), *buffer = buffers + k * kStrip;
+          for (ptrdiff_t e = 0; k > 0 && !direct && e < some; ++e) buffer[e] = start[e * step];
+          strip[k] = {direct ? start : buffer, 0, nullptr, 0, operand[k]->scalar};
+        }
+        map(1, some, strip[0], strip + 1);
+        const ptrdiff_t step = strides[0][last];
+        T* to = from[0] + at[0] + first * step;
+        for (ptrdiff_t e = 0; strip[0].base != to && e < some; ++e) to[e * step] = buffers[e];
+      }
+    });
+  }
+}
+
+}  // namespace tgr::TGR_ISA

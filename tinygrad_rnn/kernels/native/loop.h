@@ -1,0 +1,512 @@
+// A whole sequence by a loop program. As in forward.h and backward.h, each thread takes its own rows through the steps and waits for
+// nobody; where there are sums, the threads meet after each chunk of steps and share them out by rows of their targets.
+//
+// A chunk of steps runs the list `before` over all its rows, `body` step by step, `after` over all rows. A list runs over a block of rows
+// at a time, instruction by instruction: products over the whole block, what lies between them over as few rows as the L1 cache holds.
+#pragma once
+
+#include "cell.h"
+#include "layout.h"
+#include "reduction.h"
+
+namespace tgr::TGR_ISA {
+
+constexpr ptrdiff_t kSegmentBytes = 16 << 10;  // of the rows that run through the instructions between two products together
+constexpr ptrdiff_t kSumBytes = 8 << 20;       // of the rows of a chunk whose products are summed
+constexpr ptrdiff_t kProductRows = 192;        // whose pointers a product holds at a time
+
+template <class T> ptrdiff_t padded(ptrdiff_t n) { return (n + kWidth<T> - 1) / kWidth<T> * kWidth<T>; }
+
+// The weights of products as the tile wants them. One row's products use some weights as they came (Right::row), as worth_direct says.
+template <class T> struct PackedWeights {
+  Right<T>* right;
+  T** start;
+  T* zeros;
+  bool barrier;  // something was packed, by all threads
+};
+template <class T> PackedWeights<T> place_packed(const Program& p, const T* const* weights, Workspace& memory, bool one_row) {
+  PackedWeights<T> w{memory.array<Right<T>>(p.matrices.count), memory.array<T*>(p.biases.count), memory.array<T>(kTileVectors * kWidth<T>), false};
+  for (ptrdiff_t k = 0; k < kTileVectors * kWidth<T>; ++k) w.zeros[k] = 0;
+  for (int k = 0; k < p.matrices.count; ++k) {
+    const Matrix& m = p.matrices[k];
+    if (one_row && !m.transposed && m.N % kWidth<T> == 0 && m.N * ptrdiff_t(sizeof(T)) <= 4096) {
+      w.right[k] = {const_cast<T*>(weights[m.weight]) + m.offset, m.K, m.row};
+      continue;
+    }
+    const ptrdiff_t depth = m.transposed ? units<T>(m.K).width() : m.K;
+    w.right[k] = {memory.array<T>(units<T>(m.N).width() * depth), depth, 0};
+    w.barrier = true;
+  }
+  for (int k = 0; k < p.biases.count; ++k) w.start[k] = memory.array<T>(units<T>(p.biases[k].N).width()), w.barrier = true;
+  return w;
+}
+template <class T> void pack(const Program& p, const T* const* weights, const PackedWeights<T>& w, int index, int size) {
+  for (int k = 0; k < p.matrices.count; ++k) {
+    const Matrix& m = p.matrices[k];
+    if (w.right[k].row) continue;
+    const T* from = weights[m.weight] + m.offset;
+    for (ptrdiff_t q = index; q < units<T>(m.N).panels(); q += size) {
+      if (m.transposed) pack_panel_transposed(w.right[k].data, from, m.N, m.row, units<T>(m.K), q);
+      else pack_panel(w.right[k].data, from, m.K, m.row, units<T>(m.N), q);
+    }
+  }
+  for (int k = 0; k < p.biases.count && index == 0; ++k) pack_row(w.start[k], weights[p.biases[k].weight] + p.biases[k].offset, units<T>(p.biases[k].N));
+}
+
+template <class T> class Loop {
+  static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
+
+  // Where a slot's rows are, for the block that runs.
+  struct View {
+    T* base;
+    ptrdiff_t stride;
+    T* const* rows;
+    T* at(ptrdiff_t r) const { return rows ? rows[r] : base + r * stride; }
+  };
+  // What one thread works with. Its row m of the chunk is the i-th of its rows at step s.
+  struct Worker {
+    View* views;  // by slot
+    T** memory;   // by slot: rows of TEMP and SCRATCH
+    T*** rows;    // by slot: pointers to the rows of the chunk
+    T*** now;     // by state: each row's state
+    T** carry;    // by state: kept over the end of a chunk
+    const T** left;
+    T **to, **to_tail;
+    T *tail, *buffers;
+    const T **sum_left, **sum_right;
+    T *packed_left, *packed_right;
+  };
+
+ public:
+  Loop(const Program& p, const LoopCall<T>& call, Workspace& memory, int threads, const PackedWeights<T>* ready)
+      : p_(p), call_(call), schedule_(call.schedule), packed_(ready != nullptr) {
+    weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B == 1);
+    place_memory(memory, threads);
+    workers_ = memory.array<Worker>(threads);
+    for (int t = 0; t < threads; ++t) place_worker(workers_[t], memory);
+  }
+
+  void run(Team& team, int index) {
+    if (!packed_) pack(p_, call_.weights, weights_, index, team.size);
+    for (int k = index; k < p_.targets.count; k += team.size) {
+      if (p_.targets[k] > 0) clear(call_.targets[k], p_.targets[k]);
+    }
+    if ((!packed_ && weights_.barrier) || p_.sums.count) team.barrier();
+    for (int part = 0; part < parts_; ++part) {
+      run_share(team, {schedule_, index + part * team.size, team.size * int(parts_)}, workers_[index], index);
+    }
+  }
+
+ private:
+  static void clear(T* at, ptrdiff_t n) { __builtin_memset(at, 0, n * sizeof(T)); }
+  bool pointed(int slot) const {
+    const Kind kind = p_.slots[slot].kind;
+    return kind == Kind::kSequence || kind == Kind::kConstant || kind == Kind::kOnce;
+  }
+  // Rows of a list's block: as many as stay in the L2 cache, but enough for a few tiles.
+  ptrdiff_t block_rows(const List& list) const {
+    const ptrdiff_t bytes = larger<ptrdiff_t>(list.row_size * ptrdiff_t(sizeof(T)), 1);
+    return smaller<ptrdiff_t>(larger<ptrdiff_t>(kStepBytes / bytes, list.products ? 8 * kTileRows : 1), kProductRows);
+  }
+
+  void place_memory(Workspace& memory, int threads) {
+    ptrdiff_t row = 0, widest = kPanel;
+    for (const Slot& s : p_.slots) {
+      if (s.kind == Kind::kTemp) row += padded<T>(s.size);
+      widest = larger(widest, padded<T>(s.size));
+    }
+    const ptrdiff_t bytes = larger<ptrdiff_t>(row * ptrdiff_t(sizeof(T)), 1), mine = (call_.B + threads - 1) / threads;
+    if (p_.sums.count) {
+      chunk_ = larger(call_.B, smaller(smaller(larger<ptrdiff_t>(kSumBytes / bytes, 64), kBackRows), schedule_.total));
+      share_rows_ = mine;
+      const Share first{schedule_, 0, threads};  // no other has more rows
+      for (ptrdiff_t lo = 0, hi = 0, at = 0; next_chunk(first, at, &lo, &hi); at += hi - lo) capacity_ = larger(capacity_, rows_of(first, lo, hi));
+    } else {
+      const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / bytes, 4 * kTileRows);
+      parts_ = larger<ptrdiff_t>((mine + together - 1) / together, 1);
+      share_rows_ = (call_.B + threads * parts_ - 1) / (threads * parts_);
+      const ptrdiff_t some = smaller<ptrdiff_t>(larger<ptrdiff_t>(kChunkBytes / bytes, 1), kProductRows);
+      chunk_ = capacity_ = larger(share_rows_, smaller(some, share_rows_ * schedule_.steps));
+    }
+    capacity_ = larger(capacity_, share_rows_);
+    const List* const lists[] = {&p_.once, &p_.before, &p_.body, &p_.after};
+    for (const List* list : lists) scratch_rows_ = larger(scratch_rows_, smaller(block_rows(*list), capacity_));
+    zeros_ = memory.array<T>(widest);
+    clear(zeros_, widest);
+    once_ = memory.array<T*>(p_.slots.count);
+    summed_ = memory.array<const T**>(p_.slots.count);
+    for (int k = 0; k < p_.slots.count; ++k) once_[k] = p_.slots[k].kind == Kind::kOnce ? memory.array<T>(call_.B * padded<T>(p_.slots[k].size)) : nullptr;
+    for (const int k : p_.summed) summed_[k] = memory.array<const T*>(chunk_);
+  }
+
+  void place_worker(Worker& w, Workspace& memory) {
+    const int slots = p_.slots.count, states = p_.states.count;
+    w.views = memory.array<View>(slots);
+    w.memory = memory.array<T*>(slots);
+    w.rows = memory.array<T**>(slots);
+    w.now = memory.array<T**>(states);
+    w.carry = memory.array<T*>(states);
+    for (int k = 0; k < slots; ++k) {
+      const Slot& s = p_.slots[k];
+      const ptrdiff_t n = s.kind == Kind::kTemp ? capacity_ : s.kind == Kind::kScratch ? scratch_rows_ : 0;
+      w.memory[k] = n ? memory.array<T>(n * padded<T>(s.size)) : nullptr;
+      w.rows[k] = pointed(k) || (s.kind == Kind::kState && p_.states[s.index].kept) ? memory.array<T*>(capacity_) : nullptr;
+    }
+    for (int k = 0; k < states; ++k) {
+      w.now[k] = memory.array<T*>(share_rows_);
+      w.carry[k] = memory.array<T>(share_rows_ * padded<T>(p_.states[k].size));
+    }
+    w.left = memory.array<const T*>(kProductRows);
+    w.to = memory.array<T*>(kProductRows);
+    w.to_tail = memory.array<T*>(kProductRows);
+    w.tail = memory.array<T>(kProductRows * kPanel);
+    for (ptrdiff_t r = 0; r < kProductRows; ++r) w.to_tail[r] = w.tail + r * kPanel;
+    w.buffers = memory.array<T>(4 * kStrip);
+    if (p_.sums.count == 0) return;
+    ptrdiff_t widest = 0;
+    for (const SumOf& s : p_.sums) widest = larger(widest, s.left_size);
+    w.sum_left = memory.array<const T*>(kBlockK);
+    w.sum_right = memory.array<const T*>(kBlockK);
+    w.packed_left = memory.array<T>((widest / kTileRows + 1) * kTileRows * kBlockK);
+    w.packed_right = memory.array<T>(kBlockK * kPanel);
+  }
+
+  // The steps of the chunk after `done` steps, in the direction of running; false after the last. Where there are sums it is the same for
+  // every thread.
+  bool next_chunk(const Share& share, ptrdiff_t done, ptrdiff_t* lo, ptrdiff_t* hi) const {
+    if (done >= schedule_.steps) return false;
+    const auto rows = [&](ptrdiff_t k) {
+      const ptrdiff_t s = call_.backward ? schedule_.steps - 1 - k : k;
+      return p_.sums.count ? schedule_.alive(s) : share.at(s);
+    };
+    ptrdiff_t end = done + 1;
+    for (ptrdiff_t n = rows(done); end < schedule_.steps && n + rows(end) <= chunk_; ++end) n += rows(end);
+    *lo = call_.backward ? schedule_.steps - end : done;
+    *hi = call_.backward ? schedule_.steps - done : end;
+    return true;
+  }
+  ptrdiff_t rows_of(const Share& share, ptrdiff_t lo, ptrdiff_t hi) const {
+    ptrdiff_t n = 0;
+    for (ptrdiff_t s = lo; s < hi; ++s) n += share.at(s);
+    return n;
+  }
+
+  void run_share(Team& team, const Share& share, Worker& w, int index) {
+    start(share, w);
+    for (ptrdiff_t done = 0, lo = 0, hi = 0; next_chunk(share, done, &lo, &hi); done += hi - lo) {
+      const ptrdiff_t n = rows_of(share, lo, hi);
+      if (n == 0 && p_.sums.count == 0 && !call_.backward) break;
+      place_rows(share, w, lo, hi);
+      run_list(p_.before, w, 0, n);
+      steps(share, w, lo, hi, n);
+      run_list(p_.after, w, 0, n);
+      accumulate(share, w, lo, hi, n);
+      if (p_.sums.count) {
+        note_summed(share, w, lo, hi);
+        team.barrier();
+        sums(team, w, index, schedule_.start[hi] - schedule_.start[lo]);
+        team.barrier();
+      }
+      carry(share, w, lo, hi);
+    }
+    finish(share, w);
+  }
+
+  void start(const Share& share, Worker& w) {
+    const ptrdiff_t n = share.count(call_.B);
+    for (int k = 0; k < p_.states.count; ++k) {
+      const T* from = call_.initial[k];
+      for (ptrdiff_t i = 0; i < n; ++i) w.now[k][i] = from ? const_cast<T*>(from) + schedule_.row[share.rank(i)] * p_.states[k].size : zeros_;
+    }
+    for (int k = 0; k < p_.accumulators.count; ++k) {
+      const ptrdiff_t size = p_.accumulators[k].size;
+      for (ptrdiff_t i = 0; i < n; ++i) clear(call_.accumulated[k] + schedule_.row[share.rank(i)] * size, size);
+    }
+    if (p_.once.count == 0) return;
+    for (int k = 0; k < p_.slots.count; ++k) {
+      for (ptrdiff_t i = 0; (p_.slots[k].kind == Kind::kOnce || p_.slots[k].kind == Kind::kConstant) && i < n; ++i) w.rows[k][i] = row_of_batch(k, share.rank(i));
+    }
+    run_list(p_.once, w, 0, n);
+  }
+
+  T* row_of_batch(int slot, ptrdiff_t j) const {
+    const Slot& s = p_.slots[slot];
+    if (s.kind == Kind::kOnce) return once_[slot] + j * padded<T>(s.size);
+    return const_cast<T*>(call_.constants[s.index]) + schedule_.row[j] * s.size;
+  }
+
+  // Pointers to the rows of what is not the thread's own memory.
+  void place_rows(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
+    for (int k = 0; k < p_.slots.count; ++k) {
+      if (!pointed(k)) continue;
+      const bool sequence = p_.slots[k].kind == Kind::kSequence;
+      T** to = w.rows[k];
+      for (ptrdiff_t s = lo; s < hi; ++s) {
+        for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i) {
+          const ptrdiff_t j = share.rank(i);
+          *to++ = sequence ? row_of_sequence(p_.slots[k].index, j, s) : row_of_batch(k, j);
+        }
+      }
+    }
+  }
+  T* row_of_sequence(int index, ptrdiff_t j, ptrdiff_t s) const {
+    const SequenceOf& of = p_.sequences[index];
+    const Sequence<T>& sequence = call_.sequences[index];
+    const ptrdiff_t b = schedule_.row[j];
+    if (of.shifted >= 0 && s-- == 0) {
+      const T* first = call_.initials[of.shifted];
+      return first ? const_cast<T*>(first) + b * of.size : zeros_;
+    }
+    if (!sequence.data) return zeros_;
+    return of.packed ? sequence.data + (schedule_.start[s] + j) * sequence.row : sequence.at(b, call_.time(j, s));
+  }
+
+  void steps(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
+    for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
+      const ptrdiff_t s = call_.backward ? hi - 1 - k : lo + k, count = share.at(s);
+      if (call_.backward) m -= count;
+      for (int slot = 0; slot < p_.slots.count; ++slot) {
+        if (p_.slots[slot].kind != Kind::kState || !w.rows[slot]) continue;
+        __builtin_memcpy(w.rows[slot] + m, w.now[p_.slots[slot].index], count * sizeof(T*));
+      }
+      run_list(p_.body, w, m, count);
+      for (int state = 0; state < p_.states.count; ++state) {
+        const StateOf& of = p_.states[state];
+        if (of.fixed) continue;
+        const View view = view_of(w, of.out_slot, m, 0);
+        for (ptrdiff_t i = 0; i < count; ++i) w.now[state][i] = view.at(i) + of.out_offset;
+      }
+      if (!call_.backward) {
+        m += count;
+        finish_rows(share, w, s + 1 < schedule_.steps ? share.at(s + 1) : 0, count);
+      }
+    }
+  }
+
+  // The final states of rows i of this thread, first .. last.
+  void finish_rows(const Share& share, Worker& w, ptrdiff_t first, ptrdiff_t last) {
+    for (int k = 0; k < p_.states.count && first < last; ++k) {
+      const ptrdiff_t size = p_.states[k].size;
+      for (ptrdiff_t i = first; call_.final[k] && i < last; ++i) {
+        __builtin_memmove(call_.final[k] + schedule_.row[share.rank(i)] * size, w.now[k][i], size * sizeof(T));
+      }
+    }
+  }
+
+  void finish(const Share& share, Worker& w) {
+    const ptrdiff_t n = share.count(call_.B);
+    finish_rows(share, w, call_.backward || schedule_.steps == 0 ? 0 : share.at(0), n);
+    for (int k = 0; k < p_.sequences.count; ++k) {
+      const SequenceOf& of = p_.sequences[k];
+      if (of.written && !of.packed) clear_padding(call_, share, call_.sequences[k], of.size);
+    }
+  }
+
+  // States in memory of the chunk are kept for the next.
+  void carry(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
+    const ptrdiff_t n = call_.backward ? share.at(lo) : hi < schedule_.steps ? share.at(hi) : 0;
+    for (int k = 0; k < p_.states.count; ++k) {
+      const StateOf& of = p_.states[k];
+      if (p_.slots[of.out_slot].kind != Kind::kTemp) continue;
+      for (ptrdiff_t i = 0; i < n; ++i) {
+        T* to = w.carry[k] + i * padded<T>(of.size);
+        __builtin_memcpy(to, w.now[k][i], of.size * sizeof(T));
+        w.now[k][i] = to;
+      }
+    }
+  }
+
+  // The rows of a slot from row m of the chunk on, the `first`-th of this step.
+  View view_of(const Worker& w, int slot, ptrdiff_t m, ptrdiff_t first) const {
+    const Slot& s = p_.slots[slot];
+    const ptrdiff_t stride = padded<T>(s.size);
+    if (s.kind == Kind::kTemp) return {w.memory[slot] + m * stride, stride, nullptr};
+    if (s.kind == Kind::kScratch) return {w.memory[slot], stride, nullptr};
+    if (s.kind == Kind::kState && !w.rows[slot]) return {nullptr, 0, w.now[s.index] + first};
+    return {nullptr, 0, w.rows[slot] + m};
+  }
+
+  void run_list(const List& list, Worker& w, ptrdiff_t m, ptrdiff_t n) {
+    if (list.count == 0) return;
+    const ptrdiff_t block = block_rows(list);
+    for (ptrdiff_t r = 0; r < n; r += block) {
+      const ptrdiff_t rows = smaller(block, n - r);
+      for (int k = 0; k < list.slot_count; ++k) w.views[list.slots[k]] = view_of(w, list.slots[k], m + r, r);
+      for (int k = 0; k < list.segment_count; ++k) {
+        const Segment& segment = list.segments[k];
+        if (segment.product) {
+          multiply(list.instructions[segment.first], w, rows);
+          continue;
+        }
+        const ptrdiff_t some = larger<ptrdiff_t>(kSegmentBytes / larger<ptrdiff_t>(segment.row_size * ptrdiff_t(sizeof(T)), 1), 1);
+        for (ptrdiff_t first = 0; first < rows; first += some) {
+          for (int i = segment.first; i < segment.last; ++i) run_instruction(list.instructions[i], w, first, smaller(some, rows - first));
+        }
+      }
+    }
+  }
+
+  Place<T> place(const Operand& o, const Worker& w, ptrdiff_t first) const {
+    if (o.where == Where::kNumber) return {const_cast<T*>(number<T>(o)), 0, nullptr, 0, true};
+    if (o.where == Where::kWeight) return {const_cast<T*>(call_.weights[o.index]) + o.offset, 0, nullptr, 0, o.scalar};
+    const View& view = w.views[o.index];
+    if (view.rows) return {nullptr, 0, view.rows + first, o.offset, o.scalar};
+    return {view.base + first * view.stride + o.offset, view.stride, nullptr, 0, o.scalar};
+  }
+
+  void run_instruction(const Instruction& i, Worker& w, ptrdiff_t first, ptrdiff_t rows) {
+    const Place<T> out = place(i.out, w, first);
+    Place<T> in[3];
+    for (int k = 0; k < i.inputs; ++k) in[k] = place(i.in[k], w, first);
+    if (is_elementwise(i.code)) {
+      const Map<T> map = map_of<T>(i.code);
+      if (i.form == Form::kStrided) map_strided(i, map, rows, out, in, w.buffers);
+      else if (i.flat) map(1, rows * out.stride, out, in);
+      else map(rows, i.shape[0], out, in);
+      return;
+    }
+    if (i.code == Code::rowproduct) {
+      for (ptrdiff_t r = 0; r < rows; ++r) multiply_row(i, out.at(r), in[0].at(r), in[1].at(r));
+      return;
+    }
+    const Reduce<T> reduce = reduce_of<T>(i.code);
+    for (ptrdiff_t r = 0; r < rows; ++r) reduce(i, out.at(r), in[0].at(r));
+  }
+
+  // A product with a weight: kProductRows sub-rows at a time, panel by panel.
+  void multiply(const Instruction& i, Worker& w, ptrdiff_t rows) {
+    const ptrdiff_t m = i.shape[0], N = i.shape[1], K = i.shape[2], some = smaller(rows_at_a_time<T>(K), kProductRows);
+    const Place<T> to = place(i.out, w, 0), left = place(i.in[0], w, 0);
+    const Columns<T> columns = units<T>(N);
+    const bool padding = i.out.whole && i.out.offset % W == 0;  // the last vector may be written in full
+    for (ptrdiff_t first = 0; first < rows * m; first += some) {
+      const ptrdiff_t n = smaller(some, rows * m - first);
+      for (ptrdiff_t k = 0, r = first / m, sub = first % m; k < n; ++k) {
+        w.to[k] = to.at(r) + sub * i.out.stride[0];
+        w.left[k] = left.at(r) + sub * i.in[0].stride[0];
+        if (++sub == m) sub = 0, ++r;
+      }
+      const Right<T> right = i.matrix < 0 ? Right<T>{zeros_, 0, 1} : weights_.right[i.matrix];
+      if (n == 1 && right.row && i.matrix >= 0) {
+        multiply_direct(i, w.to[0], w.left[0], right);
+        continue;
+      }
+      for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+        const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q), width = vectors * W;
+        const T* start = i.accumulate ? nullptr : i.start >= 0 ? weights_.start[i.start] + column : weights_.zeros;
+        if (column + width <= N || padding) {
+          product(n, w.to, column, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
+          continue;
+        }
+        for (ptrdiff_t k = 0; i.accumulate && k < n; ++k) copy_columns(w.to_tail[k], w.to[k] + column, N - column);
+        product(n, w.to_tail, 0, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
+        for (ptrdiff_t k = 0; k < n; ++k) copy_columns(w.to[k] + column, w.to_tail[k], N - column);
+      }
+    }
+  }
+  static void copy_columns(T* to, const T* from, ptrdiff_t n) {
+    for (ptrdiff_t k = 0; k < n; k += W) store_n(to + k, load_n(from + k, smaller(W, n - k)), smaller(W, n - k));
+  }
+  void multiply_direct(const Instruction& i, T* to, const T* left, const Right<T>& right) {
+    const ptrdiff_t N = i.shape[1], K = i.shape[2];
+    if (!i.accumulate && i.start >= 0) __builtin_memcpy(to, weights_.start[i.start], N * sizeof(T));
+    else if (!i.accumulate) clear(to, N);
+    if (right.row == N) row_product(to, left, right.data, N / W, K);
+    else row_by_columns(to, left, right.data, right.row, N / W, K);
+  }
+
+  void accumulate(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
+    for (int a = 0; a < p_.accumulators.count; ++a) {
+      const AccumulatorOf& of = p_.accumulators[a];
+      const View view = view_of(w, of.slot, 0, 0);
+      for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
+        const ptrdiff_t count = share.at(call_.backward ? hi - 1 - k : lo + k);
+        if (call_.backward) m -= count;
+        for (ptrdiff_t i = 0; i < count; ++i) {
+          add_run(call_.accumulated[a] + schedule_.row[share.rank(i)] * of.size, view.at(m + i) + of.offset, of.size);
+        }
+        if (!call_.backward) m += count;
+      }
+    }
+  }
+  static void add_run(T* to, const T* from, ptrdiff_t n) {
+    for (ptrdiff_t k = 0; k < n; k += W) {
+      const ptrdiff_t lanes = smaller(W, n - k);
+      store_n(to + k, load_n(to + k, lanes) + load_n(from + k, lanes), lanes);
+    }
+  }
+
+  // Tells every thread where this one's rows of the chunk are, by packed position.
+  void note_summed(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
+    for (const int slot : p_.summed) {
+      const View view = view_of(w, slot, 0, 0);
+      for (ptrdiff_t s = lo, m = 0; s < hi; ++s) {
+        for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++m) summed_[slot][schedule_.start[s] - schedule_.start[lo] + share.rank(i)] = view.at(m);
+      }
+    }
+  }
+
+  // This thread's part of every sum: some rows of the target, or where these are few some of its panels of columns.
+  void sums(const Team& team, Worker& w, int index, ptrdiff_t n) {
+    for (const SumOf& s : p_.sums) {
+      const Columns<T> columns = units<T>(s.right_size);
+      const ptrdiff_t tiles = s.left < 0 ? 1 : (s.left_size + kTileRows - 1) / kTileRows;
+      const bool by_rows = tiles >= 2 * team.size;
+      const auto cut = [&](ptrdiff_t whole, bool mine, int end) { return mine ? whole * (index + end) / team.size : whole * end; };
+      const ptrdiff_t first = cut(tiles, by_rows, 0), last = cut(tiles, by_rows, 1);
+      const ptrdiff_t panel = cut(columns.panels(), !by_rows, 0), panels = cut(columns.panels(), !by_rows, 1);
+      if (first == last || panel == panels) continue;
+      for (ptrdiff_t k = 0; k < n * s.multiple; k += kBlockK) {
+        const ptrdiff_t depth = smaller(kBlockK, n * s.multiple - k);
+        gather_rows(w.sum_right, summed_[s.right], s.right_offset, s.right_size, s.multiple, k, depth);
+        if (s.left >= 0) {
+          gather_rows(w.sum_left, summed_[s.left], s.left_offset, s.left_size, s.multiple, k, depth);
+          pack_left(w.packed_left, w.sum_left, depth, first, last, s.left_size);
+        }
+        for (ptrdiff_t q = panel; q < panels; ++q) {
+          if (s.left < 0) add_rows(call_.targets[s.target], w.sum_right, depth, columns, q);
+          else add_product(call_.targets[s.target], w, depth, first, last, s.left_size, columns, q);
+        }
+      }
+    }
+  }
+  static void gather_rows(const T** to, const T* const* rows, ptrdiff_t offset, ptrdiff_t size, ptrdiff_t multiple, ptrdiff_t k, ptrdiff_t depth) {
+    for (ptrdiff_t row = k / multiple, sub = k % multiple, d = 0; d < depth; ++d) {
+      to[d] = rows[row] + offset + sub * size;
+      if (++sub == multiple) sub = 0, ++row;
+    }
+  }
+  static void add_rows(T* target, const T* const* rows, ptrdiff_t depth, const Columns<T>& columns, ptrdiff_t q) {
+    alignas(64) T sums[kPanel];
+    for (ptrdiff_t v = q * kTileVectors, end = v + columns.in_panel(q); v < end; ++v) {
+      Vec<T> sum{};
+      for (ptrdiff_t d = 0; d < depth; ++d) sum += load_n(rows[d] + columns.column(v), columns.lanes(v));
+      store(sums + (v - q * kTileVectors) * W, sum);
+    }
+    add_to_columns(target, sums, columns, q);
+  }
+  void add_product(T* target, Worker& w, ptrdiff_t depth, ptrdiff_t first, ptrdiff_t last, ptrdiff_t M, const Columns<T>& columns, ptrdiff_t q) {
+    alignas(64) T c[kTileRows * kPanel];
+    for (ptrdiff_t v = 0; v < columns.in_panel(q); ++v) {
+      const ptrdiff_t column = columns.column(q * kTileVectors + v), lanes = columns.lanes(q * kTileVectors + v);
+      for (ptrdiff_t d = 0; d < depth; ++d) store(w.packed_right + d * kPanel + v * W, load_n(w.sum_right[d] + column, lanes));
+    }
+    for (ptrdiff_t tile = first; tile < last; ++tile) {
+      const ptrdiff_t height = smaller<ptrdiff_t>(kTileRows, M - tile * kTileRows);
+      Tiles<T>::packed(height, columns.in_panel(q))(c, w.packed_left + (tile - first) * depth * kTileRows, w.packed_right, depth);
+      for (ptrdiff_t r = 0; r < height; ++r) add_to_columns(target + (tile * kTileRows + r) * columns.H, c + r * kPanel, columns, q);
+    }
+  }
+
+  const Program& p_;
+  const LoopCall<T>& call_;
+  const Schedule& schedule_;
+  PackedWeights<T> weights_;
+  bool packed_;
+  ptrdiff_t parts_ = 1, share_rows_ = 0, chunk_ = 0, capacity_ = 0, scratch_rows_ = 0;
+  T *zeros_, **once_;
+  const T*** summed_;
+  Worker* workers_;
+};
+
+}  // namespace tgr::TGR_ISA

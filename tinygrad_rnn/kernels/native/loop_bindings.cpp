@@ -1,0 +1,279 @@
+// Loop programs for Python: built from tuples once, run on arrays.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include "bindings.h"
+#include "build.h"
+
+namespace tgr {
+namespace {
+
+using Ints = std::vector<ptrdiff_t>;
+using OperandTuple = std::tuple<int, int, ptrdiff_t, Ints, std::optional<double>>;
+using InstructionTuple = std::tuple<std::string, Ints, OperandTuple, std::vector<OperandTuple>, Ints>;
+template <class... X> using Tuples = std::vector<std::tuple<X...>>;
+
+void copy_ints(const Ints& from, ptrdiff_t* to, const char* what) {
+  expect(from.size() < kMostDims, what);
+  for (size_t k = 0; k < from.size(); ++k) to[k] = from[k];
+}
+
+Operand operand(const OperandTuple& from) {
+  const auto& [where, index, offset, strides, value] = from;
+  expect(where >= 0 && where <= 2, "an operand is neither slot, weight nor number");
+  Operand o;
+  o.where = static_cast<Where>(where);
+  o.index = index;
+  o.offset = offset;
+  copy_ints(strides, o.stride, "an operand has too many strides");
+  o.f64 = value.value_or(0), o.f32 = static_cast<float>(o.f64);
+  return o;
+}
+
+Instruction instruction(const InstructionTuple& from) {
+  const auto& [code, shape, out, inputs, extra] = from;
+  Instruction i;
+  i.code = code_named(code);
+  copy_ints(shape, i.shape, "an instruction has too many dimensions");
+  expect(inputs.size() <= 3, "an instruction has too many inputs");
+  i.dims = static_cast<int>(shape.size());
+  i.inputs = static_cast<int>(inputs.size());
+  const bool outer = i.code == Code::product || i.code == Code::rowproduct || is_reduction(i.code);  // the output lacks dimensions
+  const auto enough = [&](const OperandTuple& o) { return std::get<0>(o) == 2 || std::get<3>(o).size() == shape.size(); };
+  i.out = operand(out);
+  for (size_t k = 0; k < inputs.size(); ++k) {
+    i.in[k] = operand(inputs[k]);
+    expect(enough(inputs[k]) || (i.code == Code::product && k == 2), "an operand's strides are not one for each dimension");
+  }
+  expect(outer || enough(out), "an output's strides are not one for each dimension");
+  if (i.code == Code::product) {
+    expect(extra.size() == 2, "a product's extra is not (transposed, accumulate)");
+    i.transposed = extra[0] != 0, i.accumulate = extra[1] != 0;
+  }
+  if (is_reduction(i.code)) {
+    expect(extra.size() == 1 && extra[0] >= 0 && extra[0] <= i.dims, "a reduction's extra is not (number of reduced dimensions,)");
+    i.reduced = static_cast<int>(extra[0]);
+  }
+  return i;
+}
+
+std::vector<Instruction> instructions(const std::vector<InstructionTuple>& from) {
+  std::vector<Instruction> list;
+  for (const InstructionTuple& one : from) list.push_back(instruction(one));
+  return list;
+}
+
+// Weights packed for one program and instruction set.
+struct Prepared {
+  std::shared_ptr<const OwnedProgram> program;
+  const Isa& isa;
+  Workspace memory;
+  const void* packed = nullptr;
+};
+
+// The arrays of a call, alive as long as it runs.
+template <class T> class Arrays {
+ public:
+  explicit Arrays(size_t most) { read_.reserve(most), write_.reserve(most); }
+
+  const nb::ndarray<const T, nb::device::cpu>& read(nb::handle from) { return take(read_, from); }
+  const nb::ndarray<T, nb::device::cpu>& write(nb::handle from) { return take(write_, from); }
+
+  template <class Array> static auto data(const Array& array) {
+    expect(aligned(array.data()), "an array is not aligned");
+    using Element = std::remove_pointer_t<decltype(array.data())>;
+    static std::remove_const_t<Element> nothing{};  // an array without elements may have no address, but it is there
+    return array.size() ? array.data() : static_cast<Element*>(&nothing);
+  }
+  // The data of a contiguous array; rows < 0: of any shape, with at least `size` elements.
+  template <class Array> static auto flat(const Array& array, ptrdiff_t rows, ptrdiff_t size) {
+    if (rows >= 0) {
+      expect(array.ndim() == 2 && static_cast<ptrdiff_t>(array.shape(0)) == rows && static_cast<ptrdiff_t>(array.shape(1)) == size,
+             "an array has the wrong shape");
+    } else {
+      expect(static_cast<ptrdiff_t>(array.size()) >= size, "a weight or target has too few elements");
+    }
+    ptrdiff_t step = 1;
+    for (size_t k = array.ndim(); k-- > 0; step *= array.shape(k)) {
+      expect(array.shape(k) == 1 || array.stride(k) == step || array.size() == 0, "an array is not contiguous");
+    }
+    return data(array);
+  }
+
+ private:
+  template <class Array> const Array& take(std::vector<Array>& to, nb::handle from) {
+    to.emplace_back();
+    expect(nb::try_cast<Array>(from, to.back(), false), "an argument is not an array of the loop's dtype");
+    return to.back();
+  }
+  std::vector<nb::ndarray<const T, nb::device::cpu>> read_;
+  std::vector<nb::ndarray<T, nb::device::cpu>> write_;
+};
+
+using List_ = std::vector<nb::object>;
+
+class PyLoop {
+ public:
+  PyLoop(const std::string& dtype, const Tuples<int, int, ptrdiff_t>& slots, const std::vector<InstructionTuple>& once,
+         const std::vector<InstructionTuple>& before, const std::vector<InstructionTuple>& body, const std::vector<InstructionTuple>& after,
+         const Tuples<bool, int, bool>& sequences, const Tuples<int, ptrdiff_t, ptrdiff_t>& states, const Ints& constants,
+         const Tuples<int, int, ptrdiff_t, ptrdiff_t, int, ptrdiff_t, ptrdiff_t, ptrdiff_t>& sums,
+         const Tuples<int, ptrdiff_t, ptrdiff_t>& accumulators) {
+    expect(dtype == "float32" || dtype == "float64", "a loop's dtype is neither float32 nor float64");
+    Description d;
+    d.f64 = dtype == "float64";
+    for (const auto& [kind, index, size] : slots) {
+      expect(kind >= 0 && kind <= int(Kind::kScratch), "a slot's kind is out of range");
+      d.slots.push_back({static_cast<Kind>(kind), index, size});
+    }
+    d.once = instructions(once);
+    d.before = instructions(before);
+    d.body = instructions(body);
+    d.after = instructions(after);
+    for (const auto& [packed, shifted, written] : sequences) d.sequences.push_back({packed, written, shifted, -1});
+    for (const auto& [slot, offset, size] : states) d.states.push_back({slot, offset, size, false, false});
+    d.constants = constants;
+    for (const auto& [target, left, left_offset, left_size, right, right_offset, right_size, multiple] : sums) {
+      d.sums.push_back({target, left, right, left_offset, left_size, right_offset, right_size, multiple});
+    }
+    for (const auto& [slot, offset, size] : accumulators) d.accumulators.push_back({slot, offset, size});
+    program_ = std::make_shared<const OwnedProgram>(std::move(d));
+  }
+
+  void run(const std::string& isa, ptrdiff_t B, ptrdiff_t time, const std::optional<Lengths>& lengths, bool reverse, bool backward,
+           const List_& sequences, const List_& initial, const List_& final, const List_& constants, const List_& weights, const List_& targets,
+           const List_& accumulated, const List_& initials, const Prepared* prepared) const {
+    if (program_->view.element == sizeof(double)) {
+      run_as<double>(isa, B, time, lengths, reverse, backward, sequences, initial, final, constants, weights, targets, accumulated, initials, prepared);
+    } else {
+      run_as<float>(isa, B, time, lengths, reverse, backward, sequences, initial, final, constants, weights, targets, accumulated, initials, prepared);
+    }
+  }
+
+  Prepared* prepare(const std::string& isa, const List_& weights) const {
+    return program_->view.element == sizeof(double) ? prepare_as<double>(isa, weights) : prepare_as<float>(isa, weights);
+  }
+
+ private:
+  template <class T> static std::vector<const T*> weights_of(const Program& p, Arrays<T>& arrays, const List_& weights) {
+    expect(static_cast<int>(weights.size()) >= p.weights.count, "there are too few weights");
+    std::vector<const T*> data;
+    for (int k = 0; k < p.weights.count; ++k) data.push_back(Arrays<T>::flat(arrays.read(weights[static_cast<size_t>(k)]), -1, p.weights[k]));
+    return data;
+  }
+
+  template <class T> Prepared* prepare_as(const std::string& isa, const List_& weights) const {
+    auto prepared = std::unique_ptr<Prepared>(new Prepared{program_, isa_named(isa), {}, nullptr});
+    Arrays<T> arrays(weights.size());
+    const std::vector<const T*> data = weights_of(program_->view, arrays, weights);
+    prepared->packed = kernels_of<T>(prepared->isa).prepare_loop(program_->view, data.data(), prepared->memory);
+    return prepared.release();
+  }
+
+  template <class T>
+  void run_as(const std::string& isa_name, ptrdiff_t B, ptrdiff_t time, const std::optional<Lengths>& lengths, bool reverse, bool backward,
+              const List_& sequences, const List_& initial, const List_& final, const List_& constants, const List_& weights,
+              const List_& targets, const List_& accumulated, const List_& initials, const Prepared* prepared) const {
+    const Program& p = program_->view;
+    const Isa& isa = isa_named(isa_name);
+    constexpr ptrdiff_t kMost = ptrdiff_t{1} << 31;
+    expect(B >= 0 && B <= kMost && time >= 0 && time <= kMost, "B or T is out of range");
+    expect(!prepared || (prepared->program == program_ && &prepared->isa == &isa), "weights were prepared for another loop or instruction set");
+    const auto counted = [](const List_& list, int n, const char* what) { expect(static_cast<int>(list.size()) == n, what); };
+    counted(sequences, p.sequences.count, "the number of sequences is wrong");
+    counted(initial, p.states.count, "the number of initial states is wrong");
+    counted(final, p.states.count, "the number of final states is wrong");
+    counted(constants, p.constants.count, "the number of constants is wrong");
+    counted(targets, p.targets.count, "the number of targets is wrong");
+    counted(accumulated, p.accumulators.count, "the number of accumulated arrays is wrong");
+    counted(initials, p.initials, "the number of shifted sequences' initial rows is wrong");
+
+    Arrays<T> arrays(sequences.size() + initial.size() + final.size() + constants.size() + weights.size() + targets.size() + accumulated.size() +
+                     initials.size());
+    const int64_t* length = nullptr;
+    if (lengths) {
+      expect(static_cast<ptrdiff_t>(lengths->shape(0)) == B && aligned(lengths->data()), "lengths have the wrong shape");
+      length = lengths->data();
+      for (ptrdiff_t b = 0; b < B; ++b) expect(length[b] >= 0 && length[b] <= time, "a length is out of range");
+    }
+    const OwnedSchedule schedule(B, time, length);
+    std::vector<Sequence<T>> rows;
+    for (int k = 0; k < p.sequences.count; ++k) rows.push_back(sequence(arrays, p.sequences[k], sequences[static_cast<size_t>(k)], B, time, schedule.view.total));
+    const auto read = [&](const List_& list, auto size_of) {
+      std::vector<const T*> data;
+      for (size_t k = 0; k < list.size(); ++k) data.push_back(list[k].is_none() ? nullptr : Arrays<T>::flat(arrays.read(list[k]), B, size_of(int(k))));
+      return data;
+    };
+    const auto write = [&](const List_& list, ptrdiff_t count, auto size_of) {
+      std::vector<T*> data;
+      for (size_t k = 0; k < list.size(); ++k) data.push_back(list[k].is_none() ? nullptr : Arrays<T>::flat(arrays.write(list[k]), count, size_of(int(k))));
+      return data;
+    };
+    const auto state_size = [&](int k) { return p.states[k].size; };
+    const auto initial_size = [&](int k) {
+      ptrdiff_t size = 0;
+      for (const SequenceOf& s : p.sequences) {
+        expect(s.shifted != k || s.size < 0 || size == 0 || size == s.size, "shifted sequences of different sizes share an initial row");
+        if (s.shifted == k && s.size > 0) size = s.size;
+      }
+      return size;
+    };
+    const std::vector<const T*> initial_data = read(initial, state_size), constant_data = read(constants, [&](int k) { return p.constants[k]; }),
+                                weight_data = weights_of(p, arrays, weights), first_data = read(initials, initial_size);
+    const std::vector<T*> final_data = write(final, B, state_size), target_data = write(targets, -1, [&](int k) { return p.targets[k]; }),
+                          accumulated_data = write(accumulated, B, [&](int k) { return p.accumulators[k].size; });
+    for (const T* at : constant_data) expect(at, "a constant is None");
+    for (int k = 0; k < p.targets.count; ++k) expect(target_data[static_cast<size_t>(k)] || p.targets[k] < 0, "a target is None");
+    for (const T* at : accumulated_data) expect(at, "an accumulated array is None");
+
+    LoopCall<T> call;
+    call.B = B, call.T_ = time;
+    call.schedule = schedule.view;
+    call.reverse = reverse, call.backward = backward;
+    call.sequences = rows.data();
+    call.initial = initial_data.data(), call.constants = constant_data.data(), call.weights = weight_data.data(), call.initials = first_data.data();
+    call.final = final_data.data(), call.targets = target_data.data(), call.accumulated = accumulated_data.data();
+    nb::gil_scoped_release release;
+    Borrowed memory;
+    const int threads = threads_for(B, p.row_operations * double(schedule.view.total) + p.once_operations * double(B));
+    kernels_of<T>(isa).loop(p, call, *memory, threads, prepared ? prepared->packed : nullptr);
+  }
+
+  template <class T>
+  static Sequence<T> sequence(Arrays<T>& arrays, const SequenceOf& of, const nb::object& from, ptrdiff_t B, ptrdiff_t time, ptrdiff_t total) {
+    expect(!(from.is_none() && of.written), "a written sequence is None");
+    if (from.is_none() || of.size < 0) return {};
+    const auto found = [&](const auto& array) -> Sequence<T> {
+      const size_t last = array.ndim() - 1;
+      const bool shaped = of.packed ? array.ndim() == 2 && static_cast<ptrdiff_t>(array.shape(0)) == total
+                                    : array.ndim() == 3 && static_cast<ptrdiff_t>(array.shape(0)) == B && static_cast<ptrdiff_t>(array.shape(1)) == time;
+      expect(shaped && static_cast<ptrdiff_t>(array.shape(last)) == of.size, "a sequence has the wrong shape");
+      expect(of.size <= 1 || array.size() == 0 || array.stride(last) == 1, "a sequence's last axis is not contiguous");
+      return {const_cast<T*>(Arrays<T>::data(array)), static_cast<ptrdiff_t>(array.stride(0)), of.packed ? 0 : static_cast<ptrdiff_t>(array.stride(1))};
+    };
+    return of.written ? found(arrays.write(from)) : found(arrays.read(from));
+  }
+
+  std::shared_ptr<const OwnedProgram> program_;
+};
+
+}  // namespace
+
+void bind_loop(nb::module_& m) {
+  nb::class_<Prepared>(m, "Prepared");
+  nb::class_<PyLoop>(m, "Loop")
+      .def(nb::init<const std::string&, const Tuples<int, int, ptrdiff_t>&, const std::vector<InstructionTuple>&, const std::vector<InstructionTuple>&,
+                    const std::vector<InstructionTuple>&, const std::vector<InstructionTuple>&, const Tuples<bool, int, bool>&,
+                    const Tuples<int, ptrdiff_t, ptrdiff_t>&, const Ints&,
+                    const Tuples<int, int, ptrdiff_t, ptrdiff_t, int, ptrdiff_t, ptrdiff_t, ptrdiff_t>&, const Tuples<int, ptrdiff_t, ptrdiff_t>&>(),
+           nb::arg("dtype"), nb::arg("slots"), nb::arg("once"), nb::arg("before"), nb::arg("body"), nb::arg("after"), nb::arg("sequences"),
+           nb::arg("states"), nb::arg("constants"), nb::arg("sums"), nb::arg("accumulators"))
+      .def("run", &PyLoop::run, nb::arg("isa"), nb::arg("B"), nb::arg("T"), nb::arg("lengths").noconvert().none(), nb::arg("reverse"),
+           nb::arg("backward"), nb::arg("sequences"), nb::arg("initial"), nb::arg("final"), nb::arg("constants"), nb::arg("weights"),
+           nb::arg("targets"), nb::arg("accumulated"), nb::arg("initials"), nb::arg("prepared").none())
+      .def("prepare", &PyLoop::prepare, nb::arg("isa"), nb::arg("weights"), nb::rv_policy::take_ownership);
+}
+
+}  // namespace tgr

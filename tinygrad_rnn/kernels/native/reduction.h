@@ -1,0 +1,146 @@
+// Reductions along the last dimensions of a row, and products of a row with its own matrices. In what order a sum is taken depends on
+// the instruction alone.
+#pragma once
+
+#include "elementwise.h"
+
+namespace tgr::TGR_ISA {
+
+template <Code C, class V> TGR_INLINE V combine(V acc, V x) {
+  if constexpr (C == Code::sum) return acc + x;
+  if constexpr (C == Code::prod) return acc * x;
+  if constexpr (C == Code::max) return (acc >= x) | (acc != acc) ? acc : x;
+  if constexpr (C == Code::min) return (acc <= x) | (acc != acc) ? acc : x;
+  if constexpr (C == Code::any) return x != V{} ? V{} + 1 : acc;
+  if constexpr (C == Code::all) return x == V{} ? V{} : acc;
+}
+template <Code C, class T> constexpr T identity() {
+  if (C == Code::max) return -T(__builtin_inf());
+  if (C == Code::min) return T(__builtin_inf());
+  return C == Code::prod || C == Code::all ? T(1) : T(0);
+}
+
+// The lanes of a vector, halves against halves.
+template <Code C, class T> TGR_INLINE T combine_lanes(Vec<T> v) {
+  alignas(kBytes) T x[kWidth<T>];
+  store(x, v);
+  for (ptrdiff_t half = kWidth<T> / 2; half > 0; half /= 2) {
+    for (ptrdiff_t l = 0; l < half; ++l) x[l] = combine<C, T>(x[l], x[l + half]);
+  }
+  return x[0];
+}
+
+// n elements side by side: four vectors of partial results, so that additions do not wait for each other.
+template <class T, Code C> TGR_INLINE T reduce_run(const T* x, ptrdiff_t n) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  Vec<T> acc[4];
+  for (Vec<T>& a : acc) a = splat<T>(identity<C, T>());
+  ptrdiff_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) acc[v] = combine<C, Vec<T>>(acc[v], load(x + i + v * W));
+  }
+  for (; i + W <= n; i += W) acc[0] = combine<C, Vec<T>>(acc[0], load(x + i));
+  T result = combine_lanes<C, T>(combine<C, Vec<T>>(combine<C, Vec<T>>(acc[0], acc[1]), combine<C, Vec<T>>(acc[2], acc[3])));
+  for (; i < n; ++i) result = combine<C, T>(result, x[i]);
+  return result;
+}
+
+// One row.
+template <class T, Code C> void reduce_row(const Instruction& i, T* out, const T* in) {
+  const int kept = i.dims - i.reduced, inner = i.dims - 1;
+  const ptrdiff_t *const outer_strides[] = {i.out.stride, i.in[0].stride}, *const inner_strides[] = {i.in[0].stride + kept};
+  if (i.form == Form::kOuter) {  // columns side by side
+    const int column = kept - 1;
+    walk<2>(i.shape, column, outer_strides, [&](const ptrdiff_t* at) {
+      for (ptrdiff_t n = 0; n < i.shape[column]; n += kWidth<T>) {
+        const ptrdiff_t lanes = smaller(kWidth<T>, i.shape[column] - n);
+        Vec<T> acc = splat<T>(identity<C, T>());
+        walk<1>(i.shape + kept, i.reduced, inner_strides, [&](const ptrdiff_t* k) { acc = combine<C, Vec<T>>(acc, load_n(in + at[1] + n + k[0], lanes)); });
+        store_n(out + at[0] + n, acc, lanes);
+      }
+    });
+    return;
+  }
+  walk<2>(i.shape, kept, outer_strides, [&](const ptrdiff_t* at) {
+    T acc = identity<C, T>();
+    walk<1>(i.shape + kept, i.reduced - 1, inner_strides, [&](const ptrdiff_t* k) {
+      const T* x = in + at[1] + k[0];
+      if (i.form == Form::kInner) {
+        acc = combine<C, T>(acc, reduce_run<T, C>(x, i.shape[inner]));
+      } else {
+        for (ptrdiff_t e = 0; e < i.shape[inner]; ++e) acc = combine<C, T>(acc, x[e * i.in[0].stride[inner]]);
+      }
+    });
+    out[at[0]] = acc;
+  });
+}
+
+template <class T> using Reduce = void (*)(const Instruction&, T*, const T*);
+template <class T> Reduce<T> reduce_of(Code code) {
+#define TGR_REDUCE(name) reduce_row<T, Code::name>,
+  static constexpr Reduce<T> table[] = {TGR_REDUCTIONS(TGR_REDUCE)};
+#undef TGR_REDUCE
+  return table[static_cast<int>(code) - static_cast<int>(Code::sum)];
+}
+
+// The sum of a[k] b[k], both side by side.
+template <class T> TGR_INLINE T dot(const T* a, const T* b, ptrdiff_t K) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  Vec<T> acc[4] = {};
+  ptrdiff_t k = 0;
+  for (; k + 4 * W <= K; k += 4 * W) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) acc[v] = fma(load(a + k + v * W), load(b + k + v * W), acc[v]);
+  }
+  for (; k + W <= K; k += W) acc[0] = fma(load(a + k), load(b + k), acc[0]);
+  if (k < K) acc[1] = fma(load_n(a + k, K - k), load_n(b + k, K - k), acc[1]);
+  return combine_lanes<Code::sum, T>((acc[0] + acc[1]) + (acc[2] + acc[3]));
+}
+
+// Up to NV vectors of columns of one row of C, the last with `lanes` columns: a chain over rising k.
+template <class T, int NV>
+TGR_INLINE void columns_of_row(T* c, const T* a, ptrdiff_t a_step, const T* b, ptrdiff_t b_step, ptrdiff_t K, ptrdiff_t lanes) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  Vec<T> acc[NV] = {};
+  for (ptrdiff_t k = 0; k < K; ++k, a += a_step, b += b_step) {
+    const Vec<T> x = splat<T>(*a);
+#pragma GCC unroll 4
+    for (int v = 0; v < NV - 1; ++v) acc[v] = fma(x, load(b + v * W), acc[v]);
+    acc[NV - 1] = fma(x, load_n(b + (NV - 1) * W, lanes), acc[NV - 1]);
+  }
+  for (int v = 0; v < NV - 1; ++v) store(c + v * W, acc[v]);
+  store_n(c + (NV - 1) * W, acc[NV - 1], lanes);
+}
+
+// C[b, m, n] = sum over k of A[b, m, k] B[b, k, n], all of one row.
+template <class T> void multiply_row(const Instruction& i, T* out, const T* a, const T* b) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  const ptrdiff_t N = i.shape[2], K = i.shape[3], a_step = i.in[0].stride[3], b_step = i.in[1].stride[3];
+  const ptrdiff_t* const strides[] = {i.out.stride, i.in[0].stride, i.in[1].stride};
+  if (i.form == Form::kOuter) {
+    walk<3>(i.shape, 2, strides, [&](const ptrdiff_t* at) {
+      for (ptrdiff_t n = 0; n < N; n += 4 * W) {
+        const ptrdiff_t left = smaller(4 * W, N - n), vectors = (left + W - 1) / W, lanes = left - (vectors - 1) * W;
+        T* to = out + at[0] + n;
+        const T *row = a + at[1], *from = b + at[2] + n;
+        if (vectors == 1) columns_of_row<T, 1>(to, row, a_step, from, b_step, K, lanes);
+        if (vectors == 2) columns_of_row<T, 2>(to, row, a_step, from, b_step, K, lanes);
+        if (vectors == 3) columns_of_row<T, 3>(to, row, a_step, from, b_step, K, lanes);
+        if (vectors == 4) columns_of_row<T, 4>(to, row, a_step, from, b_step, K, lanes);
+      }
+    });
+    return;
+  }
+  walk<3>(i.shape, 3, strides, [&](const ptrdiff_t* at) {
+    T sum = 0;
+    if (i.form == Form::kInner) {
+      sum = dot(a + at[1], b + at[2], K);
+    } else {
+      for (ptrdiff_t k = 0; k < K; ++k) sum += a[at[1] + k * a_step] * b[at[2] + k * b_step];
+    }
+    out[at[0]] = sum;
+  });
+}
+
+}  // namespace tgr::TGR_ISA
