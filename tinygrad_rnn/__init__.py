@@ -15,14 +15,16 @@ from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
 from .kernels import get_num_threads, set_num_threads
 from .module import Module, Parameter
 from .ops import *
+from .program.scan import scan
 
 __version__ = "0.1.0"
 
 
 if TYPE_CHECKING:
-    from . import data, interop, layers, models, nn, optim, parallel, regularizers, train
+    from . import callbacks, data, interop, layers, models, nn, optim, parallel, regularizers, train
 
 _LAZY = (
+    "callbacks",
     "data",
     "interop",
     "layers",

@@ -7,42 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from . import ops, train
-from .autodiff.state import ambient, generator, no_grad
-from .autodiff.tensor import Tensor
+from . import train
+from .autodiff.state import generator, no_grad
+from .callbacks import Callback, Callbacks, ours
+from .checkpoint import Path, load, save
 from .config import built, plain
+from .errors import CheckpointError
 from .layers import losses
-from .layers.base import Input, Layer, Shape, mask_of, positive
+from .layers.base import Input, Layer, Shape, mask_of
 from .layers.optimizers import OPTIMIZERS
-from .layers.wrappers import TimeDistributed
+from .layers.training import Array, Epochs, History, Tally, Totals, batch_size_of, batches, means_of, numbers, split
 from .optim import Optimizer
 from .parallel.serial import Serial
 from .rnn.cell import kind
 
-Array = np.ndarray[Any, Any]
-Totals = dict[str, tuple[float, int]]  # of each figure: the sum of value times weight, and of the weights
-
-
-class History:
-    """What `fit` returns: `history`, a dict of lists with a number an epoch; `epoch`, their numbers.
-
-    >>> import numpy as np, tinygrad_rnn as tg
-    >>> model = tg.models.Sequential([tg.layers.Dense(1, kernel_initializer="zeros")])
-    >>> model.compile("sgd", "mse")
-    >>> found = model.fit(np.zeros((4, 2)), np.ones((4, 1)), epochs=2, batch_size=4)
-    >>> found.epoch, [round(loss, 4) for loss in found.history["loss"]]
-    ([0, 1], [1.0, 0.9604])
-    >>> found
-    History(2 epochs: loss 0.9604)
-    """
-
-    def __init__(self, history: dict[str, list[float]], stopped: str = "epochs"):
-        self.history, self.stopped = history, stopped
-        self.epoch = list(range(len(history["loss"])))
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items() if values)
-        return f"History({len(self.epoch)} epoch{'s' * (len(self.epoch) != 1)}{': ' + last if last else ''})"
+__all__ = ["History", "Sequential", "load_model"]
 
 
 class Sequential(Layer):
@@ -72,6 +51,7 @@ class Sequential(Layer):
     """
 
     casts, hands_on = False, True
+    stop_training = False  # a callback sets it to end `fit` after the epoch
 
     def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None):
         super().__init__(name=name)
@@ -255,15 +235,17 @@ class Sequential(Layer):
         validation_split: float = 0.0,
         validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
+        callbacks: Iterable[Callback] | None = None,
         parallel: Serial | None = None,
         **options: Any,
     ) -> History:
         """Train on arrays by train.fit; returns a History, its `history` a dict of lists: loss, accuracy, val_loss ….
 
         x (N, ...), y (N, ...). validation_split takes that share from the end of the data. shuffle draws from the default
-        generator (tg.seed). verbose: 0 is silent. parallel: tg.parallel.MPI() trains on all its processes, and the figures are
-        those of all. options: what train.fit takes beside, clip=, patience=, checkpoint= … in the place of callbacks.
-        Raises ValueError before compile, and for arrays of unequal length.
+        generator (tg.seed). verbose: 0 is silent, 1 or "auto" shows a bar and the figures of every epoch as Keras does, 2 a
+        line an epoch. callbacks: a list of those in `callbacks`, or of one's own. options: what train.fit takes beside,
+        clip=, patience=, checkpoint= …. parallel: tg.parallel.MPI() trains on all its processes, and the figures are those of
+        all. Raises ValueError before compile, and for arrays of unequal length.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> tg.seed(0)
@@ -273,51 +255,72 @@ class Sequential(Layer):
         >>> sorted(model.fit(x, x.sum((1, 2)) > 0, epochs=2).history)
         ['accuracy', 'loss']
         """
-        if "callbacks" in options:
-            raise TypeError(
-                "fit takes no callbacks: patience= stops early, checkpoint= saves, on_validation= is called after each "
-                "validation (see train.fit)"
-            )
-        batch_size = _size("fit", batch_size)
+        batch_size = batch_size_of("fit", batch_size)
         data = self._arrays("fit", x, y)
         held = None if validation_data is None else self._arrays("fit", *validation_data)
         if validation_split:
-            data, held = _split(data, validation_split)
+            data, held = split(data, validation_split)
         if not self.built:
             self.build((None, *data[0].shape[1:]))
         if self.optimizer is None:
             self.optimizer = self._make(self.parameters())
-        tally, group = _Tally(self), parallel or Serial()
-        seen: list[Totals] = []
-        checks: list[dict[str, float]] = []
+        steps, group = -(-len(data[0]) // batch_size), parallel or Serial()
+        events = Callbacks(callbacks, self, verbose, {"epochs": epochs, "steps": steps, "rank": group.rank})
+        tally, seen, checks = Tally(self), list[Totals](), list[dict[str, float]]()
+        logs: list[dict[str, float]] = []  # of every whole epoch, with what callbacks add
 
-        def batches() -> Iterator[tuple[Array, Array]]:
+        def epoch() -> Iterator[tuple[Array, Array]]:
             order = generator(None).permutation(len(data[0])) if shuffle else None
             tally.clear()
+            events.on_epoch_begin(len(seen))
             try:
-                yield from _batches(*data, batch_size, order)
+                for i, batch in enumerate(batches(*data, batch_size, order)):
+                    events.on_train_batch_begin(i)
+                    yield batch
             finally:  # also where Ctrl-C ends the epoch early
                 seen.append(tally.totals)
 
+        def after_step(history: train.History) -> None:
+            events.on_train_batch_end(tally.count - 1, tally.means())
+
+        def after_epoch(history: train.History) -> None:
+            found = tally.means(group)
+            if held is not None and checks:
+                found |= {f"val_{key}": value for key, value in checks[-1].items()}
+            logs.append(found)
+            events.on_epoch_end(len(seen) - 1, found)
+            if self.stop_training:
+                history.stopped = history.stopped or "callback"
+
         def validation() -> float:
             assert held is not None
-            checks.append(self._measured(*held, batch_size, group))
+            checks.append(self._measured(*held, batch_size, events, group))
             return checks[-1]["loss"]
 
         given = validation if held is not None else None
-        options = {"validation": given, "model": self, "progress": bool(verbose), "parallel": parallel} | options
-        every = _Epochs(batches, -(-len(data[0]) // batch_size))
-        run = train.fit(tally.loss, every, self.optimizer, epochs=epochs, **options)
-        means = [one for one in (_means(group, totals) for totals in seen) if one]
+        hooks = {"on_step": after_step, "on_epoch": after_epoch}
+        options = {"validation": given, "model": self, "progress": False, "parallel": parallel, **hooks} | options
+        self.stop_training = False
+        events.on_train_begin()
+        run = train.fit(tally.loss, Epochs(epoch, steps), self.optimizer, epochs=epochs, **options)
+        events.on_train_end()
+        means = [one for one in (means_of(totals, group) for totals in seen) if one]
         history = {key: [one[key] for one in means] for key in ("loss", *self._metrics)}
         if held is not None:
             history |= {f"val_{key}": [one[key] for one in checks] for key in ("loss", *self._metrics)}
-        return History(history, run.stopped)
+        own = [key for key in (logs[-1] if logs else {}) if key not in history]
+        return History(history | {key: [one[key] for one in logs if key in one] for key in own}, run.stopped)
 
     def evaluate(
-        self, x: Any, y: Any, batch_size: int | None = None, verbose: int | str = 0, return_dict: bool = False
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        return_dict: bool = False,
+        callbacks: Iterable[Callback] | None = None,
     ) -> Any:
-        """The loss on arrays, and the metrics: a number, or a list of them, or a dict.
+        """The loss on arrays, and the metrics: a number, or a list of them, or a dict. verbose and callbacks as in `fit`.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> model = tg.models.Sequential([tg.layers.Dense(1, kernel_initializer="zeros")])
@@ -325,7 +328,9 @@ class Sequential(Layer):
         >>> model.evaluate(np.ones((4, 3)), np.full((4, 1), 2.0))
         [4.0, 2.0]
         """
-        found = self._measured(*self._arrays("evaluate", x, y), _size("evaluate", batch_size))
+        arrays, size = self._arrays("evaluate", x, y), batch_size_of("evaluate", batch_size)
+        events = Callbacks(callbacks, self, verbose, {"steps": -(-len(arrays[0]) // size)})
+        found = self._measured(*arrays, size, events)
         if return_dict:
             return found
         return list(found.values()) if self._metrics else found["loss"]
@@ -337,20 +342,62 @@ class Sequential(Layer):
         >>> tg.models.Sequential([tg.layers.Dense(2)]).predict(np.ones((5, 3))).shape
         (5, 2)
         """
-        arrays, batch_size = _numbers("predict: x", x), _size("predict", batch_size)
+        arrays, batch_size = numbers("predict: x", x), batch_size_of("predict", batch_size)
         with no_grad():
             parts = [self(arrays[i : i + batch_size]).data for i in range(0, max(len(arrays), 1), batch_size)]
         return np.concatenate(parts)
 
-    def _measured(self, x: Array, y: Array, batch_size: int, group: Serial | None = None) -> dict[str, float]:
-        tally = _Tally(self)
-        train.evaluate(tally.loss, _batches(x, y, batch_size), parallel=group)
-        return _means(group or Serial(), tally.totals)
+    def _measured(
+        self, x: Array, y: Array, size: int, events: Callbacks, group: Serial | None = None
+    ) -> dict[str, float]:
+        tally = Tally(self)
+
+        def told() -> Iterator[tuple[Array, Array]]:
+            for i, batch in enumerate(batches(x, y, size)):
+                events.on_test_batch_begin(i)
+                yield batch
+                events.on_test_batch_end(i, tally.means())
+
+        events.on_test_begin()
+        train.evaluate(tally.loss, told(), parallel=group)
+        found = tally.means(group)
+        events.on_test_end(found)
+        return found
+
+    # -- in files --------------------------------------------------------------------------------------------------------
+
+    def save_weights(self, filepath: Path) -> None:
+        """Write the weights to a safetensors file, model.safetensors say, whole or not at all.
+
+        Raises ValueError for the formats of Keras (.h5, .keras), and before the weights are made.
+
+        >>> import os, tempfile, tinygrad_rnn as tg
+        >>> model = tg.models.Sequential([tg.layers.Input((3,)), tg.layers.Dense(2)])
+        >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
+        >>> model.save_weights(path)
+        >>> list(tg.load(path))
+        ['layers.0.bias', 'layers.0.kernel']
+        """
+        save(ours("save_weights", filepath), self.state_dict())
+
+    def load_weights(self, filepath: Path) -> None:
+        """Set the weights from such a file, also one that `save` wrote; layers that are not built yet are built to fit.
+
+        Raises ValueError for a file of Keras's (.h5, .keras) and for weights of another model, which then stays as it was.
+        """
+        self.load_state_dict(load(ours("load_weights", filepath)))
+
+    def save(self, filepath: Path) -> None:
+        """Write the model, its configuration and its weights, to a safetensors file, which `models.load_model` reads.
+
+        How it was compiled and how far training was are not in it; train.fit's checkpoint= keeps a training run.
+        """
+        save(ours("save", filepath), self.state_dict(), {"config": self.get_config()})
 
     def _arrays(self, owner: str, x: Any, y: Any) -> tuple[Array, Array]:
         if self._make is None:
             raise ValueError(f"{owner}: the model is not compiled, call compile(optimizer, loss) first")
-        x, y = _numbers(f"{owner}: x", x), _numbers(f"{owner}: y", y)
+        x, y = numbers(f"{owner}: x", x), numbers(f"{owner}: y", y)
         if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or not len(x):
             raise ValueError(
                 f"{owner}: x has shape {x.shape} and y {y.shape}, expected as many targets as examples, at least one"
@@ -358,102 +405,26 @@ class Sequential(Layer):
         return x, y
 
 
-class _Tally:
-    """The loss of a batch as train.fit asks for it, and running means: a row weighs one, in masked metrics each real step."""
+def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+    """The model that `Sequential.save` wrote; custom_objects: functions and classes of one's own by name.
 
-    def __init__(self, model: Sequential):
-        self.model = model
-        self.clear()
+    Raises ValueError for a file of Keras's, CheckpointError for one without a configuration.
 
-    def clear(self) -> None:
-        self.totals: Totals = dict.fromkeys(("loss", *self.model._metrics), (0.0, 0))
-
-    def loss(self, batch: tuple[Array, Array]) -> Any:
-        x, y = batch
-        model = self.model
-        y_pred = model(x, training=ambient.get().training)
-        if model.layers:
-            _demand_choice(model.layers[-1], y_pred.shape)
-        mask = mask_of(y_pred)
-        loss = sum(model.losses, model._loss(y, y_pred, mask))
-        self._add("loss", float(loss), len(x))
-        for name, measure in model._metrics.items():
-            self._add(name, measure(y, y_pred, mask), len(x) if mask is None else int(np.sum(mask)))
-        return loss
-
-    def _add(self, name: str, value: float, weight: int) -> None:
-        total, weights = self.totals[name]
-        self.totals[name] = total + value * weight, weights + weight
-
-
-def _means(group: Serial, totals: Totals) -> dict[str, float]:
-    """The mean of each figure over all processes; nothing where there was no batch."""
-    sums = {name: group.sum(*pair) for name, pair in totals.items()}
-    return {name: total / max(weight, 1) for name, (total, weight) in sums.items()} if sums["loss"][1] else {}
-
-
-def _demand_choice(layer: Any, shape: Shape) -> None:
-    """Refuse a softmax over one unit, which gives 1 whatever comes."""
-    while isinstance(layer, TimeDistributed):
-        layer = layer.layer
-    if shape[-1:] == (1,) and getattr(layer, "activation", None) in (ops.softmax, ops.log_softmax):
-        raise ValueError(
-            f"{layer.scope_name}: softmax over one unit gives 1 whatever comes; use activation='sigmoid', or a unit for each "
-            "class"
+    >>> import os, tempfile, tinygrad_rnn as tg
+    >>> model = tg.models.Sequential([tg.layers.Input((None, 3)), tg.layers.GRU(2), tg.layers.Dense(1)])
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> model.save(path)
+    >>> tg.models.load_model(path).output_shape
+    (None, 1)
+    """
+    tensors = load(ours("load_model", filepath))
+    if "config" not in tensors.metadata:
+        raise CheckpointError(
+            f"load_model: {filepath} holds weights without a model; make the model, then model.load_weights(path)"
         )
-
-
-def _split(data: tuple[Array, Array], share: float) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """The data, and the share at their end that is held out."""
-    cut = int(len(data[0]) * (1 - share))
-    if not 0 < cut < len(data[0]):
-        raise ValueError(f"fit: validation_split is {share!r} of {len(data[0])} examples, expected some on both sides")
-    return (data[0][:cut], data[1][:cut]), (data[0][cut:], data[1][cut:])
-
-
-class _Epochs:
-    """The batches of every epoch, made anew each time, and how many they are: so that a bar knows its end."""
-
-    def __init__(self, make: Callable[[], Iterator[tuple[Array, Array]]], count: int):
-        self.make, self.count = make, count
-
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        return self.make()
-
-    def __len__(self) -> int:
-        return self.count
-
-
-def _batches(x: Array, y: Array, size: int, order: Array | None = None) -> Iterator[tuple[Array, Array]]:
-    for i in range(0, len(x), size):
-        part: Any = slice(i, i + size) if order is None else order[i : i + size]
-        yield x[part], y[part]
-
-
-def _size(owner: str, batch_size: int | None) -> int:
-    """The size of a batch, by Keras 32 where it is left open."""
-    return 32 if batch_size is None else positive(owner, "batch_size", batch_size)
-
-
-def _numbers(name: str, given: Any) -> Array:
-    """An array of numbers; the error for what is none tells how to make one."""
-    try:
-        found = np.asarray(given.data if isinstance(given, Tensor) else given)
-    except ValueError as error:
-        hint = "of unequal lengths" if isinstance(given, (list, tuple)) else "that form no array"
-        raise ValueError(
-            f"{name} holds sequences {hint}, expected one array; data.pad(sequences).values fills them up ({error})"
-        ) from None
-    if found.dtype.kind in "US":
-        raise TypeError(
-            f"{name} holds strings, expected numbers; np.unique(labels, return_inverse=True) numbers labels, "
-            "data.Vocabulary numbers tokens"
-        )
-    if found.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{name} has dtype {found.dtype}, expected numbers; of unequal sequences data.pad(sequences).values makes an array"
-        )
-    return found
+    model: Sequential = Sequential.from_config(tensors.metadata["config"], custom_objects)
+    model.load_state_dict(tensors)
+    return model
 
 
 def _text(shape: Any) -> str:

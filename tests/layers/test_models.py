@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import layers, models, optim, regularizers, train
+from tinygrad_rnn import layers, models, optim, regularizers
 
 X = np.random.default_rng(0).normal(size=(40, 6, 3)).astype(np.float32)
 Y = (X.sum((1, 2)) > 0).astype(np.int64)
@@ -322,21 +322,6 @@ def test_fit_says_why_it_ended() -> None:
     assert model.fit(x, np.zeros((8, 1)), batch_size=4, epochs=2).stopped == "epochs"
 
 
-def test_the_bar_knows_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    totals: list[Any] = []
-
-    class Bar(train.loop.Progress):
-        def __init__(self, shown: bool, total: Any, start: float):
-            totals.append((shown, total))
-            super().__init__(False, total, start)
-
-    monkeypatch.setattr(train.loop, "Progress", Bar)
-    model = models.Sequential([layers.GRU(1)])
-    model.compile("sgd", "mse")
-    model.fit(np.ones((9, 3, 2)), np.zeros((9, 1)), batch_size=4, epochs=5, verbose=1)
-    assert totals == [(True, 15)]
-
-
 def test_fit_is_the_same_with_the_same_seed() -> None:
     found = []
     for _ in range(2):
@@ -498,11 +483,9 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     assert list(model.evaluate(ids, y > 0, return_dict=True)) == ["loss", "binary_accuracy"]  # as compiled before
 
 
-def test_callbacks_are_told_their_ways() -> None:
+def test_what_train_fit_takes_stands_beside() -> None:
     model = models.Sequential([layers.Dense(1)])
     model.compile("sgd", "mse")
-    with pytest.raises(TypeError, match="fit takes no callbacks: patience= stops early"):
-        model.fit(X[:, 0], Y, callbacks=[object()])
     seen: list[float] = []
     options = {"patience": 1, "on_validation": lambda history: seen.append(history.best[1])}
     found = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)

@@ -62,6 +62,8 @@ def fit(
     progress: bool = True,
     show: tuple[str, float] = ("loss", 1.0),
     on_validation: Callable[[History], Any] | None = None,
+    on_step: Callable[[History], Any] | None = None,
+    on_epoch: Callable[[History], Any] | None = None,
     accumulate: int = 1,
     weight: Weight | None = None,
     parallel: Serial | None = None,
@@ -77,7 +79,8 @@ def fit(
     epoch, outside training and without gradients. With `patience`, training ends once that many in a row brought nothing
     better, and the parameters go back to the best. keep_best=True leaves the model with the parameters of the best
     validation however training ends, while the checkpoint goes on from the last step. on_validation(history) follows each
-    validation; text it returns is shown.
+    validation; text it returns is shown. on_step(history) and on_epoch(history) follow each step and, after its validation,
+    each epoch; the run ends once one of them sets history.stopped to a word that says why.
     checkpoint: a file that keeps all of the run and `metadata`, written every checkpoint_every steps (else after each
     epoch) and at the end. resume=True goes on from it, bit for bit, or begins if there is none. model: what it saves; by
     default the module that loss_fn is, or is a method of.
@@ -112,6 +115,7 @@ def fit(
     run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show, parts)
     run.validate_every, run.checkpoint_every = validate_every, checkpoint_every
     run.patience, run.keep_best, run.on_validation = patience, keep_best, on_validation
+    run.on_step, run.on_epoch = on_step, on_epoch
     if group.size > 1:
         group.begin(checks.alike(given, run.names), Beginning(optimizer, model, run.names))
     with group.guarded():
@@ -168,6 +172,8 @@ class _Run:
     patience: int | None = None
     keep_best = False
     on_validation: Callable[[History], Any] | None = None
+    on_step: Callable[[History], Any] | None = None
+    on_epoch: Callable[[History], Any] | None = None
 
     def __init__(
         self,
@@ -273,6 +279,8 @@ class _Run:
         self.history.epoch, self.place = self.history.epoch + 1, 0
         if self.validation is not None and self.validate_every is None:
             self.validate(bar)
+        if self.on_epoch is not None:
+            self.on_epoch(self.history)
         if self.checkpoint_every is None:
             self.save()
         self.history.stopped = self.history.stopped or self.reached()
@@ -333,7 +341,9 @@ class _Run:
         self.group.check(self.names, self.optimizer.params, self.history.step)
 
     def after_step(self, bar: Progress) -> None:
-        """What is due after a step: validation, a checkpoint, the end."""
+        """What is due after a step: what the caller asked for, validation, a checkpoint, the end."""
+        if self.on_step is not None:
+            self.on_step(self.history)
         if self.history.step % CHECKED == 0:
             self.check()
         if self.validate_every is not None and self.history.step % self.validate_every == 0:
@@ -419,6 +429,7 @@ class _Run:
         history = self.history
         if self.checkpoint is None or self.model is None or self.saved_at == history.step:
             return
+        self.check()
         arrays: dict[str, Any] = {"losses": np.array(history.losses, np.float64)}
         arrays["validations"] = np.array(history.validations, np.float64).reshape(-1, 2)
         if self.place and self.held is not None:
