@@ -79,6 +79,30 @@ def sigma(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
+def scanned(*arrays: np.ndarray, run: Any) -> list[np.ndarray]:
+    """The two steps of program/samples.py by their equations, each row alone over its own steps."""
+    x, lengths = (arrays[0].swapaxes(0, 1) if run.time_major else arrays[0]), run.lengths
+    batch, steps = x.shape[:2]
+    finals = [a.copy() for a in arrays[1 : 1 + len(run.loops.inputs.state)]]
+    outputs = [np.zeros((batch, steps, f.shape[1])) for f in finals[:1]]
+    if len(finals) == 2:
+        outputs.append(np.zeros_like(x))
+    for b in range(batch):
+        n = steps if lengths is None else lengths[b]
+        for t in range(n - 1, -1, -1) if run.reverse else range(n):
+            if len(finals) == 1:
+                memory, h = arrays[2][b], finals[0][b]
+                scores = np.exp(memory @ h)
+                finals[0][b] = outputs[0][b, t] = np.tanh(x[b, t] + scores @ memory / scores.sum())
+            else:
+                w, u, shift, v = arrays[3:]
+                z, candidate = np.split(x[b, t] @ w + finals[0][b] @ u, 2)
+                finals[1][b] = sigma(z) * finals[1][b] + np.tanh(candidate)
+                finals[0][b] = np.tanh(finals[1][b] @ v) * (z > 0.5)
+                outputs[0][b, t], outputs[1][b, t] = finals[0][b] + shift, x[b, t]
+    return [o.swapaxes(0, 1) if run.time_major else o for o in outputs] + finals
+
+
 def row_by_row(step: Any, x: np.ndarray, states: Any, size: int, trace: Any = None, **o: Any) -> list[np.ndarray]:
     """A recurrent net by its equations, each row alone over its own steps: outputs, final states, and every c."""
     if o["time_major"]:
@@ -127,6 +151,7 @@ def gru(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, reset_after: bool = Fa
 
 
 FORMULAS |= {
+    "scan": scanned,
     "rnn_sequence": lambda *a, recompute, **o: rnn(*a, **o),
     "lstm_sequence": lambda *a, recompute, **o: lstm(*a, **o),
     "gru_sequence": lambda *a, recompute, **o: gru(*a, **o),
@@ -184,7 +209,7 @@ def test_gradients(op: Any, i: int, order: int) -> None:
 def test_forward_equals_numpy(op: Any, i: int) -> None:
     case = sample(op, i)
     formula = FORMULAS.get(op.name) or op.numpy
-    arrays = [list(case.arrays)] if op.variadic and op.name != "product_of" else case.arrays
+    arrays = [list(case.arrays)] if op.variadic and op.name not in ("product_of", "scan") else case.arrays
     options = dict(case.options)
     positional = list(options.values()) if op.name in ("reshape", "swapaxes", "broadcast_to") else []
     expected = formula(*arrays, *positional, **({} if positional else options))

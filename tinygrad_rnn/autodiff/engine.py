@@ -197,7 +197,7 @@ def _splice(node: Node, g: Any, wrap: Wrap) -> list[Any]:
     another, a sweep on the inputs themselves would count that path twice.
     """
     op = node.op
-    arrays = node.saved[: len(node.parents)]
+    arrays = fused_inputs(node)
     aliases = []
     for value, parent in zip(arrays, node.parents, strict=True):
         joined = value if parent is None or not parent.requires_grad else wrap(value, parent)
@@ -214,6 +214,12 @@ def _splice(node: Node, g: Any, wrap: Wrap) -> list[Any]:
     ]
     found = sweep(seeds, targets=[e for e in edges if e is not None], wrap=wrap)
     return [None if e is None else found.get(e) for e in edges]
+
+
+def fused_inputs(node: Node) -> Any:
+    """The inputs that a fused op's node has saved: the first of what its vjp asks for, of a variadic op the last."""
+    n = len(node.parents)
+    return node.saved[len(node.saved) - n :] if node.op.variadic else node.saved[:n]
 
 
 def _fit(node: Node, parent: Edge, g: Array) -> Array:

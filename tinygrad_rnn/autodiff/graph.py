@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .engine import fused_inputs
 from .node import Leaf, Node, Output, Shape
 from .state import Ambient, ambient
 from .tensor import Tensor
@@ -126,7 +127,7 @@ def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
 
 def _expanded(node: Node, parents: tuple[Any, ...]) -> list[Any]:
     """The edges of a fused node's results when its expansion runs instead, on these parents."""
-    values = node.saved or [None if p is None else np.zeros(p.shape, p.dtype) for p in parents]
+    values = fused_inputs(node) if node.saved else [None if p is None else np.zeros(p.shape, p.dtype) for p in parents]
     inputs = [None if p is None else Tensor._made(value, p) for p, value in zip(parents, values, strict=False)]
     outside = ambient.set(Ambient(True, node.scope, False))
     try:

@@ -129,7 +129,7 @@ class Op:
 
     def expands(self, expansion: Callable[..., Any]) -> Callable[..., Any]:
         """Declare what a fused op stands for, in primitives (decorator): same signature, same results."""
-        if self.saved_codes[: len(self.inputs)] != tuple(range(len(self.inputs))):
+        if not self.variadic and self.saved_codes[: len(self.inputs)] != tuple(range(len(self.inputs))):
             raise TypeError(f"vjp of {self.name}: a fused op's vjp takes every input first, in order: {self.inputs}")
         self.expansion = expansion
         return expansion

@@ -107,7 +107,7 @@ def sums(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layo
 
 def between_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
     """Axes change places (transpose, swapaxes): the rows stay first, or a matrix turns them to its last axis."""
-    (shape, layout), ndim = inputs[0], len(inputs[0].shape)
+    (_shape, layout), ndim = inputs[0], len(inputs[0].shape)
     if not layout.per:
         return NONE
     if "axes" in options:

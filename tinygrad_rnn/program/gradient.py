@@ -1,0 +1,194 @@
+"""The gradient of a program is another program, made by running the registry's vjps on stand-ins: no second set of rules."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.op import Op
+from ..autodiff.rows import Layout, Rows
+from ..autodiff.state import Ambient, ambient
+from ..autodiff.tensor import Tensor, registry
+from .program import Instruction, Literal, Program, Slot
+from .trace import BATCHES
+from .tracer import Traced, Tracer, set_value
+
+
+@dataclass
+class Gradient:
+    """The backward program of one step. Its first slots and instructions are the forward program's own.
+
+    cotangents: slots that receive those of the outputs and of the new state (None where no gradient flows). results: for
+    each input of the program that wants one, the slot of its cotangent, of a sum over rows for an input without rows.
+    """
+
+    slots: list[Slot]
+    instructions: list[Instruction]
+    forward: int  # how many of the instructions are the program's
+    of_outputs: tuple[int | None, ...]
+    of_new_state: tuple[int | None, ...]
+    results: dict[int, int]
+
+
+def active_slots(program: Program, wanted: Collection[int], states: tuple[int, ...]) -> set[int]:
+    """The slots through which a gradient flows to inputs that want one; a state that later steps read is one of them."""
+    active = set(wanted)
+    while True:
+        before = len(active)
+        for instruction in program.instructions:
+            if any(type(i) is int and i in active for i in instruction.inputs):
+                active.update(
+                    o for o in instruction.outputs if o not in program.detached and program.slots[o].dtype.kind == "f"
+                )
+        active.update(s for s, new in zip(states, program.new_state, strict=True) if new in active)
+        if len(active) == before:
+            return active
+
+
+def gradient(program: Program, wanted: Collection[int], states: tuple[int, ...]) -> Gradient:
+    """The program that takes cotangents of one step's results to those of its inputs. `states`: its state inputs."""
+    active = active_slots(program, wanted, states)
+    tracer = Tracer(BATCHES[0], sums=True)
+    outside = ambient.get()
+    token = ambient.set(Ambient(True, outside.scope, outside.training, tracer))
+    try:
+        with np.errstate(all="ignore"):
+            traced = _replayed(program, tracer)
+            forward = len(tracer.instructions)
+            of_outputs = _seeds(program.outputs, active, traced, tracer)
+            of_new_state = _seeds(program.new_state, active, traced, tracer)
+            cotangents: dict[int, Traced] = {}
+            for slot, g in [
+                *zip(program.outputs, of_outputs, strict=True),
+                *zip(program.new_state, of_new_state, strict=True),
+            ]:
+                if g is not None:
+                    _add(cotangents, slot, g)
+            for instruction in reversed(program.instructions):
+                if any(o in cotangents for o in instruction.outputs):
+                    _pull(instruction, program, traced, active, cotangents)
+            for slot in states:  # a state that no step reads: only the last one's cotangent comes from outside
+                if slot in active and slot not in cotangents:
+                    cotangents[slot] = _zeros(traced[slot])
+    finally:
+        ambient.reset(token)
+    return Gradient(
+        tracer.slots,
+        tracer.instructions,
+        forward,
+        tuple(None if g is None else g.number for g in of_outputs),
+        tuple(None if g is None else g.number for g in of_new_state),
+        {slot: cotangents[slot].number for slot in (*wanted, *states) if slot in active and slot in cotangents},
+    )
+
+
+def _replayed(program: Program, tracer: Tracer) -> dict[int, Traced]:
+    """The program's slots in a new trace, under the same numbers."""
+    rng = np.random.default_rng(0)
+    made = {o for instruction in program.instructions for o in instruction.outputs}
+    traced: dict[int, Traced] = {}
+    for number, slot in enumerate(program.slots):
+        shape = tuple(slot.layout.per * BATCHES[0] if isinstance(n, Rows) else n for n in slot.shape)
+        value = rng.normal(size=shape).astype(slot.dtype) if number not in made else np.empty(shape, slot.dtype)
+        traced[number] = tracer.stand_in(value, slot.layout, slot.dtype.kind == "f")
+    for instruction in program.instructions:
+        args = [i.value if isinstance(i, Literal) else Tensor._made(tracer.values[i], None) for i in instruction.inputs]
+        outside = ambient.get()
+        token = ambient.set(Ambient(False, outside.scope, outside.training))
+        try:
+            results = (
+                instruction.op(args, **instruction.options)
+                if instruction.op.variadic
+                else instruction.op(*args, **instruction.options)
+            )
+        finally:
+            ambient.reset(token)
+        for number, r in zip(instruction.outputs, results if instruction.op.several else (results,), strict=True):
+            tracer.values[number] = r.data if isinstance(r, Tensor) else np.asarray(r)
+            set_value(traced[number], tracer.values[number])
+        tracer.instructions.append(instruction)
+    return traced
+
+
+def _seeds(slots: tuple[int, ...], active: set[int], traced: dict[int, Traced], tracer: Tracer) -> list[Traced | None]:
+    """Stand-ins for the cotangents of the step's results."""
+    seeds: list[Traced | None] = []
+    for slot in slots:
+        t = traced[slot]
+        seeds.append(tracer.stand_in(np.ones_like(tracer.values[slot]), Layout(1), True) if slot in active else None)
+        assert t.tracer is tracer
+    return seeds
+
+
+def _add(cotangents: dict[int, Traced], slot: int, g: Any) -> None:
+    held = cotangents.get(slot)
+    cotangents[slot] = g if held is None else registry["add"](held, g)
+
+
+def _pull(
+    instruction: Instruction,
+    program: Program,
+    traced: dict[int, Traced],
+    active: set[int],
+    cotangents: dict[int, Traced],
+) -> None:
+    """Run one op's vjp, and add what it gives to the cotangents of the op's inputs."""
+    op = instruction.op
+    arrays = [i.value if isinstance(i, Literal) else traced[i] for i in instruction.inputs]
+    outs = [traced[o] for o in instruction.outputs]
+    needs = tuple(type(i) is int and i in active for i in instruction.inputs)
+    if not any(needs):
+        return
+    gs = [cotangents.get(o) for o in instruction.outputs]
+    if op.several:
+        g: Any = [_zeros(t) if one is None else one for one, t in zip(gs, outs, strict=True)]
+    else:
+        g = gs[0]
+    saved = [_saved(name, op, arrays, outs, needs) for name in _asked(op)]
+    grads = op.rule(g, *saved, *(arrays if op.saves_all else ()), **instruction.options)
+    if type(grads) not in (tuple, list):
+        grads = (grads,)
+    for slot, need, part in zip(instruction.inputs, needs, grads, strict=True):
+        if need and part is not None:
+            assert type(slot) is int
+            _add(cotangents, slot, _fitted(op, part, traced[slot]))
+
+
+def _asked(op: Op) -> tuple[str, ...]:
+    code = op.rule.__code__
+    return code.co_varnames[1 : code.co_argcount]
+
+
+def _saved(name: str, op: Op, arrays: list[Any], outs: list[Traced], needs: tuple[bool, ...]) -> Any:
+    """What a vjp asks for by the name of its parameter (see autodiff/op.py)."""
+    if name in op.inputs:
+        return arrays[op.inputs.index(name)]
+    shapes = [a.shape if isinstance(a, Tensor) else np.shape(a) for a in arrays]
+    return {
+        "out": outs[0] if not op.several else tuple(outs),
+        "shape": shapes[0],
+        "shapes": tuple(shapes),
+        "needs": needs,
+    }[name]
+
+
+def _zeros(t: Traced) -> Any:
+    return registry["broadcast_to"](np.zeros((), t.dtype), shape=t.shape)
+
+
+def _fitted(op: Op, g: Any, parent: Traced) -> Any:
+    """A cotangent in its input's shape and dtype: summed over the axes along which that was broadcast."""
+    shape = parent.shape
+    if g.shape != shape or (
+        not parent.tracer.slots[parent.number].layout.per and parent.tracer.slots[g.number].layout.per
+    ):
+        extra = g.ndim - len(shape)
+        if extra:
+            g = registry["sum"](g, axis=tuple(range(extra)))
+        stretched = tuple(i for i, (have, want) in enumerate(zip(g.shape, shape, strict=True)) if have != want)
+        if stretched:
+            g = registry["sum"](g, axis=stretched, keepdims=True)
+    return g if g.dtype == parent.dtype else registry["astype"](g, dtype=parent.dtype)

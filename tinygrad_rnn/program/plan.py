@@ -1,0 +1,311 @@
+"""What runs before, in and after the loop over time: a `Loop`, for a program or for its gradient.
+
+before: what does not depend on the carried state, for all steps in one go (x W + b is one product). body: what the next
+step needs. after: the rest, again in one go; so are the sums over rows (a weight's gradient). once: what depends on the
+constants alone. Instructions without rows (tanh of a weight, its slices) are no part of a loop: `prologue` takes them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from .gradient import Gradient, active_slots, gradient
+from .program import Instruction, Literal, Program, Slot
+
+PRODUCTS = ("matmul", "product_of")
+
+
+class Over(NamedTuple):
+    """Rows over time that a loop reads or writes. kind: "x" (input `leaf`), "output" (output leaf), "state" (the
+    new state's leaf), "before" (that leaf as the step received it), "saved", "d_output" and "d_x" likewise."""
+
+    kind: str
+    leaf: int
+    slot: int
+
+
+@dataclass
+class Loop:
+    """Instructions by stage over `slots`; `carried` are pairs (state's slot as received, slot of the new one)."""
+
+    slots: list[Slot]
+    weights: tuple[int, ...]
+    constants: tuple[int, ...]
+    reads: tuple[Over, ...]
+    writes: tuple[Over, ...]
+    carried: tuple[tuple[int, int], ...]
+    fixed: list[Instruction] = field(default_factory=list)  # on weights alone: their transposes, for backward
+    once: list[Instruction] = field(default_factory=list)
+    before: list[Instruction] = field(default_factory=list)
+    body: list[Instruction] = field(default_factory=list)
+    after: list[Instruction] = field(default_factory=list)
+    sums: list[Instruction] = field(default_factory=list)  # of rows, and what is made of the sums
+    added: tuple[int, ...] = ()  # slots whose rows add up over time: cotangents of constants
+    results: tuple[int | None, ...] = ()  # slots of the weights' cotangents
+
+
+def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, ...]]:
+    """The instructions that have no rows, the program without them, and all slots without rows that the rest reads."""
+    first: list[Instruction] = []
+    rest: list[Instruction] = []
+    for instruction in program.instructions:
+        has_rows = any(program.slots[o].layout.per for o in instruction.outputs)
+        (rest if has_rows else first).append(instruction)
+    read = {i for instruction in rest for i in instruction.inputs if type(i) is int}
+    weights = tuple(sorted(i for i in read if not program.slots[i].layout.per))
+    return first, replace(program, instructions=rest), weights
+
+
+def sums_regrouped(program: Program, states: Collection[int]) -> Program:
+    """x W + h U + b with its terms so ordered that those which no state enters come first: (x W + b) + h U."""
+    late = _reached(program.instructions, states)
+    uses: dict[int, int] = dict.fromkeys((*program.outputs, *program.new_state, *program.names), 2)
+    for instruction in program.instructions:
+        for i in instruction.inputs:
+            if type(i) is int:
+                uses[i] = uses.get(i, 0) + 1
+    made = {instruction.outputs[0]: instruction for instruction in program.instructions}
+    slots, out = list(program.slots), []
+
+    def terms(slot: int | Literal) -> Iterable[int | Literal]:
+        part = made.get(slot) if type(slot) is int else None
+        if (
+            part is not None
+            and part.op.name == "add"
+            and uses[part.outputs[0]] == 1
+            and slots[part.outputs[0]].layout.per
+        ):
+            for i in part.inputs:
+                yield from terms(i)
+        else:
+            yield slot
+
+    inner = set()
+    for instruction in reversed(program.instructions):
+        if instruction.op.name != "add" or instruction.outputs[0] in inner or instruction.outputs[0] not in late:
+            continue
+        inner.update(_inner_sums(instruction, made, uses, slots))
+    for instruction in program.instructions:
+        result = instruction.outputs[0]
+        if instruction.op.name != "add" or result not in late or result in inner:
+            if result not in inner:
+                out.append(instruction)
+            continue
+        parts = [t for i in instruction.inputs for t in terms(i)]
+        early = [t for t in parts if type(t) is not int or t not in late]
+        if (
+            len(parts) < 3
+            or len(early) < 2
+            or not any(type(t) is int and slots[t].shape == slots[result].shape for t in early)
+        ):
+            early = []
+        ordered = parts if not early else sorted(early, key=lambda t: type(t) is not int or not slots[t].layout.per)
+        ordered = ordered if not early else [*ordered, *(t for t in parts if t not in early)]
+        total = ordered[0]
+        for n, term in enumerate(ordered[1:]):
+            last = n == len(ordered) - 2
+            if not last:
+                slots.append(slots[result])
+            to = result if last else len(slots) - 1
+            out.append(instruction._replace(inputs=(total, term), outputs=(to,)))
+            total = to
+    return replace(program, slots=slots, instructions=out)
+
+
+def _inner_sums(top: Instruction, made: dict[int, Instruction], uses: dict[int, int], slots: list[Slot]) -> set[int]:
+    """The sums that are only terms of this one, of its shape."""
+    found: set[int] = set()
+    work = [top]
+    while work:
+        for i in work.pop().inputs:
+            part = made.get(i) if type(i) is int else None
+            if (
+                part is not None
+                and part.op.name == "add"
+                and uses[part.outputs[0]] == 1
+                and slots[part.outputs[0]].layout.per
+            ):
+                found.add(part.outputs[0])
+                work.append(part)
+    return found
+
+
+def _reached(instructions: Iterable[Instruction], start: Collection[int]) -> set[int]:
+    """The slots that depend on those in `start`, and these."""
+    reached = set(start)
+    for instruction in instructions:
+        if any(type(i) is int and i in reached for i in instruction.inputs):
+            reached.update(instruction.outputs)
+    return reached
+
+
+def _needed(instructions: list[Instruction], wanted: Iterable[int]) -> set[int]:
+    """The slots from which those in `wanted` are computed, and these."""
+    needed = set(wanted)
+    for instruction in reversed(instructions):
+        if not needed.isdisjoint(instruction.outputs):
+            needed.update(i for i in instruction.inputs if type(i) is int)
+    return needed
+
+
+def _staged(loop: Loop, instructions: list[Instruction], per_step: Collection[int], wanted: Collection[int]) -> Loop:
+    """Put each instruction that `wanted` or the new state needs into its stage. `per_step`: slots that vary over time."""
+    results = [new for _, new in loop.carried]
+    needed = _needed(instructions, (*wanted, *results))
+    live = [i for i in instructions if not needed.isdisjoint(i.outputs)]
+    carried = _reached(live, [old for old, _ in loop.carried])
+    timed = _reached(live, per_step)
+    looped = _needed(live, results)
+    for instruction in live:
+        out = instruction.outputs[0]
+        layout = loop.slots[out].layout
+        if layout.summed or layout.last:  # a transposed matrix of rows is only read by sums
+            loop.sums.append(instruction)
+        elif not layout.per:
+            loop.fixed.append(instruction)
+        elif out not in timed and out not in carried:
+            loop.once.append(instruction)
+        elif out not in carried:
+            loop.before.append(instruction)
+        elif out in looped:
+            loop.body.append(instruction)
+        else:
+            loop.after.append(instruction)
+    return loop
+
+
+class Plan(NamedTuple):
+    """How a step runs: forward without a graph, forward that saves, backward; and what is saved."""
+
+    forward: Loop
+    saving: Loop
+    backward: Loop | None
+    saved: tuple[int, ...]
+    histories: tuple[int, ...]  # which of the state's leaves backward reads at every step
+    carried: tuple[int, ...] = ()  # which of them the loop backward carries a cotangent of
+    added: tuple[int, ...] = ()  # which constants get a gradient
+
+
+class Leaves(NamedTuple):
+    """The slots of a program's inputs by what they are."""
+
+    x: tuple[int, ...]
+    state: tuple[int, ...]
+    constants: tuple[int, ...]
+    weights: tuple[int, ...]
+
+
+def forward_loop(program: Program, inputs: Leaves, saved: tuple[int, ...] = (), states: tuple[int, ...] = ()) -> Loop:
+    """The loop of a program. It writes the outputs, and `saved` slots and `states` for the loop backward."""
+    writes = [Over("output", k, slot) for k, slot in enumerate(program.outputs)]
+    writes += [Over("saved", k, slot) for k, slot in enumerate(saved)]
+    writes += [Over("state", k, program.new_state[k]) for k in states]
+    loop = Loop(
+        program.slots,
+        inputs.weights,
+        inputs.constants,
+        tuple(Over("x", k, slot) for k, slot in enumerate(inputs.x)),
+        tuple(writes),
+        tuple(zip(inputs.state, program.new_state, strict=True)),
+    )
+    return _staged(loop, program.instructions, inputs.x, [w.slot for w in writes])
+
+
+def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: bool) -> Plan:
+    """The loops of a step of which the inputs in `wanted` get a gradient."""
+    forward = forward_loop(program, inputs)
+    if not wanted:
+        return Plan(forward, forward, None, (), ())
+    back = gradient(program, wanted, inputs.state)
+    own = back.instructions[: back.forward]
+    rules = back.instructions[back.forward :]
+    ends = [back.results[s] for s in (*wanted, *inputs.state) if s in back.results]
+    needed = _needed(rules, ends)
+    rules = [i for i in rules if not needed.isdisjoint(i.outputs)]
+    read = {i for instruction in rules for i in instruction.inputs if type(i) is int} | set(ends)
+    free = {*inputs.x, *inputs.state, *inputs.constants, *inputs.weights, *program.new_state, *program.outputs}
+    saved, again = _saved_and_recomputed(own, read, free, recompute)
+    reads = _reads(program, inputs, back, [*again, *rules], {*read, *saved}, saved)
+    histories = tuple(sorted({r.leaf for r in reads if r.kind in ("state", "before")}))
+    carried = tuple(k for k, seed in enumerate(back.of_new_state) if seed is not None)
+    added = tuple(k for k, slot in enumerate(inputs.constants) if slot in wanted and slot in back.results)
+    loop = Loop(
+        back.slots,
+        inputs.weights,
+        inputs.constants,
+        tuple(reads),
+        tuple(Over("d_x", k, back.results[s]) for k, s in enumerate(inputs.x) if s in wanted and s in back.results),
+        tuple((back.of_new_state[k] or 0, back.results[inputs.state[k]]) for k in carried),
+        added=tuple(back.results[inputs.constants[k]] for k in added),
+        results=tuple(back.results.get(s) if s in wanted else None for s in inputs.weights),
+    )
+    per_step = [r.slot for r in reads]
+    loop = _staged(loop, [*again, *rules], per_step, ends)
+    return Plan(forward, forward_loop(program, inputs, saved, histories), loop, saved, histories, carried, added)
+
+
+def _saved_and_recomputed(
+    own: list[Instruction], read: set[int], free: set[int], recompute: bool
+) -> tuple[tuple[int, ...], list[Instruction]]:
+    """Which forward slots are kept for backward, and which instructions run again there: products never run again
+    (unless all do), and what follows cheaply from what is kept is not kept."""
+    made = {o: instruction for instruction in own for o in instruction.outputs}
+    saved: set[int] = set()
+    have = set(free)
+    again: set[int] = set()
+    for number, instruction in enumerate(own):
+        if recompute:
+            continue
+        inputs = [i for i in instruction.inputs if type(i) is int]
+        cheap = instruction.op.name not in PRODUCTS and all(i in have for i in inputs)
+        if cheap:
+            have.update(instruction.outputs)
+            again.add(number)
+        else:
+            kept = [o for o in instruction.outputs if o in read and o not in free]
+            saved.update(kept)
+            have.update(kept)
+    if recompute:
+        again = set(range(len(own)))
+    wanted = {s for s in read if s in made and s not in free and s not in saved}
+    kept_again = []
+    for number in range(len(own) - 1, -1, -1):
+        instruction = own[number]
+        if number in again and not wanted.isdisjoint(instruction.outputs):
+            kept_again.append(instruction)
+            wanted.update(
+                i for i in instruction.inputs if type(i) is int and i in made and i not in free and i not in saved
+            )
+    return tuple(sorted(saved)), kept_again[::-1]
+
+
+def _reads(
+    program: Program,
+    inputs: Leaves,
+    back: Gradient,
+    instructions: list[Instruction],
+    read: set[int],
+    saved: tuple[int, ...],
+) -> list[Over]:
+    """What the loop backward reads over time."""
+    made = {o for instruction in instructions for o in instruction.outputs}
+    read = (read | {i for instruction in instructions for i in instruction.inputs if type(i) is int}) - made
+    reads = [Over("x", k, slot) for k, slot in enumerate(inputs.x) if slot in read]
+    reads += [Over("before", k, slot) for k, slot in enumerate(inputs.state) if slot in read]
+    taken = {r.slot for r in reads} | set(saved)
+    for k, slot in enumerate(program.outputs):
+        if slot in read and slot not in taken:
+            reads.append(Over("output", k, slot))
+            taken.add(slot)
+    for k, slot in enumerate(program.new_state):
+        if slot in read and slot not in taken:
+            reads.append(Over("state", k, slot))
+            taken.add(slot)
+    reads += [Over("saved", k, slot) for k, slot in enumerate(saved)]
+    reads += [Over("d_output", k, slot) for k, slot in enumerate(back.of_outputs) if slot is not None and slot in read]
+    return reads
+
+
+__all__ = ["Leaves", "Loop", "Over", "Plan", "active_slots", "forward_loop", "plan", "prologue", "sums_regrouped"]

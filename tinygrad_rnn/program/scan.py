@@ -1,0 +1,432 @@
+"""`scan`: a step over time, as one node where the step can be traced, else step by step."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ..autodiff.state import ambient, recording, scope
+from ..autodiff.tensor import Tensor
+from ..ops import reverse_sequence, unstack
+from .environment import Environment, Unwatchable
+from .node import Loops, Scan, alive_at, apply, in_order_of_time, masked, without_padding
+from .node import scan as scan_op
+from .plan import Leaves, plan, prologue, sums_regrouped
+from .program import Program
+from .trace import trace, verify
+from .tracer import Untraceable
+from .tree import Hidden, Signature, Spec, form, leaves, rebuilt
+
+KEPT = 512  # programs, and refusals
+
+# While `rnn.explain` listens: (where, path, why) of every scan that runs.
+listener: ContextVar[list[tuple[str, str, str]] | None] = ContextVar("tinygrad_rnn.scan.listener", default=None)
+
+
+class Traced:
+    """What is known of a step for one signature: its program and loops, or why it has none."""
+
+    def __init__(self, program: Program | None, reason: str | None):
+        self.program, self.reason = program, reason
+        self.batches: set[int] = set()  # sizes of batches on which the trace was verified
+        self.prepared: dict[Any, Prepared] = {}
+
+
+class Store:
+    """Programs by what their steps read and by the signature of their arguments; bounded, and locked while tracing."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.traced: OrderedDict[Any, Traced] = OrderedDict()
+        self.environments: WeakKeyDictionary[Any, dict[Any, Environment]] = WeakKeyDictionary()
+
+    def environment(self, step: Callable[..., Any]) -> Environment:
+        """What the step reads, walked anew only if it changed."""
+        owner = getattr(step, "__self__", step)
+        code = getattr(getattr(step, "__func__", step), "__code__", None)
+        try:
+            known = self.environments.setdefault(owner, {})
+        except TypeError:  # an owner that cannot be referred to weakly
+            return Environment(step)
+        environment = known.get(code)
+        if environment is None or not environment.unchanged():
+            environment = known[code] = Environment(step)
+        return environment
+
+    def find(self, step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> Traced:
+        """The step's program for this signature, traced now if it is not known."""
+        key = (environment.key, signature, ambient.get().training)
+        with self.lock:
+            traced = self.traced.get(key)
+            if traced is None:
+                try:
+                    traced = Traced(trace(step, environment, signature).without_dead_code(), None)
+                except Untraceable as error:
+                    traced = Traced(None, str(error))
+                self.traced[key] = traced
+                while len(self.traced) > KEPT:
+                    self.traced.popitem(last=False)
+            else:
+                self.traced.move_to_end(key)
+            if traced.program is not None and batch and batch not in traced.batches:
+                try:
+                    verify(traced.program, step, environment, signature, batch)
+                except Untraceable as error:
+                    return Traced(None, str(error))
+                traced.batches.add(batch)
+        return traced
+
+
+store = Store()
+
+
+class Prepared:
+    """A program ready to run: the instructions on weights alone, and the loops."""
+
+    def __init__(self, program: Program, counts: tuple[int, int, int], wanted: frozenset[int], recompute: bool):
+        self.first, main, weights = prologue(program)
+        x, state, constants = np.split(np.asarray(program.inputs, int), np.cumsum(counts)[:2])
+        inputs = Leaves(tuple(map(int, x)), tuple(map(int, state)), tuple(map(int, constants)), weights)
+        for instruction in self.first:
+            if any(i in wanted for i in instruction.inputs if type(i) is int):
+                wanted |= {o for o in instruction.outputs if o not in program.detached}
+        wanted &= {*inputs.x, *inputs.state, *inputs.constants, *weights}
+        main = sums_regrouped(main, inputs.state)
+        self.captured = program.captured
+        self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
+
+    def weights(self, environment: Environment) -> list[Any]:
+        """The arrays without rows that the loops read, as tensors on the graph."""
+        registers: dict[int, Any] = {slot: environment.arrays[number] for slot, number in self.captured}
+        for instruction in self.first:
+            apply(instruction, registers, 0)
+        return [registers[slot] for slot in self.loops.inputs.weights]
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return Tensor._made(value, None)
+    try:
+        return Tensor(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"scan: {name} is {type(value).__name__}, expected arrays in nested tuples: {error}"
+        ) from None
+
+
+def _tensors(tree: Any, name: str) -> Any:
+    """The tree with tensors as leaves. Lists are read as arrays."""
+    if isinstance(tree, tuple):
+        parts = [_tensors(part, f"{name}[{k}]") for k, part in enumerate(tree)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return None if tree is None else _tensor(tree, name)
+
+
+def _hidden(tree: Any, lead: int, records: bool) -> Any:
+    """The signature of a tree of tensors of which `lead` axes are batch and time."""
+    return rebuilt(
+        tree, iter([Hidden(Spec(t.shape[lead:], t.dtype, records and t.requires_grad)) for t in leaves(tree)])
+    )
+
+
+def scan(
+    step: Callable[..., Any],
+    inputs: Any,
+    state: Any,
+    *,
+    constants: tuple[Any, ...] = (),
+    length: int | None = None,
+    lengths: Any = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    impl: str = "auto",
+    recompute: bool = False,
+) -> tuple[Any, Any]:
+    """Run step(x_t, state, *constants) -> (output, new state) over time; returns (outputs, final state).
+
+    As jax.lax.scan, in the order of a cell: the input comes before the state. inputs: an array (B, T, …), or (T, B, …)
+    with time_major, a tuple of such, or None with `length`; the step gets its part of time t, (B, …). state: an array
+    (B, …), or any nesting of tuples and NamedTuples of such; so may outputs be, which come back as (B, T, …). constants:
+    arrays with a row for each of the batch that hold for the whole sequence (an attention's memory, a dropout mask).
+    lengths (B) integers from 0 to T: past its length a row's outputs are 0 and its state is carried through; what the
+    padding holds touches nothing. reverse: each row runs from its own last step to its first. recompute: backward
+    computes again what it needs of a step instead of keeping it.
+
+    The step is traced once into a program, and the whole sequence is then one node. It must compute each row from that
+    row alone and read no tensor's value; what it reads besides its arguments (weights, options, in closures, globals or
+    attributes) is followed, so it may change between calls. Other steps run one after the other, with the same results:
+    rnn.explain says why. impl: "fused" refuses these, "unrolled" always runs step by step. Changing anything but local
+    variables inside a step is not supported.
+
+    Raises TypeError and ValueError that name the argument.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> decay = tg.tensor(0.5, requires_grad=True)
+    >>> def step(x, h):
+    ...     h = decay * h + x
+    ...     return h, h
+    >>> outputs, h = tg.scan(step, tg.tensor([[[1.0], [0.0], [2.0]]]), tg.tensor([[0.0]]))
+    >>> outputs.data.ravel().tolist(), h.item()
+    ([1.0, 0.5, 2.25], 2.25)
+    """
+    xs, states = _tensors(inputs, "inputs"), _tensors(state, "state")
+    held = tuple(_tensors(c, f"constants[{k}]") for k, c in enumerate(constants))
+    return run_scan(step, xs, states, held, length, lengths, reverse, time_major, impl, recompute)[:2]
+
+
+def run_scan(
+    step: Callable[..., Any],
+    xs: Any,
+    states: Any,
+    constants: tuple[Any, ...] = (),
+    length: int | None = None,
+    lengths: Any = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    impl: str = "auto",
+    recompute: bool = False,
+    *,
+    names: bool = False,
+    caller: str = "scan",
+) -> tuple[Any, Any, dict[str, Tensor]]:
+    """`scan` on tensors; with `names` also what every step gave by the names of rnn.gate."""
+    batch, steps = _sizes(caller, xs, states, constants, length, time_major)
+    ends = checked_lengths(caller, lengths, batch, steps, "lengths")
+    if impl not in ("auto", "fused", "unrolled"):
+        raise ValueError(f"{caller}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
+    records = ambient.get().recording
+    reason: str | None = "impl='unrolled'"
+    environment = traced = None
+    if impl != "unrolled":
+        signature = Signature(
+            _hidden(xs, 2, records), _hidden(states, 1, records), tuple(_hidden(c, 1, records) for c in constants)
+        )
+        try:
+            environment = store.environment(step)
+            traced = store.find(step, environment, signature, batch)
+            reason = traced.reason
+        except Unwatchable as error:
+            reason = str(error)
+        if reason is not None and impl == "fused":
+            raise ValueError(f"{caller}: impl='fused' cannot run this step: {reason}; use impl='auto'")
+    told = listener.get()
+    if told is not None:
+        told.append(
+            (
+                "/".join(ambient.get().scope),
+                "fused" if reason is None else "unrolled",
+                reason or "the whole sequence is one node",
+            )
+        )
+    run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)  # type: ignore[arg-type]
+    if reason is not None:
+        return _unrolled(step, xs, states, constants, run, names)
+    assert environment is not None
+    assert traced is not None
+    assert traced.program is not None
+    program = traced.program.with_named_outputs() if names else traced.program
+    arrays, counts = _bind(run, traced, program, environment, xs, states, constants)
+    results = scan_op(arrays, run=run)
+    n, m = len(program.outputs), counts[1]
+    wanted = n - len(program.named)
+    outputs = rebuilt(program.output_tree, iter(results[:wanted]))
+    return outputs, rebuilt(states, iter(results[n : n + m])), dict(zip(program.named, results[wanted:n], strict=True))
+
+
+def _bind(
+    run: Scan, traced: Traced, program: Program, environment: Environment, xs: Any, states: Any, constants: Any
+) -> tuple[list[Any], tuple[int, int, int]]:
+    """Give the run its loops, planned when first asked for; returns the arrays of the op and how many there are of each."""
+    parts = [list(leaves(tree)) for tree in (xs, states, constants)]
+    flat = [t for part in parts for t in part]
+    counts = (len(parts[0]), len(parts[1]), len(parts[2]))
+    records = ambient.get().recording
+    leaf_needs = tuple([records and t.requires_grad for t in flat])
+    key = (leaf_needs, records, run.recompute, program.named)
+    prepared = traced.prepared.get(key)
+    if prepared is None:
+        wanted = {slot for slot, need in zip(program.inputs, leaf_needs, strict=True) if need}
+        if records:
+            wanted |= {
+                slot for slot, number in program.captured if getattr(environment.arrays[number], "requires_grad", False)
+            }
+        prepared = traced.prepared[key] = Prepared(program, counts, frozenset(wanted), run.recompute)
+    run.loops = prepared.loops
+    return [*flat, *prepared.weights(environment)], counts
+
+
+def sample(
+    step: Callable[..., Any], inputs: Any, state: Any, constants: Any = (), **time: Any
+) -> tuple[list[Any], Scan]:
+    """The arrays and the run with which the op `scan` is called for these arguments, all wanting gradients."""
+    xs, states, held = (
+        rebuilt(t, iter([Tensor(a, requires_grad=True) for a in leaves(t)])) for t in (inputs, state, constants)
+    )
+    batch, steps = _sizes("sample", xs, states, held, None, time.get("time_major", False))
+    signature = Signature(_hidden(xs, 2, True), _hidden(states, 1, True), tuple(_hidden(c, 1, True) for c in held))
+    environment = store.environment(step)
+    traced = store.find(step, environment, signature, batch)
+    assert traced.program is not None, traced.reason
+    run = Scan(None, batch, steps, **time)  # type: ignore[arg-type]
+    arrays, _ = _bind(run, traced, traced.program, environment, xs, states, held)
+    return [a.data if isinstance(a, Tensor) else a for a in arrays], run
+
+
+def _sizes(caller: str, xs: Any, states: Any, constants: Any, length: int | None, time_major: bool) -> tuple[int, int]:
+    """Batch and number of steps, which every array must agree on."""
+    first = next(leaves(xs), None)
+    row = next((t for t in leaves((states, constants))), None)
+    if first is None:
+        if length is None or isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 0:
+            raise ValueError(f"{caller}: length is {length!r}, expected the number of steps, since there are no inputs")
+        if row is None:
+            raise ValueError(f"{caller}: neither inputs nor state holds an array, expected one that tells the batch")
+        batch, steps = (row.shape[0] if row.ndim else -1), int(length)
+    else:
+        if first.ndim < 2:
+            raise ValueError(
+                f"{caller}: inputs have shape {first.shape}, expected {'(T, B, …)' if time_major else '(B, T, …)'}"
+            )
+        batch, steps = (first.shape[1], first.shape[0]) if time_major else first.shape[:2]
+        if length is not None and length != steps:
+            raise ValueError(f"{caller}: length is {length!r}, inputs have {steps} steps")
+    wanted = (steps, batch) if time_major else (batch, steps)
+    if any(x.shape[:2] != wanted for x in leaves(xs)):
+        shapes = sorted({x.shape for x in leaves(xs)})
+        raise ValueError(f"{caller}: inputs have shapes {shapes}, expected one batch and time in all")
+    for what, tree in (("state", states), ("constants", constants)):
+        for t in leaves(tree):
+            if not t.ndim or t.shape[0] != batch:
+                raise ValueError(
+                    f"{caller}: {what} has an array of shape {t.shape}, expected ({batch}, …): a row for each of the batch"
+                )
+    return batch, steps
+
+
+def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument: str) -> Any:
+    """Sequence lengths as integers within 0 … T, one per row."""
+    if lengths is None:
+        return None
+    try:
+        found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    except ValueError:
+        raise ValueError(f"{caller}: {argument} is {lengths!r:.60}, expected {batch} integers") from None
+    if found.shape != (batch,):
+        raise ValueError(f"{caller}: {argument} has shape {found.shape}, expected ({batch},): one length for each row")
+    if found.dtype.kind not in "iu" and found.size:
+        at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
+        hint = f"; {argument}[{at[0]}] is NaN" if len(at) else f"; use np.asarray({argument}, dtype=int)"
+        raise TypeError(f"{caller}: {argument} has dtype {found.dtype}, expected integers{hint}")
+    bad = np.flatnonzero((found < 0) | (found > steps))
+    if len(bad):
+        raise ValueError(
+            f"{caller}: {argument}[{bad[0]}] is {found[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
+        )
+    return found.astype(np.int64)
+
+
+# -- step by step --------------------------------------------------------------------------------------------------
+
+probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", default=None)  # collects named values
+
+
+def _unrolled(
+    step: Callable[..., Any], xs: Any, states: Any, constants: tuple[Any, ...], run: Scan, names: bool
+) -> tuple[Any, Any, dict[str, Tensor]]:
+    """One step after the other. Time is cut once by `unstack`."""
+    flat = []
+    for x in leaves(xs):
+        x = without_padding(x, run.lengths, run.axis)
+        flat.append(
+            unstack(reverse_sequence(x, lengths=run.lengths, time_axis=run.axis) if run.reverse else x, axis=run.axis)
+        )
+    outputs: list[Any] = []
+    seen: list[dict[str, Any]] = []
+    token = probe.set({} if names else None)
+    last = run.steps if run.lengths is None else int(run.lengths.max(initial=0))
+    try:
+        for t in range(last):
+            with scope(f"t={t}"):
+                if names:
+                    probe.set({})
+                result = step(rebuilt(xs, iter([x[t] for x in flat])), states, *constants)
+                output, new = checked_result(result, states, t, run.batch)
+                alive = alive_at(t, run.lengths)
+                shown = dict(probe.get() or {})
+                if alive is not None:
+                    output = rebuilt(output, iter([masked(alive, o, 0) for o in leaves(output)]))
+                    new = rebuilt(
+                        new, iter([masked(alive, n, o) for n, o in zip(leaves(new), leaves(states), strict=True)])
+                    )
+                    shown = {k: masked(alive, v, 0) for k, v in shown.items()}
+                states = new
+                outputs.append(output)
+                seen.append(shown)
+    finally:
+        probe.reset(token)
+    if not outputs:
+        return _no_steps(step, xs, states, constants, run), states, {}
+    missing = run.steps - last
+    kept = [list(leaves(o)) for o in outputs]
+    whole = [_over_time(list(some), missing, run) for some in zip(*kept, strict=True)]
+    gates = {name: _over_time([s[name] for s in seen], missing, run) for name in seen[0]}
+    return rebuilt(outputs[0], iter(whole)), states, gates
+
+
+def _over_time(values: list[Any], missing: int, run: Scan) -> Tensor:
+    """What the steps gave as one array over time, 0 for the steps that no row reached."""
+    whole = in_order_of_time(values + [np.zeros(values[0].shape, values[0].dtype)] * missing, run)
+    return whole if isinstance(whole, Tensor) else Tensor._made(whole, None)
+
+
+def _no_steps(step: Callable[..., Any], xs: Any, states: Any, constants: tuple[Any, ...], run: Scan) -> Any:
+    """Outputs where no step runs: zeros in the shapes that a step on zeros gives."""
+    shapes = [(run.batch, *x.shape[2:]) for x in leaves(xs)]
+    zeros = rebuilt(
+        xs, iter([Tensor._made(np.zeros(s, x.dtype), None) for s, x in zip(shapes, leaves(xs), strict=True)])
+    )
+    with recording(False):
+        output, _ = checked_result(step(zeros, states, *constants), states, 0, run.batch)
+    steps = (run.steps, run.batch) if run.time_major else (run.batch, run.steps)
+    return rebuilt(
+        output, iter([Tensor._made(np.zeros((*steps, *o.shape[1:]), o.dtype), None) for o in leaves(output)])
+    )
+
+
+def checked_result(result: Any, states: Any, t: int, batch: int) -> tuple[Any, Any]:
+    """What a step returned, after a check that it is (output, new state), the state as before in form, shape and dtype."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
+        raise TypeError(f"scan: the step returned {came}, expected the pair (output, new state)")
+    output, new = (_tensors(part, name) for part, name in zip(result, ("the output", "the new state"), strict=True))
+    if form(new) != form(states):
+        raise TypeError(
+            f"scan: the new state of step {t} is {_shown(new)}, expected the state's structure {_shown(states)}"
+        )
+    for a, b in zip(leaves(new), leaves(states), strict=True):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise ValueError(
+                f"scan: the new state of step {t} is {_shown(new)}, expected the state's shapes and dtypes {_shown(states)}"
+            )
+    for o in leaves(output):
+        if not o.ndim or o.shape[0] != batch:
+            raise ValueError(
+                f"scan: the output of step {t} has shape {o.shape}, expected ({batch}, …): a row for each of the batch"
+            )
+    return output, new
+
+
+def _shown(tree: Any) -> str:
+    """A tree of tensors in the words of an error message."""
+    if isinstance(tree, tuple):
+        name = type(tree).__name__ if hasattr(tree, "_fields") else ""
+        return f"{name}({', '.join(map(_shown, tree))})"
+    return "None" if tree is None else f"{tree.dtype}{list(tree.shape)}"

@@ -1,0 +1,65 @@
+"""Nested tuples of arrays: states, inputs, outputs; and what a step is called with, but for the batch's size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autodiff.node import Shape
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """What stands in nested tuples, in order; None stands for nothing."""
+    if isinstance(tree, tuple):
+        for part in tree:
+            yield from leaves(part)
+    elif tree is not None:
+        yield tree
+
+
+def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
+    """A tree of the same form with these leaves."""
+    if isinstance(tree, tuple):
+        parts = [rebuilt(part, values) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return None if tree is None else next(values)
+
+
+def form(tree: Any) -> Any:
+    """The form of a tree, to be compared: leaves are 0."""
+    if isinstance(tree, tuple):
+        return (type(tree), *(form(part) for part in tree))
+    return None if tree is None else 0
+
+
+class Signature(NamedTuple):
+    """What a step is called with, but for the batch's size: trees whose leaves are (inner shape, dtype, needs grad)."""
+
+    x: Any
+    state: Any
+    constants: tuple[Any, ...]
+
+
+class Spec(NamedTuple):
+    """A leaf of a signature. No tuple to `leaves`: wrapped in `Hidden`."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    needs: bool
+
+
+class Hidden:
+    """A leaf that is itself a tuple, kept from being taken apart."""
+
+    __slots__ = ("spec",)
+
+    def __init__(self, spec: Spec):
+        self.spec = spec
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hidden) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash(self.spec)
