@@ -253,3 +253,93 @@ def test_prepared_weights_give_the_same_bits(isa, dtype):
         found.append(np.empty((1, 9, 32), dtype))
         b.run(1, 9, [x, found[-1]], weights=weights, prepared=prepared, isa=isa)
     np.testing.assert_array_equal(*found)
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads, which even the smallest loops then use."""
+    before = kernels.get_num_threads()
+    kernels._native.set_worth_a_thread(1.0)
+    yield kernels.set_num_threads
+    kernels.set_num_threads(before)
+    kernels._native.set_worth_a_thread(2e6)
+
+
+def lstm_run(isa, arrays, lengths, rows, time):
+    """All outputs of forward and backward for some of the rows, with x and cotangents cut or padded to `time` steps."""
+    x, W, U, bias, c0, h0, d_out = arrays
+    D, H, dtype = x.shape[-1], len(U), x.dtype
+    B = len(rows)
+    lengths = lengths[rows]
+    x, d_out = (np.concatenate([a[rows], np.full_like(a[rows], np.nan)], 1)[:, :time] for a in (x, d_out))
+    total = int(lengths.sum())
+    out, gates, c = np.empty((B, time, H), dtype), np.empty((total, 4 * H), dtype), np.empty((total, H), dtype)
+    final = [np.empty((B, H), dtype), np.empty((B, H), dtype)]
+    d_states, dx = [np.empty((B, H), dtype), np.empty((B, H), dtype)], np.empty_like(x)
+    more = {"lengths": lengths, "isa": isa}
+    lstm_forward(D, H, dtype, saves=True).run(
+        B, time, [x, out, gates, c], initial=[c0[rows], h0[rows]], final=final, weights=[W, U, bias], **more
+    )
+    targets = [np.empty_like(a) for a in (W, U, bias)]
+    lstm_backward(D, H, dtype).run(
+        B, time, [x, out, gates, c, c, d_out, dx], backward=True, final=d_states, weights=[W, U], targets=targets,
+        initials=[h0[rows], c0[rows]], **more,
+    )  # fmt: skip
+    return (out, dx, *final, *d_states), targets
+
+
+@isas
+@dtypes
+@pytest.mark.parametrize(("B", "D", "H"), [(7, 5, 19), (70, 8, 32), (300, 3, 24)])
+def test_the_same_bits_with_any_threads_alone_and_padded(isa, dtype, B, D, H, threads):
+    rng = np.random.default_rng(0)
+    T = 9
+    arrays = [draw(rng, dtype, *s) for s in ((B, T, D), (D, 4 * H), (H, 4 * H), (4 * H,), (B, H), (B, H), (B, T, H))]
+    lengths = rng.integers(0, T + 1, B)
+    everything = np.arange(B)
+    threads(1)
+    want, targets = lstm_run(isa, arrays, lengths, everything, T)
+    for n in (2, 3):
+        threads(n)
+        found, sums = lstm_run(isa, arrays, lengths, everything, T)
+        for a, b in zip((*found, *sums), (*want, *targets), strict=True):
+            np.testing.assert_array_equal(a, b)
+        padded, _ = lstm_run(isa, arrays, lengths, everything, T + 4)
+        for a, b in zip(padded, want, strict=True):
+            np.testing.assert_array_equal(a[:, :T] if a.ndim == 3 else a, b)
+    for row in (0, B // 2, B - 1):
+        alone, _ = lstm_run(isa, arrays, lengths, np.array([row]), T)
+        for a, b in zip(alone, want, strict=True):
+            np.testing.assert_array_equal(a[0], b[row])
+
+
+@isas
+def test_every_kind_of_slot_the_same_with_any_threads(isa, threads):
+    rng = np.random.default_rng(0)
+    B, T, n, dtype = 37, 11, 6, np.float32
+    lengths = rng.integers(0, T + 1, B)
+    total = int(lengths.sum())
+    x, history, packed = draw(rng, dtype, B, T, n), draw(rng, dtype, B, T, n), draw(rng, dtype, total, n)
+    constants, initials, initial = (
+        [draw(rng, dtype, B, n)],
+        [draw(rng, dtype, B, n), None],
+        [draw(rng, dtype, B, n)] * 3,
+    )
+    for backward in (False, True):
+        runs = []
+        for count in (1, 2, 3):
+            threads(count)
+            y, kept = np.empty((B, T, 2 * n), dtype), np.empty((total, n), dtype)
+            written = {
+                "final": [np.empty((B, n), dtype) for _ in range(3)],
+                "targets": [np.empty(shape, dtype) for shape in ((n, n), (2,), (1, 2), (n, n))],
+                "accumulated": [np.empty((B, 2), dtype), np.empty((B, n), dtype)],
+            }
+            everything(dtype, n).run(
+                B, T, [x, y, kept, history, packed, None], constants=constants, initials=initials, initial=initial,
+                lengths=lengths, backward=backward, isa=isa, **written,
+            )  # fmt: skip
+            runs.append([y, kept, *(a for arrays in written.values() for a in arrays)])
+        for a, b, c in zip(*runs, strict=True):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(a, c)

@@ -92,7 +92,7 @@ def test_names_cannot_leave_the_data() -> None:
     assert texts(data, data["nodes"][0][0])[0] == NASTY.replace("\n", "\\n")
     assert "</script><i>범위" in data["strings"]
     scripts = "".join(path.read_text() for path in PAGE.glob("*.js"))
-    assert not re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|new Function", scripts)
+    assert not re.findall(r"(inner|outer)HTML\s*\+?=|insertAdjacent|document\.write|\beval\b|new Function", scripts)
 
 
 def test_the_same_graph_gives_the_same_bytes_in_every_process() -> None:
@@ -259,3 +259,20 @@ def test_a_long_net_stays_small() -> None:
 )
 def test_scripts_can_be_read_at_one_sitting(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+def test_the_page_s_style_and_names_stay_inside_it() -> None:
+    """Put into another document (a notebook's cell), no rule of the style applies there, and no global name is made."""
+    page = viz.to_html(run(3)[1])
+    assert '<html lang="en" class="tinygrad-rnn">' in page
+    style = re.search(r"<style>(.*?)</style>", page, re.S)
+    assert style is not None
+    rules = re.sub(r"/\*.*?\*/|@media[^{]*\{", "", style[1], flags=re.S)
+    selectors = [
+        s.strip() for rule in re.findall(r"([^{}]+)\{", rules) for s in re.sub(r"\([^)]*,[^)]*\)", "", rule).split(",")
+    ]
+    assert len(selectors) > 60
+    assert [s for s in selectors if not re.match(r"(:root|html)?:where\(\.tinygrad-rnn\)", s)] == []
+    script = page[page.rindex("<script>") : page.rindex("</script>")]
+    assert script.startswith('<script>\n"use strict";\n{\n')
+    assert script.rstrip().endswith("}")

@@ -471,3 +471,40 @@ def test_a_thousand_steps_open_quickly_and_hold_few_elements(show: Any) -> None:
         "/".join(name),
     )
     assert trace == [len(reach(graph, node.id, False)), len(reach(graph, node.id, True))]
+
+
+def test_a_page_inside_another_document_moves_into_a_frame(browser: Browser, tmp_path: Path) -> None:
+    """As notebooks do it: the text becomes the inside of a cell, twice, and its scripts are made anew so that they run."""
+    (tmp_path / "notebook.html").write_text("<title>mine</title><h1>Heading</h1><div></div><div></div>")
+    browser.open(tmp_path / "notebook.html")
+    browser.log("browser")
+    looks = "const s = getComputedStyle(document.querySelector('h1')); return [s.fontSize, s.maxWidth, s.color, document.title]"
+    before = browser.js(looks)
+    browser.js(
+        """for (const cell of document.querySelectorAll("div")) {
+          cell.innerHTML = arguments[0];
+          for (const old of cell.querySelectorAll("script")) {
+            const script = document.createElement("script");
+            for (const { name, value } of old.attributes) script.setAttribute(name, value);
+            script.textContent = old.textContent;
+            old.replaceWith(script);
+          }
+        }""",
+        viz.to_html(net(2)),
+    )
+    browser.settle()
+    assert browser.js(looks) == before
+    assert browser.js(
+        "return [...document.querySelectorAll('div')].map((d) => [...d.children].map((c) => c.tagName))"
+    ) == [
+        ["IFRAME"],
+        ["IFRAME"],
+    ]
+    frames = "[...document.querySelectorAll('iframe')]"
+    drawn_inside = f"return {frames}.every((f) => f.contentDocument.querySelectorAll('.node').length)"
+    for _ in range(100):
+        if browser.js(drawn_inside):
+            break
+        time.sleep(0.05)
+    assert browser.js(drawn_inside)
+    assert [entry["message"] for entry in browser.log("browser")] == []

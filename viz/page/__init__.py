@@ -40,8 +40,9 @@ def to_html(
 
     target: what was computed (a tensor, tensors nested in tuples, lists and dicts, or a Graph): every op in boxes by scope;
     a cell: the inside of one step; or any Drawing, as it is. path: the file to write, which is returned; without it the
-    HTML text is. opened: each fused recurrent op is a box that holds what the op stands for, else one node. values: tensors
-    whose values to show besides (parameters, say). title: the page's name.
+    HTML text is, which IPython.display.HTML shows in a frame of its own. opened: each fused recurrent op is a box that
+    holds what the op stands for, else one node. values: tensors whose values to show besides (parameters, say). title: the
+    page's name.
 
     Values are those that the graph keeps for its backward pass and those that follow from them; of a loss the page also
     tells the gradient at every node, from a sweep of its own that changes no `.grad` and frees nothing. After `backward()`
@@ -80,7 +81,7 @@ def _page(data: dict[str, Any], title: str) -> str:
         "TITLE": html.escape(title),
         "STYLE": _asset("page.css"),
         "DATA": content,
-        "SCRIPT": '"use strict";\n' + "".join(_asset(name) for name in SCRIPTS),
+        "SCRIPT": '"use strict";\n{\n' + "".join(_asset(name) for name in SCRIPTS) + "}\n",  # a block: no global names
     }
     pieces = _asset("page.html").split("%%")
     return "".join(parts[piece] if k % 2 else piece for k, piece in enumerate(pieces))

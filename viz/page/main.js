@@ -421,4 +421,14 @@ function edgeColours(data) {
   document.head.prepend(style);
 }
 
-window.page = new Page(JSON.parse(document.getElementById("data").textContent));
+// Put into another document (a notebook's cell), the page moves into a frame of its own, where it is the whole document.
+function moveIntoFrame(place) {
+  const frame = document.createElement("iframe");
+  frame.srcdoc = `<!DOCTYPE html><html lang="en" class="tinygrad-rnn">${place.innerHTML}</html>`;
+  frame.style.cssText = "width: 100%; height: 640px; border: 0";
+  place.replaceChildren(frame);
+}
+
+const data = document.getElementById("data");
+if (document.documentElement.classList.contains("tinygrad-rnn")) window.page = new Page(JSON.parse(data.textContent));
+else moveIntoFrame(data.parentNode);

@@ -178,7 +178,7 @@ void OwnedProgram::check_list(std::vector<Instruction>& list, Phase phase) {
   }
   std::vector<Instruction> completed;
   for (Instruction& i : list) {
-    expect(i.dims >= 0 && i.dims <= kMostDims, "an instruction has too many dimensions");
+    expect(i.dims >= 0 && i.dims < kMostDims, "an instruction has too many dimensions");
     double size = 1;
     for (int d = 0; d < i.dims; ++d) {
       expect(i.shape[d] >= 0 && i.shape[d] <= kMostElements, "a shape is out of range");
@@ -305,7 +305,6 @@ bool OwnedProgram::complete_reduction(Instruction& i) {
   }
   check_range(i.in[0], i.shape, i.dims);
   if (i.reduced == 0 || i.dims == i.reduced) {  // at least one dimension of each sort
-    expect(i.dims < kMostDims, "a reduction has too many dimensions");
     const int at = i.reduced == 0 ? i.dims : 0;
     for (int d = i.dims; d > at; --d) i.shape[d] = i.shape[d - 1], i.in[0].stride[d] = i.in[0].stride[d - 1], i.out.stride[d] = i.out.stride[d - 1];
     i.shape[at] = 1, i.in[0].stride[at] = 1, i.out.stride[at] = i.reduced == 0 ? 0 : 1;

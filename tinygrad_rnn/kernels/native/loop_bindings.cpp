@@ -16,7 +16,7 @@ using InstructionTuple = std::tuple<std::string, Ints, OperandTuple, std::vector
 template <class... X> using Tuples = std::vector<std::tuple<X...>>;
 
 void copy_ints(const Ints& from, ptrdiff_t* to, const char* what) {
-  expect(from.size() <= kMostDims, what);
+  expect(from.size() < kMostDims, what);
   for (size_t k = 0; k < from.size(); ++k) to[k] = from[k];
 }
 

@@ -32,9 +32,9 @@ template <class T> struct Reduced {
   Vec<T> n, p;  // x = n ln 2 + r, p = exp(r) - 1; n holds a whole number
 };
 
-template <class T> TGR_INLINE Reduced<T> reduce(Vec<T> x) {
+template <class T> TGR_INLINE Reduced<T> reduce(Vec<T> x, T lowest = ExpConstants<T>::kLowest) {
   using C = ExpConstants<T>;
-  x = x < splat<T>(C::kLowest) ? splat<T>(C::kLowest) : x;
+  x = x < splat<T>(lowest) ? splat<T>(lowest) : x;
   const Vec<T> n = fma(x, splat<T>(C::kLog2e), splat<T>(C::kRound)) - C::kRound;
   const Vec<T> r = fma(n, splat<T>(-C::kLn2Low), fma(n, splat<T>(-C::kLn2High), x));
   Vec<T> q = splat<T>(T(kInverseFactorial[C::kTerms]));
@@ -171,7 +171,7 @@ template <class T> TGR_INLINE Vec<T> log1p(Vec<T> x) {
   const Split<T> s = split<T>(u);
   const Vec<T> lost = s.k > zero ? splat<T>(T(1)) - (u - x) : x - (u - T(1));
   const Vec<T> value = log_of<T>(s.k, s.k == zero ? x : s.f, s.k == zero ? zero : lost / u);
-  return log_ends<T>(u, value);
+  return log_ends<T>(u, with_sign_of<T>(value, x));
 }
 
 // log(1 + e^x) without overflow.
@@ -204,11 +204,12 @@ template <class T> TGR_INLINE Vec<T> gelu(Vec<T> x) {
   const Vec<T> slope_low = ((cubic - high) + (splat<T>(c) - (slope - high))) + cubic_low + c_low;
   const Vec<T> z = a * slope, z_low = product_error<T>(a, slope, z) + a * slope_low;
   const auto negative = z < Vec<T>{};
-  const Reduced<T> e = reduce<T>(negative ? z : -z);
+  const Reduced<T> e = reduce<T>(negative ? z : -z, ExpConstants<T>::kLowest - 16);  // exp times 30 is 0 below
   const Vec<T> exp = scale(e.p + T(1), e.n), one = splat<T>(T(1));
   const Vec<T> rest = quotient(negative ? one : exp, exp + T(1));  // 1 - sigmoid
-  const Vec<T> value = quotient(negative ? x * (e.p + T(1)) : x, exp + T(1)) * fma(z_low, rest, one);
-  return negative ? scale(value, e.n) : value;  // last, so that small values are rounded once
+  const Vec<T> value = quotient(negative ? a * (e.p + T(1)) : x, exp + T(1)) * fma(z_low, rest, one);
+  const Vec<T> rounded_once = negative ? scale(value, e.n) : value;
+  return x - x == Vec<T>{} ? rounded_once : x < Vec<T>{} ? x - x : x;  // at -inf NaN, as the formula gives
 }
 
 }  // namespace tgr::TGR_ISA

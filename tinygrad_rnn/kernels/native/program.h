@@ -28,7 +28,7 @@ constexpr bool is_binary(Code c) { return c > Code::logical_not && c <= Code::lo
 constexpr bool is_elementwise(Code c) { return c <= Code::where; }
 constexpr bool is_reduction(Code c) { return c >= Code::sum && c <= Code::all; }
 
-constexpr int kMostDims = 5;
+constexpr int kMostDims = 6;  // one more than an instruction may come with: a reduction gets one of size 1
 
 // What one row holds of one value.
 enum class Kind : int { kTemp, kSequence, kState, kConstant, kOnce, kScratch };
