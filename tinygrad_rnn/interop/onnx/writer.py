@@ -36,11 +36,11 @@ def export(model: Any, path: Path, *, lengths: bool = False, initial_state: bool
     training. A module whose forward is Python code of yours is written as the list of its parts.
 
     Inputs of the graph: "input" alone, laid out as the model takes it (integers if an Embedding is first); with lengths=True
-    "lengths" (B) int32 beside it, with initial_state=True "h_0" and for an LSTM "c_0". Outputs: "output", "h_n", "c_n", shaped as the
-    model's (a cell's are (B, H)); a Keras layer gives final states if it has return_state. Where several layers of a list,
-    or cells of a stack, have a state, its names begin with their number, "1.h_0", and those of a Bidirectional layer with
-    "fw." and "bw.". For Keras layers `lengths` stand in the place of masks, whose padding is then at the end of a row.
-    ONNX Runtime computes float32.
+    "lengths" (B) int32 beside it, with initial_state=True "h_0" and for an LSTM "c_0". Outputs: "output", "h_n", "c_n",
+    shaped as the model's (a cell's are (B, H)); a Keras layer gives final states if it has return_state. Where several layers
+    of a list, or cells of a stack, have a state, its names begin with their number, "1.h_0", and those of a Bidirectional
+    layer with "fw." and "bw.". For Keras layers `lengths` stand in the place of masks, whose padding is then at the end of a
+    row. ONNX Runtime computes float32.
 
     Raises ImportError without the onnx package, TypeError that names a module which cannot be written and why,
     FileNotFoundError if the folder is missing.
