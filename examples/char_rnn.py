@@ -4,6 +4,7 @@
     python examples/char_rnn.py my.txt --seconds 600 --layers 2 --units 256
     python examples/char_rnn.py --resume            # another 60 seconds
     python examples/char_rnn.py --resume --seconds 0 --sample 2000 --temperature 0.6
+    mpiexec -n 4 python examples/char_rnn.py        # one model on four processes (pip install -e '.[mpi]')
 
 The model [Mikolov et al. 2010; Graves 2013] reads one character after another and predicts the next:
 embedding -> recurrent cells -> linear -> softmax. How well is told in bits per character: how many bits one needs, on
@@ -88,8 +89,19 @@ def options():
     return chosen
 
 
+def look_at_checkpoint(chosen, vocabulary):
+    """Refuse one that cannot be resumed from; keep an old one that would be written over."""
+    if chosen.resume and not os.path.exists(chosen.checkpoint):
+        raise FileNotFoundError(f"there is no {chosen.checkpoint} to resume from; drop --resume to begin")
+    if chosen.resume and tg.load(chosen.checkpoint).metadata.get("characters") != vocabulary.characters:
+        raise ValueError(f"{chosen.checkpoint} was trained on other characters; give the same files, or drop --resume")
+    if os.path.exists(chosen.checkpoint) and not chosen.resume:
+        os.replace(chosen.checkpoint, chosen.checkpoint + ".old")
+        print(f"kept the old {chosen.checkpoint} as {chosen.checkpoint}.old (--resume would go on from it)")
+
+
 def main():
-    chosen = options()
+    chosen, parallel = options(), tg.parallel.detect()
     data.draw([0.0], chosen.temperature)  # refuses now what would be refused after the training
     text = data.read_text(*chosen.files) if chosen.files else pythons_documentation()
     vocabulary = data.Vocabulary(text)
@@ -103,19 +115,14 @@ def main():
     optimizer = optim.Adam(model.parameters(), chosen.lr)
     print(f"{len(text):,} characters, {len(vocabulary)} different, the last {len(ids) - cut:,} held out")
     print(f"{model}\n{model.count_parameters():,} parameters")
-    if chosen.graph:
+    if chosen.graph and parallel.rank == 0:
         print(f"the unrolled graph is drawn in {tg.viz.unrolled(model.cell, (2, 1)).save(chosen.graph)}")
-    if chosen.resume and not os.path.exists(chosen.checkpoint):
-        raise FileNotFoundError(f"there is no {chosen.checkpoint} to resume from; drop --resume to begin")
-    if chosen.resume and tg.load(chosen.checkpoint).metadata.get("characters") != vocabulary.characters:
-        raise ValueError(f"{chosen.checkpoint} was trained on other characters; give the same files, or drop --resume")
-    if os.path.exists(chosen.checkpoint) and not chosen.resume:
-        os.replace(chosen.checkpoint, chosen.checkpoint + ".old")
-        print(f"kept the old {chosen.checkpoint} as {chosen.checkpoint}.old (--resume would go on from it)")
+    if parallel.rank == 0:
+        look_at_checkpoint(chosen, vocabulary)
 
     def held_out(limit=None):
         """The loss on text that the model is not trained on; `limit` chunks of it, else all."""
-        return train.evaluate(model.loss, rest, model.cell.zero_state(len(rest.inputs)), limit)
+        return train.evaluate(model.loss, rest, model.cell.zero_state(len(rest.inputs)), limit, parallel=parallel)
 
     history = train.fit(
         model.loss,
@@ -134,13 +141,14 @@ def main():
         resume=chosen.resume,
         metadata={"characters": vocabulary.characters},
         show=BITS,
+        parallel=parallel,
     )
     print(f"{history.step:,} steps, {history.seconds:.0f} s of training; kept in {chosen.checkpoint}")
     if history.stopped == "interrupted":
         print("interrupted; --resume goes on from here")
         return 130
     print(f"all of the held-out text: {BITS[1] * held_out():.3f} bits per character")
-    if chosen.sample > 0:
+    if chosen.sample > 0 and parallel.rank == 0:
         print(f"\nA sample at temperature {chosen.temperature}:\n")
         print(write(model, vocabulary, chosen.sample, chosen.temperature))
 

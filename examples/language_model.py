@@ -3,6 +3,7 @@
     python examples/language_model.py --level word               # or char
     python examples/language_model.py --resume --steps 2000      # goes on, as if it had never stopped
     python examples/language_model.py --resume --temperature 0.6 --top-k 20
+    mpiexec -n 4 python examples/language_model.py               # one model on four processes (pip install -e '.[mpi]')
 
 At every time step the net reads a word and says how probable each word is to come next [Mikolov et al. 2010]. Perplexity
 tells how good that is: among how many equally likely words one would hesitate as much as the net does, on text that it was
@@ -101,7 +102,7 @@ def main():
     add("--top-k", type=int, default=40, help="it writes one of the K likeliest tokens (%(default)s)")
     add("--name", default="language_model", help="of what it keeps: NAME.safetensors, NAME.onnx (%(default)s)")
     add("--resume", action="store_true", help="go on from NAME.safetensors, if there is one")
-    options = program.parse(parser)
+    options, parallel = program.parse(parser), tg.parallel.detect()
     cut, size, batch, unroll, dropout, steps = LEVELS[options.level]
     steps = options.steps or (40 if options.quick else steps)
     tokens = cut("\n".join(topics.values())[: 60_000 if options.quick else None])
@@ -112,6 +113,7 @@ def main():
     model, by_counting = LanguageModel(len(vocabulary), dropout), counted(known, held, len(vocabulary))
     print(f"{len(tokens):,} tokens, {len(vocabulary):,} different; {model.count_parameters():,} parameters")
     optimizer = optim.Adam(model.parameters(), 3e-3)
+    chunks = data.TextChunks(held, 10, unroll, remainder=True)
     history = train.fit(
         model.loss,
         data.TextChunks(known, batch, unroll),
@@ -120,18 +122,21 @@ def main():
         state=model.start(batch),
         schedule=optim.StepLR(optimizer, 300, 0.6),
         clip=1.0,
-        validation=lambda: train.evaluate(model.loss, data.TextChunks(held, 10, unroll, True), model.start(10)),
+        validation=lambda: train.evaluate(model.loss, chunks, model.start(10), parallel=parallel),
         validate_every=min(steps, 150),
         keep_best=True,
         on_validation=lambda history: f"  held-out perplexity {np.exp(history.validations[-1][1]):.2f}",
         checkpoint=f"{options.name}.safetensors",
         resume=options.resume,
+        parallel=parallel,
     )
     if history.stopped == "interrupted":
         print(f"kept in {options.name}.safetensors; --resume goes on from there")
         return 130
     at, best = history.best[0], np.exp(history.best[1])
     print(f"held-out perplexity: {best:.2f} at step {at:,} of {history.step:,}, {by_counting:.2f} by counting")
+    if parallel.rank:
+        return 0
 
     def write(step):
         how = {"temperature": options.temperature, "top_k": options.top_k, "seed": options.seed}

@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import plots
+from tinygrad_rnn import parallel
 from tinygrad_rnn.errors import DrawingError
 
 
@@ -38,7 +39,10 @@ def parse(made, arguments=None):
 
 def run(main):
     """Call main() and leave with its exit code: 0; 2 and one line for an error; 130 after Ctrl-C; 141, quietly, where
-    who reads it has gone, as head does. Warnings are a line, too."""
+    who reads it has gone, as head does. Warnings are a line, too. Of processes that mpiexec started, the first one prints,
+    and an error on any ends all."""
+    if parallel.rank():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)
     try:
         code = main() or 0
@@ -47,10 +51,11 @@ def run(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except (ValueError, OSError, ImportError, FloatingPointError, DrawingError) as error:
+        parallel.fail(error)
         print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = 130
-    if code == 130:
+    if code == 130 and not parallel.rank():
         print("interrupted", file=sys.stderr)
     sys.exit(code)

@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import callbacks, data, interop, layers, models, nn, optim, parallel, regularizers, train
+    from .nn.habits import cat, cuda, device, float32, float64, from_numpy, long, manual_seed, ones, rand, randn, zeros
 
 _LAZY = (
     "callbacks",
@@ -36,9 +37,28 @@ _LAZY = (
     "train",
     "viz",
 )  # imported when first asked for
+_PYTORCHS = frozenset(  # PyTorch's names, of nn.habits
+    [
+        "cat",
+        "cuda",
+        "device",
+        "float32",
+        "float64",
+        "from_numpy",
+        "long",
+        "manual_seed",
+        "ones",
+        "rand",
+        "randn",
+        "zeros",
+    ]
+)
 
 
 def __getattr__(name: str) -> object:
+    if name in _PYTORCHS:
+        made: object = getattr(import_module("tinygrad_rnn.nn.habits"), name)
+        return made
     if name not in _LAZY:
         raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
     try:

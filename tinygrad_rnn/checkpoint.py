@@ -103,6 +103,11 @@ def load(path: Path) -> Tensors:
             f"load: {name} holds an array of dtype {error.args[0]}, expected one of {', '.join(DTYPES)}"
         ) from None
     except (SafetensorError, ValueError, TypeError, RecursionError) as error:
+        if name.endswith((".pt", ".pth", ".bin")) or content[:2] in (b"PK", b"\x80\x02"):
+            raise CheckpointError(
+                f"load: {name} is a file of torch.save, a pickle, which is not read here: in PyTorch write "
+                "safetensors.torch.save_file(model.state_dict(), 'model.safetensors') and load that"
+            ) from None
         raise CheckpointError(
             f"load: {name} ({len(content)} bytes) is no whole safetensors file: it was cut short, damaged, or is something "
             f"else ({error}); take another copy, or save anew with tg.save"

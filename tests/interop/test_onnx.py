@@ -5,6 +5,7 @@ The weights' conversion is tested without the onnx package, the rest where it is
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import sys
@@ -300,6 +301,31 @@ def test_softmax_before_opset_13(axis: int | None, tmp_path: Path) -> None:
     attributes = {} if axis is None else {"axis": axis}
     path = written(tmp_path, [("Softmax", ["x"], ["y"], attributes)], {"x": F4}, ["y"], opset=11)
     matches_runtime(path, {"x": array(2, 3, 4)})
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "opset", "sizes"),
+    [
+        ({"num_outputs": 3}, None, 18, [3, 3, 1]),
+        ({"num_outputs": 2}, None, 18, [4, 3]),
+        ({"num_outputs": 4}, None, 18, [2, 2, 2, 1]),
+        ({}, [1, 4, 2], 13, [1, 4, 2]),
+        ({"split": [5, 2]}, None, 11, [5, 2]),
+    ],
+)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_split_into_uneven_parts(
+    options: Any, given: Any, opset: int, sizes: list[int], axis: int, tmp_path: Path
+) -> None:
+    """The standard: equal parts with the last one smaller, or the sizes that are given."""
+    x = np.arange(14, dtype=F4).reshape((7, 2) if axis == 0 else (2, 7))
+    names = [f"y{i}" for i in range(len(sizes))]
+    inputs, arrays = (["x"], {}) if given is None else (["x", "sizes"], {"sizes": np.array(given, np.int64)})
+    path = written(tmp_path, [("Split", inputs, names, {"axis": axis, **options})], {"x": F4}, names, arrays, opset)
+    ends = np.cumsum([0, *sizes])
+    wanted = [x.take(range(a, b), axis) for a, b in itertools.pairwise(ends)]
+    for found, expected in zip(face.load(path)(x), wanted, strict=True):
+        np.testing.assert_array_equal(found.data, expected)
 
 
 def test_integer_division_rounds_to_zero(tmp_path: Path) -> None:

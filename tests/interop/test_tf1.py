@@ -178,3 +178,35 @@ def test_layer_norm_weights_that_do_not_fit() -> None:
         convert.to_layer_norm_cell(weights | {"forget/beta": array(3)})
     with pytest.raises(ValueError, match=r"missing gain"):
         convert.from_layer_norm_cell({"kernel": array(3, 16)})
+    with pytest.raises(ValueError, match=r"to_layer_norm_cell: the kernel has 3 rows, expected D \+ 4 of them"):
+        convert.to_layer_norm_cell(weights | {"kernel": array(3, 16)})
+    with pytest.raises(ValueError, match=r"kernel has shape \(7, 12\), expected \(D\+H, 16\)"):
+        convert.to_layer_norm_cell(weights | {"kernel": array(7, 12)})
+    ours = convert.to_layer_norm_cell(weights)
+    for name, shape, wanted in (
+        ("kernel", (3, 12), r"\(D, 16\)"),
+        ("recurrent_kernel", (3, 16), r"\(4, 16\)"),
+        ("recurrent_kernel", (4, 12), r"\(4, 16\)"),
+        ("gain", (4,), r"\(16,\)"),
+        ("shift", (20,), r"\(16,\)"),
+        ("state_shift", (3,), r"\(4,\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"from_layer_norm_cell: .*{name} has shape .*, expected {wanted}"):
+            convert.from_layer_norm_cell(ours | {name: array(*shape)})
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm"])
+def test_a_kernel_needs_a_row_for_every_unit(kind: str) -> None:
+    """As many rows as units are a cell without inputs; one fewer is no cell."""
+    gates = {"rnn": 1, "lstm": 4}[kind]
+    found = convert.to_cell(kind, {"kernel": array(3, 3 * gates), "bias": array(3 * gates)})
+    assert (found["kernel"].shape, found["recurrent_kernel"].shape) == ((0, 3 * gates), (3, 3 * gates))
+    with pytest.raises(ValueError, match=r"the kernel has 2 rows, expected D \+ 3 of them"):
+        convert.to_cell(kind, {"kernel": array(2, 3 * gates), "bias": array(3 * gates)})
+    gru = {
+        "gates/kernel": array(2, 4),
+        "gates/bias": array(4),
+        "candidate/kernel": array(2, 2),
+        "candidate/bias": array(2),
+    }
+    assert convert.to_cell("gru", gru)["kernel"].shape == (0, 6)

@@ -43,6 +43,21 @@ def test_every_name_gives_an_array_of_its_shape_and_dtype(name: str) -> None:
     assert init.get(name)((3, 4), np.float32).dtype == np.float32
 
 
+@pytest.mark.parametrize("shape", [(5, 5), (6, 4), (4, 6), (1, 3)])
+def test_orthogonal_is_the_factor_whose_triangle_has_a_positive_diagonal(shape: tuple[int, int]) -> None:
+    """Only with these signs is the Q of a random normal matrix uniform over the orthogonal ones [Mezzadri 2007]."""
+    for seed in range(20):
+        a = np.random.default_rng(seed).normal(size=(max(shape), min(shape)))
+        q = init.Orthogonal(seed=seed)(shape, np.float64)
+        q = q if shape[0] >= shape[1] else q.T
+        r = q.T @ a
+        assert np.all(np.diag(r) > 0)
+        np.testing.assert_allclose(np.tril(r, -1), 0, atol=1e-12)
+        np.testing.assert_allclose(q.T @ q, np.eye(min(shape)), atol=1e-12)
+    scaled = init.Orthogonal(2.5, seed=0)((3, 3), np.float64)
+    np.testing.assert_allclose(scaled @ scaled.T, 6.25 * np.eye(3), atol=1e-12)
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="mode is 'fan'"):
         init.VarianceScaling(mode="fan")

@@ -119,6 +119,25 @@ def padded(**options: Any) -> tuple[Any, Any]:
     return model, train.fit(model.tagging, batches, opt, model=model, progress=False, **options)
 
 
+def wide(**options: Any) -> tuple[Any, Any]:
+    """Gradients large enough that MPI adds them up in pieces."""
+    model = nn.Sequential(nn.Linear(4, 300), nn.Tanh(), nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 1))
+    opt = optim.SGD(model.parameters(), 0.01)
+    batches = data.Batches(X, Y, size=9, shuffle=False)
+    return model, train.fit(lambda b: tg.mse(model(b[0]), b[1]), batches, opt, epochs=2, progress=False, **options)
+
+
+def validated(**options: Any) -> tuple[Any, Any]:
+    """Validation on batches with a state (of text, its last chunk shorter), and patience that ends the run."""
+    model = Language()
+    opt = optim.SGD(model.parameters(), 0.0)
+    held = data.TextChunks(TEXT[:50], 7, 4, remainder=True)
+    options = {"epochs": 9, "patience": 2, "validation": held} | options
+    return model, train.fit(
+        model.loss, data.TextChunks(TEXT, 7, 6), opt, state=model.cell.zero_state(7), progress=False, **options
+    )
+
+
 def keras(**options: Any) -> tuple[Any, Any]:
     model = models.Sequential([layers.Dense(8, activation="tanh"), layers.Dropout(0.2), layers.Dense(1)])
     model.compile("adam", "mse", metrics=["mae"])
@@ -146,8 +165,7 @@ def main() -> None:
     case, folder = sys.argv[1], Path(sys.argv[2])
     options = dict(pair.split("=", 1) for pair in sys.argv[3:])
     options = {name: ast.literal_eval(value) for name, value in options.items()}
-    alone, deterministic = options.pop("alone", False), options.pop("deterministic", False)
-    parallel = tg.parallel.Serial() if alone else tg.parallel.detect(deterministic=deterministic)
+    parallel = tg.parallel.detect(deterministic=options.pop("deterministic", False))
     warnings.simplefilter("error")
     tg.seed(options.pop("seed", 0))
     model, history = globals()[case](**options, parallel=parallel)

@@ -75,6 +75,31 @@ def test_words_with_marks_and_unknown(words: list[str], size: int) -> None:
     assert vocabulary["<end>"] == 0
 
 
+def test_numbers_at_the_ends_of_a_vocabulary() -> None:
+    for vocabulary in (
+        Vocabulary("abc"),
+        Vocabulary(["b", "c"], marks=["a"]),
+        Vocabulary(["c"], marks=["a"], unknown="b"),
+    ):
+        assert len(vocabulary) == 3
+        assert vocabulary.decode([2]) == "c"
+        assert vocabulary.decode([0]) == ("a" if not vocabulary.marks else "")
+        for wrong in (3, -1):
+            with pytest.raises(ValueError, match=rf"Vocabulary.decode: number 1 is {wrong}, expected 0 to 2"):
+                vocabulary.decode([0, wrong])
+
+
+def test_the_least_size_of_a_vocabulary() -> None:
+    words = ["x", "y", "y"]
+    assert Vocabulary(words, marks=["<end>"], unknown="?", size=3).tokens == ("<end>", "?", "y")
+    assert Vocabulary(words, size=1).tokens == ("y",)
+    for marks, unknown, size in ((["<end>"], "?", 2), ([], None, 0), ([], "?", 1), ([], None, True)):
+        with pytest.raises(
+            ValueError, match=f"size is {size}, expected more than the {len(marks) + (unknown is not None)}"
+        ):
+            Vocabulary(words, marks=marks, unknown=unknown, size=size)
+
+
 @given(st.lists(st.lists(st.integers(-9, 9), max_size=5), min_size=1), st.integers(-9, 9))
 def test_padding_can_be_undone(rows: list[list[int]], value: int) -> None:
     padded = pad(rows, value)

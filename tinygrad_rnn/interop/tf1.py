@@ -64,12 +64,17 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, 
         demand(owner, found, {"kernel": ("D+H", gates * units), "bias": (gates * units,)})
         kernel, bias = (blocks(found[name], ORDER[kind]) for name in ("kernel", "bias"))
         bias = _forget(kind, bias, forget_bias)
-    if kernel.shape[0] < units:
+    return {**_cut(owner, kernel, units), "bias": bias.copy()}
+
+
+def _cut(owner: str, kernel: Any, units: int) -> Arrays:
+    """TF1's one kernel (D+H, …) as the two of ours: x's rows and h's."""
+    rows = kernel.shape[0] - units
+    if rows < 0:
         raise ValueError(
             f"{owner}: the kernel has {kernel.shape[0]} rows, expected D + {units} of them, x's and then h's"
         )
-    cut = kernel.shape[0] - units
-    return {"kernel": kernel[:cut].copy(), "recurrent_kernel": kernel[cut:].copy(), "bias": bias.copy()}
+    return {"kernel": kernel[:rows].copy(), "recurrent_kernel": kernel[rows:].copy()}
 
 
 def from_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0) -> Arrays:
@@ -130,11 +135,8 @@ def to_layer_norm_cell(weights: Mapping[str, Any], *, forget_bias: float = 1.0) 
     units = found["state/gamma"].size
     demand(owner, found, dict.fromkeys(names[1:], (units,)) | {"kernel": ("D+H", 4 * units)})
     gain, shift = (np.concatenate([found[f"{n}/{part}"] for n in NORMS]) for part in ("gamma", "beta"))
-    kernel = blocks(found["kernel"], ORDER["lstm"])
-    cut = kernel.shape[0] - units
     return {
-        "kernel": kernel[:cut].copy(),
-        "recurrent_kernel": kernel[cut:].copy(),
+        **_cut(owner, blocks(found["kernel"], ORDER["lstm"]), units),
         "gain": gain,
         "shift": _forget("lstm", shift, forget_bias),
         "state_gain": found["state/gamma"],

@@ -38,6 +38,7 @@ class KerasCell(Weights, GatedCell):
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
+        use_bias: bool = True,
         name: str | None = None,
         **options: Any,
     ):
@@ -50,7 +51,7 @@ class KerasCell(Weights, GatedCell):
         self.rng = random_source(seed)
         initializers = {"kernel": kernel_initializer, "recurrent": recurrent_initializer, "bias": bias_initializer}
         named: dict[str, Any] = {f"{name}_initializer": get(given) for name, given in initializers.items()}
-        super().__init__(self.units, name=name, **named, **options)
+        super().__init__(self.units, use_bias=use_bias, name=name, **named, **options)
         costs = {"kernel": kernel_regularizer, "recurrent_kernel": recurrent_regularizer, "bias": bias_regularizer}
         self.regularizers = {weight: regularizers.get(cost) for weight, cost in costs.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from .. import ops
@@ -143,7 +144,9 @@ class OfCell(RNN):
     cell_class: Any
 
     def __init__(self, units: int, *arguments: Any, implementation: int = 2, **options: Any):
-        given = {key: options.pop(key) for key in list(options) if key in self.cell_class.arguments() and key != "name"}
+        bases = (base for base in self.cell_class.__mro__ if "__init__" in vars(base))
+        names = {name for base in bases for name in inspect.signature(base).parameters} - {"name"}
+        given = {key: options.pop(key) for key in list(options) if key in names}
         super().__init__(self.cell_class(units, *arguments, **given), **options)
         self.implementation = implementation
 

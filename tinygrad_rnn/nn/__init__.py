@@ -1,9 +1,11 @@
 """Layers by PyTorch's conventions: its names, its arguments, its layouts."""
 
 from ..module import Module, Parameter
+from . import functional, utils
 from .activations import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .basics import Dropout, Embedding, LayerNorm, Linear, ModuleList, Sequential
 from .cells import GRUCell, LSTMCell, RNNCell
+from .habits import Identity, L1Loss, ModuleDict
 from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from .recurrent import GRU, LSTM, RNN
 
@@ -16,12 +18,15 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GRUCell",
+    "Identity",
+    "L1Loss",
     "LSTMCell",
     "LayerNorm",
     "Linear",
     "LogSoftmax",
     "MSELoss",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
@@ -31,4 +36,6 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "functional",
+    "utils",
 ]

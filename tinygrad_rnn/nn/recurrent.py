@@ -20,6 +20,7 @@ from ..interop.torch import NAMES, arranged
 from ..module import Module, Parameter
 from ..rnn.driver import Run, _lengths
 from .basics import Dropout, _float, _input, _size
+from .utils.rnn import PackedSequence
 
 IMPLS = ("auto", "fused", "unrolled")
 
@@ -122,6 +123,10 @@ class Recurrent(CellModule):
 
     def forward(self, x: Any, hx: Any = None, *, lengths: Any = None, impl: str = "auto") -> Any:
         owner = type(self).__name__
+        if isinstance(x, PackedSequence):
+            padded = x.padded if x.batch_first == self.batch_first else ops.swapaxes(x.padded, axis1=0, axis2=1)
+            output, final = self.forward(padded, hx, lengths=x.lengths, impl=impl)
+            return PackedSequence(output, x.lengths, self.batch_first), final
         if impl not in IMPLS:
             raise ValueError(f"{owner}: impl is {impl!r}, expected one of {IMPLS}")
         x, batched = self._checked(x, lengths)

@@ -25,6 +25,18 @@ def library() -> Any:
     return MPI
 
 
+def fail(error: BaseException) -> None:
+    """Say in one line what went wrong, and end all processes that work together; returns where this one works alone.
+
+    For programs that tell errors in their own way; what nobody catches ends all processes in any case.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.parallel.fail(ValueError("alone"))
+    """
+    if Watch.of_this_process.cache_info().currsize:
+        Watch.of_this_process().end(error, brief=True)
+
+
 class Watch:
     """Between the processes, beside training: who has left, and the end of all where one fails."""
 
@@ -57,14 +69,14 @@ class Watch:
         """Python's last word on an exception: here it ends all processes."""
         self.end(error)
 
-    def end(self, error: BaseException) -> None:
-        """Say what went wrong, once, and end all processes."""
+    def end(self, error: BaseException, brief: bool = False) -> None:
+        """Say what went wrong, once, and end all processes. brief: without the traceback."""
         rank, size = self.comm.rank, self.comm.size
         sleep(min(0.25 * rank, 2.0))  # what all processes run into is said by the first
         if isinstance(error, KeyboardInterrupt):
             text, code = f"rank {rank} of {size}: interrupted, all processes end\n", 130
         else:
-            trace = "".join(traceback.format_exception(error))
+            trace = "" if brief else "".join(traceback.format_exception(error))
             text, code = f"{trace}rank {rank} of {size} failed, all processes end: {type(error).__name__}: {error}\n", 1
         sys.stdout.flush()
         sys.stderr.write(text)

@@ -25,14 +25,19 @@ def launched() -> int:
     return 0 if "PMIX_RANK" in os.environ else 1
 
 
-def launched_rank() -> int:
-    """The rank that mpiexec gave this process, 0 without."""
+def rank() -> int:
+    """The rank that mpiexec gave this process, 0 without; known before there is an `MPI()`.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.parallel.rank()
+    0
+    """
     return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
 
 
 def warn_of_copies() -> None:
     """Say, once and on one process, that processes which mpiexec started together train one copy each."""
-    if launched() > 1 and launched_rank() == 0:
+    if launched() > 1 and rank() == 0:
         warnings.warn(
             f"fit: mpiexec started {launched()} processes and each trains a copy of its own; for one model on all of them give "
             "parallel=tg.parallel.MPI() (parallel=tg.parallel.Serial() says that copies are meant)",

@@ -7,7 +7,8 @@ shares, inside which each part draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..data import Batches, TextChunks
 from ..rnn.cell import kind, map_state
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Make = Callable[[], Iterator[tuple[int, list[Any]]]]  # an epoch: of each batch its rows, and its parts
 
 
 def share(rows: int, part: int, parts: int) -> slice:
@@ -87,26 +89,21 @@ class Dealt:
     """
 
     def __init__(self, source: Any, numbers: Iterable[int], count: int, own: bool = False):
-        self.source, self.numbers, self.count, self.rows = source, list(numbers), count, 0
-        if isinstance(source, Batches):
-            self._make = _examples(source, self.numbers, count, own)
-        elif isinstance(source, TextChunks):
-            self._make = _text(source, self.numbers, count, own)
-        else:
-            self._make = self._slices
+        self.rows = 0
+        self._length = len(source) if isinstance(source, Sized) else None
+        make: Any = _examples if isinstance(source, Batches) else _slices
+        make = _text if isinstance(source, TextChunks) else make
+        self._make: Make = make(source, list(numbers), count, own)
 
     def __len__(self) -> int:
-        return len(self.source)
+        if self._length is None:
+            raise TypeError("how many batches there are is not known")
+        return self._length
 
     def __iter__(self) -> Iterator[list[Any]]:
         for rows, parts in self._make():
             self.rows = rows
             yield parts
-
-    def _slices(self) -> Iterator[tuple[int, list[Any]]]:
-        for batch in self.source:
-            rows = rows_of(batch)
-            yield rows, [cut(batch, share(rows, number, self.count)) for number in self.numbers]
 
 
 class Own:
@@ -143,7 +140,19 @@ def too_few(rows: int, parts: int, of: str) -> ValueError:
     )
 
 
-def _text(source: TextChunks, numbers: list[int], count: int, own: bool) -> Any:
+def _slices(source: Any, numbers: list[int], count: int, own: bool) -> Make:
+    """The rows of any batches, as they come."""
+
+    def make() -> Iterator[tuple[int, list[Any]]]:
+        for batch in source:
+            rows = rows_of(batch)
+            yield rows, [cut(batch, share(rows, number, count)) for number in numbers]
+
+    return make
+
+
+def _text(source: TextChunks, numbers: list[int], count: int, own: bool) -> Make:
+    """Rows of text: each part's are one contiguous span of it."""
     pairs = []
     for number in numbers:
         rows = share(len(source.inputs), number, count)
@@ -158,21 +167,23 @@ def _text(source: TextChunks, numbers: list[int], count: int, own: bool) -> Any:
     return make
 
 
-def _examples(source: Batches, numbers: list[int], count: int, own: bool) -> Any:
+def _examples(source: Batches, numbers: list[int], count: int, own: bool) -> Make:
     """Each part draws among its own examples; all parts put their batches into the same order."""
     parts = [_Part(source, number, count, own) for number in numbers]
     examples, size = len(source.columns[0]), source.size
     rows = [min(size, examples - i) for i in range(0, examples, size)]
+    rules = copy(source)
+    rules.columns = []  # which are not held any longer than they are needed
 
     def make() -> Iterator[tuple[int, list[Any]]]:
         order, cuts = np.arange(len(rows)), [part.cut for part in parts]
-        if source.shuffle:
+        if rules.shuffle:
             key = int(generator(None).integers(2**63))  # the same in all processes, whose generators are alike
             order = np.random.default_rng(key).permutation(order)
             streams = [np.random.default_rng([key, number]) for number in numbers]
-            cuts = [source.drawn(p.columns, p.cut, random) for p, random in zip(parts, streams, strict=True)]
+            cuts = [rules.drawn(p.columns, p.cut, random) for p, random in zip(parts, streams, strict=True)]
         for i in order:
-            yield rows[i], [source.batch(p.columns, cut[i]) for p, cut in zip(parts, cuts, strict=True)]
+            yield rows[i], [rules.batch(p.columns, cut[i]) for p, cut in zip(parts, cuts, strict=True)]
 
     return make
 

@@ -429,6 +429,7 @@ class _Run:
         history = self.history
         if self.checkpoint is None or self.model is None or self.saved_at == history.step:
             return
+        self.check()
         arrays: dict[str, Any] = {"losses": np.array(history.losses, np.float64)}
         arrays["validations"] = np.array(history.validations, np.float64).reshape(-1, 2)
         if self.place and self.held is not None:

@@ -1,0 +1,470 @@
+"""What PyTorch's users write: its names for tensors' methods, for making tensors, and a few modules.
+
+All of them stand here, over ops and modules that exist without them. `import tinygrad_rnn.nn` attaches the methods; the
+functions are reached as tg.cat, tg.zeros and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import ops
+from ..autodiff.state import generator, seed
+from ..autodiff.tensor import Tensor
+from ..module import Module
+from ..optim import Optimizer
+from .basics import as_tensor
+from .losses import _Loss
+
+NO_GPU = "this package computes on the CPU: leave out .cuda(), .to('cuda') and device='cuda'"
+DTYPES = {"float32": np.float32, "float": np.float32, "float64": np.float64, "double": np.float64, "long": np.int64}
+DTYPES |= {"int32": np.int32, "int": np.int32, "int64": np.int64}
+cuda = SimpleNamespace(is_available=lambda: False)
+float32, float64, int32, int64, long = np.float32, np.float64, np.int32, np.int64, np.int64
+
+
+# -- making tensors ----------------------------------------------------------------------------------------------------
+
+
+def _shape(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+
+
+def _made(data: Any, dtype: Any, requires_grad: bool, device: Any) -> Tensor:
+    _on_cpu(device)
+    return Tensor(data, np.float32 if dtype is None else dtype, requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """A tensor of zeros: zeros(2, 3) or zeros((2, 3)).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.zeros(2).tolist(), tg.ones((1, 2), requires_grad=True).shape
+    ([0.0, 0.0], (1, 2))
+    """
+    return _made(np.zeros(_shape(size)), dtype, requires_grad, device)
+
+
+def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """A tensor of ones, as zeros."""
+    return _made(np.ones(_shape(size)), dtype, requires_grad, device)
+
+
+def randn(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """A tensor of normal numbers, from the default generator (tg.seed, tg.manual_seed)."""
+    return _made(generator(None).normal(size=_shape(size)), dtype, requires_grad, device)
+
+
+def rand(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """A tensor of numbers uniform on [0, 1), from the default generator."""
+    return _made(generator(None).random(_shape(size)), dtype, requires_grad, device)
+
+
+def manual_seed(number: int) -> None:
+    """tg.seed: seeds the default generator."""
+    seed(number)
+
+
+def cat(tensors: Any, dim: int = 0) -> Tensor:
+    """Tensors one after another along an axis: tg.concatenate.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cat([tg.ones(1, 2), tg.zeros(1, 2)], dim=1).tolist()
+    [[1.0, 1.0, 0.0, 0.0]]
+    """
+    result: Tensor = ops.concatenate(list(tensors), axis=dim)
+    return result
+
+
+def from_numpy(array: Any) -> Tensor:
+    """A tensor of an array, a copy of it."""
+    return Tensor(array)
+
+
+def device(name: str) -> str:
+    """The name of the device, which is "cpu". Raises ValueError for another."""
+    _on_cpu(name)
+    return "cpu"
+
+
+def _on_cpu(device: Any) -> None:
+    if device is not None and str(device).partition(":")[0] != "cpu":
+        raise ValueError(f"device is {str(device)!r}: {NO_GPU}")
+
+
+# -- methods of tensors ------------------------------------------------------------------------------------------------
+
+
+class Chosen(NamedTuple):
+    """What x.max(dim=) and x.min(dim=) give: the values and where they stand."""
+
+    values: Any
+    indices: Any
+
+
+def _view(x: Tensor, *shape: Any) -> Tensor:
+    result: Tensor = ops.reshape(x, shape=_shape(shape))
+    return result
+
+
+def _permute(x: Tensor, *dims: Any) -> Tensor:
+    result: Tensor = ops.transpose(x, axes=_shape(dims))
+    return result
+
+
+def _expand(x: Tensor, *shape: Any) -> Tensor:
+    wanted = _shape(shape)
+    old = (1,) * (len(wanted) - x.ndim) + x.shape
+    result: Tensor = ops.broadcast_to(x, shape=tuple(n if m == -1 else m for m, n in zip(wanted, old, strict=True)))
+    return result
+
+
+def _to(x: Any, *where: Any, device: Any = None, dtype: Any = None, **_: Any) -> Any:
+    """The tensor or module itself, in another dtype if one is among the arguments; ValueError for a device but the CPU."""
+    for one in (*where, device, dtype):
+        if isinstance(one, Tensor):
+            one = one.dtype
+        if isinstance(one, (type, np.dtype)):
+            x = x.astype(one)
+        elif one is not None and not isinstance(one, bool):
+            _on_cpu(one)
+    return x
+
+
+def _cuda(x: Any, *_: Any, **__: Any) -> Any:
+    """Raises ValueError: there is the CPU only."""
+    raise ValueError(NO_GPU)
+
+
+def _itself(x: Any, *_: Any, **__: Any) -> Any:
+    """The same thing: it is there already."""
+    return x
+
+
+def _masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
+    result: Tensor = ops.where(np.asarray(mask.data if isinstance(mask, Tensor) else mask, bool), value, x)
+    return result
+
+
+def _chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    size = -(-x.shape[dim] // chunks)
+    return tuple(ops.split(x, list(range(size, x.shape[dim], size)), axis=dim))
+
+
+def _requires_grad(x: Any, wanted: bool = True) -> Any:
+    """Let a leaf, or every parameter of a module, take part in training or not; returns it."""
+    if isinstance(x, Module):
+        for p in x.parameters():
+            _requires_grad(p, wanted)
+    elif x.requires_grad != wanted:
+        if not x.is_leaf:
+            raise ValueError("requires_grad_: the tensor was made by an op; use .detach() for a constant")
+        made = Tensor(x.data, x.dtype, wanted, x.name)
+        x.requires_grad, x._node = made.requires_grad, made._node
+    return x
+
+
+def _option(dim: Any, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """PyTorch's dim= and keepdim= as NumPy's axis= and keepdims=."""
+    if "keepdim" in options:
+        options["keepdims"] = options.pop("keepdim")
+    return options | ({} if dim is None else {"axis": tuple(dim) if isinstance(dim, list) else dim})
+
+
+def _with_dim(name: str, numpys: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that takes dim= and keepdim= as well; what max and min give by dim= is PyTorch's pair."""
+
+    def method(x: Tensor, *arguments: Any, dim: Any = None, **options: Any) -> Any:
+        options = _option(dim, name, options)
+        found = numpys(x, *arguments, **options)
+        if name in ("max", "min") and dim is not None:
+            indices = getattr(x.data, f"arg{name}")(axis=dim, keepdims=options.get("keepdims", False))
+            return Chosen(found, indices)
+        return found
+
+    method.__name__, method.__doc__ = name, numpys.__doc__
+    return method
+
+
+def _transpose(numpys: Callable[..., Any]) -> Callable[..., Any]:
+    def transpose(x: Tensor, *axes: Any, **options: Any) -> Any:
+        if len(axes) == 2 and x.ndim > 2:  # which NumPy refuses: PyTorch's two axes to be exchanged
+            return ops.swapaxes(x, axis1=axes[0], axis2=axes[1])
+        return numpys(x, *axes, **options)
+
+    transpose.__doc__ = numpys.__doc__
+    return transpose
+
+
+_PLAIN = (
+    "exp",
+    "log",
+    "sqrt",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "square",
+    "abs",
+    "sign",
+    "floor",
+    "sin",
+    "cos",
+    "log1p",
+    "expm1",
+)
+METHODS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(ops, name) for name in _PLAIN},
+    **{
+        name: (lambda x, d=dtype: x.astype(d))
+        for name, dtype in DTYPES.items()
+        if name in ("float", "double", "long", "int")
+    },
+    "add": lambda x, other, alpha=1: x + other * alpha if alpha != 1 else x + other,
+    "bmm": lambda x, other: x @ other,
+    "chunk": _chunk,
+    "clamp": lambda x, min=None, max=None: ops.clip(x, min=min, max=max),
+    "clone": lambda x: x * 1 if x.requires_grad else Tensor(x.data),
+    "contiguous": _itself,
+    "cpu": _itself,
+    "cuda": _cuda,
+    "dim": lambda x: x.ndim,
+    "div": lambda x, other: x / other,
+    "expand": _expand,
+    "log_softmax": lambda x, dim=-1: ops.log_softmax(x, axis=dim),
+    "masked_fill": _masked_fill,
+    "matmul": lambda x, other: x @ other,
+    "mm": lambda x, other: x @ other,
+    "mul": lambda x, other: x * other,
+    "numel": lambda x: x.size,
+    "permute": _permute,
+    "pow": lambda x, exponent: x**exponent,
+    "requires_grad_": _requires_grad,
+    "softmax": lambda x, dim=-1: ops.softmax(x, axis=dim),
+    "sub": lambda x, other: x - other,
+    "t": lambda x: x.T,
+    "to": _to,
+    "unbind": lambda x, dim=0: tuple(ops.unstack(x, axis=dim)),
+    "unsqueeze": lambda x, dim: ops.expand_dims(x, axis=dim),
+    "view": _view,
+}
+
+
+# -- modules and optimisers --------------------------------------------------------------------------------------------
+
+
+class Buffer(Tensor):
+    """A tensor of a module that is saved with it and not trained; `register_buffer` makes one."""
+
+    __slots__ = ()
+
+
+def _register_buffer(module: Module, name: str, tensor: Any, persistent: bool = True) -> None:
+    """Keep a constant under a name: as part of state_dict, unless persistent=False."""
+    made = None if tensor is None else as_tensor(tensor).detach()
+    if made is not None and persistent:
+        made = Buffer(made.data)
+    setattr(module, name, made)
+
+
+def _named_buffers(module: Module) -> Iterator[tuple[str, Tensor]]:
+    """The buffers that are saved, with their paths."""
+    for path, inside in module.named_modules():
+        for name, value in vars(inside).items():
+            if isinstance(value, Buffer):
+                yield f"{path}.{name}" if path else name, value
+
+
+_parameters_state, _load_parameters = Module.state_dict, Module.load_state_dict
+
+
+def _state_dict(module: Module) -> dict[str, Any]:
+    """The arrays of the parameters and the buffers by path. They are not copies; training leaves them alone."""
+    return _parameters_state(module) | {path: buffer.data for path, buffer in _named_buffers(module)}
+
+
+def _load_state_dict(module: Module, state: Mapping[str, Any], strict: bool = True) -> None:
+    """Set every parameter and buffer from arrays by path, as Module.load_state_dict does for parameters."""
+    buffers = dict(_named_buffers(module))
+    if not buffers or not isinstance(state, Mapping):
+        return _load_parameters(module, state, strict)
+    found = {path: np.asarray(getattr(state[path], "data", state[path])) for path in buffers if path in state}
+    faults = [f"missing {path} {b.shape}" for path, b in buffers.items() if strict and path not in found]
+    faults += [
+        f"{k} has shape {a.shape}, expected {buffers[k].shape}" for k, a in found.items() if a.shape != buffers[k].shape
+    ]
+    if faults:
+        raise ValueError(f"load_state_dict: the state does not fit {type(module).__name__}: " + "; ".join(faults))
+    _load_parameters(module, {k: v for k, v in state.items() if k not in buffers}, strict)
+    for path, array in found.items():
+        buffers[path].data = array.astype(buffers[path].dtype)
+
+
+def _zero_grad(owner: Any, set_to_none: bool = True) -> None:
+    """Set the gradient of every parameter to None, or with set_to_none=False those that there are to zeros."""
+    for p in owner.params if isinstance(owner, Optimizer) else owner.parameters():
+        p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.grad)
+
+
+def _apply(module: Module, function: Callable[[Module], Any]) -> Module:
+    """Call a function with this module and all inside it, the innermost first; returns the module."""
+    for one in reversed(list(module.modules())):
+        function(one)
+    return module
+
+
+def _buffers(module: Module) -> list[Tensor]:
+    """The buffers that are saved."""
+    return [buffer for _, buffer in _named_buffers(module)]
+
+
+def _children(module: Module) -> Iterator[Module]:
+    """The modules directly inside this one."""
+    return (child for _, child in module.named_children())
+
+
+def _double(module: Module) -> Any:
+    """Convert every parameter to float64, in place; returns the module."""
+    return module.astype(np.float64)
+
+
+def _float(module: Module) -> Any:
+    """Convert every parameter to float32, in place; returns the module."""
+    return module.astype(np.float32)
+
+
+OF_MODULES: dict[str, Callable[..., Any]] = {
+    "apply": _apply,
+    "buffers": _buffers,
+    "children": _children,
+    "cpu": _itself,
+    "cuda": _cuda,
+    "double": _double,
+    "float": _float,
+    "load_state_dict": _load_state_dict,
+    "named_buffers": _named_buffers,
+    "register_buffer": _register_buffer,
+    "requires_grad_": _requires_grad,
+    "state_dict": _state_dict,
+    "to": _to,
+    "zero_grad": _zero_grad,
+}
+
+
+def _attach() -> None:
+    """Give tensors, modules and optimisers PyTorch's methods. What NumPy or we call the same keeps its meaning."""
+    for name in (
+        "sum",
+        "mean",
+        "var",
+        "std",
+        "prod",
+        "max",
+        "min",
+        "cumsum",
+        "squeeze",
+        "argmax",
+        "argmin",
+        "any",
+        "all",
+    ):
+        setattr(Tensor, name, _with_dim(name, getattr(Tensor, name)))
+    setattr(Tensor, "transpose", _transpose(Tensor.transpose))  # noqa: B010
+    for name, method in METHODS.items():
+        method.__doc__ = method.__doc__ or f"PyTorch's tensor.{name}."
+        if not hasattr(Tensor, name):
+            setattr(Tensor, name, method)
+    for name, method in OF_MODULES.items():
+        setattr(Module, name, method)
+    setattr(Optimizer, "zero_grad", _zero_grad)  # noqa: B010
+
+
+_attach()
+
+
+class Identity(Module):
+    """y = x, whatever it is made with.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.Identity(54)(tg.ones(2)).tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self, *_: Any, **__: Any):
+        pass
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class ModuleDict(Module):
+    """Modules by name, whose parameters are found: "encoder.weight". Indexing, len, in, keys, values and items as a dict's.
+
+    Raises TypeError for what is no module.
+
+    >>> import tinygrad_rnn as tg
+    >>> nets = tg.nn.ModuleDict({"a": tg.nn.Linear(2, 2), "b": tg.nn.Identity()})
+    >>> list(nets), list(nets.state_dict())
+    (['a', 'b'], ['a.weight', 'a.bias'])
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None):
+        self.names: list[str] = []
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleDict: {name!r} is {type(module).__name__}, expected a Module")
+        if name not in self.names:
+            if hasattr(self, name):
+                raise KeyError(f"ModuleDict: {name!r} is a name of its own; take another")
+            self.names.append(name)
+        setattr(self, name, module)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.names:
+            raise KeyError(f"ModuleDict: there is no {name!r}, only {', '.join(self.names)}")
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def keys(self) -> list[str]:
+        """The names, in the order they came."""
+        return list(self.names)
+
+    def values(self) -> list[Any]:
+        """The modules, in the order they came."""
+        return [self[name] for name in self.names]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Names and modules."""
+        return [(name, self[name]) for name in self.names]
+
+
+class L1Loss(_Loss):
+    """|input − target|, reduced by "mean", "sum" or "none"; both of one shape, nothing broadcasts.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.L1Loss()(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0])).item()
+    1.0
+    """
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        x, y = as_tensor(input), as_tensor(target)
+        if x.shape != y.shape:
+            raise ValueError(f"L1Loss: input has shape {x.shape} and target {y.shape}, expected the same")
+        losses: Tensor = ops.abs(x - y)
+        if self.reduction == "none":
+            return losses
+        return losses.mean() if self.reduction == "mean" else losses.sum()
