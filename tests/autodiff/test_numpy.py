@@ -183,6 +183,15 @@ CALLS: dict[str, Any] = {
         for p in ("fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
     },
     "matrix norm axes": lambda x, b: np.linalg.norm(x[None], 2, axis=(2, 0), keepdims=True),
+    "vector_norm": lambda x, b: np.linalg.vector_norm(x[None], axis=(0, 2), ord=3),
+    "vector_norm of all": lambda x, b: np.linalg.vector_norm(x, keepdims=True),
+    "matrix_norm": lambda x, b: np.linalg.matrix_norm(np.swapaxes(x[None], 0, 1), ord=1),
+    "diagonal of matrices": lambda x, b: np.linalg.diagonal(x[None], offset=1),
+    "trace of matrices": lambda x, b: np.linalg.trace(x[None]),
+    "cross of vectors": lambda x, b: np.linalg.cross(x.T, A.T),
+    "matrix_transpose": lambda x, b: np.matrix_transpose(x[None]),
+    "linalg.matmul": lambda x, b: np.linalg.matmul(x, b),
+    "linalg.outer": lambda x, b: np.linalg.outer(x[0], b[:, 0]),
     "norm of two axes": lambda x, b: np.linalg.norm(x[None], axis=(0, 1)),
     "fancy index": lambda x, b: x[[0, 1, 1], [2, 3, 3]],
     "boolean index": lambda x, b: x[A > 0],
@@ -460,8 +469,8 @@ def gradients(f: Any, *values: Any) -> list[Any]:
     [
         (np.maximum, [1.0, NAN, NAN, 2.0, 3.0], [NAN, 1.0, NAN, 2.0, 1.0], [1, 1, 1, 0.5, 1], [1, 1, 1, 0.5, 0]),
         (np.minimum, [1.0, NAN, NAN, 2.0, 3.0], [NAN, 1.0, NAN, 2.0, 1.0], [1, 1, 1, 0.5, 0], [1, 1, 1, 0.5, 1]),
-        (np.fmax, [1.0, NAN, 2.0, 3.0], [NAN, 1.0, 2.0, 1.0], [1, 0, 0.5, 1], [0, 1, 0.5, 0]),
-        (np.fmin, [1.0, NAN, 2.0, 3.0], [NAN, 1.0, 2.0, 1.0], [1, 0, 0.5, 0], [0, 1, 0.5, 1]),
+        (np.fmax, [1.0, NAN, NAN, 2.0, 3.0], [NAN, 1.0, NAN, 2.0, 1.0], [1, 0, 1, 0.5, 1], [0, 1, 1, 0.5, 0]),
+        (np.fmin, [1.0, NAN, NAN, 2.0, 3.0], [NAN, 1.0, NAN, 2.0, 1.0], [1, 0, 1, 0.5, 0], [0, 1, 1, 0.5, 1]),
         (
             lambda a, b: a**b,
             [-2.0, 0.0, 0.0, 0.0, NAN, 2.0],
@@ -699,3 +708,32 @@ def test_comparisons_with_lists_and_with_what_is_no_number() -> None:
     assert np.all((x == None) == [False, False])  # noqa: E711
     with pytest.raises(ValueError, match=r"less: operands could not be broadcast.*a of shape \(2,\)"):
         _ = x < np.zeros(3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f4", np.int64])
+@pytest.mark.parametrize(
+    ("x", "condition"),
+    [
+        ((3, 4), (3, 4)),
+        ((4,), (3, 1)),
+        ((3, 1), (4,)),
+        ((), (2,)),
+        ((2,), ()),
+        ((), ()),
+        ((0, 3), (3,)),
+    ],
+)
+def test_where_with_0_is_numpys(x: Any, condition: Any, dtype: Any) -> None:
+    """The common case has a way of its own: bit for bit np.where, NaN, infinities and the sign of 0 included."""
+    rng = np.random.default_rng(0)
+    values = np.array([NAN, INF, -INF, -0.0, 1.5, -2.0]) if np.dtype(dtype).kind == "f" else np.arange(6)
+    a = rng.choice(values, (*x, 2)).astype(dtype)[..., 0]  # not contiguous
+    for flags in (rng.random(condition) < 0.5, rng.integers(0, 3, condition), (rng.random(condition) < 0.5).tolist()):
+        for found, expected in (
+            (tg.where(flags, a, 0), np.where(flags, a, 0)),
+            (tg.where(flags, 0, a), np.where(flags, 0, a)),
+            (tg.where(flags, a, -0.0), np.where(flags, a, -0.0)),
+        ):
+            assert np.asarray(found).dtype == expected.dtype
+            assert np.asarray(found).tobytes() == expected.tobytes()
+            assert np.shape(found) == expected.shape

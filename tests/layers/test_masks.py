@@ -133,3 +133,16 @@ def test_time_distributed_refuses_masks_that_do_not_fit(shape: Any) -> None:
         ValueError, match=r"has a shape \(.*\), expected \(2, 5, ...\) to follow inputs of shape \(2, 5, 4\)"
     ):
         layer(np.ones((2, 5, 4)), mask=np.ones(shape, bool))
+
+
+def test_time_distributed_tells_a_layer_of_vectors_which_are_real() -> None:
+    class Only(layers.Layer):
+        supports_masking = True
+
+        def call(self, inputs: Any, mask: Any = None) -> Any:
+            return inputs if mask is None else inputs * np.asarray(mask, np.float32)[:, None]
+
+    x, mask = np.ones((2, 3, 1)), np.array([[True, False, True], [False, True, True]])
+    found = layers.TimeDistributed(Only())(x, mask=mask)
+    np.testing.assert_array_equal(found.data[..., 0], mask)
+    np.testing.assert_array_equal(found.mask, mask)

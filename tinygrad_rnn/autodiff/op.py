@@ -157,17 +157,17 @@ class Op:
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
-        for a in args:
-            if type(a) is list or type(a) is tuple:
-                args = tuple(map(stacked, args))
-                break
         tracer = ambient.get().tracer
         if tracer is not None:
-            return tracer.record(self, args, options)
+            return tracer.record(self, tuple(map(stacked, args)), options)
         if self.plain and not options and (tensor := self._call_plain(args)) is not None:
             return tensor
         if not self.differentiable:
             return self._compute(args, options)
+        for a in args:
+            if type(a) is list or type(a) is tuple:
+                args = tuple(map(stacked, args))
+                break
         arrays: list[Any] = []
         parents: list[Any] = []
         tensors = recorded = mixed = False

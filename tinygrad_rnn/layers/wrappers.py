@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import RNNCell, kind
-from .base import Layer, Shape
+from .base import Layer, Shape, _parameters
 from .recurrent import RNN
 
 MERGES = ("concat", "sum", "ave", "mul", None)
@@ -128,25 +128,24 @@ class Bidirectional(Layer):
         return [(first + second) / 2 if self.merge_mode == "ave" else first + second]
 
 
-class TimeDistributed(Layer):
-    """One layer at every step: x (B, T, ...) is run as (B·T, ...), and the output stands as (B, T, ...).
-
-    A mask (B, T, ...) of more than two axes goes to a layer that takes one; of the output, a step is masked where all of its
-    parts were. Raises TypeError for what is no layer, ValueError for inputs of fewer than three axes and a mask
-    that does not begin with (B, T).
+class Wrapper(Layer):
+    """Base of layers around one layer, `self.layer`, which is built with this one for the same inputs.
 
     >>> import numpy as np, tinygrad_rnn as tg
-    >>> tg.layers.TimeDistributed(tg.layers.Dense(3))(np.ones((2, 4, 5))).shape
-    (2, 4, 3)
+    >>> class Twice(tg.layers.Wrapper):
+    ...     def call(self, inputs):
+    ...         return 2 * self.layer(inputs)
+    >>> Twice(tg.layers.Dense(1, kernel_initializer="ones"))(np.ones((1, 3))).tolist()
+    [[6.0]]
     """
 
     def __init__(self, layer: Layer, **options: Any):
-        _demand_layer("TimeDistributed", "layer", layer, Layer)
+        _demand_layer(type(self).__name__, "layer", layer, Layer)
         super().__init__(**{"dtype": layer.dtype} | options)
         self.layer, self.casts = layer, layer.casts
 
     def build(self, input_shape: Shape) -> None:
-        self.layer.ensure_built(self._step(input_shape))
+        self.layer.ensure_built(input_shape)
 
     @property
     def built(self) -> bool:
@@ -155,6 +154,26 @@ class TimeDistributed(Layer):
     @built.setter
     def built(self, value: bool) -> None:
         """The layer inside knows."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        return self.layer.compute_output_shape(input_shape)
+
+
+class TimeDistributed(Wrapper):
+    """One layer at every step: x (B, T, ...) is run as (B·T, ...), and the output stands as (B, T, ...).
+
+    A mask (B, T, ...) of more than two axes goes to a layer that takes one, one (B, T) to a layer of vectors (B, D) that takes
+    one, as (B·T); of the output, a step is masked where all of its
+    parts were. Raises TypeError for what is no layer, ValueError for inputs of fewer than three axes and a mask
+    that does not begin with (B, T).
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> tg.layers.TimeDistributed(tg.layers.Dense(3))(np.ones((2, 4, 5))).shape
+    (2, 4, 3)
+    """
+
+    def build(self, input_shape: Shape) -> None:
+        self.layer.ensure_built(self._step(input_shape))
 
     def _step(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 3:
@@ -175,9 +194,14 @@ class TimeDistributed(Layer):
                 f"{self.scope_name}: The `mask` passed to the `TimeDistributed` layer has a shape {np.shape(mask)}, expected "
                 f"({batch}, {steps}, ...) to follow inputs of shape {inputs.shape}"
             )
-        inner = None if mask is None or np.ndim(mask) == 2 else np.reshape(mask, (batch * steps, *np.shape(mask)[2:]))
+        of_parts = mask is not None and (np.ndim(mask) > 2 or self._one_each(inputs))
+        inner = np.reshape(mask, (batch * steps, *np.shape(mask)[2:])) if of_parts else None
         outputs = self.layer(inputs.reshape((batch * steps, *rest)), mask=inner)
         return outputs.reshape((batch, steps, *outputs.shape[1:]))
+
+    def _one_each(self, inputs: Tensor) -> bool:
+        """Whether a mask (B, T) goes to the layer as one truth value for each vector: a layer of vectors that takes a mask."""
+        return inputs.ndim == 3 and not self.layer.hands_on and "mask" in _parameters(type(self.layer).call)
 
 
 def _demand_layer(owner: str, argument: str, given: Any, wanted: type) -> None:

@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 from ..autodiff.rows import elementwise
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, stack, unstack, where
+from .native import INDEPENDENT_BATCH, NativeLoop
 from .plan import Leaves, Loop, Plan
 from .program import Instruction, Literal, Program
-from .run import Runner, Schedule, with_rows
+from .run import Runner, Schedule, execute, with_rows
+from .view import Unsupported
 
-__all__ = ["Loops", "Scan"]
 
-
-@dataclass
 class Loops:
-    """A planned program with what runs it."""
+    """A planned program with what runs it: NumPy, or the native interpreter where it knows every op of a loop."""
 
-    program: Program
-    inputs: Leaves
-    plan: Plan
-    forward: Runner = field(init=False)
-    saving: Runner = field(init=False)
-    backward: Runner | None = field(init=False)
+    def __init__(self, program: Program, inputs: Leaves, plan: Plan):
+        self.program, self.inputs, self.plan = program, inputs, plan
+        self.dtype = next(
+            (program.slots[s].dtype for s in (*program.outputs, *program.new_state)), np.dtype(np.float32)
+        )
+        self._ready: dict[Any, Runner | NativeLoop] = {}
+        self.lacking: str | None = None  # the op that the interpreter lacks
 
-    def __post_init__(self) -> None:
-        self.forward, self.saving = Runner(self.plan.forward), Runner(self.plan.saving)
-        self.backward = None if self.plan.backward is None else Runner(self.plan.backward)
+    def native(self, arrays: Any, batch: int) -> bool:
+        """Whether the interpreter runs these arrays: it is there, they have the program's dtype, and it knows every op."""
+        if kernels.choice.active == "reference" or any(a.dtype.kind == "f" and a.dtype != self.dtype for a in arrays):
+            return False
+        if self.lacking is None:
+            try:
+                for which in ("forward", "saving", *(["backward"] if self.plan.backward else [])):
+                    self.runner(which, True, batch)
+            except Unsupported as error:
+                self.lacking = str(error)
+        return self.lacking is None
+
+    def runner(self, which: str, native: bool, batch: int) -> Runner | NativeLoop:
+        """What runs the loop "forward", "saving" or "backward"."""
+        together = batch <= INDEPENDENT_BATCH
+        ready = self._ready.get((which, native, together))
+        if ready is None:
+            loop = getattr(self.plan, which)
+            ready = self._ready[which, native, together] = (
+                NativeLoop(loop, self.dtype, together) if native else Runner(loop)
+            )
+        return ready
 
 
 @dataclass
@@ -63,6 +84,16 @@ class Scan:
             yield arrays[start : start + len(some)]
             start += len(some)
 
+    @property
+    def leading(self) -> tuple[int, int]:
+        """The first two axes of sequence arrays."""
+        return (self.steps, self.batch) if self.time_major else (self.batch, self.steps)
+
+    @property
+    def total(self) -> int:
+        """How many steps all rows have together."""
+        return self.batch * self.steps if self.lengths is None else int(self.lengths.sum())
+
     def batch_major(self, x: Array) -> Array:
         """A sequence array with the batch first, as a view."""
         return np.swapaxes(x, 0, 1) if self.time_major else x
@@ -72,14 +103,15 @@ class Scan:
 
 
 class Saved:
-    """What a run keeps for its gradient, in packed order: saved slots, and the states that the steps left behind."""
+    """What a run keeps for its gradient: saved slots and the states that steps left behind, in packed order, and outputs.
+    `schedule` is that of a run in NumPy."""
 
-    def __init__(self, schedule: Schedule, rows: dict[tuple[str, int], Array]):
-        self.schedule, self.rows = schedule, rows
+    def __init__(self, rows: dict[tuple[str, int], Array], schedule: Schedule | None):
+        self.rows, self.schedule = rows, schedule
 
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for a in self.rows.values())
+        return sum(a.nbytes for (kind, _), a in self.rows.items() if kind != "output")
 
 
 def _samples(r: Any) -> list[Any]:
@@ -91,11 +123,16 @@ def _samples(r: Any) -> list[Any]:
 @primitive(label="scan", several=True, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
+    native = run.loops.native(arrays, run.batch)
+    runner = run.loops.runner("saving" if keep else "forward", native, run.batch)
+    results, saved = (_forward_native if native else _forward_numpy)(run, arrays, runner, keep)
+    return (results, saved) if keep else results
+
+
+def _forward_numpy(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any, Saved | None]:
     xs, states, constants, weights = run.parts(arrays)
     schedule = Schedule(run.batch, run.steps, run.lengths, run.reverse)
     order = schedule.order
-    loops = run.loops
-    runner = loops.saving if keep else loops.forward
     result = runner.run(
         schedule,
         [schedule.packed(run.batch_major(np.asarray(x))) for x in xs],
@@ -104,20 +141,59 @@ def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
         [np.asarray(w) for w in weights],
     )
     outputs, rows = [], {}
+    backward = run.loops.plan.backward
     for write, value in zip(runner.loop.writes, result.writes, strict=True):
         if write.kind == "output":
             outputs.append(np.asarray(run.batch_major(schedule.unpacked(value))))
-            if (
-                keep
-                and loops.plan.backward
-                and any(r.kind == "output" and r.leaf == write.leaf for r in loops.plan.backward.reads)
-            ):
+            if keep and backward and any(r.kind == "output" and r.leaf == write.leaf for r in backward.reads):
                 rows["output", write.leaf] = value
         else:
             rows[write.kind, write.leaf] = value
     final = [_unranked(s, order) for s in result.final]
-    results = (*outputs, *final)
-    return (results, Saved(schedule, rows)) if keep else results
+    return (*outputs, *final), Saved(rows, schedule) if keep else None
+
+
+def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any, Saved | None]:
+    xs, states, constants, weights = run.parts(arrays)
+    loop, dtype = runner.loop, runner.dtype
+    total = run.total
+    sequences: list[Any] = [_rows_over_time(run, xs[r.leaf], dtype) for r in loop.reads]
+    outputs, rows = [], {}
+    for write in loop.writes:
+        inner = tuple(int(n) for n in loop.slots[write.slot].inner)
+        if write.kind == "output":
+            out = np.empty((*run.leading, *inner), dtype)
+            outputs.append(out)
+            rows["output", write.leaf] = out
+            sequences.append(_rows_over_time(run, out, dtype))
+        else:
+            packed = np.empty((total, prod(inner)), dtype)
+            rows[write.kind, write.leaf] = packed
+            sequences.append(packed)
+    final = [np.empty(np.shape(s), dtype) for s in states]
+    registers = dict(zip(loop.weights, weights, strict=True))
+    runner.built(tuple(packed for packed, _, _ in runner.kinds)).run(
+        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences,
+        [_flat_rows(s, dtype) for s in states], [_flat_rows(f, dtype) for f in final],
+        [_flat_rows(c, dtype) for c in constants], runner.weights(registers), [], [], [], None,
+    )  # fmt: skip
+    return (*outputs, *final), Saved(rows, None) if keep else None
+
+
+def _rows_over_time(run: Scan, x: Any, dtype: Any) -> Array:
+    """A sequence array as (B, T, size), whose last axis is contiguous: a view where it can be."""
+    x = np.asarray(x, dtype)
+    if x.ndim != 3:
+        x = x.reshape(*x.shape[:2], prod(x.shape[2:]))
+    if (x.strides[2] != x.itemsize and x.shape[2] > 1) or any(s % x.itemsize for s in x.strides):
+        x = np.ascontiguousarray(x)
+    return run.batch_major(x)
+
+
+def _flat_rows(x: Any, dtype: Any) -> Array:
+    """An array (B, …) as contiguous (B, size): a view where it can be."""
+    x = np.ascontiguousarray(x, dtype)
+    return x if x.ndim == 2 else x.reshape(len(x), prod(x.shape[1:]))
 
 
 def _unranked(ranked: Array, order: Array) -> Array:
@@ -128,33 +204,47 @@ def _unranked(ranked: Array, order: Array) -> Array:
 
 @scan.vjp
 def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
-    xs, states, constants, weights = run.parts(arrays)
-    inputs, loops, schedule = run.loops.inputs, run.loops, residuals.schedule
+    loops = run.loops
     assert loops.plan.backward is not None
-    assert loops.backward is not None
-    loop, order = loops.plan.backward, residuals.schedule.order
-    outputs = len(loops.program.outputs)
+    native = residuals.schedule is None
+    runner = loops.runner("backward", native, run.batch)
+    back = _backward_native if native else _backward_numpy
+    of_x, of_states, of_constants, of_weights = back(run, arrays, runner, residuals, g)
+    grads: list[Any] = [None] * len(arrays)
+    at = 0
+    for some, part in (
+        ([w.leaf for w in loops.plan.backward.writes], of_x), (loops.plan.carried, of_states), (loops.plan.added, of_constants)
+    ):  # fmt: skip
+        for k, value in zip(some, part, strict=True):
+            grads[at + k] = value
+        at += len((loops.inputs.x, loops.inputs.state, loops.inputs.constants)[(at > 0) + (part is of_constants)])
+    grads[at:] = of_weights
+    return grads
+
+
+def _backward_numpy(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -> Any:
+    xs, states, constants, weights = run.parts(arrays)
+    loops, loop, schedule = run.loops, runner.loop, saved.schedule
+    assert schedule is not None
+    order, outputs = schedule.order, len(loops.program.outputs)
     reads = []
     for r in loop.reads:
         if r.kind == "x":
             reads.append(schedule.packed(run.batch_major(np.asarray(xs[r.leaf]))))
         elif r.kind == "before":
-            reads.append(schedule.shifted(residuals.rows["state", r.leaf], np.asarray(states[r.leaf])[order]))
-        elif r.kind == "d_output":
+            reads.append(schedule.shifted(saved.rows["state", r.leaf], np.asarray(states[r.leaf])[order]))
+        elif r.kind == "d_output" and g[r.leaf] is None:
             slot = loop.slots[r.slot]
-            part = g[r.leaf]
-            reads.append(
-                np.zeros((schedule.total, *slot.shape[1:]), slot.dtype)
-                if part is None
-                else schedule.packed(run.batch_major(part))
-            )
+            reads.append(np.zeros((schedule.total, *slot.shape[1:]), slot.dtype))
+        elif r.kind == "d_output":
+            reads.append(schedule.packed(run.batch_major(g[r.leaf])))
         else:
-            reads.append(residuals.rows[r.kind, r.leaf])
+            reads.append(saved.rows[r.kind, r.leaf])
     initial = [
         (np.zeros_like(states[k]) if g[outputs + k] is None else np.asarray(g[outputs + k]))[order]
         for k in loops.plan.carried
     ]
-    result = loops.backward.run(
+    result = runner.run(
         schedule,
         reads,
         initial,
@@ -162,18 +252,46 @@ def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan
         [np.asarray(w) for w in weights],
         backward=True,
     )
-    grads: list[Any] = [None] * len(arrays)
-    for write, value in zip(loop.writes, result.writes, strict=True):
-        grads[write.leaf] = np.asarray(run.batch_major(schedule.unpacked(value)))
-    at = len(inputs.x)
-    for k, value in zip(loops.plan.carried, result.final, strict=True):
-        grads[at + k] = _unranked(value, order)
-    at += len(inputs.state)
-    for k, value in zip(loops.plan.added, result.added, strict=True):
-        grads[at + k] = _unranked(value, order)
-    at += len(inputs.constants)
-    grads[at:] = result.results
-    return grads
+    return (
+        [np.asarray(run.batch_major(schedule.unpacked(value))) for value in result.writes],
+        [_unranked(value, order) for value in result.final],
+        [_unranked(value, order) for value in result.added],
+        result.results,
+    )
+
+
+def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -> Any:
+    xs, states, constants, weights = run.parts(arrays)
+    loops, loop, dtype = run.loops, runner.loop, runner.dtype
+    outputs = len(loops.program.outputs)
+    sequences: list[Any] = []
+    for r in loop.reads:
+        if r.kind == "x":
+            sequences.append(_rows_over_time(run, xs[r.leaf], dtype))
+        elif r.kind == "d_output":
+            sequences.append(None if g[r.leaf] is None else _rows_over_time(run, g[r.leaf], dtype))
+        elif r.kind == "output":
+            sequences.append(_rows_over_time(run, saved.rows["output", r.leaf], dtype))
+        else:
+            sequences.append(saved.rows["state" if r.kind == "before" else r.kind, r.leaf])
+    of_x = []
+    for write in loop.writes:
+        of_x.append(np.empty(np.shape(xs[write.leaf]), dtype))
+        sequences.append(_rows_over_time(run, of_x[-1], dtype))
+    of_states = [np.empty(np.shape(states[k]), dtype) for k in loops.plan.carried]
+    of_constants = [np.empty(np.shape(constants[k]), dtype) for k in loops.plan.added]
+    targets = [np.empty(shape, dtype) for _, shape in runner.targets]
+    registers = dict(zip(loop.weights, weights, strict=True))
+    given = [g[outputs + k] for k in loops.plan.carried]
+    runner.built(tuple(packed for packed, _, _ in runner.kinds)).run(
+        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences,
+        [None if d is None else _flat_rows(d, dtype) for d in given], [_flat_rows(d, dtype) for d in of_states],
+        [_flat_rows(c, dtype) for c in constants], runner.weights(registers), targets,
+        [_flat_rows(d, dtype) for d in of_constants], [_flat_rows(states[k], dtype) for k in runner.shifted], None,
+    )  # fmt: skip
+    registers |= {slot: target for (slot, _), target in zip(runner.targets, targets, strict=True)}
+    execute(runner.finish, registers, 0)
+    return of_x, of_states, of_constants, [None if r is None else registers[r] for r in loop.results]
 
 
 # -- in primitives -------------------------------------------------------------------------------------------------

@@ -1,0 +1,495 @@
+"""A loop for the native interpreter: the registry's ops as its instructions, values as places in rows.
+
+Ops that only rearrange what a row holds (slices, splits, reshapes, new axes) become views: an offset and strides into the
+row of another slot. Sums of products run in place. What each kind of slot and instruction means stands in
+kernels/native/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .lowering_rules import CODES, RULES, only_rearranges
+from .plan import Loop, Over
+from .program import Instruction, Literal
+from .view import CONSTANT, NUMBER, ONCE, ROW, SCRATCH, SEQUENCE, STATE, TEMP, WEIGHT, Unsupported, View, steps
+
+STAGES = ("once", "before", "body", "after")
+
+
+class Lowering:
+    """A loop as lists of native instructions, built once for a dtype."""
+
+    def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool):
+        self.loop, self.dtype = loop, dtype
+        self.slots: list[list[int]] = []  # [kind, index, size]
+        self.lists: dict[str, list[Any]] = {stage: [] for stage in STAGES}
+        self.values: dict[int, View] = {}
+        self.literals: list[np.ndarray[Any, Any]] = []
+        self.weight_slots: list[int] = []  # which of the loop's slots is each weight of the interpreter
+        self.stage = "once"
+        self.turned: dict[int, int] = {}  # slot of a transposed matrix of rows -> the matrix
+        self.sums: list[tuple[int, int, int, int, int, int, int, int]] = []
+        self.targets: list[tuple[int, tuple[int, ...]]] = []  # slot and shape of each sum
+        self.finish: list[Instruction] = []
+        self.transposed: dict[int, int] = {}  # slot of a transposed weight -> the weight
+        self._place_inputs()
+        self._place_instructions(together)
+        self._place_results()
+
+    # -- slots -----------------------------------------------------------------------------------------------------
+
+    def _inner(self, slot: int) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.loop.slots[slot].inner)
+
+    def _new(self, kind: int, size: int, index: int = 0) -> int:
+        self.slots.append([kind, index, size])
+        return len(self.slots) - 1
+
+    def _input(self, slot: int, kind: int, index: int) -> None:
+        self._demand_dtype(slot)
+        shape = self._inner(slot)
+        self.values[slot] = View(ROW, self._new(kind, prod(shape), index), 0, shape, steps(shape))
+
+    def _demand_dtype(self, slot: int) -> None:
+        dtype = self.loop.slots[slot].dtype
+        if dtype != self.dtype and dtype != np.bool_:
+            raise Unsupported(f"values of dtype {dtype}")
+
+    def _place_inputs(self) -> None:
+        loop = self.loop
+        self.sequences: list[Over] = list(loop.reads)
+        for k, read in enumerate(loop.reads):
+            self._input(read.slot, SEQUENCE, k)
+        for k, (old, _) in enumerate(loop.carried):
+            self._input(old, STATE, k)
+        for k, slot in enumerate(loop.constants):
+            self._input(slot, CONSTANT, k)
+        turned = {i.outputs[0]: i for i in loop.fixed if i.op.name == "transpose" and i.options["axes"] is None}
+        for slot, instruction in turned.items():
+            source = instruction.inputs[0]
+            if type(source) is int and len(loop.slots[source].shape) == 2:
+                self.transposed[slot] = source
+
+    def _weight(self, slot: int) -> View:
+        """A slot without rows as a weight of the interpreter."""
+        self._demand_dtype(slot)
+        if slot not in self.weight_slots:
+            self.weight_slots.append(slot)
+        shape = tuple(int(n) for n in self.loop.slots[slot].shape)
+        return View(WEIGHT, self.weight_slots.index(slot), 0, shape, steps(shape))
+
+    def _operand(self, value: int | Literal) -> View:
+        if isinstance(value, Literal):
+            v = value.value
+            if isinstance(v, (bool, int, float)):
+                return View(NUMBER, 0, 0, (), (), float(v))
+            if isinstance(v, np.ndarray) and v.dtype.kind in "fiub":
+                if not v.ndim:
+                    return View(NUMBER, 0, 0, (), (), float(v))
+                self.literals.append(v)
+                return View(WEIGHT, -len(self.literals), 0, v.shape, steps(v.shape))
+            raise Unsupported(f"a constant of type {type(v).__name__}")
+        if self.loop.slots[value].layout.per:
+            return self.values[value]
+        return self._weight(value)
+
+    # -- stages ----------------------------------------------------------------------------------------------------
+
+    def _place_instructions(self, together: bool) -> None:
+        loop = self.loop
+        stages = {stage: list(getattr(loop, stage)) for stage in STAGES}
+        if not together:
+            stages["before"], sunk = self._sunk(stages["before"], stages["body"])
+            stages["body"] = sunk + stages["body"]
+        self.stages = stages
+        made_in = {o: stage for stage, some in stages.items() for i in some for o in i.outputs}
+        self.late: set[int] = {new for _, new in loop.carried} | {*loop.added} | {w.slot for w in loop.writes}
+        for stage, some in [*stages.items(), ("sums", loop.sums)]:
+            for instruction in some:
+                for i in instruction.inputs:
+                    if type(i) is int and made_in.get(i, stage) != stage:
+                        self.late.add(i)
+        self._spread_views(stages)
+        self.uses: dict[int, int] = {}
+        for some in [*stages.values(), loop.sums]:
+            for instruction in some:
+                for i in instruction.inputs:
+                    if type(i) is int:
+                        self.uses[i] = self.uses.get(i, 0) + 1
+        self.made = {o: i for some in stages.values() for i in some for o in i.outputs}
+        self.made_in = made_in
+        self.written = self._direct_writes()
+        self.terms: dict[int, list[int | Literal]] = {}  # sums that run as products which add to what is there
+        self.folded: set[int] = set()  # products and inner sums that are thus no longer made by themselves
+        self._fold_sums()
+        for stage in STAGES:
+            self.stage = stage
+            for instruction in stages[stage]:
+                if instruction.outputs[0] not in self.folded:
+                    self._lower(instruction)
+        self.stage = "after"
+        for instruction in loop.sums:
+            self._lower_sum(instruction)
+
+    def _sunk(self, before: list[Instruction], body: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:
+        """Instructions before the loop that cost little and that only the body reads move into it: what they make then
+        stays in the cache."""
+        outside = {i for some in (self.loop.after, self.loop.sums) for x in some for i in x.inputs if type(i) is int}
+        outside |= {w.slot for w in self.loop.writes} | {new for _, new in self.loop.carried} | {*self.loop.added}
+        kept: list[Instruction] = []
+        sunk: list[Instruction] = []
+        for instruction in reversed(before):
+            if instruction.op.name in ("matmul", "product_of") or not outside.isdisjoint(instruction.outputs):
+                kept.append(instruction)
+                outside.update(i for i in instruction.inputs if type(i) is int)
+            else:
+                sunk.append(instruction)
+        return kept[::-1], sunk[::-1]
+
+    def _spread_views(self, stages: dict[str, list[Instruction]]) -> None:
+        """A view that another stage reads keeps its source's slot alive for that stage."""
+        for stage in reversed(STAGES):
+            for instruction in reversed(stages[stage]):
+                if only_rearranges(instruction) and not self.late.isdisjoint(instruction.outputs):
+                    self.late.update(i for i in instruction.inputs if type(i) is int)
+
+    def _direct_writes(self) -> dict[int, int]:
+        """Slots whose rows can be written straight into an array over time: slot -> number of the sequence."""
+        direct: dict[int, int] = {}
+        first = len(self.loop.reads)
+        for k, write in enumerate(self.loop.writes):
+            self.sequences.append(write)
+            made = self.made.get(write.slot)
+            if (
+                made is not None
+                and write.slot not in direct
+                and not only_rearranges(made)
+                and self.made_in[write.slot] != "once"
+            ):
+                direct[write.slot] = first + k
+        return direct
+
+    def _result(self, slot: int) -> View:
+        """A new place for a value."""
+        self._demand_dtype(slot)
+        shape = self._inner(slot)
+        size = prod(shape)
+        if slot in self.written:
+            number = self._new(SEQUENCE, size, self.written[slot])
+        elif self.stage == "once":
+            number = self._new(ONCE, size)
+        else:
+            number = self._new(TEMP if slot in self.late else SCRATCH, size)
+        view = View(ROW, number, 0, shape, steps(shape))
+        self.values[slot] = view
+        return view
+
+    def _scratch(self, shape: tuple[int, ...]) -> View:
+        kind = ONCE if self.stage == "once" else SCRATCH
+        return View(ROW, self._new(kind, prod(shape)), 0, shape, steps(shape))
+
+    # -- instructions ----------------------------------------------------------------------------------------------
+
+    def _emit(
+        self, code: str, shape: tuple[int, ...], out: View, inputs: Iterable[View], extra: tuple[int, ...] = ()
+    ) -> None:
+        self.lists[self.stage].append((code, shape, out, tuple(inputs), extra))
+
+    def _each(self, code: str, out: View, *inputs: View) -> View:
+        """An elementwise instruction over the shape of out."""
+        views = [v if v.where == NUMBER else v.to(out.shape) for v in inputs]
+        self._emit(code, out.shape, out, views)
+        return out
+
+    def _lower(self, instruction: Instruction) -> None:
+        name = instruction.op.name
+        if instruction.outputs[0] in self.terms:
+            return self._sum_of_products(instruction)
+        if name in CODES:
+            out = self._result(instruction.outputs[0])
+            inputs = [self._aligned(i, instruction.outputs[0]) for i in instruction.inputs]
+            self._each(CODES[name], out, *inputs)
+            return None
+        rule = RULES.get(name)
+        if rule is None:
+            raise Unsupported(name)
+        rule(self, instruction)
+        return None
+
+    def _aligned(self, value: int | Literal, out: int) -> View:
+        """An operand in the inner dimensions of a result: one without rows may have an axis of size 1 in their place."""
+        view = self._operand(value)
+        if view.where == WEIGHT and len(view.shape) == len(self.loop.slots[out].shape):
+            view = view._replace(shape=view.shape[1:], strides=view.strides[1:])
+        return view
+
+    def _contiguous(self, view: View, stage_slot: bool = False) -> View:
+        """The view, or a copy of it whose elements lie side by side."""
+        if view.flat:
+            return view
+        kind = ONCE if self.stage == "once" else TEMP if stage_slot else SCRATCH
+        out = View(ROW, self._new(kind, prod(view.shape)), 0, view.shape, steps(view.shape))
+        return self._each("copy", out, view)
+
+    def _axes(self, instruction: Instruction, slot: int) -> tuple[int, ...]:
+        """The inner axes that an op's `axis` names."""
+        info = self.loop.slots[slot]
+        axis = instruction.options.get("axis")
+        ndim = len(info.shape)
+        some = range(ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
+        shift = 0 if info.layout.per > 1 else -1
+        return tuple(sorted(int(a) % ndim + shift for a in some))
+
+    def _reduced(self, code: str, view: View, axes: tuple[int, ...], out: View | None = None) -> View:
+        """A reduction over inner axes; the result has them with size 1."""
+        kept = [a for a in range(len(view.shape)) if a not in axes]
+        shape = tuple(1 if a in axes else n for a, n in enumerate(view.shape))
+        if out is None:
+            out = self._scratch(shape)
+        out = out._replace(shape=shape, strides=steps(shape))
+        order = [*kept, *axes]
+        dims = tuple(view.shape[a] for a in order)
+        source = view._replace(shape=dims, strides=tuple(view.strides[a] for a in order))
+        to = out._replace(shape=tuple(shape[a] for a in kept), strides=tuple(out.strides[a] for a in kept))
+        self._emit(code, dims, to, [source], (len(axes),))
+        return out
+
+    # -- products --------------------------------------------------------------------------------------------------
+
+    def _fold_sums(self) -> None:
+        """Find the sums of which a term is a product."""
+        for stage in ("before", "body", "after"):
+            for instruction in reversed(self.stages[stage]):
+                out = instruction.outputs[0]
+                if instruction.op.name == "add" and out not in self.folded:
+                    terms = list(self._terms(instruction, stage))
+                    products = [t for t in terms if type(t) is int and self._is_product(t, stage)]
+                    if products:
+                        self.terms[out] = terms
+                        self.folded.update((*products, *self._inner_terms(instruction, stage)))
+
+    def _single(self, slot: int | Literal, stage: str) -> Instruction | None:
+        """The instruction of this stage that makes a slot which one instruction alone reads."""
+        if type(slot) is not int or self.uses.get(slot) != 1 or slot in self.late or self.made_in.get(slot) != stage:
+            return None
+        made: Instruction = self.made[slot]
+        return made
+
+    def _terms(self, instruction: Instruction, stage: str) -> Iterable[int | Literal]:
+        whole = self.loop.slots[instruction.outputs[0]].shape
+        for i in instruction.inputs:
+            part = self._single(i, stage)
+            if part is not None and part.op.name == "add" and self.loop.slots[part.outputs[0]].shape == whole:
+                yield from self._terms(part, stage)
+            else:
+                yield i
+
+    def _inner_terms(self, instruction: Instruction, stage: str) -> Iterable[int]:
+        whole = self.loop.slots[instruction.outputs[0]].shape
+        for i in instruction.inputs:
+            part = self._single(i, stage)
+            if part is not None and part.op.name == "add" and self.loop.slots[part.outputs[0]].shape == whole:
+                yield part.outputs[0]
+                yield from self._inner_terms(part, stage)
+
+    def _is_product(self, slot: int, stage: str) -> bool:
+        part = self._single(slot, stage)
+        return part is not None and part.op.name == "matmul" and self._with_weight(part)
+
+    def _with_weight(self, instruction: Instruction) -> bool:
+        a, b = instruction.inputs
+        if type(a) is not int or type(b) is not int:
+            return False
+        return (
+            bool(self.loop.slots[a].layout.per)
+            and not self.loop.slots[b].layout.per
+            and len(self.loop.slots[b].shape) == 2
+        )
+
+    def _sum_of_products(self, instruction: Instruction) -> None:
+        slot = instruction.outputs[0]
+        terms = self.terms[slot]
+        products = [self.made[t] for t in terms if type(t) is int and t in self.folded]
+        others = [t for t in terms if not (type(t) is int and t in self.folded)]
+        bias = next((t for t in others if self._is_bias(t, slot)), None)
+        base = next((t for t in others if self._may_overwrite(t, slot)), None)
+        if base is not None and slot not in self.written:
+            others.remove(base)
+            assert type(base) is int
+            out = self.values[slot] = self.values[base]
+            if slot in self.late and self.slots[out.number][0] == SCRATCH:
+                self.slots[out.number][0] = TEMP
+            start = None
+            accumulate = True
+        else:
+            out, accumulate, start = self._result(slot), False, None
+            if bias is not None:
+                others.remove(bias)
+                start = self._operand(bias)
+        for p in products:
+            self._product(p, out, start, accumulate)
+            start, accumulate = None, True
+        for t in others:
+            self._each("add", out, out, self._aligned(t, slot))
+
+    def _is_bias(self, term: int | Literal, out: int) -> bool:
+        """A vector without rows, as wide as the result."""
+        return (
+            type(term) is int
+            and not self.loop.slots[term].layout.per
+            and self.loop.slots[term].shape == self._inner(out)[-1:]
+            and len(self._inner(out)) == 1
+        )
+
+    def _may_overwrite(self, term: int | Literal, out: int) -> bool:
+        """A value that nobody reads after this sum and whose place it fills."""
+        if (
+            type(term) is not int
+            or self.uses.get(term) != 1
+            or term not in self.made
+            or not self.loop.slots[term].layout.per
+        ):
+            return False
+        view = self.values.get(term)
+        if view is None or self.made_in[term] == "once" or term in self.written:
+            return False
+        if (
+            any(term == w.slot for w in self.loop.writes)
+            or term in {new for _, new in self.loop.carried}
+            or term in self.loop.added
+        ):
+            return False
+        kind, _, size = self.slots[view.number]
+        made = self.made[term]
+        return (
+            kind in (TEMP, SCRATCH) and view.flat and size == prod(self._inner(out)) and view.shape == self._inner(out)
+            and not only_rearranges(made)
+        )  # fmt: skip
+
+    def _product(self, instruction: Instruction, out: View, start: View | None, accumulate: bool) -> None:
+        a, b = instruction.inputs
+        assert type(b) is int
+        left = self._operand(a)
+        if len(left.shape) and left.strides[-1] != 1 and left.shape[-1] != 1:
+            left = self._contiguous(left)
+        k = left.shape[-1]
+        m = prod(left.shape[:-1])
+        if m > 1 and not left.flat:
+            row = left.strides[-2]
+            uniform = all(
+                left.strides[d] == left.strides[d + 1] * left.shape[d + 1]
+                for d in range(len(left.shape) - 2)
+                if left.shape[d] > 1
+            )
+            if not uniform:
+                left = self._contiguous(left)
+                row = k
+        else:
+            row = k
+        weight_slot, transposed = (self.transposed[b], 1) if b in self.transposed else (b, 0)
+        w = self._weight(weight_slot)
+        n = w.shape[0] if transposed else w.shape[1]
+        inputs = [
+            left._replace(shape=(), strides=(row, 0, 1)),
+            w._replace(shape=(), strides=(0, w.strides[0], 1)),
+        ]
+        if start is not None:
+            inputs.append(start._replace(shape=(), strides=(0, 1, 0)))
+        self._emit("product", (m, n, k), out._replace(strides=(n, 1, 0)), inputs, (transposed, int(accumulate)))
+
+    # -- results ---------------------------------------------------------------------------------------------------
+
+    def _place_results(self) -> None:
+        loop = self.loop
+        first = len(loop.reads)
+        self.states = []
+        for old, new in loop.carried:
+            view = self._kept(new)
+            self.states.append((view.number, view.offset, prod(self._inner(old))))
+        self.accumulators = []
+        for slot in loop.added:
+            view = self._kept(slot)
+            self.accumulators.append((view.number, view.offset, prod(view.shape)))
+        for k, write in enumerate(loop.writes):
+            if self.written.get(write.slot) == first + k:
+                continue
+            view = self._operand(write.slot)
+            if view.where == ROW and self.slots[view.number][0] == STATE:
+                self.stage = "body"
+            else:
+                self.stage = max(self.made_in.get(self._source(write.slot), "before"), "before", key=STAGES.index)
+            out = View(ROW, self._new(SEQUENCE, prod(view.shape), first + k), 0, view.shape, steps(view.shape))
+            self._each("copy", out, view)
+
+    def _source(self, slot: int) -> int:
+        """The slot of which this is a view."""
+        while slot in self.made and only_rearranges(self.made[slot]):
+            i = self.made[slot].inputs[0]
+            assert type(i) is int
+            slot = i
+        return slot
+
+    def _kept(self, slot: int) -> View:
+        """A value whose place lasts: its elements side by side."""
+        view = self._operand(slot)
+        stage = self.made_in.get(slot, "body")
+        self.stage = stage
+        return self._contiguous(view, stage_slot=True)
+
+    # -- sums over rows --------------------------------------------------------------------------------------------
+
+    def _lower_sum(self, instruction: Instruction) -> None:
+        name, out = instruction.op.name, instruction.outputs[0]
+        layout = self.loop.slots[out].layout
+        if layout.last:
+            source = instruction.inputs[0]
+            if name not in ("transpose", "swapaxes") or type(source) is not int:
+                raise Unsupported(name)
+            self.turned[out] = source
+            return
+        reads_rows = any(type(i) is int and (self.loop.slots[i].layout.per) for i in instruction.inputs)
+        if not reads_rows:
+            self.finish.append(instruction)
+        elif name == "matmul":
+            left, right = instruction.inputs
+            assert type(left) is int
+            self._sum(out, self.turned[left], right)
+        elif name == "sum":
+            self._sum(out, None, instruction.inputs[0], instruction)
+        else:
+            raise Unsupported(name)
+
+    def _sum(self, out: int, left: int | None, right: Any, reduction: Instruction | None = None) -> None:
+        shape = tuple(int(n) for n in self.loop.slots[out].shape)
+        of = self._kept_rows(right)
+        if left is None:
+            assert reduction is not None
+            axes = self._axes(reduction, right)
+            inner = tuple(a for a in axes if a >= 0)
+            if inner != tuple(range(len(inner))):
+                of = self._kept_view(self._reduced("sum", of, inner))
+                inner = ()
+            multiple = prod(of.shape[: len(inner)])
+            size = prod(of.shape[len(inner) :])
+            entry = (len(self.targets), -1, 0, 0, of.number, of.offset, size, multiple)
+        else:
+            lhs = self._kept_rows(left)
+            multiple = self.loop.slots[left].layout.per
+            k, n = prod(lhs.shape) // multiple, prod(of.shape) // multiple
+            entry = (len(self.targets), lhs.number, lhs.offset, k, of.number, of.offset, n, multiple)
+        self.sums.append(entry)
+        self.targets.append((out, shape))
+
+    def _kept_rows(self, slot: int) -> View:
+        return self._kept_view(self._operand(slot))
+
+    def _kept_view(self, view: View) -> View:
+        view = self._contiguous(view, stage_slot=True)
+        if self.slots[view.number][0] == SCRATCH:
+            self.slots[view.number][0] = TEMP
+        return view

@@ -1,0 +1,97 @@
+"""A lowered loop in the native interpreter's hands."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from .lowering import STAGES, Lowering
+from .lowering_rules import REDUCTIONS
+from .plan import Loop
+from .run import compiled, execute
+from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
+
+INDEPENDENT_BATCH = 4  # up to here what does not depend on the state runs for many steps at once, not within each
+
+
+class NativeLoop:
+    """A loop in the interpreter's hands. Raises Unsupported where it has an op that the interpreter lacks."""
+
+    def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool):
+        low = Lowering(loop, dtype, together)
+        shared_scratch(low.slots, low.lists)
+        self.loop, self.dtype = loop, dtype
+        self.weight_slots, self.literals = low.weight_slots, [np.ascontiguousarray(a, dtype) for a in low.literals]
+        self.sequences = low.sequences
+        self.targets = low.targets
+        self.finish = compiled(low.finish)
+        self.state_sizes = [size for _, _, size in low.states]
+        self.added_sizes = [size for _, _, size in low.accumulators]
+        needed = set(self.weight_slots)
+        fixed = []
+        for i in reversed(loop.fixed):
+            if not needed.isdisjoint(i.outputs):
+                fixed.append(i)
+                needed.update(x for x in i.inputs if type(x) is int)
+        self.fixed = compiled(fixed[::-1])
+        kinds = []
+        self.shifted: list[int] = []  # states' leaves whose initial values shifted sequences begin with
+        first = len(loop.reads)
+        for k, over in enumerate(self.sequences):
+            shifted = -1
+            if over.kind == "before":
+                shifted = len(self.shifted)
+                self.shifted.append(over.leaf)
+            kinds.append((over.kind in ("saved", "state", "before"), shifted, k >= first))
+        self.kinds = kinds
+        self._low = low
+        self._built: dict[tuple[bool, ...], Any] = {}
+
+    def built(self, packed: tuple[bool, ...]) -> Any:
+        """The native loop, for sequences of which these are packed."""
+        loop = self._built.get(packed)
+        if loop is None:
+            low = self._low
+            kinds = [(p, shifted, written) for p, (_, shifted, written) in zip(packed, self.kinds, strict=True)]
+            once, before, body, after = ([self._encoded(*i) for i in low.lists[stage]] for stage in STAGES)
+            slots = [(kind, index, size) for kind, index, size in low.slots]
+            sizes = [prod(low._inner(c)) for c in self.loop.constants]
+            loop = self._built[packed] = kernels._native.Loop(
+                str(self.dtype), slots, once, before, body, after, kinds, low.states, sizes, low.sums, low.accumulators
+            )
+        return loop
+
+    def _encoded(
+        self, code: str, shape: tuple[int, ...], out: View, inputs: tuple[View, ...], extra: tuple[int, ...]
+    ) -> Any:
+        if code == "product" or code == "rowproduct":
+            dims, strides = shape, [v.strides for v in (out, *inputs)]
+        elif code in REDUCTIONS.values():
+            n = len(shape) - extra[0]
+            (source,) = inputs
+            kept, of_kept = merged(shape[:n], [out, source._replace(strides=source.strides[:n])])
+            over, of_over = merged(shape[n:], [source._replace(strides=source.strides[n:])])
+            if not over:
+                over, of_over = (1,), [(0,)]
+            dims, strides, extra = kept + over, [of_kept[0], of_kept[1] + of_over[0]], (len(over),)
+        else:
+            views = [v if v.where != NUMBER else v.to(shape) for v in (out, *inputs)]
+            dims, strides = merged(shape, views)
+        if len(dims) > 5:
+            raise Unsupported(f"{code} over {len(dims)} dimensions")
+        operands = [self._operand(v, s) for v, s in zip((out, *inputs), strides, strict=True)]
+        return code, dims, operands[0], tuple(operands[1:]), extra
+
+    def _operand(self, v: View, strides: tuple[int, ...]) -> Any:
+        index = v.number
+        if v.where == WEIGHT and index < 0:
+            index = len(self.weight_slots) - index - 1
+        return v.where, index, v.offset, strides, v.value
+
+    def weights(self, registers: dict[int, Any]) -> list[np.ndarray[Any, Any]]:
+        """The arrays that the interpreter gets, from those of the loop's weights; adds to the registers."""
+        execute(self.fixed, registers, 0)
+        return [np.ascontiguousarray(registers[s], self.dtype) for s in self.weight_slots] + self.literals
