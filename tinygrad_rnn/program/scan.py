@@ -90,7 +90,8 @@ class Prepared:
         self.captured = program.captured
         self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
         active = active_slots(main, wanted, inputs.state)
-        self.flows = tuple([slot in active for slot in (*main.outputs, *main.new_state)])
+        states = zip(inputs.state, main.new_state, strict=True)  # where no step runs, the state is the initial one
+        self.flows = (*[o in active for o in main.outputs], *[old in active or new in active for old, new in states])
 
     def weights(self, environment: Environment) -> list[Any]:
         """The arrays without rows that the loops read, as tensors on the graph."""
