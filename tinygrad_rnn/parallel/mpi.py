@@ -22,7 +22,6 @@ from .reducer import Reducer
 from .serial import Serial
 
 Array = np.ndarray[Any, np.dtype[Any]]
-EVERY = 100  # steps between two checks that all processes still have the same parameters
 
 
 class MPI(Serial):
@@ -40,7 +39,8 @@ class MPI(Serial):
         parallel = tg.parallel.MPI()
         for inputs, targets in parallel.shard(batches):
             optimizer.zero_grad()
-            model.loss(inputs, targets).backward()
+            if len(inputs):  # a share may be empty
+                model.loss(inputs, targets).backward()
             parallel.average_gradients(model.parameters(), weight=targets.size)
             optimizer.step()
 
