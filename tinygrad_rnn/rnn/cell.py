@@ -293,6 +293,11 @@ def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path
     return t
 
 
+def as_cell(given: Any) -> Any:
+    """A cell of another face as drivers run it, with its weights as they are now; anything else as it is."""
+    return given.as_cell() if hasattr(type(given), "as_cell") else given
+
+
 def random_source(seed: Any) -> np.random.Generator | None:
     """A generator of one's own for a seed; None stays None: the default generator, whatever it is by then."""
     return None if seed is None else generator(seed)
