@@ -7,17 +7,16 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ..autodiff.state import ambient, recording, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, unstack
-from .environment import Environment, Unwatchable
+from .environment import Environment, Environments
 from .node import Loops, Scan, alive_at, apply, in_order_of_time, masked, without_padding
 from .node import scan as scan_op
-from .plan import Leaves, plan, prologue, sums_regrouped
+from .plan import Leaves, active_slots, plan, prologue, sums_regrouped
 from .program import Program
 from .trace import trace, verify
 from .tracer import Untraceable
@@ -35,7 +34,8 @@ class Traced:
     def __init__(self, program: Program | None, reason: str | None):
         self.program, self.reason = program, reason
         self.batches: set[int] = set()  # sizes of batches on which the trace was verified
-        self.prepared: dict[Any, Prepared] = {}
+        self.refused: dict[int, Traced] = {}  # sizes on which the step does something else
+        self.prepared: dict[Any, Prepared | Untraceable] = {}
 
 
 class Store:
@@ -44,20 +44,7 @@ class Store:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.traced: OrderedDict[Any, Traced] = OrderedDict()
-        self.environments: WeakKeyDictionary[Any, dict[Any, Environment]] = WeakKeyDictionary()
-
-    def environment(self, step: Callable[..., Any]) -> Environment:
-        """What the step reads, walked anew only if it changed."""
-        owner = getattr(step, "__self__", step)
-        code = getattr(getattr(step, "__func__", step), "__code__", None)
-        try:
-            known = self.environments.setdefault(owner, {})
-        except TypeError:  # an owner that cannot be referred to weakly
-            return Environment(step)
-        environment = known.get(code)
-        if environment is None or not environment.unchanged():
-            environment = known[code] = Environment(step)
-        return environment
+        self.environments = Environments(KEPT)
 
     def find(self, step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> Traced:
         """The step's program for this signature, traced now if it is not known."""
@@ -66,7 +53,9 @@ class Store:
             traced = self.traced.get(key)
             if traced is None:
                 try:
-                    traced = Traced(trace(step, environment, signature).without_dead_code(), None)
+                    if environment.reason:
+                        raise Untraceable(environment.reason)
+                    traced = Traced(trace(step, environment, signature), None)
                 except Untraceable as error:
                     traced = Traced(None, str(error))
                 self.traced[key] = traced
@@ -78,9 +67,9 @@ class Store:
                 try:
                     verify(traced.program, step, environment, signature, batch)
                 except Untraceable as error:
-                    return Traced(None, str(error))
+                    traced.refused[batch] = Traced(None, str(error))
                 traced.batches.add(batch)
-        return traced
+        return traced.refused.get(batch, traced)
 
 
 store = Store()
@@ -95,11 +84,13 @@ class Prepared:
         inputs = Leaves(tuple(map(int, x)), tuple(map(int, state)), tuple(map(int, constants)), weights)
         for instruction in self.first:
             if any(i in wanted for i in instruction.inputs if type(i) is int):
-                wanted |= {o for o in instruction.outputs if o not in program.detached}
+                wanted |= set() if instruction.detached else set(instruction.outputs)
         wanted &= {*inputs.x, *inputs.state, *inputs.constants, *weights}
         main = sums_regrouped(main, inputs.state)
         self.captured = program.captured
         self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
+        active = active_slots(main, wanted, inputs.state)
+        self.flows = tuple([slot in active for slot in (*main.outputs, *main.new_state)])
 
     def weights(self, environment: Environment) -> list[Any]:
         """The arrays without rows that the loops read, as tensors on the graph."""
@@ -204,21 +195,26 @@ def run_scan(
         raise ValueError(f"{caller}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
     records = ambient.get().recording
     reason: str | None = "impl='unrolled'"
-    environment = traced = None
-    if impl != "unrolled":
+    run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)  # type: ignore[arg-type]
+    if ambient.get().tracer is not None:
+        reason = "a scan inside a step is part of the step's program"
+    elif impl != "unrolled":
         signature = Signature(
             _hidden(xs, 2, records), _hidden(states, 1, records), tuple(_hidden(c, 1, records) for c in constants)
         )
-        try:
-            environment = store.environment(step)
-            traced = store.find(step, environment, signature, batch)
-            reason = traced.reason
-        except Unwatchable as error:
-            reason = str(error)
+        environment = store.environments.of(step)
+        traced = store.find(step, environment, signature, batch)
+        reason = traced.reason
+        if traced.program is not None:
+            program = traced.program.with_named_outputs() if names else traced.program
+            try:
+                arrays, counts, flows = _bind(run, traced, program, environment, xs, states, constants)
+            except Untraceable as error:  # raised by an op's vjp
+                reason = str(error)
         if reason is not None and impl == "fused":
             raise ValueError(f"{caller}: impl='fused' cannot run this step: {reason}; use impl='auto'")
     told = listener.get()
-    if told is not None:
+    if told is not None and ambient.get().tracer is None:
         told.append(
             (
                 "/".join(ambient.get().scope),
@@ -226,15 +222,12 @@ def run_scan(
                 reason or "the whole sequence is one node",
             )
         )
-    run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)  # type: ignore[arg-type]
     if reason is not None:
         return _unrolled(step, xs, states, constants, run, names)
-    assert environment is not None
-    assert traced is not None
-    assert traced.program is not None
-    program = traced.program.with_named_outputs() if names else traced.program
-    arrays, counts = _bind(run, traced, program, environment, xs, states, constants)
-    results = scan_op(arrays, run=run)
+    results = [
+        t if flow or not t.requires_grad else Tensor._made(t.data, None)
+        for t, flow in zip(scan_op(arrays, run=run), flows, strict=True)
+    ]
     n, m = len(program.outputs), counts[1]
     wanted = n - len(program.named)
     outputs = rebuilt(program.output_tree, iter(results[:wanted]))
@@ -243,8 +236,9 @@ def run_scan(
 
 def _bind(
     run: Scan, traced: Traced, program: Program, environment: Environment, xs: Any, states: Any, constants: Any
-) -> tuple[list[Any], tuple[int, int, int]]:
-    """Give the run its loops, planned when first asked for; returns the arrays of the op and how many there are of each."""
+) -> tuple[list[Any], tuple[int, int, int], tuple[bool, ...]]:
+    """Give the run its loops, planned when first asked for; returns the arrays of the op, how many there are of each, and
+    to which results a gradient may flow. Raises Untraceable if an op's vjp cannot be part of a program."""
     parts = [list(leaves(tree)) for tree in (xs, states, constants)]
     flat = [t for part in parts for t in part]
     counts = (len(parts[0]), len(parts[1]), len(parts[2]))
@@ -258,9 +252,15 @@ def _bind(
             wanted |= {
                 slot for slot, number in program.captured if getattr(environment.arrays[number], "requires_grad", False)
             }
-        prepared = traced.prepared[key] = Prepared(program, counts, frozenset(wanted), run.recompute)
+        try:
+            prepared = Prepared(program, counts, frozenset(wanted), run.recompute)
+        except Untraceable as error:
+            prepared = error
+        traced.prepared[key] = prepared
+    if isinstance(prepared, Untraceable):
+        raise prepared.with_traceback(None)
     run.loops = prepared.loops
-    return [*flat, *prepared.weights(environment)], counts
+    return [*flat, *prepared.weights(environment)], counts, prepared.flows
 
 
 def sample(
@@ -272,11 +272,11 @@ def sample(
     )
     batch, steps = _sizes("sample", xs, states, held, None, time.get("time_major", False))
     signature = Signature(_hidden(xs, 2, True), _hidden(states, 1, True), tuple(_hidden(c, 1, True) for c in held))
-    environment = store.environment(step)
+    environment = store.environments.of(step)
     traced = store.find(step, environment, signature, batch)
     assert traced.program is not None, traced.reason
     run = Scan(None, batch, steps, **time)  # type: ignore[arg-type]
-    arrays, _ = _bind(run, traced, traced.program, environment, xs, states, held)
+    arrays, _, _ = _bind(run, traced, traced.program, environment, xs, states, held)
     return [a.data if isinstance(a, Tensor) else a for a in arrays], run
 
 
