@@ -181,7 +181,7 @@ def test_dropout_of_inputs_acts_in_the_drivers_of_rnn() -> None:
     for run in (cell, layers.StackedRNNCells([cell])):
         found = rnn.dynamic_rnn(run, x)[0].data[:, 0, 0]
         assert (found != 400).any()
-        assert ((300 < found) & (found < 500)).all()
+        assert ((found > 300) & (found < 500)).all()
         with tg.training(False):
             assert (rnn.dynamic_rnn(run, x)[0].data[:, 0, 0] == 400).all()
 
