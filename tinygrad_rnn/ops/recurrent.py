@@ -32,14 +32,7 @@ probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", defa
 
 
 def gate(letter: str, f: Callable[..., Any], *arguments: Any) -> Any:
-    """f(*arguments) under the scope of a gate's or state's letter, shown to the probe if there is one.
-
-    A cell of one's own names its gates with it: drawings then write the letter, and return_trace gives the values.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.rnn.gate("z", tg.sigmoid, tg.tensor(0.0)).item()
-    0.5
-    """
+    """f(*arguments) under the scope of a gate's or state's letter, shown to the probe if there is one."""
     with scope(letter):
         value = f(*arguments)
     seen = probe.get()

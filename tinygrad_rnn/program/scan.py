@@ -15,6 +15,7 @@ from ..autodiff.state import ambient, recording, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, unstack
 from .environment import Environment, Unwatchable
+from .naming import probe
 from .node import Loops, Scan, alive_at, apply, in_order_of_time, masked, without_padding
 from .node import scan as scan_op
 from .plan import Leaves, plan, prologue, sums_regrouped
@@ -46,10 +47,11 @@ class Store:
         self.traced: OrderedDict[Any, Traced] = OrderedDict()
         self.environments: WeakKeyDictionary[Any, dict[Any, Environment]] = WeakKeyDictionary()
 
-    def environment(self, step: Callable[..., Any]) -> Environment:
+    def environment(self, step: Callable[..., Any], owned: tuple[Any, Any] | None = None) -> Environment:
         """What the step reads, walked anew only if it changed."""
-        owner = getattr(step, "__self__", step)
-        code = getattr(getattr(step, "__func__", step), "__code__", None)
+        owner, code = owned or (
+            getattr(step, "__self__", step), getattr(getattr(step, "__func__", step), "__code__", None)
+        )  # fmt: skip
         try:
             known = self.environments.setdefault(owner, {})
         except TypeError:  # an owner that cannot be referred to weakly
@@ -196,8 +198,14 @@ def run_scan(
     *,
     names: bool = False,
     caller: str = "scan",
+    owner: tuple[Any, Any] | None = None,
+    checked: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, Any, dict[str, Tensor]]:
-    """`scan` on tensors; with `names` also what every step gave by the names of rnn.gate."""
+    """`scan` on tensors; with `names` also what every step gave by the names of rnn.gate.
+
+    owner: the object that the step belongs to, and what tells it from the owner's other steps, where the step itself is
+    made anew at every call. checked: what refuses a wrong result of the first step, where steps run one by one.
+    """
     batch, steps = _sizes(caller, xs, states, constants, length, time_major)
     ends = checked_lengths(caller, lengths, batch, steps, "lengths")
     if impl not in ("auto", "fused", "unrolled"):
@@ -210,7 +218,7 @@ def run_scan(
             _hidden(xs, 2, records), _hidden(states, 1, records), tuple(_hidden(c, 1, records) for c in constants)
         )
         try:
-            environment = store.environment(step)
+            environment = store.environment(step, owner)
             traced = store.find(step, environment, signature, batch)
             reason = traced.reason
         except Unwatchable as error:
@@ -228,7 +236,7 @@ def run_scan(
         )
     run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)  # type: ignore[arg-type]
     if reason is not None:
-        return _unrolled(step, xs, states, constants, run, names)
+        return _unrolled(step, xs, states, constants, run, names, checked)
     assert environment is not None
     assert traced is not None
     assert traced.program is not None
@@ -335,11 +343,15 @@ def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument:
 
 # -- step by step --------------------------------------------------------------------------------------------------
 
-probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", default=None)  # collects named values
-
 
 def _unrolled(
-    step: Callable[..., Any], xs: Any, states: Any, constants: tuple[Any, ...], run: Scan, names: bool
+    step: Callable[..., Any],
+    xs: Any,
+    states: Any,
+    constants: tuple[Any, ...],
+    run: Scan,
+    names: bool,
+    checked: Callable[[Any], Any] | None,
 ) -> tuple[Any, Any, dict[str, Tensor]]:
     """One step after the other. Time is cut once by `unstack`."""
     flat = []
@@ -358,6 +370,8 @@ def _unrolled(
                 if names:
                     probe.set({})
                 result = step(rebuilt(xs, iter([x[t] for x in flat])), states, *constants)
+                if checked is not None and not t:
+                    checked(result)
                 output, new = checked_result(result, states, t, run.batch)
                 alive = alive_at(t, run.lengths)
                 shown = dict(probe.get() or {})

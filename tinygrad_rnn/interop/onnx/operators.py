@@ -13,7 +13,7 @@ import numpy as np
 
 from ... import ops
 from ...autodiff.tensor import Tensor
-from ...rnn.driver import Run, _lengths
+from ...rnn.driver import Time, _lengths, run_cell
 from ...rnn.layer_norm import normalized
 from ..gates import CELLS, GATES, lent
 from .weights import arranged
@@ -303,7 +303,7 @@ def _recurrent(op: str) -> Callable[..., Any]:
                 state = zero if parts[0] is None else parts[0]
             cell.check_input(x, 3)
             state = cell.check_state(state, batch, x.dtype, "the initial state")
-            output, final = Run(op, "auto", counts, not layout, backward, False, False)(cell, x, state)
+            output, final = run_cell(op, cell, x, state, Time(counts, backward, not layout))
             outputs.append(output)
             finals.append((final.h, final.c) if kind == "lstm" else (final,))
         y = ops.stack(outputs, axis=2 if layout else 1)
