@@ -13,7 +13,8 @@ import numpy as np
 
 from ... import ops
 from ...autodiff.tensor import Tensor
-from ...rnn.driver import Time, _lengths, run_cell
+from ...program.scan import checked_lengths
+from ...rnn.driver import Time, run_cell
 from ...rnn.layer_norm import normalized
 from ..gates import CELLS, GATES, lent
 from .weights import arranged
@@ -279,7 +280,7 @@ def _recurrent(op: str) -> Callable[..., Any]:
         direction: str = "forward", layout: int = 0, linear_before_reset: int = 0, activations: Any = None, **__: Any,
     ) -> Any:  # fmt: skip
         units, time, batch = r.shape[-1], 1 if layout else 0, x.shape[0 if layout else 1]
-        counts = _lengths(op, lengths, batch, x.shape[time], "sequence_lens")
+        counts = checked_lengths(op, lengths, batch, x.shape[time], "sequence_lens")
         functions = _activations(op, activations, len(DIRECTIONS[direction])) or []
         zeros = Tensor(np.zeros(2 * gates * units, w.dtype))
         outputs, finals = [], []
