@@ -10,15 +10,30 @@ from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive, stacked
 from ..autodiff.rows import along_axis
 from ..autodiff.tensor import Tensor
-from .diagonals import tril, triu
-from .linalg import matmul
+from .diagonals import diagonal, trace, tril, triu
+from .linalg import cross, matmul
 from .logic import equal, logical_and, sign
 from .pointwise import abs
 from .reduce import max, min, sum
 from .select import where
 from .shape import expand_dims, moveaxis, swapaxes
 
-__all__ = ["cholesky", "det", "eigh", "eigvalsh", "inv", "norm", "pinv", "slogdet", "solve", "svd", "svdvals"]
+__all__ = [
+    "cholesky",
+    "det",
+    "eigh",
+    "eigvalsh",
+    "inv",
+    "matrix_norm",
+    "matrix_transpose",
+    "norm",
+    "pinv",
+    "slogdet",
+    "solve",
+    "svd",
+    "svdvals",
+    "vector_norm",
+]
 KIND = "linalg"
 
 
@@ -401,3 +416,54 @@ def _matrix_norm(x: Array, ord: Any, axis: tuple[int, ...], keepdims: bool) -> A
     else:
         raise ValueError(f'norm: ord is {ord!r}, expected of matrices "fro", "nuc", 2, -2, 1, -1, inf or -inf')
     return expand_dims(out, axis=axis) if keepdims else out
+
+
+@composite(np.linalg.vector_norm)
+def vector_norm(x: Array, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Array:
+    """The norm of vectors along `axis`, an integer or several (None: of all elements as one vector); ord as in norm.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.vector_norm(tg.tensor([[3.0, 0.0], [0.0, 4.0]])).item()
+    5.0
+    """
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return _vector_norm(x, ord, tuple(int(a) % x.ndim for a in axes), keepdims)
+
+
+@composite(np.linalg.matrix_norm)
+def matrix_norm(x: Array, *, keepdims: bool = False, ord: Any = "fro") -> Array:
+    """The norm of each matrix x (…, m, n); ord as in norm.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.matrix_norm(tg.tensor([[[3.0, 0.0], [0.0, 4.0]]])).tolist()
+    [5.0]
+    """
+    return norm(x, ord, axis=(-2, -1), keepdims=keepdims)
+
+
+@composite(np.linalg.diagonal)
+def _diagonal(x: Array, *, offset: int = 0) -> Array:
+    return diagonal(x, offset, -2, -1)
+
+
+@composite(np.linalg.trace)
+def _trace(x: Array, *, offset: int = 0) -> Array:
+    return trace(x, offset, -2, -1)
+
+
+@composite(np.linalg.cross)
+def _cross(a: Array, b: Array, *, axis: int = -1) -> Array:
+    return cross(a, b, axis=axis)
+
+
+@composite(np.linalg.matrix_transpose, np.matrix_transpose)
+def matrix_transpose(x: Array) -> Array:
+    """Each matrix x (…, m, n) transposed.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.matrix_transpose(tg.tensor([[[1, 2], [3, 4]]])).tolist()
+    [[[1, 3], [2, 4]]]
+    """
+    if x.ndim < 2:
+        raise ValueError(f"matrix_transpose: x has shape {x.shape}, expected at least two axes")
+    return _t(x)

@@ -21,7 +21,7 @@ __all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensor
 @primitive(
     label="@",
     rows=product,
-    numpy=np.matmul,
+    numpy=(np.matmul, np.linalg.matmul),
     broadcasts=True,
     samples=lambda r: [
         (r(3, 4), r(4, 2)),
@@ -187,7 +187,7 @@ def cross(a: Array, b: Array, axisa: int = -1, axisb: int = -1, axisc: int = -1,
     return moveaxis(out, -1, axisc)
 
 
-@composite(np.tensordot)
+@composite(np.tensordot, np.linalg.tensordot)
 def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
     """Sum of products over `axes` of a and b: an integer (the last of a, the first of b), or a pair of axis lists.
 

@@ -39,10 +39,8 @@ def active_slots(program: Program, wanted: Collection[int], states: tuple[int, .
     while True:
         before = len(active)
         for instruction in program.instructions:
-            if any(type(i) is int and i in active for i in instruction.inputs):
-                active.update(
-                    o for o in instruction.outputs if o not in program.detached and program.slots[o].dtype.kind == "f"
-                )
+            if not instruction.detached and any(type(i) is int and i in active for i in instruction.inputs):
+                active.update(o for o in instruction.outputs if program.slots[o].dtype.kind == "f")
         active.update(s for s, new in zip(states, program.new_state, strict=True) if new in active)
         if len(active) == before:
             return active
@@ -68,7 +66,7 @@ def gradient(program: Program, wanted: Collection[int], states: tuple[int, ...])
                 if g is not None:
                     _add(cotangents, slot, g)
             for instruction in reversed(program.instructions):
-                if any(o in cotangents for o in instruction.outputs):
+                if not instruction.detached and any(o in cotangents for o in instruction.outputs):
                     _pull(instruction, program, traced, active, cotangents)
             for slot in states:  # a state that no step reads: only the last one's cotangent comes from outside
                 if slot in active and slot not in cotangents:

@@ -370,7 +370,11 @@ def apply(instruction: Instruction, registers: dict[int, Any], batch: int) -> No
     args = [i.value if isinstance(i, Literal) else registers[i] for i in instruction.inputs]
     op, options = instruction.op, with_rows(instruction.options, batch)
     outside = ambient.get()
-    token = ambient.set(outside._replace(scope=(*outside.scope, *instruction.scope)))
+    token = ambient.set(
+        outside._replace(
+            scope=(*outside.scope, *instruction.scope), recording=outside.recording and not instruction.detached
+        )
+    )
     try:
         out = op(args, **options) if op.variadic else op(*args, **options)
     finally:

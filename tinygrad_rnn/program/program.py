@@ -33,7 +33,10 @@ class Literal(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """One op on slots (their numbers) and literals; `scope` is where in the step it stands, `line` whose line called it."""
+    """One op on slots (their numbers) and literals; `scope` is where in the step it stands, `line` whose line called it.
+
+    detached: no gradient flows through it (it ran under no_grad, or its op has none).
+    """
 
     op: Op
     inputs: tuple[int | Literal, ...]
@@ -41,14 +44,14 @@ class Instruction(NamedTuple):
     outputs: tuple[int, ...]
     scope: tuple[str, ...]
     line: str
+    detached: bool = False
 
 
 @dataclass
 class Program:
     """A step as data: instructions over slots. Inputs are the leaves of x, state and constants, then captured arrays.
 
-    outputs and new_state are the leaves of what the step returns. `names` are those that rnn.gate gave; no gradient flows
-    to slots that are `detached`.
+    outputs and new_state are the leaves of what the step returns. `names` are those that rnn.gate gave.
     """
 
     slots: list[Slot]
@@ -58,7 +61,6 @@ class Program:
     outputs: tuple[int, ...]
     new_state: tuple[int, ...]
     names: dict[int, str] = field(default_factory=dict)
-    detached: frozenset[int] = frozenset()
     output_tree: Any = None
     named: tuple[str, ...] = ()  # names of the last outputs, where named values are outputs too
 

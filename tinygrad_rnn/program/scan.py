@@ -7,14 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ..autodiff.state import ambient, recording, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, unstack
-from .environment import Environment, Unwatchable
+from .environment import Environment, Environments
 from .naming import probe
 from .node import Loops, Scan, alive_at, apply, in_order_of_time, masked, without_padding
 from .node import scan as scan_op
@@ -36,6 +35,7 @@ class Traced:
     def __init__(self, program: Program | None, reason: str | None):
         self.program, self.reason = program, reason
         self.batches: set[int] = set()  # sizes of batches on which the trace was verified
+        self.refused: dict[int, Traced] = {}  # sizes on which the step does something else
         self.prepared: dict[Any, Prepared] = {}
 
 
@@ -45,21 +45,7 @@ class Store:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.traced: OrderedDict[Any, Traced] = OrderedDict()
-        self.environments: WeakKeyDictionary[Any, dict[Any, Environment]] = WeakKeyDictionary()
-
-    def environment(self, step: Callable[..., Any], owned: tuple[Any, Any] | None = None) -> Environment:
-        """What the step reads, walked anew only if it changed."""
-        owner, code = owned or (
-            getattr(step, "__self__", step), getattr(getattr(step, "__func__", step), "__code__", None)
-        )  # fmt: skip
-        try:
-            known = self.environments.setdefault(owner, {})
-        except TypeError:  # an owner that cannot be referred to weakly
-            return Environment(step)
-        environment = known.get(code)
-        if environment is None or not environment.unchanged():
-            environment = known[code] = Environment(step)
-        return environment
+        self.environments = Environments(KEPT)
 
     def find(self, step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> Traced:
         """The step's program for this signature, traced now if it is not known."""
@@ -68,7 +54,9 @@ class Store:
             traced = self.traced.get(key)
             if traced is None:
                 try:
-                    traced = Traced(trace(step, environment, signature).without_dead_code(), None)
+                    if environment.reason:
+                        raise Untraceable(environment.reason)
+                    traced = Traced(trace(step, environment, signature), None)
                 except Untraceable as error:
                     traced = Traced(None, str(error))
                 self.traced[key] = traced
@@ -80,9 +68,9 @@ class Store:
                 try:
                     verify(traced.program, step, environment, signature, batch)
                 except Untraceable as error:
-                    return Traced(None, str(error))
+                    traced.refused[batch] = Traced(None, str(error))
                 traced.batches.add(batch)
-        return traced
+        return traced.refused.get(batch, traced)
 
 
 store = Store()
@@ -97,7 +85,7 @@ class Prepared:
         inputs = Leaves(tuple(map(int, x)), tuple(map(int, state)), tuple(map(int, constants)), weights)
         for instruction in self.first:
             if any(i in wanted for i in instruction.inputs if type(i) is int):
-                wanted |= {o for o in instruction.outputs if o not in program.detached}
+                wanted |= set() if instruction.detached else set(instruction.outputs)
         wanted &= {*inputs.x, *inputs.state, *inputs.constants, *weights}
         main = sums_regrouped(main, inputs.state)
         self.captured = program.captured
@@ -213,16 +201,15 @@ def run_scan(
     records = ambient.get().recording
     reason: str | None = "impl='unrolled'"
     environment = traced = None
-    if impl != "unrolled":
+    if ambient.get().tracer is not None:
+        reason = "a scan inside a step is part of the step's program"
+    elif impl != "unrolled":
         signature = Signature(
             _hidden(xs, 2, records), _hidden(states, 1, records), tuple(_hidden(c, 1, records) for c in constants)
         )
-        try:
-            environment = store.environment(step, owner)
-            traced = store.find(step, environment, signature, batch)
-            reason = traced.reason
-        except Unwatchable as error:
-            reason = str(error)
+        environment = store.environments.of(step, owner)
+        traced = store.find(step, environment, signature, batch)
+        reason = traced.reason
         if reason is not None and impl == "fused":
             raise ValueError(f"{caller}: impl='fused' cannot run this step: {reason}; use impl='auto'")
     told = listener.get()
@@ -280,7 +267,7 @@ def sample(
     )
     batch, steps = _sizes("sample", xs, states, held, None, time.get("time_major", False))
     signature = Signature(_hidden(xs, 2, True), _hidden(states, 1, True), tuple(_hidden(c, 1, True) for c in held))
-    environment = store.environment(step)
+    environment = store.environments.of(step)
     traced = store.find(step, environment, signature, batch)
     assert traced.program is not None, traced.reason
     run = Scan(None, batch, steps, **time)  # type: ignore[arg-type]

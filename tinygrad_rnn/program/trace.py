@@ -13,17 +13,17 @@ import numpy as np
 from ..autodiff.rows import NONE, Layout, Rows
 from ..autodiff.state import Ambient, ambient
 from ..autodiff.tensor import Tensor
-from .environment import Environment
+from .environment import Environment, where
 from .program import Literal, Program
-from .tracer import NUMPY, PACKAGE, Traced, Tracer, Untraceable
+from .tracer import Traced, Tracer, Untraceable, is_users
 from .tree import Hidden, Signature, form, leaves, rebuilt
 
 BATCHES = (5, 7)  # of the two traces
 
 
 def _line_of(error: BaseException) -> str:
-    """The file and line, outside this package and NumPy, from which an error came."""
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((PACKAGE, NUMPY))]
+    """The file and line of the user's code from which an error came."""
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if is_users(f.filename)]
     return f"{lines[-1].filename}:{lines[-1].lineno}" if lines else ""
 
 
@@ -32,7 +32,7 @@ def trace(step: Callable[..., Any], environment: Environment, signature: Signatu
     first, second = (trace_once(step, environment, signature, batch) for batch in BATCHES)
     difference = _difference(first, second)
     if difference:
-        raise Untraceable(difference)
+        raise Untraceable(f"{difference} ({where(step)})" if f".py:" not in difference else difference)
     return first.without_dead_code()
 
 
@@ -62,6 +62,8 @@ def trace_once(step: Callable[..., Any], environment: Environment, signature: Si
     def captured(number: int, array: Any) -> Traced:
         value = array.data if isinstance(array, Tensor) else array
         t = tracer.stand_in(value, NONE, isinstance(array, Tensor) and array.requires_grad)
+        if not isinstance(array, Tensor):
+            tracer.plain.add(t.number)
         tracer.known[id(array)] = t
         found.append((t.number, number))
         return t
@@ -73,23 +75,36 @@ def trace_once(step: Callable[..., Any], environment: Environment, signature: Si
     copy, changed = environment.copied(step, captured)
     outside = ambient.get()
     token = ambient.set(Ambient(True, outside.scope, outside.training, tracer))
+    refusal: Untraceable | None = None
     try:
         with np.errstate(all="ignore"):
             result = copy(*args)
     except Untraceable as error:
-        line = _line_of(error)
-        raise Untraceable(f"{error}{f' ({line})' if line else ''}") from None
+        refusal = error
     except Exception as error:
         line = _line_of(error)
-        raise Untraceable(
-            f"the step fails on a batch of {batch} rows{f' ({line})' if line else ''}: {type(error).__name__}: {error}; "
+        refusal = Untraceable(
+            f"the step fails on a batch of {batch} rows ({line or where(step)}): {type(error).__name__}: {error}; "
             "arrays with a row for each of the batch go in inputs or constants"
-        ) from None
+        )
     finally:
         ambient.reset(token)
         what = changed()
     if what is not None:
-        raise Untraceable(f"the step changes {what}")
+        refusal = Untraceable(f"the step changes {what} ({where(step)})")
+    refusal = tracer.refusal or refusal
+    if refusal is not None:
+        raise refusal from None
+    try:
+        return _program(tracer, inputs, found, result, signature)
+    except Untraceable as error:
+        raise Untraceable(f"{error} ({where(step)})") from None
+
+
+def _program(
+    tracer: Tracer, inputs: tuple[int, ...], found: list[tuple[int, int]], result: Any, signature: Signature
+) -> Program:
+    """The program that a trace has written down, after a check of what the step returned."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise Untraceable(f"the step returns {type(result).__name__}, expected the pair (output, new state)")
     output, state = result
@@ -110,7 +125,7 @@ def trace_once(step: Callable[..., Any], environment: Environment, signature: Si
             )
     return Program(
         tracer.slots, tracer.instructions, inputs, tuple(found), tuple(numbers[:n]), tuple(numbers[n:]), tracer.names,
-        frozenset(tracer.detached), rebuilt(output, iter(numbers[:n])),
+        rebuilt(output, iter(numbers[:n])),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -16,17 +16,68 @@ from ..autodiff.node import Shape
 from ..autodiff.op import Op
 from ..autodiff.rows import NONE, SUMMED, Layout, MixesRows, Operand, Rows
 from ..autodiff.state import Ambient, ambient
-from ..autodiff.tensor import Tensor
+from ..autodiff.tensor import Tensor, registry
 from .program import Instruction, Literal, Slot
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 NUMPY = os.path.dirname(os.path.abspath(np.__file__))
+PYTHON = os.path.dirname(os.path.abspath(os.__file__))
 _data: Any = vars(Tensor)["data"]  # the slot itself, which the property below covers
 get_value, set_value = _data.__get__, _data.__set__
 
 
 class Untraceable(Exception):
     """A step cannot be a program; the text says why and, where it is known, which line is the reason."""
+
+
+def refuse(reason: str) -> NoReturn:
+    """End the trace that runs. It stays refused if the step catches the exception."""
+    error = Untraceable(located(reason))
+    tracer = ambient.get().tracer
+    if tracer is not None and tracer.refusal is None:
+        tracer.refusal = error
+    raise error
+
+
+def located(reason: str) -> str:
+    """A reason with the line of the user's code that runs."""
+    line = user_line()
+    return f"{reason} ({line})" if line else reason
+
+
+class Trap:
+    """In place of something that a program cannot use: whatever is done with it while a step is traced refuses the trace."""
+
+    def __init__(self, what: str):
+        object.__setattr__(self, "what", what)
+
+    def __getattribute__(self, name: str) -> Any:
+        refuse(f"the step uses {object.__getattribute__(self, 'what')}")
+
+
+def _trapped(self: Any, *_: Any, **__: Any) -> Any:
+    self.used  # noqa: B018 (refuses)
+
+
+for _name in (
+    *("call", "iter", "next", "len", "bool", "contains", "getitem", "setitem", "delitem", "enter", "exit", "hash"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "neg", "abs", "int", "float", "index", "round", "str", "repr", "format"),
+    *(s + op for op in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul") for s in ("", "r", "i")),
+    *("setattr", "delattr", "array", "array_ufunc", "array_function"),
+):
+    setattr(Trap, f"__{_name}__", _trapped)
+Trap.__setattr__ = _trapped  # type: ignore[method-assign]
+
+
+def checked_import(trusted: Callable[[Any], bool]) -> Callable[..., Any]:
+    """__import__ for a step that is traced: of modules whose functions a program may run once."""
+
+    def imported(name: str, *args: Any, **options: Any) -> Any:
+        if not trusted(name):
+            refuse(f"the step imports {name}")
+        return __import__(name, *args, **options)
+
+    return imported
 
 
 class Traced(Tensor):
@@ -38,7 +89,13 @@ class Traced(Tensor):
 
     @property
     def data(self) -> Any:  # type: ignore[override]
-        raise Untraceable("the step reads a tensor's value")
+        refuse("the step reads a tensor's value")
+
+    @property
+    def requires_grad(self) -> bool:  # type: ignore[override]
+        if not sys._getframe(1).f_code.co_filename.startswith(PACKAGE):
+            refuse("the step asks whether a tensor requires grad")
+        return self.tracer.grads[self.number]
 
     @property
     def shape(self) -> Shape:
@@ -65,7 +122,12 @@ class Traced(Tensor):
         return int(self.shape[0])
 
     def __repr__(self) -> str:
-        return f"<traced tensor of shape {self.shape}, {self.dtype}>"
+        refuse("the step prints a tensor")
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        refuse("the step prints a tensor")
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         if function in _SHAPES and isinstance(args[0], Traced):
@@ -73,7 +135,18 @@ class Traced(Tensor):
         return super().__array_function__(function, types, args, options)
 
     def __reduce__(self) -> Any:
-        raise Untraceable("the step copies or pickles a tensor")
+        refuse("the step copies or pickles a tensor")
+
+
+def _in_place(self: Traced, other: Any) -> Any:
+    """t ∘= x binds t to a new tensor, but changes an array."""
+    if self.number in self.tracer.plain:
+        refuse("the step changes an array in place")
+    return NotImplemented
+
+
+for _name in ("add", "sub", "mul", "truediv", "pow", "mod", "matmul", "floordiv", "and", "or", "xor"):
+    setattr(Traced, f"__i{_name}__", _in_place)
 
 
 _SHAPES: dict[Any, Callable[[Traced], Any]] = {
@@ -95,7 +168,8 @@ class Tracer:
         self.made_by: dict[int, int] = {}  # slot -> place of its instruction
         self.names: dict[int, str] = {}
         self.known: dict[int, Traced] = {}  # id of a captured array -> its stand-in
-        self.detached: set[int] = set()
+        self.refusal: Untraceable | None = None
+        self.plain: set[int] = set()  # slots that are ndarrays where the step runs unrolled
         self.grads: list[bool] = []  # of each slot, whether a gradient may flow to it
         self.depth = len(ambient.get().scope)
 
@@ -104,7 +178,6 @@ class Tracer:
         t: Traced = object.__new__(Traced)
         set_value(t, value)
         t._node = None
-        t.requires_grad = requires_grad
         t.tracer, t.number = self, len(self.slots)
         shape: Shape = value.shape
         if layout.per:
@@ -120,45 +193,74 @@ class Tracer:
         if op.expansion is not None:
             return op.expansion(*args, **{**op.defaults, **options})
         if op.keeps:
-            raise Untraceable(f"the step uses {op.name}, which takes a whole batch and cannot be part of a program")
+            refuse(f"the step uses {op.name}, which takes a whole batch and cannot be part of a program")
         if op.name == "matmul" and not self.sums and (cut := self._cut_product(*args)) is not None:
             return cut
-        traced = [self._found(a) for a in args]
-        if not any(isinstance(a, Traced) for a in traced) and not _names_rows(options):
+        traced = self._coerced(op, [self._found(a) for a in args])
+        for name, value in options.items():
+            if name != "shape" and _holds_rows(value):
+                refuse(f"an option of the step's {op.name} depends on the batch")
+        if not any(isinstance(a, Traced) for a in traced) and not _holds_rows(options.get("shape")):
             return _plainly(op, args, options)
         values = [Tensor._made(get_value(a), None) if isinstance(a, Traced) else a for a in traced]
         results = _plainly(op, values, options)
         results = [_plain(r) for r in results] if op.several else [_plain(results)]
         layout = self._layout(op, traced, results[0].shape, options)
-        needs = (
-            op.differentiable
-            and ambient.get().recording
-            and any(isinstance(a, Traced) and a.requires_grad for a in traced)
-        )
+        flows = op.differentiable and ambient.get().recording
+        needs = flows and any(isinstance(a, Traced) and self.grads[a.number] for a in traced)
         made = [self.stand_in(r, layout, needs and r.dtype.kind == "f") for r in results]
-        dtype = next((v.dtype for v in made if v.dtype.kind == "f"), None)
-        inputs = tuple(a.number if isinstance(a, Traced) else Literal(_literal(a, dtype)) for a in traced)
+        inputs = tuple(a.number if isinstance(a, Traced) else Literal(a) for a in traced)
+        if all(a in self.plain for a in inputs if type(a) is int):
+            self.plain.update(t.number for t in made)
         scope = ambient.get().scope[self.depth :]
         for t in made:
             self.made_by[t.number] = len(self.instructions)
         self.instructions.append(
-            Instruction(op, inputs, {**op.defaults, **options}, tuple(t.number for t in made), scope, user_line())
+            Instruction(
+                op, inputs, {**op.defaults, **options}, tuple(t.number for t in made), scope, user_line(), not flows
+            )
         )
-        if not ambient.get().recording or not op.differentiable:
-            self.detached.update(t.number for t in made)
         return tuple(made) if op.several else made[0]
+
+    def _coerced(self, op: Op, args: list[Any]) -> list[Any]:
+        """Arguments as the op will compute with them (see `Op._coerce`): beside tensors of floats, integers and booleans
+        take their dtype."""
+        floats = [
+            self.slots[a.number].dtype
+            for i, a in enumerate(args)
+            if isinstance(a, Traced) and i not in op.constants and a.number not in self.plain
+        ]
+        floats = [d for d in floats if d.kind == "f"]
+        dtype = np.result_type(*floats) if floats else None
+        out = []
+        for i, a in enumerate(args):
+            if isinstance(a, Rows):
+                refuse(f"a number in the step's {op.name} is computed from the batch's size")
+            if isinstance(a, np.generic):
+                a = a.item()
+            elif isinstance(a, (list, tuple)):
+                a = np.asarray(a, dtype)
+            if dtype is not None and i not in op.constants and op.differentiable:
+                if isinstance(a, Traced) and a.dtype.kind != "f":
+                    a = registry["astype"](a, dtype=dtype)
+                elif isinstance(a, np.ndarray) and a.dtype.kind != "f":
+                    a = a.astype(dtype)
+                elif op.variadic and type(a) in (bool, int, float):
+                    a = np.asarray(a, dtype)
+            out.append(a)
+        return out
 
     def _found(self, value: Any) -> Any:
         """An argument of an op: a stand-in, a number, or an array that the trace may hold as a constant."""
         if isinstance(value, Traced):
             if value.tracer is not self:
-                raise Untraceable("the step keeps a tensor of another trace")
+                refuse("the step keeps a tensor of another trace")
             return value
         if id(value) in self.known:
             return self.known[id(value)]
         if isinstance(value, Tensor):
             if value.requires_grad:
-                raise Untraceable("the step makes a tensor that requires grad")
+                refuse("the step makes a tensor that requires grad")
             return value.data
         return value
 
@@ -175,10 +277,15 @@ class Tracer:
             if op.rows is None:
                 raise MixesRows
             layout = op.rows(operands, out, {**op.defaults, **options})
+            if (layout.summed and not self.sums) or (
+                layout.per and out[-1 if layout.last else 0] != layout.per * self.batch
+            ):
+                raise MixesRows
         except MixesRows:
-            raise Untraceable(f"the step's {op.name} computes a row's result from other rows of the batch") from None
-        if layout.summed and not self.sums:
-            raise Untraceable(f"the step's {op.name} computes a row's result from other rows of the batch")
+            refuse(
+                f"the step's {op.name} computes a row's result from other rows of the batch, or reads an array with a row for "
+                "each of the batch, which goes in inputs or constants"
+            )
         return SUMMED if summed and not layout.per else layout
 
     def _cut_product(self, a: Any, b: Any) -> Any:
@@ -192,7 +299,7 @@ class Tracer:
             return None
         total, start = None, 0
         for part in made.inputs:
-            if type(part) is not int:
+            if type(part) is not int or self.slots[part].dtype != a.dtype:
                 return None
         for number in made.inputs:
             left = self._again(number)
@@ -205,7 +312,7 @@ class Tracer:
         """A stand-in for a slot that there is."""
         t: Traced = object.__new__(Traced)
         set_value(t, self.values[number])
-        t._node, t.requires_grad, t.tracer, t.number = None, self.grads[number], self, number
+        t._node, t.tracer, t.number = None, self, number
         return t
 
 
@@ -224,25 +331,20 @@ def _plain(value: Any) -> np.ndarray[Any, Any]:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
 
-def _names_rows(options: dict[str, Any]) -> bool:
-    shape = options.get("shape")
-    return isinstance(shape, tuple) and any(isinstance(n, Rows) for n in shape)
+def _holds_rows(value: Any) -> bool:
+    return isinstance(value, Rows) or (isinstance(value, (tuple, list)) and any(map(_holds_rows, value)))
 
 
-def _literal(value: Any, dtype: Any) -> Any:
-    """A constant as the op will get it: numbers as Python's, so that they never promote a float array."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (list, tuple)):
-        value = np.asarray(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind != "f" and value.dtype.kind != "b" and dtype is not None:
-        return value.astype(dtype)
-    return value
+def is_users(file: str) -> bool:
+    """Whether a line of this file can be the reason why a step is not traced."""
+    return not file.startswith((PACKAGE, NUMPY, "<frozen")) and (
+        "site-packages" in file or not file.startswith(PYTHON)
+    )
 
 
 def user_line() -> str:
-    """The file and line of the innermost caller outside this package and NumPy."""
+    """The file and line of the innermost caller outside this package, NumPy and Python's own modules."""
     frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((PACKAGE, NUMPY)):
+    while frame is not None and not is_users(frame.f_code.co_filename):
         frame = frame.f_back
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -1,0 +1,101 @@
+"""What the tests of scan share: a step with everything around it, run fused and unrolled, and held to each other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.program.scan import listener
+from tinygrad_rnn.program.tree import leaves
+
+B, T, D, H = 3, 4, 2, 3
+
+
+def draws(seed: int = 0) -> Callable[..., np.ndarray]:
+    """normal(*shape), float64."""
+    rng = np.random.default_rng(seed)
+    return lambda *shape: rng.normal(size=shape)
+
+
+def wanted(array: Any) -> tg.tensor:
+    return tg.tensor(array, requires_grad=True)
+
+
+@dataclass
+class World:
+    """A step, its arguments, and what happens between calls. `weights` are asked for their gradients by each call."""
+
+    step: Any
+    x: Any = None
+    state: Any = None
+    constants: tuple[Any, ...] = ()
+    weights: Callable[[], list[Any]] = list
+    change: Callable[[int], None] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        normal = draws(1)
+        self.x = wanted(normal(B, T, D)) if self.x is None and "length" not in self.options else self.x
+        self.state = wanted(normal(B, H)) if self.state is None else self.state
+
+
+def run(world: World, impl: str) -> tuple[list[np.ndarray], str, str, list[bool]]:
+    """Outputs, final states and the gradients of a random combination of them; which path ran, and why."""
+    told: list[tuple[str, str, str]] = []
+    token = listener.set(told)
+    try:
+        outputs, final = tg.scan(world.step, world.x, world.state, constants=world.constants, impl=impl, **world.options)
+    finally:
+        listener.reset(token)
+    values = [*leaves(outputs), *leaves(final)]
+    rng = np.random.default_rng(7)
+    loss: Any = 0.0
+    for v in values:
+        if v.dtype.kind == "f":
+            loss = loss + (v * rng.normal(size=v.shape).astype(v.dtype)).sum()
+    inputs = [*leaves((world.x, world.state, world.constants)), *world.weights()]
+    inputs = [t for t in inputs if isinstance(t, tg.autodiff.tensor.Tensor) and t.requires_grad]
+    grads: list[Any] = []
+    if inputs and isinstance(loss, tg.autodiff.tensor.Tensor) and loss.requires_grad:
+        for t in inputs:
+            t.grad = None
+        loss.backward()
+        grads = [np.zeros(t.shape, t.dtype) if t.grad is None else t.grad for t in inputs]
+    return [*(np.asarray(v.data) for v in values), *grads], told[0][1], told[0][2], [v.requires_grad for v in values]
+
+
+def seeded(make: Callable[[], World]) -> World:
+    tg.seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    return make()
+
+
+def held_to_unrolled(make: Callable[[], World], calls: int = 3) -> list[tuple[str, str]]:
+    """Run a world (made anew for each path) call by call: the same values, dtypes and gradients both ways.
+
+    Returns the path of every call and its reason.
+    """
+    stories = []
+    for impl in ("auto", "unrolled"):
+        world = seeded(make)
+        story = []
+        for k in range(calls):
+            if k and world.change is not None:
+                world.change(k)
+            story.append(run(world, impl))
+        stories.append(story)
+    for k, (a, b) in enumerate(zip(*stories, strict=True)):
+        assert len(a[0]) == len(b[0]), f"call {k}"
+        for i, (got, want) in enumerate(zip(a[0], b[0], strict=True)):
+            assert got.dtype == want.dtype, (k, i, got.dtype, want.dtype)
+            rtol = 2e-5 if want.dtype == np.float32 else 1e-12
+            scale = max(1.0, float(np.abs(want.astype(float)).max(initial=0)))
+            np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale, err_msg=f"call {k}, result {i}")
+        assert a[3] == b[3], f"call {k}: which results require grad"
+    return [(path, reason) for _, path, reason, _ in stories[0]]
