@@ -90,7 +90,7 @@ READS = {
     "data": lambda h: 0.1 * h.data,
     "float": lambda h: float(h[0, 0].detach()),
     "int": lambda h: int(h[0, 0].detach()),
-    "bool": lambda h: 0.3 if bool((h[0, 0] > 0)) else 0.1,
+    "bool": lambda h: 0.3 if bool(h[0, 0] > 0) else 0.1,
     "asarray": lambda h: np.asarray(h.detach()),
     "numpy": lambda h: h.detach().numpy() * 0.1,
     "tolist": lambda h: tg.tensor(h.tolist(), dtype=np.float64),
@@ -2196,7 +2196,9 @@ def test_an_op_whose_rule_reads_values_runs_unrolled():
 
     @odd_op.vjp
     def _(g, x):
-        return g * np.where(np.asarray(x.data if hasattr(x, "data") and not isinstance(x, np.ndarray) else x) < 9, 2.0, 0)
+        return g * np.where(
+            np.asarray(x.data if hasattr(x, "data") and not isinstance(x, np.ndarray) else x) < 9, 2.0, 0
+        )
 
     try:
 

@@ -49,7 +49,9 @@ def run(world: World, impl: str) -> tuple[list[np.ndarray], str, str, list[bool]
     told: list[tuple[str, str, str]] = []
     token = listener.set(told)
     try:
-        outputs, final = tg.scan(world.step, world.x, world.state, constants=world.constants, impl=impl, **world.options)
+        outputs, final = tg.scan(
+            world.step, world.x, world.state, constants=world.constants, impl=impl, **world.options
+        )
     finally:
         listener.reset(token)
     values = [*leaves(outputs), *leaves(final)]

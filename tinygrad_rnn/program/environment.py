@@ -42,7 +42,14 @@ from ..autodiff.tensor import Tensor
 from .tracer import Trap, checked_import, user_line
 
 _VALUES = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), slice, range}
-_FIXED = (np.ufunc, Op, type(np.sum), type(len), type(str.join), type(object.__init__))  # functions without an environment
+_FIXED = (
+    np.ufunc,
+    Op,
+    type(np.sum),
+    type(len),
+    type(str.join),
+    type(object.__init__),
+)  # functions without an environment
 _TRUSTED = {  # modules whose functions compute the same whenever they are called
     *("tinygrad_rnn", "numpy", "builtins", "math", "cmath", "functools", "itertools", "operator", "typing", "types"),
     *("collections", "dataclasses", "enum", "abc", "copy", "contextlib", "numbers", "string", "re", "inspect"),
@@ -117,7 +124,7 @@ def _special(name: str) -> bool:
 @lru_cache(maxsize=4096)
 def _is_plain(kind: type) -> bool:
     """Whether objects of this class are nothing but their attributes."""
-    made_by = kind.__new__
+    made_by: Any = kind.__new__
     if (made_by is not object.__new__ and not _is_trusted(getattr(made_by, "__module__", None))) or any(
         set(vars(base).get("__slots__", ())) - {"__dict__", "__weakref__"} for base in kind.__mro__
     ):
@@ -143,7 +150,9 @@ def _bodies(held: Any) -> list[Any]:
 def _without_random() -> ModuleType:
     """NumPy without numpy.random, whose draws a program would repeat."""
     copy = ModuleType("numpy")
-    vars(copy).update(vars(np), random=Trap("np.random (draw before the scan and pass what was drawn in inputs or constants)"))
+    vars(copy).update(
+        vars(np), random=Trap("np.random (draw before the scan and pass what was drawn in inputs or constants)")
+    )
     return copy
 
 
@@ -274,7 +283,9 @@ class _Walk:
         self.arrays: list[Any] = []
         self.guards: list[Guard] = []
         self.copies: list[tuple[str, Any]] = []  # (path, a copy of a container), to be looked at after a trace
-        self.seen: dict[tuple[int, bool], tuple[int, Any, Any]] = {}  # (id, in place) -> (order, the copy, the original)
+        self.seen: dict[
+            tuple[int, bool], tuple[int, Any, Any]
+        ] = {}  # (id, in place) -> (order, the copy, the original)
         self.globals: dict[tuple[int, bool], dict[str, Any]] = {}
         self.names: dict[str, None] = {}  # of attributes, in any function so far
         self.modules: list[tuple[ModuleType, ModuleType, bool, set[str]]] = []
@@ -352,7 +363,9 @@ class _Walk:
         if isinstance(value, (np.random.Generator, np.random.RandomState)):
             what = f"{path}, a random generator (draw before the scan and pass what was drawn in inputs or constants)"
         elif not isinstance(value, ModuleType):
-            what += ", whose contents cannot be watched (keep what it needs as numbers, arrays, lists, dicts or Modules)"
+            what += (
+                ", whose contents cannot be watched (keep what it needs as numbers, arrays, lists, dicts or Modules)"
+            )
         if self.in_place:
             raise Unwatchable(f"the step reads {what}")
         self.key.append("trap")
@@ -613,9 +626,7 @@ class Environment:
             self.reason = f"{error} ({where(step)})"
         self.key = tuple(walk.key)
         self.arrays = walk.arrays
-        self._kinds = [
-            (a, a.shape, a.dtype, isinstance(a, Tensor) and a.requires_grad) for a in walk.arrays
-        ]
+        self._kinds = [(a, a.shape, a.dtype, isinstance(a, Tensor) and a.requires_grad) for a in walk.arrays]
         root = step.__func__ if type(step) is MethodType else step
         self._root = tuple(getattr(root, name, None) for name in _FUNCTION)
         self._guards = [(g.holds, g.holder, g.held) for g in walk.guards if g.holder is not root]  # keeps no step alive
@@ -629,7 +640,11 @@ class Environment:
             if not holds(holder, held):
                 return False
         for array, shape, dtype, needs in self._kinds:
-            if array.shape != shape or array.dtype != dtype or (type(array) is not np.ndarray and array.requires_grad != needs):
+            if (
+                array.shape != shape
+                or array.dtype != dtype
+                or (type(array) is not np.ndarray and array.requires_grad != needs)
+            ):
                 return False
         return True
 
@@ -688,13 +703,12 @@ class Environments:
             return known[1]
         environment = Environment(step)
         try:
-            owned = ref(owner, lambda _: self.known.pop(key, None))
+            held = ref(owner, lambda _: self.known.pop(key, None))
         except TypeError:  # an owner that cannot be referred to weakly
             return environment
         with self.lock:
-            self.known[key] = (owned, environment)
+            self.known[key] = (held, environment)
             self.known.move_to_end(key)
             while len(self.known) > self.most:
                 self.known.popitem(last=False)
         return environment
-

@@ -211,7 +211,8 @@ def run_scan(
         traced = store.find(step, environment, signature, batch)
         reason = traced.reason
         if reason is not None and impl == "fused":
-            raise ValueError(f"{caller}: impl='fused' cannot run this step: {reason}; use impl='auto'")
+            what = owner[0].scope_name if owner else "this step"
+            raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
     told = listener.get()
     if told is not None:
         told.append(

@@ -32,7 +32,7 @@ def trace(step: Callable[..., Any], environment: Environment, signature: Signatu
     first, second = (trace_once(step, environment, signature, batch) for batch in BATCHES)
     difference = _difference(first, second)
     if difference:
-        raise Untraceable(f"{difference} ({where(step)})" if f".py:" not in difference else difference)
+        raise Untraceable(f"{difference} ({where(step)})" if ".py:" not in difference else difference)
     return first.without_dead_code()
 
 

@@ -337,9 +337,7 @@ def _holds_rows(value: Any) -> bool:
 
 def is_users(file: str) -> bool:
     """Whether a line of this file can be the reason why a step is not traced."""
-    return not file.startswith((PACKAGE, NUMPY, "<frozen")) and (
-        "site-packages" in file or not file.startswith(PYTHON)
-    )
+    return not file.startswith((PACKAGE, NUMPY, "<frozen")) and ("site-packages" in file or not file.startswith(PYTHON))
 
 
 def user_line() -> str:

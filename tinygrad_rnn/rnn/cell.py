@@ -240,18 +240,21 @@ class RNNCell(Module):
             came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
             raise TypeError(f"{self.scope_name}: the step returned {came}, expected the pair (output, new state)")
         output, state = result
-        if np.shape(output) != (batch, self.output_size):
+        self.check_output(np.shape(output), getattr(output, "dtype", np.dtype(dtype)), batch, dtype)
+        self.check_state(state, batch, dtype, "the step's new state")
+        return output, state
+
+    def check_output(self, shape: tuple[int, ...], came: Any, batch: int, dtype: Any) -> None:
+        """Refuse a step's output of another shape or dtype than the cell tells."""
+        if shape != (batch, self.output_size):
             raise ValueError(
-                f"{self.scope_name}: the step's output has shape {np.shape(output)}, expected ({batch}, "
-                f"{self.output_size}): the batch and the cell's output_size"
+                f"{self.scope_name}: the step's output has shape {shape}, expected ({batch}, {self.output_size}): the batch "
+                "and the cell's output_size"
             )
-        came = getattr(output, "dtype", np.dtype(dtype))
         if came.kind == "f" and came != dtype:
             raise TypeError(
                 f"{self.scope_name}: the step's output has dtype {came}, x has {dtype}; use .astype(np.{dtype})"
             )
-        self.check_state(state, batch, dtype, "the step's new state")
-        return output, state
 
 
 def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path: str) -> Any:

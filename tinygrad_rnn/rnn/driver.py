@@ -260,17 +260,13 @@ def _run_scan(
         **time._asdict(), names=names, caller=caller, owner=(cell, (form, names)),
         checked=lambda result: cell.check_result(result, batch, x.dtype),
     )  # fmt: skip
-    if outputs.shape[2] != cell.output_size:
-        raise ValueError(
-            f"{cell.scope_name}: the step's output has shape ({batch}, {outputs.shape[2]}), expected ({batch}, "
-            f"{cell.output_size}): the batch and the cell's output_size"
-        )
+    cell.check_output((batch, *outputs.shape[2:]), outputs.dtype, batch, x.dtype)
     if traces is not None:
         traces.append(seen)
     return outputs, final
 
 
-def _step(cell: RNNCell, form: Any, names: bool, x: Any, state: Any, *constants: Any) -> tuple[Any, Any]:
+def _step(cell: RNNCell, form: Any, names: bool, x: Any, state: Any, *constants: Any) -> Any:
     """The step of a cell that a scan runs: x, with what was drawn for this step behind it."""
     drawn: Any = ()
     if form:
@@ -279,12 +275,13 @@ def _step(cell: RNNCell, form: Any, names: bool, x: Any, state: Any, *constants:
             x, *now = x
             rest = iter(now)
         drawn = map_state(lambda ndim: next(rest if ndim == 3 else held), form)
-    output, new = called(cell, x, state, drawn)
+    result = called(cell, x, state, drawn)
     if names:
+        _, new = result
         parts = leaves(new)
         fields = getattr(new, "_fields", "h")
         for name, part in zip(
             fields if len(fields) == len(parts) else [f"h{i}" for i in range(len(parts))], parts, strict=True
         ):
             gate(name, part)
-    return output, new
+    return result
