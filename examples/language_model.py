@@ -64,7 +64,7 @@ def counted(known, held, size):
 
 def elsewhere(model, path):
     """Export the model and load it again: (step, by whom), step(tokens, state) -> (logits, state) as the model's own."""
-    interop.onnx.export([model.embedding, model.lstm, model.head], path, lengths=False)
+    interop.onnx.export([model.embedding, model.lstm, model.head], path, initial_state=True)
     try:
         import onnxruntime
 

@@ -1,6 +1,6 @@
 """Forecast a time series: monthly sunspots, three years ahead, beside the two forecasts that every model must beat.
 
-    pip install --no-deps pmdarima                  # its wheel (0.7 MB) holds the data: 1749 to 1983
+    pip install -e '.[examples]'                    # brings pmdarima, whose files hold the data: 1749 to 1983
     python examples/time_series.py
     python examples/time_series.py --file mine.txt --season 12 --horizon 12 --holdout 48
 
@@ -32,7 +32,7 @@ def sunspots():
     """Monthly mean sunspot numbers, January 1749 to December 1983 (Swiss Federal Observatory; Tokyo from 1960)."""
     package = importlib.util.find_spec("pmdarima")
     if package is None:
-        raise ImportError("the sunspots are in a file of pmdarima: pip install --no-deps pmdarima (or give --file)")
+        raise ImportError("the sunspots are in a file of pmdarima: pip install -e '.[examples]' (or give --file)")
     path = os.path.join(package.submodule_search_locations[0], "datasets", "data", "sunspots.txt.gz")
     with gzip.open(path, "rt") as file:
         return np.array(file.read().split(), float)

@@ -11,6 +11,8 @@ import numpy as np
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source, flat_tensors
 from tinygrad_rnn.autodiff.state import generator
 from tinygrad_rnn.autodiff.tensor import Tensor
+from tinygrad_rnn.layers import GRUCell, Layer
+from tinygrad_rnn.nn.recurrent import CellModule
 from tinygrad_rnn.rnn import RNNCell
 
 from . import legend as legends
@@ -42,7 +44,7 @@ def cell(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool
     """Draw the inside of one step of a cell, op by op, with its gates named.
 
     An LSTM looks like the well-known diagram: c runs straight through, the gates stand below it; a GRU likewise. Other
-    cells are laid out by the Graphviz program. target: a cell; it is left as it is. shapes, dtypes: whether inputs
+    cells are laid out by the Graphviz program. target: a cell of any face, or a layer of one; it is left as it is. shapes, dtypes: whether inputs
     and weights tell theirs. legend: tell what shapes and arrows mean. Raises TypeError for what is no cell.
 
     >>> import tinygrad_rnn as tg
@@ -50,6 +52,8 @@ def cell(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool
     >>> viz.cell(tg.rnn.LSTMCell(4))
     Drawing(22 nodes, 24 edges)
     """
+    target = target.cell if isinstance(target, Layer) and hasattr(target, "cell") else target
+    target = target.alike() if isinstance(target, (CellModule, GRUCell)) else target
     if not isinstance(target, RNNCell):
         raise TypeError(f"cell: target is {type(target).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     graph, results = on_copy(target, _step)

@@ -14,8 +14,6 @@ import pytest
 
 from . import programs
 
-HAS_DATA = importlib.util.find_spec("pmdarima") is not None
-
 
 @pytest.fixture
 def time_series(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -58,7 +56,6 @@ def test_the_held_out_end_is_not_learned_from(time_series: Any, tmp_path: Path) 
     assert not np.allclose(told[0][100:], told[1][100:])
 
 
-@pytest.mark.skipif(not HAS_DATA, reason="the sunspots come with pmdarima")
 def test_the_sunspots(time_series: Any, tmp_path: Path) -> None:
     series = time_series.sunspots()
     assert series.shape == (12 * 235,)
@@ -71,11 +68,10 @@ def test_the_sunspots(time_series: Any, tmp_path: Path) -> None:
     assert "LSTM, 36 ahead" in (tmp_path / "time_series.svg").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(HAS_DATA, reason="pmdarima is here")
-def test_without_the_package_one_line_says_what_to_install(tmp_path: Path) -> None:
-    code, out, err = programs.run(tmp_path, "time_series")
-    assert (code, out) == (2, "")
-    assert re.fullmatch(r"time_series\.py: .*pip install --no-deps pmdarima.*\n", err)
+def test_without_the_package_one_line_says_what_to_install(time_series: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[examples\]' \(or give --file\)$"):
+        time_series.sunspots()
 
 
 def test_a_series_of_ones_own(tmp_path: Path) -> None:

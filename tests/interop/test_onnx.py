@@ -9,6 +9,7 @@ import itertools
 import os
 import pickle
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,18 @@ def array(*shape: int, seed: int = 0, dtype: Any = F4) -> np.ndarray:
 def exported(model: Any, folder: Path, **options: Any) -> str:
     pytest.importorskip("onnx")
     path = str(folder / "model.onnx")
-    face.export(model, path, **options)
+    face.export(model, path, **{"lengths": True, "initial_state": True, **options})
     return path
+
+
+def test_a_file_without_options_needs_its_input_alone(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    path, x = str(tmp_path / "model.onnx"), array(2, 5, 3)
+    for model in (nn.LSTM(3, 4, batch_first=True), rnn.GRUCell(4).build(3), tg.layers.GRU(4, return_state=True)):
+        run = partial(rnn.dynamic_rnn, model) if isinstance(model, rnn.RNNCell) else model
+        wanted = arrays_of([t for one in run(x) for t in (one if isinstance(one, tuple) else (one,))])
+        face.export(model, path)
+        same(path, {"input": x}, wanted)
 
 
 def runtime(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:

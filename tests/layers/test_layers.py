@@ -175,6 +175,17 @@ def test_recurrent_dropout_draws_one_mask_a_sequence_and_gate() -> None:
         assert shares == pytest.approx({-2.0: 1 / 8, 0.0: 3 / 8, 2.0: 3 / 8, 4.0: 1 / 8}, abs=0.03)
 
 
+def test_dropout_of_inputs_acts_in_the_drivers_of_rnn() -> None:
+    x = np.ones((4, 2, 400), np.float32)
+    cell = layers.SimpleRNNCell(1, "linear", dropout=0.5, seed=0, kernel_initializer="ones")
+    for run in (cell, layers.StackedRNNCells([cell])):
+        found = rnn.dynamic_rnn(run, x)[0].data[:, 0, 0]
+        assert (found != 400).any()
+        assert ((found > 300) & (found < 500)).all()
+        with tg.training(False):
+            assert (rnn.dynamic_rnn(run, x)[0].data[:, 0, 0] == 400).all()
+
+
 def test_stateful_goes_on_where_it_ended() -> None:
     whole, parts = layers.LSTM(2, return_sequences=True), layers.LSTM(2, return_sequences=True, stateful=True)
     wanted = whole(X)

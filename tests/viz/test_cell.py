@@ -131,3 +131,20 @@ def test_a_cell_is_left_as_it_was() -> None:
     assert ("kernel",) in {node.lines for node in viz.cell(built, shapes=False).picture.nodes}
     with pytest.raises(TypeError, match=r"target is str, expected an rnn\.RNNCell"):
         viz.cell("lstm")
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_cells_and_layers_of_every_face_are_drawn_alike(kind: str) -> None:
+    options = {"reset_after": True} if kind == "GRU" else {}
+    wanted = Counter(node.lines for node in viz.cell(getattr(rnn, f"{kind}Cell")(4, **options)).picture.nodes)
+    before = tg.autodiff.state.generator(None).bit_generator.state
+    for target in (
+        getattr(tg.nn, f"{kind}Cell")(3, 4, seed=0),
+        getattr(tg.nn, kind)(3, 4, num_layers=2, seed=0),
+        getattr(tg.layers, f"{kind}Cell")(4),
+        getattr(tg.layers, kind)(4),
+    ):
+        assert Counter(node.lines for node in viz.cell(target).picture.nodes) == wanted
+    assert tg.autodiff.state.generator(None).bit_generator.state == before
+    with pytest.raises(TypeError, match="cell: target is Dense, expected an rnn.RNNCell"):
+        viz.cell(tg.layers.Dense(3))

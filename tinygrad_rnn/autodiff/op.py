@@ -185,7 +185,7 @@ class Op:
                 if self.variadic or (type(a) is not float and type(a) is not int):
                     mixed = True
             parents.append(None)
-        if mixed and tensors:
+        if mixed and tensors and not (self.keeps and self.variadic):  # `scan` takes its arrays as they are
             self._coerce(args, arrays)
         state = ambient.get()
         recorded = recorded and state.recording

@@ -72,6 +72,10 @@ class KerasCell(Weights, GatedCell):
     def fused(self) -> str | None:
         return None if self.trains and self.recurrent_dropout else super().fused()
 
+    def as_cell(self) -> rnn.RNNCell:
+        """The cell as drivers run it: with its dropout of inputs around it."""
+        return running(self)
+
     def get_initial_state(self, batch_size: int) -> list[Any]:
         """A list of zeros for each part of the state."""
         return listed(self, self.zero_state(batch_size, self.dtype or np.float32))
@@ -173,6 +177,12 @@ class GRUCell(KerasCell, rnn.GRUCell):
         """Whether the bias is (2, 3H), that of x W above that of h U."""
         return self.reset_after and self.use_bias
 
+    def alike(self) -> rnn.GRUCell:
+        """A cell of `rnn` of the same kind and size, with weights of its own: to look at, not to compute with."""
+        functions = {"activation": self.activation, "recurrent_activation": self.recurrent_activation}
+        options = {"reset_after": self.reset_after, "use_bias": self.use_bias, "seed": 0, **functions}
+        return rnn.GRUCell(self.units, name=self.scope_name, **options)
+
     def build_parameters(self, input_size: int) -> None:
         if not self.paired:
             return super().build_parameters(input_size)
@@ -218,6 +228,10 @@ class StackedRNNCells(Weights, rnn.MultiRNNCell):
         if not isinstance(cells, (list, tuple)):
             raise TypeError(f"StackedRNNCells: cells is {kind(cells)}, expected a list of cells")
         super().__init__([as_cell("StackedRNNCells", cell) for cell in cells], name=name)
+
+    def as_cell(self) -> rnn.RNNCell:
+        """The stack as drivers run it: with the dropout of its cells' inputs around each."""
+        return running(self)
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
         """Zeros for every cell."""

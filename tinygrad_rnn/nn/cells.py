@@ -30,6 +30,10 @@ class Cell(CellModule):
         wide = self.cell_class.gates
         draw_weights(self, wide, self.input_size, self.hidden_size, self.bias, _float(owner, dtype), draw, "")
 
+    def as_cell(self) -> rnn.RNNCell:
+        """The cell of `rnn` that drivers run: it computes with these parameters as they are now."""
+        return self.cell()
+
     def forward(self, x: Any, hx: Any = None) -> Any:
         owner = type(self).__name__
         x = _input(owner, x, self.weight_ih.dtype)

@@ -61,6 +61,11 @@ class CellModule(Module):
         """What converters call the cell."""
         return str(self.cell_class.kind)
 
+    def alike(self) -> rnn.RNNCell:
+        """A cell of the same kind and size, with weights of its own: to look at, not to compute with."""
+        made: rnn.RNNCell = self.cell_class(self.hidden_size, seed=0, **self.cell_options)
+        return made
+
     def cell(self, end: str = "") -> rnn.RNNCell:
         """The cell, its weights computed from the parameters with this ending."""
         given: list[Any] = [getattr(self, name + end, None) for name in NAMES]

@@ -10,7 +10,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import elementwise
-from .logic import equal, isnan, less, less_equal, logical_and, logical_not
+from .logic import equal, isnan, less, less_equal, logical_and, logical_not, logical_or
 
 __all__ = ["clip", "fmax", "fmin", "maximum", "minimum", "select", "where"]
 
@@ -35,7 +35,7 @@ def maximum(a: Array, b: Array) -> Array:
 
 @maximum.vjp
 def _(g: Array, a: Array, b: Array) -> Any:
-    return where(less(a, b), 0, _halved(g, a, b)), where(less(b, a), 0, _halved(g, a, b))
+    return _shared(g, a, b, less(a, b), less(b, a))
 
 
 @primitive(label="min", rows=elementwise, numpy=np.minimum, broadcasts=True, samples=_untied)
@@ -51,7 +51,7 @@ def minimum(a: Array, b: Array) -> Array:
 
 @minimum.vjp
 def _(g: Array, a: Array, b: Array) -> Any:
-    return where(less(b, a), 0, _halved(g, a, b)), where(less(a, b), 0, _halved(g, a, b))
+    return _shared(g, a, b, less(b, a), less(a, b))
 
 
 @primitive(label="fmax", rows=elementwise, numpy=np.fmax, broadcasts=True, samples=_untied)
@@ -67,8 +67,8 @@ def fmax(a: Array, b: Array) -> Array:
 
 @fmax.vjp
 def _(g: Array, a: Array, b: Array) -> Any:
-    by_a, by_b = where(less(a, b), 0, _halved(g, a, b)), where(less(b, a), 0, _halved(g, a, b))
-    return where(_alone(isnan(a), isnan(b)), 0, by_a), where(_alone(isnan(b), isnan(a)), 0, by_b)
+    not_a, not_b = _nan_alone(a, b), _nan_alone(b, a)
+    return _shared(g, a, b, logical_or(less(a, b), not_a), logical_or(less(b, a), not_b))
 
 
 @primitive(label="fmin", rows=elementwise, numpy=np.fmin, broadcasts=True, samples=_untied)
@@ -84,27 +84,34 @@ def fmin(a: Array, b: Array) -> Array:
 
 @fmin.vjp
 def _(g: Array, a: Array, b: Array) -> Any:
-    by_a, by_b = where(less(b, a), 0, _halved(g, a, b)), where(less(a, b), 0, _halved(g, a, b))
-    return where(_alone(isnan(a), isnan(b)), 0, by_a), where(_alone(isnan(b), isnan(a)), 0, by_b)
+    not_a, not_b = _nan_alone(a, b), _nan_alone(b, a)
+    return _shared(g, a, b, logical_or(less(b, a), not_a), logical_or(less(a, b), not_b))
 
 
 def _kept(x: Any, condition: Any, where: bool) -> Any:
     """x where the condition is `where`, 0 elsewhere, by masking x's bits: ten times as fast as np.where, which branches."""
     bits = BITS[x.dtype]
-    holds = np.asarray(condition).astype(bool, copy=False).astype(bits)
-    mask = np.negative(holds) if where else holds - bits(1)  # all ones where x is kept
-    return (x.view(bits) & mask).view(x.dtype)
+    shape = np.broadcast_shapes(np.shape(x), np.shape(condition))
+    mask = np.empty(shape, bits)  # the one array made here: all ones where x is kept, then x's bits there
+    mask[...] = np.asarray(condition).astype(bool, copy=False)
+    if where:
+        np.negative(mask, out=mask)
+    else:
+        np.subtract(mask, 1, out=mask)
+    np.bitwise_and(mask, x.view(bits), out=mask)
+    return mask.view(x.dtype)
 
 
-def _alone(a: Array, b: Array) -> Array:
-    """Where a holds and b does not."""
-    return logical_and(a, logical_not(b))
+def _nan_alone(a: Array, b: Array) -> Array:
+    """Where a is NaN and b is not."""
+    return logical_and(isnan(a), logical_not(isnan(b)))
 
 
-def _halved(g: Array, a: Array, b: Array) -> Array:
-    """g, and half of it where a and b tie."""
+def _shared(g: Array, a: Array, b: Array, not_a: Array, not_b: Array) -> Any:
+    """What a and b get of g: nothing where it is not theirs, half each where they tie."""
     tie = equal(a, b)
-    return where(tie, 0.5 * g, 0) + where(tie, 0, g)
+    g = where(tie, 0.5 * g, 0) + where(tie, 0, g)
+    return where(not_a, 0, g), where(not_b, 0, g)
 
 
 @primitive(

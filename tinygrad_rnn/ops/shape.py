@@ -297,7 +297,7 @@ def pad(x: Array, *, width: Any, value: float = 0.0) -> Array:
 @pad.vjp
 def _(g: Array, shape: Shape, *, width: Any, value: float) -> Array:
     pairs = np.broadcast_to(np.asarray(width), (len(shape), 2)).tolist()
-    return g[tuple(slice(before, before + n) for (before, _), n in zip(pairs, shape, strict=True))]
+    return g[tuple(slice(b, b + n) if b or after else slice(None) for (b, after), n in zip(pairs, shape, strict=True))]
 
 
 @composite(np.pad)

@@ -32,7 +32,8 @@ class MPI(Serial):
     process makes the same step. Alone, without mpiexec, it is rank 0 of 1. All processes must make it, and make the same calls.
     deterministic: add in the order of the ranks, so that the result is that of `fit(accumulate=size)` on one process, bit for
     bit; otherwise MPI chooses the order (with two processes there is only one). threads: of each process, by default the
-    node's cores divided by its processes. comm: an mpi4py communicator, by default of all processes.
+    node's cores divided by its processes. comm: an mpi4py communicator, by default of all processes. `waited` is how many
+    seconds this process has stood still for others.
 
     Raises ImportError without mpi4py or an MPI library, RuntimeError where mpiexec belongs to another MPI than mpi4py.
 
@@ -65,6 +66,7 @@ class MPI(Serial):
         self.rank, self.size = self.comm.rank, self.comm.size
         self.deterministic = bool(deterministic)
         self.watch = Watch.of_this_process() if self.size > 1 else None
+        self.waited = 0.0
         self._reducer: Reducer | None = None
         node = self.comm.Split_type(mpi.COMM_TYPE_SHARED)
         self.threads = launch.threads_each(node.allgather(launch.cores())) if threads is None else threads
@@ -125,6 +127,7 @@ class MPI(Serial):
             if now - looked > 0.05 and self.watch is not None:
                 looked = now
                 self.watch.look()
+        self.waited += perf_counter() - start
 
     def start(self, array: Array) -> _Sum:
         """Begin to add up an array over all processes."""

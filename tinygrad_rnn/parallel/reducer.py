@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ from ..autodiff import engine
 from ..autodiff.tensor import Tensor
 
 Array = np.ndarray[Any, np.dtype[Any]]
-BUCKET = 1 << 20  # bytes: small gradients travel together until they are so many
+BUCKET = 1 << 18  # bytes: small gradients travel together until they are so many
 
 
 class Sum(Protocol):
@@ -31,7 +30,6 @@ class Reducer:
     Each gradient goes into a bucket, in the order in which the first sweep of rank 0 finished them; a bucket is sent as
     soon as the sweep has finished its last gradient and the buckets before it are sent. What a process has no gradient for
     is sent as −0.0, which changes no sum. A parameter without a gradient on every process keeps None.
-    `waited` is how long, in seconds, the process stood still for the others.
     """
 
     def __init__(self, start: Callable[[Array], Sum], first: Callable[[Any], Any], parameters: Sequence[Tensor]):
@@ -39,7 +37,6 @@ class Reducer:
         self.buckets: list[list[int]] = []  # numbers of parameters; none before the first step
         self.sums: list[Sum] = []  # those under way, of buckets 0, 1, ...
         self.ready: dict[int, Array] = {}  # gradients that the sweep has finished, in that order
-        self.waited = 0.0
 
     def backward(self, loss: Tensor, factor: float, last: bool) -> None:
         """Add the gradients of factor · loss. last: no other part of the batch follows, so finished ones are sent."""
@@ -90,7 +87,6 @@ class Reducer:
             if i not in self.ready:
                 self.ready[i] = np.full(p.shape, -0.0, p.dtype)
         self.send()
-        start = perf_counter()
         numbers = self.start(np.array([*values, *have], np.float64))
         for bucket, under_way in zip(self.buckets, self.sums, strict=True):
             flat, place = under_way.wait().reshape(-1), 0
@@ -99,7 +95,6 @@ class Reducer:
                 p.grad = flat[place : place + p.size].reshape(p.shape)
                 place += p.size
         total: list[float] = numbers.wait().tolist()
-        self.waited += perf_counter() - start
         for p, count in zip(self.parameters, total[len(values) :], strict=True):
             if not count:
                 p.grad = None

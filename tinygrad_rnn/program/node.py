@@ -201,6 +201,9 @@ def _unranked(ranked: Array, order: Array) -> Array:
     return out
 
 
+scan.kind = "recurrent"  # as drawings and traces call ops that run over time
+
+
 @scan.vjp
 def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
     loops = run.loops

@@ -160,6 +160,7 @@ def _staged(loop: Loop, instructions: list[Instruction], per_step: Collection[in
     looped = _needed(live, results)
     for instruction in live:
         out = instruction.outputs[0]
+        in_loop = not looped.isdisjoint(instruction.outputs)
         layout = loop.slots[out].layout
         if layout.summed or layout.last:  # a transposed matrix of rows is only read by sums
             loop.sums.append(instruction)
@@ -169,7 +170,7 @@ def _staged(loop: Loop, instructions: list[Instruction], per_step: Collection[in
             loop.once.append(instruction)
         elif out not in carried:
             loop.before.append(instruction)
-        elif out in looped:
+        elif in_loop:
             loop.body.append(instruction)
         else:
             loop.after.append(instruction)
@@ -294,7 +295,7 @@ def _reads(
     read = (read | {i for instruction in instructions for i in instruction.inputs if type(i) is int}) - made
     reads = [Over("x", k, slot) for k, slot in enumerate(inputs.x) if slot in read]
     reads += [Over("before", k, slot) for k, slot in enumerate(inputs.state) if slot in read]
-    taken = {r.slot for r in reads} | set(saved)
+    taken = {r.slot for r in reads} | {*inputs.constants, *saved}
     for k, slot in enumerate(program.outputs):
         if slot in read and slot not in taken:
             reads.append(Over("output", k, slot))

@@ -35,7 +35,7 @@ class Schedule:
         self.row = self.order[self.rank]
         self.time = ranked[self.rank] - 1 - step if reverse else step
         self.full = lengths is None or bool((ends == steps).all())
-        self.straight = self.full and not reverse
+        self.straight = self.full and not reverse and batch > 0
         self.first = self.start[1] if self.steps else 0
 
     def packed(self, x: Array) -> Array:

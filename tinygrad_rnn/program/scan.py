@@ -17,7 +17,7 @@ from .environment import Environment, Environments
 from .naming import probe
 from .node import Loops, Scan, alive_at, apply, in_order_of_time, masked, without_padding
 from .node import scan as scan_op
-from .plan import Leaves, plan, prologue, sums_regrouped
+from .plan import Leaves, active_slots, plan, prologue, sums_regrouped
 from .program import Program
 from .trace import trace, verify
 from .tracer import Untraceable
@@ -36,7 +36,7 @@ class Traced:
         self.program, self.reason = program, reason
         self.batches: set[int] = set()  # sizes of batches on which the trace was verified
         self.refused: dict[int, Traced] = {}  # sizes on which the step does something else
-        self.prepared: dict[Any, Prepared] = {}
+        self.prepared: dict[Any, Prepared | Untraceable] = {}
 
 
 class Store:
@@ -90,6 +90,8 @@ class Prepared:
         main = sums_regrouped(main, inputs.state)
         self.captured = program.captured
         self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
+        active = active_slots(main, wanted, inputs.state)
+        self.flows = tuple([slot in active for slot in (*main.outputs, *main.new_state)])
 
     def weights(self, environment: Environment) -> list[Any]:
         """The arrays without rows that the loops read, as tensors on the graph."""
@@ -200,7 +202,7 @@ def run_scan(
         raise ValueError(f"{caller}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
     records = ambient.get().recording
     reason: str | None = "impl='unrolled'"
-    environment = traced = None
+    run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)  # type: ignore[arg-type]
     if ambient.get().tracer is not None:
         reason = "a scan inside a step is part of the step's program"
     elif impl != "unrolled":
@@ -210,11 +212,17 @@ def run_scan(
         environment = store.environments.of(step, owner)
         traced = store.find(step, environment, signature, batch)
         reason = traced.reason
+        if traced.program is not None:
+            program = traced.program.with_named_outputs() if names else traced.program
+            try:
+                arrays, counts, flows = _bind(run, traced, program, environment, xs, states, constants)
+            except Untraceable as error:  # raised by an op's vjp
+                reason = str(error)
         if reason is not None and impl == "fused":
             what = owner[0].scope_name if owner else "this step"
             raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
     told = listener.get()
-    if told is not None:
+    if told is not None and ambient.get().tracer is None:
         told.append(
             (
                 "/".join(ambient.get().scope),
@@ -222,15 +230,12 @@ def run_scan(
                 reason or "the whole sequence is one node",
             )
         )
-    run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)  # type: ignore[arg-type]
     if reason is not None:
         return _unrolled(step, xs, states, constants, run, names, checked)
-    assert environment is not None
-    assert traced is not None
-    assert traced.program is not None
-    program = traced.program.with_named_outputs() if names else traced.program
-    arrays, counts = _bind(run, traced, program, environment, xs, states, constants)
-    results = scan_op(arrays, run=run)
+    results = [
+        t if flow or not t.requires_grad else Tensor._made(t.data, None)
+        for t, flow in zip(scan_op(arrays, run=run), flows, strict=True)
+    ]
     n, m = len(program.outputs), counts[1]
     wanted = n - len(program.named)
     outputs = rebuilt(program.output_tree, iter(results[:wanted]))
@@ -239,8 +244,9 @@ def run_scan(
 
 def _bind(
     run: Scan, traced: Traced, program: Program, environment: Environment, xs: Any, states: Any, constants: Any
-) -> tuple[list[Any], tuple[int, int, int]]:
-    """Give the run its loops, planned when first asked for; returns the arrays of the op and how many there are of each."""
+) -> tuple[list[Any], tuple[int, int, int], tuple[bool, ...]]:
+    """Give the run its loops, planned when first asked for; returns the arrays of the op, how many there are of each, and
+    to which results a gradient may flow. Raises Untraceable if an op's vjp cannot be part of a program."""
     parts = [list(leaves(tree)) for tree in (xs, states, constants)]
     flat = [t for part in parts for t in part]
     counts = (len(parts[0]), len(parts[1]), len(parts[2]))
@@ -254,9 +260,15 @@ def _bind(
             wanted |= {
                 slot for slot, number in program.captured if getattr(environment.arrays[number], "requires_grad", False)
             }
-        prepared = traced.prepared[key] = Prepared(program, counts, frozenset(wanted), run.recompute)
+        try:
+            prepared = Prepared(program, counts, frozenset(wanted), run.recompute)
+        except Untraceable as error:
+            prepared = error
+        traced.prepared[key] = prepared
+    if isinstance(prepared, Untraceable):
+        raise prepared.with_traceback(None)
     run.loops = prepared.loops
-    return [*flat, *prepared.weights(environment)], counts
+    return [*flat, *prepared.weights(environment)], counts, prepared.flows
 
 
 def sample(
@@ -272,7 +284,7 @@ def sample(
     traced = store.find(step, environment, signature, batch)
     assert traced.program is not None, traced.reason
     run = Scan(None, batch, steps, **time)  # type: ignore[arg-type]
-    arrays, _ = _bind(run, traced, traced.program, environment, xs, states, held)
+    arrays, _, _ = _bind(run, traced, traced.program, environment, xs, states, held)
     return [a.data if isinstance(a, Tensor) else a for a in arrays], run
 
 

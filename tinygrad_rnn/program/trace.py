@@ -111,9 +111,9 @@ def _program(
     if form(state) != form(signature.state):
         raise Untraceable("the new state has another structure than the state")
     numbers = []
-    for leaf, where in [*((v, "output") for v in leaves(output)), *((v, "new state") for v in leaves(state))]:
+    for leaf, part in [*((v, "output") for v in leaves(output)), *((v, "new state") for v in leaves(state))]:
         if not isinstance(leaf, Traced) or tracer.slots[leaf.number].layout != Layout(1):
-            raise Untraceable(f"a part of the step's {where} does not come from its inputs")
+            raise Untraceable(f"a part of the step's {part} does not come from its inputs")
         numbers.append(leaf.number)
     n = len(list(leaves(output)))
     for leaf, wanted in zip(numbers[n:], leaves(signature.state), strict=True):

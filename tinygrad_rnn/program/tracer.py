@@ -223,8 +223,8 @@ class Tracer:
         return tuple(made) if op.several else made[0]
 
     def _coerced(self, op: Op, args: list[Any]) -> list[Any]:
-        """Arguments as the op will compute with them (see `Op._coerce`): beside tensors of floats, integers and booleans
-        take their dtype."""
+        """Arguments as the op will compute with them (see `Op._coerce`): beside tensors of floats, integers take their
+        dtype; booleans do so in NumPy already."""
         floats = [
             self.slots[a.number].dtype
             for i, a in enumerate(args)
@@ -241,7 +241,7 @@ class Tracer:
             elif isinstance(a, (list, tuple)):
                 a = np.asarray(a, dtype)
             if dtype is not None and i not in op.constants and op.differentiable:
-                if isinstance(a, Traced) and a.dtype.kind != "f":
+                if isinstance(a, Traced) and a.dtype.kind in "iu":
                     a = registry["astype"](a, dtype=dtype)
                 elif isinstance(a, np.ndarray) and a.dtype.kind != "f":
                     a = a.astype(dtype)

@@ -292,6 +292,11 @@ def called(cell: RNNCell, x: Any, state: Any, drawn: Any) -> tuple[Any, Any]:
     return cell.call(x, state, drawn) if leaves(drawn) else cell.call(x, state)  # type: ignore[call-arg]
 
 
+def as_cell(given: Any) -> Any:
+    """A cell of another face as drivers run it, with its weights as they are now; anything else as it is."""
+    return given.as_cell() if hasattr(type(given), "as_cell") else given
+
+
 def random_source(seed: Any) -> np.random.Generator | None:
     """A generator of one's own for a seed; None stays None: the default generator, whatever it is by then."""
     return None if seed is None else generator(seed)

@@ -16,7 +16,7 @@ from .. import ops
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..program.scan import checked_lengths, listener, run_scan
-from .cell import RNNCell, called, gate, kind, leaves, map_state, rebuild
+from .cell import RNNCell, as_cell, called, gate, kind, leaves, map_state, rebuild
 
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -46,6 +46,7 @@ def dynamic_rnn(
     cell of one's own its states by name (h; h0, h1, … of a tuple; a NamedTuple's names) and what it shows with rnn.gate.
     States carry gradients; gates do on the unrolled path and are constants on the fused one.
 
+    Cells of `layers` and of `nn` are taken as well; their states are ours here, an LSTM's is LSTMState(c, h).
     Raises ValueError for wrong shapes, lengths out of range and an unknown impl, TypeError for wrong dtypes and for what
     is no cell. Named after TensorFlow 1's tf.nn.dynamic_rnn.
 
@@ -54,6 +55,7 @@ def dynamic_rnn(
     >>> outputs.shape, state.h.shape
     ((3, 5, 2), (3, 2))
     """
+    cell = as_cell(cell)
     name = "dynamic_rnn"
     x, lengths, state = _prepare(name, cell, inputs, sequence_length, initial_state, dtype, time_major, impl)
     traces: list[dict[str, Tensor]] | None = [] if return_trace else None
@@ -88,6 +90,7 @@ def bidirectional_dynamic_rnn(
     >>> tg.concatenate(outputs, axis=-1).shape
     (3, 5, 4)
     """
+    cell_fw, cell_bw = as_cell(cell_fw), as_cell(cell_bw)
     name = "bidirectional_dynamic_rnn"
     x, lengths, fw = _prepare(name, cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, impl, "_fw")
     x, lengths, bw = _prepare(name, cell_bw, x, lengths, initial_state_bw, dtype, time_major, impl, "_bw")
@@ -113,6 +116,7 @@ def static_rnn(
     >>> len(outputs), outputs[0].shape
     (5, (3, 2))
     """
+    cell = as_cell(cell)
     if not isinstance(inputs, (list, tuple)) or not inputs:
         came = type(inputs).__name__ + " of 0" * isinstance(inputs, (list, tuple))
         raise TypeError(f"static_rnn: inputs is a {came}, expected a list of steps (B, D); dynamic_rnn takes an array")

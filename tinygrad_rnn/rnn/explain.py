@@ -11,7 +11,7 @@ from ..autodiff.graph import kept_bytes
 from ..autodiff.tensor import Tensor
 from ..module import Module
 from ..program.scan import listener
-from .cell import RNNCell, kind
+from .cell import RNNCell, as_cell, kind
 from .driver import _input_tensor, dynamic_rnn
 
 
@@ -68,7 +68,7 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
         raise TypeError(
             f"explain: model is {kind(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
         )
-    if isinstance(model, RNNCell):
+    if isinstance(as_cell(model), RNNCell):
         x = _input_tensor("explain", inputs, options.get("dtype"), model)
         run: Callable[..., Any] = partial(dynamic_rnn, model)
     else:

@@ -111,7 +111,7 @@ def load(path: Path) -> Model:
 
     >>> import os, tempfile, numpy as np, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
-    >>> tg.interop.onnx.export(tg.nn.LSTM(3, 4), path, initial_state=False)
+    >>> tg.interop.onnx.export(tg.nn.LSTM(3, 4), path, lengths=True)
     >>> model = tg.interop.onnx.load(path)
     >>> output, h_n, c_n = model(np.ones((5, 2, 3), np.float32), lengths=[5, 3])
     >>> output.shape, h_n.shape

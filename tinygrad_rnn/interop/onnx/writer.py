@@ -24,7 +24,7 @@ OPSET, IR = 17, 8
 KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
 
-def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool = True) -> None:
+def export(model: Any, path: Path, *, lengths: bool = False, initial_state: bool = False) -> None:
     """Write a model as an ONNX file whose batch and time are free, whole or not at all.
 
     model: nn.RNN, nn.LSTM or nn.GRU; a cell (BasicRNNCell, LSTMCell, GRUCell, with tanh, relu and sigmoid in any place, a
@@ -34,12 +34,12 @@ def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool 
     Sigmoid, Softmax, functions such as tg.tanh, and Dropout, which does nothing there. It is written as it stands outside
     training. A module whose forward is Python code of yours is written as the list of its parts.
 
-    Inputs of the graph: "input", laid out as the model takes it (integers if an Embedding is first); with lengths
-    "lengths" (B) int32; with initial_state "h_0" and for an LSTM "c_0". Outputs: "output", "h_n", "c_n", shaped as the
-    model's (a cell's are (B, H)); a Keras layer gives final states if it has return_state. Where several layers of a list,
-    or cells of a stack, have a state, its names begin with their number, "1.h_0", and those of a Bidirectional layer with
-    "fw." and "bw.". For Keras layers `lengths` stand in the place of masks, whose padding is then at the end of a row.
-    ONNX Runtime computes float32.
+    Inputs of the graph: "input" alone, laid out as the model takes it (integers if an Embedding is first); with lengths=True
+    "lengths" (B) int32 beside it, with initial_state=True "h_0" and for an LSTM "c_0". Outputs: "output", "h_n", "c_n",
+    shaped as the model's (a cell's are (B, H)); a Keras layer gives final states if it has return_state. Where several layers
+    of a list, or cells of a stack, have a state, its names begin with their number, "1.h_0", and those of a Bidirectional
+    layer with "fw." and "bw.". For Keras layers `lengths` stand in the place of masks, whose padding is then at the end of a
+    row. ONNX Runtime computes float32.
 
     Raises ImportError without the onnx package, TypeError that names a module which cannot be written and why,
     FileNotFoundError if the folder is missing.
@@ -47,6 +47,9 @@ def export(model: Any, path: Path, *, lengths: bool = True, initial_state: bool 
     >>> import os, tempfile, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
     >>> tg.interop.onnx.export([tg.nn.GRU(3, 4), tg.nn.Linear(4, 2)], path)
+    >>> tg.interop.onnx.load(path).inputs
+    ('input',)
+    >>> tg.interop.onnx.export(tg.nn.GRU(3, 4), path, lengths=True, initial_state=True)
     >>> tg.interop.onnx.load(path).inputs
     ('input', 'lengths', 'h_0')
     """

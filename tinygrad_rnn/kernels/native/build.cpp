@@ -99,7 +99,11 @@ OwnedProgram::OwnedProgram(Description description) : d_(std::move(description))
   span(p.biases, biases_);
   span(p.weights, weights_);
   span(p.targets, targets_);
+  for (size_t k = 0; k < d_.slots.size(); ++k) {
+    if (d_.slots[k].kind == Kind::kState && d_.states[static_cast<size_t>(d_.slots[k].index)].kept) kept_.push_back(static_cast<int>(k));
+  }
   span(p.summed, summed_);
+  span(p.kept, kept_);
   p.once = finish_list(d_.once, memory_[0]);
   p.before = finish_list(d_.before, memory_[1]);
   p.body = finish_list(d_.body, memory_[2]);

@@ -56,7 +56,7 @@ class OwnedProgram {
   std::vector<Matrix> matrices_;
   std::vector<Bias> biases_;
   std::vector<ptrdiff_t> weights_, targets_;
-  std::vector<int> summed_;
+  std::vector<int> summed_, kept_;
   std::vector<bool> written_;  // slots that an instruction so far has written
 };
 

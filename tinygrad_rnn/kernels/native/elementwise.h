@@ -6,14 +6,12 @@
 
 namespace tgr::TGR_ISA {
 
-// Where an operand's elements are, row by row: through pointers, or evenly spaced.
-template <class T> struct Place {
+// Where rows are: through pointers, or evenly spaced.
+template <class T> struct View {
   T* base;
   ptrdiff_t stride;
   T* const* rows;  // null: row r is at base + r * stride
-  ptrdiff_t offset;
-  bool scalar;  // one element for the whole last dimension
-  T* at(ptrdiff_t r) const { return rows ? rows[r] + offset : base + r * stride; }
+  T* at(ptrdiff_t r) const { return rows ? rows[r] : base + r * stride; }
 };
 
 // Functions of the C library, lane by lane; they round the same whatever the instruction set.
@@ -141,52 +139,26 @@ template <Code C, class T> TGR_INLINE Vec<T> binary(Vec<T> x, Vec<T> y) {
 #undef TGR_LANES
 #undef TGR_LANES2
 
-// n elements of every row, side by side. A scalar operand is spread over one vector, which every step reads again (step 0).
-template <class T, Code C, int N> void map(ptrdiff_t rows, ptrdiff_t n, const Place<T>& out, const Place<T>* in) {
+// n elements side by side. Bit k of `scalars`: operand k is one vector, the same for all.
+template <class T, Code C> void run(ptrdiff_t n, T* out, const T* a, const T* b, const T* c, int scalars) {
   constexpr ptrdiff_t W = kWidth<T>;
-  alignas(kBytes) T spread[N][W];
-  const T* a[N];
-  ptrdiff_t mask[N];
-  for (int k = 0; k < N; ++k) mask[k] = in[k].scalar ? 0 : -1;
-  const auto value = [&](const Vec<T>* x) __attribute__((always_inline)) {
-    if constexpr (N == 1) return unary<C, T>(x[0]);
-    else if constexpr (N == 2) return binary<C, T>(x[0], x[1]);
-    else return x[0] != Vec<T>{} ? x[1] : x[2];
+  const ptrdiff_t mask_a = (scalars & 1) - 1, mask_b = (scalars >> 1 & 1) - 1, mask_c = (scalars >> 2 & 1) - 1;
+  const auto value = [&](ptrdiff_t i, const auto& read) __attribute__((always_inline)) {
+    const Vec<T> x = read(a + (i & mask_a));
+    if constexpr (is_unary(C)) return unary<C, T>(x);
+    else if constexpr (is_binary(C)) return binary<C, T>(x, read(b + (i & mask_b)));
+    else return x != Vec<T>{} ? read(b + (i & mask_b)) : read(c + (i & mask_c));
   };
-  for (ptrdiff_t r = 0; r < rows; ++r) {
-    T* to = out.at(r);
-#pragma GCC unroll 3
-    for (int k = 0; k < N; ++k) {
-      a[k] = in[k].at(r);
-      if (!in[k].scalar) continue;
-      store(spread[k], splat<T>(*a[k]));
-      a[k] = spread[k];
-    }
-    Vec<T> x[N];
-    ptrdiff_t i = 0;
-    for (; i + W <= n; i += W) {
-#pragma GCC unroll 3
-      for (int k = 0; k < N; ++k) x[k] = load(a[k] + (i & mask[k]));
-      store(to + i, value(x));
-    }
-    if (i == n) continue;
-#pragma GCC unroll 3
-    for (int k = 0; k < N; ++k) x[k] = load_n(a[k] + (i & mask[k]), n - i);
-    store_n(to + i, value(x), n - i);
-  }
+  ptrdiff_t i = 0;
+  for (; i + W <= n; i += W) store(out + i, value(i, [](const T* p) __attribute__((always_inline)) { return load(p); }));
+  if (i < n) store_n(out + i, value(i, [&](const T* p) __attribute__((always_inline)) { return load_n(p, n - i); }), n - i);
 }
 
-template <class T> using Map = void (*)(ptrdiff_t, ptrdiff_t, const Place<T>&, const Place<T>*);
-template <class T> Map<T> map_of(Code code) {
-  static constexpr Map<T> table[] = {
-#define TGR_MAP1(name) map<T, Code::name, 1>,
-#define TGR_MAP2(name) map<T, Code::name, 2>,
-#define TGR_MAP3(name) map<T, Code::name, 3>,
-      TGR_UNARY(TGR_MAP1) TGR_BINARY(TGR_MAP2) TGR_TERNARY(TGR_MAP3)
-#undef TGR_MAP1
-#undef TGR_MAP2
-#undef TGR_MAP3
-  };
+template <class T> using Run = void (*)(ptrdiff_t, T*, const T*, const T*, const T*, int);
+template <class T> Run<T> run_of(Code code) {
+#define TGR_RUN(name) run<T, Code::name>,
+  static constexpr Run<T> table[] = {TGR_UNARY(TGR_RUN) TGR_BINARY(TGR_RUN) TGR_TERNARY(TGR_RUN)};
+#undef TGR_RUN
   return table[static_cast<int>(code)];
 }
 
@@ -208,32 +180,31 @@ template <int N, class Each> TGR_INLINE void walk(const ptrdiff_t* shape, int di
 
 constexpr ptrdiff_t kStrip = 256;  // elements that a strided instruction gathers at a time
 
-// Any strides: what does not lie side by side is gathered and scattered through small buffers (4 of kStrip elements).
-template <class T> void map_strided(const Instruction& i, Map<T> map, ptrdiff_t rows, const Place<T>& out, const Place<T>* in, T* buffers) {
+// One row with any strides: what does not lie side by side is gathered and scattered through small buffers (4 of kStrip elements).
+// `row` holds the first elements of the output and the inputs.
+template <class T> void run_strided(const Instruction& i, Run<T> run, T* const (&row)[4], T* buffers) {
   const int last = i.dims - 1;
   const ptrdiff_t n = i.shape[last];
   const Operand* const operand[] = {&i.out, &i.in[0], &i.in[1], &i.in[2]};
   const ptrdiff_t* const strides[] = {i.out.stride, i.in[0].stride, i.in[1].stride, i.in[2].stride};
-  for (ptrdiff_t r = 0; r < rows; ++r) {
-    T* from[] = {out.at(r), in[0].at(r), i.inputs > 1 ? in[1].at(r) : nullptr, i.inputs > 2 ? in[2].at(r) : nullptr};
-    walk<4>(i.shape, last, strides, [&](const ptrdiff_t* at) {
-      for (ptrdiff_t first = 0; first < n; first += kStrip) {
-        const ptrdiff_t some = smaller(kStrip, n - first);
-        Place<T> strip[4];
-        for (int k = 0; k <= i.inputs; ++k) {
-          const ptrdiff_t step = strides[k][last];
-          const bool direct = operand[k]->scalar || step == 1;
-          T *start = from[k] + at[k] + (operand[k]->scalar ? 0 : first * step), *buffer = buffers + k * kStrip;
-          for (ptrdiff_t e = 0; k > 0 && !direct && e < some; ++e) buffer[e] = start[e * step];
-          strip[k] = {direct ? start : buffer, 0, nullptr, 0, operand[k]->scalar};
-        }
-        map(1, some, strip[0], strip + 1);
-        const ptrdiff_t step = strides[0][last];
-        T* to = from[0] + at[0] + first * step;
-        for (ptrdiff_t e = 0; strip[0].base != to && e < some; ++e) to[e * step] = buffers[e];
+  int scalars = 0;
+  for (int k = 0; k < 3; ++k) scalars |= int(i.in[k].scalar) << k;
+  walk<4>(i.shape, last, strides, [&](const ptrdiff_t* at) {
+    for (ptrdiff_t first = 0; first < n; first += kStrip) {
+      const ptrdiff_t some = smaller(kStrip, n - first);
+      T* strip[4];
+      for (int k = 0; k < 4; ++k) {
+        const ptrdiff_t step = strides[k][last];
+        T *buffer = buffers + k * kStrip, *start = row[k] + at[k] + first * step;
+        strip[k] = step == 1 ? start : buffer;
+        if (operand[k]->scalar) store(strip[k] = buffer, splat<T>(*start));
+        else if (k > 0 && step != 1) for (ptrdiff_t e = 0; e < some; ++e) buffer[e] = start[e * step];
       }
-    });
-  }
+      run(some, strip[0], strip[1], strip[2], strip[3], scalars);
+      const ptrdiff_t step = strides[0][last];
+      for (ptrdiff_t e = 0; step != 1 && e < some; ++e) row[0][at[0] + (first + e) * step] = buffers[e];
+    }
+  });
 }
 
 }  // namespace tgr::TGR_ISA

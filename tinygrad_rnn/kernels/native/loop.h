@@ -11,8 +11,9 @@
 
 namespace tgr::TGR_ISA {
 
-constexpr ptrdiff_t kSegmentBytes = 16 << 10;  // of the rows that run through the instructions between two products together
+constexpr ptrdiff_t kSegmentBytes = 64 << 10;  // of the rows that run through the instructions between two products together
 constexpr ptrdiff_t kSumBytes = 8 << 20;       // of the rows of a chunk whose products are summed
+constexpr int kMostTogether = 16;             // sums that share a packed operand
 constexpr ptrdiff_t kProductRows = 192;        // whose pointers a product holds at a time
 
 template <class T> ptrdiff_t padded(ptrdiff_t n) { return (n + kWidth<T> - 1) / kWidth<T> * kWidth<T>; }
@@ -56,23 +57,36 @@ template <class T> void pack(const Program& p, const T* const* weights, const Pa
 template <class T> class Loop {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
 
-  // Where a slot's rows are, for the block that runs.
-  struct View {
+  // An instruction with all that a run settles: its function, where its operands are found among the views. The output is operand 0.
+  struct Bound {
+    Run<T> run;      // elementwise
+    int view[4];     // a slot's, or of a weight or number, which has no rows
+    ptrdiff_t offset[4];
+    int scalars;     // operands that are one vector
+    int spread;      // of these, what is still one element of the row
+  };
+  struct BoundList {
+    const List* list;
+    Bound* bound;
+    ptrdiff_t block;  // rows that run through the list together
+  };
+  // Where all of a slot's rows are: evenly spaced memory of this thread (`step` apart, or used again by every block), or pointers to them by
+  // row of the chunk or, for states, by row of the step.
+  struct Home {
     T* base;
-    ptrdiff_t stride;
-    T* const* rows;
-    T* at(ptrdiff_t r) const { return rows ? rows[r] : base + r * stride; }
+    ptrdiff_t stride, step;
+    T** rows;
+    bool by_step;
   };
   // What one thread works with. Its row m of the chunk is the i-th of its rows at step s.
   struct Worker {
-    View* views;  // by slot
-    T** memory;   // by slot: rows of TEMP and SCRATCH
-    T*** rows;    // by slot: pointers to the rows of the chunk
+    View<T>* views;  // by slot, for the block that runs; then weights and numbers
+    Home* homes;  // by slot
     T*** now;     // by state: each row's state
     T** carry;    // by state: kept over the end of a chunk
     const T** left;
     T **to, **to_tail;
-    T *tail, *buffers;
+    T *tail, *buffers, *spread;
     const T **sum_left, **sum_right;
     T *packed_left, *packed_right;
   };
@@ -82,6 +96,7 @@ template <class T> class Loop {
       : p_(p), call_(call), schedule_(call.schedule), packed_(ready != nullptr) {
     weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B == 1);
     place_memory(memory, threads);
+    bind(memory);
     workers_ = memory.array<Worker>(threads);
     for (int t = 0; t < threads; ++t) place_worker(workers_[t], memory);
   }
@@ -130,7 +145,10 @@ template <class T> class Loop {
     }
     capacity_ = larger(capacity_, share_rows_);
     const List* const lists[] = {&p_.once, &p_.before, &p_.body, &p_.after};
-    for (const List* list : lists) scratch_rows_ = larger(scratch_rows_, smaller(block_rows(*list), capacity_));
+    for (int k = 0; k < 4; ++k) {
+      lists_[k] = {lists[k], memory.array<Bound>(lists[k]->count), block_rows(*lists[k])};
+      scratch_rows_ = larger(scratch_rows_, smaller(lists_[k].block, capacity_));
+    }
     zeros_ = memory.array<T>(widest);
     clear(zeros_, widest);
     once_ = memory.array<T*>(p_.slots.count);
@@ -139,22 +157,58 @@ template <class T> class Loop {
     for (const int k : p_.summed) summed_[k] = memory.array<const T*>(chunk_);
   }
 
+  // Finds every instruction's function and operands. Weights and numbers get views behind the slots'; what is one element is spread over a
+  // vector here, or, if it is of a row, when that row runs.
+  void bind(Workspace& memory) {
+    int most = 0;
+    for (const BoundList& list : lists_) most += 3 * list.list->count;
+    fixed_ = memory.array<View<T>>(most);
+    for (const BoundList& list : lists_) {
+      for (int k = 0; k < list.list->count; ++k) {
+        const Instruction& i = list.list->instructions[k];
+        Bound& b = list.bound[k];
+        b.run = is_elementwise(i.code) ? run_of<T>(i.code) : nullptr;
+        b.scalars = b.spread = 0;
+        for (int o = 0; o <= (b.run ? 3 : i.code == Code::product ? 1 : i.inputs); ++o) {
+          const Operand& operand = o == 0 ? i.out : i.in[o - 1];
+          b.view[o] = operand.index;
+          b.offset[o] = operand.offset;
+          const bool scalar = b.run && i.form == Form::kRuns && operand.scalar, fixed = operand.where != Where::kSlot;
+          if (scalar) b.scalars |= 1 << (o - 1);
+          if (scalar && !fixed) b.spread |= 1 << (o - 1);
+          if (fixed) b.view[o] = p_.slots.count + bind_fixed(memory, operand, scalar), b.offset[o] = 0;
+        }
+      }
+    }
+  }
+  int bind_fixed(Workspace& memory, const Operand& o, bool scalar) {
+    T* at = const_cast<T*>(o.where == Where::kNumber ? number<T>(o) : call_.weights[o.index] + o.offset);
+    if (scalar) {
+      T* vector = memory.array<T>(W);
+      store(vector, splat<T>(*at));
+      at = vector;
+    }
+    fixed_[fixed_count_] = {at, 0, nullptr};
+    return fixed_count_++;
+  }
+
   void place_worker(Worker& w, Workspace& memory) {
     const int slots = p_.slots.count, states = p_.states.count;
-    w.views = memory.array<View>(slots);
-    w.memory = memory.array<T*>(slots);
-    w.rows = memory.array<T**>(slots);
+    w.views = memory.array<View<T>>(slots + fixed_count_);
+    for (int k = 0; k < fixed_count_; ++k) w.views[slots + k] = fixed_[k];
+    w.homes = memory.array<Home>(slots);
     w.now = memory.array<T**>(states);
     w.carry = memory.array<T*>(states);
-    for (int k = 0; k < slots; ++k) {
-      const Slot& s = p_.slots[k];
-      const ptrdiff_t n = s.kind == Kind::kTemp ? capacity_ : s.kind == Kind::kScratch ? scratch_rows_ : 0;
-      w.memory[k] = n ? memory.array<T>(n * padded<T>(s.size)) : nullptr;
-      w.rows[k] = pointed(k) || (s.kind == Kind::kState && p_.states[s.index].kept) ? memory.array<T*>(capacity_) : nullptr;
-    }
     for (int k = 0; k < states; ++k) {
       w.now[k] = memory.array<T*>(share_rows_);
       w.carry[k] = memory.array<T>(share_rows_ * padded<T>(p_.states[k].size));
+    }
+    for (int k = 0; k < slots; ++k) {
+      const Slot& s = p_.slots[k];
+      const bool chunk = s.kind == Kind::kTemp, block = s.kind == Kind::kScratch, state = s.kind == Kind::kState && !p_.states[s.index].kept;
+      const ptrdiff_t stride = padded<T>(s.size), n = chunk ? capacity_ : block ? scratch_rows_ : 0;
+      w.homes[k] = {chunk || block ? memory.array<T>(n * stride) : nullptr, stride, chunk ? stride : 0, nullptr, state};
+      if (!chunk && !block) w.homes[k].rows = state ? w.now[s.index] : memory.array<T*>(capacity_);
     }
     w.left = memory.array<const T*>(kProductRows);
     w.to = memory.array<T*>(kProductRows);
@@ -162,12 +216,13 @@ template <class T> class Loop {
     w.tail = memory.array<T>(kProductRows * kPanel);
     for (ptrdiff_t r = 0; r < kProductRows; ++r) w.to_tail[r] = w.tail + r * kPanel;
     w.buffers = memory.array<T>(4 * kStrip);
+    w.spread = memory.array<T>(3 * W);
     if (p_.sums.count == 0) return;
-    ptrdiff_t widest = 0;
-    for (const SumOf& s : p_.sums) widest = larger(widest, s.left_size);
+    ptrdiff_t tiles = 0;
+    for (const SumOf& s : p_.sums) tiles += s.left_size / kTileRows + 1;
     w.sum_left = memory.array<const T*>(kBlockK);
     w.sum_right = memory.array<const T*>(kBlockK);
-    w.packed_left = memory.array<T>((widest / kTileRows + 1) * kTileRows * kBlockK);
+    w.packed_left = memory.array<T>(tiles * kTileRows * kBlockK);
     w.packed_right = memory.array<T>(kBlockK * kPanel);
   }
 
@@ -197,9 +252,9 @@ template <class T> class Loop {
       const ptrdiff_t n = rows_of(share, lo, hi);
       if (n == 0 && p_.sums.count == 0 && !call_.backward) break;
       place_rows(share, w, lo, hi);
-      run_list(p_.before, w, 0, n);
+      run_list(lists_[1], w, 0, n);
       steps(share, w, lo, hi, n);
-      run_list(p_.after, w, 0, n);
+      run_list(lists_[3], w, 0, n);
       accumulate(share, w, lo, hi, n);
       if (p_.sums.count) {
         note_summed(share, w, lo, hi);
@@ -224,9 +279,9 @@ template <class T> class Loop {
     }
     if (p_.once.count == 0) return;
     for (int k = 0; k < p_.slots.count; ++k) {
-      for (ptrdiff_t i = 0; (p_.slots[k].kind == Kind::kOnce || p_.slots[k].kind == Kind::kConstant) && i < n; ++i) w.rows[k][i] = row_of_batch(k, share.rank(i));
+      for (ptrdiff_t i = 0; (p_.slots[k].kind == Kind::kOnce || p_.slots[k].kind == Kind::kConstant) && i < n; ++i) w.homes[k].rows[i] = row_of_batch(k, share.rank(i));
     }
-    run_list(p_.once, w, 0, n);
+    run_list(lists_[0], w, 0, n);
   }
 
   T* row_of_batch(int slot, ptrdiff_t j) const {
@@ -237,43 +292,44 @@ template <class T> class Loop {
 
   // Pointers to the rows of what is not the thread's own memory.
   void place_rows(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
-    for (int k = 0; k < p_.slots.count; ++k) {
-      if (!pointed(k)) continue;
-      const bool sequence = p_.slots[k].kind == Kind::kSequence;
-      T** to = w.rows[k];
+    const auto each_row = [&](T** to, const auto& row) __attribute__((always_inline)) {
       for (ptrdiff_t s = lo; s < hi; ++s) {
-        for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i) {
-          const ptrdiff_t j = share.rank(i);
-          *to++ = sequence ? row_of_sequence(p_.slots[k].index, j, s) : row_of_batch(k, j);
-        }
+        for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i) *to++ = row(share.rank(i), s);
+      }
+    };
+    for (int k = 0; k < p_.slots.count; ++k) {
+      T** const to = w.homes[k].rows;
+      if (!pointed(k)) continue;
+      if (p_.slots[k].kind != Kind::kSequence) {
+        each_row(to, [&](ptrdiff_t j, ptrdiff_t) { return row_of_batch(k, j); });
+        continue;
+      }
+      const SequenceOf& of = p_.sequences[p_.slots[k].index];
+      const Sequence<T> sequence = call_.sequences[p_.slots[k].index];
+      const ptrdiff_t back = of.shifted >= 0, size = of.size;
+      const T* const before = back ? call_.initials[of.shifted] : nullptr;
+      const int64_t *const start = schedule_.start, *const batch = schedule_.row;
+      const auto first = [&](ptrdiff_t j) { return before ? const_cast<T*>(before) + batch[j] * size : zeros_; };
+      if (of.packed && sequence.data) {
+        each_row(to, [&](ptrdiff_t j, ptrdiff_t s) { return s < back ? first(j) : sequence.data + (start[s - back] + j) * sequence.row; });
+      } else if (sequence.data) {
+        each_row(to, [&](ptrdiff_t j, ptrdiff_t s) { return s < back ? first(j) : sequence.at(batch[j], call_.time(j, s - back)); });
+      } else {
+        each_row(to, [&](ptrdiff_t j, ptrdiff_t s) { return s < back ? first(j) : zeros_; });
       }
     }
-  }
-  T* row_of_sequence(int index, ptrdiff_t j, ptrdiff_t s) const {
-    const SequenceOf& of = p_.sequences[index];
-    const Sequence<T>& sequence = call_.sequences[index];
-    const ptrdiff_t b = schedule_.row[j];
-    if (of.shifted >= 0 && s-- == 0) {
-      const T* first = call_.initials[of.shifted];
-      return first ? const_cast<T*>(first) + b * of.size : zeros_;
-    }
-    if (!sequence.data) return zeros_;
-    return of.packed ? sequence.data + (schedule_.start[s] + j) * sequence.row : sequence.at(b, call_.time(j, s));
   }
 
   void steps(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
     for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
       const ptrdiff_t s = call_.backward ? hi - 1 - k : lo + k, count = share.at(s);
       if (call_.backward) m -= count;
-      for (int slot = 0; slot < p_.slots.count; ++slot) {
-        if (p_.slots[slot].kind != Kind::kState || !w.rows[slot]) continue;
-        __builtin_memcpy(w.rows[slot] + m, w.now[p_.slots[slot].index], count * sizeof(T*));
-      }
-      run_list(p_.body, w, m, count);
+      for (const int slot : p_.kept) __builtin_memcpy(w.homes[slot].rows + m, w.now[p_.slots[slot].index], count * sizeof(T*));
+      run_list(lists_[2], w, m, count);
       for (int state = 0; state < p_.states.count; ++state) {
         const StateOf& of = p_.states[state];
         if (of.fixed) continue;
-        const View view = view_of(w, of.out_slot, m, 0);
+        const View<T> view = view_of(w, of.out_slot, m, 0);
         for (ptrdiff_t i = 0; i < count; ++i) w.now[state][i] = view.at(i) + of.out_offset;
       }
       if (!call_.backward) {
@@ -317,73 +373,75 @@ template <class T> class Loop {
   }
 
   // The rows of a slot from row m of the chunk on, the `first`-th of this step.
-  View view_of(const Worker& w, int slot, ptrdiff_t m, ptrdiff_t first) const {
-    const Slot& s = p_.slots[slot];
-    const ptrdiff_t stride = padded<T>(s.size);
-    if (s.kind == Kind::kTemp) return {w.memory[slot] + m * stride, stride, nullptr};
-    if (s.kind == Kind::kScratch) return {w.memory[slot], stride, nullptr};
-    if (s.kind == Kind::kState && !w.rows[slot]) return {nullptr, 0, w.now[s.index] + first};
-    return {nullptr, 0, w.rows[slot] + m};
+  static View<T> view_of(const Worker& w, int slot, ptrdiff_t m, ptrdiff_t first) {
+    const Home& home = w.homes[slot];
+    if (home.rows) return {nullptr, 0, home.rows + (home.by_step ? first : m)};
+    return {home.base + m * home.step, home.stride, nullptr};
   }
 
-  void run_list(const List& list, Worker& w, ptrdiff_t m, ptrdiff_t n) {
-    if (list.count == 0) return;
-    const ptrdiff_t block = block_rows(list);
-    for (ptrdiff_t r = 0; r < n; r += block) {
-      const ptrdiff_t rows = smaller(block, n - r);
-      for (int k = 0; k < list.slot_count; ++k) w.views[list.slots[k]] = view_of(w, list.slots[k], m + r, r);
+  void run_list(const BoundList& bound, Worker& w, ptrdiff_t m, ptrdiff_t n) {
+    const List& list = *bound.list;
+    for (ptrdiff_t r = 0; r < n; r += bound.block) {
+      const ptrdiff_t rows = smaller(bound.block, n - r);
+      for (int k = 0; k < list.slot_count; ++k) {
+        View<T> view = view_of(w, list.slots[k], m + r, r);
+        if (rows == 1) view = {view.at(0), view.stride, nullptr};
+        w.views[list.slots[k]] = view;
+      }
       for (int k = 0; k < list.segment_count; ++k) {
         const Segment& segment = list.segments[k];
         if (segment.product) {
-          multiply(list.instructions[segment.first], w, rows);
+          multiply(list.instructions[segment.first], bound.bound[segment.first], w, rows);
           continue;
         }
-        const ptrdiff_t some = larger<ptrdiff_t>(kSegmentBytes / larger<ptrdiff_t>(segment.row_size * ptrdiff_t(sizeof(T)), 1), 1);
+        const ptrdiff_t some = rows == 1 ? 1 : larger<ptrdiff_t>(kSegmentBytes / larger<ptrdiff_t>(segment.row_size * ptrdiff_t(sizeof(T)), 1), 1);
         for (ptrdiff_t first = 0; first < rows; first += some) {
-          for (int i = segment.first; i < segment.last; ++i) run_instruction(list.instructions[i], w, first, smaller(some, rows - first));
+          for (int i = segment.first; i < segment.last; ++i) run_instruction(list.instructions[i], bound.bound[i], w, first, smaller(rows, first + some));
         }
       }
     }
   }
 
-  Place<T> place(const Operand& o, const Worker& w, ptrdiff_t first) const {
-    if (o.where == Where::kNumber) return {const_cast<T*>(number<T>(o)), 0, nullptr, 0, true};
-    if (o.where == Where::kWeight) return {const_cast<T*>(call_.weights[o.index]) + o.offset, 0, nullptr, 0, o.scalar};
-    const View& view = w.views[o.index];
-    if (view.rows) return {nullptr, 0, view.rows + first, o.offset, o.scalar};
-    return {view.base + first * view.stride + o.offset, view.stride, nullptr, 0, o.scalar};
-  }
-
-  void run_instruction(const Instruction& i, Worker& w, ptrdiff_t first, ptrdiff_t rows) {
-    const Place<T> out = place(i.out, w, first);
-    Place<T> in[3];
-    for (int k = 0; k < i.inputs; ++k) in[k] = place(i.in[k], w, first);
-    if (is_elementwise(i.code)) {
-      const Map<T> map = map_of<T>(i.code);
-      if (i.form == Form::kStrided) map_strided(i, map, rows, out, in, w.buffers);
-      else if (i.flat) map(1, rows * out.stride, out, in);
-      else map(rows, i.shape[0], out, in);
-      return;
+  // Rows first .. last of the block.
+  void run_instruction(const Instruction& i, const Bound& b, Worker& w, ptrdiff_t first, ptrdiff_t last) {
+    const View<T>* const views = w.views;
+    const auto at = [&](int operand, ptrdiff_t r) __attribute__((always_inline)) { return views[b.view[operand]].at(r) + b.offset[operand]; };
+    if (i.flat) {  // rows with their padding are one run
+      b.run((last - first) * views[b.view[0]].stride, at(0, first), at(1, first), at(2, first), at(3, first), b.scalars);
+    } else if (i.form == Form::kRuns && is_elementwise(i.code)) {
+      for (ptrdiff_t r = first; r < last; ++r) {
+        if (!b.spread) {
+          b.run(i.shape[0], at(0, r), at(1, r), at(2, r), at(3, r), b.scalars);
+          continue;
+        }
+        T* in[3];
+        for (int k = 0; k < 3; ++k) {
+          in[k] = at(k + 1, r);
+          if (b.spread >> k & 1) store(w.spread + k * W, splat<T>(*in[k])), in[k] = w.spread + k * W;
+        }
+        b.run(i.shape[0], at(0, r), in[0], in[1], in[2], b.scalars);
+      }
+    } else if (is_elementwise(i.code)) {
+      for (ptrdiff_t r = first; r < last; ++r) run_strided(i, b.run, {at(0, r), at(1, r), at(2, r), at(3, r)}, w.buffers);
+    } else if (i.code == Code::rowproduct) {
+      for (ptrdiff_t r = first; r < last; ++r) multiply_row(i, at(0, r), at(1, r), at(2, r));
+    } else {
+      const Reduce<T> reduce = reduce_of<T>(i.code);
+      for (ptrdiff_t r = first; r < last; ++r) reduce(i, at(0, r), at(1, r));
     }
-    if (i.code == Code::rowproduct) {
-      for (ptrdiff_t r = 0; r < rows; ++r) multiply_row(i, out.at(r), in[0].at(r), in[1].at(r));
-      return;
-    }
-    const Reduce<T> reduce = reduce_of<T>(i.code);
-    for (ptrdiff_t r = 0; r < rows; ++r) reduce(i, out.at(r), in[0].at(r));
   }
 
   // A product with a weight: kProductRows sub-rows at a time, panel by panel.
-  void multiply(const Instruction& i, Worker& w, ptrdiff_t rows) {
+  void multiply(const Instruction& i, const Bound& b, Worker& w, ptrdiff_t rows) {
     const ptrdiff_t m = i.shape[0], N = i.shape[1], K = i.shape[2], some = smaller(rows_at_a_time<T>(K), kProductRows);
-    const Place<T> to = place(i.out, w, 0), left = place(i.in[0], w, 0);
+    const View<T> &to = w.views[b.view[0]], &left = w.views[b.view[1]];
     const Columns<T> columns = units<T>(N);
     const bool padding = i.out.whole && i.out.offset % W == 0;  // the last vector may be written in full
     for (ptrdiff_t first = 0; first < rows * m; first += some) {
       const ptrdiff_t n = smaller(some, rows * m - first);
       for (ptrdiff_t k = 0, r = first / m, sub = first % m; k < n; ++k) {
-        w.to[k] = to.at(r) + sub * i.out.stride[0];
-        w.left[k] = left.at(r) + sub * i.in[0].stride[0];
+        w.to[k] = to.at(r) + b.offset[0] + sub * i.out.stride[0];
+        w.left[k] = left.at(r) + b.offset[1] + sub * i.in[0].stride[0];
         if (++sub == m) sub = 0, ++r;
       }
       const Right<T> right = i.matrix < 0 ? Right<T>{zeros_, 0, 1} : weights_.right[i.matrix];
@@ -418,7 +476,7 @@ template <class T> class Loop {
   void accumulate(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
     for (int a = 0; a < p_.accumulators.count; ++a) {
       const AccumulatorOf& of = p_.accumulators[a];
-      const View view = view_of(w, of.slot, 0, 0);
+      const View<T> view = view_of(w, of.slot, 0, 0);
       for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
         const ptrdiff_t count = share.at(call_.backward ? hi - 1 - k : lo + k);
         if (call_.backward) m -= count;
@@ -439,34 +497,61 @@ template <class T> class Loop {
   // Tells every thread where this one's rows of the chunk are, by packed position.
   void note_summed(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
     for (const int slot : p_.summed) {
-      const View view = view_of(w, slot, 0, 0);
+      const View<T> view = view_of(w, slot, 0, 0);
       for (ptrdiff_t s = lo, m = 0; s < hi; ++s) {
         for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++m) summed_[slot][schedule_.start[s] - schedule_.start[lo] + share.rank(i)] = view.at(m);
       }
     }
   }
 
-  // This thread's part of every sum: some rows of the target, or where these are few some of its panels of columns.
+  // This thread's part of a sum: some rows of the target, or where these are few some of its panels of columns.
+  struct Part {
+    ptrdiff_t tile, tiles, panel, panels;  // first and last
+    const T* packed_left;
+  };
+  static Part part_of(const SumOf& s, ptrdiff_t panels, const Team& team, int index) {
+    const ptrdiff_t tiles = s.left < 0 ? 1 : (s.left_size + kTileRows - 1) / kTileRows;
+    if (tiles >= 2 * team.size) return {tiles * index / team.size, tiles * (index + 1) / team.size, 0, panels, nullptr};
+    return {0, tiles, panels * index / team.size, panels * (index + 1) / team.size, nullptr};
+  }
+
+  // Sums that follow each other and have the same right operand are taken together: it is packed once for all.
   void sums(const Team& team, Worker& w, int index, ptrdiff_t n) {
-    for (const SumOf& s : p_.sums) {
+    for (int first = 0, last; first < p_.sums.count; first = last) {
+      const SumOf& s = p_.sums[first];
+      const auto same_right = [&](const SumOf& o) {
+        return o.right == s.right && o.right_offset == s.right_offset && o.right_size == s.right_size && o.multiple == s.multiple;
+      };
+      for (last = first + 1; last < p_.sums.count && last - first < kMostTogether && same_right(p_.sums[last]);) ++last;
       const Columns<T> columns = units<T>(s.right_size);
-      const ptrdiff_t tiles = s.left < 0 ? 1 : (s.left_size + kTileRows - 1) / kTileRows;
-      const bool by_rows = tiles >= 2 * team.size;
-      const auto cut = [&](ptrdiff_t whole, bool mine, int end) { return mine ? whole * (index + end) / team.size : whole * end; };
-      const ptrdiff_t first = cut(tiles, by_rows, 0), last = cut(tiles, by_rows, 1);
-      const ptrdiff_t panel = cut(columns.panels(), !by_rows, 0), panels = cut(columns.panels(), !by_rows, 1);
-      if (first == last || panel == panels) continue;
-      for (ptrdiff_t k = 0; k < n * s.multiple; k += kBlockK) {
-        const ptrdiff_t depth = smaller(kBlockK, n * s.multiple - k);
-        gather_rows(w.sum_right, summed_[s.right], s.right_offset, s.right_size, s.multiple, k, depth);
-        if (s.left >= 0) {
-          gather_rows(w.sum_left, summed_[s.left], s.left_offset, s.left_size, s.multiple, k, depth);
-          pack_left(w.packed_left, w.sum_left, depth, first, last, s.left_size);
-        }
-        for (ptrdiff_t q = panel; q < panels; ++q) {
-          if (s.left < 0) add_rows(call_.targets[s.target], w.sum_right, depth, columns, q);
-          else add_product(call_.targets[s.target], w, depth, first, last, s.left_size, columns, q);
-        }
+      Part parts[kMostTogether];
+      for (int k = first; k < last; ++k) parts[k - first] = part_of(p_.sums[k], columns.panels(), team, index);
+      for (ptrdiff_t row = 0; row < n * s.multiple; row += kBlockK) {
+        add_sums(w, first, last, parts, columns, row, smaller(kBlockK, n * s.multiple - row));
+      }
+    }
+  }
+  void add_sums(Worker& w, int first, int last, Part* parts, const Columns<T>& columns, ptrdiff_t row, ptrdiff_t depth) {
+    const SumOf& any = p_.sums[first];
+    gather_rows(w.sum_right, summed_[any.right], any.right_offset, any.right_size, any.multiple, row, depth);
+    T* packed = w.packed_left;
+    for (int k = first; k < last; ++k) {
+      const SumOf& s = p_.sums[k];
+      Part& part = parts[k - first];
+      if (s.left < 0) continue;
+      gather_rows(w.sum_left, summed_[s.left], s.left_offset, s.left_size, s.multiple, row, depth);
+      pack_left(packed, w.sum_left, depth, part.tile, part.tiles, s.left_size);
+      part.packed_left = packed;
+      packed += (part.tiles - part.tile) * depth * kTileRows;
+    }
+    for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+      bool is_packed = false;
+      for (int k = first; k < last; ++k) {
+        const Part& part = parts[k - first];
+        if (q < part.panel || q >= part.panels || part.tile == part.tiles) continue;
+        if (!is_packed) pack_rows(w.packed_right, w.sum_right, depth, columns, q);
+        is_packed = true;
+        add_to_target(p_.sums[k], part, w.packed_right, depth, columns, q);
       }
     }
   }
@@ -476,24 +561,28 @@ template <class T> class Loop {
       if (++sub == multiple) sub = 0, ++row;
     }
   }
-  static void add_rows(T* target, const T* const* rows, ptrdiff_t depth, const Columns<T>& columns, ptrdiff_t q) {
-    alignas(64) T sums[kPanel];
-    for (ptrdiff_t v = q * kTileVectors, end = v + columns.in_panel(q); v < end; ++v) {
-      Vec<T> sum{};
-      for (ptrdiff_t d = 0; d < depth; ++d) sum += load_n(rows[d] + columns.column(v), columns.lanes(v));
-      store(sums + (v - q * kTileVectors) * W, sum);
+  static void pack_rows(T* out, const T* const* rows, ptrdiff_t depth, const Columns<T>& columns, ptrdiff_t q) {
+    const ptrdiff_t column = q * kPanel, width = columns.in_panel(q), lanes = columns.lanes(q * kTileVectors + width - 1);
+    for (ptrdiff_t d = 0; d < depth; ++d, out += kPanel) {
+      const T* row = rows[d] + column;
+      for (ptrdiff_t v = 0; v < width - 1; ++v) store(out + v * W, load(row + v * W));
+      store(out + (width - 1) * W, load_n(row + (width - 1) * W, lanes));
     }
-    add_to_columns(target, sums, columns, q);
   }
-  void add_product(T* target, Worker& w, ptrdiff_t depth, ptrdiff_t first, ptrdiff_t last, ptrdiff_t M, const Columns<T>& columns, ptrdiff_t q) {
+  void add_to_target(const SumOf& s, const Part& part, const T* right, ptrdiff_t depth, const Columns<T>& columns, ptrdiff_t q) {
+    T* target = call_.targets[s.target];
     alignas(64) T c[kTileRows * kPanel];
-    for (ptrdiff_t v = 0; v < columns.in_panel(q); ++v) {
-      const ptrdiff_t column = columns.column(q * kTileVectors + v), lanes = columns.lanes(q * kTileVectors + v);
-      for (ptrdiff_t d = 0; d < depth; ++d) store(w.packed_right + d * kPanel + v * W, load_n(w.sum_right[d] + column, lanes));
+    if (s.left < 0) {
+      Vec<T> sum[kTileVectors] = {};
+      for (ptrdiff_t d = 0; d < depth; ++d) {
+        for (ptrdiff_t v = 0, width = columns.in_panel(q); v < width; ++v) sum[v] += load(right + d * kPanel + v * W);
+      }
+      for (ptrdiff_t v = 0; v < kTileVectors; ++v) store(c + v * W, sum[v]);
+      return add_to_columns(target, c, columns, q);
     }
-    for (ptrdiff_t tile = first; tile < last; ++tile) {
-      const ptrdiff_t height = smaller<ptrdiff_t>(kTileRows, M - tile * kTileRows);
-      Tiles<T>::packed(height, columns.in_panel(q))(c, w.packed_left + (tile - first) * depth * kTileRows, w.packed_right, depth);
+    for (ptrdiff_t tile = part.tile; tile < part.tiles; ++tile) {
+      const ptrdiff_t height = smaller<ptrdiff_t>(kTileRows, s.left_size - tile * kTileRows);
+      Tiles<T>::packed(height, columns.in_panel(q))(c, part.packed_left + (tile - part.tile) * depth * kTileRows, right, depth);
       for (ptrdiff_t r = 0; r < height; ++r) add_to_columns(target + (tile * kTileRows + r) * columns.H, c + r * kPanel, columns, q);
     }
   }
@@ -505,6 +594,9 @@ template <class T> class Loop {
   bool packed_;
   ptrdiff_t parts_ = 1, share_rows_ = 0, chunk_ = 0, capacity_ = 0, scratch_rows_ = 0;
   T *zeros_, **once_;
+  BoundList lists_[4];  // once, before, body, after
+  View<T>* fixed_ = nullptr;
+  int fixed_count_ = 0;
   const T*** summed_;
   Worker* workers_;
 };

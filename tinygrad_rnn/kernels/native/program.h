@@ -145,6 +145,7 @@ struct Program {
   Span<ptrdiff_t> weights;  // the elements each must have at least
   Span<ptrdiff_t> targets;  // their elements
   Span<int> summed;         // the slots that sums read
+  Span<int> kept;           // the slots of states that are read after the step, too
   int initials = 0;         // how many
   double row_operations = 0, once_operations = 0;  // of one row
 };

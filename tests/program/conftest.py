@@ -1,0 +1,22 @@
+"""Puts this folder on the path, so that tests share `worlds`; what runs programs is named in pytest's header."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygrad_rnn import kernels
+
+sys.path.insert(0, str(Path(__file__).parent))
+WAYS = sorted({kernels.implementations()[0], "reference"}, reverse=True)
+
+
+def pytest_report_header():
+    return f"programs run in: {', '.join(WAYS)}"
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    """What runs a program: NumPy ("reference") and, where there is one, the native interpreter."""
+    with kernels.using(request.param):
+        yield request.param

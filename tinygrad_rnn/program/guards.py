@@ -1,0 +1,160 @@
+"""Guards: whether what a step reads is still what it was, and putting it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from types import CellType
+from typing import Any, Final, NamedTuple
+
+MISSING: Final = object()  # for a name or a cell that holds nothing
+
+
+class Guard(NamedTuple):
+    """holds(holder, held) says whether a holder still holds what it held; put_back makes it so. `path` is for messages."""
+
+    holds: Callable[[Any, Any], bool]
+    put_back: Callable[[Any, Any], None]
+    holder: Any
+    held: Any
+    path: str
+
+
+def special(name: str) -> bool:
+    """Whether a name is one of Python's own, __like_this__."""
+    return name.startswith("__") and name.endswith("__")
+
+
+def _is(a: Any, b: Any) -> bool:
+    return a is b
+
+
+def guard_items(holder: dict[Any, Any], path: str) -> Guard:
+    """All that a dict holds, in order."""
+    return Guard(_same_items, _put_all, holder, dict(holder), path)
+
+
+def _same_items(holder: Any, held: Any) -> bool:
+    return len(holder) == len(held) and all(map(_is, holder.values(), held.values())) and list(holder) == list(held)
+
+
+def _put_all(holder: Any, held: Any) -> None:
+    holder.clear()
+    holder.update(held)
+
+
+def guard_names(holder: dict[str, Any], names: Iterable[str], path: str) -> Guard:
+    """What a module holds under some names."""
+    return Guard(_same_names, _put_names, holder, {name: holder.get(name, MISSING) for name in names}, path)
+
+
+def _same_names(holder: Any, held: Any) -> bool:
+    return all(map(_is, map(holder.get, held, repeat(MISSING)), held.values()))
+
+
+def _put_names(holder: Any, held: Any) -> None:
+    for k, v in held.items():
+        if v is MISSING:
+            holder.pop(k, None)
+        else:
+            holder[k] = v
+
+
+def guard_class(kind: type, path: str) -> Guard:
+    """What a class defines itself."""
+    return Guard(_same_class, _put_class, kind, dict(vars(kind)), path)
+
+
+def _same_class(kind: Any, held: Any) -> bool:
+    return len(vars(kind)) == len(held) and all(map(_is, vars(kind).values(), held.values()))
+
+
+def _put_class(kind: Any, held: Any) -> None:
+    for name in [n for n in vars(kind) if n not in held and not special(n)]:
+        delattr(kind, name)
+    for name, value in held.items():
+        if vars(kind).get(name, MISSING) is not value:
+            setattr(kind, name, value)
+
+
+def guard_list(holder: list[Any], path: str) -> Guard:
+    """The elements of a list."""
+    return Guard(_same_list, _put_list, holder, list(holder), path)
+
+
+def _same_list(holder: Any, held: Any) -> bool:
+    return len(holder) == len(held) and all(map(_is, holder, held))
+
+
+def _put_list(holder: Any, held: Any) -> None:
+    holder[:] = held
+
+
+def guard_set(holder: set[Any], path: str) -> Guard:
+    """The elements of a set."""
+    return Guard(_same_set, _put_all, holder, set(holder), path)
+
+
+def _same_set(holder: Any, held: Any) -> bool:
+    return bool(holder == held)
+
+
+def guard_cell(cell: CellType, path: str) -> Guard:
+    """A variable of a closure."""
+    return Guard(_same_cell, _put_cell, cell, contents(cell), path)
+
+
+def contents(cell: CellType) -> Any:
+    """What a closure's cell holds; MISSING if nothing."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def _same_cell(cell: Any, held: Any) -> bool:
+    return contents(cell) is held
+
+
+def _put_cell(cell: Any, held: Any) -> None:
+    if held is MISSING:
+        del cell.cell_contents
+    else:
+        cell.cell_contents = held
+
+
+def guard_function(f: Any, path: str) -> Guard:
+    """A function's code and defaults."""
+    return Guard(same_function, _put_function, f, of_function(f), path)
+
+
+def of_function(f: Any) -> tuple[Any, Any, Any]:
+    """What a function computes with, but for its closure and globals."""
+    return f.__code__, f.__defaults__, f.__kwdefaults__
+
+
+def same_function(f: Any, held: Any) -> bool:
+    """Whether it still is what of_function gave."""
+    return f.__code__ is held[0] and f.__defaults__ is held[1] and f.__kwdefaults__ is held[2]
+
+
+def _put_function(f: Any, held: Any) -> None:
+    f.__code__, f.__defaults__, f.__kwdefaults__ = held
+
+
+def snapshot(container: Any) -> Any:
+    """What the copy of a dict, list, set or cell holds."""
+    return contents(container) if type(container) is CellType else container.copy()
+
+
+def difference(container: Any, before: Any, path: str) -> str | None:
+    """Which part of the copy of a container is not as it was."""
+    if type(container) is CellType:
+        return None if contents(container) is before else path
+    if isinstance(container, dict):
+        for name in (*container, *(n for n in before if n not in container)):
+            if container.get(name, MISSING) is not before.get(name, MISSING):
+                return f"{path}.{name}" if path else str(name)
+        return None
+    same = _same_list(container, before) if isinstance(container, list) else container == before
+    return None if same else path

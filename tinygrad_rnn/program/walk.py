@@ -1,0 +1,464 @@
+"""The walk over what a step reads besides its arguments, which copies it on the way.
+
+What cannot be copied (the bodies of properties, of special methods, of overridden methods that super() reaches, of a
+class's own functions) is read as it stands: it is watched and part of the key, but must not hold arrays. What cannot be
+watched is replaced by a `Trap`, which refuses the trace if the step uses it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import enum
+import sys
+from collections.abc import Callable
+from functools import cached_property, lru_cache, partial, partialmethod
+from types import (
+    CellType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autodiff.op import Op
+from ..autodiff.tensor import Tensor
+from .guards import (
+    MISSING,
+    Guard,
+    contents,
+    guard_cell,
+    guard_class,
+    guard_function,
+    guard_items,
+    guard_list,
+    guard_names,
+    guard_set,
+    special,
+)  # fmt: skip
+from .tracer import Trap, checked_import
+
+
+class Reads(NamedTuple):
+    """The names that a function's code uses, those of functions defined inside it included."""
+
+    globals: tuple[str, ...]
+    attributes: tuple[str, ...]
+    imports: tuple[str, ...]
+
+
+_VALUES = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), slice, range}
+_FIXED = (
+    np.ufunc,
+    Op,
+    type(np.sum),
+    type(len),
+    type(str.join),
+    type(object.__init__),
+)  # functions without an environment
+_SLOTS = (GetSetDescriptorType, type(Reads.globals))  # attributes that are kept elsewhere, fields of named tuples
+_TRUSTED = {  # modules whose functions compute the same whenever they are called
+    *("tinygrad_rnn", "numpy", "builtins", "math", "cmath", "functools", "itertools", "operator", "typing", "types"),
+    *("collections", "dataclasses", "enum", "abc", "copy", "contextlib", "numbers", "string", "re", "inspect"),
+}
+_EFFECTS = {  # builtins whose effect or result a program would not have
+    *("print", "input", "open", "eval", "exec", "compile", "globals", "breakpoint", "delattr"),
+}
+_NOT_CALLED = {  # special methods that no step calls on an object that is there
+    *("__init__", "__new__", "__init_subclass__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"),
+    *("__setstate__", "__copy__", "__deepcopy__", "__class_getitem__", "__set_name__", "__replace__"),
+}
+MOST = 20_000  # objects that a step may reach
+
+Leaf = Callable[[int, Any], Any]
+
+
+class Unwatchable(Exception):
+    """The step reads something whose contents cannot be followed."""
+
+
+class _Is:
+    """A part of a key that is equal to itself only. It holds the object, so that the id stands for no other."""
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: Any):
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Is) and other.thing is self.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+
+@lru_cache(maxsize=4096)
+def _reads(code: CodeType) -> Reads:
+    names: tuple[dict[str, None], dict[str, None], dict[str, None]] = {}, {}, {}
+    for instruction in dis.get_instructions(code):
+        if isinstance(name := instruction.argval, str):
+            kind = instruction.opname
+            if "GLOBAL" in kind or kind == "LOAD_NAME":
+                names[0][name] = None
+            elif kind == "IMPORT_NAME":
+                names[2][name] = None
+            elif "ATTR" in kind or "METHOD" in kind or kind == "LOAD_CONST":  # a constant may be a name for getattr
+                names[1][name] = None
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            for some, more in zip(names, _reads(constant), strict=True):
+                some.update(dict.fromkeys(more))
+    return Reads(*map(tuple, names))
+
+
+def is_trusted(module: Any) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] in _TRUSTED and not module.startswith("numpy.random")
+
+
+def defined(kind: type) -> dict[str, Any]:
+    """What a class defines, its bases' included."""
+    return {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether objects of this class are nothing but their attributes."""
+    new: Any = kind.__new__
+    if (new is not object.__new__ and not is_trusted(getattr(new, "__module__", None))) or any(
+        set(vars(base).get("__slots__", ())) - {"__dict__", "__weakref__"} for base in kind.__mro__
+    ):
+        return False
+    try:
+        object.__new__(kind)
+    except TypeError:  # a class written in C
+        return False
+    return True
+
+
+def _bodies(held: Any) -> list[Any]:
+    """The functions behind a class's attribute; an empty list if it is data."""
+    if isinstance(held, property):
+        return [f for f in (held.fget, held.fset, held.fdel) if f is not None]
+    if isinstance(held, (staticmethod, classmethod)):
+        return [held.__func__]
+    if isinstance(held, (cached_property, partialmethod)):
+        return [held.func]
+    return [held] if hasattr(type(held), "__get__") else []
+
+
+def _without_random() -> ModuleType:
+    """NumPy without numpy.random, whose draws a program would repeat."""
+    copy = ModuleType("numpy")
+    vars(copy).update(
+        vars(np), random=Trap("np.random (draw before the scan and pass what was drawn in inputs or constants)")
+    )
+    return copy
+
+
+_numpy = _without_random()
+_builtins = {
+    **vars(builtins),
+    **{name: Trap(f"{name}, whose effect a program would not have") for name in _EFFECTS},
+    "__import__": checked_import(is_trusted),
+}
+
+
+class Walk:
+    """One pass over what a step reads: collects key, arrays and guards, and copies, with leaf(i, array) for arrays."""
+
+    def __init__(self, leaf: Leaf | None):
+        self.leaf = leaf
+        self.in_place = False  # reading functions that cannot be copied
+        self.key: list[Any] = []
+        self.arrays: list[Any] = []
+        self.guards: list[Guard] = []
+        self.copies: list[tuple[str, Any]] = []  # (path, a copy of a container), to be looked at after a trace
+        self.seen: dict[
+            tuple[int, bool], tuple[int, Any, Any]
+        ] = {}  # (id, in place) -> (order, the copy, the original)
+        self.globals: dict[tuple[int, bool], dict[str, Any]] = {}
+        self.names: dict[str, None] = {}  # of attributes, in any function so far
+        self.modules: list[tuple[ModuleType, ModuleType, bool, set[str]]] = []
+        self.functions: list[tuple[str, Any, str]] = []  # of classes: walked in place if the name is used
+
+    def whole(self, step: Any) -> Any:
+        """Walk all that the step reads; returns its copy."""
+        called = defined(type(step)).get("__call__")
+        if type(called) is FunctionType:
+            step = MethodType(called, step)
+        copy = self.visit(step, getattr(step, "__qualname__", "step"))
+        while self._functions_of_classes() or self._attributes_of_modules():
+            pass
+        return copy
+
+    def visit(self, value: Any, path: str) -> Any:
+        """Add a value to the key; returns its copy."""
+        kind = type(value)
+        if kind in _VALUES:
+            self.key.append((kind, repr(value) if kind in (float, complex, slice, range) else value))
+            return value
+        if isinstance(value, (np.generic, np.dtype, enum.Enum)):
+            self.key.append((kind, repr(value) if isinstance(value, np.generic) else value))
+            return value
+        if (known := self.seen.get((id(value), self.in_place))) is not None:
+            self.key.append(("again", known[0]))
+            return known[1]
+        place = len(self.seen)
+        if place > MOST:
+            raise Unwatchable(f"the step reaches more than {MOST} objects, at {path}")
+
+        def is_copied_as(copy: Any) -> None:
+            self.seen[id(value), self.in_place] = (place, copy, value)
+
+        is_copied_as(value)
+        copy = self._visit(value, path, is_copied_as)
+        is_copied_as(copy)
+        return copy
+
+    def _visit(self, value: Any, path: str, early: Callable[[Any], None]) -> Any:
+        kind = type(value)
+        if isinstance(value, (Tensor, np.ndarray)):
+            return self._array(value, path)
+        if isinstance(value, tuple):
+            return self._tuple(value, path)
+        if isinstance(value, (list, dict, set, frozenset)) and kind.__module__ in ("builtins", "collections"):
+            return self._container(value, path, early)
+        if kind is FunctionType:
+            return self._function(value, path, early)
+        if kind is MethodType:
+            self.key.append("method")
+            owner = self.visit(value.__self__, path.rpartition(".")[0] or path)
+            return MethodType(self.visit(value.__func__, path), owner)
+        if kind is partial:
+            self.key.append("partial")
+            f, args, more = (self.visit(v, path) for v in (value.func, value.args, value.keywords))
+            return partial(f, *args, **more)
+        if kind is ModuleType:
+            return self._module(value, path, early)
+        if isinstance(value, type):
+            return self._class(value, path)
+        if isinstance(value, _FIXED) or kind.__module__ == "typing":
+            owner = getattr(value, "__self__", None)
+            home = owner.__name__ if isinstance(owner, ModuleType) else getattr(owner, "__module__", None)
+            if owner is None or (isinstance(owner, (ModuleType, type)) and is_trusted(home)):
+                self.key.append(_Is(value))
+                return value
+        elif hasattr(value, "__dict__") and _is_plain(kind):
+            return self._object(value, path, early)
+        return self._trap(value, path)
+
+    def _trap(self, value: Any, path: str) -> Any:
+        what = f"{path}, a {type(value).__name__}"
+        if isinstance(value, (np.random.Generator, np.random.RandomState)):
+            what = f"{path}, a random generator (draw before the scan and pass what was drawn in inputs or constants)"
+        elif isinstance(value, ModuleType):
+            what = f"{path}, the module {value.__name__}"
+        else:
+            what += (
+                ", whose contents cannot be watched (keep what it needs as numbers, arrays, lists, dicts or Modules)"
+            )
+        if self.in_place:
+            raise Unwatchable(f"the step reads {what}")
+        self.key.append("trap")
+        return Trap(what)
+
+    def _array(self, value: Any, path: str) -> Any:
+        array = value.data if isinstance(value, Tensor) else value
+        if array.dtype.kind not in "fiub":
+            return self._trap(value, path)
+        if self.in_place:
+            raise Unwatchable(
+                f"the step reads the array {path} in a property, a special method, an overridden method or through a class, "
+                "where it cannot be followed; keep it in an attribute of the object, in a global or in the closure of the step"
+            )
+        needs = isinstance(value, Tensor) and value.requires_grad
+        self.key.append((type(value), array.shape, array.dtype.str, needs))
+        self.arrays.append(value)
+        return value if self.leaf is None else self.leaf(len(self.arrays) - 1, value)
+
+    def _tuple(self, value: Any, path: str) -> Any:
+        kind = type(value)
+        if kind is not tuple and not hasattr(kind, "_fields"):
+            return self._trap(value, path)
+        self.key.append((_Is(kind), len(value)))
+        parts = [self.visit(v, f"{path}[{i}]") for i, v in enumerate(value)]
+        return tuple(parts) if kind is tuple else kind(*parts)
+
+    def _container(self, value: Any, path: str, early: Callable[[Any], None]) -> Any:
+        self.key.append((type(value), len(value)))
+        copy: Any
+        if isinstance(value, dict):
+            if not all(type(k) in _VALUES or isinstance(k, (np.generic, enum.Enum)) for k in value):
+                return self._trap(value, path)
+            self.guards.append(guard_items(value, path))
+            early(copy := type(value)())
+            for k, v in value.items():
+                self.key.append((type(k), k))
+                copy[k] = self.visit(v, f"{path}[{k!r}]")
+        elif isinstance(value, list):
+            self.guards.append(guard_list(value, path))
+            early(copy := [])
+            copy.extend(self.visit(v, f"{path}[{i}]") for i, v in enumerate(value))
+        else:
+            if not all(type(v) in _VALUES for v in value):
+                return self._trap(value, path)
+            self.key.append(tuple(sorted(map(repr, value))))
+            copy = type(value)(value)
+            if isinstance(value, frozenset):
+                return copy
+            self.guards.append(guard_set(value, path))
+        self.copies.append((path, copy))
+        return copy
+
+    def _function(self, f: FunctionType, path: str, early: Callable[[Any], None]) -> Any:
+        self.key.append(f.__code__)
+        trusted = is_trusted(f.__globals__.get("__name__"))
+        if trusted and not (f.__closure__ or f.__defaults__ or f.__kwdefaults__):
+            return f
+        self.guards.append(guard_function(f, path))
+        cells = tuple(CellType() for _ in f.__closure__ or ())
+        read = Reads((), (), ()) if trusted else _reads(f.__code__)
+        inside = f.__globals__ if trusted else self._copied_globals(f)
+        early(copy := FunctionType(f.__code__, inside, f.__name__, None, cells))
+        for name, old, new in zip(f.__code__.co_freevars, f.__closure__ or (), cells, strict=True):
+            content = contents(old)
+            self.guards.append(guard_cell(old, name))
+            if content is MISSING:
+                self.key.append("empty")
+            elif name == "__class__":  # of super(): the class's functions are walked with the object
+                self.key.append(_Is(content))
+                new.cell_contents = content
+            else:
+                new.cell_contents = self.visit(content, name)
+            self.copies.append((name, new))
+        self._read(f, read, inside, path)
+        copy.__defaults__ = self.visit(f.__defaults__, f"{path}'s defaults")
+        copy.__kwdefaults__ = self.visit(f.__kwdefaults__, f"{path}'s defaults")
+        if not trusted:
+            vars(copy).update(self.visit(vars(f), f.__name__))
+            self.copies.append((f.__name__, vars(copy)))
+        return copy
+
+    def _copied_globals(self, f: FunctionType) -> dict[str, Any]:
+        """The globals of a copy, one dict for all functions of a module."""
+        inside = self.globals.get((id(f.__globals__), self.in_place))
+        if inside is None:
+            inside = self.globals[id(f.__globals__), self.in_place] = {**f.__globals__, "__builtins__": _builtins}
+            self.copies.append(("", inside))
+        return inside
+
+    def _read(self, f: FunctionType, read: Reads, inside: dict[str, Any], path: str) -> None:
+        """The globals and modules that a function reads."""
+        self.names.update(dict.fromkeys(read.attributes))
+        if self.in_place:
+            for name in (*read.globals, *read.imports):
+                if (name in _EFFECTS and name not in f.__globals__) or (name in read.imports and not is_trusted(name)):
+                    raise Unwatchable(f"the step uses {name} in {path}, whose effect a program would not have")
+        if read.globals:
+            self.guards.append(guard_names(f.__globals__, read.globals, ""))
+        for name in read.globals:
+            if name in f.__globals__:
+                self.key.append(name)
+                inside[name] = self.visit(f.__globals__[name], name)
+
+    def _module(self, module: ModuleType, path: str, early: Callable[[Any], None]) -> Any:
+        """A module of the user's is copied with those attributes that any function may read."""
+        self.key.append(_Is(module))
+        if module is np:
+            if self.in_place and "random" in self.names:
+                raise Unwatchable(f"the step reads {path}.random")
+            return _numpy
+        if is_trusted(module.__name__):
+            return module
+        if module.__name__.partition(".")[0] in sys.stdlib_module_names or module.__name__.startswith("numpy"):
+            return self._trap(module, path)
+        early(copy := ModuleType(module.__name__))
+        vars(copy).update(vars(module))
+        self.copies.append((module.__name__, vars(copy)))
+        self.modules.append((module, copy, self.in_place, set()))
+        return copy
+
+    def _attributes_of_modules(self) -> bool:
+        """Visit what modules hold under the names in use; returns whether any was new."""
+        before = len(self.key)
+        for module, copy, in_place, done in list(self.modules):
+            new = [n for n in self.names if n not in done]
+            done.update(new)
+            self.guards.append(guard_names(vars(module), new, module.__name__))
+            for name in new:
+                if name in vars(module) and not special(name):
+                    self.key.append(name)
+                    vars(copy)[name] = self._visited(vars(module)[name], f"{module.__name__}.{name}", in_place)
+        return len(self.key) > before
+
+    def _visited(self, value: Any, path: str, in_place: bool) -> Any:
+        outside, self.in_place = self.in_place, in_place
+        try:
+            return self.visit(value, path)
+        finally:
+            self.in_place = outside
+
+    def _class(self, kind: type, path: str) -> Any:
+        """A class as a value: its functions and attributes are read in place."""
+        self.key.append(_Is(kind))
+        if type(kind) is not type and not is_trusted(type(kind).__module__):
+            self._visited(type(kind), f"the class of {path}", True)
+        for base in kind.__mro__:
+            if self._guarded(base, path):
+                for name, held in vars(base).items():
+                    if _bodies(held):
+                        self.functions.append((name, held, f"{path}.{name}"))
+                    elif not special(name):
+                        self.key.append(name)
+                        self._visited(held, f"{path}.{name}", True)
+        return kind
+
+    def _guarded(self, kind: type, path: str) -> bool:
+        """Whether a class is the user's, whose attributes are then watched."""
+        if is_trusted(kind.__module__):
+            return False
+        self.guards.append(guard_class(kind, path))
+        self.key.append((_Is(kind), len(vars(kind))))
+        return True
+
+    def _functions_of_classes(self) -> bool:
+        """Walk, in place, those functions of classes whose names are in use; returns whether any was."""
+        ready = [f for f in self.functions if special(f[0]) or f[0] in self.names]
+        self.functions = [f for f in self.functions if f not in ready]
+        for name, held, path in ready:
+            self.key.append((name, _Is(type(held))))
+            for body in _bodies(held):
+                if not isinstance(body, _SLOTS):
+                    self._visited(body, path, True)
+        return bool(ready)
+
+    def _object(self, value: Any, path: str, early: Callable[[Any], None]) -> Any:
+        """An object's attributes, and its class's: these become the copy's own, methods bound to it."""
+        kind, attributes = type(value), vars(value)
+        self.key.append((_Is(kind), len(attributes)))
+        self.guards.append(guard_items(attributes, path))
+        early(copy := object.__new__(kind))
+        for name, held in attributes.items():
+            self.key.append(name)
+            vars(copy)[name] = self.visit(held, f"{path}.{name}")
+        taken = set(attributes)
+        for base in kind.__mro__:
+            if self._guarded(base, f"type({path})"):
+                for name, held in vars(base).items():
+                    bodies = _bodies(held)
+                    if bodies and (name in taken or special(name) or type(held) is not FunctionType):
+                        if name not in _NOT_CALLED:
+                            self.functions.append((name, held, f"{path}.{name}"))
+                    elif not special(name) and name not in taken:
+                        self.key.append(name)
+                        own = self.visit(held, f"{path}.{name}")
+                        vars(copy)[name] = MethodType(own, copy) if bodies else own
+                    elif not special(name) and name not in attributes:  # data that super().name reaches
+                        self.key.append(name)
+                        self._visited(held, f"{path}.{name}", True)
+            taken.update(vars(base))
+        self.copies.append((path, vars(copy)))
+        return copy
