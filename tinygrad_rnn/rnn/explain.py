@@ -68,9 +68,10 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
         raise TypeError(
             f"explain: model is {kind(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
         )
-    if isinstance(as_cell(model), RNNCell):
-        x = _input_tensor("explain", inputs, options.get("dtype"), model)
-        run: Callable[..., Any] = partial(dynamic_rnn, model)
+    cell = as_cell(model)
+    if isinstance(cell, RNNCell):
+        x = _input_tensor("explain", inputs, options.get("dtype"), cell)
+        run: Callable[..., Any] = partial(dynamic_rnn, cell)
     else:
         x, run = inputs if isinstance(inputs, Tensor) else Tensor(inputs), model
     paths: list[tuple[str, str, str]] = []
