@@ -44,8 +44,9 @@ def cell(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool
     """Draw the inside of one step of a cell, op by op, with its gates named.
 
     An LSTM looks like the well-known diagram: c runs straight through, the gates stand below it; a GRU likewise. Other
-    cells are laid out by the Graphviz program. target: a cell of any face, or a layer of one; it is left as it is. shapes,
-    dtypes: whether inputs and weights tell theirs. legend: tell what shapes and arrows mean. Raises TypeError for what is no cell.
+    cells are laid out by the Graphviz program. target: a cell of any face, or a layer of one; it is left as it is.
+    shapes, dtypes: whether inputs and weights tell theirs. legend: tell what shapes and arrows mean. Raises TypeError
+    for what is no cell.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
