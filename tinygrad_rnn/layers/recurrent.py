@@ -8,7 +8,7 @@ from typing import Any
 from .. import ops
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import detach, leaves
-from ..rnn.driver import Run, _prepare
+from ..rnn.driver import Time, _prepare, run_cell
 from .base import Layer, Shape
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
 from .masks import Mask
@@ -114,7 +114,7 @@ class RNN(Layer):
         lengths = None if marks is None else marks.lengths
         impl, cell = "unrolled" if self.unroll else "auto", running(self.cell)
         x, lengths, state = _prepare(owner, cell, x, lengths, state, None, False, impl)
-        outputs, final = Run(owner, impl, lengths, False, self.go_backwards, False, False)(cell, x, state)
+        outputs, final = run_cell(owner, cell, x, state, Time(lengths, self.go_backwards, impl=impl))
         if self.stateful:
             self.states = detach(final)
         output = self._output(outputs, marks)

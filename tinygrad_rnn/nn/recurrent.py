@@ -18,7 +18,8 @@ from ..initializers import RandomUniform
 from ..interop.gates import lent
 from ..interop.torch import NAMES, arranged
 from ..module import Module, Parameter
-from ..rnn.driver import Run, _lengths
+from ..program.scan import checked_lengths
+from ..rnn.driver import Time, run_cell
 from .basics import Dropout, _float, _input, _size
 from .utils.rnn import PackedSequence
 
@@ -137,7 +138,7 @@ class Recurrent(CellModule):
         x, batched = self._checked(x, lengths)
         time = 1 if self.batch_first else 0
         batch = x.shape[1 - time]
-        counts = _lengths(owner, lengths, batch, x.shape[time], "lengths")
+        counts = checked_lengths(owner, lengths, batch, x.shape[time], "lengths")
         states = self._states(hx, batch, batched, x.dtype)
         finals: list[Any] = []
         for layer in range(self.num_layers):
@@ -148,8 +149,8 @@ class Recurrent(CellModule):
                 with scope(f"cell_{layer}"), side:
                     cell = self.cell(end)
                     state = cell.zero_state(batch, x.dtype) if states is None else states[len(finals)]
-                    run = Run(owner, impl, counts, not self.batch_first, backward, False, False)
-                    output, final = run(cell, x, state)
+                    how = Time(counts, backward, not self.batch_first, impl=impl)
+                    output, final = run_cell(owner, cell, x, state, how)
                 outputs.append(output)
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=-1)

@@ -12,12 +12,11 @@ import numpy as np
 from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
-from ..autodiff.rows import elementwise
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, stack, unstack, where
 from .native import INDEPENDENT_BATCH, NativeLoop
-from .plan import Leaves, Loop, Plan
+from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
 from .run import Runner, Schedule, execute, with_rows
 from .view import Unsupported
@@ -202,6 +201,9 @@ def _unranked(ranked: Array, order: Array) -> Array:
     return out
 
 
+scan.kind = "recurrent"  # as drawings and traces call ops that run over time
+
+
 @scan.vjp
 def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
     loops = run.loops
@@ -305,19 +307,11 @@ def _(*arrays: Array, run: Scan) -> Any:
     fixed |= zip(loops.inputs.constants, constants, strict=True)
     for instruction in loop.once:
         apply(instruction, fixed, run.batch)
-    whole = {slot: _in_order_of_running(x, run) for slot, x in zip(loops.inputs.x, xs, strict=True)}
-    per_step = []
-    for instruction in [*loop.before, *loop.body, *loop.after]:
-        if instruction in loop.before and _takes_sequences(instruction, loop, whole):
-            apply(instruction, whole | fixed, run.batch, into=whole)
-        else:
-            per_step.append(instruction)
-    per_step.sort(key=loops.program.instructions.index)
-    read = {i for p in per_step for i in p.inputs if type(i) is int} | {
-        *loops.program.outputs,
-        *loops.program.new_state,
+    once = {o for instruction in loop.once for o in instruction.outputs}
+    per_step = [i for i in loops.program.instructions if i.outputs[0] not in once]
+    cut = {
+        slot: unstack(_in_order_of_running(x, run), axis=run.axis) for slot, x in zip(loops.inputs.x, xs, strict=True)
     }
-    cut = {slot: unstack(x, axis=run.axis) for slot, x in whole.items() if slot in read}
     outputs: list[list[Any]] = [[] for _ in loops.program.outputs]
     for t in range(run.steps):
         with scope(f"t={t}"):
@@ -337,6 +331,9 @@ def _(*arrays: Array, run: Scan) -> Any:
             states = new
             for some, value in zip(outputs, made, strict=True):
                 some.append(value)
+    if not run.steps:
+        kinds = [loop.slots[o] for o in loops.program.outputs]
+        return (*[Tensor._made(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in kinds], *states)
     return (*[in_order_of_time(some, run) for some in outputs], *states)
 
 
@@ -374,18 +371,7 @@ def without_padding(x: Array, lengths: Any, axis: int) -> Array:
     return where(alive, x, np.expand_dims(first, axis))
 
 
-def _takes_sequences(instruction: Instruction, loop: Loop, whole: dict[int, Any]) -> bool:
-    """Whether an instruction can run on (B, T, size) arrays as it runs on rows (B, size)."""
-    rows = [i for i in instruction.inputs if type(i) is int and loop.slots[i].layout.per]
-    others = [len(loop.slots[i].shape) for i in instruction.inputs if type(i) is int and i not in rows]
-    if any(i not in whole or len(loop.slots[i].shape) != 2 for i in rows):
-        return False
-    if instruction.op.name == "matmul":
-        return len(rows) == 1 and instruction.inputs[0] == rows[0] and others == [2]
-    return instruction.op.rows is elementwise and max(others, default=0) <= 1 and not instruction.op.several
-
-
-def apply(instruction: Instruction, registers: dict[int, Any], batch: int, into: dict[int, Any] | None = None) -> None:
+def apply(instruction: Instruction, registers: dict[int, Any], batch: int) -> None:
     """Run one instruction as its op is called, so that it is recorded."""
     args = [i.value if isinstance(i, Literal) else registers[i] for i in instruction.inputs]
     op, options = instruction.op, with_rows(instruction.options, batch)
@@ -399,5 +385,4 @@ def apply(instruction: Instruction, registers: dict[int, Any], batch: int, into:
         out = op(args, **options) if op.variadic else op(*args, **options)
     finally:
         ambient.reset(token)
-    to = registers if into is None else into
-    to.update(zip(instruction.outputs, out if op.several else (out,), strict=True))
+    registers.update(zip(instruction.outputs, out if op.several else (out,), strict=True))

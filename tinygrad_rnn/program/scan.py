@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..autodiff.state import ambient, recording, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, unstack
 from .environment import Environment, Environments
+from .naming import probe
 from .node import Loops, Scan, alive_at, apply, in_order_of_time, masked, without_padding
 from .node import scan as scan_op
 from .plan import Leaves, active_slots, plan, prologue, sums_regrouped
@@ -91,6 +93,7 @@ class Prepared:
         self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
         active = active_slots(main, wanted, inputs.state)
         self.flows = tuple([slot in active for slot in (*main.outputs, *main.new_state)])
+        self.passes = (*self.flows[: len(main.outputs)], *[old in active for old in inputs.state])  # where no step runs
 
     def weights(self, environment: Environment) -> list[Any]:
         """The arrays without rows that the loops read, as tensors on the graph."""
@@ -187,8 +190,14 @@ def run_scan(
     *,
     names: bool = False,
     caller: str = "scan",
+    owner: tuple[Any, Any] | None = None,
+    checked: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, Any, dict[str, Tensor]]:
-    """`scan` on tensors; with `names` also what every step gave by the names of rnn.gate."""
+    """`scan` on tensors; with `names` also what every step gave by the names of rnn.gate.
+
+    owner: the object that the step belongs to, and what tells it from the owner's other steps, where the step itself is
+    made anew at every call. checked: what refuses a wrong result of the first step, where steps run one by one.
+    """
     batch, steps = _sizes(caller, xs, states, constants, length, time_major)
     ends = checked_lengths(caller, lengths, batch, steps, "lengths")
     if impl not in ("auto", "fused", "unrolled"):
@@ -202,7 +211,7 @@ def run_scan(
         signature = Signature(
             _hidden(xs, 2, records), _hidden(states, 1, records), tuple(_hidden(c, 1, records) for c in constants)
         )
-        environment = store.environments.of(step)
+        environment = store.environments.of(step, owner)
         traced = store.find(step, environment, signature, batch)
         reason = traced.reason
         if traced.program is not None:
@@ -212,7 +221,8 @@ def run_scan(
             except Untraceable as error:  # raised by an op's vjp
                 reason = str(error)
         if reason is not None and impl == "fused":
-            raise ValueError(f"{caller}: impl='fused' cannot run this step: {reason}; use impl='auto'")
+            what = owner[0].scope_name if owner else "this step"
+            raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
     told = listener.get()
     if told is not None and ambient.get().tracer is None:
         told.append(
@@ -223,7 +233,7 @@ def run_scan(
             )
         )
     if reason is not None:
-        return _unrolled(step, xs, states, constants, run, names)
+        return _unrolled(step, xs, states, constants, run, names, checked)
     results = [
         t if flow or not t.requires_grad else Tensor._made(t.data, None)
         for t, flow in zip(scan_op(arrays, run=run), flows, strict=True)
@@ -260,7 +270,12 @@ def _bind(
     if isinstance(prepared, Untraceable):
         raise prepared.with_traceback(None)
     run.loops = prepared.loops
-    return [*flat, *prepared.weights(environment)], counts, prepared.flows
+    flows = prepared.flows
+    if not run.steps or (
+        run.lengths is not None and not run.lengths.all()
+    ):  # a row without steps: its state is the initial
+        flows = tuple(map(or_, flows, prepared.passes))
+    return [*flat, *prepared.weights(environment)], counts, flows
 
 
 def sample(
@@ -335,11 +350,15 @@ def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument:
 
 # -- step by step --------------------------------------------------------------------------------------------------
 
-probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", default=None)  # collects named values
-
 
 def _unrolled(
-    step: Callable[..., Any], xs: Any, states: Any, constants: tuple[Any, ...], run: Scan, names: bool
+    step: Callable[..., Any],
+    xs: Any,
+    states: Any,
+    constants: tuple[Any, ...],
+    run: Scan,
+    names: bool,
+    checked: Callable[[Any], Any] | None,
 ) -> tuple[Any, Any, dict[str, Tensor]]:
     """One step after the other. Time is cut once by `unstack`."""
     flat = []
@@ -358,6 +377,8 @@ def _unrolled(
                 if names:
                     probe.set({})
                 result = step(rebuilt(xs, iter([x[t] for x in flat])), states, *constants)
+                if checked is not None and not t:
+                    checked(result)
                 output, new = checked_result(result, states, t, run.batch)
                 alive = alive_at(t, run.lengths)
                 shown = dict(probe.get() or {})

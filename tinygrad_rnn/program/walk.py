@@ -127,7 +127,7 @@ def defined(kind: type) -> dict[str, Any]:
 def _is_plain(kind: Any) -> bool:
     """Whether objects of this class are nothing but their attributes."""
     new: Any = kind.__new__
-    if new is not object.__new__ or any(
+    if (new is not object.__new__ and not is_trusted(getattr(new, "__module__", None))) or any(
         set(vars(base).get("__slots__", ())) - {"__dict__", "__weakref__"} for base in kind.__mro__
     ):
         return False

@@ -1,6 +1,6 @@
 """Cells and drivers, by TensorFlow 1's split: a cell is one step, a driver runs any cell over time."""
 
-from ..ops.recurrent import gate
+from ..program.naming import gate
 from .cell import LSTMState, RNNCell, detach
 from .cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell
 from .driver import bidirectional_dynamic_rnn, dynamic_rnn, static_rnn

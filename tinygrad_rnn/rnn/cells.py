@@ -1,4 +1,4 @@
-"""The cells: plain recurrent, LSTM and GRU. Their equations stand in ops/recurrent.py, as steps and as fused ops."""
+"""The cells: plain recurrent, LSTM and GRU, each by its equations in primitives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from .. import kernels, ops
 from ..autodiff.tensor import Tensor
 from ..initializers import GlorotUniform, Orthogonal, get
-from ..ops.recurrent import gru_step, gru_step_reset_after, gru_weights, lstm_step, rnn_step
-from .cell import LSTMState, RNNCell, Step, random_source
+from .cell import LSTMState, RNNCell, gate, random_source
 
 
 def linear(x: Any) -> Any:
@@ -45,7 +44,6 @@ class GatedCell(RNNCell):
     """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
 
     gates = 1
-    watched: tuple[str, ...] = ("project", "recurrence", "begin", "call")  # a subclass with its own is not run fused
     kind = "rnn"  # the kernels' name for it
 
     @property
@@ -83,17 +81,27 @@ class GatedCell(RNNCell):
             self.add("bias", (wide,), self.initializers["bias"])
 
     def project(self, x: Any) -> Any:
+        """x W + b."""
         return x @ self.kernel + self.bias if self.use_bias else x @ self.kernel
 
-    def recurrence(self, u: Any, batch: int, dtype: Any) -> Any:
-        """What the state is multiplied by in one sequence: U, or a function in its place."""
-        return u
+    def recur(self, h: Any, drawn: Any, first: int = 0, last: int | None = None) -> Any:
+        """h U, of the blocks of columns from `first` to before `last`; with masks drawn, one a block, (h ∘ mask) U."""
+        n, blocks = self.num_units, range(first, self.gates if last is None else last)
+        if drawn:
+            parts = [(h * drawn[k]) @ self.recurrent_kernel[:, k * n : (k + 1) * n] for k in blocks]
+            return ops.concatenate(parts, axis=-1)
+        if len(blocks) == self.gates:
+            return h @ self.recurrent_kernel
+        return h @ self.recurrent_kernel[:, first * n : blocks.stop * n]
 
-    def unfused(self) -> str | None:
-        base = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
-        for method in self.watched:
-            if getattr(type(self), method) is not getattr(base, method):
-                return f"{type(self).__name__} defines its own {method}"
+    def fused(self) -> str | None:
+        return None if self.redefined() else self.kind
+
+    def redefined(self) -> str | None:
+        """The method by which a subclass of the user's computes a step in its own way; None if there is none."""
+        for method in ("project", "recur", "call", "draw"):
+            if not getattr(type(self), method).__module__.startswith(__name__.partition(".")[0] + "."):
+                return method
         return None
 
     @property
@@ -114,9 +122,8 @@ class GatedCell(RNNCell):
         >>> stepper.step(np.ones((1, 2), np.float32)).shape
         (1, 3)
         """
-        why = self.unfused()
-        if why is not None:
-            raise ValueError(f"stepper: {self.scope_name} cannot stream: {why}; call the cell itself, cell(x, state)")
+        if self.fused() is None:
+            raise ValueError(f"stepper: {self.scope_name} has no kernel; call the cell itself, cell(x, state)")
         if not self.built:
             raise ValueError(
                 f"stepper: {self.scope_name} has no weights yet; call .build(input_size) or run it once first"
@@ -149,28 +156,16 @@ class BasicRNNCell(GatedCell):
         self.activation = activation
         self.activate = activation_of("BasicRNNCell", activation)
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrence(self.recurrent_kernel, batch, dtype)
-
-        def step(z: Any, h: Any) -> tuple[Any, Any]:
-            h = rnn_step(z, h, u, self.activate)
-            return h, h
-
-        return step
+    def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
+        h = gate("h", self.activate(self.project(x) + self.recur(state, drawn)))
+        return h, h
 
     @property
     def fused_options(self) -> dict[str, Any]:
         return {"activation": self.activate.__name__}
 
-    def unfused(self) -> str | None:
-        if self.activate not in (ops.tanh, ops.relu):
-            return f"the fused op knows tanh and relu, not activation={self.activation!r}"
-        return super().unfused()
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        outputs, h = ops.rnn_sequence(x, *self.weights, state, **self.fused_options, **run.options)
-        run.traced(h=outputs)
-        return outputs, h
+    def fused(self) -> str | None:
+        return super().fused() if self.activate in (ops.tanh, ops.relu) else None
 
     def describe(self) -> str:
         return super().describe() + ("" if self.activation == "tanh" else f", activation={self.activation!r}")
@@ -185,11 +180,8 @@ class _ActivatedCell(GatedCell):
         owner = type(self).__name__
         self.functions = activation_of(owner, activation), activation_of(owner, recurrent_activation)
 
-    def unfused(self) -> str | None:
-        if self.functions != (ops.tanh, ops.sigmoid):
-            given = f"activation={self.activation!r}, recurrent_activation={self.recurrent_activation!r}"
-            return f"the fused op knows tanh and sigmoid, not {given}"
-        return super().unfused()
+    def fused(self) -> str | None:
+        return super().fused() if self.functions == (ops.tanh, ops.sigmoid) else None
 
 
 class LSTMCell(_ActivatedCell):
@@ -226,20 +218,13 @@ class LSTMCell(_ActivatedCell):
         forget[self.num_units : 2 * self.num_units] += self.forget_bias
         self.bias.data = forget
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrence(self.recurrent_kernel, batch, dtype)
-
-        def step(z: Any, state: Any) -> tuple[Any, LSTMState]:
-            c, h = lstm_step(z, state.c, state.h, u, *self.functions)
-            return h, LSTMState(c, h)
-
-        return step
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        trace = "gates" if run.trace else None
-        outputs, c, h, *more = ops.lstm_sequence(x, *self.weights, state.c, state.h, trace=trace, **run.options)
-        run.traced(**dict(zip("cifgo", more, strict=False)), h=outputs)
-        return outputs, LSTMState(c, h)
+    def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
+        phi, sigma = self.functions
+        i, f, g, o = ops.split(self.project(x) + self.recur(state.h, drawn), 4, axis=-1)
+        i, f, g, o = gate("i", sigma(i)), gate("f", sigma(f)), gate("g", phi(g)), gate("o", sigma(o))
+        c = gate("c", f * state.c + i * g)
+        h = gate("h", o * phi(c))
+        return h, LSTMState(c, h)
 
     def describe(self) -> str:
         return super().describe() + ("" if self.forget_bias == 1.0 else f", forget_bias={self.forget_bias}")
@@ -282,33 +267,25 @@ class GRUCell(_ActivatedCell):
         if self.reset_after:
             self.add("recurrent_bias", (3 * self.num_units,), self.initializers["bias"])
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrent_kernel
-        if not self.reset_after:
-            pair = tuple(self.recurrence(part, batch, dtype) for part in gru_weights(u))
-
-            def step(z: Any, h: Any) -> tuple[Any, Any]:
-                h = gru_step(z, h, pair, *self.functions)
-                return h, h
-
+    def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
+        h, (phi, sigma), n = state, self.functions, self.num_units
+        if self.reset_after:
+            xz, xr, xn = ops.split(self.project(x), 3, axis=-1)
+            product = self.recur(h, drawn)
+            hz, hr, hn = ops.split(product + self.recurrent_bias if self.use_bias else product, 3, axis=-1)
+            z, r = gate("z", sigma(xz + hz)), gate("r", sigma(xr + hr))
+            candidate = gate("n", phi(xn + r * hn))
         else:
-            u, b = self.recurrence(u, batch, dtype), self.recurrent_bias if self.use_bias else 0
-
-            def step(z: Any, h: Any) -> tuple[Any, Any]:
-                h = gru_step_reset_after(z, h, u, b, *self.functions)
-                return h, h
-
-        return step
+            gates, xn = ops.split(self.project(x), [2 * n], axis=-1)
+            z, r = ops.split(gates + self.recur(h, drawn, 0, 2), 2, axis=-1)
+            z, r = gate("z", sigma(z)), gate("r", sigma(r))
+            candidate = gate("n", phi(xn + self.recur(r * h, drawn, 2, 3)))
+        h = gate("h", z * h + (1 - z) * candidate)
+        return h, h
 
     @property
     def weights(self) -> tuple[Any, ...]:
         return *super().weights, self.recurrent_bias if self.reset_after and self.use_bias else None
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        trace = "gates" if run.trace else None
-        outputs, h, *more = ops.gru_sequence(x, *self.weights, state, trace=trace, **self.fused_options, **run.options)
-        run.traced(**dict(zip("zrn", more, strict=False)), h=outputs)
-        return outputs, h
 
     def describe(self) -> str:
         return f"{super().describe()}, reset_after={self.reset_after}"

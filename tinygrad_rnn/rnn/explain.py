@@ -10,8 +10,9 @@ from .. import kernels
 from ..autodiff.graph import kept_bytes
 from ..autodiff.tensor import Tensor
 from ..module import Module
+from ..program.scan import listener
 from .cell import RNNCell, as_cell, kind
-from .driver import _input_tensor, dynamic_rnn, watched
+from .driver import _input_tensor, dynamic_rnn
 
 
 class Explanation(NamedTuple):
@@ -74,11 +75,11 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
     else:
         x, run = inputs if isinstance(inputs, Tensor) else Tensor(inputs), model
     paths: list[tuple[str, str, str]] = []
-    token = watched.set(paths)
+    token = listener.set(paths)
     try:
         results = run(x, *arguments, **options)
     finally:
-        watched.reset(token)
+        listener.reset(token)
     if not paths:
         raise ValueError(f"explain: {model.scope_name} ran no cell over time, so there is no path to tell")
     found = kernels.info()
