@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .gradient import Gradient, active_slots, gradient
 from .program import Instruction, Literal, Program, Slot
@@ -62,7 +62,7 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
 def sums_regrouped(program: Program, states: Collection[int]) -> Program:
     """x W + h U + b with its terms so ordered that those which no state enters come first: (x W + b) + h U."""
     late = _reached(program.instructions, states)
-    uses = Counter(i for instruction in program.instructions for i in instruction.inputs if type(i) is int)
+    uses: Counter[Any] = Counter(i for instruction in program.instructions for i in instruction.inputs if type(i) is int)
     uses.update([*program.outputs, *program.new_state, *program.names] * 2)
     made = {instruction.outputs[0]: instruction for instruction in program.instructions}
     slots, out = list(program.slots), []
