@@ -57,7 +57,8 @@ def gradient(program: Program, wanted: Collection[int], states: tuple[int, ...])
             traced = _replayed(program, tracer)
             forward = len(tracer.instructions)
             of_outputs = _seeds(program.outputs, active, traced, tracer)
-            of_new_state = _seeds(program.new_state, active, traced, tracer)
+            carried = {new for old, new in zip(states, program.new_state, strict=True) if old in active}
+            of_new_state = _seeds(program.new_state, active | carried, traced, tracer)
             cotangents: dict[int, Traced] = {}
             for slot, g in [
                 *zip(program.outputs, of_outputs, strict=True),

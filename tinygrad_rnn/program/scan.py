@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ class Prepared:
         self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
         active = active_slots(main, wanted, inputs.state)
         self.flows = tuple([slot in active for slot in (*main.outputs, *main.new_state)])
+        self.passes = (*self.flows[: len(main.outputs)], *[old in active for old in inputs.state])  # where no step runs
 
     def weights(self, environment: Environment) -> list[Any]:
         """The arrays without rows that the loops read, as tensors on the graph."""
@@ -265,7 +267,12 @@ def _bind(
     if isinstance(prepared, Untraceable):
         raise prepared.with_traceback(None)
     run.loops = prepared.loops
-    return [*flat, *prepared.weights(environment)], counts, prepared.flows
+    flows = prepared.flows
+    if not run.steps or (
+        run.lengths is not None and not run.lengths.all()
+    ):  # a row without steps: its state is the initial
+        flows = tuple(map(or_, flows, prepared.passes))
+    return [*flat, *prepared.weights(environment)], counts, flows
 
 
 def sample(
