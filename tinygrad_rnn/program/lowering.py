@@ -268,7 +268,9 @@ class Lowering:
                 out = instruction.outputs[0]
                 if instruction.op.name == "add" and out not in self.folded:
                     terms = list(self._terms(instruction, stage))
-                    products = [t for t in terms if type(t) is int and self._is_product(t, stage)]
+                    slots = self.loop.slots
+                    whole = [t for t in terms if type(t) is int and slots[t].shape == slots[out].shape]
+                    products = [t for t in whole if self._is_product(t, stage)]
                     if products:
                         self.terms[out] = terms
                         self.folded.update((*products, *self._inner_terms(instruction, stage)))

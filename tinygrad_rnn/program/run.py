@@ -19,7 +19,7 @@ from .plan import Loop
 from .program import Instruction, Literal
 
 Array = np.ndarray[Any, Any]
-CHUNK = 1 << 19  # numbers in the widest array of what runs before and after the loop
+CHUNK = 1 << 15  # numbers in the widest array of what runs before and after the loop
 
 
 class Schedule:
@@ -219,11 +219,9 @@ class Runner:
         ranked = {**fixed, **dict(zip(loop.constants, constants, strict=True))}
         execute(self.once, ranked, schedule.batch)
         states = list(initial)
-        writes = [self._rows(w.slot, schedule.total) for w in loop.writes]
-        added = [self._rows(slot, schedule.batch) for slot in loop.added]
-        results: list[Any] = [
-            None if r is None else np.zeros(loop.slots[r].shape, loop.slots[r].dtype) for r in loop.results
-        ]
+        writes = [self._rows(np.empty, w.slot, schedule.total) for w in loop.writes]
+        added = [self._rows(np.zeros, slot, schedule.batch) for slot in loop.added]
+        results: list[Any] = [None] * len(loop.results)
         for first, last in schedule.chunks(self.widest, backward):
             lo, hi = int(schedule.start[first]), int(schedule.start[last])
             registers = dict(fixed)
@@ -241,14 +239,17 @@ class Runner:
                 whole[lo * per : hi * per] = registers[w.slot]
             for slot, total in zip(loop.added, added, strict=True):
                 np.add.at(total, schedule.rank[lo:hi], registers[slot])
-            results = [
-                None if r is None else whole + registers[r] for r, whole in zip(loop.results, results, strict=True)
-            ]
+            for k, out in enumerate(loop.results):
+                if out is not None:
+                    results[k] = registers[out] if results[k] is None else results[k] + registers[out]
+        for k, out in enumerate(loop.results):
+            if out is not None and results[k] is None:  # no step ran
+                results[k] = np.zeros(loop.slots[out].shape, loop.slots[out].dtype)
         return Result(writes, states, results, added)
 
-    def _rows(self, number: int, n: int) -> Array:
+    def _rows(self, made: Any, number: int, n: int) -> Array:
         slot = self.loop.slots[number]
-        return np.zeros((n * slot.layout.per, *slot.shape[1:]), slot.dtype)
+        return np.asarray(made((n * slot.layout.per, *slot.shape[1:]), slot.dtype))
 
     def _steps(
         self,
