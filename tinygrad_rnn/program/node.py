@@ -18,7 +18,7 @@ from ..ops import reverse_sequence, stack, unstack, where
 from .native import INDEPENDENT_BATCH, NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
-from .run import Runner, Schedule, execute, with_rows
+from .run import Runner, Schedule, execute
 from .view import Unsupported
 
 
