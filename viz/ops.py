@@ -21,6 +21,7 @@ from .live import Values, nodes_of, refuse_freed
 from .opened import open_all, take
 from .picture import Box, Edge, Node, Picture
 from .repeat import repeat
+from .sequences import sequence_of
 from .shade import Scale
 
 Scope = tuple[str, ...]
@@ -133,8 +134,8 @@ class Facts:
         self.graph, self.shapes, self.dtypes, self.bytes, self.flops = graph, shapes, dtypes, bytes, flops
         live = nodes_of(target) if (flops or seconds) and not isinstance(target, Graph) else []
         live = live if len(live) == len(graph.nodes) else []  # not where fused ops were opened on zeros
-        ended = ((i, n.options.get("lengths")) for i, n in enumerate(live) if isinstance(n, LiveNode))
-        self.rows = {i: int(np.sum(lengths)) for i, lengths in ended if lengths is not None}
+        runs = ((i, sequence_of(n)) for i, n in enumerate(live) if isinstance(n, LiveNode))
+        self.rows = {i: int(np.sum(run.lengths)) for i, run in runs if run is not None and run.lengths is not None}
         values = Values(target) if seconds else None
         ops = enumerate(live) if values is not None else ()
         self.seconds = {i: values.seconds(n) for i, n in ops if values is not None and isinstance(n, LiveNode)}

@@ -322,11 +322,7 @@ def test_drivers_run_cells_of_the_other_faces(kind: str, impl: str) -> None:
     cell = getattr(tg.nn, f"{kind}Cell")(3, 5, seed=0)
     for _ in range(2):
         cell.zero_grad()
-<<<<<<< HEAD
-        outputs, _final = rnn.dynamic_rnn(cell, x, sequence_length=[4, 2], impl=impl)
-=======
         outputs, _ = rnn.dynamic_rnn(cell, x, sequence_length=[4, 2], impl=impl)
->>>>>>> main
         (outputs * outputs).sum().backward()
         grads = {name: p.grad for name, p in cell.named_parameters()}
         cell.zero_grad()

@@ -225,13 +225,10 @@ def run_scan(
             raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
     told = listener.get()
     if told is not None and ambient.get().tracer is None:
-        told.append(
-            (
-                "/".join(ambient.get().scope),
-                "fused" if reason is None else "unrolled",
-                reason or "the whole sequence is one node",
-            )
-        )
+        why = reason or "the whole sequence is one node"
+        if reason is None and not run.loops.native(arrays, batch) and run.loops.lacking:
+            why += f", which runs in NumPy: the native interpreter has no {run.loops.lacking}"
+        told.append(("/".join(ambient.get().scope), "fused" if reason is None else "unrolled", why))
     if reason is not None:
         return _unrolled(step, xs, states, constants, run, names, checked)
     results = [

@@ -116,6 +116,7 @@ def _reads(code: CodeType) -> Reads:
 
 
 def is_trusted(module: Any) -> bool:
+    """Whether a module's functions compute the same whenever they are called with the same arguments."""
     return isinstance(module, str) and module.partition(".")[0] in _TRUSTED and not module.startswith("numpy.random")
 
 
