@@ -12,6 +12,7 @@ import numpy as np
 from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.rows import with_rows
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, stack, unstack, where
