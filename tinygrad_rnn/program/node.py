@@ -12,13 +12,14 @@ import numpy as np
 from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.rows import with_rows
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, stack, unstack, where
 from .native import INDEPENDENT_BATCH, NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
-from .run import Runner, Schedule, execute, with_rows
+from .run import Runner, Schedule, execute
 from .view import Unsupported
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -73,8 +74,15 @@ class Store:
                 traced.batches.add(batch)
         return traced.refused.get(batch, traced)
 
+    def unlock(self) -> None:
+        """Make the locks anew, in a child process in which no thread holds them."""
+        self.lock = threading.RLock()
+        self.environments.lock = threading.RLock()
+
 
 store = Store()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=store.unlock)
 
 
 class Prepared:
