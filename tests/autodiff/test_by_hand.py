@@ -1,10 +1,19 @@
-"""Values and texts that can be written down without computing."""
+"""Values, texts and defaults that can be written down without computing, or are NumPy's own."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.autodiff.op import Op
+from tinygrad_rnn.autodiff.tensor import numpy_functions
+
+UNSAID = {"keepdims": False, "where": True}  # what NumPy's signatures leave to the array's own method
 
 
 def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
@@ -12,3 +21,47 @@ def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
     assert all(f"{n}" in whole for n in range(60))
     assert "shape" not in whole
     assert cut.replace("\n", "") == "tensor([ 0,  1,  2, ..., 58, 59, 60], int64, shape=(61,))"
+
+
+def options(ours: Any) -> dict[str, Any]:
+    if isinstance(ours, Op):
+        return dict(ours.defaults)
+    parameters = inspect.signature(ours).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+@pytest.mark.parametrize(
+    "theirs", [f for f in numpy_functions if not isinstance(f, np.ufunc)], ids=lambda f: f.__name__
+)
+def test_defaults_are_numpys(theirs: Callable[..., Any]) -> None:
+    try:
+        known = inspect.signature(theirs).parameters
+    except ValueError:  # where, concatenate: written in C, without a signature
+        return
+    for name, value in options(numpy_functions[theirs]).items():
+        default = known[name].default if name in known else inspect.Parameter.empty
+        if default is not inspect.Parameter.empty and (theirs, name) != (np.einsum, "optimize"):
+            default = UNSAID.get(name) if repr(default) == "<no value>" else default
+            assert value == default, name
+            assert type(value) is type(default) or isinstance(value, float), name
+
+
+@pytest.mark.parametrize("op", [tg.softmax, tg.log_softmax])
+def test_classes_are_the_last_axis(op: Any) -> None:
+    found = op(tg.tensor([[0.0, 0.0], [5.0, 5.0], [1.0, 1.0]]))
+    np.testing.assert_allclose(
+        np.exp(found.data) if op is tg.log_softmax else found.data, np.full((3, 2), 0.5), rtol=1e-6
+    )
+
+
+def test_sums_of_exponentials_go_over_everything_and_keep_no_axis() -> None:
+    found = tg.logsumexp(tg.tensor(np.zeros((2, 3))))
+    assert found.shape == ()
+    assert found.item() == pytest.approx(np.log(6))
+    assert tg.logsumexp(tg.tensor(np.zeros((2, 3))), axis=1).tolist() == pytest.approx([np.log(3)] * 2)
+
+
+def test_steps_are_reversed_along_axis_1() -> None:
+    assert tg.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[3, 2, 1], [6, 5, 4]]
+    assert tg.concatenate([tg.tensor([[1]]), tg.tensor([[2]])]).tolist() == [[1], [2]]
+    assert tg.pad(tg.tensor([1]), width=1).tolist() == [0, 1, 0]

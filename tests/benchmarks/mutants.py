@@ -1,6 +1,6 @@
 """Do the tests notice a mistake? Random mutants of the Python code, and which of them the tests that belong to it let pass.
 
-    python tests/benchmarks/mutants.py [--seed 0] [--count 200] [--first 0] [--only PATH] [--seconds 60] [--record FILE]
+    python tests/benchmarks/mutants.py [--seed 0] [--count 200] [--these 3,17] [--only PATH] [--seconds 60] [--record FILE]
 
 A mutant is one change: an operator or comparison turned round, a boundary or constant shifted, a `not` or sign dropped, an
 `and`/`or` exchanged. Everything happens in a copy of the tree under the temporary folder. The tests of each part (PARTS) run
@@ -32,15 +32,19 @@ from pathlib import Path
 from typing import Any
 
 TOP = Path(__file__).resolve().parents[2]
-PARTS = {  # what is mutated: where its tests are
+PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/autodiff": ["tests/autodiff"],
+    "tinygrad_rnn/autodiff/engine.py": ["tests/autodiff", "tests/parallel/test_parallel.py"],
+    "tinygrad_rnn/autodiff/graph.py": ["tests/autodiff", "tests/rnn"],
+    "tinygrad_rnn/autodiff/rows.py": ["tests/program"],
     "tinygrad_rnn/ops": ["tests/autodiff", "tests/nn", "tests/rnn"],
     "tinygrad_rnn/rnn": ["tests/rnn"],
     "tinygrad_rnn/nn": ["tests/nn"],
     "tinygrad_rnn/layers": ["tests/layers"],
     "tinygrad_rnn/optim.py": ["tests/train"],
-    "tinygrad_rnn/train": ["tests/train"],
+    "tinygrad_rnn/train": ["tests/train", "tests/parallel/test_parallel.py", "tests/parallel/test_parts.py"],
     "tinygrad_rnn/interop": ["tests/interop"],
+    "tinygrad_rnn/interop/keras.py": ["tests/interop", "tests/layers"],
 }
 LEFT_OUT = {"tinygrad_rnn/autodiff/sample.py": "draws the inputs of the gradient checks"}
 EQUIVALENT = {  # the file and the changed line: why nothing can notice it
@@ -130,16 +134,17 @@ def mutated(mutant: dict[str, Any], code: bytes) -> str:
     return (code[:begin] + f"({mutant['new']})".encode() + code[end:]).decode()
 
 
-def span(code: str, line: int) -> tuple[int, int, int]:
-    """The first line of the statement that a line is part of, and the first and last of the function around it, or file."""
-    statement, around = 1, (1, 10**6)
+def span(code: str, line: int) -> tuple[int, int, int, bool]:
+    """The first line of the statement that a line is part of, the first and last of the function around it, or of the file,
+    and whether the line runs at import, as a default or decorator does."""
+    statement, around = 1, (1, 10**6, True)
     for outer in ast.walk(ast.parse(code)):  # from the outside in
         if isinstance(outer, ast.stmt) and outer.lineno <= line <= outer.end_lineno:
             statement = outer.lineno
         if isinstance(outer, ast.FunctionDef):
             first = min([outer.lineno, *(d.lineno for d in outer.decorator_list)])
             if first <= line <= outer.end_lineno:
-                around = (first, outer.end_lineno)
+                around = (first, outer.end_lineno, line < outer.body[0].lineno)
     return statement, *around
 
 
@@ -212,6 +217,11 @@ def choose(task: str) -> None:
     sys.exit(pytest.main([*chosen["files"], *options], plugins=[Chooser(chosen["tests"], chosen["known"])]))
 
 
+def found(place: Path, pattern: str) -> Iterator[Path]:
+    """The files of a folder, or the one file."""
+    return place.glob(pattern) if place.is_dir() else iter([place])
+
+
 class Copy:
     """The tree and an environment that imports it, in the temporary folder."""
 
@@ -233,8 +243,8 @@ class Copy:
 
     def files(self) -> list[str]:
         """What is mutated, in order."""
-        inside = [p for part in PARTS for p in sorted((self.tree / part).rglob("*.py")) or [self.tree / part]]
-        return [p for p in (str(p.relative_to(self.tree)) for p in inside) if p not in LEFT_OUT]
+        inside = [p for part in PARTS for p in sorted(found(self.tree / part, "**/*.py"))]
+        return [p for p in dict.fromkeys(str(p.relative_to(self.tree)) for p in inside) if p not in LEFT_OUT]
 
     def run(self, code: str, seconds: float | None = None) -> tuple[int, str]:
         code = f"import sys; sys.path.insert(0, 'tests/benchmarks'); import mutants; {code}"
@@ -278,8 +288,8 @@ class Copy:
         known = sorted({file for r in records for file in r["files"]})
         files = sorted({name.split("::")[0] for name in chosen})
         for folder in folders:
-            found = sorted(str(p.relative_to(self.tree)) for p in (self.tree / folder).glob("test_*.py"))
-            files += [f for f in found if f not in known]
+            there = sorted(str(p.relative_to(self.tree)) for p in found(self.tree / folder, "test_*.py"))
+            files += [f for f in there if f not in known]
         if not files:
             return "survived: no test executes the line"
         task = self.tree / "task.json"
@@ -298,12 +308,13 @@ class Copy:
         return "noticed: " + (lines or ["the interpreter ended"])[0][:150]
 
 
-def executing(mutant: dict[str, Any], place: tuple[int, int, int], recorded: dict[str, Any]) -> set[tuple[str, float]]:
+def executing(
+    mutant: dict[str, Any], place: tuple[int, int, int, bool], recorded: dict[str, Any]
+) -> set[tuple[str, float]]:
     """The tests that execute the mutant's line; of a line that runs at import, those that execute the function around it."""
     lines = recorded["lines"].get(mutant["path"], {})
-    statement, first, last = place
+    statement, first, last, at_import = place
     numbers = lines.get(str(mutant["line"]), []) or lines.get(str(statement), [])
-    at_import = statement <= first or first == 1
     if not numbers and at_import:
         numbers = {n for line, some in lines.items() if first <= int(line) <= last for n in some}
     return {(recorded["tests"][n], recorded["seconds"][n]) for n in numbers}
@@ -313,7 +324,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=200, help="how many mutants")
-    parser.add_argument("--first", type=int, default=0, help="begin with this one of them")
+    parser.add_argument("--these", help="numbers of them, as 3,17,40; else all")
     parser.add_argument("--only", default="tinygrad_rnn/", help="paths that begin so")
     parser.add_argument("--seconds", type=float, default=60, help="of tests a mutant meets at most")
     parser.add_argument("--record", metavar="FILE", help="where to keep which test executes which line")
@@ -321,11 +332,12 @@ def main() -> None:
     ran, survivors = 0, []
     with tempfile.TemporaryDirectory() as where:
         tree = Copy(where)
-        found = [m for path in tree.files() for m in mutants(tree.tree, path) if path.startswith(given.only)]
-        picked = random.Random(given.seed).sample(found, min(given.count, len(found)))
-        print(f"{len(picked)} of {len(found)} mutants, seed {given.seed}", flush=True)
-        for i, mutant in enumerate(picked[given.first :], given.first):
-            folders = next(folders for part, folders in PARTS.items() if mutant["path"].startswith(part))
+        every = [m for path in tree.files() for m in mutants(tree.tree, path) if path.startswith(given.only)]
+        picked = random.Random(given.seed).sample(every, min(given.count, len(every)))
+        print(f"{len(picked)} of {len(every)} mutants, seed {given.seed}", flush=True)
+        for i in map(int, given.these.split(",")) if given.these else range(len(picked)):
+            mutant = picked[i]
+            folders = PARTS[max((part for part in PARTS if mutant["path"].startswith(part)), key=len)]
             changed = (
                 mutated(mutant, (tree.tree / mutant["path"]).read_bytes()).splitlines()[mutant["line"] - 1].strip()
             )
