@@ -65,3 +65,45 @@ def test_steps_are_reversed_along_axis_1() -> None:
     assert tg.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[3, 2, 1], [6, 5, 4]]
     assert tg.concatenate([tg.tensor([[1]]), tg.tensor([[2]])]).tolist() == [[1], [2]]
     assert tg.pad(tg.tensor([1]), width=1).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("op", [tg.rnn_sequence, tg.lstm_sequence, tg.gru_sequence])
+def test_sequences_run_forwards_batch_major_and_keep_what_backward_needs(op: Any) -> None:
+    assert {name: op.defaults[name] for name in ("reverse", "time_major", "recompute")} == {
+        "reverse": False,
+        "time_major": False,
+        "recompute": False,
+    }
+
+
+def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
+    """A gradient that is off by a thousandth uses a tenth of a tolerance of a hundredth."""
+
+    def off(x: Any) -> Any:
+        return x * 0.999 + x.detach() * 0.001
+
+    seen: list[float] = []
+    assert tg.gradcheck(off, np.array([2.0]), rtol=1e-2, atol=0.0, observe=seen.append)
+    assert seen == [pytest.approx(0.1, rel=1e-4)]
+
+
+FLAT: dict[str, Callable[[Any], Any]] = {
+    "sort": lambda x: np.sort(x, axis=None),
+    "partition": lambda x: np.partition(x, 2, axis=None),
+    "take_along_axis": lambda x: np.take_along_axis(x, np.array([4, 0, 0]), axis=None),
+    "take": lambda x: np.take(x, [[5, 0], [1, 1]]),
+    "repeat": lambda x: np.repeat(x, 2),
+    "repeats": lambda x: np.repeat(x, [0, 1, 2, 0, 1, 3]),
+    "cumsum": lambda x: np.cumsum(x),
+    "roll": lambda x: np.roll(x, 2),
+    "append": lambda x: np.append(x, x),
+    "flip": lambda x: np.flip(x),
+    "prod": lambda x: np.prod(x),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_without_an_axis_the_array_is_flat(name: str) -> None:
+    x = np.array([[3.0, -1.0, 2.5], [0.5, 4.0, -2.0]])
+    np.testing.assert_allclose(FLAT[name](tg.tensor(x, requires_grad=True)).data, FLAT[name](x), rtol=1e-12)
+    assert tg.gradcheck(FLAT[name], [x])

@@ -52,6 +52,10 @@ EQUIVALENT = {  # the file and the changed line: why nothing can notice it
         "tinygrad_rnn/layers/activations.py",
         "return ops.where(x > 0, x, ops.expm1(ops.minimum(x, (1))))",
     ): "the bound only keeps eˣ finite where x itself is taken",
+    (
+        "tinygrad_rnn/autodiff/op.py",
+        "arrays, parents, needs = (a.data,), (a._node,), ((False),)",
+    ): "no vjp of one input asks whether that needs a gradient: it would not run",
 }
 SWAPS: dict[type, list[type]] = {
     ast.Add: [ast.Sub],
@@ -99,12 +103,15 @@ def variants(node: ast.AST) -> Iterator[ast.AST]:
 
 def behaviour(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes below that decide what the code does. Left out: annotations, which nothing runs; the text of f-strings, whose
-    parts have no place of their own in the file; patterns of `case`; the samples of ops, functions of `r`: inputs of tests."""
+    parts have no place of their own in the file; patterns of `case`; `strict=` of zip, an assertion that never fails; the
+    samples of ops, functions of `r`, which are inputs of tests."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns"):
             continue
         for child in value if isinstance(value, list) else [value]:
             if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr):
+                continue
+            if isinstance(child, ast.keyword) and child.arg == "strict":
                 continue
             if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
                 continue
@@ -247,7 +254,8 @@ class Copy:
         return [p for p in dict.fromkeys(str(p.relative_to(self.tree)) for p in inside) if p not in LEFT_OUT]
 
     def run(self, code: str, seconds: float | None = None) -> tuple[int, str]:
-        code = f"import sys; sys.path.insert(0, 'tests/benchmarks'); import mutants; {code}"
+        start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also in the background
+        code = f"{start}; sys.path.insert(0, 'tests/benchmarks'); import mutants; {code}"
         started = subprocess.Popen(
             [self.python, "-c", code], cwd=self.tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
