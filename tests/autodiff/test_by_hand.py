@@ -107,3 +107,30 @@ def test_without_an_axis_the_array_is_flat(name: str) -> None:
     x = np.array([[3.0, -1.0, 2.5], [0.5, 4.0, -2.0]])
     np.testing.assert_allclose(FLAT[name](tg.tensor(x, requires_grad=True)).data, FLAT[name](x), rtol=1e-12)
     assert tg.gradcheck(FLAT[name], [x])
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (2, "counted 2 times?"),
+        (3, "counted 3 times?"),
+        (4, "counted 4 times?"),
+        (5, "counted 5 times?"),
+        (1 / 2, "divided by 2?"),
+        (1 / 3, "divided by 3?"),
+        (1 / 5, "divided by 5?"),
+    ],
+)
+def test_a_gradient_that_is_off_by_a_count_is_named_so(factor: float, told: str) -> None:
+    def off(x: Any) -> Any:
+        return x * factor + x.detach() * (1 - factor)
+
+    with pytest.raises(tg.GradcheckError) as caught:
+        tg.gradcheck(off, np.arange(1.0, 6.0))
+    assert told in str(caught.value.report.cause)
+
+
+def test_another_factor_is_no_count() -> None:
+    with pytest.raises(tg.GradcheckError) as caught:
+        tg.gradcheck(lambda x: x * 7 - x.detach() * 6, np.arange(1.0, 6.0))
+    assert str(caught.value.report.cause) == "every element is off by the factor 7"

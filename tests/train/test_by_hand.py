@@ -11,6 +11,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim, train
+from tinygrad_rnn.train import checks
 
 
 def test_a_schedule_begins_at_the_beginning() -> None:
@@ -67,3 +68,11 @@ def test_seconds_and_speed_are_those_of_this_run(tmp_path: Path, capsys: Any) ->
     assert seconds > 0.25
     told = float(capsys.readouterr().err.splitlines()[-1].split(", ")[-1].removesuffix(" steps/s"))
     assert told == pytest.approx(steps / seconds, rel=0.2)
+
+
+def test_what_processes_compare_says_what_was_given() -> None:
+    optimizer = optim.SGD([tg.Parameter([1.0])], lr=0.5)
+    given = dict.fromkeys(checks.ALIKE) | {"optimizer": optimizer, "schedule": None, "state": 0, "validation": None}
+    found = checks.alike(given | {"checkpoint": "run"}, ["w"])
+    assert (found["state="], found["validation="], found["checkpoint="]) == (True, False, True)
+    assert (found["optimizer"], found["optimizer.lr"], found["parameter 0"]) == ("SGD", 0.5, "w (1,) float32")
