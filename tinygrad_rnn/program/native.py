@@ -48,21 +48,29 @@ class NativeLoop:
             kinds.append((over.kind in ("saved", "state", "before"), shifted, k >= first))
         self.kinds = kinds
         self._low = low
-        self._built: dict[tuple[bool, ...], Any] = {}
+        self._built: Any = None
 
-    def built(self, packed: tuple[bool, ...]) -> Any:
-        """The native loop, for sequences of which these are packed."""
-        loop = self._built.get(packed)
-        if loop is None:
+    def built(self) -> Any:
+        """The native loop."""
+        if self._built is None:
             low = self._low
-            kinds = [(p, shifted, written) for p, (_, shifted, written) in zip(packed, self.kinds, strict=True)]
             once, before, body, after = ([self._encoded(*i) for i in low.lists[stage]] for stage in STAGES)
             slots = [(kind, index, size) for kind, index, size in low.slots]
             sizes = [prod(low._inner(c)) for c in self.loop.constants]
-            loop = self._built[packed] = kernels._native.Loop(
-                str(self.dtype), slots, once, before, body, after, kinds, low.states, sizes, low.sums, low.accumulators
+            self._built = kernels._native.Loop(
+                str(self.dtype),
+                slots,
+                once,
+                before,
+                body,
+                after,
+                self.kinds,
+                low.states,
+                sizes,
+                low.sums,
+                low.accumulators,
             )
-        return loop
+        return self._built
 
     def _encoded(
         self, code: str, shape: tuple[int, ...], out: View, inputs: tuple[View, ...], extra: tuple[int, ...]

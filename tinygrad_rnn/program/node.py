@@ -12,13 +12,14 @@ import numpy as np
 from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.rows import with_rows
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, stack, unstack, where
 from .native import INDEPENDENT_BATCH, NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
-from .run import Runner, Schedule, execute, with_rows
+from .run import Runner, Schedule, execute
 from .view import Unsupported
 
 
@@ -40,7 +41,9 @@ class Loops:
         if self.lacking is None:
             try:
                 for which in ("forward", "saving", *(["backward"] if self.plan.backward else [])):
-                    self.runner(which, True, batch)
+                    ready = self.runner(which, True, batch)
+                    assert isinstance(ready, NativeLoop)
+                    ready.built()
             except Unsupported as error:
                 self.lacking = str(error)
         return self.lacking is None
@@ -171,7 +174,7 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
             sequences.append(packed)
     final = [np.empty(np.shape(s), dtype) for s in states]
     registers = dict(zip(loop.weights, weights, strict=True))
-    runner.built(tuple(packed for packed, _, _ in runner.kinds)).run(
+    runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences,
         [_flat_rows(s, dtype) for s in states], [_flat_rows(f, dtype) for f in final],
         [_flat_rows(c, dtype) for c in constants], runner.weights(registers), [], [], [], None,
@@ -285,7 +288,7 @@ def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) 
     targets = [np.empty(shape, dtype) for _, shape in runner.targets]
     registers = dict(zip(loop.weights, weights, strict=True))
     given = [g[outputs + k] for k in loops.plan.carried]
-    runner.built(tuple(packed for packed, _, _ in runner.kinds)).run(
+    runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences,
         [None if d is None else _flat_rows(d, dtype) for d in given], [_flat_rows(d, dtype) for d in of_states],
         [_flat_rows(c, dtype) for c in constants], runner.weights(registers), targets,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -72,8 +73,15 @@ class Store:
                 traced.batches.add(batch)
         return traced.refused.get(batch, traced)
 
+    def unlock(self) -> None:
+        """Make the locks anew, in a child process in which no thread holds them."""
+        self.lock = threading.RLock()
+        self.environments.lock = threading.RLock()
+
 
 store = Store()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=store.unlock)
 
 
 class Prepared:
@@ -224,13 +232,10 @@ def run_scan(
             raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
     told = listener.get()
     if told is not None and ambient.get().tracer is None:
-        told.append(
-            (
-                "/".join(ambient.get().scope),
-                "fused" if reason is None else "unrolled",
-                reason or "the whole sequence is one node",
-            )
-        )
+        why = reason or "the whole sequence is one node"
+        if reason is None and not run.loops.native(arrays, batch) and run.loops.lacking:
+            why += f", which runs in NumPy: the native interpreter has no {run.loops.lacking}"
+        told.append(("/".join(ambient.get().scope), "fused" if reason is None else "unrolled", why))
     if reason is not None:
         return _unrolled(step, xs, states, constants, run, names, checked)
     results = [

@@ -22,7 +22,7 @@ class Explanation(NamedTuple):
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4))])
     >>> told = tg.rnn.explain(cell, np.ones((2, 3, 5), np.float32))
     >>> told.paths[-1][1:], told.path
-    (('unrolled', 'zoneout mixes the states at every step'), 'unrolled')
+    (('fused', 'the whole sequence is one node'), 'fused')
     """
 
     paths: tuple[tuple[str, str, str], ...]
@@ -62,7 +62,7 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
     >>> tg.rnn.explain(tg.rnn.LSTMCell(4), x).path
     'fused'
     >>> tg.rnn.explain(tg.layers.LSTM(4, activation="relu"), x).paths[0][:2]
-    ('lstm/lstm_cell', 'unrolled')
+    ('lstm/lstm_cell', 'fused')
     """
     if not isinstance(model, Module):
         raise TypeError(
