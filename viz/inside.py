@@ -376,5 +376,7 @@ PLANS: dict[tuple[str, ...], Plan] = {
     tuple(_LSTM_OPS.split(",")): _lstm,
     tuple(f"{_GRU_OPS},{_UPDATE}".split(",")): _gru,
     tuple(f"{_RESET_AFTER_OPS},{_UPDATE}".split(",")): _gru_reset_after,
-    **{("matmul", "add h", "matmul", "add h", *last): _plain for last in ((), ("tanh h",), ("relu h",), ("sigmoid h",))},
+    **{
+        ("matmul", "add h", "matmul", "add h", *last): _plain for last in ((), ("tanh h",), ("relu h",), ("sigmoid h",))
+    },
 }
