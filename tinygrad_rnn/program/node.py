@@ -318,9 +318,7 @@ def _(*arrays: Array, run: Scan) -> Any:
         apply(instruction, fixed, run.batch)
     once = {o for instruction in loop.once for o in instruction.outputs}
     per_step = [i for i in loops.program.instructions if i.outputs[0] not in once]
-    cut = {
-        slot: unstack(_in_order_of_running(x, run), axis=run.axis) for slot, x in zip(loops.inputs.x, xs, strict=True)
-    }
+    cut = {slot: in_steps(x, run) for slot, x in zip(loops.inputs.x, xs, strict=True)}
     outputs: list[list[Any]] = [[] for _ in loops.program.outputs]
     for t in range(run.steps):
         with scope(f"t={t}"):
@@ -346,9 +344,17 @@ def _(*arrays: Array, run: Scan) -> Any:
     return (*[in_order_of_time(some, run) for some in outputs], *states)
 
 
-def _in_order_of_running(x: Array, run: Scan) -> Array:
-    x = without_padding(x, run.lengths, run.axis)
-    return reverse_sequence(x, lengths=run.lengths, time_axis=run.axis) if run.reverse else x
+def in_steps(x: Array, run: Scan) -> tuple[Array, ...]:
+    """What each step reads of a sequence array, in order of running. Parts of a named constant are named after it."""
+    whole = without_padding(x, run.lengths, run.axis)
+    if run.reverse:
+        whole = reverse_sequence(whole, lengths=run.lengths, time_axis=run.axis)
+    parts = tuple(unstack(whole, axis=run.axis))
+    if isinstance(x, Tensor) and x.name and not x.requires_grad and ambient.get().recording:
+        for t, part in enumerate(parts):
+            with scope(f"t={t}"):
+                part.name = f"{x.name}_{run.steps - 1 - t if run.reverse else t}"
+    return parts
 
 
 def in_order_of_time(steps: list[Any], run: Scan) -> Array:
