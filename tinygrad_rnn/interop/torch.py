@@ -24,7 +24,7 @@ BEFORE = (
 )
 
 
-def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, weight_hr: Any = None) -> Arrays:
+def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, *, weight_hr: Any = None) -> Arrays:
     """Our parameters from PyTorch's, unchecked; on tensors it is recorded, so gradients reach all of them.
 
     A kind of cell that PyTorch does not have keeps its own order of gates.
