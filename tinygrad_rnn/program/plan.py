@@ -62,7 +62,9 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
 def sums_regrouped(program: Program, states: Collection[int]) -> Program:
     """x W + h U + b with its terms so ordered that those which no state enters come first: (x W + b) + h U."""
     late = _reached(program.instructions, states)
-    uses: Counter[Any] = Counter(i for instruction in program.instructions for i in instruction.inputs if type(i) is int)
+    uses: Counter[Any] = Counter(
+        i for instruction in program.instructions for i in instruction.inputs if type(i) is int
+    )
     uses.update([*program.outputs, *program.new_state, *program.names] * 2)
     made = {instruction.outputs[0]: instruction for instruction in program.instructions}
     slots, out = list(program.slots), []
