@@ -15,7 +15,7 @@ from .opened import INPUT, picked_axis
 from .picture import Box, Picture, Point
 from .places import CELL, EACH, ENDS, ENDS_APART, LINE
 from .route import rounded
-from .steps import State, final_states, name_of, parameters_of, passes
+from .steps import State, final_states, is_mask, name_of, parameters_of, passes
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
@@ -188,6 +188,7 @@ class Grid(Arrows):
             origins = [o for o in bar.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
             if origins[0].leaf < 0:
                 return [NAMELESS]
+        origins = [o for o in origins if o.leaf < 0 or not is_mask(self.found.graph.nodes[o.leaf])]
         leaves = [self.found.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
         told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
         rest = [leaf for leaf in leaves if leaf.id not in self.fillers]

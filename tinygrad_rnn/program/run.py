@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff.rows import Rows
+from ..autodiff.rows import holds_rows, with_rows
 from .plan import Loop
 from .program import Instruction, Literal
 
@@ -91,24 +91,9 @@ def compiled(instructions: Sequence[Instruction]) -> list[Compiled]:
     """Instructions ready to run. Options keep their Rows; those that name any are listed."""
     ready = []
     for i in instructions:
-        by_rows = tuple(k for k, v in i.options.items() if _has_rows(v))
+        by_rows = tuple(k for k, v in i.options.items() if holds_rows(v))
         ready.append(Compiled(i.op.forward, i.inputs, i.options, by_rows, i.outputs, i.op.several))
     return ready
-
-
-def _has_rows(value: Any) -> bool:
-    return isinstance(value, Rows) or (isinstance(value, (tuple, list)) and any(map(_has_rows, value)))
-
-
-def with_rows(value: Any, n: int) -> Any:
-    """An option for a batch of n: sizes in place of Rows."""
-    if isinstance(value, Rows):
-        return value.per * n
-    if isinstance(value, (tuple, list)):
-        return type(value)(with_rows(v, n) for v in value)
-    if isinstance(value, dict):
-        return {k: with_rows(v, n) for k, v in value.items()}
-    return value
 
 
 def execute(ready: list[Compiled], registers: dict[int, Any], n: int) -> None:
@@ -150,7 +135,7 @@ class Body:
                     self.names[args[-1]] = x.value
             for name, value in i.options.items():
                 args.append(f"{name}=o{k}_{name}")
-                (self.by_rows if _has_rows(value) else self.names)[f"o{k}_{name}"] = value
+                (self.by_rows if holds_rows(value) else self.names)[f"o{k}_{name}"] = value
             self.names[f"f{k}"] = i.op.forward
             results = ", ".join(f"v{o}" for o in i.outputs)
             lines.append(f"    {results}{',' if i.op.several else ''} = f{k}({', '.join(args)})")

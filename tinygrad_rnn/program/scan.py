@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,10 +14,9 @@ import numpy as np
 
 from ..autodiff.state import ambient, recording, scope
 from ..autodiff.tensor import Tensor
-from ..ops import reverse_sequence, unstack
 from .environment import Environment, Environments
 from .naming import probe
-from .node import Loops, Scan, alive_at, apply, in_order_of_time, masked, without_padding
+from .node import Loops, Scan, alive_at, apply, in_order_of_time, in_steps, masked
 from .node import scan as scan_op
 from .plan import Leaves, active_slots, plan, prologue, sums_regrouped
 from .program import Program
@@ -73,8 +73,15 @@ class Store:
                 traced.batches.add(batch)
         return traced.refused.get(batch, traced)
 
+    def unlock(self) -> None:
+        """Make the locks anew, in a child process in which no thread holds them."""
+        self.lock = threading.RLock()
+        self.environments.lock = threading.RLock()
+
 
 store = Store()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=store.unlock)
 
 
 class Prepared:
@@ -358,12 +365,7 @@ def _unrolled(
     checked: Callable[[Any], Any] | None,
 ) -> tuple[Any, Any, dict[str, Tensor]]:
     """One step after the other. Time is cut once by `unstack`."""
-    flat = []
-    for x in leaves(xs):
-        x = without_padding(x, run.lengths, run.axis)
-        flat.append(
-            unstack(reverse_sequence(x, lengths=run.lengths, time_axis=run.axis) if run.reverse else x, axis=run.axis)
-        )
+    flat = [in_steps(x, run) for x in leaves(xs)]
     outputs: list[Any] = []
     seen: list[dict[str, Any]] = []
     token = probe.set({} if names else None)

@@ -422,7 +422,7 @@ class Walk:
         if is_trusted(kind.__module__):
             return False
         self.guards.append(guard_class(kind, path))
-        self.key.append((_Is(kind), len(vars(kind))))
+        self.key.append(_Is(kind))
         return True
 
     def _functions_of_classes(self) -> bool:

@@ -192,7 +192,10 @@ class RNNCell(Module):
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
-            drawn = map_state(lambda a: a[:, 0] if a.ndim == 3 else a, self.draw((x.shape[0], 1, x.shape[1]), x.dtype))
+            drawn = map_state(
+                lambda a: Tensor(a[:, 0] if a.ndim == 3 else a, name="mask"),
+                self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
+            )
             return self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
 
     def stepper(self, batch: int = 1) -> Any:
