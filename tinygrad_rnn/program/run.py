@@ -44,7 +44,7 @@ class Schedule:
         self.first = self.start[1] if self.steps else 0
 
     def chunks(self, size: int, backward: bool) -> list[tuple[int, int]]:
-        """Runs of steps whose rows, `size` numbers each, take no more than CHUNK numbers (or are ROWS), in the order of running."""
+        """Runs of steps whose rows, `size` numbers each, take no more than CHUNK numbers or are ROWS, in order of running."""
         if not self.total:
             return []
         rows = self.total // self.steps + 1
