@@ -146,12 +146,18 @@ def test_a_state_of_the_wrong_size_is_named() -> None:
         rnn.dynamic_rnn(cell, inputs(), initial_state=wrong)
 
 
-def test_there_is_no_kernel_to_stream_with_and_no_onnx_operator(tmp_path: Path) -> None:
-    cell = make(ALL)
-    with pytest.raises(ValueError, match=r"has no kernel; call the cell itself"):
-        cell.stepper()
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o))
+def test_streaming(options: dict[str, Any]) -> None:
+    cell = make(options)
+    x = inputs(2)
+    stepper = cell.stepper(2)
+    found = np.stack([np.array(stepper.step(x[:, t])) for t in range(x.shape[1])], axis=1)
+    np.testing.assert_allclose(found, rnn.dynamic_rnn(cell, x)[0].data, rtol=0, atol=1e-12)
+
+
+def test_onnx_has_no_operator_for_it(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     with pytest.raises(TypeError, match=r"peepholes, cell_clip and num_proj are not written"):
-        tg.interop.onnx.export(cell, tmp_path / "cell.onnx")
+        tg.interop.onnx.export(make(ALL), tmp_path / "cell.onnx")
     with pytest.raises(TypeError, match=r"no projection of h \(proj_size\)"):
         tg.interop.onnx.export(tg.nn.LSTM(3, 4, proj_size=2), tmp_path / "layer.onnx")
