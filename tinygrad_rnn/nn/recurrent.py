@@ -201,6 +201,16 @@ class Recurrent(CellModule):
         h = ops.stack(finals)
         return h if batched else h.squeeze(1)
 
+    def streamed(self) -> list[rnn.RNNCell]:
+        """What `rnn.stepper` runs: the cells of all layers."""
+        if self.bidirectional:
+            raise ValueError(f"stepper: {type(self).__name__} is bidirectional, so it needs the whole sequence")
+        return [self.cell(end) for layer in range(self.num_layers) for end in self.endings(layer)]
+
+    def stepper(self, batch: int = 1) -> Any:
+        """This net for streaming; see rnn.stepper."""
+        return rnn.stepper(self, batch=batch)
+
     def describe(self) -> str:
         out = f"{self.input_size}, {self.hidden_size}"
         for name, usual in (("num_layers", 1), ("nonlinearity", "tanh"), ("bias", True), ("batch_first", False)):

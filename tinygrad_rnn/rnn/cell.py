@@ -198,6 +198,22 @@ class RNNCell(Module):
             )
             return self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
 
+    def stepper(self, batch: int = 1) -> Any:
+        """This cell for streaming, in inference mode: `stepper.step(x)` takes an array (B, D) and returns the output.
+
+        Nothing is recorded. The result is an array of the stepper, written anew by each step, so copy what is to stay.
+        `stepper.reset()` begins again; `stepper.reload()` takes up weights that training has changed. `rnn.stepper` joins
+        cells with what follows them. Raises ValueError for a cell that has no weights yet.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> stepper = tg.rnn.ResidualWrapper(tg.rnn.GRUCell(3)).build(3).stepper()
+        >>> stepper.step(np.ones((1, 3), np.float32)).shape
+        (1, 3)
+        """
+        from .stepper import stepper
+
+        return stepper(self, batch=batch)
+
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 0:

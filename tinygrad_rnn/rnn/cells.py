@@ -110,24 +110,16 @@ class GatedCell(RNNCell):
         bias = self.bias if self.use_bias else np.zeros(self.kernel.shape[1], self.dtype)
         return self.kernel, self.recurrent_kernel, bias
 
-    def stepper(self, batch: int = 1) -> kernels.Stepper:
-        """This cell for streaming: `stepper.step(x)` takes an array (B, D) and returns h (B, H), recording nothing.
-
-        Nothing is allocated by a step: the result is an array of the stepper, written anew each time, so copy what is to
-        stay. `stepper.reset()` begins again; `stepper.reload()` takes up weights that training has changed. Raises
-        ValueError for a cell that has no fused op.
+    def stepper(self, batch: int = 1) -> Any:
+        """As of any cell; a cell with a kernel of its own has a `kernels.Stepper`.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> stepper = tg.rnn.GRUCell(3).build(2).stepper()
         >>> stepper.step(np.ones((1, 2), np.float32)).shape
         (1, 3)
         """
-        if self.fused() is None:
-            raise ValueError(f"stepper: {self.scope_name} has no kernel; call the cell itself, cell(x, state)")
-        if not self.built:
-            raise ValueError(
-                f"stepper: {self.scope_name} has no weights yet; call .build(input_size) or run it once first"
-            )
+        if self.fused() is None or not self.built:
+            return super().stepper(batch)
 
         def now() -> list[Any]:
             return [w.data if isinstance(w, Tensor) else w for w in self.weights]
