@@ -18,7 +18,7 @@ from .drawing import Drawing
 from .layout import settle
 from .legend import add as add_legend
 from .live import Values, nodes_of, refuse_freed
-from .opened import open_all, take
+from .opened import is_mask, open_all, take
 from .picture import Box, Edge, Node, Picture
 from .repeat import repeat
 from .sequences import sequence_of
@@ -271,13 +271,15 @@ def _boxes(places: list[Scope]) -> dict[Scope, Box | None]:
 def _role(node: NodeInfo) -> str:
     if node.op is not None:
         return "fused" if node.kind == "recurrent" else "op"
-    return "input" if node.kind == "constant" and node.name else node.kind
+    return "input" if node.kind == "constant" and node.name and not is_mask(node) else node.kind
 
 
 def _edge_role(source: NodeInfo) -> str:
     if source.op is not None:
         return "data"
-    return {"parameter": "weight", "constant": "constant" if not source.name else "data"}.get(source.kind, "data")
+    return {"parameter": "weight", "constant": "constant" if not source.name or is_mask(source) else "data"}.get(
+        source.kind, "data"
+    )
 
 
 def _tip(node: NodeInfo) -> str:
