@@ -37,9 +37,9 @@ class MinimalGatedUnit(rnn.RNNCell):
             self.add(f"b{part}", (self.output_size,), "zeros")
 
     def call(self, x, h):
-        f = rnn.gate("f", tg.sigmoid, x @ self.Wf + h @ self.Uf + self.bf)  # rnn.gate: the letter is for drawings
-        n = rnn.gate("n", tg.tanh, x @ self.Wn + (f * h) @ self.Un + self.bn)
-        h = (1 - f) * h + f * n
+        f = rnn.gate("f", tg.sigmoid(x @ self.Wf + h @ self.Uf + self.bf))  # the name is for drawings and traces
+        n = rnn.gate("n", tg.tanh(x @ self.Wn + (f * h) @ self.Un + self.bn))
+        h = rnn.gate("h", (1 - f) * h + f * n)
         return h, h  # the output, and the new state
 
 

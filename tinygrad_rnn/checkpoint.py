@@ -29,6 +29,7 @@ except ImportError:  # on Windows nobody can delete a file that is open, so it n
 Array = np.ndarray[Any, np.dtype[Any]]
 Path = str | os.PathLike[str]
 HEADER = "tinygrad_rnn"  # the header's entry that holds our metadata as JSON
+TORCHS = (b"PK\x03\x04", b"\x80\x02\x8a\n")  # how files of torch.save begin, now and before its version 1.6
 DTYPES = (
     "bool",
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
@@ -103,7 +104,7 @@ def load(path: Path) -> Tensors:
             f"load: {name} holds an array of dtype {error.args[0]}, expected one of {', '.join(DTYPES)}"
         ) from None
     except (SafetensorError, ValueError, TypeError, RecursionError) as error:
-        if name.endswith((".pt", ".pth", ".bin")) or content[:2] in (b"PK", b"\x80\x02"):
+        if name.endswith((".pt", ".pth")) or content.startswith(TORCHS):
             raise CheckpointError(
                 f"load: {name} is a file of torch.save, a pickle, which is not read here: in PyTorch write "
                 "safetensors.torch.save_file(model.state_dict(), 'model.safetensors') and load that"

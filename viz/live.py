@@ -12,6 +12,8 @@ from tinygrad_rnn.autodiff.graph import Graph, flat_tensors, reachable
 from tinygrad_rnn.autodiff.node import Edge, Leaf, Node, Output
 from tinygrad_rnn.errors import GraphError
 
+from .sequences import sequence_of
+
 Key = tuple[int, int]  # a node's counter, and which of its results
 RUNS, ENOUGH = 5, 0.05  # how often an op is timed, and after how many seconds that will do
 
@@ -131,13 +133,13 @@ def running(target: Any) -> dict[int, npt.NDArray[np.bool_]]:
     for node in [] if isinstance(target, Graph) else nodes_of(target):
         if not isinstance(node, Node):
             continue
-        lengths = node.options.get("lengths")
-        if node.op.kind == "recurrent" and lengths is not None and len(node.shape[0]) == 3:
-            steps = node.shape[0][0 if node.options.get("time_major") else 1]
-            found.update((t, np.asarray(lengths) > t) for t in range(steps))
+        sequence = sequence_of(node)
+        if sequence is not None and sequence.lengths is not None:
+            found.update((t, np.asarray(sequence.lengths) > t) for t in range(sequence.steps))
         elif node.op.name == "where" and node.saved:
             times = [part[2:] for part in node.scope if part.startswith("t=") and part[2:].isdigit()]
-            mask = node.saved[0]
-            if times and getattr(mask, "ndim", 0) == 2 and mask.shape[1] == 1 and mask.dtype == bool:
+            mask, read = node.saved[0], node.parents[0]  # a mask that has a name is one that a cell drew
+            unnamed = read is None or read.name is None
+            if times and unnamed and getattr(mask, "ndim", 0) == 2 and mask.shape[1] == 1 and mask.dtype == bool:
                 found[int(times[0])] = mask[:, 0]
     return {t: rows for t, rows in sorted(found.items()) if not rows.all()}

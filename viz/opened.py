@@ -6,7 +6,6 @@ import math
 import re
 from contextlib import ExitStack
 from contextvars import Context
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,11 @@ from tinygrad_rnn.autodiff.state import scope
 from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .live import nodes_of
+from .sequences import resized, resized_shapes, sequence_of, sequences_read
 
 INPUT = re.compile(r"x(_?\d+)?|inputs?(_?\d+)?|x_data")
+MASK = re.compile(r"mask(_\d+)?")
+GIVEN = re.compile(r"#(\d+)(_\d+)?")  # the names of an expansion's inputs, and of their parts by step
 AFFORDABLE = 2_000_000  # elements of one fused op's result: above it the expansion runs on a batch of none
 
 
@@ -41,9 +43,13 @@ def take(target: Any) -> Graph:
     return Graph(tuple(nodes), graph.outputs)
 
 
-@lru_cache(maxsize=4096)
 def _named_parts(path: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part for part in path if part)
+    return tuple(part for part in path if part) if "" in path else path
+
+
+def is_mask(leaf: NodeInfo) -> bool:
+    """Whether a leaf is what a cell drew (see `RNNCell.draw`), or a step's part of it."""
+    return leaf.op is None and leaf.kind == "constant" and bool(MASK.fullmatch(leaf.name or ""))
 
 
 def picked_axis(node: NodeInfo) -> int | None:
@@ -82,7 +88,9 @@ def _inputs(graph: Graph) -> set[int]:
     named = {node.id for node in graph.nodes if node.kind == "parameter" and node.op is None}
     found = {i for i in named if INPUT.fullmatch(graph.nodes[i].name or "")}
     for node in graph.nodes:
-        if node.op is not None and node.sources and node.sources[0].id in named:
+        if node.op == "scan":
+            found.update(s.id for s in node.sources[: sequences_read(node)] if s.id in named)
+        elif node.op is not None and node.sources and node.sources[0].id in named:
             long = len(graph.nodes[node.sources[0].id].shapes[0]) == 3
             if long and (node.op in ("matmul", "unstack") or node.kind == "recurrent"):
                 found.add(node.sources[0].id)
@@ -117,11 +125,7 @@ def open_all(target: Any, kind: str | None = None, steps: int | None = None) -> 
 
 def fused_length(graph: Graph) -> int | None:
     """How many steps the graph's fused runs have; None if it has none, they differ, or time steps are recorded as well."""
-    found = {
-        node.shapes[0][0 if node.options.get("time_major") else 1]
-        for node in graph.nodes
-        if node.kind == "recurrent" and len(node.shapes[0]) == 3
-    }
+    found = {run.steps for run in map(sequence_of, graph.nodes) if run is not None}
     timed = any(part.startswith("t=") for node in graph.nodes for part in node.scope)
     return found.pop() if len(found) == 1 and not timed else None
 
@@ -137,38 +141,34 @@ def _fused(graph: Graph, kind: str | None, dead: bool) -> dict[str, Any]:
 
 def _on_zeros(op: Any, node: NodeInfo, graph: Graph, real: Any, steps: int | None) -> Any:
     """What a fused op's expansion makes of zeros: of a batch of none, where a real one would be much work."""
-    none = _much(op, node)
     options = {**op.defaults, **(dict(real.options) if real is not None else node.options)}
-    if steps is not None and "lengths" in options:
-        options["lengths"] = None
-    if none and options.get("lengths") is not None:
-        options["lengths"] = options["lengths"][:0]
-    inputs = []
-    for i, source in enumerate(node.sources):
-        shape, dtype = graph.nodes[source.id].shapes[source.output], graph.nodes[source.id].dtypes[source.output]
-        if none and i not in _weights(op):
-            shape = tuple(0 if axis == _batch_axis(node, len(shape)) else size for axis, size in enumerate(shape))
-        if steps is not None and op.kind == "recurrent" and len(shape) == 3:
-            shape = tuple(
-                steps if axis != _batch_axis(node, 3) and axis < 2 else size for axis, size in enumerate(shape)
-            )
-        inputs.append(Tensor(np.zeros(shape, dtype), name=f"#{i}", requires_grad=True))
-    absent = [p is None for p in real.parents] if real is not None else _absent(op, len(inputs))
+    shapes = [graph.nodes[s.id].shapes[s.output] for s in node.sources]
+    dtypes = [graph.nodes[s.id].dtypes[s.output] for s in node.sources]
+    absent = [p is None for p in real.parents] if real is not None else _absent(op, len(shapes))
+    sequence = sequence_of(node)
+    if sequence is not None:
+        size = 0 if _much(node) else sequence.batch, sequence.steps if steps is None else steps
+        names = tuple(name for name, gone in zip(op.inputs, absent, strict=False) if not gone)
+        options, shapes = resized(node, options, *size), resized_shapes(node, names, shapes, *size)
+    inputs = [
+        Tensor(np.zeros(shape, dtype), name=f"#{i}", requires_grad=np.dtype(dtype).kind == "f")
+        for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
+    ]
     given = iter(inputs)
     arguments = [None if gone else next(given) for gone in absent]
     return Context().run(_run, op, arguments, options, node.scope)
 
 
-def _much(op: Any, node: NodeInfo) -> bool:
-    return op.kind == "recurrent" and len(node.shapes[0]) == 3 and math.prod(node.shapes[0]) * 8 > AFFORDABLE
+def _much(node: NodeInfo) -> bool:
+    return math.prod(node.shapes[0]) * 8 > AFFORDABLE
 
 
 def _filled(sub: Graph, node: NodeInfo) -> Graph:
     """An expansion of a batch of none with the batch put back into its shapes."""
-    batch = node.shapes[0][1 if node.options.get("time_major") else 0] if len(node.shapes[0]) == 3 else 0
-    if not batch or all(d for n in sub.nodes for s in n.shapes for d in s):
+    sequence = sequence_of(node)
+    if sequence is None or not sequence.batch or not _much(node):
         return sub
-    filled = (n._replace(shapes=tuple(tuple(d or batch for d in s) for s in n.shapes)) for n in sub.nodes)
+    filled = (n._replace(shapes=tuple(tuple(d or sequence.batch for d in s) for s in n.shapes)) for n in sub.nodes)
     return Graph(tuple(filled), sub.outputs)
 
 
@@ -183,6 +183,8 @@ def _run(op: Any, arguments: list[Any], options: dict[str, Any], path: tuple[str
 
 def _absent(op: Any, count: int) -> list[bool]:
     """Which optional inputs were left out, from how many came."""
+    if op.variadic:
+        return [False] * count
     left = len(op.inputs) - count
     absent = []
     for i in range(len(op.inputs)):
@@ -190,15 +192,6 @@ def _absent(op: Any, count: int) -> list[bool]:
         left -= gone
         absent.append(gone)
     return absent
-
-
-def _weights(op: Any) -> set[int]:
-    """The places of inputs without a batch axis."""
-    return {i for i, name in enumerate(op.inputs) if "kernel" in name or "bias" in name}
-
-
-def _batch_axis(node: NodeInfo, ndim: int) -> int:
-    return 1 if ndim == 3 and node.options.get("time_major") else 0
 
 
 def _splice(
@@ -212,9 +205,13 @@ def _splice(
     """Append an expansion's nodes, its inputs being `sources`; say where the results are."""
     inner: dict[Source, Source] = {}
     for node in sub.nodes:
-        if node.op is None and (node.name or "").startswith("#"):
-            inner[Source(node.id, 0)] = sources[int((node.name or "#0")[1:])]
+        given = GIVEN.fullmatch(node.name or "") if node.op is None else None
+        if given is not None and given[2] is None:
+            inner[Source(node.id, 0)] = sources[int(given[1])]
             continue
+        if given is not None:  # a step's part of a constant
+            name = nodes[sources[int(given[1])].id].name
+            node = node._replace(name=name and name + given[2], label=name or node.kind)
         for k in range(len(node.shapes)):
             inner[Source(node.id, k)] = Source(len(nodes), k)
         nodes.append(

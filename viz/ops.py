@@ -18,9 +18,10 @@ from .drawing import Drawing
 from .layout import settle
 from .legend import add as add_legend
 from .live import Values, nodes_of, refuse_freed
-from .opened import open_all, take
+from .opened import is_mask, open_all, take
 from .picture import Box, Edge, Node, Picture
 from .repeat import repeat
+from .sequences import sequence_of
 from .shade import Scale
 
 Scope = tuple[str, ...]
@@ -63,7 +64,7 @@ def draw(
     Drawing(4 nodes, 4 edges)
     >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.GRUCell(2), [[[1.0], [2.0]]])
     >>> viz.draw(state), viz.draw(state, opened=True), viz.draw(state, opened=True, depth=0)
-    (Drawing(6 nodes, 5 edges), Drawing(38 nodes, 52 edges), Drawing(1 node, 0 edges))
+    (Drawing(6 nodes, 5 edges), Drawing(43 nodes, 59 edges), Drawing(1 node, 0 edges))
     >>> [node.lines for node in viz.draw(w @ w.T, bytes=True, flops=True).picture.nodes][-1]
     ('@', '(1, 1)', '4 B, 4 flop')
     """
@@ -133,8 +134,8 @@ class Facts:
         self.graph, self.shapes, self.dtypes, self.bytes, self.flops = graph, shapes, dtypes, bytes, flops
         live = nodes_of(target) if (flops or seconds) and not isinstance(target, Graph) else []
         live = live if len(live) == len(graph.nodes) else []  # not where fused ops were opened on zeros
-        ended = ((i, n.options.get("lengths")) for i, n in enumerate(live) if isinstance(n, LiveNode))
-        self.rows = {i: int(np.sum(lengths)) for i, lengths in ended if lengths is not None}
+        runs = ((i, sequence_of(n)) for i, n in enumerate(live) if isinstance(n, LiveNode))
+        self.rows = {i: int(np.sum(run.lengths)) for i, run in runs if run is not None and run.lengths is not None}
         values = Values(target) if seconds else None
         ops = enumerate(live) if values is not None else ()
         self.seconds = {i: values.seconds(n) for i, n in ops if values is not None and isinstance(n, LiveNode)}
@@ -270,13 +271,15 @@ def _boxes(places: list[Scope]) -> dict[Scope, Box | None]:
 def _role(node: NodeInfo) -> str:
     if node.op is not None:
         return "fused" if node.kind == "recurrent" else "op"
-    return "input" if node.kind == "constant" and node.name else node.kind
+    return "input" if node.kind == "constant" and node.name and not is_mask(node) else node.kind
 
 
 def _edge_role(source: NodeInfo) -> str:
     if source.op is not None:
         return "data"
-    return {"parameter": "weight", "constant": "constant" if not source.name else "data"}.get(source.kind, "data")
+    return {"parameter": "weight", "constant": "constant" if not source.name or is_mask(source) else "data"}.get(
+        source.kind, "data"
+    )
 
 
 def _tip(node: NodeInfo) -> str:

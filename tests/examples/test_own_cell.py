@@ -56,7 +56,7 @@ def test_quick(tmp_path: Path) -> None:
     code, out, err = programs.run(tmp_path, "own_cell", "--quick", *plot)
     assert code == 0, err
     assert re.search(r"finite differences: +True\n.*second derivatives too: +True\n.*gives zeros: +True\n", out)
-    assert "unrolled, MinimalGatedUnit has no fused op" in out
+    assert "fused, the whole sequence is one node" in out
     sizes = dict(re.findall(r"(\w+) +([\d,]+) parameters  right at \d+\.\d\d %", out))
     assert sizes == {"LSTMCell": "2,688", "GRUCell": "2,016", "MinimalGatedUnit": "1,344"}
     if not plot:

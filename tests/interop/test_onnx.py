@@ -495,7 +495,7 @@ class Own(nn.Module):
         (
             lambda: rnn.LayerNormLSTMCell(4).build(3),
             TypeError,
-            r"layer_norm_lstm_cell cannot be written as ONNX: layer norm",
+            r"layer_norm_lstm_cell cannot be written as ONNX: ONNX has no operator",
         ),
         (lambda: rnn.ResidualWrapper(rnn.GRUCell(3).build(3)), TypeError, r"ONNX has no operator for ResidualWrapper"),
     ],

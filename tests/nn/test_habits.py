@@ -39,6 +39,10 @@ METHODS: dict[str, tuple[Any, Any]] = {
     "add": (lambda x: x.add(x, alpha=2).sub(1).mul(3).div(2), (3 * A - 1) * 1.5),
     "sum": (lambda x: x.sum(dim=1), A.sum(1)),
     "mean": (lambda x: x.mean(dim=[0, 2], keepdim=True), A.mean((0, 2), keepdims=True)),
+    "var": (lambda x: x.var(dim=2), A.var(2, ddof=1)),  # by dim= as in PyTorch, else as in NumPy
+    "var biased": (lambda x: x.var(dim=2, unbiased=False, keepdim=True), A.var(2, keepdims=True)),
+    "var as NumPy": (lambda x: x.var(axis=2), A.var(2)),
+    "std": (lambda x: x.std(dim=0, correction=0), A.std(0)),
     "softmax": (lambda x: x.softmax(dim=1), np.exp(A) / np.exp(A).sum(1, keepdims=True)),
     "log_softmax": (lambda x: x.log_softmax(-1), A - np.log(np.exp(A).sum(-1, keepdims=True))),
     "max": (lambda x: x.max(dim=2)[0], A.max(2)),
@@ -235,7 +239,7 @@ def test_files_of_pytorch_are_told_apart(tmp_path: Path) -> None:
     for name, content in (
         ("model.pt", b"anything"),
         ("weights", b"PK\x03\x04archive"),
-        ("old.safetensors", b"\x80\x02}q"),
+        ("old.safetensors", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j"),
     ):
         path = tmp_path / name
         path.write_bytes(content)

@@ -27,20 +27,12 @@ X = np.random.default_rng(0).normal(size=(B, T, D))
 class MinimalGatedCell(GatedCell):
     gates, kind = 2, "mgu"
 
-    def begin(self, batch: int, dtype: Any) -> Any:
-        uf, un = (self.recurrence(u, batch, dtype) for u in tg.split(self.recurrent_kernel, 2, axis=-1))
-
-        def step(z: Any, h: Any) -> Any:
-            zf, zn = tg.split(z, 2, axis=-1)
-            f = tg.sigmoid(zf + (uf(h) if callable(uf) else h @ uf))
-            n = tg.tanh(zn + (un(f * h) if callable(un) else (f * h) @ un))
-            h = (1 - f) * h + f * n
-            return h, h
-
-        return step
-
-    def unfused(self) -> str | None:
-        return "the minimal gated unit has no fused op"
+    def call(self, x: Any, h: Any, drawn: Any = ()) -> Any:
+        zf, zn = tg.split(self.project(x), 2, axis=-1)
+        f = rnn.gate("f", tg.sigmoid(zf + self.recur(h, drawn, 0, 1)))
+        n = rnn.gate("n", tg.tanh(zn + self.recur(f * h, drawn, 1, 2)))
+        h = rnn.gate("h", (1 - f) * h + f * n)
+        return h, h
 
 
 # A line in each face.
@@ -75,7 +67,7 @@ def test_rnn() -> None:
     wanted = by_hand(X, *(p.data for p in cell.parameters()))
     np.testing.assert_allclose(outputs.data[2, :3], wanted[2, :3], atol=1e-12)
     np.testing.assert_allclose(h.data, [wanted[0, 4], [0, 0], wanted[2, 2]], atol=1e-12)
-    assert rnn.explain(rnn.MultiRNNCell([cell, MinimalGatedCell(3)]), X).path == "unrolled"
+    assert rnn.explain(rnn.MultiRNNCell([cell, MinimalGatedCell(3)]), X).path == "fused"
     assert tg.gradcheck(lambda *_: rnn.dynamic_rnn(cell, X)[0], cell.parameters())
 
 

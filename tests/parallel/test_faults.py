@@ -54,9 +54,9 @@ def test_a_killed_process_leaves_the_last_checkpoint_whole(tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
 
 
-@pytest.mark.parametrize("whom", ["mpiexec", "all"])
+@pytest.mark.parametrize("whom", ["mpiexec", "all", "limit"])
 def test_ctrl_c_saves_once_and_leaves(whom: str, tmp_path: Path) -> None:
-    """Sent to mpiexec, which passes it on; or by a terminal to every process as well."""
+    """Sent to mpiexec, which passes it on; or by a terminal to every process as well; or SIGTERM, at a time limit."""
     path = tmp_path / "run.safetensors"
     process = subprocess.Popen(
         command(3, FAULTS, "interrupt", path),
@@ -72,7 +72,7 @@ def test_ctrl_c_saves_once_and_leaves(whom: str, tmp_path: Path) -> None:
     if whom == "mpiexec":
         process.send_signal(signal.SIGINT)
     else:
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT) if whom == "all" else process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     step = tg.load(path).metadata["training"]["step"]
     assert sorted(line for line in out.split("\n") if line.startswith("rank")) == [

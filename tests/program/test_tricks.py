@@ -1963,6 +1963,19 @@ def terms_in_every_order():
 
 
 @fused
+def narrow_terms():
+    """Sums of values of one column and of more."""
+    w, u, v = wanted(draws(3)(D, 1)), wanted(draws(4)(H, 1)), wanted(draws(5)(D, H))
+
+    def step(x, h):
+        out = tg.tanh(x @ v + 1 + h @ u)
+        h = tg.tanh((x @ w + x[:, :1]) + (x @ w + h) + h @ u)
+        return out, h
+
+    return World(step, weights=lambda: [w, u, v])
+
+
+@fused
 def product_of_joined():
     w = wanted(draws(3)(D + H + H, H))
 

@@ -367,8 +367,8 @@ def test_padding_never_reaches_a_cell_that_could_not_bear_it(impl, filling):
         assert np.all(run.dx[np.arange(5) >= lengths[:, None]] == 0)
 
 
-class Helpful(rnn.RNNCell):
-    """A cell with all three: what it projects at once, what it makes for a sequence, its step."""
+class Noisy(rnn.RNNCell):
+    """A cell that draws: an array for every step, and one for the whole sequence."""
 
     state_size = output_size = H
 
@@ -376,38 +376,35 @@ class Helpful(rnn.RNNCell):
         self.add("kernel", (input_size, H), "glorot_uniform")
         self.sequences = 0
 
-    def project(self, x: Any) -> Any:
-        return x @ self.kernel
-
-    def begin(self, batch: int, dtype: Any) -> Any:
+    def draw(self, shape: Any, dtype: Any) -> Any:
         self.sequences += 1
-        scale = np.asarray(0.5, dtype)
+        rng = np.random.default_rng(1)
+        return rng.normal(size=(*shape[:2], H)).astype(dtype), (rng.normal(size=(shape[0], H)).astype(dtype),)
 
-        def step(z: Any, h: Any) -> Any:
-            h = tg.tanh(z + scale * h)
-            return h, h
-
-        return step
+    def call(self, x: Any, h: Any, drawn: Any) -> Any:
+        noise, (shift,) = drawn
+        h = tg.tanh(x @ self.kernel + 0.5 * h + noise) + shift
+        return h, h
 
 
 @each_impl
-def test_a_cell_that_helps_the_driver(impl):
-    """The same as by its call, inside wrappers and stacks too; `begin` runs once a sequence."""
+def test_a_cell_draws_once_a_sequence(impl):
+    """The same on every path, inside wrappers and stacks too."""
     x = np.random.default_rng(0).normal(size=(4, 5, D))
-    cell = Helpful().build(D, np.float64)
+    cell = Noisy().build(D, np.float64)
     state = random_state(cell, 4)
     plain = Run(cell, x, [3, 5, 0, 2], state, impl=impl)
     assert cell.sequences == 1
+    assert_same(plain, Run(cell, x, [3, 5, 0, 2], state, impl="unrolled"))
     for wrapped in (rnn.DropoutWrapper(cell), rnn.ResidualWrapper(cell, lambda x, o: o)):
         assert_same(plain, Run(wrapped, x, [3, 5, 0, 2], state, impl=impl))
-    assert cell.sequences == 3
-    other = OwnCell(H).build(D, np.float64)
-    other.w.data, other.a.data = cell.kernel.data, np.full(H, 0.5)
-    for a, b in zip(plain.everything, Run(other, x, [3, 5, 0, 2], state, impl=impl).everything, strict=False):
-        np.testing.assert_allclose(a, b, atol=1e-14)
-    fresh = Helpful()
-    fresh.load_state_dict(cell.state_dict())
-    np.testing.assert_array_equal(fresh.kernel.data, cell.kernel.data)
+    assert cell.sequences == 4
+    rng = np.random.default_rng(1)
+    noise, shift = rng.normal(size=(4, 5, H)), rng.normal(size=(4, H))
+    h = state.data
+    for t in range(2):
+        h = np.tanh(x[:, t] @ cell.kernel.data + 0.5 * h + noise[:, t]) + shift
+        np.testing.assert_allclose(plain.output.data[[0, 1, 3], t], h[[0, 1, 3]], atol=1e-14)
 
 
 class Pair(NamedTuple):

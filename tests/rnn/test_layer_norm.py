@@ -77,17 +77,11 @@ def test_gradients_of_both_orders(lengths: Any) -> None:
     assert tg.gradgradcheck(run, [x, c, h, *cell.parameters()])
 
 
-def test_drivers_run_it_step_by_step_and_say_so() -> None:
+def test_drivers_run_it_fused() -> None:
     cell, x = made(), array(2, 5, 3)
-    found = rnn.explain(cell, x)
-    assert found.path == "unrolled"
-    assert "layer normalization" in str(found)
-    with pytest.raises(ValueError, match=r"impl='fused' cannot run layer_norm_lstm_cell: layer normalization acts"):
-        rnn.dynamic_rnn(cell, x, impl="fused")
-    with pytest.raises(ValueError, match=r"cannot stream: layer normalization"):
-        cell.stepper()
+    assert rnn.explain(cell, x).path == "fused"
     stack = rnn.MultiRNNCell([cell, rnn.LSTMCell(2)])
-    assert [path for _, path, _ in rnn.explain(stack, x).paths[1:]] == ["unrolled", "fused"]
+    assert [path for _, path, _ in rnn.explain(stack, x).paths] == ["fused", "fused"]
     _, _, trace = rnn.dynamic_rnn(cell, x, return_trace=True)
     assert set(trace) == set("ifgoch")
 

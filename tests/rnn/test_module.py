@@ -212,4 +212,4 @@ def test_repr_and_count():
 def test_copies_hold_the_same_activation(activation):
     for cell in (rnn.BasicRNNCell(2, activation), rnn.LSTMCell(2, activation=activation)):
         for other in (copy.deepcopy(cell), pickle.loads(pickle.dumps(cell))):
-            assert other.unfused() == cell.unfused()
+            assert other.fused() == cell.fused()

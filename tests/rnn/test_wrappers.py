@@ -248,7 +248,7 @@ def test_residual_adds_the_input(impl):
     summed, same = rnn.dynamic_rnn(rnn.ResidualWrapper(cell), x, LENGTHS, impl=impl)
     alive = np.arange(5)[None, :, None] < np.array(LENGTHS)[:, None, None]
     np.testing.assert_allclose(summed.data, np.where(alive, plain.data + x, 0), atol=1e-14)
-    np.testing.assert_array_equal(state.data, same.data)
+    np.testing.assert_allclose(state.data, same.data, atol=1e-14)
     scaled, _ = rnn.dynamic_rnn(rnn.ResidualWrapper(cell, lambda x, o: 2 * o - x), x, LENGTHS, impl=impl)
     np.testing.assert_allclose(scaled.data, np.where(alive, 2 * plain.data - x, 0), atol=1e-14)
 

@@ -146,5 +146,5 @@ def test_cells_and_layers_of_every_face_are_drawn_alike(kind: str) -> None:
     ):
         assert Counter(node.lines for node in viz.cell(target).picture.nodes) == wanted
     assert tg.autodiff.state.generator(None).bit_generator.state == before
-    with pytest.raises(TypeError, match="cell: target is Dense, expected an rnn.RNNCell"):
+    with pytest.raises(TypeError, match=r"cell: target is Dense, expected an rnn\.RNNCell"):
         viz.cell(tg.layers.Dense(3))

@@ -41,6 +41,22 @@ class Rows(int):
         return f"{self.per}·batch" if self.per > 1 else "batch"
 
 
+def holds_rows(value: Any) -> bool:
+    """Whether an option names the batch's size."""
+    return isinstance(value, Rows) or (isinstance(value, (tuple, list)) and any(map(holds_rows, value)))
+
+
+def with_rows(value: Any, n: int) -> Any:
+    """An option for a batch of n: sizes in place of Rows."""
+    if isinstance(value, Rows):
+        return value.per * n
+    if isinstance(value, (tuple, list)):
+        return type(value)(with_rows(v, n) for v in value)
+    if isinstance(value, dict):
+        return {k: with_rows(v, n) for k, v in value.items()}
+    return value
+
+
 class Layout(NamedTuple):
     """Where the rows of an array are: `per` entries of each on axis 0, or, if `last`, on the last axis of a matrix.
 

@@ -61,7 +61,9 @@ def _chosen(names: list[str] | None) -> list[Op]:
     known = {op.name: op for op in operations() if op.differentiable}
     for name in names or ():
         if name not in known:
-            raise Usage(f"there is no op {name!r} with a gradient; check without --op lists them all{near(name, known)}")
+            raise Usage(
+                f"there is no op {name!r} with a gradient; check without --op lists them all{near(name, known)}"
+            )
     return [known[name] for name in dict.fromkeys(names)] if names else list(known.values())
 
 

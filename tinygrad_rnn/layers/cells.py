@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, regularizers, rnn
+from .. import regularizers, rnn
 from ..autodiff.state import generator, training
 from ..autodiff.tensor import Tensor
 from ..initializers import get
@@ -62,21 +62,15 @@ class KerasCell(Weights, GatedCell):
         super().unbuild()
         self.regularized = ()
 
-    watched: tuple[str, ...] = ("project", "begin", "call")  # recurrence is ours: `unfused` answers for it
-
-    def recurrence(self, u: Any, batch: int, dtype: Any) -> Any:
+    def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
+        """A mask of h for each gate where there is recurrent dropout, the same for all steps."""
         if not (self.trains and self.recurrent_dropout):
-            return u
-        parts = ops.split(u, u.shape[1] // self.units, axis=-1)
-        keep = 1 - self.recurrent_dropout
-        draw = generator(self.rng).random
-        masks = [((draw((batch, self.units)) < keep) / keep).astype(dtype) for _ in parts]
-        return lambda h: ops.concatenate([(h * m) @ part for m, part in zip(masks, parts, strict=True)], axis=-1)
+            return ()
+        keep, draw = 1 - self.recurrent_dropout, generator(self.rng).random
+        return tuple(((draw((shape[0], self.output_size)) < keep) / keep).astype(dtype) for _ in range(self.gates))
 
-    def unfused(self) -> str | None:
-        if self.trains and self.recurrent_dropout:
-            return "recurrent dropout acts at every step"
-        return super().unfused()
+    def fused(self) -> str | None:
+        return None if self.trains and self.recurrent_dropout else super().fused()
 
     def as_cell(self) -> rnn.RNNCell:
         """The cell as drivers run it: with its dropout of inputs around it."""
@@ -197,8 +191,6 @@ class GRUCell(KerasCell, rnn.GRUCell):
         self.add("recurrent_kernel", (self.units, wide), self.initializers["recurrent_kernel"])
         self.add("bias", (2, wide), self.initializers["bias"])
 
-    watched = ("begin", "call")  # `project` adds the first half of the bias alone
-
     def project(self, x: Any) -> Any:
         return x @ self.kernel + self.bias[0] if self.paired else super().project(x)
 
@@ -212,10 +204,6 @@ class GRUCell(KerasCell, rnn.GRUCell):
         if not self.paired:
             return super().weights
         return self.kernel, self.recurrent_kernel, self.bias[0], self.recurrent_bias
-
-    def unfused(self) -> str | None:
-        own = type(self).project is not GRUCell.project
-        return f"{type(self).__name__} defines its own project" if own else super().unfused()
 
 
 def _both(cell: Any, activation: Any, recurrent_activation: Any) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from .. import ops
+from .. import ops, rnn
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import detach, leaves
-from ..rnn.driver import Run, _prepare
+from ..rnn.driver import Time, _prepare, run_cell
 from .base import Layer, Shape
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
 from .masks import Mask
@@ -81,6 +81,16 @@ class RNN(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask if self.return_sequences else None
 
+    def streamed(self) -> list[Any]:
+        """What `rnn.stepper` runs: the cell."""
+        if self.go_backwards:
+            raise ValueError(f"stepper: {self.scope_name} goes backwards, so it needs the whole sequence")
+        return [running(self.cell)]
+
+    def stepper(self, batch: int = 1) -> Any:
+        """This layer's cell for streaming; see rnn.stepper."""
+        return rnn.stepper(self, batch=batch)
+
     def reset_state(self) -> None:
         """Let a stateful layer begin anew."""
         self.states = None
@@ -114,7 +124,7 @@ class RNN(Layer):
         lengths = None if marks is None else marks.lengths
         impl, cell = "unrolled" if self.unroll else "auto", running(self.cell)
         x, lengths, state = _prepare(owner, cell, x, lengths, state, None, False, impl)
-        outputs, final = Run(owner, impl, lengths, False, self.go_backwards, False, False)(cell, x, state)
+        outputs, final = run_cell(owner, cell, x, state, Time(lengths, self.go_backwards, impl=impl))
         if self.stateful:
             self.states = detach(final)
         output = self._output(outputs, marks)

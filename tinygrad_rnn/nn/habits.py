@@ -168,7 +168,7 @@ def _requires_grad(x: Any, wanted: bool = True) -> Any:
     return x
 
 
-def _option(dim: Any, name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _option(dim: Any, options: dict[str, Any]) -> dict[str, Any]:
     """PyTorch's dim= and keepdim= as NumPy's axis= and keepdims=."""
     if "keepdim" in options:
         options["keepdims"] = options.pop("keepdim")
@@ -176,10 +176,13 @@ def _option(dim: Any, name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_dim(name: str, numpys: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that takes dim= and keepdim= as well; what max and min give by dim= is PyTorch's pair."""
+    """A method that takes dim= and keepdim= as well: then max and min give PyTorch's pair, var and std divide by n − 1."""
 
     def method(x: Tensor, *arguments: Any, dim: Any = None, **options: Any) -> Any:
-        options = _option(dim, name, options)
+        options = _option(dim, options)
+        if name in ("var", "std") and (dim is not None or {"unbiased", "correction"} & set(options)):
+            unbiased = options.pop("unbiased", True)  # by dim= it is PyTorch's, divided by n − 1
+            options["ddof"] = options.pop("correction", int(unbiased))
         found = numpys(x, *arguments, **options)
         if name in ("max", "min") and dim is not None:
             indices = getattr(x.data, f"arg{name}")(axis=dim, keepdims=options.get("keepdims", False))

@@ -26,20 +26,12 @@ from .shape import split, stack, unstack
 __all__ = ["gru_sequence", "lstm_sequence", "rnn_sequence"]
 
 Function: TypeAlias = Callable[[Array], Array]
-Weight: TypeAlias = Array | Function  # what a state is multiplied by
 
 probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", default=None)  # collects gates by letter
 
 
 def gate(letter: str, f: Callable[..., Any], *arguments: Any) -> Any:
-    """f(*arguments) under the scope of a gate's or state's letter, shown to the probe if there is one.
-
-    A cell of one's own names its gates with it: drawings then write the letter, and return_trace gives the values.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.rnn.gate("z", tg.sigmoid, tg.tensor(0.0)).item()
-    0.5
-    """
+    """f(*arguments) under the scope of a gate's or state's letter, shown to the probe if there is one."""
     with scope(letter):
         value = f(*arguments)
     seen = probe.get()
@@ -51,60 +43,39 @@ def gate(letter: str, f: Callable[..., Any], *arguments: Any) -> Any:
 # -- steps: (z = x W + b, state, weights) -> new state, whose last part is the output ------------------------------
 
 
-def recur(h: Array, u: Weight) -> Array:
-    """h U; a function in the place of U makes the product in its own way."""
-    return u(h) if callable(u) else h @ u
-
-
-def rnn_step(z: Array, h: Array, u: Weight, activate: Function) -> Array:
+def rnn_step(z: Array, h: Array, u: Array, activate: Function) -> Array:
     """h' = φ(z + h U) [Elman 1990]."""
-    return gate("h", activate, z + recur(h, u))
+    return gate("h", activate, z + h @ u)
 
 
-def lstm_step(
-    z: Array, c: Array, h: Array, u: Weight, phi: Function = tanh, sigma: Function = sigmoid
-) -> tuple[Array, Array]:
-    """i, f, g, o = split(z + h U); c' = σ(f) c + σ(i) φ(g); h' = σ(o) φ(c') [Gers, Schmidhuber & Cummins 2000]."""
-    i, f, g, o = split(z + recur(h, u), 4, axis=-1)
-    i, f, g, o = gate("i", sigma, i), gate("f", sigma, f), gate("g", phi, g), gate("o", sigma, o)
+def lstm_step(z: Array, c: Array, h: Array, u: Array) -> tuple[Array, Array]:
+    """i, f, g, o = split(z + h U); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c') [Gers, Schmidhuber & Cummins 2000]."""
+    i, f, g, o = split(z + h @ u, 4, axis=-1)
+    i, f, g, o = gate("i", sigmoid, i), gate("f", sigmoid, f), gate("g", tanh, g), gate("o", sigmoid, o)
     c = gate("c", lambda: f * c + i * g)
-    return c, gate("h", lambda: o * phi(c))
+    return c, gate("h", lambda: o * tanh(c))
 
 
-def gru_step(x: Array, h: Array, u: tuple[Weight, Weight], phi: Function = tanh, sigma: Function = sigmoid) -> Array:
-    """z, r = σ(x + h U); n = φ(x + (r h) U); h' = z h + (1 − z) n, in their columns [Cho et al. 2014]."""
+def gru_step(x: Array, h: Array, u: Array) -> Array:
+    """z, r = σ(x + h U); n = tanh(x + (r h) U); h' = z h + (1 − z) n, in their columns [Cho et al. 2014]."""
     size = h.shape[-1]
     gates, candidate = split(x, [2 * size], axis=-1)
-    z, r = split(gates + recur(h, u[0]), 2, axis=-1)
-    z, r = gate("z", sigma, z), gate("r", sigma, r)
-    n = gate("n", lambda: phi(candidate + recur(r * h, u[1])))
+    z, r = split(gates + h @ u[:, : 2 * size], 2, axis=-1)
+    z, r = gate("z", sigmoid, z), gate("r", sigmoid, r)
+    n = gate("n", lambda: tanh(candidate + (r * h) @ u[:, 2 * size : 3 * size]))
     return gate("h", lambda: z * h + (1 - z) * n)
 
 
-def gru_step_reset_after(
-    x: Array, h: Array, u: Weight, b: Array, phi: Function = tanh, sigma: Function = sigmoid
-) -> Array:
-    """As gru_step, but n = φ(x + r (h U + b)): the reset gate comes after the product, as in cuDNN."""
+def gru_step_reset_after(x: Array, h: Array, u: Array, b: Array) -> Array:
+    """As gru_step, but n = tanh(x + r (h U + b)): the reset gate comes after the product, as in cuDNN."""
     xz, xr, xn = split(x, 3, axis=-1)
-    hz, hr, hn = split(recur(h, u) + b, 3, axis=-1)
-    z, r = gate("z", lambda: sigma(xz + hz)), gate("r", lambda: sigma(xr + hr))
-    n = gate("n", lambda: phi(xn + r * hn))
+    hz, hr, hn = split(h @ u + b, 3, axis=-1)
+    z, r = gate("z", lambda: sigmoid(xz + hz)), gate("r", lambda: sigmoid(xr + hr))
+    n = gate("n", lambda: tanh(xn + r * hn))
     return gate("h", lambda: z * h + (1 - z) * n)
-
-
-def gru_weights(u: Array) -> tuple[Array, Array]:
-    """The recurrent kernel's columns for z and r, and those for n."""
-    gates, candidate = split(u, [2 * u.shape[0]], axis=-1)
-    return gates, candidate
 
 
 # -- time ----------------------------------------------------------------------------------------------------------
-
-
-def zeroed(x: Array, lengths: Any, axis: int) -> Array:
-    """0 past the lengths."""
-    alive = _alive(x, lengths, axis)
-    return x if alive is None else where(alive, x, 0)
 
 
 def without_padding(x: Array, lengths: Any, axis: int) -> Array:
@@ -298,8 +269,8 @@ def _(
 ) -> Any:  # fmt: skip
     x = without_padding(x, lengths, 0 if time_major else 1)
     activate = {"tanh": tanh, "relu": relu}[activation]
-    step = _Step(recurrent_kernel.shape[0], lambda z, h: rnn_step(z, h, recurrent_kernel, activate))
-    return _expansion(step, x @ kernel + bias, (h0,), "", lengths, reverse, time_major)
+    step = _Step(recurrent_kernel.shape[0], lambda x, h: rnn_step(x @ kernel + bias, h, recurrent_kernel, activate))
+    return _expansion(step, x, (h0,), "", lengths, reverse, time_major)
 
 
 @primitive(
@@ -358,8 +329,8 @@ def _(
     *, lengths: Any, reverse: bool, time_major: bool, recompute: bool, trace: str | None,
 ) -> Any:  # fmt: skip
     x = without_padding(x, lengths, 0 if time_major else 1)
-    step = _Step(recurrent_kernel.shape[0], lambda z, c, h: lstm_step(z, c, h, recurrent_kernel))
-    return _expansion(step, x @ kernel + bias, (c0, h0), _letters(trace, "c", "ifgo"), lengths, reverse, time_major)
+    step = _Step(recurrent_kernel.shape[0], lambda x, c, h: lstm_step(x @ kernel + bias, c, h, recurrent_kernel))
+    return _expansion(step, x, (c0, h0), _letters(trace, "c", "ifgo"), lengths, reverse, time_major)
 
 
 @primitive(
@@ -425,8 +396,7 @@ def _(
     size = recurrent_kernel.shape[0]
     if reset_after:
         b = np.zeros(3 * size, x.dtype) if recurrent_bias is None else recurrent_bias
-        step = _Step(size, lambda z, h: gru_step_reset_after(z, h, recurrent_kernel, b))
+        step = _Step(size, lambda x, h: gru_step_reset_after(x @ kernel + bias, h, recurrent_kernel, b))
     else:
-        weights = gru_weights(recurrent_kernel)
-        step = _Step(size, lambda z, h: gru_step(z, h, weights))
-    return _expansion(step, x @ kernel + bias, (h0,), _letters(trace, "", "zrn"), lengths, reverse, time_major)
+        step = _Step(size, lambda x, h: gru_step(x @ kernel + bias, h, recurrent_kernel))
+    return _expansion(step, x, (h0,), _letters(trace, "", "zrn"), lengths, reverse, time_major)

@@ -22,7 +22,6 @@ from .reducer import Reducer
 from .serial import Serial
 
 Array = np.ndarray[Any, np.dtype[Any]]
-EVERY = 100  # steps between two checks that all processes still have the same parameters
 
 
 class MPI(Serial):
@@ -31,16 +30,17 @@ class MPI(Serial):
     Each process runs the same script, on its own part of every batch; gradients are added up over all, so that every
     process makes the same step. Alone, without mpiexec, it is rank 0 of 1. All processes must make it, and make the same calls.
     deterministic: add in the order of the ranks, so that the result is that of `fit(accumulate=size)` on one process, bit for
-    bit; otherwise MPI chooses the order (with two processes there is only one). threads: of each process, by default the
-    node's cores divided by its processes. comm: an mpi4py communicator, by default of all processes. `waited` is how many
-    seconds this process has stood still for others.
+    bit where NumPy's products have as many threads; otherwise MPI chooses the order (two processes have only one).
+    threads: of each process, by default the node's cores divided by its processes. comm: an mpi4py communicator, by default
+    of all processes. `waited` is how many seconds this process has stood still for others.
 
     Raises ImportError without mpi4py or an MPI library, RuntimeError where mpiexec belongs to another MPI than mpi4py.
 
         parallel = tg.parallel.MPI()
         for inputs, targets in parallel.shard(batches):
             optimizer.zero_grad()
-            model.loss(inputs, targets).backward()
+            if len(inputs):  # a share may be empty
+                model.loss(inputs, targets).backward()
             parallel.average_gradients(model.parameters(), weight=targets.size)
             optimizer.step()
 

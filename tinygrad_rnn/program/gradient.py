@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.op import Op
-from ..autodiff.rows import Layout, Rows
+from ..autodiff.rows import Layout, Rows, with_rows
 from ..autodiff.state import Ambient, ambient
 from ..autodiff.tensor import Tensor, registry
 from .program import Instruction, Literal, Program, Slot
@@ -46,10 +46,13 @@ def active_slots(program: Program, wanted: Collection[int], states: tuple[int, .
             return active
 
 
-def gradient(program: Program, wanted: Collection[int], states: tuple[int, ...]) -> Gradient:
-    """The program that takes cotangents of one step's results to those of its inputs. `states`: its state inputs."""
+def gradient(program: Program, wanted: Collection[int], states: tuple[int, ...], batch: int = BATCHES[0]) -> Gradient:
+    """The program that takes cotangents of one step's results to those of its inputs. `states`: its state inputs.
+
+    batch: of the values on which the vjps run; they give the same program for any.
+    """
     active = active_slots(program, wanted, states)
-    tracer = Tracer(BATCHES[0], sums=True)
+    tracer = Tracer(batch, sums=True)
     outside = ambient.get()
     token = ambient.set(Ambient(True, outside.scope, outside.training, tracer))
     try:
@@ -57,7 +60,8 @@ def gradient(program: Program, wanted: Collection[int], states: tuple[int, ...])
             traced = _replayed(program, tracer)
             forward = len(tracer.instructions)
             of_outputs = _seeds(program.outputs, active, traced, tracer)
-            of_new_state = _seeds(program.new_state, active, traced, tracer)
+            carried = {new for old, new in zip(states, program.new_state, strict=True) if old in active}
+            of_new_state = _seeds(program.new_state, active | carried, traced, tracer)
             cotangents: dict[int, Traced] = {}
             for slot, g in [
                 *zip(program.outputs, of_outputs, strict=True),
@@ -89,19 +93,16 @@ def _replayed(program: Program, tracer: Tracer) -> dict[int, Traced]:
     made = {o for instruction in program.instructions for o in instruction.outputs}
     traced: dict[int, Traced] = {}
     for number, slot in enumerate(program.slots):
-        shape = tuple(slot.layout.per * BATCHES[0] if isinstance(n, Rows) else n for n in slot.shape)
+        shape = tuple(slot.layout.per * tracer.batch if isinstance(n, Rows) else n for n in slot.shape)
         value = rng.normal(size=shape).astype(slot.dtype) if number not in made else np.empty(shape, slot.dtype)
         traced[number] = tracer.stand_in(value, slot.layout, slot.dtype.kind == "f")
     for instruction in program.instructions:
+        options = with_rows(instruction.options, tracer.batch)
         args = [i.value if isinstance(i, Literal) else Tensor._made(tracer.values[i], None) for i in instruction.inputs]
         outside = ambient.get()
         token = ambient.set(Ambient(False, outside.scope, outside.training))
         try:
-            results = (
-                instruction.op(args, **instruction.options)
-                if instruction.op.variadic
-                else instruction.op(*args, **instruction.options)
-            )
+            results = instruction.op(args, **options) if instruction.op.variadic else instruction.op(*args, **options)
         finally:
             ambient.reset(token)
         for number, r in zip(instruction.outputs, results if instruction.op.several else (results,), strict=True):

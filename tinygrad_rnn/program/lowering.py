@@ -268,7 +268,9 @@ class Lowering:
                 out = instruction.outputs[0]
                 if instruction.op.name == "add" and out not in self.folded:
                     terms = list(self._terms(instruction, stage))
-                    products = [t for t in terms if type(t) is int and self._is_product(t, stage)]
+                    slots = self.loop.slots
+                    whole = [t for t in terms if type(t) is int and slots[t].shape == slots[out].shape]
+                    products = [t for t in whole if self._is_product(t, stage)]
                     if products:
                         self.terms[out] = terms
                         self.folded.update((*products, *self._inner_terms(instruction, stage)))
@@ -318,10 +320,13 @@ class Lowering:
         others = [t for t in terms if not (type(t) is int and t in self.folded)]
         bias = next((t for t in others if self._is_bias(t, slot)), None)
         base = next((t for t in others if self._may_overwrite(t, slot)), None)
-        if base is not None and slot not in self.written:
+        if base is not None:
             others.remove(base)
             assert type(base) is int
-            out = self.values[slot] = self.values[base]
+            if slot in self.written:  # the same sum, in the same order, elsewhere
+                out = self._each("copy", self._result(slot), self.values[base])
+            else:
+                out = self.values[slot] = self.values[base]
             if slot in self.late and self.slots[out.number][0] == SCRATCH:
                 self.slots[out.number][0] = TEMP
             start = None

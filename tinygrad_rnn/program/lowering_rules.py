@@ -240,6 +240,8 @@ def _matmul(self: Lowering, i: Instruction) -> None:
         if extra and w.shape[0] == 1:
             w = w._replace(shape=w.shape[1:], strides=w.strides[1:])
             a, b = (a, w) if rows[0] else (w, b)
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        raise Unsupported("matmul of a vector and each row's matrix")
     batch = out.shape[:-2]
     if len(batch) > 1:
         raise Unsupported("matmul of more than one axis of matrices in a row")

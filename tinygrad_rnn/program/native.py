@@ -10,7 +10,7 @@ import numpy as np
 from .. import kernels
 from .lowering import STAGES, Lowering
 from .lowering_rules import REDUCTIONS
-from .plan import Loop
+from .plan import Loop, Over
 from .run import compiled, execute
 from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 
@@ -20,7 +20,7 @@ INDEPENDENT_BATCH = 4  # up to here what does not depend on the state runs for m
 class NativeLoop:
     """A loop in the interpreter's hands. Raises Unsupported where it has an op that the interpreter lacks."""
 
-    def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool):
+    def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool, histories: dict[int, Over]):
         low = Lowering(loop, dtype, together)
         shared_scratch(low.slots, low.lists)
         self.loop, self.dtype = loop, dtype
@@ -45,24 +45,33 @@ class NativeLoop:
             if over.kind == "before":
                 shifted = len(self.shifted)
                 self.shifted.append(over.leaf)
-            kinds.append((over.kind in ("saved", "state", "before"), shifted, k >= first))
+            kept = histories[over.leaf] if over.kind in ("state", "before") and k < first else over
+            kinds.append((kept.kind in ("saved", "state"), shifted, k >= first))
         self.kinds = kinds
         self._low = low
-        self._built: dict[tuple[bool, ...], Any] = {}
+        self._built: Any = None
 
-    def built(self, packed: tuple[bool, ...]) -> Any:
-        """The native loop, for sequences of which these are packed."""
-        loop = self._built.get(packed)
-        if loop is None:
+    def built(self) -> Any:
+        """The native loop."""
+        if self._built is None:
             low = self._low
-            kinds = [(p, shifted, written) for p, (_, shifted, written) in zip(packed, self.kinds, strict=True)]
             once, before, body, after = ([self._encoded(*i) for i in low.lists[stage]] for stage in STAGES)
             slots = [(kind, index, size) for kind, index, size in low.slots]
             sizes = [prod(low._inner(c)) for c in self.loop.constants]
-            loop = self._built[packed] = kernels._native.Loop(
-                str(self.dtype), slots, once, before, body, after, kinds, low.states, sizes, low.sums, low.accumulators
+            self._built = kernels._native.Loop(
+                str(self.dtype),
+                slots,
+                once,
+                before,
+                body,
+                after,
+                self.kinds,
+                low.states,
+                sizes,
+                low.sums,
+                low.accumulators,
             )
-        return loop
+        return self._built
 
     def _encoded(
         self, code: str, shape: tuple[int, ...], out: View, inputs: tuple[View, ...], extra: tuple[int, ...]

@@ -7,9 +7,10 @@ constants alone. Instructions without rows (tanh of a weight, its slices) are no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .gradient import Gradient, active_slots, gradient
 from .program import Instruction, Literal, Program, Slot
@@ -61,75 +62,48 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
 def sums_regrouped(program: Program, states: Collection[int]) -> Program:
     """x W + h U + b with its terms so ordered that those which no state enters come first: (x W + b) + h U."""
     late = _reached(program.instructions, states)
-    uses: dict[int, int] = dict.fromkeys((*program.outputs, *program.new_state, *program.names), 2)
-    for instruction in program.instructions:
-        for i in instruction.inputs:
-            if type(i) is int:
-                uses[i] = uses.get(i, 0) + 1
+    uses: Counter[Any] = Counter(
+        i for instruction in program.instructions for i in instruction.inputs if type(i) is int
+    )
+    uses.update([*program.outputs, *program.new_state, *program.names] * 2)
     made = {instruction.outputs[0]: instruction for instruction in program.instructions}
     slots, out = list(program.slots), []
+    chains: dict[int, list[int | Literal]] = {}  # sums in a new order
+    inner: set[int] = set()  # sums that are only terms of these
 
-    def terms(slot: int | Literal) -> Iterable[int | Literal]:
-        part = made.get(slot) if type(slot) is int else None
-        if (
-            part is not None
-            and part.op.name == "add"
-            and uses[part.outputs[0]] == 1
-            and slots[part.outputs[0]].layout.per
-        ):
-            for i in part.inputs:
-                yield from terms(i)
-        else:
-            yield slot
+    def terms(instruction: Instruction, inside: set[int]) -> Iterable[int | Literal]:
+        whole = slots[instruction.outputs[0]]
+        for i in instruction.inputs:
+            part = made.get(i) if type(i) is int else None
+            if part is not None and part.op.name == "add" and uses[i] == 1 and slots[part.outputs[0]] == whole:
+                inside.add(part.outputs[0])
+                yield from terms(part, inside)
+            else:
+                yield i
 
-    inner = set()
     for instruction in reversed(program.instructions):
-        if instruction.op.name != "add" or instruction.outputs[0] in inner or instruction.outputs[0] not in late:
-            continue
-        inner.update(_inner_sums(instruction, made, uses, slots))
+        result = instruction.outputs[0]
+        if instruction.op.name == "add" and result in late and result not in inner:
+            inside: set[int] = set()
+            parts = list(terms(instruction, inside))
+            early = [t for t in parts if type(t) is not int or t not in late]
+            early.sort(key=lambda t, whole=slots[result]: type(t) is not int or slots[t] != whole)  # type: ignore[misc]
+            if 2 <= len(early) < len(parts) and type(early[0]) is int and slots[early[0]] == slots[result]:
+                chains[result] = [*early, *(t for t in parts if type(t) is int and t in late)]
+                inner |= inside
     for instruction in program.instructions:
         result = instruction.outputs[0]
-        if instruction.op.name != "add" or result not in late or result in inner:
+        if result not in chains:
             if result not in inner:
                 out.append(instruction)
             continue
-        parts = [t for i in instruction.inputs for t in terms(i)]
-        early = [t for t in parts if type(t) is not int or t not in late]
-        if (
-            len(parts) < 3
-            or len(early) < 2
-            or not any(type(t) is int and slots[t].shape == slots[result].shape for t in early)
-        ):
-            early = []
-        ordered = parts if not early else sorted(early, key=lambda t: type(t) is not int or not slots[t].layout.per)
-        ordered = ordered if not early else [*ordered, *(t for t in parts if t not in early)]
-        total = ordered[0]
-        for n, term in enumerate(ordered[1:]):
-            last = n == len(ordered) - 2
-            if not last:
-                slots.append(slots[result])
-            to = result if last else len(slots) - 1
-            out.append(instruction._replace(inputs=(total, term), outputs=(to,)))
-            total = to
+        total, *others = chains[result]
+        for term in others[:-1]:
+            slots.append(slots[result])
+            out.append(instruction._replace(inputs=(total, term), outputs=(len(slots) - 1,)))
+            total = len(slots) - 1
+        out.append(instruction._replace(inputs=(total, others[-1])))
     return replace(program, slots=slots, instructions=out)
-
-
-def _inner_sums(top: Instruction, made: dict[int, Instruction], uses: dict[int, int], slots: list[Slot]) -> set[int]:
-    """The sums that are only terms of this one, of its shape."""
-    found: set[int] = set()
-    work = [top]
-    while work:
-        for i in work.pop().inputs:
-            part = made.get(i) if type(i) is int else None
-            if (
-                part is not None
-                and part.op.name == "add"
-                and uses[part.outputs[0]] == 1
-                and slots[part.outputs[0]].layout.per
-            ):
-                found.add(part.outputs[0])
-                work.append(part)
-    return found
 
 
 def _reached(instructions: Iterable[Instruction], start: Collection[int]) -> set[int]:
@@ -184,7 +158,7 @@ class Plan(NamedTuple):
     saving: Loop
     backward: Loop | None
     saved: tuple[int, ...]
-    histories: tuple[int, ...]  # which of the state's leaves backward reads at every step
+    histories: dict[int, Over]  # the state's leaves that backward reads at every step, and where their history is
     carried: tuple[int, ...] = ()  # which of them the loop backward carries a cotangent of
     added: tuple[int, ...] = ()  # which constants get a gradient
 
@@ -202,7 +176,7 @@ def forward_loop(program: Program, inputs: Leaves, saved: tuple[int, ...] = (), 
     """The loop of a program. It writes the outputs, and `saved` slots and `states` for the loop backward."""
     writes = [Over("output", k, slot) for k, slot in enumerate(program.outputs)]
     writes += [Over("saved", k, slot) for k, slot in enumerate(saved)]
-    writes += [Over("state", k, program.new_state[k]) for k in states]
+    writes += [Over("state", k, program.new_state[k]) for k in states if program.new_state[k] not in program.outputs]
     loop = Loop(
         program.slots,
         inputs.weights,
@@ -218,7 +192,7 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     """The loops of a step of which the inputs in `wanted` get a gradient."""
     forward = forward_loop(program, inputs)
     if not wanted:
-        return Plan(forward, forward, None, (), ())
+        return Plan(forward, forward, None, (), {})
     back = gradient(program, wanted, inputs.state)
     own = back.instructions[: back.forward]
     rules = back.instructions[back.forward :]
@@ -229,7 +203,12 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     free = {*inputs.x, *inputs.state, *inputs.constants, *inputs.weights, *program.new_state, *program.outputs}
     saved, again = _saved_and_recomputed(own, read, free, recompute)
     reads = _reads(program, inputs, back, [*again, *rules], {*read, *saved}, saved)
-    histories = tuple(sorted({r.leaf for r in reads if r.kind in ("state", "before")}))
+    read_states = tuple(sorted({r.leaf for r in reads if r.kind in ("state", "before")}))
+    histories = {}
+    for k in read_states:
+        slot = program.new_state[k]
+        kept = ("output", program.outputs.index(slot)) if slot in program.outputs else ("state", k)
+        histories[k] = Over(*kept, slot)
     carried = tuple(k for k, seed in enumerate(back.of_new_state) if seed is not None)
     added = tuple(k for k, slot in enumerate(inputs.constants) if slot in wanted and slot in back.results)
     loop = Loop(
@@ -244,7 +223,7 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     )
     per_step = [r.slot for r in reads]
     loop = _staged(loop, [*again, *rules], per_step, ends)
-    return Plan(forward, forward_loop(program, inputs, saved, histories), loop, saved, histories, carried, added)
+    return Plan(forward, forward_loop(program, inputs, saved, read_states), loop, saved, histories, carried, added)
 
 
 def _saved_and_recomputed(

@@ -1,21 +1,26 @@
 """Running a loop in NumPy, op by op: the readable reference, and what a machine without native kernels has.
 
 Rows are packed: a row is one batch row at one of its steps, ordered by step, and within a step by falling length, so that
-the rows alive at a step are a slice. Padding is never read. `before` and `after` run on all packed rows at once.
+the rows alive at a step are a slice. Padding is never read. `before` and `after` run on the packed rows of many steps at
+once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import prod
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff.rows import Rows
+from ..autodiff.rows import holds_rows, with_rows
 from .plan import Loop
 from .program import Instruction, Literal
 
 Array = np.ndarray[Any, Any]
+CHUNK = 1 << 15  # numbers in the widest array of what runs before and after the loop,
+ROWS = 512  # or so many rows, if these are more: a product of fewer is slow
 
 
 class Schedule:
@@ -37,6 +42,15 @@ class Schedule:
         self.full = lengths is None or bool((ends == steps).all())
         self.straight = self.full and not reverse and batch > 0
         self.first = self.start[1] if self.steps else 0
+
+    def chunks(self, size: int, backward: bool) -> list[tuple[int, int]]:
+        """Runs of steps whose rows, `size` numbers each, take no more than CHUNK numbers or are ROWS, in order of running."""
+        if not self.total:
+            return []
+        rows = self.total // self.steps + 1
+        most = max(1, CHUNK // (size * rows), ROWS // rows)
+        parts = [(s, min(s + most, self.steps)) for s in range(0, self.steps, most)]
+        return parts[::-1] if backward else parts
 
     def packed(self, x: Array) -> Array:
         """The rows of x (B, T, …) in packed order."""
@@ -79,24 +93,9 @@ def compiled(instructions: Sequence[Instruction]) -> list[Compiled]:
     """Instructions ready to run. Options keep their Rows; those that name any are listed."""
     ready = []
     for i in instructions:
-        by_rows = tuple(k for k, v in i.options.items() if _has_rows(v))
+        by_rows = tuple(k for k, v in i.options.items() if holds_rows(v))
         ready.append(Compiled(i.op.forward, i.inputs, i.options, by_rows, i.outputs, i.op.several))
     return ready
-
-
-def _has_rows(value: Any) -> bool:
-    return isinstance(value, Rows) or (isinstance(value, (tuple, list)) and any(map(_has_rows, value)))
-
-
-def with_rows(value: Any, n: int) -> Any:
-    """An option for a batch of n: sizes in place of Rows."""
-    if isinstance(value, Rows):
-        return value.per * n
-    if isinstance(value, (tuple, list)):
-        return type(value)(with_rows(v, n) for v in value)
-    if isinstance(value, dict):
-        return {k: with_rows(v, n) for k, v in value.items()}
-    return value
 
 
 def execute(ready: list[Compiled], registers: dict[int, Any], n: int) -> None:
@@ -122,28 +121,74 @@ class Result(NamedTuple):
     added: list[Array]
 
 
+class Body:
+    """The instructions of one step as a Python function, written out once: v<slot> are arrays, f, o and c what an instruction
+    calls, its options and its constants."""
+
+    def __init__(self, instructions: Sequence[Instruction], reads: Sequence[int], writes: Sequence[int]):
+        self.names: dict[str, Any] = {}
+        self.by_rows: dict[str, Any] = {}  # options that depend on the number of rows
+        lines = [f"def body({', '.join(f'v{slot}' for slot in reads)}):"]
+        for k, i in enumerate(instructions):
+            args = []
+            for j, x in enumerate(i.inputs):
+                args.append(f"c{k}_{j}" if isinstance(x, Literal) else f"v{x}")
+                if isinstance(x, Literal):
+                    self.names[args[-1]] = x.value
+            for name, value in i.options.items():
+                args.append(f"{name}=o{k}_{name}")
+                (self.by_rows if holds_rows(value) else self.names)[f"o{k}_{name}"] = value
+            self.names[f"f{k}"] = i.op.forward
+            results = ", ".join(f"v{o}" for o in i.outputs)
+            lines.append(f"    {results}{',' if i.op.several else ''} = f{k}({', '.join(args)})")
+        lines.append(f"    return [{', '.join(f'v{slot}' for slot in writes)}]")
+        exec("\n".join(lines), self.names)
+        self.ready: dict[int, Callable[..., list[Array]]] = {}
+
+    def on(self, n: int) -> Callable[..., list[Array]]:
+        """The function for n rows."""
+        body = self.ready.get(n if self.by_rows else 0)
+        if body is None:
+            names = self.names | {k: with_rows(v, n) for k, v in self.by_rows.items()}
+            body = self.ready[n if self.by_rows else 0] = FunctionType(self.names["body"].__code__, names)
+        return body
+
+
+def _of_ranks(rows: Array, ranks: Array, per: int) -> Array:
+    """What holds for the whole sequence, for each packed row of these ranks."""
+    if per == 1:
+        return np.asarray(rows[ranks])
+    return np.asarray(rows.reshape(-1, per, *rows.shape[1:])[ranks]).reshape(-1, *rows.shape[1:])
+
+
 class Runner:
-    """A loop made ready for NumPy."""
+    """A loop made ready for NumPy. It goes over time by chunks, so that what runs before and after the loop stays small."""
 
     def __init__(self, loop: Loop):
         self.loop = loop
         self.fixed, self.once, self.before = compiled(loop.fixed), compiled(loop.once), compiled(loop.before)
-        self.weights = {*loop.weights, *(o for i in loop.fixed for o in i.outputs)}
-        self.body, self.after, self.sums = compiled(loop.body), compiled(loop.after), compiled(loop.sums)
+        self.after, self.sums = compiled(loop.after), compiled(loop.sums)
         made = {o for i in loop.body for o in i.outputs}
         outside = [*loop.after, *loop.sums]
         read = {i for x in outside for i in x.inputs if type(i) is int} | {w.slot for w in loop.writes} | {*loop.added}
-        self.kept = sorted(made & read)
-        news, olds = {new for _, new in loop.carried}, [old for old, _ in loop.carried]
-        self.olds_kept = [k for k, old in enumerate(olds) if old in read]
-        in_body = {i for x in loop.body for i in x.inputs if type(i) is int} | news
-        self.body_reads = sorted(in_body - made - set(olds))
-        self.constant = {*loop.constants, *(o for i in loop.once for o in i.outputs)}
-        in_rest = {i for x in [*loop.before, *outside] for i in x.inputs if type(i) is int} | {
-            w.slot for w in loop.writes
-        }
-        self.spread = sorted(self.constant & (in_rest | set(loop.added)))
-        self.per = {slot: loop.slots[slot].layout.per for slot in (*self.kept, *self.body_reads, *olds)}
+        self.olds = [old for old, _ in loop.carried]
+        news = [new for _, new in loop.carried]
+        self.kept = sorted((made | set(self.olds)) & read)
+        weights = {*loop.weights, *(o for i in loop.fixed for o in i.outputs)}
+        constants = {*loop.constants, *(o for i in loop.once for o in i.outputs)}
+        in_body = {i for x in loop.body for i in x.inputs if type(i) is int} | {*news, *self.kept}
+        reads = sorted(in_body - made - set(self.olds))
+        self.unchanging = [i for i in reads if i in weights]
+        self.held = [(i, loop.slots[i].layout.per) for i in reads if i in constants]
+        self.timed = [(i, loop.slots[i].layout.per) for i in reads if i not in weights and i not in constants]
+        order = [*self.unchanging, *(i for i, _ in self.held), *(i for i, _ in self.timed), *self.olds]
+        self.body = Body(loop.body, order, [*news, *self.kept])
+        in_rest = {i for x in [*loop.before, *outside] for i in x.inputs if type(i) is int}
+        self.spread = sorted(constants & (in_rest | {w.slot for w in loop.writes} | set(loop.added)))
+        sizes = [
+            prod(loop.slots[o].inner) for i in (*loop.before, *outside) for o in i.outputs if loop.slots[o].layout.per
+        ]
+        self.widest = max(sizes, default=1)
 
     def run(
         self,
@@ -156,69 +201,71 @@ class Runner:
     ) -> Result:
         """Run it. reads are packed, initial and constants ranked."""
         loop = self.loop
-        registers: dict[int, Any] = dict(zip(loop.weights, weights, strict=True))
-        execute(self.fixed, registers, 0)
-        ranked = {**registers, **dict(zip(loop.constants, constants, strict=True))}
+        fixed: dict[int, Any] = dict(zip(loop.weights, weights, strict=True))
+        execute(self.fixed, fixed, 0)
+        ranked = {**fixed, **dict(zip(loop.constants, constants, strict=True))}
         execute(self.once, ranked, schedule.batch)
-        for r, rows in zip(loop.reads, reads, strict=True):
-            registers[r.slot] = rows
-        for slot in self.spread:
-            registers[slot] = ranked[slot][schedule.rank]
-        execute(self.before, registers, schedule.total)
-        final = self._steps(schedule, registers, ranked, list(initial), backward)
-        execute(self.after, registers, schedule.total)
-        execute(self.sums, registers, schedule.total)
-        added = []
-        for slot in loop.added:
-            total = np.zeros((schedule.batch, *registers[slot].shape[1:]), registers[slot].dtype)
-            np.add.at(total, schedule.rank, registers[slot])
-            added.append(total)
-        return Result(
-            [registers[w.slot] for w in loop.writes],
-            final,
-            [None if r is None else registers[r] for r in loop.results],
-            added,
-        )
+        states = list(initial)
+        writes = [self._rows(np.empty, w.slot, schedule.total) for w in loop.writes]
+        added = [self._rows(np.zeros, slot, schedule.batch) for slot in loop.added]
+        results: list[Any] = [None] * len(loop.results)
+        for first, last in schedule.chunks(self.widest, backward):
+            lo, hi = int(schedule.start[first]), int(schedule.start[last])
+            registers = dict(fixed)
+            for r, rows in zip(loop.reads, reads, strict=True):
+                per = loop.slots[r.slot].layout.per
+                registers[r.slot] = rows[lo * per : hi * per]
+            for slot in self.spread:
+                registers[slot] = _of_ranks(ranked[slot], schedule.rank[lo:hi], loop.slots[slot].layout.per)
+            execute(self.before, registers, hi - lo)
+            self._steps(schedule, range(first, last), registers, ranked, states, backward)
+            execute(self.after, registers, hi - lo)
+            execute(self.sums, registers, hi - lo)
+            for w, whole in zip(loop.writes, writes, strict=True):
+                per = loop.slots[w.slot].layout.per
+                whole[lo * per : hi * per] = registers[w.slot]
+            for slot, total in zip(loop.added, added, strict=True):
+                np.add.at(total, schedule.rank[lo:hi], registers[slot])
+            for k, out in enumerate(loop.results):
+                if out is not None:
+                    results[k] = registers[out] if results[k] is None else results[k] + registers[out]
+        for k, out in enumerate(loop.results):
+            if out is not None and results[k] is None:  # no step ran
+                results[k] = np.zeros(loop.slots[out].shape, loop.slots[out].dtype)
+        return Result(writes, states, results, added)
+
+    def _rows(self, made: Any, number: int, n: int) -> Array:
+        slot = self.loop.slots[number]
+        return np.asarray(made((n * slot.layout.per, *slot.shape[1:]), slot.dtype))
 
     def _steps(
-        self, schedule: Schedule, registers: dict[int, Any], ranked: dict[int, Any], states: list[Array], backward: bool
-    ) -> list[Array]:
-        loop, per = self.loop, self.per
-        fixed = {i: registers[i] for i in self.body_reads if i in self.weights}
-        held = [i for i in self.body_reads if i in self.constant]
-        timed = [(i, registers[i], per[i]) for i in self.body_reads if i not in fixed and i not in self.constant]
-        owned = [False] * len(states)
-        for s in range(schedule.steps - 1, -1, -1) if backward else range(schedule.steps):
-            lo, hi = int(schedule.start[s]), int(schedule.start[s + 1])
+        self,
+        schedule: Schedule,
+        steps: range,
+        registers: dict[int, Any],
+        ranked: dict[int, Any],
+        states: list[Array],
+        backward: bool,
+    ) -> None:
+        """The steps of a chunk; adds to the registers what comes after them reads, and leaves the states behind."""
+        start, batch, count = schedule.start.tolist(), schedule.batch, len(states)
+        begin = start[steps.start]
+        unchanging = [registers[i] for i in self.unchanging]
+        timed = [(registers[i], per) for i, per in self.timed]
+        kept: list[list[Array]] = []
+        for s in reversed(steps) if backward else steps:
+            lo, hi = start[s] - begin, start[s + 1] - begin
             n = hi - lo
-            local = dict(fixed)
-            for i in held:
-                local[i] = ranked[i][: n * per[i]]
-            for i, rows, p in timed:
-                local[i] = rows[lo * p : hi * p]
-            for (old, _), state in zip(loop.carried, states, strict=True):
-                local[old] = state[:n]
-            execute(self.body, local, n)
-            for i in self.kept:
-                value, p = local[i], per[i]
-                if i not in registers:
-                    registers[i] = np.empty((schedule.total * p, *value.shape[1:]), value.dtype)
-                registers[i][lo * p : hi * p] = value
-            for k in self.olds_kept:
-                old = loop.carried[k][0]
-                if old not in registers:
-                    registers[old] = np.empty((schedule.total, *states[k].shape[1:]), states[k].dtype)
-                registers[old][lo:hi] = local[old]
-            news = [local[new] for _, new in loop.carried]
-            for k, new in enumerate(news):
-                if n == schedule.batch:
-                    states[k], owned[k] = new, False
-                else:
-                    if not owned[k]:
-                        states[k], owned[k] = states[k].copy(), True
-                    states[k][:n] = new
-        for i in self.kept:
-            if i not in registers:  # no step ran
-                slot = loop.slots[i]
-                registers[i] = np.empty((0, *slot.shape[1:]), slot.dtype)
-        return states
+            out = self.body.on(n)(
+                *unchanging,
+                *[ranked[i][: n * per] for i, per in self.held],
+                *[rows[lo * per : hi * per] for rows, per in timed],
+                *(states if n == batch else [state[:n] for state in states]),
+            )
+            if n == batch:
+                states[:] = out[:count]
+            else:
+                states[:] = [np.concatenate([new, old[n:]]) for new, old in zip(out, states, strict=False)]
+            kept.append(out[count:])
+        for slot, values in zip(self.kept, zip(*(kept[::-1] if backward else kept), strict=True), strict=True):
+            registers[slot] = np.concatenate(values)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..autodiff.rows import NONE, Layout, Rows
 from ..autodiff.state import Ambient, ambient
 from ..autodiff.tensor import Tensor
 from .environment import Environment, where
+from .naming import enclosed
 from .program import Literal, Program
 from .tracer import Traced, Tracer, Untraceable, is_users
 from .tree import Hidden, Signature, form, leaves, rebuilt
@@ -123,10 +125,11 @@ def _program(
                 f"the new state has shape (batch, {', '.join(map(str, slot.shape[1:]))}) and dtype {slot.dtype}, the state "
                 f"(batch, {', '.join(map(str, wanted.spec.shape))}) and {wanted.spec.dtype}"
             )
-    return Program(
+    program = Program(
         tracer.slots, tracer.instructions, inputs, tuple(found), tuple(numbers[:n]), tuple(numbers[n:]), tracer.names,
         rebuilt(output, iter(numbers[:n])),
     )  # fmt: skip
+    return replace(program, instructions=enclosed(program))
 
 
 def _difference(a: Program, b: Program) -> str | None:

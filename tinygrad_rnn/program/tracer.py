@@ -14,7 +14,7 @@ import numpy as np
 
 from ..autodiff.node import Shape
 from ..autodiff.op import Op
-from ..autodiff.rows import NONE, SUMMED, Layout, MixesRows, Operand, Rows
+from ..autodiff.rows import NONE, SUMMED, Layout, MixesRows, Operand, Rows, holds_rows
 from ..autodiff.state import Ambient, ambient
 from ..autodiff.tensor import Tensor, registry
 from .program import Instruction, Literal, Slot
@@ -198,9 +198,9 @@ class Tracer:
             return cut
         traced = self._coerced(op, [self._found(a) for a in args])
         for name, value in options.items():
-            if name != "shape" and _holds_rows(value):
+            if name != "shape" and holds_rows(value):
                 refuse(f"an option of the step's {op.name} depends on the batch")
-        if not any(isinstance(a, Traced) for a in traced) and not _holds_rows(options.get("shape")):
+        if not any(isinstance(a, Traced) for a in traced) and not holds_rows(options.get("shape")):
             return _plainly(op, args, options)
         values = [Tensor._made(get_value(a), None) if isinstance(a, Traced) else a for a in traced]
         results = _plainly(op, values, options)
@@ -329,10 +329,6 @@ def _plainly(op: Op, args: Sequence[Any], options: dict[str, Any]) -> Any:
 
 def _plain(value: Any) -> np.ndarray[Any, Any]:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
-
-
-def _holds_rows(value: Any) -> bool:
-    return isinstance(value, Rows) or (isinstance(value, (tuple, list)) and any(map(_holds_rows, value)))
 
 
 def is_users(file: str) -> bool:

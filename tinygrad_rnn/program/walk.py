@@ -116,6 +116,7 @@ def _reads(code: CodeType) -> Reads:
 
 
 def is_trusted(module: Any) -> bool:
+    """Whether a module's functions compute the same whenever they are called with the same arguments."""
     return isinstance(module, str) and module.partition(".")[0] in _TRUSTED and not module.startswith("numpy.random")
 
 
@@ -127,7 +128,7 @@ def defined(kind: type) -> dict[str, Any]:
 def _is_plain(kind: Any) -> bool:
     """Whether objects of this class are nothing but their attributes."""
     new: Any = kind.__new__
-    if new is not object.__new__ or any(
+    if (new is not object.__new__ and not is_trusted(getattr(new, "__module__", None))) or any(
         set(vars(base).get("__slots__", ())) - {"__dict__", "__weakref__"} for base in kind.__mro__
     ):
         return False
@@ -421,7 +422,7 @@ class Walk:
         if is_trusted(kind.__module__):
             return False
         self.guards.append(guard_class(kind, path))
-        self.key.append((_Is(kind), len(vars(kind))))
+        self.key.append(_Is(kind))
         return True
 
     def _functions_of_classes(self) -> bool:

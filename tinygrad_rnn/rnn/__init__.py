@@ -1,11 +1,12 @@
 """Cells and drivers, by TensorFlow 1's split: a cell is one step, a driver runs any cell over time."""
 
-from ..ops.recurrent import gate
+from ..program.naming import gate
 from .cell import LSTMState, RNNCell, detach
 from .cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell
 from .driver import bidirectional_dynamic_rnn, dynamic_rnn, static_rnn
 from .explain import Explanation, explain
 from .layer_norm import LayerNormLSTMCell
+from .stepper import stepper
 from .wrappers import DropoutWrapper, MultiRNNCell, ResidualWrapper, ZoneoutWrapper
 
 LSTMStateTuple = LSTMState
@@ -30,4 +31,5 @@ __all__ = [
     "explain",
     "gate",
     "static_rnn",
+    "stepper",
 ]

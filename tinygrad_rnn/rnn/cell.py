@@ -16,8 +16,7 @@ from .. import initializers
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
-
-Step = Callable[[Any, Any], tuple[Any, Any]]
+from ..program.naming import gate
 
 
 class LSTMState(NamedTuple):
@@ -73,10 +72,8 @@ class RNNCell(Module):
     cell(x, state) -> (output, new state), with x (B, D), output (B, output_size). Parameters are made in
     `build_parameters(input_size)`, run at the first call, with the dtype of its x.
 
-    A cell may help drivers with three more methods. `project(x)` is the part of a step that looks at the input alone,
-    for any number of leading axes: drivers compute it for all steps in one product. `begin(batch, dtype)` returns the
-    step function for one sequence, which takes what `project` gave: masks and slices that hold for the whole sequence
-    are made there. `call` is both in one.
+    A cell that needs random numbers (a dropout mask) defines `draw(shape, dtype)`, which a driver calls once before a
+    sequence, and gets what it drew as the third argument of `call(x, state, drawn)`.
 
     >>> import tinygrad_rnn as tg
     >>> class Decay(tg.rnn.RNNCell):
@@ -174,27 +171,20 @@ class RNNCell(Module):
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def project(self, x: Any) -> Any:
-        """The part of a step that looks at the input alone, for any number of leading axes: x (…, D) itself here."""
-        return x
-
-    def begin(self, batch: int, dtype: Any) -> Step:
-        """The step function (what `project` gave, state) -> (output, new state) for one sequence; here `call`."""
-        if type(self).call is RNNCell.call:
-            raise TypeError(f"{type(self).__name__} defines no call(x, state) that returns (output, new state)")
-        return self.call
-
-    def unfused(self) -> str | None:
-        """Why a driver must run this cell step by step; None if `sequence` runs it whole."""
-        return f"{type(self).__name__} has no fused op"
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        """The whole sequence x (B, T, D) at once: (outputs, final state). `run` is the driver's (rnn/driver.py)."""
-        raise TypeError(self.unfused())
+    layers: tuple[RNNCell, ...] = ()  # the cells of a stack, which drivers run one after the other over all time
 
     def call(self, x: Any, state: Any) -> tuple[Any, Any]:
-        """One step."""
-        return self.begin(x.shape[0], x.dtype)(self.project(x), state)
+        """One step: x (B, D) and the state to (output, new state)."""
+        raise TypeError(f"{type(self).__name__} defines no call(x, state) that returns (output, new state)")
+
+    def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
+        """The random arrays of one sequence of inputs of this shape (B, T, D), in nested tuples: (B, T, ·) where each step
+        has its own, (B, ·) where all share one. `call` gets them in the same form, each as (B, ·)."""
+        return ()
+
+    def fused(self) -> str | None:
+        """The name of the kernel written by hand that runs this cell, None if there is none."""
+        return None
 
     def __call__(self, x: Any, state: Any) -> tuple[Any, Any]:
         x = x if isinstance(x, Tensor) else Tensor(x)
@@ -202,7 +192,27 @@ class RNNCell(Module):
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
-            return self.check_result(self.call(x, state), x.shape[0], x.dtype)
+            drawn = map_state(
+                lambda a: Tensor(a[:, 0] if a.ndim == 3 else a, name="mask"),
+                self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
+            )
+            return self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
+
+    def stepper(self, batch: int = 1) -> Any:
+        """This cell for streaming, in inference mode: `stepper.step(x)` takes an array (B, D) and returns the output.
+
+        Nothing is recorded. The result is an array of the stepper, written anew by each step, so copy what is to stay.
+        `stepper.reset()` begins again; `stepper.reload()` takes up weights that training has changed. `rnn.stepper` joins
+        cells with what follows them. Raises ValueError for a cell that has no weights yet.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> stepper = tg.rnn.ResidualWrapper(tg.rnn.GRUCell(3)).build(3).stepper()
+        >>> stepper.step(np.ones((1, 3), np.float32)).shape
+        (1, 3)
+        """
+        from .stepper import stepper
+
+        return stepper(self, batch=batch)
 
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
@@ -249,18 +259,21 @@ class RNNCell(Module):
             came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
             raise TypeError(f"{self.scope_name}: the step returned {came}, expected the pair (output, new state)")
         output, state = result
-        if np.shape(output) != (batch, self.output_size):
+        self.check_output(np.shape(output), getattr(output, "dtype", np.dtype(dtype)), batch, dtype)
+        self.check_state(state, batch, dtype, "the step's new state")
+        return output, state
+
+    def check_output(self, shape: tuple[int, ...], came: Any, batch: int, dtype: Any) -> None:
+        """Refuse a step's output of another shape or dtype than the cell tells."""
+        if shape != (batch, self.output_size):
             raise ValueError(
-                f"{self.scope_name}: the step's output has shape {np.shape(output)}, expected ({batch}, "
-                f"{self.output_size}): the batch and the cell's output_size"
+                f"{self.scope_name}: the step's output has shape {shape}, expected ({batch}, {self.output_size}): the batch "
+                "and the cell's output_size"
             )
-        came = getattr(output, "dtype", np.dtype(dtype))
         if came.kind == "f" and came != dtype:
             raise TypeError(
                 f"{self.scope_name}: the step's output has dtype {came}, x has {dtype}; use .astype(np.{dtype})"
             )
-        self.check_state(state, batch, dtype, "the step's new state")
-        return output, state
 
 
 def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path: str) -> Any:
@@ -293,6 +306,11 @@ def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path
     return t
 
 
+def called(cell: RNNCell, x: Any, state: Any, drawn: Any) -> tuple[Any, Any]:
+    """One step of a cell, with what was drawn for it if it draws."""
+    return cell.call(x, state, drawn) if leaves(drawn) else cell.call(x, state)  # type: ignore[call-arg]
+
+
 def as_cell(given: Any) -> Any:
     """A cell of another face as drivers run it, with its weights as they are now; anything else as it is."""
     return given.as_cell() if hasattr(type(given), "as_cell") else given
@@ -306,3 +324,17 @@ def random_source(seed: Any) -> np.random.Generator | None:
 def kind(value: Any) -> str:
     """What a value is, for messages about wrong arguments: newcomers give a class where an instance is wanted."""
     return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
+
+
+__all__ = [
+    "LSTMState",
+    "RNNCell",
+    "called",
+    "detach",
+    "gate",
+    "kind",
+    "leaves",
+    "map_state",
+    "random_source",
+    "rebuild",
+]

@@ -1,4 +1,4 @@
-"""The cells: plain recurrent, LSTM and GRU. Their equations stand in ops/recurrent.py, as steps and as fused ops."""
+"""The cells: plain recurrent, LSTM and GRU, each by its equations in primitives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from .. import kernels, ops
 from ..autodiff.tensor import Tensor
 from ..initializers import GlorotUniform, Orthogonal, get
-from ..ops.recurrent import gru_step, gru_step_reset_after, gru_weights, lstm_step, rnn_step
-from .cell import LSTMState, RNNCell, Step, random_source
+from .cell import LSTMState, RNNCell, gate, random_source
 
 
 def linear(x: Any) -> Any:
@@ -45,7 +44,6 @@ class GatedCell(RNNCell):
     """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
 
     gates = 1
-    watched: tuple[str, ...] = ("project", "recurrence", "begin", "call")  # a subclass with its own is not run fused
     kind = "rnn"  # the kernels' name for it
 
     @property
@@ -78,22 +76,32 @@ class GatedCell(RNNCell):
     def build_parameters(self, input_size: int) -> None:
         wide = self.gates * self.num_units
         self.add("kernel", (input_size, wide), self.initializers["kernel"])
-        self.add("recurrent_kernel", (self.num_units, wide), self.initializers["recurrent_kernel"])
+        self.add("recurrent_kernel", (self.output_size, wide), self.initializers["recurrent_kernel"])
         if self.use_bias:
             self.add("bias", (wide,), self.initializers["bias"])
 
     def project(self, x: Any) -> Any:
+        """x W + b."""
         return x @ self.kernel + self.bias if self.use_bias else x @ self.kernel
 
-    def recurrence(self, u: Any, batch: int, dtype: Any) -> Any:
-        """What the state is multiplied by in one sequence: U, or a function in its place."""
-        return u
+    def recur(self, h: Any, drawn: Any, first: int = 0, last: int | None = None) -> Any:
+        """h U, of the blocks of columns from `first` to before `last`; with masks drawn, one a block, (h ∘ mask) U."""
+        n, blocks = self.num_units, range(first, self.gates if last is None else last)
+        if drawn:
+            parts = [(h * drawn[k]) @ self.recurrent_kernel[:, k * n : (k + 1) * n] for k in blocks]
+            return ops.concatenate(parts, axis=-1)
+        if len(blocks) == self.gates:
+            return h @ self.recurrent_kernel
+        return h @ self.recurrent_kernel[:, first * n : blocks.stop * n]
 
-    def unfused(self) -> str | None:
-        base = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
-        for method in self.watched:
-            if getattr(type(self), method) is not getattr(base, method):
-                return f"{type(self).__name__} defines its own {method}"
+    def fused(self) -> str | None:
+        return None if self.redefined() else self.kind
+
+    def redefined(self) -> str | None:
+        """The method by which a subclass of the user's computes a step in its own way; None if there is none."""
+        for method in ("project", "recur", "call", "draw"):
+            if not getattr(type(self), method).__module__.startswith(__name__.partition(".")[0] + "."):
+                return method
         return None
 
     @property
@@ -102,25 +110,16 @@ class GatedCell(RNNCell):
         bias = self.bias if self.use_bias else np.zeros(self.kernel.shape[1], self.dtype)
         return self.kernel, self.recurrent_kernel, bias
 
-    def stepper(self, batch: int = 1) -> kernels.Stepper:
-        """This cell for streaming: `stepper.step(x)` takes an array (B, D) and returns h (B, H), recording nothing.
-
-        Nothing is allocated by a step: the result is an array of the stepper, written anew each time, so copy what is to
-        stay. `stepper.reset()` begins again; `stepper.reload()` takes up weights that training has changed. Raises
-        ValueError for a cell that has no fused op.
+    def stepper(self, batch: int = 1) -> Any:
+        """As of any cell; a cell with a kernel of its own has a `kernels.Stepper`.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> stepper = tg.rnn.GRUCell(3).build(2).stepper()
         >>> stepper.step(np.ones((1, 2), np.float32)).shape
         (1, 3)
         """
-        why = self.unfused()
-        if why is not None:
-            raise ValueError(f"stepper: {self.scope_name} cannot stream: {why}; call the cell itself, cell(x, state)")
-        if not self.built:
-            raise ValueError(
-                f"stepper: {self.scope_name} has no weights yet; call .build(input_size) or run it once first"
-            )
+        if self.fused() is None or not self.built:
+            return super().stepper(batch)
 
         def now() -> list[Any]:
             return [w.data if isinstance(w, Tensor) else w for w in self.weights]
@@ -149,28 +148,16 @@ class BasicRNNCell(GatedCell):
         self.activation = activation
         self.activate = activation_of("BasicRNNCell", activation)
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrence(self.recurrent_kernel, batch, dtype)
-
-        def step(z: Any, h: Any) -> tuple[Any, Any]:
-            h = rnn_step(z, h, u, self.activate)
-            return h, h
-
-        return step
+    def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
+        h = gate("h", self.activate(self.project(x) + self.recur(state, drawn)))
+        return h, h
 
     @property
     def fused_options(self) -> dict[str, Any]:
         return {"activation": self.activate.__name__}
 
-    def unfused(self) -> str | None:
-        if self.activate not in (ops.tanh, ops.relu):
-            return f"the fused op knows tanh and relu, not activation={self.activation!r}"
-        return super().unfused()
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        outputs, h = ops.rnn_sequence(x, *self.weights, state, **self.fused_options, **run.options)
-        run.traced(h=outputs)
-        return outputs, h
+    def fused(self) -> str | None:
+        return super().fused() if self.activate in (ops.tanh, ops.relu) else None
 
     def describe(self) -> str:
         return super().describe() + ("" if self.activation == "tanh" else f", activation={self.activation!r}")
@@ -185,11 +172,8 @@ class _ActivatedCell(GatedCell):
         owner = type(self).__name__
         self.functions = activation_of(owner, activation), activation_of(owner, recurrent_activation)
 
-    def unfused(self) -> str | None:
-        if self.functions != (ops.tanh, ops.sigmoid):
-            given = f"activation={self.activation!r}, recurrent_activation={self.recurrent_activation!r}"
-            return f"the fused op knows tanh and sigmoid, not {given}"
-        return super().unfused()
+    def fused(self) -> str | None:
+        return super().fused() if self.functions == (ops.tanh, ops.sigmoid) else None
 
 
 class LSTMCell(_ActivatedCell):
@@ -199,50 +183,114 @@ class LSTMCell(_ActivatedCell):
     x (B, D), state LSTMState(c, h), each (B, H), output h'. forget_bias is what the bias of f begins with. activation and
     recurrent_activation stand in the places of tanh and σ, use_bias=False leaves b out; so in the other cells.
 
+    TensorFlow 1's options, each by its name there. use_peepholes: gates look at the memory, σ(i + p_i ∘ c), σ(f + p_f ∘ c)
+    and, at the new one, σ(o + p_o ∘ c'); the parameters peephole_i, peephole_f, peephole_o (H) [Gers & Schmidhuber 2000].
+    cell_clip: c' is limited to ±cell_clip before the output is made of it. num_proj: h' = (σ(o) tanh(c')) P with
+    projection_kernel (H, P), so h has P numbers and recurrent_kernel is (P, 4H) [Sak et al. 2014]; proj_clip then limits
+    h' to ±proj_clip. The projection begins as
+    kernel_initializer says, a peephole as the diagonal of an (H, H) matrix of it, which is how TensorFlow 1 scales both.
+    Raises ValueError for a clip or num_proj that is not positive, and for proj_clip without num_proj.
+
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.LSTMCell(2)
     >>> output, state = cell(np.ones((3, 4), np.float32), cell.zero_state(3))
     >>> state.c.shape, cell.kernel.shape
     ((3, 2), (4, 8))
+    >>> cell = tg.rnn.LSTMCell(5, use_peepholes=True, cell_clip=3.0, num_proj=2)
+    >>> outputs, state = tg.rnn.dynamic_rnn(cell, np.ones((3, 6, 4), np.float32))
+    >>> outputs.shape, state.c.shape, state.h.shape
+    ((3, 6, 2), (3, 5), (3, 2))
     """
 
     gates = 4
     kind = "lstm"
 
-    def __init__(self, num_units: int, forget_bias: float = 1.0, state_is_tuple: bool = True, **options: Any):
+    def __init__(
+        self,
+        num_units: int,
+        forget_bias: float = 1.0,
+        state_is_tuple: bool = True,
+        *,
+        use_peepholes: bool = False,
+        cell_clip: float | None = None,
+        num_proj: int | None = None,
+        proj_clip: float | None = None,
+        **options: Any,
+    ):
         super().__init__(num_units, **options)
         if not state_is_tuple:
             raise ValueError(
                 "LSTMCell: state_is_tuple=False is not supported; the state is LSTMState(c, h), read by name"
             )
+        for argument, bound in (("cell_clip", cell_clip), ("proj_clip", proj_clip)):
+            numbers = (int, float, np.integer, np.floating)
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, numbers) or not bound > 0):
+                raise ValueError(f"LSTMCell: {argument} is {bound!r}, expected a positive number, or None for no limit")
+        counts = isinstance(num_proj, (int, np.integer)) and not isinstance(num_proj, bool)
+        if num_proj is not None and not (counts and num_proj > 0):
+            raise ValueError(
+                f"LSTMCell: num_proj is {num_proj!r}, expected a positive integer, or None for no projection"
+            )
+        if proj_clip is not None and num_proj is None:
+            raise ValueError(
+                f"LSTMCell: proj_clip is {proj_clip!r} without num_proj, so there is no projection to limit; set num_proj"
+            )
         self.forget_bias = forget_bias
-        self.state_size = LSTMState(self.num_units, self.num_units)
+        self.use_peepholes, self.cell_clip = bool(use_peepholes), cell_clip
+        self.num_proj, self.proj_clip = num_proj, proj_clip
+        self.output_size = self.num_units if num_proj is None else int(num_proj)
+        self.state_size = LSTMState(self.num_units, self.output_size)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the step is the one of Gers et al. 2000: no peepholes, clips or projection."""
+        return not self.use_peepholes and self.cell_clip is None and self.num_proj is None
+
+    def fused(self) -> str | None:
+        return super().fused() if self.plain else None
 
     def build_parameters(self, input_size: int) -> None:
         super().build_parameters(input_size)
-        if not self.use_bias:
-            return
-        forget = self.bias.data.copy()
-        forget[self.num_units : 2 * self.num_units] += self.forget_bias
-        self.bias.data = forget
+        if self.use_bias:
+            forget = self.bias.data.copy()
+            forget[self.num_units : 2 * self.num_units] += self.forget_bias
+            self.bias.data = forget
+        if self.use_peepholes:
+            for letter in "ifo":
+                self.add(f"peephole_{letter}", (self.num_units,), self._diagonal)
+        if self.num_proj is not None:
+            self.add("projection_kernel", (self.num_units, self.num_proj), self.initializers["kernel"])
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrence(self.recurrent_kernel, batch, dtype)
+    def _diagonal(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A peephole is a diagonal matrix: it begins as the diagonal of one that the kernel's initializer makes."""
+        return np.diag(self.initializers["kernel"](shape * 2, dtype))
 
-        def step(z: Any, state: Any) -> tuple[Any, LSTMState]:
-            c, h = lstm_step(z, state.c, state.h, u, *self.functions)
-            return h, LSTMState(c, h)
-
-        return step
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        trace = "gates" if run.trace else None
-        outputs, c, h, *more = ops.lstm_sequence(x, *self.weights, state.c, state.h, trace=trace, **run.options)
-        run.traced(**dict(zip("cifgo", more, strict=False)), h=outputs)
-        return outputs, LSTMState(c, h)
+    def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
+        phi, sigma = self.functions
+        i, f, g, o = ops.split(self.project(x) + self.recur(state.h, drawn), 4, axis=-1)
+        if self.use_peepholes:
+            i, f = i + self.peephole_i * state.c, f + self.peephole_f * state.c
+        i, f, g = gate("i", sigma(i)), gate("f", sigma(f)), gate("g", phi(g))
+        if not self.use_peepholes:
+            o = gate("o", sigma(o))
+        c = gate("c", _limited(f * state.c + i * g, self.cell_clip))
+        if self.use_peepholes:
+            o = gate("o", sigma(o + self.peephole_o * c))
+        h = o * phi(c)
+        if self.num_proj is not None:
+            h = _limited(h @ self.projection_kernel, self.proj_clip)
+        h = gate("h", h)
+        return h, LSTMState(c, h)
 
     def describe(self) -> str:
-        return super().describe() + ("" if self.forget_bias == 1.0 else f", forget_bias={self.forget_bias}")
+        usual = {"forget_bias": 1.0, "use_peepholes": False, "cell_clip": None, "num_proj": None, "proj_clip": None}
+        changed = {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
+        return ", ".join([super().describe(), *(f"{name}={value}" for name, value in changed.items())])
+
+
+def _limited(x: Any, bound: float | None) -> Any:
+    """x limited to ±bound, or x itself."""
+    return x if bound is None else ops.clip(x, min=-bound, max=bound)
 
 
 class GRUCell(_ActivatedCell):
@@ -282,33 +330,25 @@ class GRUCell(_ActivatedCell):
         if self.reset_after:
             self.add("recurrent_bias", (3 * self.num_units,), self.initializers["bias"])
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        u = self.recurrent_kernel
-        if not self.reset_after:
-            pair = tuple(self.recurrence(part, batch, dtype) for part in gru_weights(u))
-
-            def step(z: Any, h: Any) -> tuple[Any, Any]:
-                h = gru_step(z, h, pair, *self.functions)
-                return h, h
-
+    def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
+        h, (phi, sigma), n = state, self.functions, self.num_units
+        if self.reset_after:
+            xz, xr, xn = ops.split(self.project(x), 3, axis=-1)
+            product = self.recur(h, drawn)
+            hz, hr, hn = ops.split(product + self.recurrent_bias if self.use_bias else product, 3, axis=-1)
+            z, r = gate("z", sigma(xz + hz)), gate("r", sigma(xr + hr))
+            candidate = gate("n", phi(xn + r * hn))
         else:
-            u, b = self.recurrence(u, batch, dtype), self.recurrent_bias if self.use_bias else 0
-
-            def step(z: Any, h: Any) -> tuple[Any, Any]:
-                h = gru_step_reset_after(z, h, u, b, *self.functions)
-                return h, h
-
-        return step
+            gates, xn = ops.split(self.project(x), [2 * n], axis=-1)
+            z, r = ops.split(gates + self.recur(h, drawn, 0, 2), 2, axis=-1)
+            z, r = gate("z", sigma(z)), gate("r", sigma(r))
+            candidate = gate("n", phi(xn + self.recur(r * h, drawn, 2, 3)))
+        h = gate("h", z * h + (1 - z) * candidate)
+        return h, h
 
     @property
     def weights(self) -> tuple[Any, ...]:
         return *super().weights, self.recurrent_bias if self.reset_after and self.use_bias else None
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        trace = "gates" if run.trace else None
-        outputs, h, *more = ops.gru_sequence(x, *self.weights, state, trace=trace, **self.fused_options, **run.options)
-        run.traced(**dict(zip("zrn", more, strict=False)), h=outputs)
-        return outputs, h
 
     def describe(self) -> str:
         return f"{super().describe()}, reset_after={self.reset_after}"

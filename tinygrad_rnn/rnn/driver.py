@@ -7,16 +7,16 @@ padding holds (NaN included) touches neither results nor gradients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextvars import ContextVar
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import ops
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
-from ..ops.recurrent import in_time, probe, unroll, without_padding, zeroed
-from .cell import RNNCell, as_cell, kind, leaves, rebuild
+from ..program.scan import checked_lengths, listener, run_scan
+from .cell import RNNCell, as_cell, called, gate, kind, leaves, map_state, rebuild
 
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -38,9 +38,9 @@ def dynamic_rnn(
     inputs (B, T, D), or (T, B, D) with time_major; outputs (B, T, H) likewise. sequence_length (B) integers in any order
     from 0 to T: past a row's length its outputs are 0 and its state is carried through, so the final state is the one at
     its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of inputs that are integers
-    or plain lists; others keep their own. impl: "fused" runs whole sequences as one node and refuses cells that have no
-    fused op, "unrolled" runs step by step in primitives, "auto" takes the fused way wherever there is one (rnn.explain
-    says which and why).
+    or plain lists; others keep their own. impl: "fused" runs whole sequences as one node and refuses cells whose
+    step cannot be traced (see tg.scan), "unrolled" runs step by step in primitives, "auto" takes the fused way wherever
+    there is one (rnn.explain says which and why).
     recompute: the backward pass computes gates again instead of keeping them. return_trace: a third result, what every
     step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer; of a
     cell of one's own its states by name (h; h0, h1, … of a tuple; a NamedTuple's names) and what it shows with rnn.gate.
@@ -58,13 +58,11 @@ def dynamic_rnn(
     cell = as_cell(cell)
     name = "dynamic_rnn"
     x, lengths, state = _prepare(name, cell, inputs, sequence_length, initial_state, dtype, time_major, impl)
-    run = Run(name, impl, lengths, time_major, False, recompute, return_trace)
-    outputs, state = run(cell, x, state)
-    return (outputs, state, _trace(run)) if return_trace else (outputs, state)
-
-
-def _trace(run: Run) -> Any:
-    return run.traces[0] if len(run.traces) == 1 else tuple(run.traces)
+    traces: list[dict[str, Tensor]] | None = [] if return_trace else None
+    outputs, state = run_cell(name, cell, x, state, Time(lengths, False, time_major, recompute, impl), traces)
+    if traces is None:
+        return outputs, state
+    return outputs, state, traces[0] if len(traces) == 1 else tuple(traces)
 
 
 def bidirectional_dynamic_rnn(
@@ -97,9 +95,9 @@ def bidirectional_dynamic_rnn(
     x, lengths, fw = _prepare(name, cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, impl, "_fw")
     x, lengths, bw = _prepare(name, cell_bw, x, lengths, initial_state_bw, dtype, time_major, impl, "_bw")
     with scope("fw"):
-        outputs_fw, state_fw = Run(name, impl, lengths, time_major, False, recompute, False)(cell_fw, x, fw)
+        outputs_fw, state_fw = run_cell(name, cell_fw, x, fw, Time(lengths, False, time_major, recompute, impl))
     with scope("bw"):
-        outputs_bw, state_bw = Run(name, impl, lengths, time_major, True, recompute, False)(cell_bw, x, bw)
+        outputs_bw, state_bw = run_cell(name, cell_bw, x, bw, Time(lengths, True, time_major, recompute, impl))
     return (outputs_fw, outputs_bw), (state_fw, state_bw)
 
 
@@ -127,7 +125,7 @@ def static_rnn(
         raise ValueError(f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one (B, D) for every step")
     stacked = ops.stack(list(inputs))
     x, lengths, state = _prepare("static_rnn", cell, stacked, sequence_length, initial_state, dtype, True, impl)
-    outputs, state = Run("static_rnn", impl, lengths, True, False, False, False)(cell, x, state)
+    outputs, state = run_cell("static_rnn", cell, x, state, Time(lengths, time_major=True, impl=impl))
     return list(ops.unstack(outputs)), state
 
 
@@ -160,7 +158,7 @@ def _prepare(
         )
     batch, steps = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
     cell.check_input(x, 3)
-    lengths = _lengths(name, sequence_length, batch, steps)
+    lengths = checked_lengths(name, sequence_length, batch, steps, "sequence_length")
     if initial_state is None:
         state = cell.zero_state(batch, x.dtype)
     else:
@@ -197,117 +195,97 @@ def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     return x
 
 
-def _lengths(name: str, lengths: Any, batch: int, steps: int, argument: str = "sequence_length") -> Lengths | None:
-    """Sequence lengths as integers within 0 … T, one per row."""
-    if lengths is None:
-        return None
-    try:
-        found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
-    except ValueError:
-        raise ValueError(f"{name}: {argument} is {lengths!r:.60}, expected {batch} integers") from None
-    if found.shape != (batch,):
-        raise ValueError(f"{name}: {argument} has shape {found.shape}, expected ({batch},): one length for each row")
-    if found.dtype.kind not in "iu" and found.size:
-        at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
-        hint = f"; {argument}[{at[0]}] is NaN" if len(at) else f"; use np.asarray({argument}, dtype=int)"
-        raise TypeError(f"{name}: {argument} has dtype {found.dtype}, expected integers{hint}")
-    bad = np.flatnonzero((found < 0) | (found > steps))
-    if len(bad):
-        raise ValueError(
-            f"{name}: {argument}[{bad[0]}] is {found[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
-        )
-    return found.astype(np.int64)
+class Time(NamedTuple):
+    """How a cell is run over time: the arguments that drivers share."""
+
+    lengths: Lengths | None = None
+    reverse: bool = False
+    time_major: bool = False
+    recompute: bool = False
+    impl: str = "auto"
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What kernels and scans are told of time."""
+        return {"lengths": self.lengths, "reverse": self.reverse, "time_major": self.time_major}
 
 
-# -- running -------------------------------------------------------------------------------------------------------
+def run_cell(
+    caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None = None
+) -> tuple[Tensor, Any]:
+    """Run a cell over checked inputs; returns (outputs, final state). `traces` collects what the steps gave by name, one
+    entry a layer. The layers of a stack run one after the other over all time."""
+    with scope(cell.scope_name):
+        if cell.layers and (time.impl != "unrolled" or traces is not None):
+            news = []
+            for i, (layer, old) in enumerate(zip(cell.layers, state, strict=True)):
+                with scope(f"cell_{i}"):
+                    x, new = run_cell(caller, layer, x, old, time, traces)
+                news.append(new)
+            return x, tuple(news)
+        if cell.fused() is not None and time.impl != "unrolled":
+            return _run_kernel(cell, x, state, time, traces)
+        return _run_scan(caller, cell, x, state, time, traces)
 
-# While `explain` listens: (cell, path, why) of every cell that runs.
-watched: ContextVar[list[tuple[str, str, str]] | None] = ContextVar("tinygrad_rnn.rnn.watched", default=None)
+
+def _run_kernel(
+    cell: Any, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
+) -> tuple[Tensor, Any]:
+    """The sequence by the kernel that was written for this cell by hand."""
+    if (told := listener.get()) is not None:
+        told.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
+    op = {"rnn": ops.rnn_sequence, "lstm": ops.lstm_sequence, "gru": ops.gru_sequence}[cell.kind]
+    letters = {"rnn": "", "lstm": "cifgo", "gru": "zrn"}[cell.kind]
+    options = {**cell.fused_options, **time.layout, "recompute": time.recompute}
+    if letters and traces is not None:
+        options["trace"] = "gates"
+    outputs, *rest = op(x, *cell.weights, *leaves(state), **options)
+    n = len(leaves(state))
+    if traces is not None:
+        named = {**dict(zip(letters, rest[n:], strict=True)), "h": outputs}
+        traces.append({k: v if k in "ch" else v.detach() for k, v in named.items()})
+    return outputs, rebuild(state, tuple(rest[:n]))
 
 
-class Run:
-    """One run of a driver: how time is laid out, and which path each cell takes. Calling it runs a cell."""
+def _run_scan(
+    caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
+) -> tuple[Tensor, Any]:
+    """The sequence by `scan`; what the cell draws is drawn here, the same for every way it runs."""
+    batch, steps = (x.shape[1], x.shape[0]) if time.time_major else x.shape[:2]
+    drawn = cell.draw((batch, steps, x.shape[2]), x.dtype)
+    arrays = [a for a in leaves(drawn) if not isinstance(a, tuple)]
+    over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if a.ndim == 3]
+    constants = [a for a in arrays if a.ndim == 2]
+    form = map_state(lambda a: a.ndim, drawn)
+    names = traces is not None
+    inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
+    outputs, final, seen = run_scan(
+        partial(_step, cell, form, names), inputs, state, tuple(Tensor(a, name="mask") for a in constants),
+        **time._asdict(), names=names, caller=caller, owner=(cell, (form, names)),
+        checked=lambda result: cell.check_result(result, batch, x.dtype),
+    )  # fmt: skip
+    cell.check_output((batch, *outputs.shape[2:]), outputs.dtype, batch, x.dtype)
+    if traces is not None:
+        traces.append(seen)
+    return outputs, final
 
-    def __init__(
-        self,
-        name: str,
-        impl: str,
-        lengths: Lengths | None,
-        time_major: bool,
-        reverse: bool,
-        recompute: bool,
-        trace: bool,
-    ):
-        self.name, self.impl, self.lengths, self.trace = name, impl, lengths, trace
-        self.axis = 0 if time_major else 1
-        self.time: dict[str, Any] = {"lengths": lengths, "reverse": reverse, "time_major": time_major}
-        self.options = {**self.time, "recompute": recompute}  # of a fused op
-        self.traces: list[dict[str, Tensor]] = []
 
-    def __call__(self, cell: RNNCell, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        why = cell.unfused()
-        if self.impl == "fused" and why is not None:
-            raise ValueError(f"{self.name}: impl='fused' cannot run {cell.scope_name}: {why}; use impl='auto'")
-        with scope(cell.scope_name):
-            if self.impl != "unrolled" and why is None:
-                self._told("fused", "the whole sequence is one node")
-                outputs, state = cell.sequence(self, x, state)
-                return outputs, state
-            self._told("unrolled", why or "impl='unrolled'")
-            return self._unrolled(cell, x, state)
-
-    def _told(self, path: str, why: str) -> None:
-        if (paths := watched.get()) is not None:
-            paths.append(("/".join(ambient.get().scope), path, why))
-
-    def without_padding(self, x: Any) -> Any:
-        """x with each row's first step in the place of what lies past its length."""
-        return without_padding(x, self.lengths, self.axis)
-
-    def zeroed(self, x: Any) -> Any:
-        """x with 0 past each row's length."""
-        return zeroed(x, self.lengths, self.axis)
-
-    def traced(self, **arrays: Any) -> None:
-        """Keep what a fused op gave by letter: states carry gradients, gates are constants."""
-        if self.trace:
-            self.traces.append({k: v if k in "ch" else v.detach() for k, v in arrays.items()})
-
-    def _unrolled(self, cell: RNNCell, x: Any, state: Any) -> tuple[Tensor, Any]:
-        """Step by step: time is cut once by `unstack`, the input's projection is one product for all steps."""
-        batch, steps = x.shape[1 - self.axis], x.shape[self.axis]
-        last = steps if self.lengths is None else int(self.lengths.max(initial=0))
-        cut = x if last == steps else x[:last] if self.axis == 0 else x[:, :last]
-        z = cell.project(self.without_padding(cut))
-        step = cell.begin(batch, x.dtype)
-        first, shown, names = True, dict[str, Any](), getattr(state, "_fields", "h")
-        if len(names) != len(leaves(state)):
-            names = [f"h{i}" for i, _ in enumerate(leaves(state))]
-
-        def flat(z: Any, parts: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-            nonlocal first
-            shown.clear()
-            result = step(z, rebuild(state, parts))
-            output, new = cell.check_result(result, batch, x.dtype) if first else result
-            first, parts = False, leaves(new)
-            for name, part in zip(names, parts, strict=True):
-                shown.setdefault(name, part)  # a state that no gate has shown
-            return output, parts
-
-        token = probe.set(shown if self.trace else None)
-        try:
-            outputs, states, seen = unroll(flat, z, leaves(state), **self.time)
-        finally:
-            probe.reset(token)
-        if self.trace:
-            letters = seen[0] if seen else {}
-            self.traces.append({k: self._whole([s[k] for s in seen], x, letters[k].shape[-1]) for k in letters})
-        final = rebuild(state, states[-1]) if states else state
-        return self._whole(outputs, x, cell.output_size), final
-
-    def _whole(self, steps: list[Any], x: Tensor, size: int) -> Tensor:
-        """A list of steps as one tensor in order of time, 0 where no step was run."""
-        missing = x.shape[self.axis] - len(steps) if steps else 0
-        steps = steps + [np.zeros((x.shape[1 - self.axis], size), x.dtype)] * missing
-        whole = in_time(steps, x, size, **self.time)
-        return whole if isinstance(whole, Tensor) else Tensor(whole)
+def _step(cell: RNNCell, form: Any, names: bool, x: Any, state: Any, *constants: Any) -> Any:
+    """The step of a cell that a scan runs: x, with what was drawn for this step behind it."""
+    drawn: Any = ()
+    if form:
+        rest, held = iter(()), iter(constants)
+        if isinstance(x, tuple):
+            x, *now = x
+            rest = iter(now)
+        drawn = map_state(lambda ndim: next(rest if ndim == 3 else held), form)
+    result = called(cell, x, state, drawn)
+    if names:
+        _, new = result
+        parts = leaves(new)
+        fields = getattr(new, "_fields", "h")
+        for name, part in zip(
+            fields if len(fields) == len(parts) else [f"h{i}" for i in range(len(parts))], parts, strict=True
+        ):
+            gate(name, part)
+    return result

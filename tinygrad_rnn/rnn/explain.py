@@ -10,8 +10,9 @@ from .. import kernels
 from ..autodiff.graph import kept_bytes
 from ..autodiff.tensor import Tensor
 from ..module import Module
+from ..program.scan import listener
 from .cell import RNNCell, as_cell, kind
-from .driver import _input_tensor, dynamic_rnn, watched
+from .driver import _input_tensor, dynamic_rnn
 
 
 class Explanation(NamedTuple):
@@ -21,7 +22,7 @@ class Explanation(NamedTuple):
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4))])
     >>> told = tg.rnn.explain(cell, np.ones((2, 3, 5), np.float32))
     >>> told.paths[-1][1:], told.path
-    (('unrolled', 'zoneout mixes the states at every step'), 'unrolled')
+    (('fused', 'the whole sequence is one node'), 'fused')
     """
 
     paths: tuple[tuple[str, str, str], ...]
@@ -61,23 +62,24 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
     >>> tg.rnn.explain(tg.rnn.LSTMCell(4), x).path
     'fused'
     >>> tg.rnn.explain(tg.layers.LSTM(4, activation="relu"), x).paths[0][:2]
-    ('lstm/lstm_cell', 'unrolled')
+    ('lstm/lstm_cell', 'fused')
     """
     if not isinstance(model, Module):
         raise TypeError(
             f"explain: model is {kind(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
         )
-    if isinstance(as_cell(model), RNNCell):
-        x = _input_tensor("explain", inputs, options.get("dtype"), model)
-        run: Callable[..., Any] = partial(dynamic_rnn, model)
+    cell = as_cell(model)
+    if isinstance(cell, RNNCell):
+        x = _input_tensor("explain", inputs, options.get("dtype"), cell)
+        run: Callable[..., Any] = partial(dynamic_rnn, cell)
     else:
         x, run = inputs if isinstance(inputs, Tensor) else Tensor(inputs), model
     paths: list[tuple[str, str, str]] = []
-    token = watched.set(paths)
+    token = listener.set(paths)
     try:
         results = run(x, *arguments, **options)
     finally:
-        watched.reset(token)
+        listener.reset(token)
     if not paths:
         raise ValueError(f"explain: {model.scope_name} ran no cell over time, so there is no path to tell")
     found = kernels.info()

@@ -9,8 +9,7 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import generator
 from ..initializers import Constant
-from ..ops.recurrent import gate
-from .cell import LSTMState, Step, random_source
+from .cell import LSTMState, gate, random_source
 from .cells import GatedCell
 
 
@@ -33,7 +32,7 @@ class LayerNormLSTMCell(GatedCell):
     x (B, D), state LSTMState(c, h), each (B, H), output h'. kernel (D, 4H), recurrent_kernel (H, 4H), no bias; gain and
     shift (4H), beginning as norm_gain and norm_shift, the shift of f with forget_bias added; state_gain, state_shift (H).
     dropout_keep_prob: while training, each element of tanh(g) is kept with this chance and divided by it [Semeniuta et
-    al. 2016]. Drivers run it step by step. The formula is that of TensorFlow 1's LayerNormBasicLSTMCell.
+    al. 2016]. The formula is that of TensorFlow 1's LayerNormBasicLSTMCell.
     Raises ValueError for a dropout_keep_prob outside (0, 1]; the rest as LSTMCell.
 
     >>> import numpy as np, tinygrad_rnn as tg
@@ -78,30 +77,27 @@ class LayerNormLSTMCell(GatedCell):
         self.add("state_gain", (self.num_units,), Constant(self.norm_gain))
         self.add("state_shift", (self.num_units,), Constant(self.norm_shift))
 
-    def project(self, x: Any) -> Any:
-        return x @ self.kernel
+    def fused(self) -> str | None:
+        return None
 
-    def unfused(self) -> str | None:
-        return "layer normalization acts at every step, and has no fused op"
+    def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
+        p = self.dropout_keep_prob
+        if p == 1 or not self.trains:
+            return ()
+        return ((generator(self.rng).random((*shape[:2], self.num_units)) < p) / p).astype(dtype)
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        u, blocks, p = self.recurrent_kernel, (4, self.num_units), self.dropout_keep_prob
-        gain, shift = self.gain.reshape(blocks), self.shift.reshape(blocks)
-        drops = p < 1 and self.trains
-
-        def step(z: Any, state: Any) -> tuple[Any, LSTMState]:
-            z = normalized((z + state.h @ u).reshape((-1, *blocks))) * gain + shift
-            i, f, g, o = ops.unstack(z, axis=1)
-            i, f, o = gate("i", ops.sigmoid, i), gate("f", ops.sigmoid, f), gate("o", ops.sigmoid, o)
-            g = gate("g", ops.tanh, g)
-            if drops:
-                g = g * ((generator(self.rng).random(g.shape) < p) / p).astype(dtype)
-            memory = normalized(f * state.c + i * g)
-            c = gate("c", lambda: memory * self.state_gain + self.state_shift)
-            h = gate("h", lambda: o * ops.tanh(c))
-            return h, LSTMState(c, h)
-
-        return step
+    def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
+        blocks = (4, self.num_units)
+        z = normalized((x @ self.kernel + state.h @ self.recurrent_kernel).reshape((-1, *blocks)))
+        z = z * self.gain.reshape(blocks) + self.shift.reshape(blocks)
+        i, f, g, o = ops.unstack(z, axis=1)
+        i, f, o = gate("i", ops.sigmoid(i)), gate("f", ops.sigmoid(f)), gate("o", ops.sigmoid(o))
+        g = gate("g", ops.tanh(g))
+        if not isinstance(drawn, tuple):
+            g = g * drawn
+        c = gate("c", normalized(f * state.c + i * g) * self.state_gain + self.state_shift)
+        h = gate("h", o * ops.tanh(c))
+        return h, LSTMState(c, h)
 
     def describe(self) -> str:
         p = self.dropout_keep_prob

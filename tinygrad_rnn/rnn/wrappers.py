@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
-from .cell import LSTMState, RNNCell, Step, kind, leaves, random_source
+from .cell import LSTMState, RNNCell, called, kind, leaves, random_source, rebuild
 
 
 class MultiRNNCell(RNNCell):
@@ -67,31 +66,19 @@ class MultiRNNCell(RNNCell):
     def check_input(self, x: Tensor, ndim: int) -> None:
         self.cells[0].check_input(x, ndim)
 
-    def project(self, x: Any) -> Any:
-        return self.cells[0].project(x)
+    @property
+    def layers(self) -> tuple[RNNCell, ...]:  # type: ignore[override]
+        return tuple(self.cells)
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        steps = [cell.begin(batch, dtype) for cell in self.cells]
+    def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
+        sizes = [shape[2], *(cell.output_size for cell in self.cells)]
+        return tuple(cell.draw((*shape[:2], n), dtype) for cell, n in zip(self.cells, sizes, strict=False))
 
-        def step(z: Any, states: Any) -> tuple[Any, Any]:
-            news = []
-            for i, (cell, one, state) in enumerate(zip(self.cells, steps, states, strict=True)):
-                with scope(f"cell_{i}"), scope(cell.scope_name):
-                    z, new = one(z if i == 0 else cell.project(z), state)
-                news.append(new)
-            return z, tuple(news)
-
-        return step
-
-    def unfused(self) -> str | None:
-        return None
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        """Layer by layer, each over the whole sequence in the best way it has."""
+    def call(self, x: Any, state: Any, drawn: Any = None) -> tuple[Any, Any]:
         news = []
-        for i, (cell, one) in enumerate(zip(self.cells, state, strict=True)):
-            with scope(f"cell_{i}"):
-                x, new = run(cell, x, one)
+        for i, (cell, old, own) in enumerate(zip(self.cells, state, drawn or [()] * len(state), strict=True)):
+            with scope(f"cell_{i}"), scope(cell.scope_name):
+                x, new = called(cell, x, old, own)
             news.append(new)
         return x, tuple(news)
 
@@ -120,15 +107,13 @@ class _Wrapper(RNNCell):
     def check_input(self, x: Tensor, ndim: int) -> None:
         self.cell.check_input(x, ndim)
 
-    def inner(self, batch: int, dtype: Any) -> Step:
-        """The wrapped cell's step, from x itself."""
-        step = self.cell.begin(batch, dtype)
+    def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
+        return self.cell.draw(shape, dtype)
 
-        def run(x: Any, state: Any) -> tuple[Any, Any]:
-            with scope(self.cell.scope_name):
-                return step(self.cell.project(x), state)
-
-        return run
+    def inner(self, x: Any, state: Any, drawn: Any) -> tuple[Any, Any]:
+        """The wrapped cell's step."""
+        with scope(self.cell.scope_name):
+            return called(self.cell, x, state, drawn)
 
 
 class DropoutWrapper(_Wrapper):
@@ -167,47 +152,27 @@ class DropoutWrapper(_Wrapper):
         self.variational_recurrent = variational_recurrent
         self.rng = random_source(seed)
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        inner = self.inner(batch, dtype)
-        if not self.trains:
-            return inner
-        masks: dict[str, Any] = {}
+    def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
+        """The masks of input, output and each part of the state that is dropped, () where there is none; then the cell's."""
+        own: tuple[Any, ...] = ((), (), ())
+        if self.trains:
+            for_state = tuple(self._mask("state", shape, size, dtype) for size in _hidden(self.state_size))
+            for_output = self._mask("output", shape, self.output_size, dtype)
+            own = self._mask("input", shape, shape[2], dtype), for_output, for_state
+        return own, self.cell.draw(shape, dtype)
 
-        def drop(t: Any, what: str, key: str) -> Any:
-            if self.keep[what] == 1:
-                return t
-            if not self.variational_recurrent:
-                return t * self._mask(t.shape, dtype, what)
-            if key not in masks:
-                masks[key] = self._mask(t.shape, dtype, what)
-            return t * masks[key]
-
-        def step(x: Any, state: Any) -> tuple[Any, Any]:
-            output, new = inner(drop(x, "input", "input"), state)
-            keys = count()
-            dropped = _map_hidden(lambda s: drop(s, "state", f"state {next(keys)}"), new)
-            return drop(output, "output", "output"), dropped
-
-        return step
-
-    def unfused(self) -> str | None:
-        return "state dropout acts at every step" if self.trains and self.keep["state"] < 1 else None
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        def drop(t: Any, what: str) -> Any:
-            if not self.trains or self.keep[what] == 1:
-                return t
-            shape = list(t.shape)
-            if self.variational_recurrent:
-                shape[run.axis] = 1
-            return run.without_padding(t) * self._mask(tuple(shape), x.dtype, what)
-
-        outputs, state = run(self.cell, drop(x, "input"), state)
-        return drop(outputs, "output"), state
-
-    def _mask(self, shape: tuple[int, ...], dtype: Any, what: str) -> np.ndarray[Any, Any]:
+    def _mask(self, what: str, shape: tuple[int, int, int], size: int, dtype: Any) -> Any:
         p = self.keep[what]
-        return ((generator(self.rng).random(shape) < p) / p).astype(dtype)
+        if p == 1:
+            return ()
+        whole = (shape[0], size) if self.variational_recurrent else (*shape[:2], size)
+        return ((generator(self.rng).random(whole) < p) / p).astype(dtype)
+
+    def call(self, x: Any, state: Any, drawn: Any = ((), ())) -> tuple[Any, Any]:
+        (for_input, for_output, for_state), inside = drawn[0] or ((), (), ()), drawn[1]
+        output, new = self.inner(_dropped(x, for_input), state, inside)
+        masks = iter(for_state)
+        return _dropped(output, for_output), _map_hidden(lambda s: _dropped(s, next(masks, ())), new)
 
     def describe(self) -> str:
         return ", ".join(f"{what}_keep_prob={p}" for what, p in self.keep.items() if p != 1)
@@ -228,23 +193,9 @@ class ResidualWrapper(_Wrapper):
         super().__init__(cell, name)
         self.residual_fn = residual_fn
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        inner = self.inner(batch, dtype)
-
-        def step(x: Any, state: Any) -> tuple[Any, Any]:
-            output, state = inner(x, state)
-            if self.residual_fn is not None:
-                return self.residual_fn(x, output), state
-            return self._sum(x, output), state
-
-        return step
-
-    def unfused(self) -> str | None:
-        return None if self.residual_fn is None else "residual_fn acts at every step"
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        outputs, state = run(self.cell, x, state)
-        return run.zeroed(self._sum(run.without_padding(x), outputs)), state
+    def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
+        output, state = self.inner(x, state, drawn)
+        return (self._sum if self.residual_fn is None else self.residual_fn)(x, output), state
 
     @staticmethod
     def _sum(x: Any, output: Any) -> Any:
@@ -281,40 +232,37 @@ class ZoneoutWrapper(_Wrapper):
         self.zoneout_prob = given
         self.rng = random_source(seed)
 
-    def begin(self, batch: int, dtype: Any) -> Step:
-        inner = self.inner(batch, dtype)
+    def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
+        """Where each part of the state keeps its old value, () where it never does; then what the cell draws."""
+        own: Any = ()
+        if self.trains and any(self.zoneout_prob):
+            draw = generator(self.rng).random
+            own = tuple(draw((*shape[:2], n)) < p if p else () for n, p in self._parts(self.state_size))
+        return own, self.cell.draw(shape, dtype)
+
+    def _parts(self, state: Any) -> list[tuple[Any, float]]:
+        """The leaves of a state (or of its size), each with its probability."""
         for_c, for_h = self.zoneout_prob
+        if isinstance(state, LSTMState):
+            return [(state.c, for_c), (state.h, for_h)]
+        if isinstance(state, tuple):
+            return [part for s in state for part in self._parts(s)]
+        return [(state, for_h)]
 
-        def keep(old: Any, new: Any, p: float) -> Any:
-            if not p:
-                return new
-            if not self.trains:
-                return p * old + (1 - p) * new
-            return ops.where(generator(self.rng).random(new.shape) < p, old, new)
-
-        def mix(old: Any, new: Any) -> Any:
-            if isinstance(new, LSTMState):
-                return LSTMState(keep(old.c, new.c, for_c), keep(old.h, new.h, for_h))
-            if isinstance(new, tuple):
-                return tuple(mix(a, b) for a, b in zip(old, new, strict=True))
-            return keep(old, new, for_h)
-
-        def step(x: Any, state: Any) -> tuple[Any, Any]:
-            output, new = inner(x, state)
-            mixed = mix(state, new)
-            for before, after in zip(leaves(new), leaves(mixed), strict=True):
-                if before is output:  # the output is a part of the state: it is the mixed one
-                    output = after
-            return output, mixed
-
-        return step
-
-    def unfused(self) -> str | None:
-        return "zoneout mixes the states at every step" if any(self.zoneout_prob) else None
-
-    def sequence(self, run: Any, x: Any, state: Any) -> tuple[Any, Any]:
-        outputs, state = run(self.cell, x, state)
-        return outputs, state
+    def call(self, x: Any, state: Any, drawn: Any = ((), ())) -> tuple[Any, Any]:
+        masks, inside = drawn
+        output, new = self.inner(x, state, inside)
+        mixed = []
+        for k, ((after, p), before) in enumerate(zip(self._parts(new), leaves(state), strict=True)):
+            if p and masks:
+                mixed.append(ops.where(masks[k], before, after))
+            else:
+                mixed.append(p * before + (1 - p) * after if p else after)
+        for old, value in zip(leaves(new), mixed, strict=True):
+            if old is output:  # the output is a part of the state: it is the mixed one
+                output = value
+                break
+        return output, rebuild(new, tuple(mixed))
 
 
 def _demand_cell(owner: str, cell: Any, argument: str) -> None:
@@ -326,10 +274,19 @@ def _is_number(p: Any) -> bool:
     return isinstance(p, (int, float, np.integer, np.floating)) and not isinstance(p, bool)
 
 
+def _dropped(value: Any, mask: Any) -> Any:
+    return value if isinstance(mask, tuple) else value * mask
+
+
+def _hidden(state: Any) -> list[Any]:
+    """The parts of a state (or of its size) that are also outputs: not an LSTM's c."""
+    if isinstance(state, LSTMState):
+        return [state.h]
+    return [part for s in state for part in _hidden(s)] if isinstance(state, tuple) else [state]
+
+
 def _map_hidden(f: Callable[[Any], Any], state: Any) -> Any:
-    """f on the parts of a state that are also outputs: not on an LSTM's c."""
+    """f on those parts."""
     if isinstance(state, LSTMState):
         return LSTMState(state.c, f(state.h))
-    if isinstance(state, tuple):
-        return tuple(_map_hidden(f, s) for s in state)
-    return f(state)
+    return tuple(_map_hidden(f, s) for s in state) if isinstance(state, tuple) else f(state)

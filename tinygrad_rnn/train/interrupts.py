@@ -25,16 +25,21 @@ class Interrupts:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Handle Ctrl-C so inside; not in other threads, nor where it is ignored."""
+        """Handle Ctrl-C so inside; not in other threads, nor where it is ignored.
+
+        Of several processes also SIGTERM: Open MPI's mpiexec turns a Ctrl-C into it, and so does a cluster's time limit.
+        """
         current = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT)
         if not callable(current):
             yield
             return
-        signal.signal(signal.SIGINT, self.interrupt)
+        signals = [signal.SIGINT, signal.SIGTERM] if self.size > 1 else [signal.SIGINT]
+        before = [signal.signal(one, self.interrupt) for one in signals]
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, current)
+            for one, handler in zip(signals, before, strict=True):
+                signal.signal(one, handler)
 
     def interrupt(self, *_: Any) -> None:
         """The signal's handler."""

@@ -13,7 +13,8 @@ import numpy as np
 
 from ... import ops
 from ...autodiff.tensor import Tensor
-from ...rnn.driver import Run, _lengths
+from ...program.scan import checked_lengths
+from ...rnn.driver import Time, run_cell
 from ...rnn.layer_norm import normalized
 from ..gates import CELLS, GATES, lent
 from .weights import arranged
@@ -279,7 +280,7 @@ def _recurrent(op: str) -> Callable[..., Any]:
         direction: str = "forward", layout: int = 0, linear_before_reset: int = 0, activations: Any = None, **__: Any,
     ) -> Any:  # fmt: skip
         units, time, batch = r.shape[-1], 1 if layout else 0, x.shape[0 if layout else 1]
-        counts = _lengths(op, lengths, batch, x.shape[time], "sequence_lens")
+        counts = checked_lengths(op, lengths, batch, x.shape[time], "sequence_lens")
         functions = _activations(op, activations, len(DIRECTIONS[direction])) or []
         zeros = Tensor(np.zeros(2 * gates * units, w.dtype))
         outputs, finals = [], []
@@ -303,7 +304,7 @@ def _recurrent(op: str) -> Callable[..., Any]:
                 state = zero if parts[0] is None else parts[0]
             cell.check_input(x, 3)
             state = cell.check_state(state, batch, x.dtype, "the initial state")
-            output, final = Run(op, "auto", counts, not layout, backward, False, False)(cell, x, state)
+            output, final = run_cell(op, cell, x, state, Time(counts, backward, not layout))
             outputs.append(output)
             finals.append((final.h, final.c) if kind == "lstm" else (final,))
         y = ops.stack(outputs, axis=2 if layout else 1)

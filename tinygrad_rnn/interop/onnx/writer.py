@@ -12,7 +12,6 @@ from ...autodiff.op import Op
 from ...autodiff.state import training
 from ...checkpoint import Path, _write, check_place
 from ...module import Module
-from ...rnn.cells import GatedCell
 from ..gates import Arrays, separate
 from ..torch import NAMES
 from ..torch import to_cell as from_torch
@@ -241,6 +240,10 @@ def _parts(kind: str) -> tuple[str, ...]:
 
 def _layer(g: Graph, layer: Any, x: str) -> str:
     """nn.RNN, LSTM, GRU."""
+    if getattr(layer, "proj_size", 0):
+        raise TypeError(
+            f"interop.onnx.export: {layer.scope_name} cannot be written as ONNX: its LSTM has no projection of h (proj_size)"
+        )
     g.dtype = layer.weight_ih_l0.dtype
     x = g.first(x, g.dtype, layer.input_size)
     shape = (layer.num_layers * layer.directions, "B", layer.hidden_size)
@@ -269,14 +272,17 @@ def _layer(g: Graph, layer: Any, x: str) -> str:
 def _functions(cell: Any) -> list[str]:
     """The names of a cell's functions, σ before φ; TypeError for a cell that is no operator of ONNX."""
     if not isinstance(cell, (rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell)):
-        why = cell.unfused() or f"ONNX has no operator for {type(cell).__name__}"
+        why = f"ONNX has no operator for {type(cell).__name__}"
     else:
         given = [cell.activate] if isinstance(cell, rnn.BasicRNNCell) else list(cell.functions[::-1])
         names = [str(getattr(f, "__name__", f)) for f in given]
         foreign = [name for name in names if name not in ("tanh", "relu", "sigmoid")]
-        why = GatedCell.unfused(cell) or (
-            f"its function {foreign[0]} is none of tanh, relu, sigmoid" if foreign else ""
-        )
+        own = cell.redefined()
+        why = f"{type(cell).__name__} defines its own {own}" if own else ""
+        if isinstance(cell, rnn.LSTMCell) and not cell.plain:
+            why = "peepholes, cell_clip and num_proj are not written"
+        if foreign:
+            why = f"its function {foreign[0]} is none of tanh, relu, sigmoid"
         if not why:
             return names
     raise TypeError(f"interop.onnx.export: {cell.scope_name} cannot be written as ONNX: {why}")

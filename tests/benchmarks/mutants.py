@@ -1,0 +1,338 @@
+"""Do the tests notice a mistake? Random mutants of the Python code, and which of them the tests that belong to it let pass.
+
+    python tests/benchmarks/mutants.py [--seed 0] [--count 200] [--first 0] [--only PATH] [--seconds 60] [--record FILE]
+
+A mutant is one change: an operator or comparison turned round, a boundary or constant shifted, a `not` or sign dropped, an
+`and`/`or` exchanged. Everything happens in a copy of the tree under the temporary folder. The tests of each part (PARTS) run
+there once under coverage (which must be installed), to see which test executes which line and how long it takes; --record
+keeps that in a file and reads it from there the next time, and test files that it does not know run for every mutant of
+their part. Then each mutant meets the tests that execute its line, the quickest first, up to --seconds of them, and the
+first that fails has noticed it. A line that no test executes is not noticed; a run four times longer than the tests took
+is. Every mutant has its own line of output, survivors with what was changed; the same seed picks the same mutants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import importlib.util
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).resolve().parents[2]
+PARTS = {  # what is mutated: where its tests are
+    "tinygrad_rnn/autodiff": ["tests/autodiff"],
+    "tinygrad_rnn/ops": ["tests/autodiff", "tests/nn", "tests/rnn"],
+    "tinygrad_rnn/rnn": ["tests/rnn"],
+    "tinygrad_rnn/nn": ["tests/nn"],
+    "tinygrad_rnn/layers": ["tests/layers"],
+    "tinygrad_rnn/optim.py": ["tests/train"],
+    "tinygrad_rnn/train": ["tests/train"],
+    "tinygrad_rnn/interop": ["tests/interop"],
+}
+LEFT_OUT = {"tinygrad_rnn/autodiff/sample.py": "draws the inputs of the gradient checks"}
+SWAPS: dict[type, list[type]] = {
+    ast.Add: [ast.Sub],
+    ast.Sub: [ast.Add],
+    ast.Mult: [ast.Div],
+    ast.Div: [ast.Mult],
+    ast.FloorDiv: [ast.Mult],
+    ast.Mod: [ast.Mult],
+    ast.Pow: [ast.Mult],
+    ast.BitAnd: [ast.BitOr],
+    ast.BitOr: [ast.BitAnd],
+    ast.And: [ast.Or],
+    ast.Or: [ast.And],
+    ast.Eq: [ast.NotEq],
+    ast.NotEq: [ast.Eq],
+    ast.Is: [ast.IsNot],
+    ast.IsNot: [ast.Is],
+    ast.In: [ast.NotIn],
+    ast.NotIn: [ast.In],
+    ast.Lt: [ast.LtE, ast.GtE],
+    ast.LtE: [ast.Lt, ast.Gt],
+    ast.Gt: [ast.GtE, ast.LtE],
+    ast.GtE: [ast.Gt, ast.Lt],
+}
+
+
+def variants(node: ast.AST) -> Iterator[ast.AST]:
+    """The node with one thing changed, in each way there is."""
+    if isinstance(node, (ast.BinOp, ast.BoolOp)):
+        for other in SWAPS.get(type(node.op), []):
+            changed = copy.deepcopy(node)
+            changed.op = other()
+            yield changed
+    elif isinstance(node, ast.Compare):
+        for i, op in enumerate(node.ops):
+            for other in SWAPS[type(op)]:
+                changed = copy.deepcopy(node)
+                changed.ops[i] = other()
+                yield changed
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
+        yield ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
+
+
+def behaviour(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below that decide what the code does. Left out: annotations, which nothing runs; the text of f-strings, whose
+    parts have no place of their own in the file; patterns of `case`; the samples of ops, functions of `r`: inputs of tests."""
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr):
+                continue
+            if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                continue
+            if isinstance(child, (ast.FunctionDef, ast.Lambda)) and [a.arg for a in child.args.args][:1] == ["r"]:
+                continue
+            if isinstance(child, ast.match_case):
+                yield from behaviour(ast.Module(child.body, []))
+                continue
+            yield child
+            yield from behaviour(child)
+
+
+def mutants(path: str) -> Iterator[dict[str, Any]]:
+    """Every mutant of a file: where it stands and what becomes what."""
+    for node in behaviour(ast.parse((TOP / path).read_text())):
+        for other in variants(node):
+            yield {"path": path, "line": node.lineno, "node": node, "new": ast.unparse(other)}
+
+
+def mutated(mutant: dict[str, Any]) -> str:
+    """The file's text with the change made."""
+    node, code = mutant["node"], (TOP / mutant["path"]).read_bytes()
+    starts = [0]
+    for line in code.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    begin = starts[node.lineno - 1] + node.col_offset
+    end = starts[node.end_lineno - 1] + node.end_col_offset
+    return (code[:begin] + f"({mutant['new']})".encode() + code[end:]).decode()
+
+
+def span(mutant: dict[str, Any]) -> tuple[int, int, int]:
+    """The first line of the mutant's statement, and the first and last line of the function around it, or of the file."""
+    statement, around, line = 1, (1, 10**6), mutant["line"]
+    for outer in ast.walk(ast.parse((TOP / mutant["path"]).read_text())):  # from the outside in
+        if isinstance(outer, ast.stmt) and outer.lineno <= line <= outer.end_lineno:
+            statement = outer.lineno
+        if isinstance(outer, ast.FunctionDef):
+            first = min([outer.lineno, *(d.lineno for d in outer.decorator_list)])
+            if first <= line <= outer.end_lineno:
+                around = (first, outer.end_lineno)
+    return statement, *around
+
+
+class Recorder:
+    """A pytest plugin: the lines each test executes and the seconds it takes."""
+
+    def __init__(self) -> None:
+        import coverage
+
+        self.lines = coverage.Coverage(data_file=None, source=["tinygrad_rnn"], config_file=False)
+        self.seconds: dict[str, float] = {}
+        self.files: set[str] = set()
+        self.lines.start()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.lines.switch_context(nodeid)
+        self.files.add(nodeid.split("::")[0])
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" and report.passed:
+            self.seconds[report.nodeid] = report.duration
+
+    def save(self, path: str) -> None:
+        self.lines.stop()
+        data = self.lines.get_data()
+        names = list(self.seconds)
+        number = {name: i for i, name in enumerate(names)}
+        lines = {
+            os.path.relpath(file): {
+                line: [number[c] for c in contexts if c in number]
+                for line, contexts in data.contexts_by_lineno(file).items()
+            }
+            for file in data.measured_files()
+        }
+        found = {"files": sorted(self.files), "tests": names, "seconds": list(self.seconds.values()), "lines": lines}
+        Path(path).write_text(json.dumps(found))
+
+
+class Chooser:
+    """A pytest plugin: only these tests, in this order, after all those of files that the record does not know."""
+
+    def __init__(self, chosen: list[str], known: list[str]) -> None:
+        self.order = {name: i for i, name in enumerate(chosen)}
+        self.known = set(known)
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        place = {item: self.order.get(item.nodeid) for item in items}
+        new = [item for item in items if item.nodeid.split("::")[0] not in self.known]
+        items[:] = new + sorted((i for i in items if i not in new and place[i] is not None), key=lambda i: place[i])
+
+
+OPTIONS = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--no-header"]
+
+
+def record(folder: str, out: str) -> None:
+    """In the copy: run a folder of tests under coverage."""
+    import pytest
+
+    recorder = Recorder()
+    pytest.main([folder, *OPTIONS], plugins=[recorder])
+    recorder.save(out)
+
+
+def choose(task: str) -> None:
+    """In the copy: run the chosen tests up to the first failure."""
+    import pytest
+
+    chosen = json.loads(Path(task).read_text())
+    options = ["-x", "--tb=line", *OPTIONS]
+    sys.exit(pytest.main([*chosen["files"], *options], plugins=[Chooser(chosen["tests"], chosen["known"])]))
+
+
+class Copy:
+    """The tree and an environment that imports it, in the temporary folder."""
+
+    def __init__(self, where: str) -> None:
+        self.tree = Path(where) / "tree"
+        hidden = shutil.ignore_patterns("__pycache__")
+        for name in ("tinygrad_rnn", "tests", "viz", "examples", "pyproject.toml", "README.md"):
+            source, target = TOP / name, self.tree / name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copytree(source, target, ignore=hidden) if source.is_dir() else shutil.copy(source, target)
+        (self.tree / "tinygrad_rnn/viz").symlink_to(self.tree / "viz")
+        native = importlib.util.find_spec("tinygrad_rnn.kernels._native")
+        if native is not None and native.origin is not None:
+            shutil.copy(native.origin, self.tree / "tinygrad_rnn/kernels")
+        venv.create(Path(where) / "venv", symlinks=True)
+        self.python = Path(where) / "venv/bin/python"
+        packages = sysconfig.get_path("purelib", vars={"base": str(Path(where) / "venv")})
+        Path(packages, "copy.pth").write_text(f"{self.tree}\n{sysconfig.get_path('purelib')}\n")
+
+    def run(self, code: str, seconds: float | None = None) -> tuple[int, str]:
+        code = f"import sys; sys.path.insert(0, 'tests/benchmarks'); import mutants; {code}"
+        started = subprocess.Popen(
+            [self.python, "-c", code], cwd=self.tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            out, _ = started.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.communicate()
+            return 1, "FAILED by taking too long"
+        return started.returncode, out
+
+    def recorded(self, folders: list[str], kept: str | None) -> dict[str, Any]:
+        """Per folder of tests: its tests, their seconds, and which of them execute each line."""
+        done: dict[str, Any] = json.loads(Path(kept).read_text()) if kept and Path(kept).exists() else {}
+        for folder in folders:
+            if folder not in done:
+                began, out = time.perf_counter(), str(self.tree / "record.json")
+                self.run(f"mutants.record({folder!r}, {out!r})")
+                done[folder] = json.loads(Path(out).read_text())
+                took = time.perf_counter() - began
+                print(f"{folder}: {len(done[folder]['tests'])} tests pass, {took:.0f} s", flush=True)
+                if kept:
+                    Path(kept).write_text(json.dumps(done))
+        return done
+
+    def verdict(self, mutant: dict[str, Any], records: list[dict[str, Any]], folders: list[str], most: float) -> str:
+        """What noticed the mutant, or why nothing did (then it begins with "survived")."""
+        tests = sorted({t for r in records for t in executing(mutant, r)}, key=lambda t: (t[1], t[0]))
+        total, chosen = 0.0, []
+        for name, seconds in tests:
+            if chosen and total + seconds > most:
+                break
+            total += seconds
+            chosen.append(name)
+        known = sorted({file for r in records for file in r["files"]})
+        files = sorted({name.split("::")[0] for name in chosen})
+        for folder in folders:
+            found = sorted(str(p.relative_to(self.tree)) for p in (self.tree / folder).glob("test_*.py"))
+            files += [f for f in found if f not in known]
+        if not files:
+            return "survived: no test executes the line"
+        task = self.tree / "task.json"
+        task.write_text(json.dumps({"files": files, "tests": chosen, "known": known}))
+        path = self.tree / mutant["path"]
+        before = path.read_text()
+        compiled = Path(importlib.util.cache_from_source(str(path)))
+        path.write_text(mutated(mutant))
+        compiled.unlink(missing_ok=True)
+        try:
+            status, out = self.run(f"mutants.choose({str(task)!r})", 60 + 4 * total)
+        finally:
+            path.write_text(before)
+            compiled.unlink(missing_ok=True)
+        if status in (0, 5):
+            return f"survived {len(chosen)} of the {len(tests)} tests that execute the line"
+        lines = [line for line in out.splitlines() if line.startswith(("FAILED", "ERROR"))] or out.splitlines()[-1:]
+        return "noticed: " + (lines or ["the interpreter ended"])[0][:150]
+
+
+def executing(mutant: dict[str, Any], recorded: dict[str, Any]) -> set[tuple[str, float]]:
+    """The tests that execute the mutant's line; of a line that runs at import, those that execute the function around it."""
+    lines = recorded["lines"].get(mutant["path"], {})
+    statement, first, last = span(mutant)
+    numbers = lines.get(str(mutant["line"]), []) or lines.get(str(statement), [])
+    at_import = statement <= first or first == 1
+    if not numbers and at_import:
+        numbers = {n for line, some in lines.items() if first <= int(line) <= last for n in some}
+    return {(recorded["tests"][n], recorded["seconds"][n]) for n in numbers}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=200, help="how many mutants")
+    parser.add_argument("--first", type=int, default=0, help="begin with this one of them")
+    parser.add_argument("--only", default="tinygrad_rnn/", help="paths that begin so")
+    parser.add_argument("--seconds", type=float, default=60, help="of tests a mutant meets at most")
+    parser.add_argument("--record", metavar="FILE", help="where to keep which test executes which line")
+    given = parser.parse_args()
+    paths = [
+        p for part in PARTS for p in ([TOP / part] if part.endswith(".py") else sorted((TOP / part).rglob("*.py")))
+    ]
+    found = [m for p in paths for m in mutants(str(p.relative_to(TOP)))]
+    found = [m for m in found if m["path"].startswith(given.only) and m["path"] not in LEFT_OUT]
+    picked = random.Random(given.seed).sample(found, min(given.count, len(found)))
+    print(f"{len(picked)} of {len(found)} mutants, seed {given.seed}", flush=True)
+    survivors = []
+    with tempfile.TemporaryDirectory() as where:
+        tree = Copy(where)
+        for i, mutant in enumerate(picked[given.first :], given.first):
+            folders = next(folders for part, folders in PARTS.items() if mutant["path"].startswith(part))
+            records = tree.recorded(folders, given.record)
+            told = tree.verdict(mutant, [records[f] for f in folders], folders, given.seconds)
+            line = (
+                f"{i:4} {mutant['path']}:{mutant['line']}  {ast.unparse(mutant['node'])}  ->  {mutant['new']}  [{told}]"
+            )
+            survivors += [line] if told.startswith("survived") else []
+            print(line, flush=True)
+    ran = len(picked) - given.first
+    print(
+        f"{ran} run, {ran - len(survivors)} noticed ({(1 - len(survivors) / max(ran, 1)):.1%}); not noticed:",
+        *survivors,
+        sep="\n",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Names of values in a step: gates and states, as drawings, traces and explanations call them."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from ..autodiff.node import Node
+from ..autodiff.op import Op
+from ..autodiff.state import ambient
+from ..autodiff.tensor import Tensor
+from .program import Instruction, Program
+from .tracer import Traced
+
+probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", default=None)  # collects named values
+
+
+def gate(name: str, value: Any) -> Any:
+    """The value, named: drawings write the name, and `return_trace` gives the values of every step by it.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.rnn.gate("z", tg.sigmoid(tg.tensor(0.0))).item()
+    0.5
+    """
+    if isinstance(value, Traced):
+        value.tracer.names.setdefault(value.number, name)
+        return value
+    seen = probe.get()
+    if seen is not None:
+        seen.setdefault(name, value)
+    node = value._node if isinstance(value, Tensor) else None
+    if isinstance(node, Node):
+        _enclose(node, name)
+    return value
+
+
+class Name(str):
+    """A name in a path of scopes: what a gate is called."""
+
+    __slots__ = ()
+
+
+def _enclose(top: Node, name: str) -> None:
+    """Put the ops that make a named value, and nothing else, into a scope of its name: those of the same step that are
+    not named yet, back to what was cut into parts."""
+    scope, here = top.scope, ambient.get().scope
+    common = min(len(scope), len(here))
+    if scope[:common] != here[:common] or (scope and type(scope[-1]) is Name):
+        return  # another step made it, or it is named
+    work = [top]
+    while work:
+        node = work.pop()
+        if node.scope == scope:
+            node.scope = (*scope, Name(name))
+            work += [p for p in node.parents if type(p) is Node and _is_inside(p.op)]
+
+
+def enclosed(program: Program) -> list[Instruction]:
+    """The instructions of a program with the ops of every named value in a scope of its name, as `_enclose` puts them."""
+    found = list(program.instructions)
+    made = {o: k for k, instruction in enumerate(found) for o in instruction.outputs}
+    for slot, name in program.names.items():
+        work = [made[slot]] if slot in made and not found[made[slot]].op.several else []
+        scope = found[work[0]].scope if work else ()
+        while work:
+            k = work.pop()
+            if found[k].scope == scope and type((scope or ("",))[-1]) is not Name:
+                work += [made[i] for i in found[k].inputs if i in made and _is_inside(found[made[i]].op)]
+                found[k] = found[k]._replace(scope=(*scope, Name(name)))
+    return found
+
+
+def _is_inside(op: Op) -> bool:
+    """Whether an op before the one that makes a named value belongs to it."""
+    return not op.several and op.name != "matmul"
