@@ -106,9 +106,12 @@ def test_masks_are_called_so_and_are_no_inputs() -> None:
             assert names(viz.unrolled(outputs), "input") == [f"x{t}" for t in "₀₁₂₃₄"]
             assert names(viz.folded(outputs), "input") == ["xₜ"]
         closed = viz.draw(next(both(name)))
-        assert "mask" in names(closed, "input")
+        assert "mask" in names(closed, "constant")
         assert "scan" in names(closed, "fused")
-    assert names(viz.cell(CELLS["dropout"]()), "input").count("mask") == 3
+    assert names(viz.cell(CELLS["dropout"]()), "constant").count("mask") == 3
+    for impl in ("fused", "unrolled"):  # a mask of one unit tells no rows that have ended
+        narrow = rnn.dynamic_rnn(rnn.ZoneoutWrapper(rnn.LSTMCell(1), 0.5, seed=0), x(2, 5, 4), impl=impl)
+        assert [box.label for box in viz.unrolled(narrow).picture.boxes] == [f"t={t}" for t in range(5)]
 
 
 def test_gates_have_names_of_any_length() -> None:
