@@ -20,6 +20,7 @@ from .layers.training import Array, Epochs, History, Tally, Totals, batch_size_o
 from .optim import Optimizer
 from .parallel.serial import Serial
 from .rnn.cell import kind
+from .rnn.stepper import made
 
 __all__ = ["History", "Sequential", "load_model"]
 
@@ -155,6 +156,24 @@ class Sequential(Layer):
             if isinstance(x, tuple):
                 raise ValueError(f"Sequential: {layer.name} gives {len(x)} outputs, expected one (return_state=False)")
         return x
+
+    def streamed(self) -> list[Any]:
+        """What `rnn.stepper` runs: the layers."""
+        return self.layers
+
+    def stepper(self, batch: int = 1) -> Any:
+        """This model for streaming: `step(x)` takes an array (B, D), or integers (B) for an Embedding, and returns what the
+        model gives for the sequence so far; see rnn.stepper.
+
+        Raises ValueError for a model that is not built, and for one that needs a whole sequence (Bidirectional, Flatten).
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> model = tg.models.Sequential([tg.layers.Embedding(10, 4), tg.layers.LSTM(8), tg.layers.Dense(1)])
+        >>> stepper = model.stepper(batch=2)
+        >>> stepper.step(np.array([3, 9])).shape
+        (2, 1)
+        """
+        return made((self,), batch, whole=self)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask_of(self(inputs, mask=mask))

@@ -11,7 +11,7 @@ from . import legend, style
 from .arrows import Arrows, spot
 from .floors import Origin
 from .layers import Layer, Step
-from .opened import INPUT, picked_axis
+from .opened import INPUT, is_mask, picked_axis
 from .picture import Box, Picture, Point
 from .places import CELL, EACH, ENDS, ENDS_APART, LINE
 from .route import rounded
@@ -188,6 +188,7 @@ class Grid(Arrows):
             origins = [o for o in bar.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
             if origins[0].leaf < 0:
                 return [NAMELESS]
+        origins = [o for o in origins if o.leaf < 0 or not is_mask(self.found.graph.nodes[o.leaf])]
         leaves = [self.found.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
         told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
         rest = [leaf for leaf in leaves if leaf.id not in self.fillers]

@@ -18,6 +18,7 @@ from tinygrad_rnn.rnn import RNNCell
 from . import legend as legends
 from . import style
 from .drawing import Drawing
+from .layers import gate_of
 from .layout import settle
 from .opened import take
 from .ops import Facts, Scope, common, picture_of
@@ -171,12 +172,14 @@ def _named(state: Any, name: str) -> Any:
 
 
 def _signature(graph: Graph) -> tuple[str, ...]:
-    """The ops in order, each with the letter of its gate."""
-    return tuple(
-        f"{node.op}{f' {node.scope[-1]}' if len(node.scope[-1:][0]) == 1 else ''}" if node.scope else str(node.op)
-        for node in graph.nodes
-        if node.op is not None
-    )
+    """The ops in order, each with the name of its gate; φ for any activation."""
+    ops = [node for node in graph.nodes if node.op is not None]
+    return tuple(f"{'φ' if _squashes(node) else node.op} {gate_of(node.scope)}".rstrip() for node in ops)
+
+
+def _squashes(node: NodeInfo) -> bool:
+    """Whether an op is an activation: a function of each element."""
+    return node.kind == "pointwise" and len(node.sources) == 1 and node.op != "subtract"
 
 
 class _Ops:
@@ -211,7 +214,7 @@ class _Ops:
     def op(self, i: int, x: float, y: float, size: tuple[float, float] | None = None) -> None:
         """An op, by its number."""
         node = self.ops[i]
-        role = "squash" if node.op in ("sigmoid", "tanh", "relu", "softplus") else "op"
+        role = "squash" if _squashes(node) else "op"
         if node.op in ("add", "multiply", "subtract"):
             role = "point"
         default = {"squash": SQUASH, "point": POINT}.get(role, PRODUCT)
@@ -301,34 +304,37 @@ def _gru(s: _Ops, title: str) -> None:
     s.gate("z", 300, 76)
     s.gate("r", 416, 76)
     s.sketch.frame(GATES["n"], 508, 34, 750, 104)
-    _input_column(s, 1, 2, 170, -54)
-    s.op(3, 170, -56, (64, 24))
+    _input_column(s, 0, 1, 170, -54)
+    s.op(2, 170, -56, (64, 24))
     s.leaf("h", -60, 204)
     s.op(4, 74, 0)
     s.op(5, 170, 0)
     s.op(6, 358, 0, (170, 24))
     s.leaf("recurrent_kernel", 358, -140)
-    s.op(0, 358, -84, (56, 24))
+    s.op(3, 252, -82, (46, 24))
+    s.op(10, 464, -82, (46, 24))
     s.op(7, 300, 76)
     s.op(8, 416, 76)
     s.op(9, 416, 160)
-    s.op(10, 544, 60)
-    s.op(11, 624, 60)
-    s.op(12, 706, 60)
-    s.op(13, 300, 204)
-    s.op(14, 580, 160)
-    s.op(15, 706, 160)
-    s.op(16, 706, 204)
-    s.wire("h", "o13", role="state")
+    s.op(11, 544, 60)
+    s.op(12, 624, 60)
+    s.op(13, 706, 60)
+    s.op(14, 300, 204)
+    s.op(15, 580, 160)
+    s.op(16, 706, 160)
+    s.op(17, 706, 204)
+    s.wire("h", "o14", role="state")
     s.wire("h", "o4", (74, 204), role="state")
     s.wire("h", "o9", (74, 204), (74, 160), role="state")
-    s.wire("o0", "o4", (74, -84), role="weight")
-    s.wire("o0", "o10", (544, -84), role="weight")
-    s.wire("o3", "o11", (624, -56))
-    s.wire("o7", "o14", (300, 124), (580, 124))
-    s.wire("o9", "o10", (478, 160), (478, 60))
-    s.wire("o13", "o16", role="state")
-    s.result(16, "h", 860, 204)
+    s.wire("recurrent_kernel", "o3", (252, -140), role="weight")
+    s.wire("recurrent_kernel", "o10", (464, -140), role="weight")
+    s.wire("o3", "o4", (74, -82), role="weight")
+    s.wire("o10", "o11", (544, -82), role="weight")
+    s.wire("o2", "o12", (624, -56))
+    s.wire("o7", "o15", (300, 124), (580, 124))
+    s.wire("o9", "o11", (478, 160), (478, 60))
+    s.wire("o14", "o17", role="state")
+    s.result(17, "h", 860, 204)
 
 
 def _gru_reset_after(s: _Ops, title: str) -> None:
@@ -363,15 +369,13 @@ def _gru_reset_after(s: _Ops, title: str) -> None:
     s.result(16, "h", 936, 250)
 
 
-_GRU_OPS = "split,matmul,add,split,matmul,add,split,sigmoid z,sigmoid r,multiply n,matmul n,add n,tanh n"
-_RESET_AFTER_OPS = "matmul,add,split,matmul,add,split,add z,sigmoid z,add r,sigmoid r,multiply n,add n,tanh n"
+_GRU_OPS = "matmul,add,split,getitem,matmul,add,split,φ z,φ r,multiply,getitem,matmul,add n,φ n"
+_RESET_AFTER_OPS = "matmul,add,split,matmul,add,split,add z,φ z,add r,φ r,multiply n,add n,φ n"
 _UPDATE = "multiply h,subtract h,multiply h,add h"
-_LSTM_OPS = (
-    "matmul,add,matmul,add,split,sigmoid i,sigmoid f,tanh g,sigmoid o,multiply c,multiply c,add c,tanh h,multiply h"
-)
+_LSTM_OPS = "matmul,add,matmul,add,split,φ i,φ f,φ g,φ o,multiply c,multiply c,add c,φ h,multiply h"
 PLANS: dict[tuple[str, ...], Plan] = {
     tuple(_LSTM_OPS.split(",")): _lstm,
     tuple(f"{_GRU_OPS},{_UPDATE}".split(",")): _gru,
     tuple(f"{_RESET_AFTER_OPS},{_UPDATE}".split(",")): _gru_reset_after,
-    **{("matmul", "add", "matmul", "add", *last): _plain for last in ((), ("tanh h",), ("relu h",), ("sigmoid h",))},
+    **{("matmul", "add h", "matmul", "add h", *last): _plain for last in ((), ("φ h",))},
 }

@@ -14,6 +14,7 @@ from functools import lru_cache
 from operator import neg
 
 from tinygrad_rnn.autodiff.graph import Graph
+from tinygrad_rnn.program.naming import Name
 
 from .ops import Scope
 
@@ -50,13 +51,22 @@ class Layer:
         return self.start + (len(self.steps) - 1 - index if self.backward else index)
 
 
-@lru_cache(maxsize=1 << 16)
 def time_of(scope: Scope) -> Time:
     """A scope path cut at its time step: what lies outside, t, what lies inside."""
-    for i, part in enumerate(scope):
-        if part.startswith("t=") and part[2:].isdecimal():
-            return scope[:i], int(part[2:]), scope[i + 1 :]
-    return None
+    i = _place_of_time(scope)
+    return None if i < 0 else (scope[:i], int(scope[i][2:]), scope[i + 1 :])
+
+
+@lru_cache(maxsize=1 << 16)
+def _place_of_time(scope: Scope) -> int:
+    """Which part of a path is the time step; -1 if none is."""
+    return next((i for i, part in enumerate(scope) if part.startswith("t=") and part[2:].isdecimal()), -1)
+
+
+def gate_of(scope: Scope) -> str:
+    """The gate or state in whose scope a path ends, as rnn.gate named it, or by a letter; "" if it ends in none."""
+    last = scope[-1] if scope else ""
+    return last if type(last) is Name or len(last) == 1 else ""
 
 
 def find_layers(graph: Graph, times: list[Time]) -> tuple[list[Layer], dict[int, Step]]:
@@ -234,9 +244,13 @@ def _set_sides(layers: list[Layer], turned: set[int]) -> None:
         layer.backward = layer.backward or layer.side == "bw"
 
 
-@lru_cache(maxsize=4096)
 def _cell_name(rest: Scope) -> str:
     """What to call the cell of a path inside a step: the part after the last place in a stack; "" if only gates follow."""
+    return _name_within(rest[:-1] if gate_of(rest) else rest)
+
+
+@lru_cache(maxsize=4096)
+def _name_within(rest: Scope) -> str:
     marks = [i for i, part in enumerate(rest) if STACK.fullmatch(part)]
     at = marks[-1] + 1 if marks else 0
     inner = [part for part in rest[at:] if len(part) > 1]

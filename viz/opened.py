@@ -6,7 +6,6 @@ import math
 import re
 from contextlib import ExitStack
 from contextvars import Context
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,11 @@ from tinygrad_rnn.autodiff.state import scope
 from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .live import nodes_of
-from .sequences import resized, resized_shapes, sequence_of
+from .sequences import resized, resized_shapes, sequence_of, sequences_read
 
 INPUT = re.compile(r"x(_?\d+)?|inputs?(_?\d+)?|x_data")
+MASK = re.compile(r"mask(_\d+)?")
+GIVEN = re.compile(r"#(\d+)(_\d+)?")  # the names of an expansion's inputs, and of their parts by step
 AFFORDABLE = 2_000_000  # elements of one fused op's result: above it the expansion runs on a batch of none
 
 
@@ -42,9 +43,13 @@ def take(target: Any) -> Graph:
     return Graph(tuple(nodes), graph.outputs)
 
 
-@lru_cache(maxsize=4096)
 def _named_parts(path: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part for part in path if part)
+    return tuple(part for part in path if part) if "" in path else path
+
+
+def is_mask(leaf: NodeInfo) -> bool:
+    """Whether a leaf is what a cell drew (see `RNNCell.draw`), or a step's part of it."""
+    return leaf.op is None and leaf.kind == "constant" and bool(MASK.fullmatch(leaf.name or ""))
 
 
 def picked_axis(node: NodeInfo) -> int | None:
@@ -83,7 +88,9 @@ def _inputs(graph: Graph) -> set[int]:
     named = {node.id for node in graph.nodes if node.kind == "parameter" and node.op is None}
     found = {i for i in named if INPUT.fullmatch(graph.nodes[i].name or "")}
     for node in graph.nodes:
-        if node.op is not None and node.sources and node.sources[0].id in named:
+        if node.op == "scan":
+            found.update(s.id for s in node.sources[: sequences_read(node)] if s.id in named)
+        elif node.op is not None and node.sources and node.sources[0].id in named:
             long = len(graph.nodes[node.sources[0].id].shapes[0]) == 3
             if long and (node.op in ("matmul", "unstack") or node.kind == "recurrent"):
                 found.add(node.sources[0].id)
@@ -198,9 +205,13 @@ def _splice(
     """Append an expansion's nodes, its inputs being `sources`; say where the results are."""
     inner: dict[Source, Source] = {}
     for node in sub.nodes:
-        if node.op is None and (node.name or "").startswith("#"):
-            inner[Source(node.id, 0)] = sources[int((node.name or "#0")[1:])]
+        given = GIVEN.fullmatch(node.name or "") if node.op is None else None
+        if given is not None and given[2] is None:
+            inner[Source(node.id, 0)] = sources[int(given[1])]
             continue
+        if given is not None:  # a step's part of a constant
+            name = nodes[sources[int(given[1])].id].name
+            node = node._replace(name=name and name + given[2], label=name or node.kind)
         for k in range(len(node.shapes)):
             inner[Source(node.id, k)] = Source(len(nodes), k)
         nodes.append(

@@ -39,6 +39,12 @@ def sequence_of(node: NodeInfo | Node) -> Sequence | None:
     return Sequence(batch, steps, options.get("lengths"), time_major)
 
 
+def sequences_read(node: NodeInfo) -> int:
+    """How many arrays over time a scan reads: the first of its inputs."""
+    run: Any = node.options["run"]
+    return len(run.loops.inputs.x)
+
+
 def resized(node: NodeInfo, options: dict[str, Any], batch: int, steps: int) -> dict[str, Any]:
     """The options of a node's run, for so many rows and steps instead."""
     sequence = sequence_of(node)

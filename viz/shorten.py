@@ -81,8 +81,9 @@ class _Cut:
             sources = tuple(s for s in sources if not self._dropped(s.id))
         elif node.op == "unstack" and len(shapes) == self.total:
             shapes = shapes[: self.keep] + shapes[-self.keep :]
-        if time is not None and time[1] >= self.keep:
-            scope = self.scopes.get(scope) or self.scopes.setdefault(scope, self._renumbered(scope, time))
+        made = time_of(scope) if node.op is None else time
+        if made is not None and made[1] >= self.keep:
+            scope = self.scopes.get(scope) or self.scopes.setdefault(scope, self._renumbered(scope, made))
         self.ids[node.id] = id
         return node._replace(id=id, sources=tuple([self._source(s, time) for s in sources]), shapes=shapes, scope=scope)
 
@@ -90,7 +91,7 @@ class _Cut:
         return (*time[0], f"t={self._number(time[1])}", *time[2])
 
     def _number(self, t: int) -> int:
-        return t if t < self.keep else t - self.total + 2 * self.keep
+        return t if t < self.keep else max(t - self.total, -self.keep) + 2 * self.keep
 
     def _source(self, source: Source, reader: tuple[Scope, int, Scope] | None = None) -> Source:
         """Where a source is now: of the step before the last ones, its like in the last of the first ones."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
-from .layers import STACK, Layer, Step, find_layers, time_of
-from .opened import INPUT
+from .layers import STACK, Layer, Step, find_layers, gate_of, time_of
+from .opened import INPUT, is_mask
 from .ops import Scope
 
 PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
@@ -86,7 +86,7 @@ def _flow(found: Unrolled) -> None:
         for source in sources:
             node = graph.nodes[source.id]
             read = any(op == "matmul" for op, _, _ in uses[step, source])
-            if source not in begun and (node.kind != "constant" or node.name or read):
+            if source not in begun and not is_mask(node) and (node.kind != "constant" or node.name or read):
                 continue
             feeds.get(step, {}).pop(source, None)  # else a mask, or a number made on the way
             weights.get(step, {}).pop(source, None)
@@ -157,9 +157,7 @@ def _is_input(leaf: NodeInfo) -> bool:
 
 def state_name(graph: Graph, source: Source) -> str:
     """c or h (or another letter) by the scope in which a value was made; through ops that only choose or move."""
-    scope = graph.nodes[made_by(graph, source.id)].scope
-    last = scope[-1] if scope else ""
-    return last if len(last) == 1 else "h"
+    return gate_of(graph.nodes[made_by(graph, source.id)].scope) or "h"
 
 
 def made_by(graph: Graph, i: int) -> int:
@@ -218,14 +216,14 @@ def final_states(found: Unrolled) -> list[Source]:
 
 
 def gates_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
-    """Where each gate of a layer is at each of its steps: the last op in the scope of its letter."""
+    """Where each gate of a layer is at each of its steps: the last op in the scope of its name."""
     steps = found.layers[number].steps
     gates: dict[str, list[Source | None]] = {}
     for at, t in enumerate(steps):
         for i in found.places[number].get(t, ()):
-            scope = found.graph.nodes[i].scope
-            if scope and len(scope[-1]) == 1:
-                gates.setdefault(scope[-1], [None] * len(steps))[at] = Source(i, 0)
+            gate = gate_of(found.graph.nodes[i].scope)
+            if gate:
+                gates.setdefault(gate, [None] * len(steps))[at] = Source(i, 0)
     return gates
 
 

@@ -259,10 +259,18 @@ def backward_of(op: Any, case: Case, dtype: Any, form: Any = lambda a: a) -> tup
     return [o.data for o in outs], [leaf.grad for leaf in leaves]
 
 
+class SingleSampler(Sampler):
+    """Draws float32."""
+
+    def __call__(self, *shape: int) -> np.ndarray:
+        return super().__call__(*shape).astype(np.float32)
+
+
 @pytest.mark.parametrize(("op", "i"), CASES, ids=IDS)
 def test_float32_stays_float32(op: Any, i: int) -> None:
     case = sample(op, i)
-    outs, grads = backward_of(op, case, np.float32)
+    traced = op.name == "scan"  # its program is made for one dtype
+    outs, grads = backward_of(op, as_case(op.samples(SingleSampler(0))[i]) if traced else case, np.float32)
     exact, exact_grads = backward_of(op, case, np.float64)
     for o, e in zip(outs + grads, exact + exact_grads, strict=True):
         assert o.dtype == np.float32

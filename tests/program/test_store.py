@@ -158,6 +158,15 @@ def test_cells_and_closures_are_not_kept_alive():
     assert [r() for r in alive] == [None] * 4
 
 
+def test_cells_that_a_driver_ran_are_not_kept_alive():
+    cell = tg.rnn.DropoutWrapper(tg.rnn.GRUCell(2), input_keep_prob=0.5)
+    tg.rnn.dynamic_rnn(cell, draws()(2, 3, D), dtype=np.float64)
+    alive = weakref.ref(cell)
+    del cell
+    gc.collect()
+    assert alive() is None
+
+
 def test_copies_and_pickles_run_on_their_own_weights(traces):
     cell = Cell()
     cell.run()

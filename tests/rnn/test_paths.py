@@ -237,8 +237,6 @@ def test_a_stream_gives_what_the_sequence_gives(name: str, dtype: Any) -> None:
         stepper.reset()
     with pytest.raises(ValueError, match=r"step: x has shape \(3, 2\), expected \(3, 4\)"):
         stepper.step(np.zeros((3, 2), dtype))
-    with pytest.raises(ValueError, match="basic_rnn_cell has no kernel"):
-        rnn.BasicRNNCell(3, activation="linear").build(4).stepper()
 
 
 @pytest.mark.parametrize("isa", kernels.implementations())

@@ -278,8 +278,8 @@ class Layer(Weights):
                 if self.activity_regularizer is not None:
                     first = y[0] if isinstance(y, tuple) else y
                     self.add_loss(self.activity_regularizer(first) / max(len(first), 1))
-                if outermost:
-                    self.of_outputs = tuple(added.get() or ())
+                if outermost and (of_outputs := tuple(added.get() or ())) is not self.of_outputs:
+                    self.of_outputs = of_outputs
                 return y if self.hands_on else masked(y, self.compute_mask(x, mask))
         finally:
             phase.reset(tokens[0])

@@ -132,6 +132,10 @@ class Embedding(Layer):
             return None
         return np.asarray(inputs.data if isinstance(inputs, Tensor) else inputs) != 0
 
+    def looked_up(self) -> tuple[Any, int]:
+        """For `rnn.stepper`: the table, and the least index."""
+        return self.embeddings, int(self.mask_zero)
+
     def call(self, inputs: Tensor) -> Any:
         found = inputs.data
         if found.dtype.kind == "f" and np.array_equal(found, np.floor(found)):
@@ -182,6 +186,10 @@ class Masking(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         data = inputs.data if isinstance(inputs, Tensor) else np.asarray(inputs)
         return (data != self.dtype.type(self.mask_value)).any(axis=-1)
+
+    def streamed(self) -> Any:
+        """For `rnn.stepper`: refused."""
+        raise ValueError("stepper: Masking leaves steps out of a sequence; when streaming, do not pass them to step(x)")
 
     def call(self, inputs: Tensor) -> Any:
         return ops.where(self.compute_mask(inputs)[..., None], inputs, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from .. import ops
+from .. import ops, rnn
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import detach, leaves
 from ..rnn.driver import Time, _prepare, run_cell
@@ -80,6 +80,16 @@ class RNN(Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask if self.return_sequences else None
+
+    def streamed(self) -> list[Any]:
+        """What `rnn.stepper` runs: the cell."""
+        if self.go_backwards:
+            raise ValueError(f"stepper: {self.scope_name} goes backwards, so it needs the whole sequence")
+        return [running(self.cell)]
+
+    def stepper(self, batch: int = 1) -> Any:
+        """This layer's cell for streaming; see rnn.stepper."""
+        return rnn.stepper(self, batch=batch)
 
     def reset_state(self) -> None:
         """Let a stateful layer begin anew."""

@@ -180,6 +180,10 @@ class TimeDistributed(Wrapper):
             raise ValueError(f"{self.scope_name}: inputs have shape {tuple(input_shape)}, expected (B, T, ...)")
         return (input_shape[0], *input_shape[2:])
 
+    def streamed(self) -> list[Any]:
+        """What `rnn.stepper` runs: the layer inside."""
+        return [self.layer]
+
     def compute_output_shape(self, input_shape: Shape) -> Any:
         inner = self.layer.compute_output_shape(self._step(input_shape))
         return (inner[0], input_shape[1], *inner[1:])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from ..autodiff.tensor import Tensor
 from ..initializers import RandomNormal, RandomUniform
 from ..module import Module, Parameter
 from ..rnn.layer_norm import normalized
+from ..rnn.stepper import made
 
 
 class Linear(Module):
@@ -94,6 +97,10 @@ class Embedding(Module):
         padding = np.asarray(indices.data if isinstance(indices, Tensor) else indices) == self.padding_idx
         result: Tensor = ops.where(padding[..., None], y.detach(), y)
         return result
+
+    def looked_up(self) -> tuple[Parameter, int]:
+        """For `rnn.stepper`: the table, and the least index."""
+        return self.weight, 0
 
     def describe(self) -> str:
         tail = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
@@ -210,6 +217,32 @@ class Sequential(Module):
             x = step(x)
         return x
 
+    def streamed(self) -> list[Any]:
+        """What `rnn.stepper` runs: the parts; a function behind a recurrent layer gets a pair, as in `forward`."""
+        parts: list[Any] = list(self)
+        for i, (before, step) in enumerate(pairwise(self)):
+            if hasattr(before, "batch_first") and not isinstance(step, Module):
+                parts[i + 1] = partial(_of_pair, step, before.batch_first)
+        return parts
+
+    def stepper(self, batch: int = 1) -> Any:
+        """This net for streaming, in inference mode: `step(x)` takes an array (B, D); see rnn.stepper.
+
+        Raises ValueError for a net that gives something else step by step than for a sequence.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> net = tg.nn.Sequential(tg.nn.LSTM(3, 8), lambda pair: pair[0], tg.nn.Linear(8, 2))
+        >>> net.stepper().step(np.ones((1, 3), np.float32)).shape
+        (1, 2)
+        """
+        batch_first = all(getattr(step, "batch_first", True) for step in self)
+
+        def whole(x: Tensor) -> Tensor:
+            y: Tensor = self(x if batch_first else ops.swapaxes(x, axis1=0, axis2=1))
+            return y if batch_first or y.ndim < 3 else ops.swapaxes(y, axis1=0, axis2=1)
+
+        return made((self,), batch, whole=whole)
+
     def __len__(self) -> int:
         return self.length
 
@@ -221,6 +254,12 @@ class Sequential(Module):
             raise IndexError(f"Sequential: index is {index}, expected -{self.length} <= index < {self.length}")
         step: Callable[..., Any] = getattr(self, str(index % self.length))
         return step
+
+
+def _of_pair(f: Callable[..., Any], batch_first: bool, x: Tensor) -> Tensor:
+    """f on what a recurrent layer gives for one step, (output, None)."""
+    y: Tensor = f((ops.expand_dims(x, axis=1) if batch_first else x, None))
+    return y[:, 0] if y.ndim == 3 else y
 
 
 class ModuleList(Module):

@@ -34,6 +34,10 @@ class Cell(CellModule):
         """The cell of `rnn` that drivers run: it computes with these parameters as they are now."""
         return self.cell()
 
+    def stepper(self, batch: int = 1) -> Any:
+        """This cell for streaming; see rnn.stepper."""
+        return rnn.stepper(self, batch=batch)
+
     def forward(self, x: Any, hx: Any = None) -> Any:
         owner = type(self).__name__
         x = _input(owner, x, self.weight_ih.dtype)

@@ -72,7 +72,10 @@ class Environment:
             self.reason = f"{error} ({where(step)})"
         self.key = tuple(walk.key)
         self.arrays = walk.arrays
-        self._kinds = [(a, a.shape, a.dtype, isinstance(a, Tensor) and a.requires_grad) for a in walk.arrays]
+        self.calls: dict[Any, Any] = {}  # what scan found for arguments of some shapes (program/scan.py)
+        tensors = [(a, a.requires_grad) for a in walk.arrays if isinstance(a, Tensor)]
+        self._tensors = [(a, a.data.shape, a.data.dtype, needs) for a, needs in tensors]
+        self._plain = [(a, a.shape, a.dtype) for a in walk.arrays if isinstance(a, np.ndarray)]
         root = step.__func__ if type(step) is MethodType else step
         self._root = of_function(root) if type(root) is FunctionType else None
         self._guards = [(g.holds, g.holder, g.held) for g in walk.guards if g.holder is not root]  # keeps no step alive
@@ -85,14 +88,11 @@ class Environment:
         for holds, holder, held in self._guards:
             if not holds(holder, held):
                 return False
-        for array, shape, dtype, needs in self._kinds:
-            if (
-                array.shape != shape
-                or array.dtype != dtype
-                or (type(array) is not np.ndarray and array.requires_grad != needs)
-            ):
+        for tensor, shape, dtype, needs in self._tensors:
+            data = tensor.data
+            if data.shape != shape or data.dtype != dtype or tensor.requires_grad != needs:
                 return False
-        return True
+        return all(array.shape == shape and array.dtype == dtype for array, shape, dtype in self._plain)
 
     @staticmethod
     def copied(step: Callable[..., Any], leaf: Leaf) -> tuple[Callable[..., Any], Callable[[], str | None]]:

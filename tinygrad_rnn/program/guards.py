@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import repeat
+from operator import is_
 from types import CellType
 from typing import Any, Final, NamedTuple
 
@@ -25,17 +26,13 @@ def special(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _is(a: Any, b: Any) -> bool:
-    return a is b
-
-
 def guard_items(holder: dict[Any, Any], path: str) -> Guard:
     """All that a dict holds, in order."""
     return Guard(_same_items, _put_all, holder, dict(holder), path)
 
 
 def _same_items(holder: Any, held: Any) -> bool:
-    return len(holder) == len(held) and all(map(_is, holder.values(), held.values())) and list(holder) == list(held)
+    return len(holder) == len(held) and all(map(is_, holder.values(), held.values())) and all(map(is_, holder, held))
 
 
 def _put_all(holder: Any, held: Any) -> None:
@@ -49,7 +46,7 @@ def guard_names(holder: dict[str, Any], names: Iterable[str], path: str) -> Guar
 
 
 def _same_names(holder: Any, held: Any) -> bool:
-    return all(map(_is, map(holder.get, held, repeat(MISSING)), held.values()))
+    return all(map(is_, map(holder.get, held, repeat(MISSING)), held.values()))
 
 
 def _put_names(holder: Any, held: Any) -> None:
@@ -66,7 +63,7 @@ def guard_class(kind: type, path: str) -> Guard:
 
 
 def _same_class(kind: Any, held: Any) -> bool:
-    return len(vars(kind)) == len(held) and all(map(_is, vars(kind).values(), held.values()))
+    return len(vars(kind)) == len(held) and all(map(is_, vars(kind).values(), held.values()))
 
 
 def _put_class(kind: Any, held: Any) -> None:
@@ -83,7 +80,7 @@ def guard_list(holder: list[Any], path: str) -> Guard:
 
 
 def _same_list(holder: Any, held: Any) -> bool:
-    return len(holder) == len(held) and all(map(_is, holder, held))
+    return len(holder) == len(held) and all(map(is_, holder, held))
 
 
 def _put_list(holder: Any, held: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import kernels
 from .lowering import STAGES, Lowering
 from .lowering_rules import REDUCTIONS
-from .plan import Loop
+from .plan import Loop, Over
 from .run import compiled, execute
 from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 
@@ -20,7 +20,7 @@ INDEPENDENT_BATCH = 4  # up to here what does not depend on the state runs for m
 class NativeLoop:
     """A loop in the interpreter's hands. Raises Unsupported where it has an op that the interpreter lacks."""
 
-    def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool):
+    def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool, histories: dict[int, Over]):
         low = Lowering(loop, dtype, together)
         shared_scratch(low.slots, low.lists)
         self.loop, self.dtype = loop, dtype
@@ -45,7 +45,8 @@ class NativeLoop:
             if over.kind == "before":
                 shifted = len(self.shifted)
                 self.shifted.append(over.leaf)
-            kinds.append((over.kind in ("saved", "state", "before"), shifted, k >= first))
+            kept = histories[over.leaf] if over.kind in ("state", "before") and k < first else over
+            kinds.append((kept.kind in ("saved", "state"), shifted, k >= first))
         self.kinds = kinds
         self._low = low
         self._built: Any = None

@@ -31,6 +31,9 @@ class Loops:
         self.dtype = next(
             (program.slots[s].dtype for s in (*program.outputs, *program.new_state)), np.dtype(np.float32)
         )
+        self.outputs_read = {over.leaf for over in plan.histories.values() if over.kind == "output"}
+        if plan.backward is not None:
+            self.outputs_read |= {r.leaf for r in plan.backward.reads if r.kind == "output"}
         self._ready: dict[Any, Runner | NativeLoop] = {}
         self.lacking: str | None = None  # the op that the interpreter lacks
 
@@ -55,7 +58,7 @@ class Loops:
         if ready is None:
             loop = getattr(self.plan, which)
             ready = self._ready[which, native, together] = (
-                NativeLoop(loop, self.dtype, together) if native else Runner(loop)
+                NativeLoop(loop, self.dtype, together, self.plan.histories) if native else Runner(loop)
             )
         return ready
 
@@ -147,7 +150,7 @@ def _forward_numpy(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any
     for write, value in zip(runner.loop.writes, result.writes, strict=True):
         if write.kind == "output":
             outputs.append(np.asarray(run.batch_major(schedule.unpacked(value))))
-            if keep and backward and any(r.kind == "output" and r.leaf == write.leaf for r in backward.reads):
+            if keep and backward and write.leaf in run.loops.outputs_read:
                 rows["output", write.leaf] = value
         else:
             rows[write.kind, write.leaf] = value
@@ -184,6 +187,8 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
 
 def _rows_over_time(run: Scan, x: Any, dtype: Any) -> Array:
     """A sequence array as (B, T, size), whose last axis is contiguous: a view where it can be."""
+    if type(x) is np.ndarray and x.ndim == 3 and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+        return x.swapaxes(0, 1) if run.time_major else x
     x = np.asarray(x, dtype)
     if x.ndim != 3:
         x = x.reshape(*x.shape[:2], prod(x.shape[2:]))
@@ -194,6 +199,8 @@ def _rows_over_time(run: Scan, x: Any, dtype: Any) -> Array:
 
 def _flat_rows(x: Any, dtype: Any) -> Array:
     """An array (B, …) as contiguous (B, size): a view where it can be."""
+    if type(x) is np.ndarray and x.ndim == 2 and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+        return x
     x = np.ascontiguousarray(x, dtype)
     return x if x.ndim == 2 else x.reshape(len(x), prod(x.shape[1:]))
 
@@ -215,15 +222,16 @@ def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan
     runner = loops.runner("backward", native, run.batch)
     back = _backward_native if native else _backward_numpy
     of_x, of_states, of_constants, of_weights = back(run, arrays, runner, residuals, g)
-    grads: list[Any] = [None] * len(arrays)
-    at = 0
-    for some, part in (
-        ([w.leaf for w in loops.plan.backward.writes], of_x), (loops.plan.carried, of_states), (loops.plan.added, of_constants)
-    ):  # fmt: skip
-        for k, value in zip(some, part, strict=True):
-            grads[at + k] = value
-        at += len((loops.inputs.x, loops.inputs.state, loops.inputs.constants)[(at > 0) + (part is of_constants)])
-    grads[at:] = of_weights
+    plan, inputs = loops.plan, loops.inputs
+    grads: list[Any] = [None] * (len(arrays) - len(of_weights)) + list(of_weights)
+    states = len(inputs.x)
+    constants = states + len(inputs.state)
+    for write, value in zip(loops.plan.backward.writes, of_x, strict=True):
+        grads[write.leaf] = value
+    for k, value in zip(plan.carried, of_states, strict=True):
+        grads[states + k] = value
+    for k, value in zip(plan.added, of_constants, strict=True):
+        grads[constants + k] = value
     return grads
 
 
@@ -237,14 +245,16 @@ def _backward_numpy(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -
         if r.kind == "x":
             reads.append(schedule.packed(run.batch_major(np.asarray(xs[r.leaf]))))
         elif r.kind == "before":
-            reads.append(schedule.shifted(saved.rows["state", r.leaf], np.asarray(states[r.leaf])[order]))
+            history = loops.plan.histories[r.leaf]
+            reads.append(schedule.shifted(saved.rows[history.kind, history.leaf], np.asarray(states[r.leaf])[order]))
         elif r.kind == "d_output" and g[r.leaf] is None:
             slot = loop.slots[r.slot]
             reads.append(np.zeros((schedule.total, *slot.shape[1:]), slot.dtype))
         elif r.kind == "d_output":
             reads.append(schedule.packed(run.batch_major(g[r.leaf])))
         else:
-            reads.append(saved.rows[r.kind, r.leaf])
+            kept = loops.plan.histories[r.leaf] if r.kind == "state" else r
+            reads.append(saved.rows[kept.kind, kept.leaf])
     initial = [
         (np.zeros_like(states[k]) if g[outputs + k] is None else np.asarray(g[outputs + k]))[order]
         for k in loops.plan.carried
@@ -275,10 +285,10 @@ def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) 
             sequences.append(_rows_over_time(run, xs[r.leaf], dtype))
         elif r.kind == "d_output":
             sequences.append(None if g[r.leaf] is None else _rows_over_time(run, g[r.leaf], dtype))
-        elif r.kind == "output":
-            sequences.append(_rows_over_time(run, saved.rows["output", r.leaf], dtype))
         else:
-            sequences.append(saved.rows["state" if r.kind == "before" else r.kind, r.leaf])
+            kept = loops.plan.histories[r.leaf] if r.kind in ("state", "before") else r
+            rows = saved.rows[kept.kind, kept.leaf]
+            sequences.append(_rows_over_time(run, rows, dtype) if kept.kind == "output" else rows)
     of_x = []
     for write in loop.writes:
         of_x.append(np.empty(np.shape(xs[write.leaf]), dtype))
@@ -312,9 +322,7 @@ def _(*arrays: Array, run: Scan) -> Any:
         apply(instruction, fixed, run.batch)
     once = {o for instruction in loop.once for o in instruction.outputs}
     per_step = [i for i in loops.program.instructions if i.outputs[0] not in once]
-    cut = {
-        slot: unstack(_in_order_of_running(x, run), axis=run.axis) for slot, x in zip(loops.inputs.x, xs, strict=True)
-    }
+    cut = {slot: in_steps(x, run) for slot, x in zip(loops.inputs.x, xs, strict=True)}
     outputs: list[list[Any]] = [[] for _ in loops.program.outputs]
     for t in range(run.steps):
         with scope(f"t={t}"):
@@ -340,9 +348,17 @@ def _(*arrays: Array, run: Scan) -> Any:
     return (*[in_order_of_time(some, run) for some in outputs], *states)
 
 
-def _in_order_of_running(x: Array, run: Scan) -> Array:
-    x = without_padding(x, run.lengths, run.axis)
-    return reverse_sequence(x, lengths=run.lengths, time_axis=run.axis) if run.reverse else x
+def in_steps(x: Array, run: Scan) -> tuple[Array, ...]:
+    """What each step reads of a sequence array, in order of running. Parts of a named constant are named after it."""
+    whole = without_padding(x, run.lengths, run.axis)
+    if run.reverse:
+        whole = reverse_sequence(whole, lengths=run.lengths, time_axis=run.axis)
+    parts = tuple(unstack(whole, axis=run.axis))
+    if isinstance(x, Tensor) and x.name and not x.requires_grad and ambient.get().recording:
+        for t, part in enumerate(parts):
+            with scope(f"t={t}"):
+                part.name = f"{x.name}_{run.steps - 1 - t if run.reverse else t}"
+    return parts
 
 
 def in_order_of_time(steps: list[Any], run: Scan) -> Array:

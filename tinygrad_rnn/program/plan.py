@@ -158,7 +158,7 @@ class Plan(NamedTuple):
     saving: Loop
     backward: Loop | None
     saved: tuple[int, ...]
-    histories: tuple[int, ...]  # which of the state's leaves backward reads at every step
+    histories: dict[int, Over]  # the state's leaves that backward reads at every step, and where their history is
     carried: tuple[int, ...] = ()  # which of them the loop backward carries a cotangent of
     added: tuple[int, ...] = ()  # which constants get a gradient
 
@@ -176,7 +176,7 @@ def forward_loop(program: Program, inputs: Leaves, saved: tuple[int, ...] = (), 
     """The loop of a program. It writes the outputs, and `saved` slots and `states` for the loop backward."""
     writes = [Over("output", k, slot) for k, slot in enumerate(program.outputs)]
     writes += [Over("saved", k, slot) for k, slot in enumerate(saved)]
-    writes += [Over("state", k, program.new_state[k]) for k in states]
+    writes += [Over("state", k, program.new_state[k]) for k in states if program.new_state[k] not in program.outputs]
     loop = Loop(
         program.slots,
         inputs.weights,
@@ -192,7 +192,7 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     """The loops of a step of which the inputs in `wanted` get a gradient."""
     forward = forward_loop(program, inputs)
     if not wanted:
-        return Plan(forward, forward, None, (), ())
+        return Plan(forward, forward, None, (), {})
     back = gradient(program, wanted, inputs.state)
     own = back.instructions[: back.forward]
     rules = back.instructions[back.forward :]
@@ -203,7 +203,12 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     free = {*inputs.x, *inputs.state, *inputs.constants, *inputs.weights, *program.new_state, *program.outputs}
     saved, again = _saved_and_recomputed(own, read, free, recompute)
     reads = _reads(program, inputs, back, [*again, *rules], {*read, *saved}, saved)
-    histories = tuple(sorted({r.leaf for r in reads if r.kind in ("state", "before")}))
+    read_states = tuple(sorted({r.leaf for r in reads if r.kind in ("state", "before")}))
+    histories = {}
+    for k in read_states:
+        slot = program.new_state[k]
+        kept = ("output", program.outputs.index(slot)) if slot in program.outputs else ("state", k)
+        histories[k] = Over(*kept, slot)
     carried = tuple(k for k, seed in enumerate(back.of_new_state) if seed is not None)
     added = tuple(k for k, slot in enumerate(inputs.constants) if slot in wanted and slot in back.results)
     loop = Loop(
@@ -218,7 +223,7 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     )
     per_step = [r.slot for r in reads]
     loop = _staged(loop, [*again, *rules], per_step, ends)
-    return Plan(forward, forward_loop(program, inputs, saved, histories), loop, saved, histories, carried, added)
+    return Plan(forward, forward_loop(program, inputs, saved, read_states), loop, saved, histories, carried, added)
 
 
 def _saved_and_recomputed(

@@ -19,7 +19,8 @@ from .plan import Loop
 from .program import Instruction, Literal
 
 Array = np.ndarray[Any, Any]
-CHUNK = 1 << 15  # numbers in the widest array of what runs before and after the loop
+CHUNK = 1 << 15  # numbers in the widest array of what runs before and after the loop,
+ROWS = 512  # or so many rows, if these are more: a product of fewer is slow
 
 
 class Schedule:
@@ -43,10 +44,11 @@ class Schedule:
         self.first = self.start[1] if self.steps else 0
 
     def chunks(self, size: int, backward: bool) -> list[tuple[int, int]]:
-        """Runs of steps whose rows, `size` numbers each, take no more than CHUNK numbers, in the order of running."""
+        """Runs of steps whose rows, `size` numbers each, take no more than CHUNK numbers or are ROWS, in order of running."""
         if not self.total:
             return []
-        most = max(1, CHUNK // (size * self.total // self.steps + 1))
+        rows = self.total // self.steps + 1
+        most = max(1, CHUNK // (size * rows), ROWS // rows)
         parts = [(s, min(s + most, self.steps)) for s in range(0, self.steps, most)]
         return parts[::-1] if backward else parts
 

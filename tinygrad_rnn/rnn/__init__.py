@@ -6,6 +6,7 @@ from .cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell
 from .driver import bidirectional_dynamic_rnn, dynamic_rnn, static_rnn
 from .explain import Explanation, explain
 from .layer_norm import LayerNormLSTMCell
+from .stepper import stepper
 from .wrappers import DropoutWrapper, MultiRNNCell, ResidualWrapper, ZoneoutWrapper
 
 LSTMStateTuple = LSTMState
@@ -30,4 +31,5 @@ __all__ = [
     "explain",
     "gate",
     "static_rnn",
+    "stepper",
 ]

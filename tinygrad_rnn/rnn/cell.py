@@ -192,8 +192,27 @@ class RNNCell(Module):
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
-            drawn = map_state(lambda a: a[:, 0] if a.ndim == 3 else a, self.draw((x.shape[0], 1, x.shape[1]), x.dtype))
+            drawn = map_state(
+                lambda a: Tensor(a[:, 0] if a.ndim == 3 else a, name="mask"),
+                self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
+            )
             return self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
+
+    def stepper(self, batch: int = 1) -> Any:
+        """This cell for streaming, in inference mode: `stepper.step(x)` takes an array (B, D) and returns the output.
+
+        Nothing is recorded. The result is an array of the stepper, written anew by each step, so copy what is to stay.
+        `stepper.reset()` begins again; `stepper.reload()` takes up weights that training has changed. `rnn.stepper` joins
+        cells with what follows them. Raises ValueError for a cell that has no weights yet.
+
+        >>> import numpy as np, tinygrad_rnn as tg
+        >>> stepper = tg.rnn.ResidualWrapper(tg.rnn.GRUCell(3)).build(3).stepper()
+        >>> stepper.step(np.ones((1, 3), np.float32)).shape
+        (1, 3)
+        """
+        from .stepper import stepper
+
+        return stepper(self, batch=batch)
 
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""

@@ -258,9 +258,9 @@ def _run_scan(
     constants = [a for a in arrays if a.ndim == 2]
     form = map_state(lambda a: a.ndim, drawn)
     names = traces is not None
-    inputs = (x, *(Tensor._made(a, None) for a in over_time)) if over_time else x
+    inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
     outputs, final, seen = run_scan(
-        partial(_step, cell, form, names), inputs, state, tuple(Tensor._made(a, None) for a in constants),
+        partial(_step, cell, form, names), inputs, state, tuple(Tensor(a, name="mask") for a in constants),
         **time._asdict(), names=names, caller=caller, owner=(cell, (form, names)),
         checked=lambda result: cell.check_result(result, batch, x.dtype),
     )  # fmt: skip

@@ -1,0 +1,141 @@
+"""Streaming: cells and what follows them, one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..autodiff.state import recording, scope, training
+from ..autodiff.tensor import Tensor
+from ..module import Module, Parameter
+from ..program.stepper import Stepper, Table
+from .cell import RNNCell, as_cell, kind, map_state
+
+
+def stepper(*parts: Any, batch: int = 1, input_size: int | None = None, dtype: Any = None) -> Stepper:
+    """Cells and what follows them for streaming: `step(x)` takes an array (B, D) and returns the output of the last part.
+
+    parts: in order, cells, wrappers, stacks, recurrent layers of `nn` and `layers`, Sequentials of both, and layers or
+    functions of a tensor (B, ·) that treat rows alone; an Embedding may stand first, x then is integers (B). So a model of
+    one's own that is a cell and a head is streamed by `rnn.stepper(model.cell, model.head)`, and one whose step is more than
+    that is an RNNCell of one's own. Everything runs in inference mode and nothing is recorded. The step is traced once, as
+    `tg.scan` does it, and runs in the native loop with its weights packed; what cannot runs in NumPy or op by op
+    (`stepper.runs` says which and why).
+
+    batch: rows of x. input_size and dtype: of x, where the parts do not know them. The stepper has
+    `state` (of one cell its own, of several a tuple), `reset()`, and `reload()`, which takes up weights that training has
+    changed. Raises TypeError for what is no such part, ValueError for cells without weights and for layers that need a
+    whole sequence.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell, head = tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(8)), tg.nn.Linear(8, 2)
+    >>> x = np.ones((1, 5, 3), np.float32)
+    >>> with tg.training(False):
+    ...     outputs = head(tg.rnn.dynamic_rnn(cell, x)[0]).data
+    >>> stepper = tg.rnn.stepper(cell, head, tg.tanh)
+    >>> bool(np.allclose([stepper.step(x[:, t]).copy() for t in range(5)], np.tanh(outputs).swapaxes(0, 1), atol=1e-6))
+    True
+    """
+    return made(parts, batch, input_size, dtype)
+
+
+def made(parts: Any, batch: int, input_size: int | None = None, dtype: Any = None, whole: Any = None) -> Stepper:
+    """`stepper`; whole: a function that gives for a sequence (B, T, D) what the steps should give, to be checked once."""
+    if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
+        raise TypeError(f"stepper: batch is {batch!r}, expected an integer")
+    if batch < 0:
+        raise ValueError(f"stepper: batch is {batch}, expected at least 0")
+    found = _flat(parts)
+    for part in found:
+        if isinstance(part, RNNCell) and not part.built:
+            raise ValueError(
+                f"stepper: {part.scope_name} has no weights yet; call .build(input_size) or run it once first"
+            )
+    table = _table(found[0])
+    given = {p.dtype for part in found if isinstance(part, Module) for p in part.parameters()}
+    floats = np.dtype(next(iter(given), np.float32) if dtype is None else dtype)
+    size = table.array.shape[1] if table else _input_size(found[0]) if input_size is None else input_size
+    if size is None:
+        raise ValueError("stepper: the first part does not tell the size of x; pass input_size=")
+    cells = [part for part in found if isinstance(part, RNNCell)]
+    states = [map_state(lambda t: t.data, cell.zero_state(int(batch), floats)) for cell in cells]
+    state = states[0] if len(cells) == 1 else tuple(states)
+
+    def make() -> tuple[Callable[..., Any], Table | None]:
+        now = _flat(parts)
+        return partial(_through, tuple(now[table is not None :]), len(cells) == 1), _table(now[0])
+
+    verify = None if whole is None else partial(_verify, whole)
+    return Stepper(make, (int(batch), int(size)), floats, state, verify)
+
+
+def _table(part: Any) -> Table | None:
+    """The table of an embedding."""
+    if not hasattr(type(part), "looked_up"):
+        return None
+    weight, least = part.looked_up()
+    return Table(weight.data, least)
+
+
+def _flat(parts: Any) -> list[Any]:
+    """Cells and functions, in order, of all parts."""
+    with training(False):
+        out = [one for part in parts for one in _parts(part)]
+    if not out:
+        raise TypeError(
+            "stepper: there are no parts, expected a cell, such as rnn.LSTMCell(64).build(3), and what follows"
+        )
+    return out
+
+
+def _parts(part: Any) -> Iterator[Any]:
+    part = as_cell(part)
+    if hasattr(type(part), "streamed"):
+        for inner in part.streamed():
+            yield from _parts(inner)
+    elif isinstance(part, type) or not callable(part):
+        raise TypeError(f"stepper: a part is {kind(part)}, expected a cell, a layer or a function of a tensor")
+    else:
+        yield part
+
+
+def _input_size(part: Any) -> int | None:
+    """The size of a part's input, if it tells."""
+    while isinstance(part, RNNCell) and part.input_size is None:
+        part = part.layers[0] if part.layers else getattr(part, "cell", None)
+    for name in ("input_size", "in_features"):
+        if isinstance(found := getattr(part, name, None), int):
+            return found
+    kernel = getattr(part, "kernel", None)
+    return int(kernel.shape[0]) if isinstance(kernel, Parameter) else None
+
+
+def _through(parts: tuple[Any, ...], single: bool, x: Any, state: Any) -> tuple[Any, Any]:
+    """One step of all parts."""
+    olds, news = iter((state,) if single else state), []
+    for part in parts:
+        if isinstance(part, RNNCell):
+            with scope(part.scope_name):
+                x, new = part.call(x, next(olds))
+            news.append(new)
+        else:
+            x = part(x)
+    return x, news[0] if single else tuple(news)
+
+
+def _verify(whole: Callable[[Any], Any], stepper: Stepper) -> None:
+    """Refuse steps that do not give what the model gives for a sequence."""
+    x = stepper.sample(3)
+    with recording(False), training(False):
+        expected = whole(Tensor._made(x, None)).data
+    steps = np.stack([np.array(stepper.step(x[:, t])) for t in range(3)], axis=1)
+    if expected.ndim < steps.ndim:
+        steps = steps[:, -1]
+    if steps.shape != expected.shape or not np.allclose(steps, expected, 1e-3, 1e-4, equal_nan=True):
+        raise ValueError(
+            "stepper: the model gives something else for a sequence than step by step: a layer reads more than the step at "
+            "hand; pass the parts that do not to rnn.stepper(...)"
+        )
