@@ -298,10 +298,12 @@ class AttentionWrapper(RNNCell):
 
     @property
     def output_size(self) -> int:  # type: ignore[override]
+        """The size of the attention, or of the cell's output."""
         return self.attention_size if self.output_attention else self.cell.output_size
 
     @property
-    def state_size(self) -> Any:  # type: ignore[override]
+    def state_size(self) -> Any:
+        """The cell's, the size of the attention, and the number of the memory's places."""
         places = self.attention_mechanism.the_memory().shape[1]
         return AttentionWrapperState(self.cell.state_size, self.attention_size, places)
 

@@ -48,12 +48,14 @@ class MultiRNNCell(RNNCell):
                     )
 
     @property
-    def state_size(self) -> Any:  # type: ignore[override]
+    def state_size(self) -> Any:
+        """The tuple of the cells' sizes."""
         return tuple(cell.state_size for cell in self.cells)
 
     @property
     def output_size(self) -> int:  # type: ignore[override]
-        return self.cells[-1].output_size
+        """The top cell's."""
+        return int(self.cells[-1].output_size)
 
     @property
     def built(self) -> bool:
@@ -98,11 +100,13 @@ class _Wrapper(RNNCell):
         self.name = name
 
     @property
-    def state_size(self) -> Any:  # type: ignore[override]
+    def state_size(self) -> Any:
+        """The cell's."""
         return self.cell.state_size
 
     @property
     def output_size(self) -> int:  # type: ignore[override]
+        """The cell's."""
         return self.cell.output_size
 
     @property
