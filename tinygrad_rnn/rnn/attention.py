@@ -118,6 +118,7 @@ class AttentionMechanism(Module):
         return self
 
     def build_parameters(self, query_size: int, memory_size: int) -> None:
+        """Make the parameters with `self.add(name, array)`."""
         self.add("memory_kernel", self.initializer((memory_size, self.num_units), self.dtype))
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
