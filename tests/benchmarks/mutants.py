@@ -53,6 +53,11 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("autodiff/op.py", "(a._node,), ((False),)", "no vjp of one input asks whether that needs a gradient"),
     ("", ".reshape(-(2))", "NumPy takes any negative size for the one to be found"),
     ("onnx/operators.py", "[part] * ((count + 1))", "a part behind the end is empty, and no output is named for it"),
+    (
+        "autodiff/op.py",
+        "if (parents[i] is None or not isinstance(a, (int, float)))",
+        "a tensor's edge is its node anyway",
+    ),
     ("nn/functional.py", "classes.max(initial=-(2))", "classes that are all negative are refused either way"),
 ]
 SWAPS: dict[type, list[type]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -29,3 +31,24 @@ def test_a_wrapper_is_built_when_both_directions_are() -> None:
     assert not both.built
     np.testing.assert_array_equal(both(x).data[:, 2:], alone)
     assert both.built
+
+
+def test_a_stack_begins_with_zeros_of_its_cells_dtype() -> None:
+    cells = [layers.LSTMCell(2), layers.GRUCell(3)]
+    stack = layers.StackedRNNCells(cells)
+    cells[1].build(2)
+    for dtype in (np.float32, np.float64):
+        (c, h), (g,) = ([np.asarray(a.data) for a in np_states(s)] for s in stack.get_initial_state(batch_size=4))
+        assert ([a.shape for a in (c, h, g)], {a.dtype for a in (c, h, g)}) == (
+            [(4, 2), (4, 2), (4, 3)],
+            {np.dtype(dtype)},
+        )
+        assert not any(a.any() for a in (c, h, g))
+        for cell in cells:
+            if not cell.built:
+                cell.build(2)
+            cell.astype(np.float64)
+
+
+def np_states(state: Any) -> list[Any]:
+    return list(state) if isinstance(state, (list, tuple)) else [state]

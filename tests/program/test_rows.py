@@ -108,3 +108,13 @@ def test_entries_of_several_arrays(layouts: tuple[Layout, ...], wanted: Any) -> 
 def test_sums(axis: Any, wanted: Any) -> None:
     assert judged(sums, [Operand((3, 4), ROWS)], (), {"axis": axis}) == wanted
     assert judged(sums, [Operand((3, 4), NONE)], (), {"axis": axis}) == NONE
+
+
+def test_sizes_that_name_the_batch() -> None:
+    two = Rows(2, 3)
+    assert (int(two), two.per, two.batch, repr(two), repr(Rows(1, 3))) == (6, 2, 3, "2·batch", "batch")
+    for product in (two * 2, 2 * two):
+        assert (type(product), int(product), product.per, product.batch) == (Rows, 12, 4, 3)
+    for other, value in ((0, 0), (-1, -6), (2.5, 15.0), (True, 6)):
+        assert two * other == value
+        assert type(two * other) is not Rows
