@@ -19,3 +19,13 @@ def test_both_sides_of_a_split_have_examples(share: float) -> None:
         return
     with pytest.raises(ValueError, match=r"fit: validation_split is .* of 4 examples, expected some on both sides"):
         model.fit(x, x, epochs=1, validation_split=share, verbose=0)
+
+
+def test_a_wrapper_is_built_when_both_directions_are() -> None:
+    x = np.ones((2, 3, 4), np.float32)
+    backward = layers.LSTM(2, go_backwards=True)
+    alone = backward(x).data
+    both = layers.Bidirectional(layers.LSTM(2), backward_layer=backward)
+    assert not both.built
+    np.testing.assert_array_equal(both(x).data[:, 2:], alone)
+    assert both.built
