@@ -50,7 +50,9 @@ LEFT_OUT = {"tinygrad_rnn/autodiff/sample.py": "draws the inputs of the gradient
 EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("", "strict=(False)", "an assertion of zip that never fails"),
     ("layers/activations.py", "ops.expm1(ops.minimum(x, (1)))", "only keeps eˣ finite where x itself is taken"),
+    ("autodiff/op.py", "elif (len(args) != 2):", "the way that all calls can go gives the same, only slower"),
     ("autodiff/op.py", "(a._node,), ((False),)", "no vjp of one input asks whether that needs a gradient"),
+    ("", "reshape((-(2), ", "NumPy takes any negative size for the one to be found"),
     ("", ".reshape(-(2))", "NumPy takes any negative size for the one to be found"),
     ("onnx/operators.py", "[part] * ((count + 1))", "a part behind the end is empty, and no output is named for it"),
     (
@@ -58,6 +60,7 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
         "if (parents[i] is None or not isinstance(a, (int, float)))",
         "a tensor's edge is its node anyway",
     ),
+    ("ops/recurrent.py", "(lengths.min(initial=x.shape[axis]) > x.shape[axis])", "a mask of all steps masks nothing"),
     ("nn/functional.py", "classes.max(initial=-(2))", "classes that are all negative are refused either way"),
 ]
 SWAPS: dict[type, list[type]] = {

@@ -35,3 +35,10 @@ def test_slopes_at_zero_are_pytorchs() -> None:
         f(x).sum().backward()
         assert x.grad is not None
         assert x.grad.tolist() == wanted
+
+
+def test_two_axes_mean_numpys_where_numpy_takes_them() -> None:
+    """Of a matrix they are NumPy's order of axes; of more axes, which NumPy refuses, PyTorch's exchange."""
+    matrix, cube = tg.zeros(2, 3), tg.zeros(2, 3, 4)
+    assert [matrix.transpose(*axes).shape for axes in ((0, 1), (1, 0))] == [(2, 3), (3, 2)]
+    assert [cube.transpose(*axes).shape for axes in ((0, 2), (1, 0))] == [(4, 3, 2), (3, 2, 4)]
