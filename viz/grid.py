@@ -11,11 +11,11 @@ from . import legend, style
 from .arrows import Arrows, spot
 from .floors import Origin
 from .layers import Layer, Step
-from .opened import INPUT, picked_axis
+from .opened import INPUT, is_mask, picked_axis
 from .picture import Box, Picture, Point
 from .places import CELL, EACH, ENDS, ENDS_APART, LINE
 from .route import rounded
-from .steps import State, final_states, is_mask, name_of, parameters_of, passes
+from .steps import State, final_states, name_of, parameters_of, passes
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 

@@ -18,6 +18,7 @@ from tinygrad_rnn.rnn import RNNCell
 from . import legend as legends
 from . import style
 from .drawing import Drawing
+from .layers import gate_of
 from .layout import settle
 from .opened import take
 from .ops import Facts, Scope, common, picture_of
@@ -171,12 +172,14 @@ def _named(state: Any, name: str) -> Any:
 
 
 def _signature(graph: Graph) -> tuple[str, ...]:
-    """The ops in order, each with the letter of its gate."""
-    return tuple(
-        f"{node.op}{f' {node.scope[-1]}' if len(node.scope[-1:][0]) == 1 else ''}" if node.scope else str(node.op)
-        for node in graph.nodes
-        if node.op is not None
-    )
+    """The ops in order, each with the name of its gate; φ for any activation."""
+    ops = [node for node in graph.nodes if node.op is not None]
+    return tuple(f"{'φ' if _squashes(node) else node.op} {gate_of(node.scope)}".rstrip() for node in ops)
+
+
+def _squashes(node: NodeInfo) -> bool:
+    """Whether an op is an activation: a function of each element."""
+    return node.kind == "pointwise" and len(node.sources) == 1 and node.op != "subtract"
 
 
 class _Ops:
@@ -211,7 +214,7 @@ class _Ops:
     def op(self, i: int, x: float, y: float, size: tuple[float, float] | None = None) -> None:
         """An op, by its number."""
         node = self.ops[i]
-        role = "squash" if node.op in ("sigmoid", "tanh", "relu", "softplus") else "op"
+        role = "squash" if _squashes(node) else "op"
         if node.op in ("add", "multiply", "subtract"):
             role = "point"
         default = {"squash": SQUASH, "point": POINT}.get(role, PRODUCT)
@@ -366,17 +369,13 @@ def _gru_reset_after(s: _Ops, title: str) -> None:
     s.result(16, "h", 936, 250)
 
 
-_GRU_OPS = "matmul,add,split,getitem,matmul,add,split,sigmoid z,sigmoid r,multiply,getitem,matmul,add n,tanh n"
-_RESET_AFTER_OPS = "matmul,add,split,matmul,add,split,add z,sigmoid z,add r,sigmoid r,multiply n,add n,tanh n"
+_GRU_OPS = "matmul,add,split,getitem,matmul,add,split,φ z,φ r,multiply,getitem,matmul,add n,φ n"
+_RESET_AFTER_OPS = "matmul,add,split,matmul,add,split,add z,φ z,add r,φ r,multiply n,add n,φ n"
 _UPDATE = "multiply h,subtract h,multiply h,add h"
-_LSTM_OPS = (
-    "matmul,add,matmul,add,split,sigmoid i,sigmoid f,tanh g,sigmoid o,multiply c,multiply c,add c,tanh h,multiply h"
-)
+_LSTM_OPS = "matmul,add,matmul,add,split,φ i,φ f,φ g,φ o,multiply c,multiply c,add c,φ h,multiply h"
 PLANS: dict[tuple[str, ...], Plan] = {
     tuple(_LSTM_OPS.split(",")): _lstm,
     tuple(f"{_GRU_OPS},{_UPDATE}".split(",")): _gru,
     tuple(f"{_RESET_AFTER_OPS},{_UPDATE}".split(",")): _gru_reset_after,
-    **{
-        ("matmul", "add h", "matmul", "add h", *last): _plain for last in ((), ("tanh h",), ("relu h",), ("sigmoid h",))
-    },
+    **{("matmul", "add h", "matmul", "add h", *last): _plain for last in ((), ("φ h",))},
 }

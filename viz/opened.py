@@ -19,6 +19,7 @@ from .live import nodes_of
 from .sequences import resized, resized_shapes, sequence_of, sequences_read
 
 INPUT = re.compile(r"x(_?\d+)?|inputs?(_?\d+)?|x_data")
+MASK = re.compile(r"mask(_\d+)?")
 GIVEN = re.compile(r"#(\d+)(_\d+)?")  # the names of an expansion's inputs, and of their parts by step
 AFFORDABLE = 2_000_000  # elements of one fused op's result: above it the expansion runs on a batch of none
 
@@ -44,6 +45,11 @@ def take(target: Any) -> Graph:
 
 def _named_parts(path: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(part for part in path if part) if "" in path else path
+
+
+def is_mask(leaf: NodeInfo) -> bool:
+    """Whether a leaf is what a cell drew (see `RNNCell.draw`), or a step's part of it."""
+    return leaf.op is None and leaf.kind == "constant" and bool(MASK.fullmatch(leaf.name or ""))
 
 
 def picked_axis(node: NodeInfo) -> int | None:

@@ -18,7 +18,7 @@ from .drawing import Drawing
 from .layout import settle
 from .legend import add as add_legend
 from .live import Values, nodes_of, refuse_freed
-from .opened import open_all, take
+from .opened import is_mask, open_all, take
 from .picture import Box, Edge, Node, Picture
 from .repeat import repeat
 from .sequences import sequence_of
@@ -64,7 +64,7 @@ def draw(
     Drawing(4 nodes, 4 edges)
     >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.GRUCell(2), [[[1.0], [2.0]]])
     >>> viz.draw(state), viz.draw(state, opened=True), viz.draw(state, opened=True, depth=0)
-    (Drawing(6 nodes, 5 edges), Drawing(38 nodes, 52 edges), Drawing(1 node, 0 edges))
+    (Drawing(6 nodes, 5 edges), Drawing(43 nodes, 59 edges), Drawing(1 node, 0 edges))
     >>> [node.lines for node in viz.draw(w @ w.T, bytes=True, flops=True).picture.nodes][-1]
     ('@', '(1, 1)', '4 B, 4 flop')
     """
@@ -271,13 +271,15 @@ def _boxes(places: list[Scope]) -> dict[Scope, Box | None]:
 def _role(node: NodeInfo) -> str:
     if node.op is not None:
         return "fused" if node.kind == "recurrent" else "op"
-    return "input" if node.kind == "constant" and node.name else node.kind
+    return "input" if node.kind == "constant" and node.name and not is_mask(node) else node.kind
 
 
 def _edge_role(source: NodeInfo) -> str:
     if source.op is not None:
         return "data"
-    return {"parameter": "weight", "constant": "constant" if not source.name else "data"}.get(source.kind, "data")
+    return {"parameter": "weight", "constant": "constant" if not source.name or is_mask(source) else "data"}.get(
+        source.kind, "data"
+    )
 
 
 def _tip(node: NodeInfo) -> str:

@@ -1,7 +1,7 @@
 """What each step of a layer reads, and the gradient at it, in order of time.
 
-A driver multiplies the inputs of all steps by the kernel at once and cuts the product into steps: there the gradient is
-taken at what was multiplied. Elsewhere it is taken at what a step itself was given.
+The gradient is taken at what a step itself reads: a driver cuts the inputs into steps. Where a layer multiplies the inputs
+of all steps by its kernel at once and cuts the product, it is taken at what was multiplied.
 """
 
 from __future__ import annotations

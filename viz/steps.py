@@ -5,17 +5,15 @@ Which ops are one step, and which steps one layer, is found in `layers`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
 from .layers import STACK, Layer, Step, find_layers, gate_of, time_of
-from .opened import INPUT
+from .opened import INPUT, is_mask
 from .ops import Scope
 
-MASK = re.compile(r"mask(_\d+)?")
 PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
 PASS_OPS = frozenset({"where", "astype", "_identity"})
 
@@ -151,11 +149,6 @@ def _letter_at_once(
     return (
         "c" if any(scope[-1:] == ("c",) for _, scope, _ in use) else "h" if any(u[0] == "matmul" for u in use) else None
     )
-
-
-def is_mask(leaf: NodeInfo) -> bool:
-    """Whether a leaf is what a cell drew (see `RNNCell.draw`), or a step's part of it."""
-    return leaf.op is None and leaf.kind == "constant" and bool(MASK.fullmatch(leaf.name or ""))
 
 
 def _is_input(leaf: NodeInfo) -> bool:

@@ -39,7 +39,8 @@ def make(kind: str, golden: Any, weights: dict[str, np.ndarray]) -> Any:
     if kind == "rnn":
         cell: Any = rnn.BasicRNNCell(units, activation=options.get("activation", "tanh"))
     else:
-        cell = rnn.LSTMCell(units) if kind == "lstm" else rnn.GRUCell(units)
+        given = {k: options[k] for k in ("use_peepholes", "cell_clip", "num_proj", "proj_clip") if k in options}
+        cell = rnn.LSTMCell(units, **given) if kind == "lstm" else rnn.GRUCell(units)
     cell.load_state_dict(convert.to_cell(kind, weights, forget_bias=bias))
     return cell
 
@@ -117,11 +118,15 @@ GRU = {"gates/kernel": array(5, 4), "gates/bias": array(4), "candidate/kernel": 
     [
         (lambda: convert.to_cell("peephole", LSTM), r"kind is 'peephole'"),
         (lambda: convert.to_cell("lstm", {"kernel": LSTM["kernel"]}), r"missing bias; expected kernel, bias"),
+        (lambda: convert.to_cell("rnn", LSTM | {"w_f_diag": array(2)}), r"unexpected w_f_diag"),
         (
-            lambda: convert.to_cell("lstm", LSTM | {"w_f_diag": array(2)}),
-            r"w_f_diag has no counterpart here: peepholes",
+            lambda: convert.to_cell("lstm", LSTM | {"w_f_diag": array(3)}),
+            r"w_f_diag has shape \(3,\), expected \(2,\)",
         ),
-        (lambda: convert.to_cell("lstm", LSTM | {"projection/kernel": array(2)}), r"projection of h \(num_proj\)"),
+        (
+            lambda: convert.to_cell("lstm", LSTM | {"projection/kernel": array(3, 1)}),
+            r"projection/kernel has shape \(3, 1\), expected \(2, P\)",
+        ),
         (
             lambda: convert.to_cell("lstm", LSTM | {"bias": array(12)}),
             r"kernel has shape \(5, 8\), expected \(D\+H, 12\)",

@@ -24,7 +24,9 @@ def cell_of(options: dict[str, Any]) -> Any:
     units = options["hidden_size"]
     if options["module"] == "RNN":
         return rnn.BasicRNNCell(units, activation=options["nonlinearity"])
-    return rnn.LSTMCell(units) if options["module"] == "LSTM" else rnn.GRUCell(units, reset_after=True)
+    if options["module"] == "LSTM":
+        return rnn.LSTMCell(units, num_proj=options.get("proj_size"))
+    return rnn.GRUCell(units, reset_after=True)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -70,7 +72,7 @@ def test_back_again_gives_the_same_numbers(name: str) -> None:
             assert np.array_equal(back[key], value + weights[key.replace("_ih", "_hh")])
         else:
             assert not back[key].any()
-    keys = ("input_size", "hidden_size", "num_layers", "nonlinearity", "batch_first", "bidirectional")
+    keys = ("input_size", "hidden_size", "num_layers", "nonlinearity", "batch_first", "bidirectional", "proj_size")
     layer = getattr(nn, options["module"])(**{k: options[k] for k in keys if k in options}, dtype=golden.meta["dtype"])
     layer.load_state_dict(back)
     parts = golden.under("initial")
@@ -137,6 +139,20 @@ def test_prefixes() -> None:
     assert list(convert.from_cells("lstm", found, prefix="encoder.")) == list(state)[:4]
 
 
+def test_a_projection_both_ways() -> None:
+    w = torch_weights(4) | {"weight_ih": array(12, 3), "weight_hh": array(12, 2), "weight_hr": array(2, 3, seed=9)}
+    w |= {"bias_ih": array(12), "bias_hh": np.zeros(12)}
+    found = convert.to_cell("lstm", w)
+    assert {k: v.shape for k, v in found.items() if "kernel" in k} == {
+        "kernel": (3, 12),
+        "recurrent_kernel": (2, 12),
+        "projection_kernel": (3, 2),
+    }
+    rnn.LSTMCell(3, num_proj=2).load_state_dict(found)
+    back = convert.from_cell("lstm", found)
+    assert all(np.array_equal(back[name], w[name]) for name in w)
+
+
 RNN = torch_weights(1)
 OURS = {"kernel": array(3, 6), "recurrent_kernel": array(2, 6), "bias": array(6)}
 
@@ -154,7 +170,12 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
         (lambda: convert.to_cell("lstm", RNN), ValueError, r"weight_ih has shape \(2, 3\), expected \(8, D\)"),
         (lambda: convert.to_cell("rnn", RNN | {"bias_ih": array(3)}), ValueError, r"bias_ih has shape \(3,\), expected \(2,\)"),
         (lambda: convert.to_cell("rnn", RNN | {"bias_ih": np.ones(2, int)}), TypeError, r"bias_ih has dtype int64"),
-        (lambda: convert.to_cell("lstm", RNN | {"weight_hr": array(2)}), ValueError, r"weight_hr has no counterpart"),
+        (lambda: convert.to_cell("rnn", RNN | {"weight_hr": array(2)}), ValueError, r"unexpected weight_hr"),
+        (
+            lambda: convert.to_cell("lstm", torch_weights(4) | {"weight_hr": array(1, 3)}),
+            ValueError,
+            r"weight_ih has shape \(8, 3\), expected \(12, D\)",
+        ),
         (lambda: convert.to_cell("gru", torch_weights(3), reset_after=False), ValueError, r"no weights make"),
         (lambda: convert.from_cell("gru", OURS), ValueError, r"PyTorch's GRU resets after.*use GRUCell\(n, reset_after=True"),
         (lambda: convert.from_cell("lstm", OURS), ValueError, r"kernel has shape \(3, 6\), expected \(D, 8\)"),
@@ -171,6 +192,7 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
             ValueError,
             r"holds the layers \['l1'\], expected \['l0'\]",
         ),
+        (lambda: convert.to_cell("rnn", RNN | {"weight_hh": array(2)}), ValueError, r"weight_hh has shape \(2,\), expected"),
         (lambda: convert.to_cells("rnn", {}), ValueError, r"holds the layers \[\], expected \['l0'\]"),
         (
             lambda: convert.to_cells("rnn", {f"{k}_l0_reverse": v for k, v in RNN.items()}),

@@ -53,6 +53,10 @@ class Builder:
         self.sequences.append((packed, shifted, written))
         return self._slot(SEQUENCE, len(self.sequences) - 1, size)
 
+    def again(self, slot):
+        """Another slot for the same sequence."""
+        return self._slot(*self.slots[slot])
+
     def state(self, size):
         """A state; say what it becomes with `becomes`."""
         self.states.append(None)
@@ -213,6 +217,14 @@ CODES = {
     "le": np.less_equal, "eq": np.equal, "ne": np.not_equal, "logical_and": np.logical_and,
     "logical_or": np.logical_or, "logical_xor": np.logical_xor, "where": lambda c, a, b: np.where(c != 0, a, b),
 }  # fmt: skip
+_FIRST = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
+_SECOND = {**_FIRST, "rsub": lambda x, y: np.subtract(y, x)}
+PAIRS = {
+    f"{first}_{second}": lambda a, b, c, f=f, g=g: g(f(a, b), c)
+    for first, f in _FIRST.items()
+    for second, g in _SECOND.items()
+}
+CODES.update(PAIRS)
 REDUCTIONS = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "any": np.any, "all": np.all}
 
 

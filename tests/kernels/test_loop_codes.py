@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 import pytest
-from loops import CODES, REDUCTIONS, Builder, at, interpret, number, steps_of, weight
+from loops import CODES, PAIRS, REDUCTIONS, Builder, at, interpret, number, steps_of, weight
 
 from tinygrad_rnn import kernels
 
@@ -149,7 +149,7 @@ def test_pairs_within_four_ulp(code, dtype, isa):
 @dtypes
 @pytest.mark.parametrize("code", EXACT)
 def test_what_numpy_gives_bit_for_bit(code, dtype, isa):
-    if code == "where":
+    if code == "where" or code in PAIRS:
         x, y = pairs(dtype)
         arrays = [np.roll(x, 7), x, y]
     elif code in CODES and CODES[code] in [f for f in CODES.values() if getattr(f, "nin", 1) == 2]:
@@ -298,3 +298,50 @@ def test_products_of_parts(isa, dtype, accumulate, transposed, m, N, K):
     b.run(2, 3, found, weights=[matrix, bias], isa=isa)
     interpret(b, 2, 3, want, weights=[matrix, bias])
     np.testing.assert_allclose(found[1], want[1], rtol=0, atol=2e-4 if dtype == np.float32 else 1e-12)
+
+
+def operand_of(rng, b, slots, out, offset, n):
+    """A number, or n elements or one of a slot; of the output's only the very place that is written."""
+    other = int(rng.choice(slots))
+    start = int(rng.integers(0, b.size(other) - n + 1))
+    if rng.random() < 0.15:
+        return number(rng.standard_normal())
+    if other == out:
+        return at(out, (n,), offset)
+    return at(other, (n,), start, (0,)) if rng.random() < 0.15 and n > 1 else at(other, (n,), start)
+
+
+@isas
+@dtypes
+def test_chains_of_arithmetic(isa, dtype):
+    """Instructions that the loop joins, in place, through scratch, with scalars and neighbours in one slot: the same bits."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        b = Builder(dtype)
+        n = int(rng.integers(1, 40))
+        slots = [b.sequence(n, written=True, packed=True) for _ in range(2)]
+        slots += [b.sequence(2 * n + 1, written=True, packed=True)]
+        inner = [b.temp(n), b.scratch(n), b.scratch(n), b.scratch(2 * n)]
+        everywhere = [*slots, *inner, b.again(slots[0])]
+        for slot in inner:
+            b.map("copy", slot, float(rng.standard_normal()))
+        for _ in range(12):
+            slot = int(rng.choice(everywhere))
+            offset = int(rng.integers(0, b.size(slot) - n + 1))
+            b.emit(
+                str(rng.choice(["add", "sub", "mul"])),
+                (n,),
+                at(slot, (n,), offset),
+                [operand_of(rng, b, everywhere, slot, offset, n) for _ in range(2)],
+            )
+        out = b.sequence(sum(b.size(slot) for slot in inner), written=True, packed=True)
+        offset = 0
+        for slot in inner:
+            b.map("copy", out, slot, n=b.size(slot), at_=offset)
+            offset += b.size(slot)
+        arrays = [rng.standard_normal((6, b.size(slot))).astype(dtype) for slot in (*slots, out)]
+        found, want = [a.copy() for a in arrays], [a.copy() for a in arrays]
+        b.run(2, 3, found, isa=isa)
+        interpret(b, 2, 3, want)
+        for a, c in zip(found, want, strict=True):
+            np.testing.assert_array_equal(a, c)

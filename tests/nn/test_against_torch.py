@@ -32,6 +32,7 @@ def calls(draw: Any) -> dict[str, Any]:
             "batch_first": draw(st.booleans()),
             "bidirectional": draw(st.booleans()),
         },
+        "projects": draw(st.booleans()),
     }
 
 
@@ -43,12 +44,14 @@ def arguments(call: dict[str, Any]) -> tuple[dict[str, Any], Any, list[Any], Any
         options["nonlinearity"] = "relu"
     rng = np.random.default_rng(0)
     count = options["num_layers"] * (2 if options["bidirectional"] else 1)
-    parts = 2 if call["kind"] == "LSTM" else 1
+    sizes = [units, units] if call["kind"] == "LSTM" else [units]  # of h and c
+    if call["kind"] == "LSTM" and call["projects"] and units > 1:
+        options["proj_size"] = sizes[0] = units - 1
     if not call["batched"]:
-        x, states = rng.normal(size=(steps, inputs)), [rng.normal(size=(count, units)) for _ in range(parts)]
+        x, states = rng.normal(size=(steps, inputs)), [rng.normal(size=(count, n)) for n in sizes]
         return options, x, states if call["given"] else [], None
     x = rng.normal(size=(batch, steps, inputs) if options["batch_first"] else (steps, batch, inputs))
-    states = [rng.normal(size=(count, batch, units)) for _ in range(parts)]
+    states = [rng.normal(size=(count, batch, n)) for n in sizes]
     return options, x, states if call["given"] else [], call["lengths"]
 
 

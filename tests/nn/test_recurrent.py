@@ -20,7 +20,7 @@ F4, F8 = np.float32, np.float64
 def make(golden: Golden) -> Any:
     """The module of a file, its state dict loaded as it is."""
     options = golden.meta["options"]
-    keys = ("input_size", "hidden_size", "num_layers", "nonlinearity", "batch_first", "bidirectional")
+    keys = ("input_size", "hidden_size", "num_layers", "nonlinearity", "batch_first", "bidirectional", "proj_size")
     given = {key: options[key] for key in keys if key in options}
     layer = getattr(nn, options["module"])(**given, dtype=golden.meta["dtype"])
     layer.load_state_dict(golden.under("weight"))
@@ -206,7 +206,15 @@ X = array(5, 2, 3)
         (lambda: nn.LSTM(3, 4, dropout=0.5), ValueError, r"LSTM: dropout is 0.5 with num_layers=1, expected 0"),
         (lambda: nn.LSTM(3, 4, 2, dropout=2), ValueError, r"p is 2, expected a number in \[0, 1\]"),
         (lambda: nn.RNN(3, 4, nonlinearity="sigmoid"), ValueError, r"RNN: nonlinearity is 'sigmoid', expected 'tanh' or"),
-        (lambda: nn.LSTM(3, 4, proj_size=2), ValueError, r"LSTM: proj_size is 2, expected 0: none of our cells projects"),
+        (lambda: nn.GRU(3, 4, proj_size=2), ValueError, r"GRU: proj_size is 2, expected 0: only nn.LSTM projects"),
+        (lambda: nn.LSTM(3, 4, proj_size=4), ValueError, r"LSTM: proj_size is 4, expected 0 .* below hidden_size=4"),
+        (lambda: nn.LSTM(3, 4, proj_size=-1), ValueError, r"LSTM: proj_size is -1, expected 0"),
+        (lambda: nn.LSTM(3, 4, proj_size=1.5), ValueError, r"LSTM: proj_size is 1.5, expected an integer"),
+        (
+            lambda: nn.LSTM(3, 4, proj_size=2)(X, (np.zeros((1, 2, 4), F4), np.zeros((1, 2, 4), F4))),
+            ValueError,
+            r"LSTM: h_0 has shape \(1, 2, 4\), expected \(1, 2, 2\): .*proj_size\), whatever",
+        ),
         (lambda: nn.GRU(3, 4)(type("Packed", (), {"batch_sizes": []})()), TypeError, r"GRU: x is a packed sequence.*lengths="),
         (lambda: nn.GRU(3, 0), ValueError, r"GRU: hidden_size is 0, expected a positive integer"),
         (lambda: nn.GRU(3, 4, True), ValueError, r"GRU: num_layers is True"),

@@ -25,6 +25,8 @@ LAYOUTS = {
     "lstm": {
         "kernel": "(D+H, 4H): rows of x, then rows of h; columns i, j (the candidate), f, o",
         "bias": "(4H,): i, j, f, o; forget_bias is not in it, the cell adds it to f at every step",
+        **{f"w_{gate}_diag": "(H,): times c, added before the sigmoid of the gate" for gate in "ifo"},
+        "projection/kernel": "(H, P): h = clip((o * tanh(c)) @ kernel); kernel then has the rows D+P",
     },
     "gru": {
         "gates/kernel": "(D+H, 2H): rows of x, then rows of h; columns r (reset), u (update)",
@@ -63,7 +65,7 @@ def make_cell(case: Case) -> Any:
         if kind == "basic":
             made.append(cells.BasicRNNCell(units, activation=getattr(tf.nn, options.get("activation", "tanh"))))
         elif kind == "lstm":
-            made.append(cells.LSTMCell(units, forget_bias=options.get("forget_bias", 1.0)))
+            made.append(cells.LSTMCell(units, **{"forget_bias": 1.0, **options}))
         else:
             made.append(cells.GRUCell(units))
     cell = made[0] if len(made) == 1 else cells.MultiRNNCell(made)
@@ -78,7 +80,8 @@ def describe_cell(case: Case) -> str:
         if kind == "basic":
             texts.append(f"BasicRNNCell({case.dims[3]}, activation=tf.nn.{options.get('activation', 'tanh')})")
         elif kind == "lstm":
-            texts.append(f"LSTMCell({case.dims[3]}, forget_bias={options.get('forget_bias', 1.0)})")
+            given = ", ".join(f"{name}={value}" for name, value in {"forget_bias": 1.0, **options}.items())
+            texts.append(f"LSTMCell({case.dims[3]}, {given})")
         else:
             texts.append(f"GRUCell({case.dims[3]})")
     text = texts[0] if len(texts) == 1 else f"MultiRNNCell([{', '.join(texts)}])"
@@ -183,7 +186,8 @@ def make(case: Case, data: Array | None = None) -> None:
     if case.driver == "bidirectional_dynamic_rnn":
         names = [f"{side}/{name}" for side in ("fw", "bw") for name in names]
     if case.initial:
-        params |= {f"initial/{name}": source.normal(batch, units, scale=0.8) for name in names}
+        size = {"h": dict(case.options).get("num_proj", units)}
+        params |= {f"initial/{name}": source.normal(batch, size.get(name[-1], units), scale=0.8) for name in names}
 
     with tf.Graph().as_default():
         holders = {key: v1.placeholder(value.dtype, value.shape) for key, value in params.items()}
@@ -259,6 +263,23 @@ def cases() -> Iterator[Case]:
     yield replace(both, name="bidirectional_lstm_ragged_state", dtype="float32")
     yield replace(lstm, name="static_lstm_full_state", driver="static_rnn", initial=True)
     yield replace(lstm, name="static_lstm_ragged_state", driver="static_rnn", lengths=ragged, initial=True)
+    peepholes, projection = ("use_peepholes", True), ("num_proj", 2)
+    cell_clip, proj_clip = ("cell_clip", 0.7), ("proj_clip", 0.3)
+    for name, options in {
+        "peepholes": (peepholes,),
+        "cell_clip": (cell_clip,),
+        "projection": (projection,),
+        "proj_clip": (projection, proj_clip),
+        "peepholes_clip": (peepholes, cell_clip),
+        "peepholes_projection": (peepholes, projection),
+        "clip_projection": (cell_clip, projection),
+        "all": (peepholes, cell_clip, projection, proj_clip),
+    }.items():
+        both = replace(lstm, name=f"lstm_{name}_ragged_state", options=(("forget_bias", 1.0), *options), initial=True)
+        yield replace(both, lengths=ragged)
+        if name == "all":
+            yield replace(both, lengths=ragged, dtype="float32")
+            yield replace(both, name="lstm_all_full", initial=False)
     square = (B, T, H, H)
     yield replace(gru, name="residual_gru_ragged_state", lengths=ragged, initial=True, residual=True, dims=square)
 

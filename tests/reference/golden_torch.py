@@ -32,10 +32,12 @@ class Case:
     initial: bool = True
     batch_first: bool = True
     dtype: str = "float64"
+    projection: int = 0
 
     @property
     def name(self) -> str:
         pieces = [f"rnn_{self.nonlinearity}" if self.kind == "rnn" else self.kind, f"{self.layers}layer"]
+        pieces += ["projected"] * bool(self.projection)
         pieces += ["bi"] * self.bidirectional + ["packed" if self.lengths else "full"]
         pieces += ["state"] * self.initial + ["time_major"] * (not self.batch_first)
         return "_".join(pieces)
@@ -44,6 +46,8 @@ class Case:
     def options(self) -> dict[str, Any]:
         extra = {"nonlinearity": self.nonlinearity} if self.kind == "rnn" else {}
         depth = {"num_layers": self.layers, "bidirectional": self.bidirectional, "batch_first": self.batch_first}
+        if self.projection:
+            extra["proj_size"] = self.projection
         return {"input_size": D, "hidden_size": H, **depth, **extra}
 
 
@@ -66,6 +70,8 @@ def layout_of(kind: str, name: str) -> str:
         return f"({count}H, inputs): applied as x @ W.T; inputs are D, above layer 0 H times the directions" + order
     if name.startswith("weight_hh"):
         return f"({count}H, H): applied as h @ W.T" + order
+    if name.startswith("weight_hr"):
+        return "(P, H): h = (o * tanh(c)) @ W.T, P = proj_size, so that weight_hh is (4H, P), and P is what layers above see"
     note = "; its n part stands inside r * (h @ W.T + b)" if kind == "gru" and name.startswith("bias_hh") else ""
     return f"({count}H,): one of two biases" + order + note
 
@@ -77,7 +83,10 @@ def make(case: Case) -> None:
     parts = ("h", "c") if case.kind == "lstm" else ("h",)
     params: Arrays = {"x": source.normal(*((B, T) if case.batch_first else (T, B)), D)}
     if case.initial:
-        params |= {f"initial/{part}": source.normal(case.layers * directions, B, H, scale=0.8) for part in parts}
+        sizes = {"h": case.projection or H, "c": H}
+        params |= {
+            f"initial/{part}": source.normal(case.layers * directions, B, sizes[part], scale=0.8) for part in parts
+        }
     module = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[case.kind](**case.options)
     params |= {f"weight/{key}": source.weight(*value.shape) for key, value in module.named_parameters()}
     if case.nonlinearity == "relu":  # with biases above zero few units are dead
@@ -142,6 +151,9 @@ def cases() -> Iterator[Case]:
     yield Case("lstm", batch_first=False)
     yield Case("gru", lengths=LENGTHS, batch_first=False)
     yield replace(Case("lstm", 2, True, lengths=LENGTHS), dtype="float32")
+    for layers, bidirectional, lengths in ((1, False, None), (1, False, LENGTHS), (2, True, LENGTHS)):
+        yield Case("lstm", layers, bidirectional, lengths=lengths, projection=2)
+    yield Case("lstm", 2, True, projection=2, dtype="float32")
 
 
 def make_op(

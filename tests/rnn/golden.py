@@ -31,6 +31,8 @@ def under(arrays: Arrays, prefix: str) -> Arrays:
 
 # -- TensorFlow 1: one kernel of x's rows and h's, LSTM i j f o, GRU r u and the candidate apart ------------------------
 
+TF1_FURTHER = {f"w_{gate}_diag": f"peephole_{gate}" for gate in "ifo"} | {"projection/kernel": "projection_kernel"}
+
 
 def from_tf1(kind: str, weights: Arrays, inputs: int, forget_bias: float = 0.0) -> Arrays:
     """Parameters of our cell from a TF1 cell's weights; gradients too, which know no forget_bias."""
@@ -44,13 +46,15 @@ def from_tf1(kind: str, weights: Arrays, inputs: int, forget_bias: float = 0.0) 
         bias = bias + np.repeat([0, forget_bias, 0, 0], len(bias) // 4).astype(bias.dtype)
     else:
         kernel, bias = weights["kernel"], weights["bias"]
-    return {"kernel": kernel[:inputs], "recurrent_kernel": kernel[inputs:], "bias": bias}
+    further = {ours: weights[theirs] for theirs, ours in TF1_FURTHER.items() if theirs in weights}
+    return {"kernel": kernel[:inputs], "recurrent_kernel": kernel[inputs:], "bias": bias, **further}
 
 
 def to_tf1(kind: str, ours: Arrays) -> Arrays:
     found = {"kernel": np.concatenate([ours["kernel"], ours["recurrent_kernel"]]), "bias": ours["bias"]}
     if kind == "lstm":
-        return {name: blocks(a, 0, 2, 1, 3) for name, a in found.items()}
+        further = {theirs: ours[name] for theirs, name in TF1_FURTHER.items() if name in ours}
+        return {name: blocks(a, 0, 2, 1, 3) for name, a in found.items()} | further
     if kind != "gru":
         return found
     cut = found["bias"].size // 3 * 2
@@ -83,8 +87,10 @@ def from_torch(module: str, weights: Arrays, suffix: str) -> Arrays:
     """Parameters of our cell from those of a PyTorch layer and direction ("l0", "l1_reverse")."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     w, u, b, c = (blocks(weights[f"{name}_{suffix}"].T, *_TORCH_ORDER[module]) for name in names)
-    biases = {"bias": b, "recurrent_bias": c} if module == "GRU" else {"bias": b + c}
-    return {"kernel": w, "recurrent_kernel": u, **biases}
+    further = {"bias": b, "recurrent_bias": c} if module == "GRU" else {"bias": b + c}
+    if f"weight_hr_{suffix}" in weights:
+        further["projection_kernel"] = weights[f"weight_hr_{suffix}"].T
+    return {"kernel": w, "recurrent_kernel": u, **further}
 
 
 def to_torch(module: str, gradients: Arrays, suffix: str) -> Arrays:
@@ -92,7 +98,10 @@ def to_torch(module: str, gradients: Arrays, suffix: str) -> Arrays:
     g = gradients
     found = (g["kernel"], g["recurrent_kernel"], g["bias"], g.get("recurrent_bias", g["bias"]))
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return {f"{name}_{suffix}": blocks(a, *_TORCH_ORDER[module]).T for name, a in zip(names, found, strict=True)}
+    result = {f"{name}_{suffix}": blocks(a, *_TORCH_ORDER[module]).T for name, a in zip(names, found, strict=True)}
+    if "projection_kernel" in g:
+        result[f"weight_hr_{suffix}"] = g["projection_kernel"].T
+    return result
 
 
 # -- running and comparing -----------------------------------------------------------------------------------------------

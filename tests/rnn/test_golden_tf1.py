@@ -31,7 +31,8 @@ def make(golden: Golden, side: str = "") -> rnn.RNNCell:
         if kind == "basic":
             made.append(rnn.BasicRNNCell(units, activation=options.get("activation", "tanh")))
         elif kind == "lstm":
-            made.append(rnn.LSTMCell(units))
+            names = ("use_peepholes", "cell_clip", "num_proj", "proj_clip")
+            made.append(rnn.LSTMCell(units, **{name: options[name] for name in names if name in options}))
         else:
             made.append(rnn.GRUCell(units))
         weights = g.under(golden.under("weight"), side + (f"{i}/" if len(kinds) > 1 else ""))

@@ -27,7 +27,9 @@ def make(golden: Golden) -> rnn.RNNCell:
     units = options["hidden_size"]
     if options["module"] == "RNN":
         return rnn.BasicRNNCell(units, activation=options["nonlinearity"])
-    return rnn.LSTMCell(units) if options["module"] == "LSTM" else rnn.GRUCell(units, reset_after=True)
+    if options["module"] == "LSTM":
+        return rnn.LSTMCell(units, num_proj=options.get("proj_size"))
+    return rnn.GRUCell(units, reset_after=True)
 
 
 def initial_state(tensors: dict[str, tg.Tensor], number: int) -> Any:

@@ -24,6 +24,9 @@ CELLS: dict[str, Any] = {
 GATES: dict[str, int] = {kind: cell.gates for kind, cell in CELLS.items()}
 
 
+PEEPHOLES = ("peephole_i", "peephole_f", "peephole_o")
+
+
 def blocks(array: Any, order: tuple[int, ...], axis: int = -1) -> Any:
     """The equal blocks of an axis in another order.
 
@@ -83,12 +86,16 @@ def demand(owner: str, arrays: Arrays, shapes: Mapping[str, tuple[Any, ...]]) ->
 def our_shapes(owner: str, kind: str, weights: Arrays) -> int:
     """Check the shapes of one of our cells' weights; returns the number of units."""
     gates = gates_of(owner, kind)
-    units = weights["recurrent_kernel"].shape[0] if weights["recurrent_kernel"].ndim else 0
+    outputs = weights["recurrent_kernel"].shape[0] if weights["recurrent_kernel"].ndim else 0
+    projection = weights.get("projection_kernel")
+    units = projection.shape[0] if projection is not None and projection.ndim else outputs
     shapes: dict[str, tuple[Any, ...]] = {
         "kernel": ("D", gates * units),
-        "recurrent_kernel": (units, gates * units),
+        "recurrent_kernel": (outputs, gates * units),
         "bias": (gates * units,),
         "recurrent_bias": (gates * units,),
+        **dict.fromkeys(PEEPHOLES, (units,)),
+        "projection_kernel": (units, outputs),
     }
     demand(owner, weights, {name: shape for name, shape in shapes.items() if name in weights})
     return int(units)
@@ -101,18 +108,28 @@ def separate(weights: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**weights, **dict(zip(("bias", "recurrent_bias"), weights["bias"], strict=False))}
 
 
-def our_weights(owner: str, kind: str, weights: Mapping[str, Any], no_recurrent_bias: str = "") -> Arrays:
-    """The arrays of one of our cells, checked. no_recurrent_bias: why a GRU of the form reset_after has no counterpart.
+def our_weights(
+    owner: str,
+    kind: str,
+    weights: Mapping[str, Any],
+    no_recurrent_bias: str = "",
+    further: tuple[str, ...] = (),
+) -> Arrays:
+    """The arrays of one of our cells, checked. no_recurrent_bias: why a GRU of the form reset_after has no counterpart;
+    further: what an LSTM may have beside kernels and bias.
 
     A plain cell or an LSTM may have no bias (use_bias=False): it is zeros here. A GRU's biases tell its form.
     """
-    gates, weights = gates_of(owner, kind), separate(weights)
+    gates_of(owner, kind)
+    weights = separate(weights)
     if kind != "gru" and "bias" not in weights and "recurrent_kernel" in weights:
         u = as_array(owner, "recurrent_kernel", weights["recurrent_kernel"])
-        weights = {**weights, "bias": np.zeros(gates * u.shape[0] if u.ndim else 0, u.dtype)}
+        weights = {**weights, "bias": np.zeros(u.shape[-1] if u.ndim else 0, u.dtype)}
     names: tuple[str, ...] = ("kernel", "recurrent_kernel", "bias")
     if kind == "gru" and "recurrent_bias" in weights and not no_recurrent_bias:
         names = (*names, "recurrent_bias")
+    if kind == "lstm":
+        names = (*names, *(name for name in further if name in weights))
     optional = {"recurrent_bias": no_recurrent_bias} if no_recurrent_bias and kind == "gru" else {}
     found = taken(owner, weights, names, optional)
     our_shapes(owner, kind, found)

@@ -16,12 +16,11 @@ from .gates import Arrays, blocks, demand, gates_of, our_weights, taken
 
 ORDER = {"rnn": (0,), "lstm": (0, 2, 1, 3), "gru": (1, 0)}  # each is its own inverse; a GRU's are the two gates
 GRU_NAMES = ("gates/kernel", "gates/bias", "candidate/kernel", "candidate/bias")
-PEEPHOLES = "peepholes (use_peepholes=True), by which gates see c, are in none of our cells"
-UNKNOWN = {
-    "w_i_diag": PEEPHOLES,
-    "w_f_diag": PEEPHOLES,
-    "w_o_diag": PEEPHOLES,
-    "projection/kernel": "a projection of h (num_proj) is in none of our cells",
+FURTHER = {  # an LSTMCell's with use_peepholes and num_proj
+    "w_i_diag": "peephole_i",
+    "w_f_diag": "peephole_f",
+    "w_o_diag": "peephole_o",
+    "projection/kernel": "projection_kernel",
 }
 AFTER = (
     "TF1's GRUCell resets before the product, n = tanh(x Wn + bn + (r h) Un), and the cell's form reset_after=True after it, "
@@ -35,9 +34,10 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, 
     The kernel's rows are cut into x's and h's, its columns reordered; an LSTM's forget_bias (that of the TF1 cell, which
     no checkpoint holds) is added to the bias of f, once for all steps. kind: "rnn" (BasicRNNCell), "lstm" (BasicLSTMCell,
     LSTMCell) or "gru"; weights by TF1's names below the cell's scope: kernel and bias, or gates/kernel, gates/bias,
-    candidate/kernel, candidate/bias. The result loads into a cell with load_state_dict. Raises ValueError that names
-    what is missing, unexpected or of another shape, and what has no counterpart: peepholes, a projection, a GRU that is
-    to have reset_after=True.
+    candidate/kernel, candidate/bias; with an LSTM's use_peepholes w_i_diag, w_f_diag, w_o_diag as well, which become
+    peephole_i, peephole_f, peephole_o, and with its num_proj projection/kernel, our projection_kernel.
+    The result loads into a cell with load_state_dict. Raises ValueError that names what is missing, unexpected or of
+    another shape, and for a GRU that is to have reset_after=True, which has no counterpart.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.tf1 import to_cell
@@ -59,11 +59,16 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, 
         both = ((found[f"gates/{name}"], found[f"candidate/{name}"]) for name in ("kernel", "bias"))
         kernel, bias = (np.concatenate([blocks(g, ORDER["gru"]), c], axis=-1) for g, c in both)
     else:
-        found = taken(owner, weights, ("kernel", "bias"), UNKNOWN)
-        units = found["bias"].size // gates
-        demand(owner, found, {"kernel": ("D+H", gates * units), "bias": (gates * units,)})
+        further = [name for name in FURTHER if kind == "lstm" and name in weights]
+        found = taken(owner, weights, ("kernel", "bias", *further))
+        units = outputs = found["bias"].size // gates
+        shapes = {"kernel": ("D+H", gates * units), "bias": (gates * units,)}
+        demand(owner, found, shapes | {name: (units, "P") if "/" in name else (units,) for name in further})
+        if "projection/kernel" in found:
+            outputs = found["projection/kernel"].shape[1]
         kernel, bias = (blocks(found[name], ORDER[kind]) for name in ("kernel", "bias"))
         bias = _forget(kind, bias, forget_bias)
+        return {**_cut(owner, kernel, outputs), "bias": bias.copy(), **{FURTHER[n]: found[n].copy() for n in further}}
     return {**_cut(owner, kernel, units), "bias": bias.copy()}
 
 
@@ -90,7 +95,7 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0
     {'gates/kernel': (5, 4), 'gates/bias': (4,), 'candidate/kernel': (5, 2), 'candidate/bias': (2,)}
     """
     owner = "interop.tf1.from_cell"
-    found = our_weights(owner, kind, weights, no_recurrent_bias=AFTER)
+    found = our_weights(owner, kind, weights, no_recurrent_bias=AFTER, further=tuple(FURTHER.values()))
     kernel = np.concatenate([found["kernel"], found["recurrent_kernel"]])
     if kind == "gru":
         cut = found["bias"].size // 3 * 2
@@ -100,6 +105,7 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0
         return {name: np.ascontiguousarray(a) for name, a in zip(GRU_NAMES, arrays, strict=True)}
     bias = _forget(kind, found["bias"], -forget_bias)
     out = {"kernel": blocks(kernel, ORDER[kind]), "bias": blocks(bias, ORDER[kind])}
+    out |= {theirs: found[ours] for theirs, ours in FURTHER.items() if ours in found}
     return {name: np.array(a) for name, a in out.items()}
 
 

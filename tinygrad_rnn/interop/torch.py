@@ -1,8 +1,8 @@
 """PyTorch's recurrent weights to and from those of our cells; no torch is imported.
 
 PyTorch keeps, for each layer and direction, weight_ih (G·H, D), weight_hh (G·H, H) and two biases (G·H), blocks in the
-order i f g o (LSTM) or r z n (GRU). Ours are transposed, with gates i f g o and z r n; the two biases of an LSTM or a
-plain cell are one here, their sum.
+order i f g o (LSTM) or r z n (GRU); an LSTM with proj_size P also weight_hr (P, H), and weight_hh is then (4H, P). Ours
+are transposed, with gates i f g o and z r n; the two biases of an LSTM or a plain cell are one here, their sum.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from .gates import Arrays, blocks, demand, gates_of, our_weights, taken
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+PROJECTION = "weight_hr"  # of an LSTM with proj_size
 ORDER = {"rnn": (0,), "lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}  # each is its own inverse
 BEFORE = (
     "PyTorch's GRU resets after the product, n = tanh(x Wn + bn + r (h Un + b'n)), and the cell's form reset_after=False "
@@ -23,8 +24,8 @@ BEFORE = (
 )
 
 
-def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any) -> Arrays:
-    """Our parameters from PyTorch's four, unchecked; on tensors it is recorded, so gradients reach all four.
+def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, *, weight_hr: Any = None) -> Arrays:
+    """Our parameters from PyTorch's, unchecked; on tensors it is recorded, so gradients reach all of them.
 
     A kind of cell that PyTorch does not have keeps its own order of gates.
 
@@ -38,6 +39,8 @@ def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: A
     found = {"kernel": blocks(weight_ih.T, order), "recurrent_kernel": blocks(weight_hh.T, order)}
     if kind == "gru":
         return {**found, "bias": blocks(bias_ih, order), "recurrent_bias": blocks(bias_hh, order)}
+    if weight_hr is not None:
+        found["projection_kernel"] = weight_hr.T
     return {**found, "bias": bias_ih + bias_hh}
 
 
@@ -47,6 +50,7 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
     kernel = weight_ihᵀ (D, G·H), recurrent_kernel = weight_hhᵀ (H, G·H), gates reordered; bias = bias_ih + bias_hh, and
     for the GRU bias = bias_ih, recurrent_bias = bias_hh. kind: "rnn", "lstm" or "gru"; weights by the names weight_ih,
     weight_hh, bias_ih, bias_hh (those of torch.nn.LSTMCell); both biases may be absent (bias=False): they are zeros.
+    An LSTM's weight_hr (P, H) becomes projection_kernel (H, P) of rnn.LSTMCell(H, num_proj=P).
     The result loads into a cell with load_state_dict. Raises ValueError that names what is missing, unexpected or of
     another shape, and for a GRU that is to have reset_after=False, which has no counterpart.
 
@@ -62,20 +66,25 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
     if kind == "gru" and not reset_after:
         raise ValueError(f"{owner}: {BEFORE}")
     biased = "bias_ih" in weights or "bias_hh" in weights
-    projected = {"weight_hr": "a projection of h (proj_size) is in none of our cells"}
-    found = taken(owner, weights, NAMES if biased else NAMES[:2], projected)
-    units = found["weight_hh"].shape[-1] if found["weight_hh"].ndim else 0
+    projected = (PROJECTION,) if kind == "lstm" and PROJECTION in weights else ()
+    found = taken(owner, weights, (*(NAMES if biased else NAMES[:2]), *projected))
+    outputs = found["weight_hh"].shape[-1] if found["weight_hh"].ndim else 0
+    units = found[PROJECTION].shape[-1] if projected and found[PROJECTION].ndim else outputs
     rows = gates * units
-    demand(owner, found, {"weight_ih": (rows, "D"), "weight_hh": (rows, units)})
+    demand(owner, found, {"weight_ih": (rows, "D"), "weight_hh": (rows, outputs)})
+    if projected:
+        demand(owner, found, {PROJECTION: (outputs, units)})
     if biased:
         demand(owner, found, {"bias_ih": (rows,), "bias_hh": (rows,)})
     zeros = np.zeros(rows, found["weight_ih"].dtype)
-    return arranged(kind, *(np.ascontiguousarray(found.get(name, zeros)) for name in NAMES))
+    arrays = [np.ascontiguousarray(found.get(name, zeros)) for name in NAMES]
+    return arranged(kind, *arrays, weight_hr=found.get(PROJECTION))
 
 
 def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Arrays:
     """The inverse of to_cell: one of our cells' arrays as PyTorch's weight_ih, weight_hh, bias_ih, bias_hh.
 
+    An LSTM's projection_kernel becomes weight_hr.
     One bias of ours goes into bias_ih; bias_hh is then 0, which gives the same numbers. bias=False leaves both out.
     Raises ValueError for weights that do not fit, for a GRU with reset_after=False (no counterpart) and for bias=False
     where a bias is not 0.
@@ -87,21 +96,24 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     {'bias_ih': [1.0, 1.0], 'bias_hh': [0.0, 0.0]}
     """
     owner = "interop.torch.from_cell"
-    found = our_weights(owner, kind, weights)
+    found = our_weights(owner, kind, weights, further=("projection_kernel",))
     if kind == "gru" and "recurrent_bias" not in found:
         raise ValueError(f"{owner}: {BEFORE}")
     order = ORDER[kind]
     second = found.get("recurrent_bias", np.zeros_like(found["bias"]))
     values = (found["kernel"], found["recurrent_kernel"], found["bias"], second)
     out = {name: np.ascontiguousarray(blocks(a, order).T) for name, a in zip(NAMES, values, strict=True)}
+    further = {}
+    if "projection_kernel" in found:
+        further[PROJECTION] = np.ascontiguousarray(found["projection_kernel"].T)
     if bias:
-        return out
+        return out | further
     full = [name for name in NAMES[2:] if np.any(out[name])]
     if full:
         raise ValueError(
             f"{owner}: bias=False leaves out {' and '.join(full)}, which is not 0: the numbers would differ"
         )
-    return {name: out[name] for name in NAMES[:2]}
+    return {name: out[name] for name in NAMES[:2]} | further
 
 
 def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:

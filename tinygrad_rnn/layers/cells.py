@@ -67,7 +67,7 @@ class KerasCell(Weights, GatedCell):
         if not (self.trains and self.recurrent_dropout):
             return ()
         keep, draw = 1 - self.recurrent_dropout, generator(self.rng).random
-        return tuple(((draw((shape[0], self.units)) < keep) / keep).astype(dtype) for _ in range(self.gates))
+        return tuple(((draw((shape[0], self.output_size)) < keep) / keep).astype(dtype) for _ in range(self.gates))
 
     def fused(self) -> str | None:
         return None if self.trains and self.recurrent_dropout else super().fused()

@@ -16,7 +16,7 @@ from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
 from ..interop.gates import lent
-from ..interop.torch import NAMES, arranged
+from ..interop.torch import NAMES, PROJECTION, arranged
 from ..module import Module, Parameter
 from ..program.scan import checked_lengths
 from ..rnn.driver import Time, run_cell
@@ -27,12 +27,25 @@ IMPLS = ("auto", "fused", "unrolled")
 
 
 def draw_weights(
-    module: Module, gates: int, inputs: int, units: int, bias: bool, dtype: Any, draw: Any, end: str
+    module: Module,
+    gates: int,
+    inputs: int,
+    units: int,
+    bias: bool,
+    dtype: Any,
+    draw: Any,
+    end: str,
+    projected: int = 0,
 ) -> None:
-    """Make weight_ih, weight_hh, bias_ih, bias_hh with this ending, or the first two, on a module."""
+    """Make weight_ih, weight_hh, bias_ih, bias_hh with this ending, or the first two, on a module; weight_hr too where h
+    is projected to `projected` numbers."""
     wide = gates * units
-    shapes = ((wide, inputs), (wide, units), (wide,), (wide,))
-    for name, shape in list(zip(NAMES, shapes, strict=True))[: 4 if bias else 2]:
+    shapes = dict(zip(NAMES, ((wide, inputs), (wide, projected or units), (wide,), (wide,)), strict=True))
+    if not bias:
+        shapes = {name: shapes[name] for name in NAMES[:2]}
+    if projected:
+        shapes[PROJECTION] = (projected, units)
+    for name, shape in shapes.items():
         setattr(module, name + end, Parameter(draw(shape, dtype), name=name + end))
 
 
@@ -70,7 +83,8 @@ class CellModule(Module):
         """The cell, its weights computed from the parameters with this ending."""
         given: list[Any] = [getattr(self, name + end, None) for name in NAMES]
         zeros = Tensor(np.zeros(given[0].shape[0], given[0].dtype))
-        arrays = arranged(self.kind, *(zeros if w is None else w for w in given))
+        four = [zeros if w is None else w for w in given]
+        arrays = arranged(self.kind, *four, weight_hr=getattr(self, PROJECTION + end, None))
         return lent(self.cell_class(self.hidden_size, **self.cell_options), arrays)
 
 
@@ -78,6 +92,7 @@ class Recurrent(CellModule):
     """What the layers share."""
 
     nonlinearity = "tanh"
+    projects = False  # whether proj_size may be set
     weight_ih_l0: Parameter
 
     def __init__(
@@ -95,13 +110,9 @@ class Recurrent(CellModule):
         seed: Any = None,
     ):
         owner = type(self).__name__
-        if proj_size:
-            raise ValueError(
-                f"{owner}: proj_size is {proj_size!r}, expected 0: none of our cells projects h before it comes back; "
-                "nn.Linear projects what a layer gives"
-            )
         self.input_size = _size(owner, "input_size", input_size)
         self.hidden_size = _size(owner, "hidden_size", hidden_size)
+        self.proj_size = self._projection(owner, proj_size)
         self.num_layers = _size(owner, "num_layers", num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
         rng = None if seed is None else generator(seed)
@@ -114,10 +125,27 @@ class Recurrent(CellModule):
             )
         draw = beginning(self.hidden_size, rng)
         for layer in range(self.num_layers):
-            inputs = self.hidden_size * self.directions if layer else self.input_size
+            inputs = self.output_size * self.directions if layer else self.input_size
             for end in self.endings(layer):
-                wide = self.cell_class.gates
-                draw_weights(self, wide, inputs, self.hidden_size, self.bias, _float(owner, dtype), draw, end)
+                wide, units = self.cell_class.gates, self.hidden_size
+                draw_weights(self, wide, inputs, units, self.bias, _float(owner, dtype), draw, end, self.proj_size)
+
+    def _projection(self, owner: str, proj_size: Any) -> int:
+        """The proj_size given, checked."""
+        if proj_size and not self.projects:
+            raise ValueError(f"{owner}: proj_size is {proj_size!r}, expected 0: only nn.LSTM projects its h")
+        if isinstance(proj_size, bool) or not isinstance(proj_size, (int, np.integer)):
+            raise ValueError(f"{owner}: proj_size is {proj_size!r}, expected an integer")
+        if not 0 <= proj_size < self.hidden_size:
+            raise ValueError(
+                f"{owner}: proj_size is {proj_size}, expected 0 (no projection) or a size below hidden_size={self.hidden_size}"
+            )
+        return int(proj_size)
+
+    @property
+    def output_size(self) -> int:
+        """The size of h."""
+        return self.proj_size or self.hidden_size
 
     @property
     def directions(self) -> int:
@@ -180,17 +208,20 @@ class Recurrent(CellModule):
         """The initial state of every layer and direction, in PyTorch's order; None for zeros."""
         return None if hx is None else self._parts("hx", hx, batch, batched, dtype)
 
-    def _parts(self, argument: str, given: Any, batch: int, batched: bool, dtype: Any) -> list[Tensor]:
-        """(layers x directions, B, H) cut into its (B, H)."""
+    def _parts(
+        self, argument: str, given: Any, batch: int, batched: bool, dtype: Any, size: str = "hidden_size"
+    ) -> list[Tensor]:
+        """(layers x directions, B, H) cut into its (B, H), with H by the attribute `size`."""
         owner, count = type(self).__name__, self.num_layers * self.directions
         if argument == "hx" and isinstance(given, (tuple, list)) and not hasattr(given, "dtype"):
             raise TypeError(f"{owner}: {argument} is a {type(given).__name__}, expected one tensor h_0")
         h = given if isinstance(given, Tensor) else Tensor(given, None if hasattr(given, "dtype") else dtype)
-        wanted = (count, batch, self.hidden_size) if batched else (count, self.hidden_size)
+        units = getattr(self, size)
+        wanted = (count, batch, units) if batched else (count, units)
         if h.shape != wanted:
             raise ValueError(
                 f"{owner}: {argument} has shape {h.shape}, expected {wanted}: (num_layers * directions"
-                f"{', batch' * batched}, hidden_size), whatever batch_first says"
+                f"{', batch' * batched}, {size}), whatever batch_first says"
             )
         if h.dtype != dtype:
             raise TypeError(f"{owner}: {argument} has dtype {h.dtype}, x has {dtype}; use .astype(np.{dtype}) on it")
@@ -213,7 +244,8 @@ class Recurrent(CellModule):
 
     def describe(self) -> str:
         out = f"{self.input_size}, {self.hidden_size}"
-        for name, usual in (("num_layers", 1), ("nonlinearity", "tanh"), ("bias", True), ("batch_first", False)):
+        usually = {"num_layers": 1, "nonlinearity": "tanh", "bias": True, "batch_first": False, "proj_size": 0}
+        for name, usual in usually.items():
             value = getattr(self, name)
             out += "" if value == usual else f", {name}={value!r}"
         return out + (f", dropout={self.dropout}" * bool(self.dropout)) + ", bidirectional=True" * self.bidirectional
@@ -266,20 +298,33 @@ class LSTM(Recurrent):
     i, f, g, o = split(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
     layer(x, (h_0, c_0)) -> output, (h_n, c_n), all in the order of torch.nn.LSTM; an rnn.LSTMState is read by name. No
     forget bias is added. Parameters (4H, ·) in blocks i f g o; shapes, options and errors as in RNN.
+    proj_size P, below hidden_size: h' = (σ(o) tanh(c')) W_hrᵀ with weight_hr_l0 (P, H), …, so h_0, h_n and the outputs have
+    P numbers where others have H, and weight_hh_l0 is (4H, P) [Sak et al. 2014]; it runs as a traced step, not by the
+    kernel. Raises ValueError for a proj_size outside 0 … hidden_size − 1.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> output, (h_n, c_n) = tg.nn.LSTM(3, 4, batch_first=True)(np.ones((2, 5, 3), np.float32), lengths=[5, 0])
     >>> output.shape, h_n.shape, c_n[0, 1].tolist()
     ((2, 5, 4), (1, 2, 4), [0.0, 0.0, 0.0, 0.0])
+    >>> output, (h_n, c_n) = tg.nn.LSTM(3, 4, proj_size=2)(np.ones((5, 2, 3), np.float32))
+    >>> output.shape, h_n.shape, c_n.shape
+    ((5, 2, 2), (1, 2, 2), (1, 2, 4))
     """
 
     cell_class = rnn.LSTMCell
+    projects = True
+
+    @property
+    def cell_options(self) -> dict[str, Any]:
+        return {"num_proj": self.proj_size or None}
 
     def _states(self, hx: Any, batch: int, batched: bool, dtype: Any) -> list[Any] | None:
         if hx is None:
             return None
         h, c = lstm_pair("LSTM", hx)
-        both = (self._parts(name, part, batch, batched, dtype) for name, part in (("c_0", c), ("h_0", h)))
+        of_h = "proj_size" if self.proj_size else "hidden_size"
+        wanted = (("c_0", c, "hidden_size"), ("h_0", h, of_h))
+        both = (self._parts(name, part, batch, batched, dtype, size) for name, part, size in wanted)
         return [rnn.LSTMState(*parts) for parts in zip(*both, strict=True)]
 
     def _joined(self, finals: list[Any], batched: bool) -> Any:

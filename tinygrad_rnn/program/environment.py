@@ -72,6 +72,7 @@ class Environment:
             self.reason = f"{error} ({where(step)})"
         self.key = tuple(walk.key)
         self.arrays = walk.arrays
+        self.calls: dict[Any, Any] = {}  # what scan found for arguments of some shapes (program/scan.py)
         tensors = [(a, a.requires_grad) for a in walk.arrays if isinstance(a, Tensor)]
         self._tensors = [(a, a.data.shape, a.data.dtype, needs) for a, needs in tensors]
         self._plain = [(a, a.shape, a.dtype) for a in walk.arrays if isinstance(a, np.ndarray)]

@@ -187,6 +187,8 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
 
 def _rows_over_time(run: Scan, x: Any, dtype: Any) -> Array:
     """A sequence array as (B, T, size), whose last axis is contiguous: a view where it can be."""
+    if type(x) is np.ndarray and x.ndim == 3 and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+        return x.swapaxes(0, 1) if run.time_major else x
     x = np.asarray(x, dtype)
     if x.ndim != 3:
         x = x.reshape(*x.shape[:2], prod(x.shape[2:]))
@@ -197,6 +199,8 @@ def _rows_over_time(run: Scan, x: Any, dtype: Any) -> Array:
 
 def _flat_rows(x: Any, dtype: Any) -> Array:
     """An array (B, …) as contiguous (B, size): a view where it can be."""
+    if type(x) is np.ndarray and x.ndim == 2 and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+        return x
     x = np.ascontiguousarray(x, dtype)
     return x if x.ndim == 2 else x.reshape(len(x), prod(x.shape[1:]))
 

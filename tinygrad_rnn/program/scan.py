@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
 from operator import or_
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -205,60 +205,109 @@ def run_scan(
     owner: the object that the step belongs to, and what tells it from the owner's other steps, where the step itself is
     made anew at every call. checked: what refuses a wrong result of the first step, where steps run one by one.
     """
-    batch, steps = _sizes(caller, xs, states, constants, length, time_major)
-    ends = checked_lengths(caller, lengths, batch, steps, "lengths")
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{caller}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
-    records = ambient.get().recording
+    state = ambient.get()
+    flat = (*leaves(xs), *leaves(states), *leaves(constants))
     reason: str | None = "impl='unrolled'"
-    run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)  # type: ignore[arg-type]
-    if ambient.get().tracer is not None:
+    call = None
+    if state.tracer is not None:
         reason = "a scan inside a step is part of the step's program"
     elif impl != "unrolled":
-        signature = Signature(
-            _hidden(xs, 2, records), _hidden(states, 1, records), tuple(_hidden(c, 1, records) for c in constants)
-        )
         environment = store.environments.of(step, owner)
-        traced = store.find(step, environment, signature, batch)
-        reason = traced.reason
-        if traced.program is not None:
-            program = traced.program.with_named_outputs() if names else traced.program
-            try:
-                arrays, counts, flows = _bind(run, traced, program, environment, xs, states, constants)
-            except Untraceable as error:  # raised by an op's vjp
-                reason = str(error)
-        if reason is not None and impl == "fused":
+        kinds = tuple([(t.data.shape, t.data.dtype, t.requires_grad) for t in flat])
+        key = (kinds, form(xs), form(states), length, time_major, recompute, names, state.recording, state.training)
+        call = environment.calls.get(key)
+        reason = None
+        if call is None:
+            reason, call = _call(caller, step, environment, xs, states, constants, length, time_major, recompute, names)
+        if call is not None:
+            if len(environment.calls) > KEPT:
+                environment.calls.clear()
+            environment.calls[key] = call
+        elif impl == "fused":
             what = owner[0].scope_name if owner else "this step"
             raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
+    batch, steps = call[:2] if call else _sizes(caller, xs, states, constants, length, time_major)
+    ends = checked_lengths(caller, lengths, batch, steps, "lengths")
+    loops: Any = call.prepared.loops if call else None
+    run = Scan(loops, batch, steps, ends, bool(reverse), bool(time_major), recompute)
     told = listener.get()
-    if told is not None and ambient.get().tracer is None:
+    if told is not None and state.tracer is None:
         why = reason or "the whole sequence is one node"
-        if reason is None and not run.loops.native(arrays, batch) and run.loops.lacking:
-            why += f", which runs in NumPy: the native interpreter has no {run.loops.lacking}"
-        told.append(("/".join(ambient.get().scope), "fused" if reason is None else "unrolled", why))
-    if reason is not None:
+        if call and not loops.native(flat, batch) and loops.lacking:
+            why += f", which runs in NumPy: the native interpreter has no {loops.lacking}"
+        told.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
+    if call is None:
         return _unrolled(step, xs, states, constants, run, names, checked)
+    program, flows = call.program, call.prepared.flows
+    if not steps or (ends is not None and not ends.all()):  # a row without steps: its state is the initial one
+        flows = tuple(map(or_, flows, call.prepared.passes))
     results = [
         t if flow or not t.requires_grad else Tensor._made(t.data, None)
-        for t, flow in zip(scan_op(arrays, run=run), flows, strict=True)
+        for t, flow in zip(scan_op([*flat, *call.prepared.weights(environment)], run=run), flows, strict=True)
     ]
-    n, m = len(program.outputs), counts[1]
+    n, m = len(program.outputs), len(program.new_state)
     wanted = n - len(program.named)
     outputs = rebuilt(program.output_tree, iter(results[:wanted]))
     return outputs, rebuilt(states, iter(results[n : n + m])), dict(zip(program.named, results[wanted:n], strict=True))
 
 
-def _bind(
-    run: Scan, traced: Traced, program: Program, environment: Environment, xs: Any, states: Any, constants: Any
-) -> tuple[list[Any], tuple[int, int, int], tuple[bool, ...]]:
-    """Give the run its loops, planned when first asked for; returns the arrays of the op, how many there are of each, and
-    to which results a gradient may flow. Raises Untraceable if an op's vjp cannot be part of a program."""
+class Call(NamedTuple):
+    """What was found for a step and arguments of some shapes, dtypes and needs: nothing is looked up twice for these."""
+
+    batch: int
+    steps: int
+    prepared: Prepared
+    program: Program
+
+
+def _call(
+    caller: str,
+    step: Callable[..., Any],
+    environment: Environment,
+    xs: Any,
+    states: Any,
+    constants: tuple[Any, ...],
+    length: int | None,
+    time_major: bool,
+    recompute: bool,
+    names: bool,
+) -> tuple[str | None, Call | None]:
+    """Trace and plan a step for these arguments, or say why it has no program."""
+    batch, steps = _sizes(caller, xs, states, constants, length, time_major)
+    records = ambient.get().recording
+    signature = Signature(
+        _hidden(xs, 2, records), _hidden(states, 1, records), tuple(_hidden(c, 1, records) for c in constants)
+    )
+    traced = store.find(step, environment, signature, batch)
+    if traced.program is None:
+        return traced.reason, None
+    program = traced.program.with_named_outputs() if names else traced.program
+    try:
+        return None, Call(
+            batch, steps, _prepared(traced, program, environment, xs, states, constants, recompute), program
+        )
+    except Untraceable as error:  # raised by an op's vjp
+        return str(error), None
+
+
+def _prepared(
+    traced: Traced,
+    program: Program,
+    environment: Environment,
+    xs: Any,
+    states: Any,
+    constants: Any,
+    recompute: bool,
+) -> Prepared:
+    """The program's loops for the gradients that are wanted, planned when first asked for. Raises Untraceable if an op's
+    vjp cannot be part of a program."""
     parts = [list(leaves(tree)) for tree in (xs, states, constants)]
-    flat = [t for part in parts for t in part]
     counts = (len(parts[0]), len(parts[1]), len(parts[2]))
     records = ambient.get().recording
-    leaf_needs = tuple([records and t.requires_grad for t in flat])
-    key = (leaf_needs, records, run.recompute, program.named)
+    leaf_needs = tuple([records and t.requires_grad for part in parts for t in part])
+    key = (leaf_needs, records, recompute, program.named)
     prepared = traced.prepared.get(key)
     if prepared is None:
         wanted = {slot for slot, need in zip(program.inputs, leaf_needs, strict=True) if need}
@@ -267,19 +316,13 @@ def _bind(
                 slot for slot, number in program.captured if getattr(environment.arrays[number], "requires_grad", False)
             }
         try:
-            prepared = Prepared(program, counts, frozenset(wanted), run.recompute)
+            prepared = Prepared(program, counts, frozenset(wanted), recompute)
         except Untraceable as error:
             prepared = error
         traced.prepared[key] = prepared
     if isinstance(prepared, Untraceable):
         raise prepared.with_traceback(None)
-    run.loops = prepared.loops
-    flows = prepared.flows
-    if not run.steps or (
-        run.lengths is not None and not run.lengths.all()
-    ):  # a row without steps: its state is the initial
-        flows = tuple(map(or_, flows, prepared.passes))
-    return [*flat, *prepared.weights(environment)], counts, flows
+    return prepared
 
 
 def sample(
@@ -294,8 +337,9 @@ def sample(
     environment = store.environments.of(step)
     traced = store.find(step, environment, signature, batch)
     assert traced.program is not None, traced.reason
-    run = Scan(None, batch, steps, **time)  # type: ignore[arg-type]
-    arrays, _, _ = _bind(run, traced, traced.program, environment, xs, states, held)
+    prepared = _prepared(traced, traced.program, environment, xs, states, held, time.get("recompute", False))
+    run = Scan(prepared.loops, batch, steps, **time)
+    arrays = [*leaves(xs), *leaves(states), *leaves(held), *prepared.weights(environment)]
     return [a.data if isinstance(a, Tensor) else a for a in arrays], run
 
 

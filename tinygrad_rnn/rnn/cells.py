@@ -76,7 +76,7 @@ class GatedCell(RNNCell):
     def build_parameters(self, input_size: int) -> None:
         wide = self.gates * self.num_units
         self.add("kernel", (input_size, wide), self.initializers["kernel"])
-        self.add("recurrent_kernel", (self.num_units, wide), self.initializers["recurrent_kernel"])
+        self.add("recurrent_kernel", (self.output_size, wide), self.initializers["recurrent_kernel"])
         if self.use_bias:
             self.add("bias", (wide,), self.initializers["bias"])
 
@@ -183,43 +183,114 @@ class LSTMCell(_ActivatedCell):
     x (B, D), state LSTMState(c, h), each (B, H), output h'. forget_bias is what the bias of f begins with. activation and
     recurrent_activation stand in the places of tanh and σ, use_bias=False leaves b out; so in the other cells.
 
+    TensorFlow 1's options, each by its name there. use_peepholes: gates look at the memory, σ(i + p_i ∘ c), σ(f + p_f ∘ c)
+    and, at the new one, σ(o + p_o ∘ c'); the parameters peephole_i, peephole_f, peephole_o (H) [Gers & Schmidhuber 2000].
+    cell_clip: c' is limited to ±cell_clip before the output is made of it. num_proj: h' = (σ(o) tanh(c')) P with
+    projection_kernel (H, P), so h has P numbers and recurrent_kernel is (P, 4H) [Sak et al. 2014]; proj_clip then limits
+    h' to ±proj_clip. The projection begins as
+    kernel_initializer says, a peephole as the diagonal of an (H, H) matrix of it, which is how TensorFlow 1 scales both.
+    Raises ValueError for a clip or num_proj that is not positive, and for proj_clip without num_proj.
+
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.LSTMCell(2)
     >>> output, state = cell(np.ones((3, 4), np.float32), cell.zero_state(3))
     >>> state.c.shape, cell.kernel.shape
     ((3, 2), (4, 8))
+    >>> cell = tg.rnn.LSTMCell(5, use_peepholes=True, cell_clip=3.0, num_proj=2)
+    >>> outputs, state = tg.rnn.dynamic_rnn(cell, np.ones((3, 6, 4), np.float32))
+    >>> outputs.shape, state.c.shape, state.h.shape
+    ((3, 6, 2), (3, 5), (3, 2))
     """
 
     gates = 4
     kind = "lstm"
 
-    def __init__(self, num_units: int, forget_bias: float = 1.0, state_is_tuple: bool = True, **options: Any):
+    def __init__(
+        self,
+        num_units: int,
+        forget_bias: float = 1.0,
+        state_is_tuple: bool = True,
+        *,
+        use_peepholes: bool = False,
+        cell_clip: float | None = None,
+        num_proj: int | None = None,
+        proj_clip: float | None = None,
+        **options: Any,
+    ):
         super().__init__(num_units, **options)
         if not state_is_tuple:
             raise ValueError(
                 "LSTMCell: state_is_tuple=False is not supported; the state is LSTMState(c, h), read by name"
             )
+        for argument, bound in (("cell_clip", cell_clip), ("proj_clip", proj_clip)):
+            numbers = (int, float, np.integer, np.floating)
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, numbers) or not bound > 0):
+                raise ValueError(f"LSTMCell: {argument} is {bound!r}, expected a positive number, or None for no limit")
+        counts = isinstance(num_proj, (int, np.integer)) and not isinstance(num_proj, bool)
+        if num_proj is not None and not (counts and num_proj > 0):
+            raise ValueError(
+                f"LSTMCell: num_proj is {num_proj!r}, expected a positive integer, or None for no projection"
+            )
+        if proj_clip is not None and num_proj is None:
+            raise ValueError(
+                f"LSTMCell: proj_clip is {proj_clip!r} without num_proj, so there is no projection to limit; set num_proj"
+            )
         self.forget_bias = forget_bias
-        self.state_size = LSTMState(self.num_units, self.num_units)
+        self.use_peepholes, self.cell_clip = bool(use_peepholes), cell_clip
+        self.num_proj, self.proj_clip = num_proj, proj_clip
+        self.output_size = self.num_units if num_proj is None else int(num_proj)
+        self.state_size = LSTMState(self.num_units, self.output_size)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the step is the one of Gers et al. 2000: no peepholes, clips or projection."""
+        return not self.use_peepholes and self.cell_clip is None and self.num_proj is None
+
+    def fused(self) -> str | None:
+        return super().fused() if self.plain else None
 
     def build_parameters(self, input_size: int) -> None:
         super().build_parameters(input_size)
-        if not self.use_bias:
-            return
-        forget = self.bias.data.copy()
-        forget[self.num_units : 2 * self.num_units] += self.forget_bias
-        self.bias.data = forget
+        if self.use_bias:
+            forget = self.bias.data.copy()
+            forget[self.num_units : 2 * self.num_units] += self.forget_bias
+            self.bias.data = forget
+        if self.use_peepholes:
+            for letter in "ifo":
+                self.add(f"peephole_{letter}", (self.num_units,), self._diagonal)
+        if self.num_proj is not None:
+            self.add("projection_kernel", (self.num_units, self.num_proj), self.initializers["kernel"])
+
+    def _diagonal(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A peephole is a diagonal matrix: it begins as the diagonal of one that the kernel's initializer makes."""
+        return np.diag(self.initializers["kernel"](shape * 2, dtype))
 
     def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
         phi, sigma = self.functions
         i, f, g, o = ops.split(self.project(x) + self.recur(state.h, drawn), 4, axis=-1)
-        i, f, g, o = gate("i", sigma(i)), gate("f", sigma(f)), gate("g", phi(g)), gate("o", sigma(o))
-        c = gate("c", f * state.c + i * g)
-        h = gate("h", o * phi(c))
+        if self.use_peepholes:
+            i, f = i + self.peephole_i * state.c, f + self.peephole_f * state.c
+        i, f, g = gate("i", sigma(i)), gate("f", sigma(f)), gate("g", phi(g))
+        if not self.use_peepholes:
+            o = gate("o", sigma(o))
+        c = gate("c", _limited(f * state.c + i * g, self.cell_clip))
+        if self.use_peepholes:
+            o = gate("o", sigma(o + self.peephole_o * c))
+        h = o * phi(c)
+        if self.num_proj is not None:
+            h = _limited(h @ self.projection_kernel, self.proj_clip)
+        h = gate("h", h)
         return h, LSTMState(c, h)
 
     def describe(self) -> str:
-        return super().describe() + ("" if self.forget_bias == 1.0 else f", forget_bias={self.forget_bias}")
+        usual = {"forget_bias": 1.0, "use_peepholes": False, "cell_clip": None, "num_proj": None, "proj_clip": None}
+        changed = {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
+        return ", ".join([super().describe(), *(f"{name}={value}" for name, value in changed.items())])
+
+
+def _limited(x: Any, bound: float | None) -> Any:
+    """x limited to ±bound, or x itself."""
+    return x if bound is None else ops.clip(x, min=-bound, max=bound)
 
 
 class GRUCell(_ActivatedCell):

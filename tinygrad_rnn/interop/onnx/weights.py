@@ -40,7 +40,7 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, linear_before_reset: bool 
     """
     owner = "interop.onnx.to_cell"
     gates = gates_of(owner, kind)
-    peepholes = {"P": "peepholes, by which gates see c, are in none of our cells"}
+    peepholes = {"P": "peepholes, by which gates see c, are not converted from ONNX"}
     found = taken(owner, weights, ("W", "R", "B") if "B" in weights else ("W", "R"), peepholes)
     units = found["R"].shape[-1] if found["R"].ndim else 0
     demand(owner, found, {"W": (gates * units, "D"), "R": (gates * units, units)})

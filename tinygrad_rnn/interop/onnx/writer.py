@@ -240,6 +240,10 @@ def _parts(kind: str) -> tuple[str, ...]:
 
 def _layer(g: Graph, layer: Any, x: str) -> str:
     """nn.RNN, LSTM, GRU."""
+    if getattr(layer, "proj_size", 0):
+        raise TypeError(
+            f"interop.onnx.export: {layer.scope_name} cannot be written as ONNX: its LSTM has no projection of h (proj_size)"
+        )
     g.dtype = layer.weight_ih_l0.dtype
     x = g.first(x, g.dtype, layer.input_size)
     shape = (layer.num_layers * layer.directions, "B", layer.hidden_size)
@@ -275,6 +279,8 @@ def _functions(cell: Any) -> list[str]:
         foreign = [name for name in names if name not in ("tanh", "relu", "sigmoid")]
         own = cell.redefined()
         why = f"{type(cell).__name__} defines its own {own}" if own else ""
+        if isinstance(cell, rnn.LSTMCell) and not cell.plain:
+            why = "peepholes, cell_clip and num_proj are not written"
         if foreign:
             why = f"its function {foreign[0]} is none of tanh, relu, sigmoid"
         if not why:

@@ -62,10 +62,23 @@ int merge(Instruction& i, int first, int last, std::initializer_list<Operand*> o
 Code code_named(const std::string& name) {
 #define TGR_COMPARE(code) \
   if (name == #code) return Code::code;
-  TGR_ALL_CODES(TGR_COMPARE)
+  TGR_FIRST_CODES(TGR_COMPARE) TGR_LAST_CODES(TGR_COMPARE)
+#undef TGR_COMPARE
+#define TGR_COMPARE(first, second) \
+  if (name == #first "_" #second) return Code::first##_##second;
+  TGR_PAIRS(TGR_COMPARE)
 #undef TGR_COMPARE
   throw std::invalid_argument("native loop: no instruction is named " + name);
 }
+
+namespace {
+// The code of `second` on the result of `first`, as its left or right operand.
+Code pair_of(Code first, Code second, bool right) {
+  const std::string names[] = {"add", "sub", "mul"};
+  const auto name = [&](Code c) { return names[c == Code::add ? 0 : c == Code::sub ? 1 : 2]; };
+  return code_named(name(first) + (second == Code::sub && right ? "_r" : "_") + name(second));
+}
+}  // namespace
 
 OwnedProgram::OwnedProgram(Description description) : d_(std::move(description)) {
   check_tables();
@@ -85,6 +98,7 @@ OwnedProgram::OwnedProgram(Description description) : d_(std::move(description))
   }
   check_list(d_.after, Phase::kAfter);
   check_uses();
+  for (std::vector<Instruction>* list : {&d_.once, &d_.before, &d_.body, &d_.after}) join_pairs(*list);
 
   Program& p = view;
   p.element = d_.f64 ? sizeof(double) : sizeof(float);
@@ -157,6 +171,7 @@ void OwnedProgram::check_tables() {
 void OwnedProgram::own_states() {
   for (size_t k = 0; k < d_.states.size(); ++k) {
     StateOf& state = d_.states[k];
+    state.out_slot = one_of(state.out_slot);
     const Slot from = slot(state.out_slot);
     if (from.kind != Kind::kState) continue;
     state.fixed = from.index == static_cast<int>(k);
@@ -176,6 +191,13 @@ void OwnedProgram::own_states() {
   }
 }
 
+// The first of the slots that are the same sequence: one memory has one name.
+int OwnedProgram::one_of(int index) const {
+  const auto same = [&](const Slot& s) { return s.kind == Kind::kSequence && s.index == slot(index).index; };
+  if (slot(index).kind != Kind::kSequence) return index;
+  return static_cast<int>(std::find_if(d_.slots.begin(), d_.slots.end(), same) - d_.slots.begin());
+}
+
 void OwnedProgram::check_list(std::vector<Instruction>& list, Phase phase) {
   for (size_t k = 0; k < d_.slots.size(); ++k) {
     if (d_.slots[k].kind == Kind::kScratch) written_[k] = false;  // does not outlive its list
@@ -192,12 +214,12 @@ void OwnedProgram::check_list(std::vector<Instruction>& list, Phase phase) {
     for (int k = 0; k < i.inputs; ++k) check_reads(i.in[k], phase);
     if (i.accumulate) check_reads(i.out, phase);
     check_output(i.out, phase);
+    for (Operand* o : {&i.out, &i.in[0], &i.in[1], &i.in[2]}) {
+      if (o->where == Where::kSlot) o->index = one_of(o->index);
+    }
     const size_t out = static_cast<size_t>(i.out.index);
     if (complete(i)) completed.push_back(i);
     written_[out] = true;
-    for (size_t k = 0; k < d_.slots.size(); ++k) {  // slots of one sequence are one memory
-      if (d_.slots[out].kind == Kind::kSequence && d_.slots[k].kind == Kind::kSequence && d_.slots[k].index == d_.slots[out].index) written_[k] = true;
-    }
   }
   list = completed;
 }
@@ -429,6 +451,49 @@ void OwnedProgram::check_uses() {
     target = size;
   }
   for (const AccumulatorOf& a : d_.accumulators) use(a.slot, a.offset, a.size);
+}
+
+// Whether nobody reads what a list's instructions before `from` left in this slot: the next to touch it writes all of it.
+bool OwnedProgram::dead_from(const std::vector<Instruction>& list, size_t from, int index) const {
+  const auto is = [&](const Operand& o) { return o.where == Where::kSlot && o.index == index; };
+  for (size_t k = from; k < list.size(); ++k) {
+    const Instruction& i = list[k];
+    if (std::any_of(i.in, i.in + i.inputs, is)) return false;
+    if (is(i.out)) return is_elementwise(i.code) && i.out.whole;
+  }
+  return slot(index).kind == Kind::kScratch;
+}
+
+// An addition, subtraction or multiplication whose result only the next of them reads becomes one instruction with it.
+void OwnedProgram::join_pairs(std::vector<Instruction>& list) const {
+  const auto simple = [](const Instruction& i) {
+    return i.form == Form::kRuns && (i.code == Code::add || i.code == Code::sub || i.code == Code::mul);
+  };
+  const auto same = [](const Operand& a, const Operand& b) { return b.where == Where::kSlot && a.index == b.index && a.offset == b.offset && !b.scalar; };
+  std::vector<Instruction> joined;
+  for (size_t k = 0; k < list.size(); ++k) {
+    const Instruction& a = list[k];
+    joined.push_back(a);
+    if (k + 1 == list.size() || !simple(a) || !simple(list[k + 1])) continue;
+    const Instruction& b = list[k + 1];
+    const int left = same(a.out, b.in[0]), right = same(a.out, b.in[1]);
+    const bool replaced = same(a.out, b.out);
+    if (a.shape[0] != b.shape[0] || left + right != 1 || !(replaced || dead_from(list, k + 2, a.out.index))) continue;
+    const Operand& other = b.in[left];
+    if (other.where == Where::kSlot && other.index == a.out.index) continue;
+    const auto apart = [&](const Operand& o) {  // what is written later, now, is either what is read or away from it
+      return o.where != Where::kSlot || o.index != b.out.index || same(o, b.out);
+    };
+    if (!apart(a.in[0]) || !apart(a.in[1])) continue;
+    Instruction& pair = joined.back();
+    pair.code = pair_of(a.code, b.code, right);
+    pair.inputs = 3;
+    pair.in[2] = other;
+    pair.out = b.out;
+    pair.flat = a.flat && b.flat;
+    ++k;
+  }
+  list = joined;
 }
 
 double OwnedProgram::operations(const std::vector<Instruction>& list) const {

@@ -36,6 +36,7 @@ class OwnedProgram {
     std::vector<int> slots;
   };
   void check_tables();
+  int one_of(int index) const;
   void own_states();
   void check_list(std::vector<Instruction>& list, Phase phase);
   void check_reads(const Operand& o, Phase phase) const;
@@ -47,6 +48,8 @@ class OwnedProgram {
   void complete_product(Instruction& i);
   bool complete_rowproduct(Instruction& i);
   void check_uses();
+  bool dead_from(const std::vector<Instruction>& list, size_t from, int index) const;
+  void join_pairs(std::vector<Instruction>& list) const;
   double operations(const std::vector<Instruction>& list) const;
   List finish_list(const std::vector<Instruction>& list, ListMemory& memory) const;
   const Slot& slot(int k) const { return d_.slots[static_cast<size_t>(k)]; }

@@ -107,6 +107,11 @@ template <Code C, class T> TGR_INLINE Vec<T> unary(Vec<T> x) {
   if constexpr (C == Code::logical_not) return x == zero ? one : zero;
 }
 
+template <class T> TGR_INLINE Vec<T> add(Vec<T> x, Vec<T> y) { return x + y; }
+template <class T> TGR_INLINE Vec<T> sub(Vec<T> x, Vec<T> y) { return x - y; }
+template <class T> TGR_INLINE Vec<T> rsub(Vec<T> x, Vec<T> y) { return y - x; }
+template <class T> TGR_INLINE Vec<T> mul(Vec<T> x, Vec<T> y) { return x * y; }
+
 template <Code C, class T> TGR_INLINE Vec<T> binary(Vec<T> x, Vec<T> y) {
   const Vec<T> zero{}, one = splat<T>(T(1));
   const auto truth = [&](IntVec<T> holds) __attribute__((always_inline)) { return (Vec<T>)(holds & (IntVec<T>)one); };
@@ -139,6 +144,14 @@ template <Code C, class T> TGR_INLINE Vec<T> binary(Vec<T> x, Vec<T> y) {
 #undef TGR_LANES
 #undef TGR_LANES2
 
+template <Code C, class T> TGR_INLINE Vec<T> ternary(Vec<T> x, Vec<T> y, Vec<T> z) {
+  if constexpr (C == Code::where) return x != Vec<T>{} ? y : z;
+#define TGR_PAIR(first, second) \
+  if constexpr (C == Code::first##_##second) return second<T>(binary<Code::first, T>(x, y), z);
+  TGR_PAIRS(TGR_PAIR)
+#undef TGR_PAIR
+}
+
 // n elements side by side. Bit k of `scalars`: operand k is one vector, the same for all.
 template <class T, Code C> void run(ptrdiff_t n, T* out, const T* a, const T* b, const T* c, int scalars) {
   constexpr ptrdiff_t W = kWidth<T>;
@@ -147,7 +160,7 @@ template <class T, Code C> void run(ptrdiff_t n, T* out, const T* a, const T* b,
     const Vec<T> x = read(a + (i & mask_a));
     if constexpr (is_unary(C)) return unary<C, T>(x);
     else if constexpr (is_binary(C)) return binary<C, T>(x, read(b + (i & mask_b)));
-    else return x != Vec<T>{} ? read(b + (i & mask_b)) : read(c + (i & mask_c));
+    else return ternary<C, T>(x, read(b + (i & mask_b)), read(c + (i & mask_c)));
   };
   ptrdiff_t i = 0;
   for (; i + W <= n; i += W) store(out + i, value(i, [](const T* p) __attribute__((always_inline)) { return load(p); }));
@@ -157,7 +170,9 @@ template <class T, Code C> void run(ptrdiff_t n, T* out, const T* a, const T* b,
 template <class T> using Run = void (*)(ptrdiff_t, T*, const T*, const T*, const T*, int);
 template <class T> Run<T> run_of(Code code) {
 #define TGR_RUN(name) run<T, Code::name>,
-  static constexpr Run<T> table[] = {TGR_UNARY(TGR_RUN) TGR_BINARY(TGR_RUN) TGR_TERNARY(TGR_RUN)};
+#define TGR_RUN_PAIR(first, second) run<T, Code::first##_##second>,
+  static constexpr Run<T> table[] = {TGR_FIRST_CODES(TGR_RUN) TGR_PAIRS(TGR_RUN_PAIR)};
+#undef TGR_RUN_PAIR
 #undef TGR_RUN
   return table[static_cast<int>(code)];
 }

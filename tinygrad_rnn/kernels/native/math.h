@@ -134,8 +134,9 @@ template <> struct LogConstants<double> {
 template <class T> struct Split {
   Vec<T> k, f;  // x = 2^k (1 + f)
 };
-template <class T> TGR_INLINE Split<T> split(Vec<T> x) {  // of a positive normal number
-  const IntVec<T> root = IntVec<T>{} + LogConstants<T>::kRootHalf, bits = (IntVec<T>)x, k = (bits - root) >> ExpConstants<T>::kMantissa;
+template <class T> TGR_INLINE Split<T> split(Vec<T> x) {  // of a positive normal number; of others something is returned, too
+  const IntVec<T> root = IntVec<T>{} + LogConstants<T>::kRootHalf, bits = (IntVec<T>)x & ~(IntVec<T>)splat<T>(T(-0.0));
+  const IntVec<T> k = (bits - root) >> ExpConstants<T>::kMantissa;
   const Vec<T> round = splat<T>(ExpConstants<T>::kRound);  // its low bits plus k are k as a number
   return {(Vec<T>)(k + (IntVec<T>)round) - round, (Vec<T>)(bits - (k << ExpConstants<T>::kMantissa)) - T(1)};
 }

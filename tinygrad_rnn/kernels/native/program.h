@@ -14,18 +14,25 @@ namespace tgr {
   X(add) X(sub) X(mul) X(div) X(pow) X(remainder) X(floor_divide) X(maximum) X(minimum) X(fmax) X(fmin) X(arctan2) X(hypot) X(logaddexp)     \
   X(logaddexp2) X(copysign) X(gt) X(ge) X(lt) X(le) X(eq) X(ne) X(logical_and) X(logical_or) X(logical_xor)
 #define TGR_TERNARY(X) X(where)
+// One operation on the result of another: add_mul is (a + b) c, mul_rsub is c - a b, rounded twice as the two would be.
+#define TGR_PAIRS(X)                                                                                                                         \
+  X(add, add) X(add, sub) X(add, rsub) X(add, mul) X(sub, add) X(sub, sub) X(sub, rsub) X(sub, mul) X(mul, add) X(mul, sub) X(mul, rsub)    \
+  X(mul, mul)
 #define TGR_REDUCTIONS(X) X(sum) X(prod) X(max) X(min) X(any) X(all)
 #define TGR_PRODUCTS(X) X(product) X(rowproduct)
-#define TGR_ALL_CODES(X) TGR_UNARY(X) TGR_BINARY(X) TGR_TERNARY(X) TGR_REDUCTIONS(X) TGR_PRODUCTS(X)
+#define TGR_FIRST_CODES(X) TGR_UNARY(X) TGR_BINARY(X) TGR_TERNARY(X)
+#define TGR_LAST_CODES(X) TGR_REDUCTIONS(X) TGR_PRODUCTS(X)
 
 enum class Code : int {
 #define TGR_ENUMERATOR(name) name,
-  TGR_ALL_CODES(TGR_ENUMERATOR)
+#define TGR_PAIR_ENUMERATOR(first, second) first##_##second,
+  TGR_FIRST_CODES(TGR_ENUMERATOR) TGR_PAIRS(TGR_PAIR_ENUMERATOR) TGR_LAST_CODES(TGR_ENUMERATOR)
+#undef TGR_PAIR_ENUMERATOR
 #undef TGR_ENUMERATOR
 };
 constexpr bool is_unary(Code c) { return c <= Code::logical_not; }
 constexpr bool is_binary(Code c) { return c > Code::logical_not && c <= Code::logical_xor; }
-constexpr bool is_elementwise(Code c) { return c <= Code::where; }
+constexpr bool is_elementwise(Code c) { return c <= Code::mul_mul; }
 constexpr bool is_reduction(Code c) { return c >= Code::sum && c <= Code::all; }
 
 constexpr int kMostDims = 6;  // one more than an instruction may come with: a reduction gets one of size 1

@@ -1,12 +1,14 @@
 // A check of the kernels without Python, for machines where there is none at hand: a cross-compiled build under an emulator, say.
 //
 // For every instruction set here, cell and type: the forward run against a plain loop, and the gradients along a random direction against
-// a difference of losses (double) or against the double run (float). Exits 0 if all agree.
+// a difference of losses (double) or against the double run (float); the LSTM once more as a loop program, with the product of its outputs
+// and inputs summed. Exits 0 if all agree.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <vector>
 
+#include "build.h"
 #include "run.h"
 
 using namespace tgr;
@@ -174,12 +176,97 @@ bool check(const Isa& isa, int cell) {
   return good;
 }
 
+// The LSTM as a loop program; the sum over all rows of x^T h is its target.
+OwnedProgram lstm_program(bool f64) {
+  enum { kX, kOut, kC, kH, kZ, kNewC, kA, kB };
+  Description d;
+  d.f64 = f64;
+  d.slots = {{Kind::kSequence, 0, D}, {Kind::kSequence, 1, H}, {Kind::kState, 0, H},   {Kind::kState, 1, H},
+             {Kind::kTemp, 0, 4 * H}, {Kind::kTemp, 0, H},     {Kind::kScratch, 0, H}, {Kind::kScratch, 0, H}};
+  d.sequences = {{false, false, -1, -1}, {false, true, -1, -1}};
+  d.states = {{kNewC, 0, H, false, false}, {kOut, 0, H, false, false}};
+  d.sums = {{0, kX, kOut, 0, D, 0, H, 1}};
+  const auto operand = [](Where where, int index, ptrdiff_t offset, ptrdiff_t s0, ptrdiff_t s1, ptrdiff_t s2) {
+    Operand o;
+    o.where = where, o.index = index, o.offset = offset;
+    o.stride[0] = s0, o.stride[1] = s1, o.stride[2] = s2;
+    return o;
+  };
+  const auto product = [&](int left, ptrdiff_t K, int matrix, bool accumulate) {
+    Instruction i;
+    i.code = Code::product, i.accumulate = accumulate;
+    i.dims = 3, i.inputs = accumulate ? 2 : 3;
+    i.shape[0] = 1, i.shape[1] = 4 * H, i.shape[2] = K;
+    i.out = operand(Where::kSlot, kZ, 0, 0, 1, 0);
+    i.in[0] = operand(Where::kSlot, left, 0, 0, 0, 1);
+    i.in[1] = operand(Where::kWeight, matrix, 0, 0, 4 * H, 1);
+    i.in[2] = operand(Where::kWeight, 2, 0, 0, 1, 0);
+    return i;
+  };
+  const auto map = [&](Code code, int out, int a, ptrdiff_t a_offset, int b = -1, ptrdiff_t b_offset = 0) {
+    Instruction i;
+    i.code = code;
+    i.dims = 1, i.inputs = b < 0 ? 1 : 2;
+    i.shape[0] = H;
+    i.out = operand(Where::kSlot, out, out == kZ ? a_offset : 0, 1, 0, 0);
+    i.in[0] = operand(Where::kSlot, a, a_offset, 1, 0, 0);
+    i.in[1] = operand(Where::kSlot, b, b_offset, 1, 0, 0);
+    return i;
+  };
+  d.before = {product(kX, D, 0, false)};
+  d.body = {product(kH, H, 1, true),
+            map(Code::sigmoid, kZ, kZ, 0),
+            map(Code::sigmoid, kZ, kZ, H),
+            map(Code::tanh, kZ, kZ, 2 * H),
+            map(Code::sigmoid, kZ, kZ, 3 * H),
+            map(Code::mul, kA, kZ, H, kC),
+            map(Code::mul, kB, kZ, 0, kZ, 2 * H),
+            map(Code::add, kNewC, kA, 0, kB),
+            map(Code::tanh, kA, kNewC, 0),
+            map(Code::mul, kOut, kA, 0, kZ, 3 * H)};
+  return OwnedProgram(std::move(d));
+}
+
+// Outputs, then the sum.
+template <class F> std::vector<F> run_program(const Isa& isa, const Arguments& arguments, int threads) {
+  const auto a = cast<F>(arguments);
+  std::vector<F> outputs(B * T * H), sum(D * H);
+  const OwnedProgram program = lstm_program(sizeof(F) == sizeof(double));
+  const OwnedSchedule schedule(B, T, kLengths);
+  const Sequence<F> sequences[] = {{const_cast<F*>(a[0].data()), T * D, D}, {outputs.data(), T * H, H}};
+  const F *const initial[] = {a[5].data(), a[6].data()}, *const weights[] = {a[1].data(), a[2].data(), a[3].data()};
+  F *const final[] = {nullptr, nullptr}, *const targets[] = {sum.data()};
+  LoopCall<F> call;
+  call.B = B, call.T_ = T;
+  call.schedule = schedule.view;
+  call.sequences = sequences, call.initial = initial, call.final = final, call.weights = weights, call.targets = targets;
+  Workspace memory;
+  kernels_of<F>(isa).loop(program.view, call, memory, threads, nullptr);
+  outputs.insert(outputs.end(), sum.begin(), sum.end());
+  return outputs;
+}
+
+bool check_program(const Isa& isa) {
+  const Arguments a = random_arguments(2);
+  std::vector<double> want = plain_loop(2, a), sum(D * H);
+  for (ptrdiff_t row = 0; row < B * T; ++row) {  // outputs are 0 past the lengths
+    for (ptrdiff_t k = 0; k < D * H; ++k) sum[k] += a[0][row * D + k / H] * want[row * H + k % H];
+  }
+  want.insert(want.end(), sum.begin(), sum.end());
+  const auto f64 = run_program<double>(isa, a, 1);
+  bool good = report(isa.name, 2, "as a loop program, double", difference(f64, want), 1e-13);
+  good &= report(isa.name, 2, "as a loop program, float", difference(run_program<float>(isa, a, 1), want), 1e-5);
+  good &= report(isa.name, 2, "as a loop program, three threads", f64 == run_program<double>(isa, a, 3) ? 0 : 1, 0);
+  return good;
+}
+
 }  // namespace
 
 int main() {
   bool good = true;
   for (const Isa* const* isa = available(); *isa; ++isa) {
     for (int cell = 0; cell < 5; ++cell) good = check(**isa, cell) && good;
+    good = check_program(**isa) && good;
   }
   std::printf(good ? "all good\n" : "something is wrong\n");
   return good ? 0 : 1;

@@ -19,3 +19,10 @@ def test_absolute_differences(reduction: str, wanted: Any) -> None:
     assert x.grad is not None
     part = 3 if reduction == "mean" else 1
     assert x.grad.tolist() == pytest.approx([1 / part, -1 / part, -1 / part])
+
+
+def test_layer_norm_of_one_place() -> None:
+    """An input of exactly normalized_shape, as PyTorch takes it: (1, 3, 5) has mean 3 and variance 8/3."""
+    found = nn.LayerNorm(3, eps=0.0)(tg.tensor([1.0, 3.0, 5.0]))
+    assert found.tolist() == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+    assert nn.LayerNorm((2, 1), eps=0.0)(tg.tensor([[1.0], [3.0]])).tolist() == [[-1.0], [1.0]]
