@@ -1,6 +1,6 @@
 """Do the tests notice a mistake? Random mutants of the Python code, and which of them the tests that belong to it let pass.
 
-    python tests/benchmarks/mutants.py [--seed 0] [--count 200] [--first 0] [--only PATH] [--seconds 60] [--record FILE]
+    python tests/benchmarks/mutants.py [--seed 0] [--count 200] [--these 3,17] [--only PATH] [--seconds 60] [--record FILE]
 
 A mutant is one change: an operator or comparison turned round, a boundary or constant shifted, a `not` or sign dropped, an
 `and`/`or` exchanged. Everything happens in a copy of the tree under the temporary folder. The tests of each part (PARTS) run
@@ -32,17 +32,34 @@ from pathlib import Path
 from typing import Any
 
 TOP = Path(__file__).resolve().parents[2]
-PARTS = {  # what is mutated: where its tests are
+PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/autodiff": ["tests/autodiff"],
+    "tinygrad_rnn/autodiff/engine.py": ["tests/autodiff", "tests/parallel/test_parallel.py"],
+    "tinygrad_rnn/autodiff/graph.py": ["tests/autodiff", "tests/rnn"],
+    "tinygrad_rnn/autodiff/rows.py": ["tests/program/test_every_op.py", "tests/program/test_rows.py"],
     "tinygrad_rnn/ops": ["tests/autodiff", "tests/nn", "tests/rnn"],
     "tinygrad_rnn/rnn": ["tests/rnn"],
     "tinygrad_rnn/nn": ["tests/nn"],
     "tinygrad_rnn/layers": ["tests/layers"],
     "tinygrad_rnn/optim.py": ["tests/train"],
-    "tinygrad_rnn/train": ["tests/train"],
+    "tinygrad_rnn/train": ["tests/train", "tests/parallel/test_parallel.py", "tests/parallel/test_parts.py"],
     "tinygrad_rnn/interop": ["tests/interop"],
+    "tinygrad_rnn/interop/keras.py": ["tests/interop", "tests/layers"],
 }
 LEFT_OUT = {"tinygrad_rnn/autodiff/sample.py": "draws the inputs of the gradient checks"}
+EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
+    ("", "strict=(False)", "an assertion of zip that never fails"),
+    ("layers/activations.py", "ops.expm1(ops.minimum(x, (1)))", "only keeps eˣ finite where x itself is taken"),
+    ("autodiff/op.py", "(a._node,), ((False),)", "no vjp of one input asks whether that needs a gradient"),
+    ("", ".reshape(-(2))", "NumPy takes any negative size for the one to be found"),
+    ("onnx/operators.py", "[part] * ((count + 1))", "a part behind the end is empty, and no output is named for it"),
+    (
+        "autodiff/op.py",
+        "if (parents[i] is None or not isinstance(a, (int, float)))",
+        "a tensor's edge is its node anyway",
+    ),
+    ("nn/functional.py", "classes.max(initial=-(2))", "classes that are all negative are refused either way"),
+]
 SWAPS: dict[type, list[type]] = {
     ast.Add: [ast.Sub],
     ast.Sub: [ast.Add],
@@ -89,7 +106,8 @@ def variants(node: ast.AST) -> Iterator[ast.AST]:
 
 def behaviour(node: ast.AST) -> Iterator[ast.AST]:
     """The nodes below that decide what the code does. Left out: annotations, which nothing runs; the text of f-strings, whose
-    parts have no place of their own in the file; patterns of `case`; the samples of ops, functions of `r`: inputs of tests."""
+    parts have no place of their own in the file; patterns of `case`; the samples of ops, functions of
+    `r`, which are inputs of tests."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns"):
             continue
@@ -107,17 +125,16 @@ def behaviour(node: ast.AST) -> Iterator[ast.AST]:
             yield from behaviour(child)
 
 
-def mutants(path: str) -> Iterator[dict[str, Any]]:
+def mutants(top: Path, path: str) -> Iterator[dict[str, Any]]:
     """Every mutant of a file: where it stands and what becomes what."""
-    for node in behaviour(ast.parse((TOP / path).read_text())):
+    for node in behaviour(ast.parse((top / path).read_text())):
         for other in variants(node):
             yield {"path": path, "line": node.lineno, "node": node, "new": ast.unparse(other)}
 
 
-def mutated(mutant: dict[str, Any]) -> str:
+def mutated(mutant: dict[str, Any], code: bytes) -> str:
     """The file's text with the change made."""
-    node, code = mutant["node"], (TOP / mutant["path"]).read_bytes()
-    starts = [0]
+    node, starts = mutant["node"], [0]
     for line in code.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     begin = starts[node.lineno - 1] + node.col_offset
@@ -125,16 +142,17 @@ def mutated(mutant: dict[str, Any]) -> str:
     return (code[:begin] + f"({mutant['new']})".encode() + code[end:]).decode()
 
 
-def span(mutant: dict[str, Any]) -> tuple[int, int, int]:
-    """The first line of the mutant's statement, and the first and last line of the function around it, or of the file."""
-    statement, around, line = 1, (1, 10**6), mutant["line"]
-    for outer in ast.walk(ast.parse((TOP / mutant["path"]).read_text())):  # from the outside in
+def span(code: str, line: int) -> tuple[int, int, int, bool]:
+    """The first line of the statement that a line is part of, the first and last of the function around it, or of the file,
+    and whether the line runs at import, as a default or decorator does."""
+    statement, around = 1, (1, 10**6, True)
+    for outer in ast.walk(ast.parse(code)):  # from the outside in
         if isinstance(outer, ast.stmt) and outer.lineno <= line <= outer.end_lineno:
             statement = outer.lineno
         if isinstance(outer, ast.FunctionDef):
             first = min([outer.lineno, *(d.lineno for d in outer.decorator_list)])
             if first <= line <= outer.end_lineno:
-                around = (first, outer.end_lineno)
+                around = (first, outer.end_lineno, line < outer.body[0].lineno)
     return statement, *around
 
 
@@ -207,6 +225,11 @@ def choose(task: str) -> None:
     sys.exit(pytest.main([*chosen["files"], *options], plugins=[Chooser(chosen["tests"], chosen["known"])]))
 
 
+def found(place: Path, pattern: str) -> Iterator[Path]:
+    """The files of a folder, or the one file."""
+    return place.glob(pattern) if place.is_dir() else iter([place])
+
+
 class Copy:
     """The tree and an environment that imports it, in the temporary folder."""
 
@@ -226,8 +249,14 @@ class Copy:
         packages = sysconfig.get_path("purelib", vars={"base": str(Path(where) / "venv")})
         Path(packages, "copy.pth").write_text(f"{self.tree}\n{sysconfig.get_path('purelib')}\n")
 
+    def files(self) -> list[str]:
+        """What is mutated, in order."""
+        inside = [p for part in PARTS for p in sorted(found(self.tree / part, "**/*.py"))]
+        return [p for p in dict.fromkeys(str(p.relative_to(self.tree)) for p in inside) if p not in LEFT_OUT]
+
     def run(self, code: str, seconds: float | None = None) -> tuple[int, str]:
-        code = f"import sys; sys.path.insert(0, 'tests/benchmarks'); import mutants; {code}"
+        start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also in the background
+        code = f"{start}; sys.path.insert(0, 'tests/benchmarks'); import mutants; {code}"
         started = subprocess.Popen(
             [self.python, "-c", code], cwd=self.tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -255,7 +284,10 @@ class Copy:
 
     def verdict(self, mutant: dict[str, Any], records: list[dict[str, Any]], folders: list[str], most: float) -> str:
         """What noticed the mutant, or why nothing did (then it begins with "survived")."""
-        tests = sorted({t for r in records for t in executing(mutant, r)}, key=lambda t: (t[1], t[0]))
+        path = self.tree / mutant["path"]
+        before = path.read_text()
+        place = span(before, mutant["line"])
+        tests = sorted({t for r in records for t in executing(mutant, place, r)}, key=lambda t: (t[1], t[0]))
         total, chosen = 0.0, []
         for name, seconds in tests:
             if chosen and total + seconds > most:
@@ -265,16 +297,14 @@ class Copy:
         known = sorted({file for r in records for file in r["files"]})
         files = sorted({name.split("::")[0] for name in chosen})
         for folder in folders:
-            found = sorted(str(p.relative_to(self.tree)) for p in (self.tree / folder).glob("test_*.py"))
-            files += [f for f in found if f not in known]
+            there = sorted(str(p.relative_to(self.tree)) for p in found(self.tree / folder, "test_*.py"))
+            files += [f for f in there if f not in known]
         if not files:
             return "survived: no test executes the line"
         task = self.tree / "task.json"
         task.write_text(json.dumps({"files": files, "tests": chosen, "known": known}))
-        path = self.tree / mutant["path"]
-        before = path.read_text()
         compiled = Path(importlib.util.cache_from_source(str(path)))
-        path.write_text(mutated(mutant))
+        path.write_text(mutated(mutant, before.encode()))
         compiled.unlink(missing_ok=True)
         try:
             status, out = self.run(f"mutants.choose({str(task)!r})", 60 + 4 * total)
@@ -287,12 +317,13 @@ class Copy:
         return "noticed: " + (lines or ["the interpreter ended"])[0][:150]
 
 
-def executing(mutant: dict[str, Any], recorded: dict[str, Any]) -> set[tuple[str, float]]:
+def executing(
+    mutant: dict[str, Any], place: tuple[int, int, int, bool], recorded: dict[str, Any]
+) -> set[tuple[str, float]]:
     """The tests that execute the mutant's line; of a line that runs at import, those that execute the function around it."""
     lines = recorded["lines"].get(mutant["path"], {})
-    statement, first, last = span(mutant)
+    statement, first, last, at_import = place
     numbers = lines.get(str(mutant["line"]), []) or lines.get(str(statement), [])
-    at_import = statement <= first or first == 1
     if not numbers and at_import:
         numbers = {n for line, some in lines.items() if first <= int(line) <= last for n in some}
     return {(recorded["tests"][n], recorded["seconds"][n]) for n in numbers}
@@ -302,36 +333,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=200, help="how many mutants")
-    parser.add_argument("--first", type=int, default=0, help="begin with this one of them")
+    parser.add_argument("--these", help="numbers of them, as 3,17,40; else all")
     parser.add_argument("--only", default="tinygrad_rnn/", help="paths that begin so")
     parser.add_argument("--seconds", type=float, default=60, help="of tests a mutant meets at most")
     parser.add_argument("--record", metavar="FILE", help="where to keep which test executes which line")
     given = parser.parse_args()
-    paths = [
-        p for part in PARTS for p in ([TOP / part] if part.endswith(".py") else sorted((TOP / part).rglob("*.py")))
-    ]
-    found = [m for p in paths for m in mutants(str(p.relative_to(TOP)))]
-    found = [m for m in found if m["path"].startswith(given.only) and m["path"] not in LEFT_OUT]
-    picked = random.Random(given.seed).sample(found, min(given.count, len(found)))
-    print(f"{len(picked)} of {len(found)} mutants, seed {given.seed}", flush=True)
-    survivors = []
+    ran, survivors = 0, []
     with tempfile.TemporaryDirectory() as where:
         tree = Copy(where)
-        for i, mutant in enumerate(picked[given.first :], given.first):
-            folders = next(folders for part, folders in PARTS.items() if mutant["path"].startswith(part))
+        every = [m for path in tree.files() for m in mutants(tree.tree, path) if path.startswith(given.only)]
+        picked = random.Random(given.seed).sample(every, min(given.count, len(every)))
+        print(f"{len(picked)} of {len(every)} mutants, seed {given.seed}", flush=True)
+        for i in map(int, given.these.split(",")) if given.these else range(len(picked)):
+            mutant = picked[i]
+            folders = PARTS[max((part for part in PARTS if mutant["path"].startswith(part)), key=len)]
+            changed = (
+                mutated(mutant, (tree.tree / mutant["path"]).read_bytes()).splitlines()[mutant["line"] - 1].strip()
+            )
+            place = f"{i:4} {mutant['path']}:{mutant['line']}  {changed}"
+            reason = next((why for p, part, why in EQUIVALENT if mutant["path"].endswith(p) and part in changed), "")
+            if reason:
+                print(f"{place}  [equivalent: {reason}]", flush=True)
+                continue
             records = tree.recorded(folders, given.record)
             told = tree.verdict(mutant, [records[f] for f in folders], folders, given.seconds)
-            line = (
-                f"{i:4} {mutant['path']}:{mutant['line']}  {ast.unparse(mutant['node'])}  ->  {mutant['new']}  [{told}]"
-            )
-            survivors += [line] if told.startswith("survived") else []
-            print(line, flush=True)
-    ran = len(picked) - given.first
-    print(
-        f"{ran} run, {ran - len(survivors)} noticed ({(1 - len(survivors) / max(ran, 1)):.1%}); not noticed:",
-        *survivors,
-        sep="\n",
-    )
+            ran += 1
+            survivors += [f"{place}  [{told}]"] if told.startswith("survived") else []
+            print(f"{place}  [{told}]", flush=True)
+    share = 1 - len(survivors) / max(ran, 1)
+    print(f"{ran} run, {ran - len(survivors)} noticed ({share:.1%}); not noticed:", *survivors, sep="\n")
 
 
 if __name__ == "__main__":

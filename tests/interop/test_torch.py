@@ -192,6 +192,7 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
             ValueError,
             r"holds the layers \['l1'\], expected \['l0'\]",
         ),
+        (lambda: convert.to_cell("rnn", RNN | {"weight_hh": array(2)}), ValueError, r"weight_hh has shape \(2,\), expected"),
         (lambda: convert.to_cells("rnn", {}), ValueError, r"holds the layers \[\], expected \['l0'\]"),
         (
             lambda: convert.to_cells("rnn", {f"{k}_l0_reverse": v for k, v in RNN.items()}),

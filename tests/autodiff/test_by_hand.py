@@ -1,0 +1,152 @@
+"""Values, texts and defaults that can be written down without computing, or are NumPy's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.autodiff.op import Op
+from tinygrad_rnn.autodiff.tensor import numpy_functions
+
+UNSAID = {"keepdims": False, "where": True}  # what NumPy's signatures leave to the array's own method
+
+
+def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
+    whole, cut = repr(tg.tensor(np.arange(60))), repr(tg.tensor(np.arange(61)))
+    assert all(f"{n}" in whole for n in range(60))
+    assert "shape" not in whole
+    assert cut.replace("\n", "") == "tensor([ 0,  1,  2, ..., 58, 59, 60], int64, shape=(61,))"
+
+
+def options(ours: Any) -> dict[str, Any]:
+    if isinstance(ours, Op):
+        return dict(ours.defaults)
+    parameters = inspect.signature(ours).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+@pytest.mark.parametrize(
+    "theirs", [f for f in numpy_functions if not isinstance(f, np.ufunc)], ids=lambda f: f.__name__
+)
+def test_defaults_are_numpys(theirs: Callable[..., Any]) -> None:
+    try:
+        known = inspect.signature(theirs).parameters
+    except ValueError:  # where, concatenate: written in C, without a signature
+        return
+    for name, value in options(numpy_functions[theirs]).items():
+        default = known[name].default if name in known else inspect.Parameter.empty
+        if default is not inspect.Parameter.empty and (theirs, name) != (np.einsum, "optimize"):
+            default = UNSAID.get(name) if repr(default) == "<no value>" else default
+            assert value == default, name
+            assert type(value) is type(default) or isinstance(value, float), name
+
+
+@pytest.mark.parametrize("op", [tg.softmax, tg.log_softmax])
+def test_classes_are_the_last_axis(op: Any) -> None:
+    found = op(tg.tensor([[0.0, 0.0], [5.0, 5.0], [1.0, 1.0]]))
+    np.testing.assert_allclose(
+        np.exp(found.data) if op is tg.log_softmax else found.data, np.full((3, 2), 0.5), rtol=1e-6
+    )
+
+
+def test_sums_of_exponentials_go_over_everything_and_keep_no_axis() -> None:
+    found = tg.logsumexp(tg.tensor(np.zeros((2, 3))))
+    assert found.shape == ()
+    assert found.item() == pytest.approx(np.log(6))
+    assert tg.logsumexp(tg.tensor(np.zeros((2, 3))), axis=1).tolist() == pytest.approx([np.log(3)] * 2)
+
+
+def test_steps_are_reversed_along_axis_1() -> None:
+    assert tg.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[3, 2, 1], [6, 5, 4]]
+    assert tg.concatenate([tg.tensor([[1]]), tg.tensor([[2]])]).tolist() == [[1], [2]]
+    assert tg.pad(tg.tensor([1]), width=1).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("op", [tg.rnn_sequence, tg.lstm_sequence, tg.gru_sequence])
+def test_sequences_run_forwards_batch_major_and_keep_what_backward_needs(op: Any) -> None:
+    assert {name: op.defaults[name] for name in ("reverse", "time_major", "recompute")} == {
+        "reverse": False,
+        "time_major": False,
+        "recompute": False,
+    }
+
+
+def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
+    """A gradient that is off by a thousandth uses a tenth of a tolerance of a hundredth."""
+
+    def off(x: Any) -> Any:
+        return x * 0.999 + x.detach() * 0.001
+
+    seen: list[float] = []
+    assert tg.gradcheck(off, np.array([2.0]), rtol=1e-2, atol=0.0, observe=seen.append)
+    assert seen == [pytest.approx(0.1, rel=1e-4)]
+
+
+FLAT: dict[str, Callable[[Any], Any]] = {
+    "sort": lambda x: np.sort(x, axis=None),
+    "partition": lambda x: np.partition(x, 2, axis=None),
+    "take_along_axis": lambda x: np.take_along_axis(x, np.array([4, 0, 0]), axis=None),
+    "take": lambda x: np.take(x, [[5, 0], [1, 1]]),
+    "repeat": lambda x: np.repeat(x, 2),
+    "repeats": lambda x: np.repeat(x, [0, 1, 2, 0, 1, 3]),
+    "cumsum": lambda x: np.cumsum(x),
+    "roll": lambda x: np.roll(x, 2),
+    "append": lambda x: np.append(x, x),
+    "flip": lambda x: np.flip(x),
+    "prod": lambda x: np.prod(x),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_without_an_axis_the_array_is_flat(name: str) -> None:
+    x = np.array([[3.0, -1.0, 2.5], [0.5, 4.0, -2.0]])
+    np.testing.assert_allclose(FLAT[name](tg.tensor(x, requires_grad=True)).data, FLAT[name](x), rtol=1e-12)
+    assert tg.gradcheck(FLAT[name], [x])
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (2, "counted 2 times?"),
+        (3, "counted 3 times?"),
+        (4, "counted 4 times?"),
+        (5, "counted 5 times?"),
+        (1 / 2, "divided by 2?"),
+        (1 / 3, "divided by 3?"),
+        (1 / 5, "divided by 5?"),
+    ],
+)
+def test_a_gradient_that_is_off_by_a_count_is_named_so(factor: float, told: str) -> None:
+    def off(x: Any) -> Any:
+        return x * factor + x.detach() * (1 - factor)
+
+    with pytest.raises(tg.GradcheckError) as caught:
+        tg.gradcheck(off, np.arange(1.0, 6.0))
+    assert told in str(caught.value.report.cause)
+
+
+def test_another_factor_is_no_count() -> None:
+    with pytest.raises(tg.GradcheckError) as caught:
+        tg.gradcheck(lambda x: x * 7 - x.detach() * 6, np.arange(1.0, 6.0))
+    assert str(caught.value.report.cause) == "every element is off by the factor 7"
+
+
+def test_vector_products_are_numpys() -> None:
+    a, b = np.array([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]]), np.array([[2.0, 5.0, -3.0], [1.5, 0.25, 7.0]])
+    t, u = tg.tensor(a), tg.tensor(b)
+    np.testing.assert_allclose(tg.cross(t, u).data, [[-9.0, 9.0, 9.0], [28.25, -5.0, -5.875]])
+    np.testing.assert_allclose(np.cross(t, u).data, np.cross(a, b))
+    np.testing.assert_allclose(np.linalg.cross(t, u).data, np.cross(a, b))
+    np.testing.assert_allclose(np.cross(t.T, u.T, axis=0).data, np.cross(a, b).T)
+    np.testing.assert_allclose(np.cross(t.T, u, axisa=0, axisb=1, axisc=0).data, np.cross(a, b).T)
+
+
+def test_inner_products_go_over_the_last_axes() -> None:
+    a, b = np.arange(12.0).reshape(2, 2, 3), np.arange(6.0).reshape(2, 3) - 2
+    np.testing.assert_allclose(np.inner(tg.tensor(a), tg.tensor(b)).data, np.inner(a, b))
+    np.testing.assert_allclose(np.inner(tg.tensor(b), tg.tensor(a)).data, np.inner(b, a))

@@ -1,0 +1,37 @@
+"""Losses of nn on numbers that can be added up by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+
+
+@pytest.mark.parametrize(("reduction", "wanted"), [("none", [1.0, 0.5, 4.0]), ("sum", 5.5), ("mean", 5.5 / 3)])
+def test_absolute_differences(reduction: str, wanted: Any) -> None:
+    x = tg.tensor([3.0, -1.0, 0.0], requires_grad=True)
+    loss = nn.L1Loss(reduction)(x, [2.0, -0.5, 4.0])
+    assert loss.tolist() == pytest.approx(wanted)
+    loss.sum().backward()
+    assert x.grad is not None
+    part = 3 if reduction == "mean" else 1
+    assert x.grad.tolist() == pytest.approx([1 / part, -1 / part, -1 / part])
+
+
+def test_layer_norm_of_one_place() -> None:
+    """An input of exactly normalized_shape, as PyTorch takes it: (1, 3, 5) has mean 3 and variance 8/3."""
+    found = nn.LayerNorm(3, eps=0.0)(tg.tensor([1.0, 3.0, 5.0]))
+    assert found.tolist() == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+    assert nn.LayerNorm((2, 1), eps=0.0)(tg.tensor([[1.0], [3.0]])).tolist() == [[-1.0], [1.0]]
+
+
+def test_slopes_at_zero_are_pytorchs() -> None:
+    """At 0 PyTorch's leaky_relu has the slope of the negative side, its relu 0."""
+    for f, wanted in ((lambda x: nn.functional.leaky_relu(x, 0.25), [0.25, 0.25, 1.0]), (tg.relu, [0.0, 0.0, 1.0])):
+        x = tg.tensor([-2.0, 0.0, 2.0], requires_grad=True)
+        f(x).sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == wanted
