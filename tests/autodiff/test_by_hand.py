@@ -134,3 +134,19 @@ def test_another_factor_is_no_count() -> None:
     with pytest.raises(tg.GradcheckError) as caught:
         tg.gradcheck(lambda x: x * 7 - x.detach() * 6, np.arange(1.0, 6.0))
     assert str(caught.value.report.cause) == "every element is off by the factor 7"
+
+
+def test_vector_products_are_numpys() -> None:
+    a, b = np.array([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]]), np.array([[2.0, 5.0, -3.0], [1.5, 0.25, 7.0]])
+    t, u = tg.tensor(a), tg.tensor(b)
+    np.testing.assert_allclose(tg.cross(t, u).data, [[-9.0, 9.0, 9.0], [28.25, -5.0, -5.875]])
+    np.testing.assert_allclose(np.cross(t, u).data, np.cross(a, b))
+    np.testing.assert_allclose(np.linalg.cross(t, u).data, np.cross(a, b))
+    np.testing.assert_allclose(np.cross(t.T, u.T, axis=0).data, np.cross(a, b).T)
+    np.testing.assert_allclose(np.cross(t.T, u, axisa=0, axisb=1, axisc=0).data, np.cross(a, b).T)
+
+
+def test_inner_products_go_over_the_last_axes() -> None:
+    a, b = np.arange(12.0).reshape(2, 2, 3), np.arange(6.0).reshape(2, 3) - 2
+    np.testing.assert_allclose(np.inner(tg.tensor(a), tg.tensor(b)).data, np.inner(a, b))
+    np.testing.assert_allclose(np.inner(tg.tensor(b), tg.tensor(a)).data, np.inner(b, a))

@@ -36,7 +36,7 @@ PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/autodiff": ["tests/autodiff"],
     "tinygrad_rnn/autodiff/engine.py": ["tests/autodiff", "tests/parallel/test_parallel.py"],
     "tinygrad_rnn/autodiff/graph.py": ["tests/autodiff", "tests/rnn"],
-    "tinygrad_rnn/autodiff/rows.py": ["tests/program/test_every_op.py"],
+    "tinygrad_rnn/autodiff/rows.py": ["tests/program/test_every_op.py", "tests/program/test_rows.py"],
     "tinygrad_rnn/ops": ["tests/autodiff", "tests/nn", "tests/rnn"],
     "tinygrad_rnn/rnn": ["tests/rnn"],
     "tinygrad_rnn/nn": ["tests/nn"],
@@ -51,6 +51,13 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("", "strict=(False)", "an assertion of zip that never fails"),
     ("layers/activations.py", "ops.expm1(ops.minimum(x, (1)))", "only keeps eˣ finite where x itself is taken"),
     ("autodiff/op.py", "(a._node,), ((False),)", "no vjp of one input asks whether that needs a gradient"),
+    ("", ".reshape(-(2))", "NumPy takes any negative size for the one to be found"),
+    ("onnx/operators.py", "[part] * ((count + 1))", "a part behind the end is empty, and no output is named for it"),
+    (
+        "autodiff/op.py",
+        "if (parents[i] is None or not isinstance(a, (int, float)))",
+        "a tensor's edge is its node anyway",
+    ),
     ("nn/functional.py", "classes.max(initial=-(2))", "classes that are all negative are refused either way"),
 ]
 SWAPS: dict[type, list[type]] = {

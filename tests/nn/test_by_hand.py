@@ -26,3 +26,12 @@ def test_layer_norm_of_one_place() -> None:
     found = nn.LayerNorm(3, eps=0.0)(tg.tensor([1.0, 3.0, 5.0]))
     assert found.tolist() == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
     assert nn.LayerNorm((2, 1), eps=0.0)(tg.tensor([[1.0], [3.0]])).tolist() == [[-1.0], [1.0]]
+
+
+def test_slopes_at_zero_are_pytorchs() -> None:
+    """At 0 PyTorch's leaky_relu has the slope of the negative side, its relu 0."""
+    for f, wanted in ((lambda x: nn.functional.leaky_relu(x, 0.25), [0.25, 0.25, 1.0]), (tg.relu, [0.0, 0.0, 1.0])):
+        x = tg.tensor([-2.0, 0.0, 2.0], requires_grad=True)
+        f(x).sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == wanted

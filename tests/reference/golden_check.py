@@ -7,7 +7,7 @@ import json
 import numpy as np
 from golden_io import FOLDER, validate
 
-LIMIT = 1_500_000
+LIMIT = 1_750_000
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Cells and drivers, by TensorFlow 1's split: a cell is one step, a driver runs any cell over time."""
 
 from ..program.naming import gate
+from .attention import AttentionWrapper, AttentionWrapperState, BahdanauAttention, LuongAttention
 from .cell import LSTMState, RNNCell, detach
 from .cells import BasicLSTMCell, BasicRNNCell, GRUCell, LSTMCell
 from .driver import bidirectional_dynamic_rnn, dynamic_rnn, static_rnn
@@ -12,6 +13,9 @@ from .wrappers import DropoutWrapper, MultiRNNCell, ResidualWrapper, ZoneoutWrap
 LSTMStateTuple = LSTMState
 
 __all__ = [
+    "AttentionWrapper",
+    "AttentionWrapperState",
+    "BahdanauAttention",
     "BasicLSTMCell",
     "BasicRNNCell",
     "DropoutWrapper",
@@ -21,6 +25,7 @@ __all__ = [
     "LSTMState",
     "LSTMStateTuple",
     "LayerNormLSTMCell",
+    "LuongAttention",
     "MultiRNNCell",
     "RNNCell",
     "ResidualWrapper",

@@ -73,7 +73,8 @@ class RNNCell(Module):
     `build_parameters(input_size)`, run at the first call, with the dtype of its x.
 
     A cell that needs random numbers (a dropout mask) defines `draw(shape, dtype)`, which a driver calls once before a
-    sequence, and gets what it drew as the third argument of `call(x, state, drawn)`.
+    sequence, and gets what it drew as the third argument of `call(x, state, drawn)`; tensors that hold for the whole
+    sequence, an attention's memory say, come by the same way.
 
     >>> import tinygrad_rnn as tg
     >>> class Decay(tg.rnn.RNNCell):
@@ -178,8 +179,10 @@ class RNNCell(Module):
         raise TypeError(f"{type(self).__name__} defines no call(x, state) that returns (output, new state)")
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
-        """The random arrays of one sequence of inputs of this shape (B, T, D), in nested tuples: (B, T, ·) where each step
-        has its own, (B, ·) where all share one. `call` gets them in the same form, each as (B, ·)."""
+        """What the steps of one sequence of inputs of this shape (B, T, D) get beside x and the state, in nested tuples:
+        random arrays, (B, T, ·) where each step has its own, (B, ·) where all share one; and tensors (B, …) that hold for
+        the whole sequence and carry a gradient, such as an attention's memory. `call` gets them in the same form, of the
+        arrays each as (B, ·)."""
         return ()
 
     def fused(self) -> str | None:
@@ -193,7 +196,7 @@ class RNNCell(Module):
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
             drawn = map_state(
-                lambda a: Tensor(a[:, 0] if a.ndim == 3 else a, name="mask"),
+                lambda a: a if isinstance(a, Tensor) else Tensor(a[:, 0] if is_over_time(a) else a, name="mask"),
                 self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
             )
             return self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
@@ -261,6 +264,12 @@ class RNNCell(Module):
         output, state = result
         self.check_output(np.shape(output), getattr(output, "dtype", np.dtype(dtype)), batch, dtype)
         self.check_state(state, batch, dtype, "the step's new state")
+        if named := _unnamed(state, self.state_size):
+            raise TypeError(
+                f"{self.scope_name}: the step's new state has a plain tuple where the state is {named.__name__}"
+                f"{named._fields}; return {named.__name__}({', '.join(f'{f}=…' for f in named._fields)}), so that no part "
+                "is taken for another"
+            )
         return output, state
 
     def check_output(self, shape: tuple[int, ...], came: Any, batch: int, dtype: Any) -> None:
@@ -274,6 +283,15 @@ class RNNCell(Module):
             raise TypeError(
                 f"{self.scope_name}: the step's output has dtype {came}, x has {dtype}; use .astype(np.{dtype})"
             )
+
+
+def _unnamed(state: Any, size: Any) -> Any:
+    """The NamedTuple of a state's size in whose place the state has a plain tuple; None if there is none."""
+    if not isinstance(size, tuple):
+        return None
+    if hasattr(size, "_fields") and not hasattr(state, "_fields"):
+        return type(size)
+    return next((found for s, n in zip(state, size, strict=True) if (found := _unnamed(s, n))), None)
 
 
 def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path: str) -> Any:
@@ -306,6 +324,11 @@ def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path
     return t
 
 
+def is_over_time(drawn: Any) -> bool:
+    """Whether an array that was drawn has an entry for each step, (B, T, ·); a tensor holds for all of them."""
+    return not isinstance(drawn, Tensor) and drawn.ndim == 3
+
+
 def called(cell: RNNCell, x: Any, state: Any, drawn: Any) -> tuple[Any, Any]:
     """One step of a cell, with what was drawn for it if it draws."""
     return cell.call(x, state, drawn) if leaves(drawn) else cell.call(x, state)  # type: ignore[call-arg]
@@ -332,6 +355,7 @@ __all__ = [
     "called",
     "detach",
     "gate",
+    "is_over_time",
     "kind",
     "leaves",
     "map_state",

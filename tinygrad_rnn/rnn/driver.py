@@ -16,7 +16,7 @@ from .. import ops
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..program.scan import checked_lengths, listener, run_scan
-from .cell import RNNCell, as_cell, called, gate, kind, leaves, map_state, rebuild
+from .cell import RNNCell, as_cell, called, gate, is_over_time, kind, leaves, map_state, rebuild
 
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -250,17 +250,18 @@ def _run_kernel(
 def _run_scan(
     caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
 ) -> tuple[Tensor, Any]:
-    """The sequence by `scan`; what the cell draws is drawn here, the same for every way it runs."""
+    """The sequence by `scan`; what the cell draws is drawn here, the same for every way it runs: arrays (B, T, ·) are
+    inputs of the scan, arrays (B, ·) and tensors are its constants."""
     batch, steps = (x.shape[1], x.shape[0]) if time.time_major else x.shape[:2]
     drawn = cell.draw((batch, steps, x.shape[2]), x.dtype)
     arrays = [a for a in leaves(drawn) if not isinstance(a, tuple)]
-    over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if a.ndim == 3]
-    constants = [a for a in arrays if a.ndim == 2]
-    form = map_state(lambda a: a.ndim, drawn)
+    over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if is_over_time(a)]
+    constants = [a if isinstance(a, Tensor) else Tensor(a, name="mask") for a in arrays if not is_over_time(a)]
+    form = map_state(is_over_time, drawn)
     names = traces is not None
     inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
     outputs, final, seen = run_scan(
-        partial(_step, cell, form, names), inputs, state, tuple(Tensor(a, name="mask") for a in constants),
+        partial(_step, cell, form, names), inputs, state, tuple(constants),
         **time._asdict(), names=names, caller=caller, owner=(cell, (form, names)),
         checked=lambda result: cell.check_result(result, batch, x.dtype),
     )  # fmt: skip
@@ -278,7 +279,7 @@ def _step(cell: RNNCell, form: Any, names: bool, x: Any, state: Any, *constants:
         if isinstance(x, tuple):
             x, *now = x
             rest = iter(now)
-        drawn = map_state(lambda ndim: next(rest if ndim == 3 else held), form)
+        drawn = map_state(lambda each: next(rest if each else held), form)
     result = called(cell, x, state, drawn)
     if names:
         _, new = result

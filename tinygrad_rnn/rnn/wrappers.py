@@ -46,8 +46,16 @@ class MultiRNNCell(RNNCell):
                         f"MultiRNNCell: cells[{j}] and cells[{i}] {are}, so the layers would share their weights. Make one "
                         "per layer, [LSTMCell(n) for _ in range(layers)], or pass share=True"
                     )
-        self.state_size = tuple(cell.state_size for cell in self.cells)
-        self.output_size = self.cells[-1].output_size
+
+    @property
+    def state_size(self) -> Any:
+        """The tuple of the cells' sizes."""
+        return tuple(cell.state_size for cell in self.cells)
+
+    @property
+    def output_size(self) -> int:  # type: ignore[override]
+        """The top cell's."""
+        return int(self.cells[-1].output_size)
 
     @property
     def built(self) -> bool:
@@ -90,7 +98,16 @@ class _Wrapper(RNNCell):
         _demand_cell(type(self).__name__, cell, "cell")
         self.cell = cell
         self.name = name
-        self.state_size, self.output_size = cell.state_size, cell.output_size
+
+    @property
+    def state_size(self) -> Any:
+        """The cell's."""
+        return self.cell.state_size
+
+    @property
+    def output_size(self) -> int:  # type: ignore[override]
+        """The cell's."""
+        return self.cell.output_size
 
     @property
     def built(self) -> bool:
@@ -289,4 +306,7 @@ def _map_hidden(f: Callable[[Any], Any], state: Any) -> Any:
     """f on those parts."""
     if isinstance(state, LSTMState):
         return LSTMState(state.c, f(state.h))
-    return tuple(_map_hidden(f, s) for s in state) if isinstance(state, tuple) else f(state)
+    if not isinstance(state, tuple):
+        return f(state)
+    parts = [_map_hidden(f, s) for s in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
