@@ -15,6 +15,7 @@ from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
 from .kernels import get_num_threads, set_num_threads
 from .module import Module, Parameter
 from .ops import *
+from .program.fuse import fuse
 from .program.scan import scan
 
 __version__ = "0.1.0"

@@ -103,6 +103,15 @@ def scanned(*arrays: np.ndarray, run: Any) -> list[np.ndarray]:
     return [o.swapaxes(0, 1) if run.time_major else o for o in outputs] + finals
 
 
+def chained(*arrays: np.ndarray, run: Any) -> Any:
+    """The two functions of program/samples.py."""
+    x, y = arrays
+    if len(run.inner) == 1:
+        centred = x - x.mean(-1, keepdims=True)
+        return (y * centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + 0.1),)
+    return np.tanh(x * y), (np.exp(x) * y).sum(-1)
+
+
 def row_by_row(step: Any, x: np.ndarray, states: Any, size: int, trace: Any = None, **o: Any) -> list[np.ndarray]:
     """A recurrent net by its equations, each row alone over its own steps: outputs, final states, and every c."""
     if o["time_major"]:
@@ -152,6 +161,7 @@ def gru(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, reset_after: bool = Fa
 
 FORMULAS |= {
     "scan": scanned,
+    "fused": chained,
     "rnn_sequence": lambda *a, recompute, **o: rnn(*a, **o),
     "lstm_sequence": lambda *a, recompute, **o: lstm(*a, **o),
     "gru_sequence": lambda *a, recompute, **o: gru(*a, **o),
@@ -209,7 +219,7 @@ def test_gradients(op: Any, i: int, order: int) -> None:
 def test_forward_equals_numpy(op: Any, i: int) -> None:
     case = sample(op, i)
     formula = FORMULAS.get(op.name) or op.numpy
-    arrays = [list(case.arrays)] if op.variadic and op.name not in ("product_of", "scan") else case.arrays
+    arrays = [list(case.arrays)] if op.variadic and op.name not in ("product_of", "scan", "fused") else case.arrays
     options = dict(case.options)
     positional = list(options.values()) if op.name in ("reshape", "swapaxes", "broadcast_to") else []
     expected = formula(*arrays, *positional, **({} if positional else options))
@@ -269,7 +279,7 @@ class SingleSampler(Sampler):
 @pytest.mark.parametrize(("op", "i"), CASES, ids=IDS)
 def test_float32_stays_float32(op: Any, i: int) -> None:
     case = sample(op, i)
-    traced = op.name == "scan"  # its program is made for one dtype
+    traced = op.name in ("scan", "fused")  # its program is made for one dtype
     outs, grads = backward_of(op, as_case(op.samples(SingleSampler(0))[i]) if traced else case, np.float32)
     exact, exact_grads = backward_of(op, case, np.float64)
     for o, e in zip(outs + grads, exact + exact_grads, strict=True):

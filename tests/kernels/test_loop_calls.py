@@ -138,6 +138,29 @@ def test_bad_runs():
         b.run(2, 3, [x, out], prepared=prepared)
 
 
+def test_steps_on_arrays_that_stay():
+    b, x, out, state = small(), np.ones((2, 1, 4)), np.empty((2, 1, 4)), np.zeros((2, 4))
+    loop = b.build()
+    stepper = loop.stepper(NATIVE[0], 2, [x, out], [state], [])
+    for n in range(1, 4):
+        stepper.step()
+        assert (out == n).all()
+        assert (state == n).all()
+    state[...], x[...] = 10, 2
+    stepper.step()
+    assert (out == 12).all()
+    frozen = state.copy()
+    frozen.flags.writeable = False
+    for B, sequences, states in (
+        (2, [x], [state]), (3, [x, out], [state]), (-1, [x, out], [state]), (2**40, [x, out], [state]), (2, [x, None], [state]),
+        (2, [x, out], []), (2, [x, out], [None]), (2, [x, out], [frozen]), (2, [x, out], [state[:1]]), (2, [x, out], [[1.0]]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="native kernels: "):
+            loop.stepper(NATIVE[0], B, sequences, states, [])
+    with pytest.raises(ValueError, match="native kernels: "):
+        loop.stepper("sse9", 2, [x, out], [state], [])
+
+
 ODD = [-(2**62), -(2**31), -1, 0, 1, 2, 3, 5, 7, 64, 2**31, 2**40, 2**62, 2**80, 1.5, None, "x", (), [1]]
 
 

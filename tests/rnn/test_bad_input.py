@@ -476,3 +476,21 @@ def test_fused_only_where_there_is_a_fused_way():
         rnn.dynamic_rnn(cell, X, impl="fused")
     assert rnn.dynamic_rnn(cell, X, impl="auto")[0].shape == (3, 5, 4)
     assert rnn.dynamic_rnn(rnn.LSTMCell(2), X, impl="fused")[0].shape == (3, 5, 2)
+
+
+@pytest.mark.parametrize("impl", ["auto", "unrolled"])
+def test_a_step_names_the_parts_of_a_named_state(impl):
+    class Swapped(rnn.RNNCell):
+        output_size = 4
+        state_size = rnn.LSTMState(4, 4)
+
+        def call(self, x, state):
+            c = 0.5 * state.c + x
+            return tg.tanh(c), (tg.tanh(c), c)
+
+    with pytest.raises(
+        TypeError, match=r"swapped: the step's new state has a plain tuple where .* LSTMState\('c', 'h'\)"
+    ):
+        rnn.dynamic_rnn(Swapped(), X, impl=impl)
+    with pytest.raises(TypeError, match=r"return LSTMState\(c=…, h=…\)"):
+        Swapped()(X[:, 0], Swapped().zero_state(3, X.dtype))

@@ -343,3 +343,35 @@ def test_drivers_run_cells_of_the_other_faces(kind: str, impl: str) -> None:
     listed, _ = rnn.static_rnn(cell, list(x.swapaxes(0, 1)), impl=impl)
     np.testing.assert_allclose(listed[3].data[0], rnn.dynamic_rnn(cell, x)[0].data[0, 3], atol=1e-6)
     assert rnn.explain(cell, x, impl=impl).path == {"auto": "fused"}.get(impl, impl)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("isa", kernels.implementations())
+def test_relu_lets_nan_and_infinity_through_alike_on_every_path(bad: float, isa: str) -> None:
+    """By the equations: h' = max(z, 0), NaN kept; where h' is 0 nothing flows back, through NaN the whole gradient."""
+
+    class Own(rnn.BasicRNNCell):
+        def call(self, x: Any, state: Any, drawn: Any = ()) -> Any:
+            return super().call(x, state, drawn)
+
+    x = np.random.default_rng(1).normal(size=(1, 4, 2))
+    x[0, 1, 0] = bad
+    cell, own = rnn.BasicRNNCell(3, "relu", seed=1).build(2, np.float64), Own(3, "relu").build(2, np.float64)
+    own.load_state_dict(cell.state_dict())
+    w, u, b = (p.data for p in cell.parameters())
+    h, hs = np.zeros((1, 3)), []
+    with np.errstate(invalid="ignore"):
+        for t in range(4):
+            h = np.maximum(x[:, t] @ w + h @ u + b, 0)
+            hs.append(h)
+        dh, dx = np.zeros((1, 3)), np.zeros((1, 4, 2))
+        for t in reversed(range(4)):
+            dz = np.where(hs[t] <= 0, 0, dh + 1)
+            dx[:, t], dh = dz @ w.T, dz @ u.T
+    for one, impl in ((cell, "fused"), (own, "fused"), (cell, "unrolled")):
+        with kernels.using(isa), np.errstate(invalid="ignore"):
+            leaf = tg.tensor(x, requires_grad=True)
+            outputs, _ = rnn.dynamic_rnn(one, leaf, impl=impl)
+            found = tg.grad(outputs.sum(), leaf)
+        np.testing.assert_allclose(outputs.data, np.stack(hs, axis=1), atol=1e-12)
+        np.testing.assert_allclose(found.data, dx, atol=1e-12)

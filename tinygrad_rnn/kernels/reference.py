@@ -44,7 +44,7 @@ class RNN:
     ) -> tuple[Array, Arrays, Arrays]:
         """From d(new state): (dz, d(previous state), what the gradient of U needs)."""
         (h,), (dh,) = after, d_after
-        dz = dh * (1 - h * h if self.activation == "tanh" else h > 0)
+        dz = dh * (1 - h * h) if self.activation == "tanh" else np.where(h <= 0, dh.dtype.type(0), dh)
         return dz, (dz @ U.T,), ()
 
     def recurrent_vjp(self, before: Arrays, kept: Arrays, dz: Array, extra: Arrays) -> tuple[Array, Array | None]:

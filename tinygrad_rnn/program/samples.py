@@ -35,3 +35,22 @@ def scans(r: Any) -> list[Any]:
         cases.append(r.call(*arrays, run=run))
     arrays, run = sample(attend, r(2, 3, 4), r(2, 4), (r(2, 3, 4),), lengths=np.array([2, 3]), recompute=True)
     return [*cases, r.call(*arrays, run=run)]
+
+
+def fusions(r: Any) -> list[Any]:
+    """A row norm with a gain, and a chain with two results, on rows of one and of two axes."""
+    from .fuse import fuse
+
+    def norm(x: Any, gain: Any) -> Any:
+        centred = x - ops.mean(x, axis=-1, keepdims=True)
+        return gain * centred / ops.sqrt(ops.mean(centred * centred, axis=-1, keepdims=True) + 0.1)
+
+    def two(x: Any, y: Any) -> Any:
+        return ops.tanh(x * y), ops.sum(ops.exp(x) * y, axis=-1)
+
+    cases = []
+    for function, arrays in ((norm, (r(3, 4), r(4))), (two, (r(2, 2, 3), r(2, 2, 3)))):
+        results = fuse(function)(*[Tensor(a, requires_grad=True) for a in arrays])
+        first: Any = (results[0] if isinstance(results, tuple) else results)._node
+        cases.append(r.call(*arrays, run=first.node.options["run"]))
+    return cases

@@ -102,8 +102,8 @@ class Prepared:
         self.flows = tuple([slot in active for slot in (*main.outputs, *main.new_state)])
         self.passes = (*self.flows[: len(main.outputs)], *[old in active for old in inputs.state])  # where no step runs
 
-    def weights(self, environment: Environment) -> list[Any]:
-        """The arrays without rows that the loops read, as tensors on the graph."""
+    def weights(self, environment: Any) -> list[Any]:
+        """The arrays without rows that the loops read, as tensors on the graph. environment: what has `arrays`."""
         registers: dict[int, Any] = {slot: environment.arrays[number] for slot, number in self.captured}
         for instruction in self.first:
             apply(instruction, registers, 0)

@@ -133,18 +133,9 @@ class Stepper:
             outputs.append(np.zeros((batch, *(int(n) for n in slot.inner)), slot.dtype))
             sequences.append(outputs[-1].reshape(batch, 1, -1))
         self.output = rebuilt(tree, iter(outputs))
-        flat = [a.reshape(batch, -1) for a in self._arrays]
-        new = [np.empty_like(a) for a in flat]  # what runs after the state's new value may read the old one
-        arrays = runner.weights(dict(zip(runner.loop.weights, weights, strict=True)))
-        loop, run, pairs = runner.built(), runner.built().run, list(zip(flat, new, strict=True))
-        packed = loop.prepare(self._isa, arrays)
-        arguments: Any = (self._isa, batch, 1, None, False, False, sequences, flat, new, [], arrays, [], [], [], packed)
-
-        def step() -> None:
-            run(*arguments)
-            for array, value in pairs:
-                array[...] = value
-
+        arrays = [np.array(a) for a in runner.weights(dict(zip(runner.loop.weights, weights, strict=True)))]
+        states = [a.reshape(batch, -1) for a in self._arrays]
+        step: Callable[[], None] = runner.built().stepper(self._isa, batch, sequences, states, arrays).step
         return step
 
     def _numpy(self, loops: Loops, tree: Any, weights: list[Any]) -> Callable[[], None]:

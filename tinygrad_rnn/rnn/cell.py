@@ -264,6 +264,12 @@ class RNNCell(Module):
         output, state = result
         self.check_output(np.shape(output), getattr(output, "dtype", np.dtype(dtype)), batch, dtype)
         self.check_state(state, batch, dtype, "the step's new state")
+        if named := _unnamed(state, self.state_size):
+            raise TypeError(
+                f"{self.scope_name}: the step's new state has a plain tuple where the state is {named.__name__}"
+                f"{named._fields}; return {named.__name__}({', '.join(f'{f}=…' for f in named._fields)}), so that no part "
+                "is taken for another"
+            )
         return output, state
 
     def check_output(self, shape: tuple[int, ...], came: Any, batch: int, dtype: Any) -> None:
@@ -277,6 +283,15 @@ class RNNCell(Module):
             raise TypeError(
                 f"{self.scope_name}: the step's output has dtype {came}, x has {dtype}; use .astype(np.{dtype})"
             )
+
+
+def _unnamed(state: Any, size: Any) -> Any:
+    """The NamedTuple of a state's size in whose place the state has a plain tuple; None if there is none."""
+    if not isinstance(size, tuple):
+        return None
+    if hasattr(size, "_fields") and not hasattr(state, "_fields"):
+        return type(size)
+    return next((found for s, n in zip(state, size, strict=True) if (found := _unnamed(s, n))), None)
 
 
 def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path: str) -> Any:

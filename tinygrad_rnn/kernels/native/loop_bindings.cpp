@@ -4,6 +4,8 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <functional>
+
 #include "bindings.h"
 #include "build.h"
 
@@ -114,6 +116,39 @@ template <class T> class Arrays {
 
 using List_ = std::vector<nb::object>;
 
+// One step at a time on arrays that stay: everything about a call is settled once. The new states take the place of the old ones when the
+// step is done, since what runs after the body may still read those.
+template <class T> struct Steps {
+  Steps(const std::shared_ptr<const OwnedProgram>& owner, const Isa& set, ptrdiff_t B, size_t arrays)
+      : program(owner), isa(set), held(arrays), schedule(B, 1, nullptr) {}
+
+  std::shared_ptr<const OwnedProgram> program;
+  const Isa& isa;
+  Arrays<T> held;
+  OwnedSchedule schedule;
+  std::vector<Sequence<T>> rows;
+  std::vector<T*> states, fresh;
+  std::vector<std::vector<T>> memory;
+  std::vector<const T*> weights;
+  Workspace packed_memory;
+  const void* packed = nullptr;
+  LoopCall<T> call;
+  int threads = 1;
+
+  void step() {
+    Borrowed workspace;
+    kernels_of<T>(isa).loop(program->view, call, *workspace, threads, packed);
+    for (size_t k = 0; k < states.size(); ++k) __builtin_memcpy(states[k], fresh[k], memory[k].size() * sizeof(T));
+  }
+};
+struct PyStepper {
+  std::function<void()> run;
+  void step() const {
+    nb::gil_scoped_release release;
+    run();
+  }
+};
+
 class PyLoop {
  public:
   PyLoop(const std::string& dtype, const Tuples<int, int, ptrdiff_t>& slots, const std::vector<InstructionTuple>& once,
@@ -156,7 +191,38 @@ class PyLoop {
     return program_->view.element == sizeof(double) ? prepare_as<double>(isa, weights) : prepare_as<float>(isa, weights);
   }
 
+  PyStepper stepper(const std::string& isa, ptrdiff_t B, const List_& sequences, const List_& states, const List_& weights) const {
+    return program_->view.element == sizeof(double) ? stepper_as<double>(isa, B, sequences, states, weights)
+                                                    : stepper_as<float>(isa, B, sequences, states, weights);
+  }
+
  private:
+  template <class T>
+  PyStepper stepper_as(const std::string& isa, ptrdiff_t B, const List_& sequences, const List_& states, const List_& weights) const {
+    const Program& p = program_->view;
+    expect(B >= 0 && B <= ptrdiff_t{1} << 31, "B is out of range");
+    expect(static_cast<int>(sequences.size()) == p.sequences.count, "the number of sequences is wrong");
+    expect(static_cast<int>(states.size()) == p.states.count, "the number of states is wrong");
+    expect(p.constants.count + p.targets.count + p.accumulators.count + p.initials == 0, "a loop with constants or sums does not run step by step");
+    auto made = std::make_shared<Steps<T>>(program_, isa_named(isa), B, sequences.size() + states.size() + weights.size());
+    Steps<T>& s = *made;
+    for (int k = 0; k < p.sequences.count; ++k) {
+      s.rows.push_back(sequence(s.held, p.sequences[k], sequences[static_cast<size_t>(k)], B, 1, s.schedule.view.total));
+    }
+    for (int k = 0; k < p.states.count; ++k) {
+      s.states.push_back(Arrays<T>::flat(s.held.write(states[static_cast<size_t>(k)]), B, p.states[k].size));
+      s.memory.emplace_back(static_cast<size_t>(B * p.states[k].size));
+    }
+    for (std::vector<T>& m : s.memory) s.fresh.push_back(m.data());
+    s.weights = weights_of(p, s.held, weights);
+    s.call.B = B, s.call.T_ = 1;
+    s.call.schedule = s.schedule.view;
+    s.call.sequences = s.rows.data(), s.call.initial = s.states.data(), s.call.final = s.fresh.data(), s.call.weights = s.weights.data();
+    s.packed = kernels_of<T>(s.isa).prepare_loop(p, s.weights.data(), s.packed_memory);
+    s.threads = threads_for(B, p.row_operations * double(B));
+    return {[made] { made->step(); }};
+  }
+
   template <class T> static std::vector<const T*> weights_of(const Program& p, Arrays<T>& arrays, const List_& weights) {
     expect(static_cast<int>(weights.size()) >= p.weights.count, "there are too few weights");
     std::vector<const T*> data;
@@ -263,6 +329,7 @@ class PyLoop {
 
 void bind_loop(nb::module_& m) {
   nb::class_<Prepared>(m, "Prepared");
+  nb::class_<PyStepper>(m, "LoopStepper").def("step", &PyStepper::step);
   nb::class_<PyLoop>(m, "Loop")
       .def(nb::init<const std::string&, const Tuples<int, int, ptrdiff_t>&, const std::vector<InstructionTuple>&, const std::vector<InstructionTuple>&,
                     const std::vector<InstructionTuple>&, const std::vector<InstructionTuple>&, const Tuples<bool, int, bool>&,
@@ -273,7 +340,8 @@ void bind_loop(nb::module_& m) {
       .def("run", &PyLoop::run, nb::arg("isa"), nb::arg("B"), nb::arg("T"), nb::arg("lengths").noconvert().none(), nb::arg("reverse"),
            nb::arg("backward"), nb::arg("sequences"), nb::arg("initial"), nb::arg("final"), nb::arg("constants"), nb::arg("weights"),
            nb::arg("targets"), nb::arg("accumulated"), nb::arg("initials"), nb::arg("prepared").none())
-      .def("prepare", &PyLoop::prepare, nb::arg("isa"), nb::arg("weights"), nb::rv_policy::take_ownership);
+      .def("prepare", &PyLoop::prepare, nb::arg("isa"), nb::arg("weights"), nb::rv_policy::take_ownership)
+      .def("stepper", &PyLoop::stepper, nb::arg("isa"), nb::arg("B"), nb::arg("sequences"), nb::arg("states"), nb::arg("weights"));
 }
 
 }  // namespace tgr

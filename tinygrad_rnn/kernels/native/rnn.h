@@ -34,9 +34,10 @@ template <class T, bool kRelu> struct Rnn {
         const Vec<T> h = load_n(rows.h_after_saved[r] + v * W, lanes);
         Vec<T> dh = load(rows.dh[r] + v * W);
         if (rows.d_output) dh += load_n(rows.d_output[r] + v * W, lanes);
-        const Vec<T> slope = kRelu ? (h > Vec<T>{} ? splat<T>(1) : h * T(0)) : splat<T>(1) - h * h;
+        // Where relu gave 0 nothing flows back, not even NaN; through NaN everything does (as in PyTorch, and in ops/pointwise.py).
+        const Vec<T> through = kRelu ? (h <= Vec<T>{} ? Vec<T>{} : dh) : dh * (splat<T>(1) - h * h);
         T* dz = rows.dz[0][r] + v / kTileVectors * rows.panel_jump + v % kTileVectors * W;
-        store(dz, keep_n<T>(dh * slope, lanes));
+        store(dz, keep_n<T>(through, lanes));
       }
     }
     back_through<T>(gates, H, w.recurrent_t[0], rows.n, rows.dz[0], rows.panel_jump, rows.dh, false);

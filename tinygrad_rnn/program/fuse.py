@@ -1,0 +1,261 @@
+"""`fuse`: a function of tensors that runs as one node."""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial, update_wrapper
+from math import prod
+from types import MethodType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ..autodiff.state import ambient, recording
+from ..autodiff.tensor import Tensor
+from ..ops import broadcast_to
+from .environment import Environment
+from .fused import Fused, fused
+from .scan import Prepared, Traced, _tensor, listener, store
+from .tracer import Untraceable
+from .tree import Hidden, Signature, Spec, leaves, rebuilt
+
+MOST = 256  # sets of shapes kept for a function
+
+
+class Place(enum.Enum):
+    """Where an array stands among a function's arguments."""
+
+    ROWS = 1
+    WEIGHT = 2
+
+
+class Known(NamedTuple):
+    """What is known of a function for one set of shapes."""
+
+    traced: Traced
+    sources: tuple[tuple[bool, int], ...]  # of the environment's arrays: whether an argument, and which
+
+
+class _Arrays(NamedTuple):
+    """Arrays in the place of an environment's."""
+
+    arrays: list[Any]
+
+
+_known: WeakKeyDictionary[Any, OrderedDict[Any, Known]] = WeakKeyDictionary()
+
+
+class FusedFunction:
+    """What `tg.fuse` returns: the function, run as one node. `explain(*args)` tells whether it is, and if not, why."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+        update_wrapper(self, function)
+
+    @property
+    def known(self) -> OrderedDict[Any, Known]:
+        """What is known of the function. No attribute, which a step that reads this object would follow."""
+        return _known.setdefault(getattr(self.function, "__func__", self.function), OrderedDict())
+
+    def __get__(self, instance: Any, kind: Any = None) -> Any:
+        return self if instance is None else FusedFunction(MethodType(self.function, instance))
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if ambient.get().tracer is not None:  # a part of another program
+            return self.function(*args, **options)
+        try:
+            outcome = self._run(args, options)
+            path, why = "fused", "the function is one node"
+        except Untraceable as error:
+            outcome, path, why = None, "unrolled", str(error)
+        told = listener.get()
+        if told is not None:
+            told.append(("/".join((*ambient.get().scope, getattr(self, "__name__", "fuse"))), path, why))
+        return self.function(*args, **options) if outcome is None else outcome
+
+    def explain(self, *args: Any, **options: Any) -> str:
+        """Run it on these arguments and say whether it is one node; if it is not, why.
+
+        >>> import tinygrad_rnn as tg
+        >>> tg.fuse(lambda x: x - tg.mean(x, axis=0)).explain(tg.tensor([[1.0, 2.0]])).partition(" (")[0]
+        "unrolled: the step's mean computes a row's result from other rows of the batch, or reads an array with a row for \
+each of the batch, which goes in inputs or constants"
+        """
+        told: list[tuple[str, str, str]] = []
+        token = listener.set(told)
+        try:
+            with recording(False):
+                self(*args, **options)
+        finally:
+            listener.reset(token)
+        return f"{told[-1][1]}: {told[-1][2]}"
+
+    def _run(self, args: Any, options: Any) -> Any:
+        """The function as one node. Raises Untraceable with the reason why it cannot be."""
+        given = [*args, *options.values()]
+        tensors = {k: _tensor(v, f"argument {k}") for k, v in enumerate(given) if isinstance(v, (Tensor, np.ndarray))}
+        ndim = max((t.ndim for t in tensors.values()), default=0)
+        if ndim < 2:
+            raise Untraceable("no argument has rows: none has two axes")
+        leading = np.broadcast_shapes(*[t.shape[:-1] for t in tensors.values() if t.ndim > 1])
+        if not prod(leading):
+            raise Untraceable("there are no rows")
+        rows, weights, places = [], [], []
+        for k, value in enumerate(given):
+            t = tensors.get(k)
+            if t is None:
+                places.append(value)
+            elif t.ndim < 2:
+                weights.append(t)
+                places.append(Place.WEIGHT)
+            else:
+                shape = (*leading, t.shape[-1])
+                rows.append(t if t.shape == shape else broadcast_to(t, shape=shape))
+                places.append(Place.ROWS)
+        call = (tuple(places), len(args), tuple(options))
+        records = ambient.get().recording
+        environment = store.environments.of(self.function)
+        inner = [Hidden(Spec(t.shape[-1:], t.dtype, records and t.requires_grad)) for t in rows]
+        signature = Signature(tuple(inner), (), ())
+        shapes = tuple([(t.shape, t.dtype, records and t.requires_grad) for t in weights])
+        known = self._find(environment, signature, call, weights, shapes, rows, leading)
+        traced = known.traced
+        assert traced.program is not None
+        arrays = _Arrays([weights[n] if own else environment.arrays[n] for own, n in known.sources])
+        prepared = _prepared(traced, rows, arrays, records)
+        run = Fused(prepared.loops, leading, tuple([t.shape[-1:] for t in rows]))
+        results = fused([*rows, *prepared.weights(arrays)], run=run)
+        flows = zip(results, prepared.flows, strict=True)
+        return rebuilt(
+            traced.program.output_tree,
+            iter([t if flow or not t.requires_grad else Tensor._made(t.data, None) for t, flow in flows]),
+        )
+
+    def _find(
+        self,
+        environment: Environment,
+        signature: Signature,
+        call: Any,
+        weights: Any,
+        shapes: Any,
+        rows: Any,
+        leading: Any,
+    ) -> Known:
+        """The function's program, traced now if it is not known; and whether the rows may be more than one axis."""
+        more = len(leading) > 1
+        key = (environment.key, signature, call, shapes, ambient.get().training, more)
+        try:
+            known = self.known.get(key)
+        except TypeError:
+            raise Untraceable("an argument is neither an array nor a value that can be a key") from None
+        batch = prod(leading)
+        if known is None:
+            own = [Tensor(w.data, requires_grad=need) for w, (_, _, need) in zip(weights, shapes, strict=True)]
+            step = partial(_step, self.function, call, tuple(own))
+            whole = Environment(step)
+            numbers = {id(a): (False, n) for n, a in enumerate(environment.arrays)}
+            numbers |= {id(a): (True, n) for n, a in enumerate(own)}
+            traced = store.find(step, whole, signature, batch)
+            known = Known(traced, tuple([numbers[id(a)] for a in whole.arrays]))
+            if more and traced.program is not None:
+                arrays = _Arrays([weights[n] if own_ else environment.arrays[n] for own_, n in known.sources])
+                reason = self._differs(traced, call, rows, weights, arrays)
+                known = known if reason is None else Known(Traced(None, reason), ())
+            self.known[key] = known
+            while len(self.known) > MOST:
+                self.known.popitem(last=False)
+        elif known.traced.program is not None and batch not in known.traced.batches:
+            own = [Tensor(w.data, requires_grad=need) for w, (_, _, need) in zip(weights, shapes, strict=True)]
+            step = partial(_step, self.function, call, tuple(own))
+            found = store.find(step, Environment(step), signature, batch)
+            if found.program is None:
+                raise Untraceable(str(found.reason))
+        if batch in known.traced.refused:
+            raise Untraceable(str(known.traced.refused[batch].reason))
+        if known.traced.program is None:
+            raise Untraceable(str(known.traced.reason))
+        return known
+
+    def _differs(self, traced: Traced, call: Any, rows: Any, weights: Any, arrays: Any) -> str | None:
+        """Whether the function means something else by arrays of more axes than the rows (B, ·) that were traced."""
+        rng = np.random.default_rng(0)
+        lead = (2, 3, 2, 3, 2, 3)[: rows[0].ndim - 1]
+        made = [rng.normal(size=(*lead, t.shape[-1])).astype(t.dtype) for t in rows]
+        some = [Tensor._made(a, None) for a in made]
+        with recording(False), np.errstate(all="ignore"):
+            prepared = _prepared(traced, some, arrays, False)
+            run = Fused(prepared.loops, lead, tuple([t.shape[-1:] for t in some]))
+            got = fused([*some, *prepared.weights(arrays)], run=run)
+            try:
+                wanted = list(leaves(_called(self.function, call, weights, some)))
+            except Exception as error:
+                return f"the function fails on arrays of {rows[0].ndim} axes: {error}"
+        for a, b in zip(got, wanted, strict=True):
+            if a.shape != b.shape or not np.allclose(a.data, b.data, 1e-3, 1e-4, equal_nan=True):
+                return (
+                    f"the function means other axes of arrays with {rows[0].ndim} axes than of (rows, last axis); count axes "
+                    "from the end, axis=-1"
+                )
+        return None
+
+
+def _prepared(traced: Traced, rows: Any, arrays: Any, records: bool) -> Prepared:
+    """The program's loops, planned when first asked for."""
+    program = traced.program
+    assert program is not None
+    needs = tuple([records and t.requires_grad for t in rows])
+    prepared = traced.prepared.get((needs, records))
+    if prepared is None:
+        wanted = {slot for slot, need in zip(program.inputs, needs, strict=True) if need}
+        if records:
+            wanted |= {s for s, n in program.captured if getattr(arrays.arrays[n], "requires_grad", False)}
+        try:
+            prepared = Prepared(program, (len(rows), 0, 0), frozenset(wanted), False)
+        except Untraceable as error:
+            prepared = error
+        traced.prepared[needs, records] = prepared
+    if isinstance(prepared, Untraceable):
+        raise prepared.with_traceback(None)
+    return prepared
+
+
+def _called(function: Callable[..., Any], call: Any, weights: Any, rows: Any) -> Any:
+    """The function with arrays put back among its arguments."""
+    places, count, names = call
+    of_rows, of_weights = iter(rows), iter(weights)
+    given = [next(of_rows) if p is Place.ROWS else next(of_weights) if p is Place.WEIGHT else p for p in places]
+    return function(*given[:count], **dict(zip(names, given[count:], strict=True)))
+
+
+def _step(function: Callable[..., Any], call: Any, weights: Any, rows: Any, state: Any) -> Any:
+    """The function as a step without a state."""
+    return _called(function, call, weights, rows), state
+
+
+def fuse(function: Callable[..., Any]) -> FusedFunction:
+    """A function of tensors that runs as one node: elementwise ops, and ops along the last axis, without arrays in between.
+
+    Every axis of an argument but the last counts rows, and the function computes each row from that row alone: norms,
+    activations, softmax, a loss for each row. Arguments of fewer than two axes (weights, biases) and what the function
+    reads in its closure or attributes are the same for all rows; those with two or more are broadcast to the rows of all.
+    The function is traced once for each set of shapes but for the number of rows, as `tg.scan` traces a step, and the same
+    rules hold. It runs in the native loop, rows shared out over threads, and its gradient too; in NumPy where there is no
+    native code. What cannot be traced (values read, rows mixed, an axis counted from the front) runs as it is, with the
+    same results: `.explain(*args)` tells why. It may decorate a method.
+
+    >>> import tinygrad_rnn as tg
+    >>> @tg.fuse
+    ... def swish_norm(x, gain):
+    ...     x = x * tg.sigmoid(x)
+    ...     return gain * x / tg.sqrt(tg.mean(x * x, axis=-1, keepdims=True) + 1e-6)
+    >>> x = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> y = swish_norm(x, tg.tensor([1.0, 1.0]))
+    >>> tg.snapshot(y).count("fused"), y.shape, swish_norm.explain(x, tg.tensor([1.0, 1.0]))
+    (1, (2, 2), 'fused: the function is one node')
+    """
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"fuse: got {type(function).__name__} {function!r:.60}, expected a function of tensors")
+    return FusedFunction(function)
