@@ -150,3 +150,12 @@ def test_inner_products_go_over_the_last_axes() -> None:
     a, b = np.arange(12.0).reshape(2, 2, 3), np.arange(6.0).reshape(2, 3) - 2
     np.testing.assert_allclose(np.inner(tg.tensor(a), tg.tensor(b)).data, np.inner(a, b))
     np.testing.assert_allclose(np.inner(tg.tensor(b), tg.tensor(a)).data, np.inner(b, a))
+
+
+def test_an_input_that_the_op_of_that_name_lacks_is_numbered() -> None:
+    def tanh(a: Any, b: Any) -> Any:
+        return a * b.detach()
+
+    with pytest.raises(tg.GradcheckError) as caught:
+        tg.gradcheck(tanh, [np.array([1.0, 2.0]), np.array([3.0, 4.0])])
+    assert caught.value.report.input == "inputs[1]"

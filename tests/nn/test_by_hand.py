@@ -42,3 +42,13 @@ def test_two_axes_mean_numpys_where_numpy_takes_them() -> None:
     matrix, cube = tg.zeros(2, 3), tg.zeros(2, 3, 4)
     assert [matrix.transpose(*axes).shape for axes in ((0, 1), (1, 0))] == [(2, 3), (3, 2)]
     assert [cube.transpose(*axes).shape for axes in ((0, 2), (1, 0))] == [(4, 3, 2), (3, 2, 4)]
+
+
+def test_a_clone_has_the_values_and_passes_the_gradient() -> None:
+    x = tg.tensor([1.0, -2.0], requires_grad=True)
+    copy = x.clone()
+    assert copy.tolist() == [1.0, -2.0]
+    (copy * tg.tensor([3.0, 5.0])).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [3.0, 5.0]
+    assert tg.tensor([4.0]).clone().tolist() == [4.0]
