@@ -7,9 +7,9 @@ import os
 from typing import Any
 
 import numpy as np
-from conftest import WAYS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from worlds import WAYS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels

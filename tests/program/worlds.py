@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import kernels
 from tinygrad_rnn.program.scan import listener
 from tinygrad_rnn.program.tree import leaves
 
 B, T, D, H = 3, 4, 2, 3
+WAYS = sorted({kernels.implementations()[0], "reference"}, reverse=True)  # of running a program
 
 
 def draws(seed: int = 0) -> Callable[..., np.ndarray]:
