@@ -52,3 +52,20 @@ def test_a_stack_begins_with_zeros_of_its_cells_dtype() -> None:
 
 def np_states(state: Any) -> list[Any]:
     return list(state) if isinstance(state, (list, tuple)) else [state]
+
+
+def test_dropout_of_inputs_is_one_mask_a_sequence() -> None:
+    """With h' = x (no recurrence, an identity kernel) the outputs show the mask: the same at every step, 0 or 1 / keep."""
+    layer = layers.SimpleRNN(6, activation="linear", use_bias=False, dropout=0.5, return_sequences=True, seed=3)
+    x = np.ones((4, 5, 6), np.float32)
+    layer(x)
+    layer.set_weights([np.eye(6, dtype=np.float32), np.zeros((6, 6), np.float32)])
+    out = layer(x, training=True).data
+    assert set(np.unique(out)) == {0.0, 2.0}
+    np.testing.assert_array_equal(out, np.broadcast_to(out[:, :1], out.shape))
+    np.testing.assert_array_equal(layer(x).data, x)
+
+
+def test_hard_shrink_at_zero() -> None:
+    found = layers.Activation("hard_shrink")(np.array([[0.0, 0.5, -0.5, 0.6]], np.float32))
+    np.testing.assert_array_equal(found.data, np.array([[0.0, 0.0, 0.0, 0.6]], np.float32))
