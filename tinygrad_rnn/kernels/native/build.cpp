@@ -214,8 +214,9 @@ void OwnedProgram::check_list(std::vector<Instruction>& list, Phase phase) {
     for (int k = 0; k < i.inputs; ++k) check_reads(i.in[k], phase);
     if (i.accumulate) check_reads(i.out, phase);
     check_output(i.out, phase);
-    for (Operand* o : {&i.out, &i.in[0], &i.in[1], &i.in[2]}) {
-      if (o->where == Where::kSlot) o->index = one_of(o->index);
+    i.out.index = one_of(i.out.index);
+    for (int k = 0; k < i.inputs; ++k) {
+      if (i.in[k].where == Where::kSlot) i.in[k].index = one_of(i.in[k].index);
     }
     const size_t out = static_cast<size_t>(i.out.index);
     if (complete(i)) completed.push_back(i);
