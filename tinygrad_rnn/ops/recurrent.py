@@ -81,20 +81,14 @@ def gru_step_reset_after(x: Array, h: Array, u: Array, b: Array) -> Array:
 def without_padding(x: Array, lengths: Any, axis: int) -> Array:
     """Each row's first step in place of what lies past its length (0 where it has none): NaN there cannot spread, and a
     step that is not finite at 0, say, meets no input that it was not given."""
-    alive = _alive(x, lengths, axis)
-    if alive is None:
-        return x
-    values = x.data if isinstance(x, Tensor) else x
-    first = np.where(lengths[:, None] > 0, values[0] if axis == 0 else values[:, 0], values.dtype.type(0))
-    return where(alive, x, np.expand_dims(first, axis))
-
-
-def _alive(x: Array, lengths: Any, axis: int) -> Any:
-    """Which steps lie within their row's length, to broadcast over x; None if all do."""
     if lengths is None or lengths.min(initial=x.shape[axis]) >= x.shape[axis]:
-        return None
+        return x
     alive = np.arange(x.shape[axis])[None, :] < lengths[:, None]
-    return (alive.T if axis == 0 else alive)[:, :, None]
+    alive = (alive.T if axis == 0 else alive).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+    values = x.data if isinstance(x, Tensor) else x
+    started = (lengths > 0).reshape((-1,) + (1,) * (x.ndim - 2))
+    first = np.where(started, values[0] if axis == 0 else values[:, 0], values.dtype.type(0))
+    return where(alive, x, np.expand_dims(first, axis))
 
 
 def unroll(

@@ -16,6 +16,7 @@ from ..autodiff.rows import with_rows
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, stack, unstack, where
+from ..ops.recurrent import without_padding
 from .native import INDEPENDENT_BATCH, NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
@@ -375,19 +376,6 @@ def alive_at(t: int, lengths: Any) -> Any:
 def masked(alive: Any, value: Array, otherwise: Any) -> Array:
     """value in rows that are alive, else the other."""
     return where(alive.reshape((-1,) + (1,) * (value.ndim - 1)), value, otherwise)
-
-
-def without_padding(x: Array, lengths: Any, axis: int) -> Array:
-    """Each row's first step in place of what lies past its length (0 where it has none): NaN there cannot spread, and a
-    step that is not finite at 0, say, meets no input that it was not given."""
-    if lengths is None or lengths.min(initial=x.shape[axis]) >= x.shape[axis]:
-        return x
-    alive = np.arange(x.shape[axis])[None, :] < lengths[:, None]
-    alive = (alive.T if axis == 0 else alive).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
-    values = x.data if isinstance(x, Tensor) else x
-    started = (lengths > 0).reshape((-1,) + (1,) * (x.ndim - 2))
-    first = np.where(started, values[0] if axis == 0 else values[:, 0], values.dtype.type(0))
-    return where(alive, x, np.expand_dims(first, axis))
 
 
 def apply(instruction: Instruction, registers: dict[int, Any], batch: int) -> None:
