@@ -52,17 +52,3 @@ def limit(name: str, value: Any) -> None:
     """Refuse a limit that is not above 0."""
     if not value > 0:
         raise ValueError(f"{name}: the limit is {value!r}, expected a number > 0")
-
-
-def steps(name: str, argument: str, value: Any) -> int:
-    """A number of steps, at least 1."""
-    return integer(name, argument, value, 1)
-
-
-def integer(name: str, argument: str, value: Any, low: int) -> int:
-    """An integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(
-            f"{name}: {argument} is {value!r}, expected {'a positive integer' if low else 'an integer >= 0'}"
-        )
-    return int(value)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .checks import integer, number, steps
+from ..checks import integer
+from .checks import number
 from .optimizers import Optimizer
 
 
@@ -82,7 +83,7 @@ class StepLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
         super().__init__(optimizer)
-        self.step_size = steps("StepLR", "step_size", step_size)
+        self.step_size = integer("StepLR", "step_size", step_size)
         self.gamma = number("StepLR", "gamma", gamma, 0, np.inf)
 
     def rate(self, count: int) -> float:
@@ -106,7 +107,7 @@ class CosineLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, total: int | None = None, floor: float = 0.0):
         super().__init__(optimizer)
-        self.total = None if total is None else steps("CosineLR", "total", total)
+        self.total = None if total is None else integer("CosineLR", "total", total)
         self.floor = number("CosineLR", "floor", floor, 0, np.inf)
 
     def rate(self, count: int) -> float:
