@@ -31,6 +31,7 @@ vjp would be a constant to whatever records the vjp.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from types import CodeType, MethodType
 from typing import Any, NoReturn
@@ -359,12 +360,9 @@ class Op:
 
     def _listed(self, i: int, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
         """A list of numbers as an array."""
-        try:
-            if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)):
+            with suppress(TypeError, ValueError):
                 return np.asarray(value, dtype)
-        except (TypeError, ValueError) as error:
-            if "detach" in str(error):
-                raise
         raise TypeError(
             f"{self.name}: {self.input_name(i)} is {_describe(value)}, expected a tensor, an array or a number"
         )

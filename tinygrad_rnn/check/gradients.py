@@ -173,7 +173,7 @@ class _Run:
     def gradients(self, points: Arrays, cotangents: Arrays) -> Arrays:
         with self.at(points), recording(True):
             outputs = self._outputs()
-            seeds = [(t._node, u) for t, u in zip(outputs, cotangents, strict=True) if t.requires_grad and t._node]
+            seeds: list[Any] = [(t._node, u) for t, u in zip(outputs, cotangents, strict=True) if t.requires_grad]
             found = engine.sweep(seeds, targets=[t._node for t in self.checked if t._node])
             return [found.get(t._node, np.zeros_like(t.data)) for t in self.checked]
 
