@@ -19,6 +19,7 @@ import numpy as np
 from recurrent import GEMM, Library
 from training_step import SIZES, products
 
+STEP = Path(__file__).with_name("training_step.py")
 PARTS = ("products", "kernels", "loss", "indexing", "optimiser", "other ops", "Python")
 
 
@@ -66,7 +67,7 @@ def main():
 
         def started(name, threads=threads):
             python = options.python if name in peers else sys.executable
-            return Library(name, python, threads, script="training_step.py")
+            return Library(name, python, threads, script=[str(STEP)])
 
         if options.memory:
             rows = []

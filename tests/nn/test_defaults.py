@@ -37,7 +37,7 @@ PYTORCHS: dict[Any, dict[str, Any]] = {
     packing.pad_sequence: {"batch_first": False, "padding_value": 0.0},
     packing.pack_sequence: {"enforce_sorted": True},
     tg.cat: {"dim": 0},
-    **dict.fromkeys((tg.zeros, tg.ones, tg.randn, tg.rand), {"dtype": None, "requires_grad": False}),
+    **{key: {"dtype": None, "requires_grad": False} for key in (tg.zeros, tg.ones, tg.randn, tg.rand)},
     tg.Tensor.chunk: {"dim": 0},
     tg.Tensor.unbind: {"dim": 0},
     tg.Tensor.add: {"alpha": 1},
