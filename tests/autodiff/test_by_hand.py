@@ -159,3 +159,56 @@ def test_an_input_that_the_op_of_that_name_lacks_is_numbered() -> None:
     with pytest.raises(tg.GradcheckError) as caught:
         tg.gradcheck(tanh, [np.array([1.0, 2.0]), np.array([3.0, 4.0])])
     assert caught.value.report.input == "inputs[1]"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((2,), (3,)), ((2, 3), (4,)), ((4,), (2, 3)), ((2, 1, 2), (3, 2)), ((3, 2), (2, 1, 2)), ((), (2, 2))]
+)
+def test_kronecker_products_are_numpys(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=a), rng.normal(size=b)
+    found = tg.kron(tg.tensor(x), tg.tensor(y))
+    np.testing.assert_allclose(found.data, np.kron(x, y))
+    assert found.shape == np.kron(x, y).shape
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "wanted"),
+    [
+        ((2, 5), (3, 4), r"b has shape \(3, 4\), expected \(5, \*\) to follow a of shape \(2, 5\)"),
+        ((2, 5), (3,), r"b has shape \(3,\), expected \(5,\) to follow a of shape \(2, 5\)"),
+        ((5,), (3, 4), r"b has shape \(3, 4\), expected \(5, \*\) to follow a of shape \(5,\)"),
+        ((), (3,), r"got shapes \(\) and \(3,\), expected axes in both"),
+        ((3,), (), r"got shapes \(3,\) and \(\), expected axes in both"),
+    ],
+)
+def test_products_that_do_not_fit(a: tuple[int, ...], b: tuple[int, ...], wanted: str) -> None:
+    with pytest.raises(ValueError, match=f"matmul: {wanted}"):
+        tg.matmul(tg.tensor(np.ones(a)), tg.tensor(np.ones(b)))
+
+
+def test_a_constant_tensor_keeps_one_leaf_with_its_name() -> None:
+    """So that a drawing shows the same array once, and by its name."""
+    x, mask = tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([1.0, 0.0], name="mask")
+    plain = tg.tensor([3.0, 4.0])
+    for constant in (mask, plain):
+        first, second = (x * constant)._node, (x + constant)._node
+        assert first is not None
+        assert second is not None
+        assert first.parents[1] is second.parents[1] is constant._node
+    assert mask.name == "mask"
+    assert (plain.is_leaf, plain.requires_grad) == (True, False)
+
+
+def test_one_vector_may_stand_in_a_list() -> None:
+    """Of one input the vector itself or [vector]; of an input of one row a list of numbers is the row."""
+    x, v = np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    for given in (v, [v], (v,), [tg.tensor(v)]):
+        assert tg.jvp(lambda t: t * t, x, given).tolist() == [6.0, 20.0]
+        assert tg.hvp(lambda t: (t * t * t).sum(), x, given).tolist() == [18.0, 60.0]
+    row = np.array([[1.0, 2.0]])
+    assert tg.jvp(lambda t: t * t, row, [[3.0, 5.0]]).tolist() == [[6.0, 20.0]]
+    assert tg.jvp(lambda t, u: t * u, [x, x], [v, v]).tolist() == [6.0, 20.0]
+    for wrong in ([v, v], [], [row]):
+        with pytest.raises(ValueError, match="jvp: "):
+            tg.jvp(lambda t: t * t, x, wrong)

@@ -25,6 +25,8 @@ from tinygrad_rnn import nn, rnn
 from tinygrad_rnn.interop import onnx as face
 from tinygrad_rnn.interop import torch
 
+from . import standard
+
 F4 = np.float32
 LENGTHS = np.array([3, 6, 0, 4], np.int32)
 
@@ -237,6 +239,22 @@ def evaluated(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
     return import_module("onnx.reference").ReferenceEvaluator(path).run(None, given)
 
 
+def defined(node: Any, weights: dict[str, np.ndarray]) -> Any:
+    """What a recurrent operator gives by the standard's equations and, where it is installed, by ONNX Runtime."""
+
+    def by(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        op, names, outputs, attributes = node
+        arrays = {**weights, **given}
+        order = ("x", "W", "R", "B", "lengths", "h0", "c0")
+        found = standard.recurrent(op, *(arrays.get(name) if name in names else None for name in order), **attributes)
+        if find_spec("onnxruntime"):
+            for a, b in zip(runtime(path, given), found, strict=False):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+        return found[: len(outputs)]
+
+    return by
+
+
 def matches_runtime(path: str, given: dict[str, np.ndarray], atol: float = 1e-5, by: Any = runtime) -> list[np.ndarray]:
     found = face.load(path)(**given)
     found = [
@@ -267,7 +285,7 @@ def test_every_direction_of_the_operators(op: str, direction: str, tmp_path: Pat
     outputs = ["Y", "Yh", "Yc"] if op == "LSTM" else ["Y", "Yh"]
     node = (op, ["x", "W", "R", "B", "lengths", "h0", *more], outputs, attributes)
     path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
-    found = matches_runtime(path, given)
+    found = matches_runtime(path, given, by=defined(node, weights))
     turned = {key: value.swapaxes(0, 1) if value.ndim == 3 else value for key, value in given.items()}
     node = (*node[:3], {**attributes, "layout": 1})
     path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
@@ -614,3 +632,18 @@ def test_an_op_without_an_onnx_name_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     with pytest.raises(TypeError, match=r"interop\.onnx\.export: .*cannot be written as ONNX"):
         face.export([nn.Linear(3, 2), tg.cumsum], str(tmp_path / "model.onnx"))
+
+
+def test_weights_of_other_shapes_are_refused_by_name() -> None:
+    good = {"W": array(8, 3), "R": array(8, 2), "B": array(16)}
+    assert face.to_cell("lstm", good)["bias"].shape == (8,)
+    for name, shape, wanted in [
+        ("B", (8,), r"\(16,\)"),
+        ("B", (1, 16), r"\(16,\)"),
+        ("W", (6, 3), r"\(8, D\)"),
+        ("W", (8,), r"\(8, D\)"),
+        ("R", (6, 2), r"\(8, 2\)"),
+    ]:
+        came = rf"\({', '.join(map(str, shape))}{',' * (len(shape) == 1)}\)"
+        with pytest.raises(ValueError, match=rf"interop.onnx.to_cell: {name} has shape {came}, expected {wanted}"):
+            face.to_cell("lstm", good | {name: array(*shape)})

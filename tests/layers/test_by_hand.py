@@ -69,3 +69,56 @@ def test_dropout_of_inputs_is_one_mask_a_sequence() -> None:
 def test_hard_shrink_at_zero() -> None:
     found = layers.Activation("hard_shrink")(np.array([[0.0, 0.5, -0.5, 0.6]], np.float32))
     np.testing.assert_array_equal(found.data, np.array([[0.0, 0.0, 0.0, 0.6]], np.float32))
+
+
+def test_a_mean_over_one_example_is_its_loss() -> None:
+    model = models.Sequential([layers.Dense(1, kernel_initializer="ones", use_bias=False)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    x = np.array([[2.0, 3.0]], np.float32)
+    assert model.evaluate(x, np.array([[1.0]])) == [16.0, 4.0]
+
+
+def test_rates_of_dropout_at_their_bounds() -> None:
+    x = np.ones((3, 4), np.float32)
+    assert layers.Dropout(0)(x, training=True).tolist() == x.tolist()
+    assert not layers.Dropout(1)(x, training=True).data.any()
+    for rate in (-0.01, 1.01, True, "0.5", None):
+        with pytest.raises(ValueError, match=rf"Dropout: rate is {rate!r}, expected a number in \[0, 1\]"):
+            layers.Dropout(rate)  # type: ignore[arg-type]
+    for argument in ("dropout", "recurrent_dropout"):
+        assert layers.GRUCell(2, **{argument: 0}).dropout == 0
+        for rate in (-0.01, 1.0, True, "0.5", None):
+            with pytest.raises(ValueError, match=rf"GRUCell: {argument} is {rate!r}, expected a number in \[0, 1\)"):
+                layers.GRUCell(2, **{argument: rate})
+
+
+def test_masks_with_an_axis_of_one_feature() -> None:
+    """(B, T, 1), as a comparison of one feature with keepdims gives it, is (B, T); of more features it is refused."""
+    layer, x = layers.GRU(2), np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    mask = np.array([[True, True, False], [True, False, False]])
+    np.testing.assert_array_equal(layer(x, mask=mask[..., None]).data, layer(x, mask=mask).data)
+    with pytest.raises(ValueError, match=r"mask has shape \(2, 3, 4\)"):
+        layer(x, mask=np.ones((2, 3, 4), bool))
+    with pytest.raises(ValueError, match=r"mask has shape \(2, 3\) and dtype <U1"):
+        layer(x, mask=np.full((2, 3), "1"))
+
+
+def test_input_dim_and_input_length_are_a_shape() -> None:
+    """Keras 1 and 2 wrote them so."""
+    for layer, wanted in (
+        (layers.Dense(3, input_dim=4), (None, 3)),
+        (layers.GRU(3, input_dim=4), (None, 3)),
+        (layers.GRU(3, input_dim=4, input_length=5, return_sequences=True), (None, 5, 3)),
+        (layers.Embedding(7, 3, input_length=5), (None, 5, 3)),
+    ):
+        assert models.Sequential([layer]).output_shape == wanted
+
+
+def test_a_layer_that_is_unbuilt_is_built_anew() -> None:
+    layer = layers.Dense(2, kernel_regularizer="l2")
+    layer(np.ones((1, 3)))
+    assert (layer.built, len(layer.losses), layer.count_params()) == (True, 1, 8)
+    layer.unbuild()
+    assert (layer.built, layer.losses) == (False, [])
+    layer(np.ones((1, 5)))
+    assert (layer.built, len(layer.losses), layer.count_params()) == (True, 1, 12)

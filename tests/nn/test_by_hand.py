@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
@@ -52,3 +53,17 @@ def test_a_clone_has_the_values_and_passes_the_gradient() -> None:
     assert x.grad is not None
     assert x.grad.tolist() == [3.0, 5.0]
     assert tg.tensor([4.0]).clone().tolist() == [4.0]
+
+
+def test_dropout_stands_between_layers_and_not_behind_the_last() -> None:
+    """With h' = relu(x), three layers of it, ones pass two masks: each element is 0 or 1 / keep²."""
+    net = nn.RNN(2, 2, 3, "relu", bias=False, dropout=0.5, batch_first=True)
+    for name, weight in net.named_parameters():
+        weight.data = np.eye(2, dtype=np.float32) * ("ih" in name)
+    x = np.ones((200, 5, 2), np.float32)
+    with tg.training(True):
+        found = net(x)[0].data
+    assert set(np.unique(found)) == {0.0, 4.0}
+    assert (found > 0).mean() == pytest.approx(0.25, abs=0.03)
+    with tg.training(False):
+        np.testing.assert_array_equal(net(x)[0].data, x)
