@@ -25,7 +25,7 @@ KERASS: dict[Any, dict[str, Any]] = {
     layers.Masking: {"mask_value": 0.0},
     layers.Layer: {"dtype": "float32", "activity_regularizer": None},
     layers.RNN: OVER_TIME,
-    **dict.fromkeys((layers.SimpleRNN, layers.LSTM, layers.GRU), {**OVER_TIME, "implementation": 2}),
+    **{key: {**OVER_TIME, "implementation": 2} for key in (layers.SimpleRNN, layers.LSTM, layers.GRU)},
     layers.SimpleRNNCell: CELL,
     layers.LSTMCell: {**CELL, "recurrent_activation": "sigmoid", "unit_forget_bias": True},
     layers.GRUCell: {**CELL, "recurrent_activation": "sigmoid", "reset_after": True},
