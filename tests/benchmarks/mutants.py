@@ -34,6 +34,7 @@ from typing import Any
 TOP = Path(__file__).resolve().parents[2]
 PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/autodiff": ["tests/autodiff"],
+    "tinygrad_rnn/check": ["tests/check"],
     "tinygrad_rnn/autodiff/engine.py": ["tests/autodiff", "tests/parallel/test_parallel.py"],
     "tinygrad_rnn/autodiff/graph.py": ["tests/autodiff", "tests/rnn"],
     "tinygrad_rnn/autodiff/rows.py": ["tests/program/test_every_op.py", "tests/program/test_rows.py"],
@@ -46,7 +47,7 @@ PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/interop": ["tests/interop"],
     "tinygrad_rnn/interop/keras.py": ["tests/interop", "tests/layers"],
 }
-LEFT_OUT = {"tinygrad_rnn/autodiff/sample.py": "draws the inputs of the gradient checks"}
+LEFT_OUT = {"tinygrad_rnn/check/samples.py": "draws the inputs of the gradient checks"}
 SIGNATURES = "::test_defaults"  # tests so named read the defaults of functions, and need not execute them
 EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("", "strict=(False)", "an assertion of zip that never fails"),

@@ -13,10 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from .lowering_rules import CODES, RULES, only_rearranges
+from .lowering_rules import CODES, RULES, VIEWS
 from .plan import Loop, Over
 from .program import Instruction, Literal
-from .view import CONSTANT, NUMBER, ONCE, ROW, SCRATCH, SEQUENCE, STATE, TEMP, WEIGHT, Unsupported, View, steps
+from .view import (
+    CONSTANT,
+    NUMBER,
+    ONCE,
+    ROW,
+    SCRATCH,
+    SEQUENCE,
+    STATE,
+    TEMP,
+    WEIGHT,
+    Unsupported,
+    View,
+    in_order,
+    steps,
+)
 
 STAGES = ("once", "before", "body", "after")
 
@@ -127,6 +141,16 @@ class Lowering:
         self.terms: dict[int, list[int | Literal]] = {}  # sums that run as products which add to what is there
         self.folded: set[int] = set()  # products and inner sums that are thus no longer made by themselves
         self._fold_sums()
+        self.outer_terms: dict[
+            int, list[tuple[int, int]]
+        ] = {}  # cotangents of constants that are sums of outer products
+        self._fold_outers()
+        self.differences: dict[int, tuple[int | Literal, int | Literal]] = {}  # sums with a negated term, as a - b
+        self._fold_negations()
+        self.joined: dict[
+            int, tuple[int, int]
+        ] = {}  # parts of a concatenation, computed at their place in it: (which, offset)
+        self._place_parts()
         for stage in STAGES:
             self.stage = stage
             for instruction in stages[stage]:
@@ -151,11 +175,19 @@ class Lowering:
                 sunk.append(instruction)
         return kept[::-1], sunk[::-1]
 
+    def _rearranges(self, instruction: Instruction) -> bool:
+        """Whether an op's result is a view of its input: also where a cotangent of a slice is that of the whole."""
+        name, source = instruction.op.name, instruction.inputs[0]
+        if name == "scatter_add" and type(source) is int:
+            whole = prod(self._inner(source)) == prod(self._inner(instruction.outputs[0]))
+            return whole and in_order(instruction.options["index"])
+        return name in VIEWS
+
     def _spread_views(self, stages: dict[str, list[Instruction]]) -> None:
         """A view that another stage reads keeps its source's slot alive for that stage."""
         for stage in reversed(STAGES):
             for instruction in reversed(stages[stage]):
-                if only_rearranges(instruction) and not self.late.isdisjoint(instruction.outputs):
+                if self._rearranges(instruction) and not self.late.isdisjoint(instruction.outputs):
                     self.late.update(i for i in instruction.inputs if type(i) is int)
 
     def _direct_writes(self) -> dict[int, int]:
@@ -168,16 +200,104 @@ class Lowering:
             if (
                 made is not None
                 and write.slot not in direct
-                and not only_rearranges(made)
+                and not self._rearranges(made)
                 and self.made_in[write.slot] != "once"
             ):
                 direct[write.slot] = first + k
         return direct
 
+    def _fold_outers(self) -> None:
+        """Find the cotangents of constants whose terms are all outer products: these are one product after the loop."""
+        for slot in self.loop.added:
+            stage = self.made_in.get(slot)
+            made = self.made.get(slot)
+            used = slot in self.uses or any(slot == w.slot for w in self.loop.writes) or self.loop.added.count(slot) > 1
+            if made is None or stage is None or used or slot in {new for _, new in self.loop.carried}:
+                continue
+            terms = [made]
+            inner = [slot]
+            while adds := [t for t in terms if t.op.name == "add"]:
+                parts = [self._single(i, stage) for i in adds[0].inputs]
+                if None in parts:
+                    break
+                terms.remove(adds[0])
+                terms += [p for p in parts if p is not None]
+                inner += [p.outputs[0] for p in parts if p is not None]
+            pairs = [self._outer(t, slot) for t in terms]
+            if None not in pairs:
+                self.outer_terms[slot] = [p for p in pairs if p is not None]
+                self.folded.update(inner)
+                for pair in self.outer_terms[slot]:
+                    self.late.update(pair)
+        self._spread_views(self.stages)
+
+    def _outer(self, term: Instruction, out: int) -> tuple[int, int] | None:
+        """The column (m, 1) and the row (1, n) whose outer product an instruction computes in each row."""
+        a, b = term.inputs if len(term.inputs) == 2 else (0, None)
+        if type(a) is not int or type(b) is not int or not (self._has_rows(a) and self._has_rows(b)):
+            return None
+        shapes = self._inner(a), self._inner(b)
+        if len(self._inner(out)) != 2 or self._inner(term.outputs[0]) != self._inner(out):
+            return None
+        column, row = (self._inner(out)[0], 1), (1, self._inner(out)[1])
+        if term.op.name in ("matmul", "multiply") and shapes == (column, row):
+            return a, b
+        return (b, a) if term.op.name == "multiply" and shapes == (row, column) else None
+
+    def _has_rows(self, slot: int) -> bool:
+        return self.loop.slots[slot].layout.per == 1
+
+    def _fold_negations(self) -> None:
+        """b + (−a) is b − a, to the bit."""
+        for stage in STAGES:
+            for instruction in self.stages[stage]:
+                out = instruction.outputs[0]
+                if instruction.op.name != "add" or out in self.terms or out in self.folded:
+                    continue
+                for k in (1, 0):
+                    part = self._single(instruction.inputs[k], stage)
+                    if part is not None and part.op.name == "negative":
+                        self.differences[out] = (instruction.inputs[1 - k], part.inputs[0])
+                        self.folded.add(part.outputs[0])
+                        break
+
+    def _place_parts(self) -> None:
+        """Find the values that can be computed where a concatenation, the only one of them, wants them."""
+        for stage in ("before", "body", "after"):
+            for instruction in self.stages[stage]:
+                out = instruction.outputs[0]
+                if instruction.op.name != "concatenate" or len(self._inner(out)) != 1:
+                    continue
+                at = 0
+                for part in instruction.inputs:
+                    if type(part) is int and self._may_join(part, out, stage):
+                        self.joined[part] = (out, at)
+                    at += self._operand_size(part)
+
+    def _operand_size(self, part: int | Literal) -> int:
+        return int(np.shape(part.value)[-1]) if isinstance(part, Literal) else int(self.loop.slots[part].shape[-1])
+
+    def _may_join(self, part: int, out: int, stage: str) -> bool:
+        made = self.made.get(part)
+        return (
+            made is not None
+            and made.op.name in CODES
+            and self.made_in[part] == stage
+            and part not in {*self.joined, *self.folded, *self.terms, *self.written}
+            and (part not in self.late or out in self.late)
+        )
+
     def _result(self, slot: int) -> View:
         """A new place for a value."""
         self._demand_dtype(slot)
         shape = self._inner(slot)
+        if slot in self.values:  # a concatenation, some of whose parts are there
+            return self.values[slot]
+        if slot in self.joined:
+            whole, at = self.joined[slot]
+            view = self._result(whole)._replace(shape=shape)
+            self.values[slot] = view = view._replace(offset=view.offset + at)
+            return view
         size = prod(shape)
         if slot in self.written:
             number = self._new(SEQUENCE, size, self.written[slot])
@@ -211,9 +331,10 @@ class Lowering:
         if instruction.outputs[0] in self.terms:
             return self._sum_of_products(instruction)
         if name in CODES:
-            out = self._result(instruction.outputs[0])
-            inputs = [self._aligned(i, instruction.outputs[0]) for i in instruction.inputs]
-            self._each(CODES[name], out, *inputs)
+            slot = instruction.outputs[0]
+            code = "sub" if slot in self.differences else CODES[name]
+            inputs = [self._aligned(i, slot) for i in self.differences.get(slot, instruction.inputs)]
+            self._each(code, self._result(slot), *inputs)
             return None
         rule = RULES.get(name)
         if rule is None:
@@ -373,7 +494,7 @@ class Lowering:
         made = self.made[term]
         return (
             kind in (TEMP, SCRATCH) and view.flat and size == prod(self._inner(out)) and view.shape == self._inner(out)
-            and not only_rearranges(made)
+            and not self._rearranges(made)
         )  # fmt: skip
 
     def _product(self, instruction: Instruction, out: View, start: View | None, accumulate: bool) -> None:
@@ -416,10 +537,19 @@ class Lowering:
         for old, new in loop.carried:
             view = self._kept(new)
             self.states.append((view.number, view.offset, prod(self._inner(old))))
-        self.accumulators = []
-        for slot in loop.added:
-            view = self._kept(slot)
-            self.accumulators.append((view.number, view.offset, prod(view.shape)))
+        self.accumulators: list[tuple[int, int, int]] = []
+        self.outers: list[tuple[int, int, int, int, int, int, int]] = []
+        for number, slot in enumerate(loop.added):
+            size = prod(self._inner(slot))
+            if slot not in self.outer_terms:
+                view = self._kept(slot)
+                self.accumulators.append((view.number, view.offset, size))
+                continue
+            self.accumulators.append((-1, 0, size))
+            for pair in self.outer_terms[slot]:
+                left, right = (self._kept_view(self._kept(s)) for s in pair)
+                parts = (left.number, left.offset, prod(left.shape), right.number, right.offset, prod(right.shape))
+                self.outers.append((number, *parts))
         for k, write in enumerate(loop.writes):
             if self.written.get(write.slot) == first + k:
                 continue
@@ -433,7 +563,7 @@ class Lowering:
 
     def _source(self, slot: int) -> int:
         """The slot of which this is a view."""
-        while slot in self.made and only_rearranges(self.made[slot]):
+        while slot in self.made and self._rearranges(self.made[slot]):
             i = self.made[slot].inputs[0]
             assert type(i) is int
             slot = i

@@ -70,6 +70,7 @@ class NativeLoop:
                 sizes,
                 low.sums,
                 low.accumulators,
+                low.outers,
             )
         return self._built
 
