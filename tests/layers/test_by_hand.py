@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import layers, models
 
 
@@ -122,3 +123,20 @@ def test_a_layer_that_is_unbuilt_is_built_anew() -> None:
     assert (layer.built, layer.losses) == (False, [])
     layer(np.ones((1, 5)))
     assert (layer.built, len(layer.losses), layer.count_params()) == (True, 1, 12)
+
+
+def test_slopes_at_zero() -> None:
+    """Where Keras's back ends differ, those of JAX and PyTorch."""
+    for name, wanted in (
+        ("selu", 1.0507009873554805 * 1.6732632423543772),
+        ("elu", 1.0),
+        ("celu", 1.0),
+        ("leaky_relu", 0.2),
+        ("relu", 0.0),
+    ):
+        x = tg.tensor([-2.0, 0.0, 2.0], requires_grad=True)
+        y = layers.Activation(name)(x)
+        y.sum().backward()
+        assert y.data[1] == 0
+        assert x.grad is not None
+        assert x.grad[1] == pytest.approx(wanted), name
