@@ -18,8 +18,9 @@ WIDTH = 110  # of a docstring's text within its indentation
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-import tinygrad_rnn as tg  # noqa: E402
 from test_docstrings import PUBLIC, explains  # noqa: E402
+
+import tinygrad_rnn as tg  # noqa: E402
 from tinygrad_rnn.autodiff.op import Op  # noqa: E402
 
 project = "tinygrad_rnn"
