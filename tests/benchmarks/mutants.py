@@ -51,7 +51,7 @@ LEFT_OUT = {"tinygrad_rnn/check/samples.py": "draws the inputs of the gradient c
 SIGNATURES = "::test_defaults"  # tests so named read the defaults of functions, and need not execute them
 EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("", "strict=(False)", "an assertion of zip that never fails"),
-    ("layers/activations.py", "ops.expm1(ops.minimum(x, (1)))", "only keeps eˣ finite where x itself is taken"),
+    ("layers/activations.py", "ops.expm1(ops.where(x > 0, (1), x))", "only keeps eˣ finite where x itself is taken"),
     ("autodiff/op.py", "elif (len(args) != 2):", "the way that all calls can go gives the same, only slower"),
     ("autodiff/op.py", "(a._node,), ((False),)", "no vjp of one input asks whether that needs a gradient"),
     ("", "reshape((-(2), ", "NumPy takes any negative size for the one to be found"),
@@ -63,6 +63,12 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
         "a tensor's edge is its node anyway",
     ),
     ("ops/recurrent.py", "(lengths.min(initial=x.shape[axis]) > x.shape[axis])", "a mask of all steps masks nothing"),
+    ("autodiff/op.py", 'if name == "out" else -(3)', "below −1 any code stands for what is no part of the graph"),
+    ("rnn/cells.py", "axis=(1)", "a step's arrays have two axes, so that axis 1 is the last"),
+    ("ops/reduce.py", "/ where(constant, (2), out)", "it divides 0"),
+    ("ops/linalg.py", "optimize=(", "in which order einsum multiplies changes its time alone"),
+    ("onnx/operators.py", "None if step < (1) and", "a slice's step is never 0"),
+    ("train/parts.py", "= (1)  # ", "it is set before it is read"),
     ("nn/functional.py", "classes.max(initial=-(2))", "classes that are all negative are refused either way"),
 ]
 SWAPS: dict[type, list[type]] = {

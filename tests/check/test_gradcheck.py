@@ -191,3 +191,16 @@ def test_each_direction_takes_one_sweep_and_four_evaluations(directions: int) ->
     options = {} if directions == 3 else {"directions": directions}
     assert tg.gradcheck(fn, X, **options)
     assert len(calls) == 3 + 5 * directions
+
+
+def test_the_output_that_is_most_wrong_is_named() -> None:
+    """The errors of −1 for 1 and of 3 for 2 are 2 and 1, whatever the order of the outputs."""
+
+    def fn(x: Any, order: Any) -> Any:
+        parts = [x.detach() * 2 - x, x * 3 - x.detach()]
+        return tg.stack([parts[i] for i in order])
+
+    for order in ((0, 1), (1, 0)):
+        found = report(fn, np.array(0.5), order)
+        assert found.worst[0].output_index == (order.index(0),)
+        assert (found.worst[0].analytic, round(found.worst[0].numeric, 6)) == (-1.0, 1.0)

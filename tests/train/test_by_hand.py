@@ -200,3 +200,31 @@ def test_a_beginning_is_parameters_and_the_optimizers_state() -> None:
     drawn = generator().random()
     other.set_random(random)
     assert generator().random() == drawn
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_parameters_go_back_to_the_best_only_where_that_is_asked_for(keep_best: bool) -> None:
+    """Patience that is not used up leaves the parameters of the last step."""
+    w = tg.Parameter([1.0])
+    losses = iter([3.0, 1.0, 2.0])
+    options: dict[str, Any] = {"validation": lambda: next(losses), "patience": 2, "keep_best": keep_best}
+    optimizer = optim.SGD([w], 0.5)
+    history = train.fit(lambda batch: w.sum(), [0.0], optimizer, epochs=3, progress=False, **options)
+    assert (history.stopped, history.best) == ("epochs", (2, 1.0))
+    assert w.item() == (0.0 if keep_best else -0.5)
+    train.fit(lambda batch: w.sum(), [0.0], optimizer, steps=1, progress=False, **options | {"validate_every": 9})
+    assert w.item() == (-0.5 if keep_best else -1.0)  # no validation came
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_a_run_that_is_over_is_resumed_with_the_parameters_it_ended_with(keep_best: bool, tmp_path: Path) -> None:
+    def run() -> float:
+        model = nn.Module()
+        model.w = w = tg.Parameter([1.0])
+        losses = iter([3.0, 1.0, 2.0])
+        options: dict[str, Any] = {"validation": lambda: next(losses), "patience": 2, "keep_best": keep_best}
+        options |= {"model": model, "checkpoint": tmp_path / "run", "resume": True, "progress": False}
+        assert train.fit(lambda batch: w.sum(), [0.0], optim.SGD([w], 0.5), epochs=3, **options).step == 3
+        return float(w.data[0])
+
+    assert run() == run() == (0.0 if keep_best else -0.5)

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .lowering_rules import CODES, RULES, VIEWS
-from .plan import Loop, Over
+from .lowering_rules import CODES, RULES
+from .lowering_stages import STAGES, Stages
+from .plan import Loop
 from .program import Instruction, Literal
 from .view import (
     CONSTANT,
@@ -28,18 +29,16 @@ from .view import (
     WEIGHT,
     Unsupported,
     View,
-    in_order,
     steps,
 )
 
-STAGES = ("once", "before", "body", "after")
 
-
-class Lowering:
+class Lowering(Stages):
     """A loop as lists of native instructions, built once for a dtype."""
 
     def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool):
-        self.loop, self.dtype = loop, dtype
+        super().__init__(loop, together)
+        self.dtype = dtype
         self.slots: list[list[int]] = []  # [kind, index, size]
         self.lists: dict[str, list[Any]] = {stage: [] for stage in STAGES}
         self.values: dict[int, View] = {}
@@ -52,13 +51,10 @@ class Lowering:
         self.finish: list[Instruction] = []
         self.transposed: dict[int, int] = {}  # slot of a transposed weight -> the weight
         self._place_inputs()
-        self._place_instructions(together)
+        self._lower_all()
         self._place_results()
 
     # -- slots -----------------------------------------------------------------------------------------------------
-
-    def _inner(self, slot: int) -> tuple[int, ...]:
-        return tuple(int(n) for n in self.loop.slots[slot].inner)
 
     def _new(self, kind: int, size: int, index: int = 0) -> int:
         self.slots.append([kind, index, size])
@@ -76,7 +72,6 @@ class Lowering:
 
     def _place_inputs(self) -> None:
         loop = self.loop
-        self.sequences: list[Over] = list(loop.reads)
         for k, read in enumerate(loop.reads):
             self._input(read.slot, SEQUENCE, k)
         for k, (old, _) in enumerate(loop.carried):
@@ -114,178 +109,15 @@ class Lowering:
 
     # -- stages ----------------------------------------------------------------------------------------------------
 
-    def _place_instructions(self, together: bool) -> None:
-        loop = self.loop
-        stages = {stage: list(getattr(loop, stage)) for stage in STAGES}
-        if not together:
-            stages["before"], sunk = self._sunk(stages["before"], stages["body"])
-            stages["body"] = sunk + stages["body"]
-        self.stages = stages
-        made_in = {o: stage for stage, some in stages.items() for i in some for o in i.outputs}
-        self.late: set[int] = {new for _, new in loop.carried} | {*loop.added} | {w.slot for w in loop.writes}
-        for stage, some in [*stages.items(), ("sums", loop.sums)]:
-            for instruction in some:
-                for i in instruction.inputs:
-                    if type(i) is int and made_in.get(i, stage) != stage:
-                        self.late.add(i)
-        self._spread_views(stages)
-        self.uses: dict[int, int] = {}
-        for some in [*stages.values(), loop.sums]:
-            for instruction in some:
-                for i in instruction.inputs:
-                    if type(i) is int:
-                        self.uses[i] = self.uses.get(i, 0) + 1
-        self.made = {o: i for some in stages.values() for i in some for o in i.outputs}
-        self.made_in = made_in
-        self.written = self._direct_writes()
-        self.terms: dict[int, list[int | Literal]] = {}  # sums that run as products which add to what is there
-        self.folded: set[int] = set()  # products and inner sums that are thus no longer made by themselves
-        self._fold_sums()
-        self.outer_terms: dict[
-            int, list[tuple[int, int]]
-        ] = {}  # cotangents of constants that are sums of outer products
-        self._fold_outers()
-        self.differences: dict[int, tuple[int | Literal, int | Literal]] = {}  # sums with a negated term, as a - b
-        self._fold_negations()
-        self.joined: dict[
-            int, tuple[int, int]
-        ] = {}  # parts of a concatenation, computed at their place in it: (which, offset)
-        self._place_parts()
+    def _lower_all(self) -> None:
         for stage in STAGES:
             self.stage = stage
-            for instruction in stages[stage]:
+            for instruction in self.stages[stage]:
                 if instruction.outputs[0] not in self.folded:
                     self._lower(instruction)
         self.stage = "after"
-        for instruction in loop.sums:
+        for instruction in self.loop.sums:
             self._lower_sum(instruction)
-
-    def _sunk(self, before: list[Instruction], body: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:
-        """Instructions before the loop that cost little and that only the body reads move into it: what they make then
-        stays in the cache."""
-        outside = {i for some in (self.loop.after, self.loop.sums) for x in some for i in x.inputs if type(i) is int}
-        outside |= {w.slot for w in self.loop.writes} | {new for _, new in self.loop.carried} | {*self.loop.added}
-        kept: list[Instruction] = []
-        sunk: list[Instruction] = []
-        for instruction in reversed(before):
-            if instruction.op.name in ("matmul", "product_of") or not outside.isdisjoint(instruction.outputs):
-                kept.append(instruction)
-                outside.update(i for i in instruction.inputs if type(i) is int)
-            else:
-                sunk.append(instruction)
-        return kept[::-1], sunk[::-1]
-
-    def _rearranges(self, instruction: Instruction) -> bool:
-        """Whether an op's result is a view of its input: also where a cotangent of a slice is that of the whole."""
-        name, source = instruction.op.name, instruction.inputs[0]
-        if name == "scatter_add" and type(source) is int:
-            whole = prod(self._inner(source)) == prod(self._inner(instruction.outputs[0]))
-            return whole and in_order(instruction.options["index"])
-        return name in VIEWS
-
-    def _spread_views(self, stages: dict[str, list[Instruction]]) -> None:
-        """A view that another stage reads keeps its source's slot alive for that stage."""
-        for stage in reversed(STAGES):
-            for instruction in reversed(stages[stage]):
-                if self._rearranges(instruction) and not self.late.isdisjoint(instruction.outputs):
-                    self.late.update(i for i in instruction.inputs if type(i) is int)
-
-    def _direct_writes(self) -> dict[int, int]:
-        """Slots whose rows can be written straight into an array over time: slot -> number of the sequence."""
-        direct: dict[int, int] = {}
-        first = len(self.loop.reads)
-        for k, write in enumerate(self.loop.writes):
-            self.sequences.append(write)
-            made = self.made.get(write.slot)
-            if (
-                made is not None
-                and write.slot not in direct
-                and not self._rearranges(made)
-                and self.made_in[write.slot] != "once"
-            ):
-                direct[write.slot] = first + k
-        return direct
-
-    def _fold_outers(self) -> None:
-        """Find the cotangents of constants whose terms are all outer products: these are one product after the loop."""
-        for slot in self.loop.added:
-            stage = self.made_in.get(slot)
-            made = self.made.get(slot)
-            used = slot in self.uses or any(slot == w.slot for w in self.loop.writes) or self.loop.added.count(slot) > 1
-            if made is None or stage is None or used or slot in {new for _, new in self.loop.carried}:
-                continue
-            terms = [made]
-            inner = [slot]
-            while adds := [t for t in terms if t.op.name == "add"]:
-                parts = [self._single(i, stage) for i in adds[0].inputs]
-                if None in parts:
-                    break
-                terms.remove(adds[0])
-                terms += [p for p in parts if p is not None]
-                inner += [p.outputs[0] for p in parts if p is not None]
-            pairs = [self._outer(t, slot) for t in terms]
-            if None not in pairs:
-                self.outer_terms[slot] = [p for p in pairs if p is not None]
-                self.folded.update(inner)
-                for pair in self.outer_terms[slot]:
-                    self.late.update(pair)
-        self._spread_views(self.stages)
-
-    def _outer(self, term: Instruction, out: int) -> tuple[int, int] | None:
-        """The column (m, 1) and the row (1, n) whose outer product an instruction computes in each row."""
-        a, b = term.inputs if len(term.inputs) == 2 else (0, None)
-        if type(a) is not int or type(b) is not int or not (self._has_rows(a) and self._has_rows(b)):
-            return None
-        shapes = self._inner(a), self._inner(b)
-        if len(self._inner(out)) != 2 or self._inner(term.outputs[0]) != self._inner(out):
-            return None
-        column, row = (self._inner(out)[0], 1), (1, self._inner(out)[1])
-        if term.op.name in ("matmul", "multiply") and shapes == (column, row):
-            return a, b
-        return (b, a) if term.op.name == "multiply" and shapes == (row, column) else None
-
-    def _has_rows(self, slot: int) -> bool:
-        return self.loop.slots[slot].layout.per == 1
-
-    def _fold_negations(self) -> None:
-        """b + (−a) is b − a, to the bit."""
-        for stage in STAGES:
-            for instruction in self.stages[stage]:
-                out = instruction.outputs[0]
-                if instruction.op.name != "add" or out in self.terms or out in self.folded:
-                    continue
-                for k in (1, 0):
-                    part = self._single(instruction.inputs[k], stage)
-                    if part is not None and part.op.name == "negative":
-                        self.differences[out] = (instruction.inputs[1 - k], part.inputs[0])
-                        self.folded.add(part.outputs[0])
-                        break
-
-    def _place_parts(self) -> None:
-        """Find the values that can be computed where a concatenation, the only one of them, wants them."""
-        for stage in ("before", "body", "after"):
-            for instruction in self.stages[stage]:
-                out = instruction.outputs[0]
-                if instruction.op.name != "concatenate" or len(self._inner(out)) != 1:
-                    continue
-                at = 0
-                for part in instruction.inputs:
-                    if type(part) is int and self._may_join(part, out, stage):
-                        self.joined[part] = (out, at)
-                    at += self._operand_size(part)
-
-    def _operand_size(self, part: int | Literal) -> int:
-        return int(np.shape(part.value)[-1]) if isinstance(part, Literal) else int(self.loop.slots[part].shape[-1])
-
-    def _may_join(self, part: int, out: int, stage: str) -> bool:
-        made = self.made.get(part)
-        return (
-            made is not None
-            and made.op.name in CODES
-            and self.made_in[part] == stage
-            and part not in {*self.joined, *self.folded, *self.terms, *self.written}
-            and (part not in self.late or out in self.late)
-        )
 
     def _result(self, slot: int) -> View:
         """A new place for a value."""
@@ -381,58 +213,6 @@ class Lowering:
         return out
 
     # -- products --------------------------------------------------------------------------------------------------
-
-    def _fold_sums(self) -> None:
-        """Find the sums of which a term is a product."""
-        for stage in ("before", "body", "after"):
-            for instruction in reversed(self.stages[stage]):
-                out = instruction.outputs[0]
-                if instruction.op.name == "add" and out not in self.folded:
-                    terms = list(self._terms(instruction, stage))
-                    slots = self.loop.slots
-                    whole = [t for t in terms if type(t) is int and slots[t].shape == slots[out].shape]
-                    products = [t for t in whole if self._is_product(t, stage)]
-                    if products:
-                        self.terms[out] = terms
-                        self.folded.update((*products, *self._inner_terms(instruction, stage)))
-
-    def _single(self, slot: int | Literal, stage: str) -> Instruction | None:
-        """The instruction of this stage that makes a slot which one instruction alone reads."""
-        if type(slot) is not int or self.uses.get(slot) != 1 or slot in self.late or self.made_in.get(slot) != stage:
-            return None
-        made: Instruction = self.made[slot]
-        return made
-
-    def _terms(self, instruction: Instruction, stage: str) -> Iterable[int | Literal]:
-        whole = self.loop.slots[instruction.outputs[0]].shape
-        for i in instruction.inputs:
-            part = self._single(i, stage)
-            if part is not None and part.op.name == "add" and self.loop.slots[part.outputs[0]].shape == whole:
-                yield from self._terms(part, stage)
-            else:
-                yield i
-
-    def _inner_terms(self, instruction: Instruction, stage: str) -> Iterable[int]:
-        whole = self.loop.slots[instruction.outputs[0]].shape
-        for i in instruction.inputs:
-            part = self._single(i, stage)
-            if part is not None and part.op.name == "add" and self.loop.slots[part.outputs[0]].shape == whole:
-                yield part.outputs[0]
-                yield from self._inner_terms(part, stage)
-
-    def _is_product(self, slot: int, stage: str) -> bool:
-        part = self._single(slot, stage)
-        return part is not None and part.op.name == "matmul" and self._with_weight(part)
-
-    def _with_weight(self, instruction: Instruction) -> bool:
-        a, b = instruction.inputs
-        if type(a) is not int or type(b) is not int:
-            return False
-        return (
-            bool(self.loop.slots[a].layout.per)
-            and not self.loop.slots[b].layout.per
-            and len(self.loop.slots[b].shape) == 2
-        )
 
     def _sum_of_products(self, instruction: Instruction) -> None:
         slot = instruction.outputs[0]

@@ -82,18 +82,6 @@ class Workspace {
   size_t used_ = 0;
 };
 
-// The threads working on one call.
-class Team {
- public:
-  explicit Team(int size) : size(size) {}
-  const int size;
-  void barrier();  // returns when every member has called it
-
- private:
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> round_{0};
-};
-
 struct Pool;
 
 // The threads of one call, the caller among them: it takes hold of the pool's for the life of this object, and wakes those that sleep. Where
@@ -109,7 +97,6 @@ class Crew {
   template <class F> void each(ptrdiff_t pieces, const F& f) {
     run(pieces, [](const void* context, ptrdiff_t piece, int thread) { (*static_cast<const F*>(context))(piece, thread); }, &f);
   }
-  void run(void (*body)(void*, Team&, int), void* context);  // body(context, team, 0 .. size - 1), side by side
   int size = 1;
 
  private:
