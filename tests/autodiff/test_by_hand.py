@@ -267,3 +267,28 @@ def test_leaves_of_a_graph_are_labelled_by_name_and_kind() -> None:
         ("input", "input", None),
         ("constant", "constant", None),
     ]
+
+
+def test_the_bytes_of_a_graph_are_those_of_its_arrays() -> None:
+    x, m = tg.tensor(np.ones((3, 4)), requires_grad=True), tg.tensor(np.ones(5, np.float32), requires_grad=True)
+    by_op = {node.op: node.bytes for node in tg.snapshot([tg.tanh(x), tg.exp(m), tg.unstack(x * 2, axis=0)[0]]).nodes}
+    assert (by_op["tanh"], by_op["exp"], by_op["unstack"]) == (3 * 4 * 8, 5 * 4, 3 * 4 * 8)
+
+
+def test_a_fused_op_s_vjp_takes_its_inputs_in_order() -> None:
+    def declared(rule: Any) -> None:
+        def pair(a: Any, b: Any) -> Any:
+            return a * b
+
+        op = tg.primitive(label="pair", samples=lambda r: [])(pair)
+        try:
+            op.vjp(rule)
+            op.expands(lambda a, b: a * b)
+        finally:
+            tg.autodiff.tensor.registry.pop("pair", None)
+
+    declared(lambda g, a, b: (g * b, g * a))
+    declared(lambda g, a, b, out: (g * b, g * a))
+    for rule in (lambda g, b, a: (g * b, g * a), lambda g, a: (g, g), lambda g, out, a, b: (g * b, g * a)):
+        with pytest.raises(TypeError, match=r"a fused op's vjp takes every input first, in order: \('a', 'b'\)"):
+            declared(rule)

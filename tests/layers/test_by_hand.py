@@ -140,3 +140,41 @@ def test_slopes_at_zero() -> None:
         assert y.data[1] == 0
         assert x.grad is not None
         assert x.grad[1] == pytest.approx(wanted), name
+
+
+@pytest.mark.parametrize(
+    "mask", [[[False, True]], [[False, True], [False, True]], [[True, False]], [[False, True, False]]]
+)
+def test_masked_steps_might_as_well_not_be_there(mask: Any) -> None:
+    layer, x = layers.GRU(2), np.random.default_rng(0).normal(size=(len(mask), len(mask[0]), 3)).astype(np.float32)
+    kept = x[np.array(mask)].reshape(len(mask), -1, 3)
+    np.testing.assert_allclose(layer(x, mask=np.array(mask)).data, layer(kept).data, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, bool])
+def test_initial_states_are_cast_to_the_layers_dtype(dtype: Any) -> None:
+    """And where they are floats, their gradient comes back in their own."""
+    layer, x = layers.GRU(2), np.ones((1, 3, 4), np.float32)
+    layer(x)
+    h = tg.tensor(np.ones((1, 2), dtype), requires_grad=np.dtype(dtype).kind == "f")
+    y = layer(x, initial_state=[h])
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y.data, layer(x, initial_state=[np.ones((1, 2), np.float32)]).data)
+    if h.requires_grad:
+        y.sum().backward()
+        assert h.grad is not None
+        assert (h.grad.dtype, h.grad.all()) == (dtype, True)
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", None])
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("states", [False, True])
+def test_shapes_of_two_directions_are_foretold(merge: Any, sequences: bool, states: bool) -> None:
+    forward = layers.LSTM(3, return_sequences=sequences, return_state=states)
+    backward = layers.LSTM(3, return_sequences=sequences, return_state=states, go_backwards=True)
+    layer = layers.Bidirectional(forward, merge_mode=merge, backward_layer=backward)
+    found = layer(np.ones((2, 5, 4), np.float32))
+    told = layer.compute_output_shape((2, 5, 4))
+    assert ([y.shape for y in found] if isinstance(found, tuple) else found.shape) == (
+        list(told) if isinstance(found, tuple) else told
+    )
