@@ -54,6 +54,8 @@ def _of_op(op: str, kind: str, options: dict[str, Any], read: list[Shape], shape
     made = math.prod(shape)
     if op == "matmul":
         return 2 * made * read[0][-1]
+    if op == "linear":
+        return made * (2 * read[0][-1] + (len(read) == 3))
     if op == "product_of":
         terms = options["formula"].partition("->")[0].split(",")
         sizes = {

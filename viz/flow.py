@@ -13,7 +13,7 @@ from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .live import nodes_of, refuse_freed
-from .opened import take
+from .opened import STEPWISE, take
 from .plot import Plot
 from .reading import Reading
 from .steps import Unrolled, gates_of, made_by, read
@@ -152,7 +152,7 @@ class Sweep:
 
     def __init__(self, target: Tensor, who: str):
         refuse_freed(target, who)
-        (opened,) = unfuse(target, "recurrent")
+        (opened,) = unfuse(target, STEPWISE)
         self.found = read(take(opened), who)
         self.live = nodes_of(opened)
         self.ids = {node.counter: i for i, node in enumerate(self.live)}

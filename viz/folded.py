@@ -12,7 +12,7 @@ from .drawing import Drawing
 from .floors import House
 from .grid import Grid
 from .layers import Layer
-from .opened import fused_length, open_all, take
+from .opened import STEPWISE, fused_length, open_all, take
 from .ops import refuse_unrecorded
 from .picture import Point
 from .places import CELL
@@ -48,10 +48,11 @@ def _few_steps(target: Any) -> tuple[Graph, int]:
     refuse_unrecorded(target, "folded")
     graph = take(target)
     if not any(node.kind == "recurrent" for node in graph.nodes):
-        return shorten(graph, FEW // 2)
+        few, left_out = shorten(graph, FEW // 2)
+        return open_all(few, STEPWISE), left_out
     length = fused_length(graph)
     left_out = max((length or 0) - FEW, 0)
-    return open_all(target, "recurrent", FEW if left_out else None), left_out
+    return open_all(target, STEPWISE, FEW if left_out else None), left_out
 
 
 class Folded(Grid):

@@ -21,6 +21,7 @@ from .sequences import resized, resized_shapes, sequence_of, sequences_read
 INPUT = re.compile(r"x(_?\d+)?|inputs?(_?\d+)?|x_data")
 MASK = re.compile(r"mask(_\d+)?")
 GIVEN = re.compile(r"#(\d+)(_\d+)?")  # the names of an expansion's inputs, and of their parts by step
+STEPWISE = ("recurrent", "linalg")  # kinds of fused ops that pictures of steps open
 AFFORDABLE = 2_000_000  # elements of one fused op's result: above it the expansion runs on a batch of none
 
 
@@ -92,20 +93,20 @@ def _inputs(graph: Graph) -> set[int]:
             found.update(s.id for s in node.sources[: sequences_read(node)] if s.id in named)
         elif node.op is not None and node.sources and node.sources[0].id in named:
             long = len(graph.nodes[node.sources[0].id].shapes[0]) == 3
-            if long and (node.op in ("matmul", "unstack") or node.kind == "recurrent"):
+            if long and (node.op in ("matmul", "linear", "unstack") or node.kind == "recurrent"):
                 found.add(node.sources[0].id)
     return found | _cut_by_hand(graph, named)
 
 
-def open_all(target: Any, kind: str | None = None, steps: int | None = None) -> Graph:
-    """The graph of `target` with every fused op (or those of one kind) replaced by its expansion into primitives.
+def open_all(target: Any, kinds: tuple[str, ...] | None = None, steps: int | None = None) -> Graph:
+    """The graph of `target` with every fused op (or those of some kinds) replaced by its expansion into primitives.
 
     The expansions run on zeros of the recorded shapes, so it does not matter whether the graph was freed. Of a Graph, whose
     snapshot holds no arrays, lengths are not known and ops that need other arrays stay closed. steps: open recurrent ops
     with so many steps, and without lengths. Where values are wanted, `autodiff.graph.unfuse` opens on the recorded ones.
     """
     graph = take(target)
-    fused = _fused(graph, kind, isinstance(target, Graph))
+    fused = _fused(graph, kinds, isinstance(target, Graph))
     if not any(node.op in fused for node in graph.nodes):
         return graph
     live: Any = [None] * len(graph.nodes) if isinstance(target, Graph) else nodes_of(target)
@@ -130,9 +131,9 @@ def fused_length(graph: Graph) -> int | None:
     return found.pop() if len(found) == 1 and not timed else None
 
 
-def _fused(graph: Graph, kind: str | None, dead: bool) -> dict[str, Any]:
+def _fused(graph: Graph, kinds: tuple[str, ...] | None, dead: bool) -> dict[str, Any]:
     """The ops to open, by name. Of a dead snapshot, those that need no arrays beside lengths."""
-    fused = {op.name: op for op in operations() if op.expansion is not None and kind in (None, op.kind)}
+    fused = {op.name: op for op in operations() if op.expansion is not None and (kinds is None or op.kind in kinds)}
     for node in graph.nodes if dead else ():
         if node.op in fused and not set(fused[node.op].options) <= {*node.options, "lengths"}:
             del fused[node.op]

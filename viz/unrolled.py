@@ -22,7 +22,7 @@ from .flow import Sweep, norm, states_of
 from .grid import Grid
 from .layers import Step
 from .live import Values, nodes_of, refuse_freed, running
-from .opened import fused_length, open_all, take
+from .opened import STEPWISE, fused_length, open_all, take
 from .ops import refuse_unrecorded
 from .places import Shading
 from .shade import Scale
@@ -117,14 +117,15 @@ def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, A
         keep = max(gap, len(shown) - gap - 1) + 1
         short, left_out = graph, total - 2 * keep
         if fused and left_out > 0:
-            short = open_all(target, "recurrent", 2 * keep)
+            short = open_all(target, STEPWISE, 2 * keep)
         elif not fused:
             short, left_out = shorten(graph, keep)
+            short = open_all(short, STEPWISE)
         if left_out > 0:
             house = House(read(short), left_out)
             if house.total == 2 * keep:
                 return house, [c if c is None or c < gap else c - left_out for c in shown], rows
-    house = House(read(open_all(target, "recurrent") if fused else graph))
+    house = House(read(open_all(target, STEPWISE)))
     return house, _shown(house.total, steps), rows
 
 
@@ -161,7 +162,7 @@ def _by_activation(target: Any, of: str | None) -> tuple[Unrolled, Shading]:
     if isinstance(target, (Graph, RNNCell)) or not any(True for _ in flat_tensors(target)):
         raise TypeError(f"{who} needs what a run computed (outputs, a state, a loss), not {type(target).__name__}")
     refuse_freed(target, who)
-    tensors = unfuse(target, "recurrent")
+    tensors = unfuse(target, STEPWISE)
     found, live, known, rows = read(take(tensors)), nodes_of(tensors), Values(tensors), running(target)
     values: dict[tuple[Step, str], float] = {}
     states = [states_of(found, number) for number in range(len(found.layers))]

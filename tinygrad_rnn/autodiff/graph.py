@@ -90,8 +90,8 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
     return Graph(nodes, tuple(_source(e, ids) for e in edges))
 
 
-def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
-    """The tensors in `outputs` on a graph of their own, in which every fused op (of one kind) is opened into its expansion.
+def unfuse(outputs: Any, kinds: tuple[str, ...] | None = None) -> list[Tensor]:
+    """The tensors in `outputs` on a graph of their own, in which every fused op (of these kinds) is opened into its expansion.
 
     The new graph shares leaves, and all nodes that no fused op leads to, with the old one; it can be drawn and swept
     (with an observer, say). Where the old graph was freed the expansion runs on zeros: it has the structure and no values.
@@ -112,7 +112,7 @@ def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
             continue
         assert type(node) is Node
         parents = tuple(moved(p) for p in node.parents)
-        if node.op.expansion is not None and kind in (None, node.op.kind):
+        if node.op.expansion is not None and (kinds is None or node.op.kind in kinds):
             new[counter] = _expanded(node, parents)
         elif parents != node.parents:
             copy = Node(node.op, parents, node.saved, node.options, node.shape, node.dtype, node.scope)

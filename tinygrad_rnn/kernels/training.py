@@ -98,6 +98,11 @@ def cross_entropy_back(
     return slope
 
 
+def column_sums(values: Array) -> Array:
+    """The sum of the rows (N, K), in their order."""
+    return scatter(np.zeros(len(values), np.int64), values, 1).reshape(-1)
+
+
 def scatter(index: Array, values: Array, rows: int) -> Array:
     """Zeros (rows, K) with values (N, K) added at the rows index (N), integers from 0 to rows − 1."""
     table = empty((rows, values.shape[1]), values.dtype)

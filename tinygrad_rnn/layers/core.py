@@ -76,8 +76,7 @@ class Dense(Layer):
                 f"{self.scope_name}: inputs have shape {inputs.shape}, expected the last axis to be {self.kernel.shape[0]}, "
                 "the size the layer was built for"
             )
-        z = inputs @ self.kernel
-        return self.activation(z + self.bias if self.use_bias else z)
+        return self.activation(ops.linear(inputs, self.kernel, self.bias if self.use_bias else None))
 
     def describe(self) -> str:
         return str(self.units)

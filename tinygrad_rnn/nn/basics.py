@@ -48,8 +48,8 @@ class Linear(Module):
             raise ValueError(
                 f"Linear: x has shape {x.shape}, expected (..., {self.in_features}) for in_features={self.in_features}"
             )
-        y: Tensor = x @ self.weight.T
-        return y if self.bias is None else y + self.bias
+        y: Tensor = ops.linear(x, self.weight, self.bias, transposed=True)
+        return y
 
     def describe(self) -> str:
         return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")

@@ -103,8 +103,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     >>> tg.nn.functional.linear(tg.ones(1, 2), tg.ones(3, 2)).tolist()
     [[2.0, 2.0, 2.0]]
     """
-    y = as_tensor(input) @ as_tensor(weight).T
-    return y if bias is None else y + bias
+    return ops.linear(as_tensor(input), as_tensor(weight), None if bias is None else as_tensor(bias), transposed=True)
 
 
 def embedding(input: Any, weight: Any) -> Tensor:

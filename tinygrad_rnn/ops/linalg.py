@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import contraction, product
 from ..autodiff.tensor import Tensor
+from ..kernels import training
 from .pointwise import multiply
 from .shape import expand_dims, moveaxis, swapaxes, transpose
 
-__all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "vdot"]
+__all__ = ["cross", "dot", "einsum", "inner", "kron", "linear", "matmul", "outer", "tensordot", "vdot"]
 
 
 @primitive(
@@ -92,6 +94,71 @@ def _by_right(g: Array, a: Array, b: Array) -> Array:
 def _rows(x: Array) -> Array:
     """x (…, k) as a matrix; -1 for its rows would not do where k is 0."""
     return x.reshape((prod(x.shape[:-1]), x.shape[-1]))
+
+
+@primitive(
+    label="x W + b",
+    optional=("bias",),
+    samples=lambda r: [
+        (r(3, 4), r(4, 2), r(2)),
+        (r(4), r(4, 3), r(3)),
+        r.call(r(2, 3, 4), r(5, 4), r(5), transposed=True),
+        r.call(r(3, 4), r(2, 4), None, transposed=True),
+        (r(0, 3), r(3, 2), r(2)),
+    ],
+    errors=lambda r: [
+        ((r(2, 3), r(4, 5), r(5)), "weight has shape (4, 5), expected (3, *)"),
+        (r.call(r(2, 3), r(3, 5), r(3), transposed=True), "weight has shape (3, 5), expected (*, 3)"),
+        ((r(2, 3), r(3, 5), r(4)), "bias has shape (4,), expected (5,)"),
+    ],
+)
+def linear(x: Array, weight: Array, bias: Array | None = None, *, transposed: bool = False) -> Array:
+    """A linear map and a bias: y = x W + b, with transposed=True y = x Wᵀ + b, as PyTorch keeps its weights.
+
+    x (…, D), weight (D, U), or (U, D) if transposed, bias (U) or None, y (…, U). Raises ValueError for other shapes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linear(tg.tensor([1.0, 2.0]), tg.tensor([[3.0, 0.0], [0.0, 4.0]]), tg.tensor([0.5, 0.5])).tolist()
+    [3.5, 8.5]
+    """
+    x, weight = np.asarray(x), np.asarray(weight)
+    if not x.ndim or weight.ndim != 2 or x.shape[-1] != weight.shape[transposed]:
+        size = x.shape[-1] if x.ndim else "D"
+        wanted = f"(*, {size})" if transposed else f"({size}, *)"
+        raise ValueError(f"linear: weight has shape {weight.shape}, expected {wanted} to follow x of shape {x.shape}")
+    units = weight.shape[1 - transposed]
+    if bias is not None and bias.shape != (units,):
+        raise ValueError(f"linear: bias has shape {bias.shape}, expected ({units},) to follow weight {weight.shape}")
+    dtypes = {x.dtype, weight.dtype, *(() if bias is None else (bias.dtype,))}
+    w = weight.T if transposed else weight
+    if len(dtypes) > 1:
+        y = np.matmul(x, w)
+        return y if bias is None else np.asarray(y + bias)
+    out = training.empty((prod(x.shape[:-1]), units), x.dtype)
+    return kernels.matmul(_rows(x), w, bias=bias, out=out).reshape((*x.shape[:-1], units))
+
+
+@linear.vjp
+def _(g: Array, x: Array, weight: Array, bias: Array, needs: Any, *, transposed: bool) -> Any:
+    of_x, of_weight, of_bias = needs
+    rows, inputs = _rows(g), _rows(x)
+    dx = dw = db = None
+    if of_x:
+        dx = training.empty(inputs.shape, g.dtype)
+        kernels.matmul(rows, weight if transposed else weight.T, out=dx)
+        dx = dx.reshape(x.shape)
+    if of_weight:
+        dw = training.empty(weight.shape, g.dtype)
+        kernels.matmul(*((rows.T, inputs) if transposed else (inputs.T, rows)), out=dw)
+    if of_bias:
+        db = training.column_sums(rows) if training.takes(rows) else rows.sum(axis=0)
+    return dx, dw, db
+
+
+@linear.expands
+def _(x: Array, weight: Array, bias: Array, *, transposed: bool) -> Array:
+    y = x @ (transpose(weight) if transposed else weight)
+    return y if bias is None else y + bias
 
 
 @composite(np.dot)
