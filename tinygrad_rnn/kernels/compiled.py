@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _native
 from .check import Array, Inputs, Lengths, Option, Save, Sizes
+from .training import empty
 
 FORWARD = {np.dtype(np.float32): _native.forward_float32, np.dtype(np.float64): _native.forward_float64}
 BACKWARD = {np.dtype(np.float32): _native.backward_float32, np.dtype(np.float64): _native.backward_float64}
@@ -129,7 +130,7 @@ def forward(
     x, recurrent_kernel = arrays[0], arrays[2]
     (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[0], x.dtype
     B, T = (second, first) if time_major else (first, second)
-    outputs, h = np.empty((first, second, H), dtype), np.empty((B, H), dtype)
+    outputs, h = empty((first, second, H), dtype), np.empty((B, H), dtype)
     code, c = CODES[kind, option], np.empty((B, H), dtype) if kind == "lstm" else None
     final = (h,) if c is None else (c, h)
     c0, h0 = (None, *initial) if c is None else initial
@@ -156,7 +157,7 @@ def backward(
     x, W, U, b, *_ = saved.inputs
     sizes, dtype, lstm = saved.sizes, x.dtype, saved.kind == "lstm"
     d_c, d_h = d_final if lstm else (None, *d_final)
-    dx = np.empty(x.shape, dtype) if needs[0] else None
+    dx = empty(x.shape, dtype) if needs[0] else None
     dW = np.zeros(W.shape, dtype) if needs[1] else None
     dU = np.zeros(U.shape, dtype) if needs[2] else None
     db = np.zeros(b.shape, dtype) if needs[3] else None

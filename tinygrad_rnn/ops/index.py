@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from ..autodiff.node import Array, Shape
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import indexed
 from ..autodiff.tensor import Tensor
+from ..kernels import training
+from ..kernels.training import LARGE
 
 __all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
 
@@ -40,7 +43,11 @@ def getitem(x: Array, *, index: Any) -> Array:
     >>> x[:, 0].tolist(), x[x > 2].tolist(), x[[1, 1]].tolist()
     ([1.0, 3.0], [3.0, 4.0], [[3.0, 4.0], [3.0, 4.0]])
     """
-    return np.asarray(x)[_plain(index)]
+    x, index = np.asarray(x), _plain(index)
+    if isinstance(index, np.ndarray) and index.dtype.kind in "iu" and x.ndim > 1 and index.size * x[0].nbytes >= LARGE:
+        out = training.empty((*index.shape, *x.shape[1:]), x.dtype)
+        return np.take(x, _rows(index, len(x)), axis=0, out=out, mode="wrap")  # which copies row by row into place
+    return x[index]
 
 
 @getitem.vjp
@@ -71,13 +78,13 @@ def scatter_add(x: Array, *, index: Any, shape: Shape) -> Array:
     """
     index = _plain(index)
     x = np.asarray(x)
+    if isinstance(index, np.ndarray) and index.dtype.kind in "iu" and len(shape) > 1 and index.size > 8:
+        return _added_rows(shape, index, x)
     out = np.zeros(shape, x.dtype)
-    if not _may_repeat(index):
-        out[index] = x
-    elif isinstance(index, np.ndarray) and out.ndim > 1 and index.size > 8:
-        _add_rows(out, index, x)
-    else:
+    if _may_repeat(index):
         np.add.at(out, index, x)
+    else:
+        out[index] = x
     return out
 
 
@@ -182,11 +189,26 @@ def _may_repeat(index: Any) -> bool:
     return any(isinstance(i, np.ndarray) and i.dtype.kind in "iu" and i.ndim for i in parts)
 
 
-def _add_rows(out: Array, index: Array, x: Array) -> None:
-    """out[index] += x, each target row summed at once: sorting beats element-wise addition by far (embeddings)."""
-    rows = np.arange(len(out))[index].reshape(-1)  # counted from 0, and checked
-    x = np.broadcast_to(x, index.shape + out.shape[1:]).reshape(len(rows), -1 if x.size else 0)
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    out.reshape(len(out), -1 if out.size else 0)[ordered[starts]] = np.add.reduceat(x[order], starts, axis=0)
+def _rows(index: Array, size: int) -> Array:
+    """Row numbers as counted from 0, checked."""
+    if index.size and (index.min() < -size or index.max() >= size):
+        wrong = index[(index < -size) | (index >= size)].flat[0]
+        raise IndexError(f"index {wrong} is out of bounds for axis 0 with size {size}")
+    return (
+        np.where(index < 0, index + size, index).astype(np.int64) if index.dtype.kind == "i" else index.astype(np.int64)
+    )
+
+
+def _added_rows(shape: Shape, index: Array, x: Array) -> Array:
+    """Zeros with x added at some rows: natively, or each target row summed at once, since sorting beats adding one by one."""
+    rows = _rows(index, shape[0]).reshape(-1)
+    x = np.broadcast_to(x, index.shape + tuple(shape[1:])).reshape(len(rows), prod(shape[1:]))
+    if training.takes(x):
+        return training.scatter(rows, x, shape[0]).reshape(shape)
+    out = np.zeros((shape[0], x.shape[1]), x.dtype)
+    if len(rows):
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        out[ordered[starts]] = np.add.reduceat(x[order], starts, axis=0)
+    return out.reshape(shape)

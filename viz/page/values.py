@@ -14,7 +14,7 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .. import style
 from ..live import Values, nodes_of
-from ..opened import open_all, take
+from ..opened import STEPWISE, open_all, take
 
 Rows = list[tuple[str, str]]
 FIRST = 4  # numbers of an array that are shown
@@ -36,12 +36,12 @@ def read(target: Any, opened: bool, given: Any = ()) -> Found:
     """
     live = [] if isinstance(target, Graph) else nodes_of(target)
     if not live or any(isinstance(node, Node) and node.saved is None for node in live):
-        shown = unfuse(target, "recurrent") if opened and live else target
-        found = Found(open_all(shown, "recurrent") if opened else take(shown))
+        shown = unfuse(target, STEPWISE) if opened and live else target
+        found = Found(open_all(shown, STEPWISE) if opened else take(shown))
         for info in found.graph.nodes:
             found.rows[f"n{info.id}"] = _rows(info, [None] * len(info.shapes), [None] * len(info.shapes))
         return found
-    tensors = unfuse(target, "recurrent") if opened else list(flat_tensors(target))
+    tensors = unfuse(target, STEPWISE) if opened else list(flat_tensors(target))
     with np.errstate(all="ignore"):  # what was no number in the run is none here
         return _found(tensors, _values(target, tensors, given))
 

@@ -6,6 +6,7 @@
 #include <new>
 #include <numeric>
 
+#include "blocks.h"
 #include "threads.h"
 
 namespace tgr {
@@ -31,11 +32,14 @@ OwnedSchedule::OwnedSchedule(ptrdiff_t B, ptrdiff_t T, const int64_t* lengths) {
 
 Buffer::Buffer(size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
-  data_ = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+  data_ = bytes < kLeastBlock ? std::aligned_alloc(64, (bytes + 63) / 64 * 64) : take_block(bytes);
   if (!data_) throw std::bad_alloc();
 }
 
-Buffer::~Buffer() { std::free(data_); }
+Buffer::~Buffer() {
+  if (bytes_ < kLeastBlock) std::free(data_);
+  else give_block(data_);
+}
 
 namespace {
 // Slots of single atomic pointers: nothing to lock, so nothing that a fork could leave locked.
