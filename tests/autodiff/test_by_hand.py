@@ -1,8 +1,7 @@
-"""Values, texts and defaults that can be written down without computing, or are NumPy's own."""
+"""Values and texts that can be written down without computing, or are NumPy's own."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,6 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.autodiff.op import Op
-from tinygrad_rnn.autodiff.tensor import numpy_functions
-
-UNSAID = {"keepdims": False, "where": True}  # what NumPy's signatures leave to the array's own method
 
 
 def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
@@ -21,29 +16,6 @@ def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
     assert all(f"{n}" in whole for n in range(60))
     assert "shape" not in whole
     assert cut.replace("\n", "") == "tensor([ 0,  1,  2, ..., 58, 59, 60], int64, shape=(61,))"
-
-
-def options(ours: Any) -> dict[str, Any]:
-    if isinstance(ours, Op):
-        return dict(ours.defaults)
-    parameters = inspect.signature(ours).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-
-@pytest.mark.parametrize(
-    "theirs", [f for f in numpy_functions if not isinstance(f, np.ufunc)], ids=lambda f: f.__name__
-)
-def test_defaults_are_numpys(theirs: Callable[..., Any]) -> None:
-    try:
-        known = inspect.signature(theirs).parameters
-    except ValueError:  # where, concatenate: written in C, without a signature
-        return
-    for name, value in options(numpy_functions[theirs]).items():
-        default = known[name].default if name in known else inspect.Parameter.empty
-        if default is not inspect.Parameter.empty and (theirs, name) != (np.einsum, "optimize"):
-            default = UNSAID.get(name) if repr(default) == "<no value>" else default
-            assert value == default, name
-            assert type(value) is type(default) or isinstance(value, float), name
 
 
 @pytest.mark.parametrize("op", [tg.softmax, tg.log_softmax])
@@ -65,15 +37,6 @@ def test_steps_are_reversed_along_axis_1() -> None:
     assert tg.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[3, 2, 1], [6, 5, 4]]
     assert tg.concatenate([tg.tensor([[1]]), tg.tensor([[2]])]).tolist() == [[1], [2]]
     assert tg.pad(tg.tensor([1]), width=1).tolist() == [0, 1, 0]
-
-
-@pytest.mark.parametrize("op", [tg.rnn_sequence, tg.lstm_sequence, tg.gru_sequence])
-def test_sequences_run_forwards_batch_major_and_keep_what_backward_needs(op: Any) -> None:
-    assert {name: op.defaults[name] for name in ("reverse", "time_major", "recompute")} == {
-        "reverse": False,
-        "time_major": False,
-        "recompute": False,
-    }
 
 
 def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
