@@ -224,10 +224,13 @@ def test_arrays_are_split_as_evenly_as_numpy_splits_them(parts: int) -> None:
 
 def test_leaves_of_a_graph_are_labelled_by_name_and_kind() -> None:
     w, x = tg.tensor([1.0], requires_grad=True, name="w"), tg.tensor([2.0], requires_grad=True)
-    found = tg.autodiff.graph.snapshot(w * x + np.array([3.0])).nodes
+    one = tg.tensor([4.0])
+    one.name = "one"
+    found = tg.autodiff.graph.snapshot(w * x + np.array([3.0]) - one).nodes
     assert [(node.label, node.kind, node.name) for node in found if node.op is None] == [
         ("w", "parameter", "w"),
         ("input", "input", None),
+        ("one", "constant", "one"),
         ("constant", "constant", None),
     ]
 
@@ -255,3 +258,41 @@ def test_a_fused_op_s_vjp_takes_its_inputs_in_order() -> None:
     for rule in (lambda g, b, a: (g * b, g * a), lambda g, a: (g, g), lambda g, out, a, b: (g * b, g * a)):
         with pytest.raises(TypeError, match=r"a fused op's vjp takes every input first, in order: \('a', 'b'\)"):
             declared(rule)
+
+
+@pytest.mark.parametrize(
+    ("formula", "shapes"),
+    [
+        ("ii->i", [(3, 3)]),
+        ("ii", [(3, 3)]),
+        ("iij->j", [(3, 3, 2)]),
+        ("iji->j", [(3, 2, 3)]),
+        ("jii->ji", [(2, 3, 3)]),
+        ("iii->i", [(3, 3, 3)]),
+        ("iijj->ij", [(3, 3, 2, 2)]),
+        ("ijij->", [(3, 2, 3, 2)]),
+        ("iij,jk->ik", [(3, 3, 2), (2, 4)]),
+        ("ij,kkj->ik", [(3, 2), (4, 4, 2)]),
+        ("...ii->...i", [(2, 3, 3)]),
+        ("ii...->...", [(3, 3, 2)]),
+        ("...ij,...jk", [(4, 2, 3), (3, 2)]),
+        ("ba,cb", [(2, 3), (4, 2)]),
+        ("i,j,k->kji", [(2,), (3,), (4,)]),
+    ],
+)
+def test_sums_of_products_by_a_formula_are_numpys(formula: str, shapes: list[tuple[int, ...]]) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape) for shape in shapes]
+    found = tg.einsum(formula, *map(tg.tensor, arrays))
+    np.testing.assert_allclose(found.data, np.einsum(formula, *arrays), atol=1e-12)
+    assert tg.gradcheck(lambda *given: tg.einsum(formula, *given), arrays)
+
+
+def test_sums_of_exponentials_of_large_numbers() -> None:
+    for shift in (0.0, 1000.0, -1000.0):
+        x = tg.tensor(np.array([0.0, 1.0, -np.inf]) + shift, requires_grad=True)
+        y = tg.logsumexp(x)
+        assert y.item() == pytest.approx(shift + np.log(1 + np.e), rel=1e-12)
+        y.backward()
+        assert x.grad is not None
+        np.testing.assert_allclose(x.grad, np.array([1, np.e, 0]) / (1 + np.e), rtol=1e-12)
