@@ -62,12 +62,12 @@ def test_sums_of_exponentials_go_over_everything_and_keep_no_axis() -> None:
 
 
 def test_steps_are_reversed_along_axis_1() -> None:
-    assert tg.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[3, 2, 1], [6, 5, 4]]
+    assert tg.ops.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[3, 2, 1], [6, 5, 4]]
     assert tg.concatenate([tg.tensor([[1]]), tg.tensor([[2]])]).tolist() == [[1], [2]]
     assert tg.pad(tg.tensor([1]), width=1).tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("op", [tg.rnn_sequence, tg.lstm_sequence, tg.gru_sequence])
+@pytest.mark.parametrize("op", [tg.ops.rnn_sequence, tg.ops.lstm_sequence, tg.ops.gru_sequence])
 def test_sequences_run_forwards_batch_major_and_keep_what_backward_needs(op: Any) -> None:
     assert {name: op.defaults[name] for name in ("reverse", "time_major", "recompute")} == {
         "reverse": False,
