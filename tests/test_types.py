@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,11 @@ def test_a_typed_program_trains(tmp_path: Path) -> None:
     model = Classifier()
     model(x)
     optimizer: optim.Optimizer = optim.Adam(model.parameters(), lr=0.05)
-    loss_of: Callable[[Any], tg.Tensor] = lambda batch: tg.softmax_cross_entropy(model(batch), targets)
+
+    def loss_of(batch: Any) -> tg.Tensor:
+        loss: tg.Tensor = tg.softmax_cross_entropy(model(batch), targets)
+        return loss
+
     history = train.fit(loss_of, [x], optimizer, steps=40, progress=False)
     losses: list[float] = history.losses
     assert losses[-1] < losses[0] / 2
