@@ -39,7 +39,7 @@ def test_defaults_are_numpys(theirs: Callable[..., Any]) -> None:
             assert type(value) is type(default) or isinstance(value, float), name
 
 
-@pytest.mark.parametrize("op", [tg.rnn_sequence, tg.lstm_sequence, tg.gru_sequence])
+@pytest.mark.parametrize("op", [tg.ops.rnn_sequence, tg.ops.lstm_sequence, tg.ops.gru_sequence])
 def test_defaults_of_sequences(op: Any) -> None:
     """Forwards, batch-major, and what the backward pass needs is kept."""
     assert {name: op.defaults[name] for name in ("reverse", "time_major", "recompute")} == {
