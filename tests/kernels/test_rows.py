@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import training
+from tinygrad_rnn.ops.index import getitem, scatter_add
 
 IMPLEMENTATIONS = kernels.implementations()
 
@@ -35,8 +36,8 @@ def test_rows_are_added_where_they_were_picked(
     expected = np.zeros((rows, *inner), dtype)
     np.add.at(expected, index, values)
     with kernels.using(isa):
-        found = tg.scatter_add(values, index=index, shape=(rows, *inner))
-        picked = tg.getitem(found, index=index)
+        found = scatter_add(values, index=index, shape=(rows, *inner))
+        picked = getitem(found, index=index)
     assert found.dtype == dtype
     assert np.array_equal(found, expected)
     assert np.array_equal(picked, expected[index])
@@ -57,9 +58,9 @@ def test_large_lookups(isa: str) -> None:
         for wrong in (1000, -1001):
             index[3, 4] = wrong
             with pytest.raises(IndexError, match=f"index {wrong} is out of bounds for axis 0 with size 1000"):
-                tg.getitem(table, index=index)
+                getitem(table, index=index)
             with pytest.raises(IndexError, match=f"index {wrong} is out of bounds"):
-                tg.scatter_add(g, index=index, shape=table.shape)
+                scatter_add(g, index=index, shape=table.shape)
 
 
 def test_sums_are_made_in_one_order() -> None:
@@ -68,7 +69,7 @@ def test_sums_are_made_in_one_order() -> None:
     before, found = kernels.get_num_threads(), []
     for threads in (1, 2, 3):
         kernels.set_num_threads(threads)
-        found.append(tg.scatter_add(values, index=index, shape=(7, 96)))
+        found.append(scatter_add(values, index=index, shape=(7, 96)))
     kernels.set_num_threads(before)
     assert all(np.array_equal(a, found[0]) for a in found)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import GraphError
 from .node import Array, Edge, Leaf, Node, Output, Shape
+from .sparse import RowGradient
 from .state import recording
 
 ndarray, asarray = np.ndarray, np.asarray
@@ -78,7 +79,7 @@ def _run(
             for edge in wanted[counter]:
                 part = g[edge.index] if type(edge) is Output else g
                 if part is not None:
-                    found[edge] = part
+                    found[edge] = asarray(part) if type(part) is RowGradient else part
         if counter <= floor:
             continue
         op = node.op
@@ -98,7 +99,7 @@ def _run(
         for parent, g in zip(node.parents, grads, strict=True):
             if parent is None or g is None or not parent.requires_grad:
                 continue
-            if raw and type(g) is not ndarray:
+            if raw and type(g) is not ndarray and (type(g) is not RowGradient or type(parent) is not Leaf):
                 g = asarray(g)
             if g.shape != parent.shape:
                 g = _fit(node, parent, g)
@@ -115,10 +116,12 @@ def _run(
             elif not raw:
                 entry[1] = entry[1] + g
             elif entry[2]:
-                entry[1] += g
+                entry[1] += asarray(g)
             else:
-                entry[1] = asarray(entry[1] + g)
-                entry[2] = True
+                entry[1] = total = entry[1] + g
+                entry[2] = type(total) is not RowGradient
+                if entry[2]:
+                    entry[1] = asarray(total)
         if finished is not None:
             for leaf in node.parents:
                 if leaf in unread:

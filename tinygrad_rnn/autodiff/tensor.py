@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from . import engine
 from .node import DType, Edge, Leaf, Shape, alone
+from .sparse import RowGradient
 from .state import ambient
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ class Tensor:
 
     @property
     def grad(self) -> npt.NDArray[Any] | None:
-        """The gradient that `.backward()` has added up here; only leaves keep one."""
+        """The gradient that `.backward()` has added up here; only leaves keep one. Of the table of an Embedding with
+        sparse=True it is a RowGradient, of which np.asarray makes an array."""
         return self._node.grad if isinstance(self._node, Leaf) else None
 
     @grad.setter
@@ -161,7 +163,7 @@ class Tensor:
         if not (isinstance(self._node, Leaf) and self.requires_grad):
             raise TypeError("grad: only a leaf tensor that requires grad keeps a gradient; use tg.grad for others")
         if value is not None:
-            value = np.asarray(value, self.dtype)
+            value = value if isinstance(value, RowGradient) else np.asarray(value, self.dtype)
             if value.shape != self.shape:
                 raise ValueError(f"grad: got shape {value.shape}, expected the tensor's shape {self.shape} or None")
         self._node.grad = value
@@ -460,7 +462,9 @@ def add_gradients(found: dict[Any, npt.NDArray[Any]]) -> None:
     with _accumulating:
         for leaf in found:
             g, held = found[leaf], leaf.grad
-            if held is None:
+            if isinstance(g, RowGradient) or isinstance(held, RowGradient):
+                leaf.grad = g if held is None else held + g
+            elif held is None:
                 leaf.grad = g if alone(g) else np.array(g)
             else:
                 leaf.grad = np.asarray(np.add(held, g, out=held if alone(held) else None))

@@ -14,6 +14,7 @@ from ..autodiff.state import generator
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomNormal, RandomUniform
 from ..module import Module, Parameter
+from ..ops.index import rows_of
 from ..rnn.layer_norm import normalized
 from ..rnn.stepper import made
 
@@ -60,7 +61,10 @@ class Embedding(Module):
 
     indices (...) integers from 0 to num_embeddings − 1, y (..., embedding_dim); weight (num_embeddings, embedding_dim),
     which begins normal(0, 1) as PyTorch's does. The gradient of a row adds up over all places where it was looked up;
-    the row padding_idx begins as zeros and gets none. Raises IndexError that names the first index out of range, TypeError
+    the row padding_idx begins as zeros and gets none. With sparse=True the table's gradient is a RowGradient, which holds
+    the rows that were looked up and no others, and an optimiser touches these rows only: SGD without momentum and weight
+    decay gives the same, while Adam, RMSprop and momentum go on with their memory of a row only when it is looked up (as
+    PyTorch's SparseAdam). Raises IndexError that names the first index out of range, TypeError
     for indices that are no integers.
 
     >>> import tinygrad_rnn as tg
@@ -74,6 +78,7 @@ class Embedding(Module):
         embedding_dim: int,
         padding_idx: int | None = None,
         *,
+        sparse: bool = False,
         dtype: Any = np.float32,
         seed: Any = None,
     ):
@@ -89,9 +94,10 @@ class Embedding(Module):
             self.padding_idx = int(padding_idx) % self.num_embeddings
             table[self.padding_idx] = 0
         self.weight = Parameter(table, name="weight")
+        self.sparse = bool(sparse)
 
     def forward(self, indices: Any) -> Tensor:
-        y = look_up("Embedding", self.weight, indices, "num_embeddings")
+        y = look_up("Embedding", self.weight, indices, "num_embeddings", self.sparse)
         if self.padding_idx is None:
             return y
         padding = np.asarray(indices.data if isinstance(indices, Tensor) else indices) == self.padding_idx
@@ -104,10 +110,12 @@ class Embedding(Module):
 
     def describe(self) -> str:
         tail = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        if self.sparse:
+            tail += ", sparse=True"
         return f"{self.num_embeddings}, {self.embedding_dim}{tail}"
 
 
-def look_up(owner: str, table: Tensor, indices: Any, rows: str) -> Tensor:
+def look_up(owner: str, table: Tensor, indices: Any, rows: str, sparse: bool = False) -> Tensor:
     """table[indices], after a check of the indices; `rows` is what the owner calls the number of the table's rows."""
     found = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
     size = table.shape[0]
@@ -117,7 +125,7 @@ def look_up(owner: str, table: Tensor, indices: Any, rows: str) -> Tensor:
         at = tuple(int(i) for i in np.argwhere((found < 0) | (found >= size))[0])
         where = f"indices[{', '.join(map(str, at))}]" if at else "the index"
         raise IndexError(f"{owner}: {where} is {found[at]}, expected 0 <= index < {size} ({rows})")
-    result: Tensor = ops.take(table, found, axis=0)
+    result: Tensor = rows_of(table, index=found) if sparse else ops.take(table, found, axis=0)
     return result
 
 

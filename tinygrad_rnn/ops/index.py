@@ -10,6 +10,7 @@ import numpy as np
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import indexed
+from ..autodiff.sparse import RowGradient
 from ..autodiff.tensor import Tensor
 from ..kernels import training
 from ..kernels.training import LARGE
@@ -53,6 +54,33 @@ def getitem(x: Array, *, index: Any) -> Array:
 @getitem.vjp
 def _(g: Array, shape: Shape, *, index: Any) -> Array:
     return scatter_add(g, index=index, shape=shape)
+
+
+@primitive(
+    label="[ ]",
+    samples=lambda r: [r.call(r(4, 3), index=np.array([0, 2, 2])), r.call(r(4, 2), index=np.array([[1, -1], [3, 3]]))],
+    errors=lambda r: [(r.call(r(4, 3), index=np.array([0, 4])), "index 4 is out of bounds")],
+)
+def rows_of(table: Array, *, index: Any) -> Array:
+    """table[index], rows at integer places, whose gradient holds these rows only (a RowGradient; see nn.Embedding).
+
+    table (V, …), index (…). Raises IndexError for an index out of range.
+
+    >>> import tinygrad_rnn as tg
+    >>> table = tg.Parameter([[1.0], [2.0], [3.0]])
+    >>> rows_of(table, index=[2, 2]).sum().backward()
+    >>> table.grad
+    RowGradient(2 rows of (3, 1), float32)
+    """
+    return getitem.forward(table, index=_rows(np.asarray(index), len(table)))
+
+
+@rows_of.vjp
+def _(g: Array, shape: Shape, *, index: Any) -> Any:
+    if not isinstance(g, np.ndarray):  # a gradient that is differentiated again
+        return scatter_add(g, index=np.asarray(index), shape=shape)
+    rows = _rows(np.asarray(index), shape[0])
+    return RowGradient(rows.reshape(-1), g.reshape((rows.size, *shape[1:])), shape)
 
 
 @primitive(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import alone
+from ..autodiff.sparse import RowGradient
 from ..autodiff.tensor import Tensor
 from ..kernels import training
 from .checks import limit as check_limit
@@ -27,7 +28,13 @@ def clip_by_value(params: Iterable[Tensor], limit: float) -> None:
     check_limit("clip_by_value", limit)
     for p in params:
         if p.grad is not None:
-            p.grad = np.clip(p.grad, -limit, limit)
+            g: Any = p.grad
+            if isinstance(g, RowGradient):
+                g = g.summed()
+                g.values = np.clip(g.values, -limit, limit)
+            else:
+                g = np.clip(g, -limit, limit)
+            p.grad = g
 
 
 def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
@@ -48,7 +55,11 @@ def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
     square = 0.0
     for p in found:
         g: Any = p.grad
-        if training.takes(g):
+        if isinstance(g, RowGradient):
+            g = g.summed()
+            p.grad = g
+            square += float(np.sum(np.square(g.values, dtype=np.float64)))
+        elif training.takes(g):
             groups.setdefault(g.dtype, []).append(g)
         else:
             square += float(np.sum(np.square(g, dtype=np.float64)))
@@ -65,7 +76,7 @@ def _scale(params: Iterable[Tensor], factor: float) -> None:
     groups: dict[Any, tuple[list[Array], list[Array]]] = {}
     for p in params:
         g: Any = p.grad
-        if not training.takes(g):
+        if isinstance(g, RowGradient) or not training.takes(g):
             p.grad = g * factor
             continue
         out = g if alone(g) else training.empty(g.shape, g.dtype)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.node import alone
+from ..autodiff.sparse import RowGradient
 from ..autodiff.tensor import Tensor
 from ..kernels import training
 from .checks import checked, number
@@ -67,10 +68,14 @@ class Optimizer:
         constants: dict[int, tuple[float, ...]] = {}  # by number of the step
         changed = []
         for i, p in enumerate(self.params):
-            x, g = p.data, p.grad
+            g: Any = p.grad
             if g is None:
                 continue
             self.counts[i] = count = self.counts[i] + 1
+            if isinstance(g, RowGradient):
+                self.step_of_rows(i, p, g.summed())
+                continue
+            x = p.data
             slots = self.writable(i, x, g) if self.kernel else None
             if slots is None:
                 p.data = np.asarray(self.update(x, g, i))
@@ -84,6 +89,25 @@ class Optimizer:
             training.update(self.kernel, dtype, parameters)
         for p, out in changed:
             p.data = out
+
+    def step_of_rows(self, i: int, p: Tensor, g: RowGradient) -> None:
+        """Update the rows of a table that a RowGradient has, and their part of the state; the others stay as they are.
+
+        The rows are written into the table where nobody else holds it.
+        """
+        states = {slot: arrays[i] for slot, arrays in self.state.items()}
+        for slot, array in states.items():
+            self.state[slot][i] = array[g.index]
+        rows = self.update(p.data[g.index], g.values, i)
+        for slot in states:
+            array = states[slot]
+            whole = array if alone(array) else array.copy()
+            whole[g.index] = self.state[slot][i]
+            self.state[slot][i] = whole
+        x = p.data
+        x = x if alone(x) else x.copy()
+        x[g.index] = rows
+        p.data = x.view()
 
     def constants(self, count: int) -> tuple[float, ...]:
         """The numbers that the native rule takes at step `count`; see kernels/native/training.h."""

@@ -48,7 +48,7 @@ class Reducer:
 
         def finished(leaf: Any, g: Array) -> None:
             if leaf in numbers:
-                self.ready[numbers[leaf]] = g if leaf.grad is None else leaf.grad + g
+                self.ready[numbers[leaf]] = np.asarray(g if leaf.grad is None else leaf.grad + g)
                 self.send()
 
         found = engine.sweep([loss._seed(seed, "backward")], observe=self.progress, finished=finished)
@@ -77,7 +77,7 @@ class Reducer:
         """Send what is left, wait for all, and give the parameters their gradients; with them, add up these numbers."""
         for i, p in enumerate(self.parameters):
             if i not in self.ready and p.grad is not None:
-                self.ready[i] = p.grad
+                self.ready[i] = np.asarray(p.grad)
         have = [float(i in self.ready) for i in range(len(self.parameters))]
         if not self.buckets:
             unseen = [i for i in reversed(range(len(self.parameters))) if i not in self.ready]

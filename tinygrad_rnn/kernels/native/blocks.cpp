@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kHead = 64, kHuge = size_t{1} << 21;  // a block's own size stands before it
 constexpr int kMost = 128;
+constexpr unsigned long kWhile = 400;  // blocks given back: some ten training steps
 
 struct Kept {
   void* base;
@@ -34,11 +35,12 @@ void* remove(int k) {
   return base;
 }
 
-// Frees the blocks that were given back first, until these many bytes are gone.
-void free_oldest(size_t bytes) {
-  for (size_t gone = 0; gone < bytes && count > 0;) {
+// Frees the blocks that were given back first, until these many bytes are gone; at any rate those older than `age`.
+void free_oldest(size_t bytes, unsigned long age = 0) {
+  for (size_t gone = 0; count > 0;) {
     int oldest = 0;
     for (int k = 1; k < count; ++k) oldest = kept[k].age < kept[oldest].age ? k : oldest;
+    if (gone >= bytes && kept[oldest].age >= age) return;
     gone += kept[oldest].size;
     std::free(remove(oldest));
   }
@@ -55,7 +57,7 @@ void* take_block(size_t bytes) {
       if (kept[k].size >= size && kept[k].size - size <= size / 8 && (best < 0 || kept[k].size < kept[best].size)) best = k;
     }
     void* base = best < 0 ? nullptr : remove(best);
-    if (!base) free_oldest(size);
+    if (!base && now > kWhile) free_oldest(0, now - kWhile);
     busy.clear(std::memory_order_release);
     if (base) return static_cast<char*>(base) + kHead;
   }

@@ -6,10 +6,10 @@
 
 namespace tgr {
 
-constexpr size_t kLeastBlock = size_t{1} << 16, kMostKept = size_t{1} << 29;  // bytes: of a block that is kept, of all of them
+constexpr size_t kLeastBlock = size_t{1} << 16, kMostKept = size_t{1} << 28;  // bytes: of a block that is kept, of all of them
 
-// At least `bytes` of memory, 64-byte aligned; throws std::bad_alloc. What is kept and does not fit is freed as far as new memory is taken,
-// so that a process holds about as much as it had in use at one time.
+// At least `bytes` of memory, 64-byte aligned; throws std::bad_alloc. Where new memory has to be taken, blocks that nobody has asked for in a
+// while are freed: the sizes of an earlier batch.
 void* take_block(size_t bytes);
 void give_block(void* data) noexcept;
 size_t kept_bytes();
