@@ -296,3 +296,51 @@ def test_sums_of_exponentials_of_large_numbers() -> None:
         y.backward()
         assert x.grad is not None
         np.testing.assert_allclose(x.grad, np.array([1, np.e, 0]) / (1 + np.e), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (4, 2), (3, 3), (2, 2, 4), (2, 4, 2), (2, 3, 3)])
+def test_singular_vectors_of_any_matrices(shape: tuple[int, ...]) -> None:
+    """Wide, tall and square ones, also several: their product is the matrix, in values and in every derivative."""
+    a = np.random.default_rng(0).normal(size=shape)
+
+    def product(x: Any) -> Any:
+        u, s, vh = np.linalg.svd(x, full_matrices=False)
+        return (u * s[..., None, :]) @ vh
+
+    np.testing.assert_allclose(product(tg.tensor(a)).data, a, atol=1e-12)
+    x, w = tg.tensor(a, requires_grad=True), np.random.default_rng(1).normal(size=shape)
+    (product(x) * w).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad, w, atol=1e-9)
+    assert tg.gradcheck(lambda x: np.linalg.svd(x, full_matrices=False)[1], a)
+
+
+@pytest.mark.parametrize("least", [0, 1, 2, 4])
+def test_rows_are_added_whichever_is_the_least(least: int) -> None:
+    """So many rows that they are added by sorting them."""
+    index = np.array([least + i % (6 - least) for i in range(40)])
+    x, wanted = np.random.default_rng(0).normal(size=(40, 3)), np.zeros((6, 3))
+    np.add.at(wanted, index, x)
+    np.testing.assert_allclose(tg.ops.scatter_add(x, index=index, shape=(6, 3)), wanted, atol=1e-12)
+
+
+def test_full_singular_vectors_of_square_matrices_alone() -> None:
+    for shape in ((2, 2), (3, 2, 2), (2, 3, 3)):
+        a = np.random.default_rng(0).normal(size=shape)
+        u, s, vh = np.linalg.svd(tg.tensor(a))
+        np.testing.assert_allclose(((u * s[..., None, :]) @ vh).data, a, atol=1e-12)
+    for shape in ((2, 3), (3, 3, 2), (2, 2, 3)):
+        x = tg.tensor(np.random.default_rng(0).normal(size=shape))
+        with pytest.raises(ValueError, match="of matrices that are not square take full_matrices=False"):
+            np.linalg.svd(x)
+        np.testing.assert_allclose(np.linalg.svd(x, compute_uv=False).data, np.linalg.svd(x.data, compute_uv=False))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (2, 3, 3), (3, 2, 2), (4, 1, 1)])
+@pytest.mark.parametrize("singular", [False, True])
+def test_determinants_of_several_matrices(shape: tuple[int, ...], singular: bool) -> None:
+    a = np.random.default_rng(0).normal(size=shape)
+    if singular:
+        a[..., -1, :] = 0.0
+    np.testing.assert_allclose(np.linalg.det(tg.tensor(a)).data, np.linalg.det(a), atol=1e-12)
+    assert tg.gradcheck(np.linalg.det, a)
