@@ -344,3 +344,38 @@ def test_determinants_of_several_matrices(shape: tuple[int, ...], singular: bool
         a[..., -1, :] = 0.0
     np.testing.assert_allclose(np.linalg.det(tg.tensor(a)).data, np.linalg.det(a), atol=1e-12)
     assert tg.gradcheck(np.linalg.det, a)
+
+
+STACKS = [(3, 3), (2, 3, 3), (2, 4, 3, 3), (4, 1, 2, 2)]
+
+
+@pytest.mark.parametrize("shape", STACKS)
+def test_linear_algebra_of_stacks_of_matrices_is_numpys(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=shape) + 3 * np.eye(shape[-1])
+    b, v = rng.normal(size=(*shape[:-1], 2)), rng.normal(size=shape[-1])
+    t = tg.tensor(a)
+    np.testing.assert_allclose(np.linalg.solve(t, tg.tensor(b)).data, np.linalg.solve(a, b), atol=1e-10)
+    np.testing.assert_allclose(np.linalg.inv(t).data, np.linalg.inv(a), atol=1e-10)
+    np.testing.assert_allclose(np.linalg.det(t).data, np.linalg.det(a), rtol=1e-10)
+    for found, wanted in zip(np.linalg.slogdet(t), np.linalg.slogdet(a), strict=True):
+        np.testing.assert_allclose(found.data if isinstance(found, tg.Tensor) else found, wanted, rtol=1e-10)
+    symmetric = a @ np.swapaxes(a, -1, -2)
+    np.testing.assert_allclose(np.linalg.cholesky(tg.tensor(symmetric)).data, np.linalg.cholesky(symmetric), atol=1e-10)
+    np.testing.assert_allclose(np.linalg.eigvalsh(tg.tensor(symmetric)).data, np.linalg.eigvalsh(symmetric), atol=1e-9)
+    np.testing.assert_allclose(np.matmul(t, tg.tensor(v)).data, a @ v, atol=1e-12)
+    for f in (np.linalg.inv, np.linalg.det, lambda x: np.linalg.solve(x, b), lambda x: np.linalg.slogdet(x)[1]):
+        assert tg.gradcheck(f, a)
+    assert tg.gradcheck(lambda x: np.linalg.cholesky(x @ tg.swapaxes(x, -1, -2)), a)
+    with pytest.raises(ValueError, match=r"solve: "):
+        np.linalg.solve(t, tg.tensor(rng.normal(size=(*shape[:-2], shape[-1] + 1, 2))))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_vectors_of_a_cross_product_along_any_axis(axis: int) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (np.moveaxis(rng.normal(size=(4, 5, 3)), -1, axis) for _ in range(2))
+    np.testing.assert_allclose(np.cross(tg.tensor(a), tg.tensor(b), axis=axis).data, np.cross(a, b, axis=axis))
+    last = np.moveaxis(b, axis, -1)
+    found = np.cross(tg.tensor(a), tg.tensor(last), axisa=axis, axisc=axis)
+    np.testing.assert_allclose(found.data, np.cross(a, last, axisa=axis, axisc=axis))

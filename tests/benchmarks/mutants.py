@@ -71,6 +71,7 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("rnn/cells.py", "axis=(1)", "a step's arrays have two axes, so that axis 1 is the last"),
     ("ops/reduce.py", "/ where(constant, (2), out)", "it divides 0"),
     ("ops/linalg.py", "optimize=(", "in which order einsum multiplies changes its time alone"),
+    ("onnx/operators.py", "f(flat, axis=(1))", "what is flat has two axes, so that axis 1 is the last"),
     ("onnx/operators.py", "None if step < (1) and", "a slice's step is never 0"),
     ("ops/decompositions.py", "cond(data)) / np.sqrt(", "cofactors by minors are those by the inverse, only slower"),
     ("nn/utils/rnn.py", "if (steps >= x.shape[1]):", "it fills up with nothing"),

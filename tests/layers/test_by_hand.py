@@ -212,3 +212,12 @@ def test_a_layer_at_every_step_gets_the_mask_of_its_vectors() -> None:
     np.testing.assert_array_equal(layer(x, mask=mask).data, x * np.where(mask, 10, 1)[..., None])
     dense = layers.TimeDistributed(layers.Dense(2, use_bias=False, kernel_initializer="ones"))
     np.testing.assert_array_equal(dense(x, mask=mask).data, dense(x).data)
+
+
+@pytest.mark.parametrize("name", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+def test_one_class_at_every_step_is_refused_too(name: str) -> None:
+    loss, several = layers.losses.get(name), tg.tensor(np.full((2, 1, 2), 0.5))
+    targets = np.zeros((2, 1), int) if name.startswith("sparse") else np.eye(2)[:, None]
+    assert loss(targets, several).item() == pytest.approx(np.log(2))
+    with pytest.raises(ValueError, match=rf"{name}: predictions have shape \(2, 3, 1\), one class"):
+        loss(np.zeros((2, 3, 1)), tg.tensor(np.full((2, 3, 1), 0.5)))
