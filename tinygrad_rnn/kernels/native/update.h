@@ -8,17 +8,10 @@
 
 namespace tgr::TGR_ISA {
 
-// Calls each(k) for k = 0 .. count - 1, by as many threads as can be had; a thread takes the next piece that nobody has.
+// Calls each(k) for k = 0 .. count - 1, by as many threads as can be had.
 template <class Each> void share_out(ptrdiff_t count, int threads, const Each& each) {
-  struct Work {
-    const Each& each;
-    ptrdiff_t count, next;
-  } work{each, count, 0};
-  Crew crew(threads);
-  crew.run([](void* context, Team&, int) {
-    Work& work = *static_cast<Work*>(context);
-    for (ptrdiff_t k; (k = __atomic_fetch_add(&work.next, 1, __ATOMIC_RELAXED)) < work.count;) work.each(k);
-  }, &work);
+  Crew crew(count > 1 ? threads : 1);
+  crew.each(count, [&](ptrdiff_t k, int) { each(k); });
 }
 
 template <class T> TGR_INLINE Vec<T> root(Vec<T> x) {
