@@ -23,7 +23,7 @@ LAYERS = [
     {"autodiff.rows"},
     {"autodiff.engine"},
     {"autodiff.tensor", "autodiff.sample"},
-    {"autodiff.op", "autodiff.graph"},
+    {"autodiff.op", "autodiff.graph", "autodiff.steps"},
     {"autodiff.functional", "autodiff.gradcheck", "kernels"},
     {"ops"},
     {"config", "initializers", "linalg", "module", "regularizers"},

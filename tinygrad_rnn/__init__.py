@@ -8,7 +8,7 @@ from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_gr
 from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
-from .autodiff.state import no_grad, scope, seed, training
+from .autodiff.state import no_grad, scope, seed, step, training
 from .autodiff.tensor import Tensor, from_dlpack, tensor
 from .checkpoint import load, save
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
