@@ -31,6 +31,7 @@ vjp would be a constant to whatever records the vjp.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from types import CodeType, MethodType
 from typing import Any, NoReturn
@@ -39,10 +40,10 @@ import numpy as np
 
 from .node import Array, Leaf, Node, Output
 from .rows import Rule
-from .sample import Sampler
 from .state import ambient
 from .tensor import Tensor, data, holds_tensors, numpy_functions, registry
 
+Draw = Callable[[Any], list[Any]]  # from a check.Sampler, calls of an op
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
     "out": "out",
     "shape": "shape(arrays[0])",
@@ -68,7 +69,7 @@ class Op:
         None  # of an op over time: (arrays, options, steps) of its first steps alone
     )
 
-    def __init__(self, forward: Callable[..., Any], label: str, samples: Callable[[Sampler], list[Any]], **traits: Any):
+    def __init__(self, forward: Callable[..., Any], label: str, samples: Draw, **traits: Any):
         code: CodeType = forward.__code__
         self.name = forward.__name__
         self.__name__ = self.__qualname__ = self.name
@@ -78,6 +79,7 @@ class Op:
         self.label = label
         self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
+        self.errors: Draw = traits["errors"]
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
         self.differentiable: bool = traits["differentiable"]
@@ -96,9 +98,7 @@ class Op:
         self.rule: Callable[..., Any] = self._no_rule
         self.saved_codes: tuple[int, ...] = ()
         self.saves_all = False
-        self.pick: Callable[..., tuple[Any, ...]] = (
-            self._no_rule
-        )  # what the vjp's parameters ask to be kept, as a tuple
+        self.pick: Callable[..., tuple[Any, ...]] = self._no_rule  # gathers what the vjp's parameters ask to be kept
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
@@ -285,7 +285,8 @@ class Op:
             raise error
         shown = [f"{self.input_name(i)} {_describe(a)}" for i, a in enumerate(arrays[:8])]
         shown += [f"{k}={_describe(v)}" for k, v in options.items()]
-        raise type(error)(f"{self.name}: {text} (got {', '.join(shown)})") from error
+        kind = TypeError if isinstance(error, TypeError) else type(error)  # a ufunc's TypeErrors take other arguments
+        raise kind(f"{self.name}: {text} (got {', '.join(shown)})") from error
 
     def _constant(self, result: Any) -> Any:
         if self.several:
@@ -362,12 +363,9 @@ class Op:
 
     def _listed(self, i: int, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
         """A list of numbers as an array."""
-        try:
-            if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)):
+            with suppress(TypeError, ValueError):
                 return np.asarray(value, dtype)
-        except (TypeError, ValueError) as error:
-            if "detach" in str(error):
-                raise
         raise TypeError(
             f"{self.name}: {self.input_name(i)} is {_describe(value)}, expected a tensor, an array or a number"
         )
@@ -406,7 +404,7 @@ def _describe(value: Any) -> str:
 def primitive(
     *,
     label: str,
-    samples: Callable[[Sampler], list[Any]],
+    samples: Draw,
     numpy: Callable[..., Any] | tuple[Callable[..., Any], ...] | None = None,
     broadcasts: bool = False,
     several: bool = False,
@@ -415,6 +413,7 @@ def primitive(
     differentiable: bool = True,
     tensors: bool = False,
     rows: Rule | None = None,
+    errors: Draw = lambda _: [],
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
 
@@ -426,6 +425,7 @@ def primitive(
     an op that is constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain
     arrays for tensors (constant tensors with tensors=True). rows: how it treats the rows of a batch, a rule of
     autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
+    errors: from a Sampler, calls that the op must refuse, each paired with what its error must say.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> @tg.primitive(label="x³", samples=lambda r: [r(3, 4), r()])
@@ -452,6 +452,7 @@ def primitive(
             differentiable=differentiable,
             tensors=tensors,
             rows=rows,
+            errors=errors,
         )
         registry[op.name] = op
         for function in functions:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import is_integer
+
 TEMP, SEQUENCE, STATE, CONSTANT, ONCE, SCRATCH = range(6)  # kinds of slots (kernels/native/README.md)
 ROW, WEIGHT, NUMBER = range(3)  # what an operand is
 
@@ -50,6 +52,16 @@ def number(value: float) -> View:
     return View(NUMBER, 0, 0, (), (), value)
 
 
+def in_order(index: Any) -> bool:
+    """Whether an index is basic and keeps the order: integers, slices that step forwards, new axes."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None or part is Ellipsis or (isinstance(part, slice) and (part.step is None or part.step > 0))
+        or (isinstance(part, (int, np.integer)) and not isinstance(part, bool))
+        for part in parts
+    )  # fmt: skip
+
+
 def sliced(view: View, index: Any, per: int) -> View:
     """A view by a basic index of the whole array, whose first part takes every row."""
     parts = list(index) if isinstance(index, tuple) else [index]
@@ -67,7 +79,7 @@ def sliced(view: View, index: Any, per: int) -> View:
             continue
         n, s = view.shape[axis], view.strides[axis]
         axis += 1
-        if isinstance(p, (int, np.integer)) and not isinstance(p, bool):
+        if is_integer(p):
             offset += (int(p) % n) * s
         elif isinstance(p, slice):
             first, last, step = p.indices(n)

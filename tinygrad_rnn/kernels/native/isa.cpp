@@ -3,6 +3,7 @@
 #include "gru.h"
 #include "loop.h"
 #include "lstm.h"
+#include "matmul.h"
 #include "problem.h"
 #include "rnn.h"
 
@@ -15,8 +16,7 @@ template <template <class, class> class Direction> struct Both {
     static const void* run(const Problem<T>& p, Workspace& memory, int threads) {
       Crew crew(threads);
       using D = Direction<T, C>;
-      D direction(p, memory, crew.size);
-      crew.run([](void* context, Team& team, int index) { static_cast<D*>(context)->run(team, index); }, &direction);
+      D(p, memory, crew.size).run(crew);
       return nullptr;
     }
   };
@@ -33,8 +33,8 @@ template <class T, class C> struct Prepare {
 };
 template <class T, class C> struct Step {
   static const void* run(const Problem<T>& p, Workspace& memory, const void* weights) {
-    Team alone(1);
-    Forward<T, C>(p, memory, 1, static_cast<const Weights<T>*>(weights)).run(alone, 0);
+    Crew alone(1);
+    Forward<T, C>(p, memory, 1, static_cast<const Weights<T>*>(weights)).run(alone);
     return weights;
   }
 };
@@ -103,18 +103,23 @@ template <class T> void activation(int which, const T* from, T* to, ptrdiff_t n)
 
 template <class T> void loop(const Program& program, const LoopCall<T>& call, Workspace& memory, int threads, const void* packed) {
   Crew crew(threads);
-  Loop<T> loop(program, call, memory, crew.size, static_cast<const PackedWeights<T>*>(packed));
-  crew.run([](void* context, Team& team, int index) { static_cast<Loop<T>*>(context)->run(team, index); }, &loop);
+  Loop<T>(program, call, memory, crew.size, static_cast<const PackedWeights<T>*>(packed)).run(crew);
 }
 template <class T> const void* prepare_loop(const Program& program, const T* const* weights, Workspace& memory) {
   PackedWeights<T>* packed = memory.array<PackedWeights<T>>(1);
-  *packed = place_packed(program, weights, memory, false);
+  *packed = place_packed(program, weights, memory, 0, 0);
   pack(program, weights, *packed, 0, 1);
   return packed;
 }
 
+template <class T> void matmul(const Product<T>& p, Workspace& memory, int threads) {
+  Crew crew(threads);
+  Matmul<T>(p, memory, crew.size).run(crew);
+}
+
 template <class T>
-constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>, loop<T>, prepare_loop<T>};
+constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>, loop<T>, prepare_loop<T>,
+                               matmul<T>};
 
 }  // namespace
 

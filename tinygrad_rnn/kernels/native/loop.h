@@ -1,5 +1,5 @@
-// A whole sequence by a loop program. As in forward.h and backward.h, each thread takes its own rows through the steps and waits for
-// nobody; where there are sums, the threads meet after each chunk of steps and share them out by rows of their targets.
+// A whole sequence by a loop program. As in forward.h and backward.h, a thread takes a share of the rows through the steps and waits for
+// nobody; where there are sums, they follow each chunk of steps, when all shares are there, and are dealt out by rows of their targets.
 //
 // A chunk of steps runs the list `before` over all its rows, `body` step by step, `after` over all rows. A list runs over a block of rows
 // at a time, instruction by instruction: products over the whole block, what lies between them over as few rows as the L1 cache holds.
@@ -15,37 +15,44 @@ constexpr ptrdiff_t kSegmentBytes = 64 << 10;  // of the rows that run through t
 constexpr ptrdiff_t kSumBytes = 8 << 20;       // of the rows of a chunk whose products are summed
 constexpr int kMostTogether = 16;             // sums that share a packed operand
 constexpr ptrdiff_t kProductRows = 192;        // whose pointers a product holds at a time
+constexpr ptrdiff_t kOuterSteps = 64;          // of one row, whose outer products are taken together
 
 template <class T> ptrdiff_t padded(ptrdiff_t n) { return (n + kWidth<T> - 1) / kWidth<T> * kWidth<T>; }
 
-// The weights of products as the tile wants them. One row's products use some weights as they came (Right::row), as worth_direct says.
+// The weights of products as the tile wants them. One row's products use some weights in the order they came in (Right::row), as
+// worth_direct says: where they lie, if vectors of them do not straddle lines of memory or a few steps are all there is, else copied.
 template <class T> struct PackedWeights {
   Right<T>* right;
   T** start;
   T* zeros;
-  bool barrier;  // something was packed, by all threads
 };
-template <class T> PackedWeights<T> place_packed(const Program& p, const T* const* weights, Workspace& memory, bool one_row) {
-  PackedWeights<T> w{memory.array<Right<T>>(p.matrices.count), memory.array<T*>(p.biases.count), memory.array<T>(kTileVectors * kWidth<T>), false};
+constexpr ptrdiff_t kWorthCopying = 8;  // steps of one row
+template <class T> PackedWeights<T> place_packed(const Program& p, const T* const* weights, Workspace& memory, ptrdiff_t rows, ptrdiff_t steps) {
+  PackedWeights<T> w{memory.array<Right<T>>(p.matrices.count), memory.array<T*>(p.biases.count), memory.array<T>(kTileVectors * kWidth<T>)};
   for (ptrdiff_t k = 0; k < kTileVectors * kWidth<T>; ++k) w.zeros[k] = 0;
   for (int k = 0; k < p.matrices.count; ++k) {
     const Matrix& m = p.matrices[k];
-    if (one_row && !m.transposed && m.N % kWidth<T> == 0 && m.N * ptrdiff_t(sizeof(T)) <= 4096) {
-      w.right[k] = {const_cast<T*>(weights[m.weight]) + m.offset, m.K, m.row};
+    if (rows == 1 && !m.transposed && m.N % kWidth<T> == 0 && m.N * ptrdiff_t(sizeof(T)) <= 4096) {
+      const T* from = weights[m.weight] + m.offset;
+      const bool straddles = reinterpret_cast<uintptr_t>(from) % kBytes != 0 || m.row % kWidth<T> != 0;
+      if (straddles && steps >= kWorthCopying) w.right[k] = {memory.array<T>(m.K * m.N), m.K, m.N};
+      else w.right[k] = {const_cast<T*>(from), m.K, m.row};
       continue;
     }
     const ptrdiff_t depth = m.transposed ? units<T>(m.K).width() : m.K;
     w.right[k] = {memory.array<T>(units<T>(m.N).width() * depth), depth, 0};
-    w.barrier = true;
   }
-  for (int k = 0; k < p.biases.count; ++k) w.start[k] = memory.array<T>(units<T>(p.biases[k].N).width()), w.barrier = true;
+  for (int k = 0; k < p.biases.count; ++k) w.start[k] = memory.array<T>(units<T>(p.biases[k].N).width());
   return w;
 }
-template <class T> void pack(const Program& p, const T* const* weights, const PackedWeights<T>& w, int index, int size) {
+template <class T> void pack(const Program& p, const T* const* weights, const PackedWeights<T>& w, ptrdiff_t index, ptrdiff_t size) {
   for (int k = 0; k < p.matrices.count; ++k) {
     const Matrix& m = p.matrices[k];
-    if (w.right[k].row) continue;
     const T* from = weights[m.weight] + m.offset;
+    if (w.right[k].row) {  // of one row
+      for (ptrdiff_t r = index; r < m.K && w.right[k].data != from; r += size) __builtin_memcpy(w.right[k].data + r * m.N, from + r * m.row, m.N * sizeof(T));
+      continue;
+    }
     for (ptrdiff_t q = index; q < units<T>(m.N).panels(); q += size) {
       if (m.transposed) pack_panel_transposed(w.right[k].data, from, m.N, m.row, units<T>(m.K), q);
       else pack_panel(w.right[k].data, from, m.K, m.row, units<T>(m.N), q);
@@ -64,6 +71,7 @@ template <class T> class Loop {
     ptrdiff_t offset[4];
     int scalars;     // operands that are one vector
     int spread;      // of these, what is still one element of the row
+    ptrdiff_t n;     // elements of one row that are one run, padding included where it may be written; 0: not one run
   };
   struct BoundList {
     const List* list;
@@ -78,7 +86,8 @@ template <class T> class Loop {
     T** rows;
     bool by_step;
   };
-  // What one thread works with. Its row m of the chunk is the i-th of its rows at step s.
+  // What one thread works with, or, where there are sums, one share: its rows are kept until all are summed. Row m of the chunk is the
+  // i-th of its rows at step s.
   struct Worker {
     View<T>* views;  // by slot, for the block that runs; then weights and numbers
     Home* homes;  // by slot
@@ -87,29 +96,43 @@ template <class T> class Loop {
     const T** left;
     T **to, **to_tail;
     T *tail, *buffers, *spread;
-    const T **sum_left, **sum_right;
+    const T** outer_left;
+    T *outer_lefts, *outer_rights;
+  };
+  // What one thread adds up sums with.
+  struct Adder {
+    const T **left, **right;
     T *packed_left, *packed_right;
   };
 
  public:
   Loop(const Program& p, const LoopCall<T>& call, Workspace& memory, int threads, const PackedWeights<T>* ready)
       : p_(p), call_(call), schedule_(call.schedule), packed_(ready != nullptr) {
-    weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B == 1);
+    weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B, call.T_);
     place_memory(memory, threads);
     bind(memory);
-    workers_ = memory.array<Worker>(threads);
-    for (int t = 0; t < threads; ++t) place_worker(workers_[t], memory);
+    const ptrdiff_t workers = p_.sums.count ? shares_ : threads;
+    workers_ = memory.array<Worker>(workers);
+    for (ptrdiff_t k = 0; k < workers; ++k) place_worker(workers_[k], memory);
+    adders_ = memory.array<Adder>(threads);
+    for (int t = 0; t < threads && p_.sums.count; ++t) place_adder(adders_[t], memory);
   }
 
-  void run(Team& team, int index) {
-    if (!packed_) pack(p_, call_.weights, weights_, index, team.size);
-    for (int k = index; k < p_.targets.count; k += team.size) {
-      if (p_.targets[k] > 0) clear(call_.targets[k], p_.targets[k]);
-    }
-    if ((!packed_ && weights_.barrier) || p_.sums.count) team.barrier();
-    for (int part = 0; part < parts_; ++part) {
-      run_share(team, {schedule_, index + part * team.size, team.size * int(parts_)}, workers_[index], index);
-    }
+  void run(Crew& crew) {
+    const ptrdiff_t parts = packed_ ? 0 : crew.size * kPackParts;
+    crew.each(parts, [&](ptrdiff_t part, int) { pack(p_, call_.weights, weights_, part, parts); });
+    if (p_.sums.count) return run_with_sums(crew);
+    crew.each(shares_, [&](ptrdiff_t k, int thread) {
+      const Share share{schedule_, k, shares_};
+      Worker& w = workers_[thread];
+      start(share, w);
+      for (ptrdiff_t done = 0, lo = 0, hi = 0; next_chunk(share, done, &lo, &hi); done += hi - lo) {
+        if (rows_of(share, lo, hi) == 0 && !call_.backward) break;
+        run_chunk(share, w, lo, hi);
+        carry(share, w, lo, hi);
+      }
+      finish(share, w);
+    });
   }
 
  private:
@@ -130,16 +153,18 @@ template <class T> class Loop {
       if (s.kind == Kind::kTemp) row += padded<T>(s.size);
       widest = larger(widest, padded<T>(s.size));
     }
-    const ptrdiff_t bytes = larger<ptrdiff_t>(row * ptrdiff_t(sizeof(T)), 1), mine = (call_.B + threads - 1) / threads;
+    const ptrdiff_t bytes = larger<ptrdiff_t>(row * ptrdiff_t(sizeof(T)), 1);
+    ptrdiff_t weights = 0;
+    for (const Matrix& m : p_.matrices) weights += m.K * m.N * ptrdiff_t(sizeof(T));
     if (p_.sums.count) {
       chunk_ = larger(call_.B, smaller(smaller(larger<ptrdiff_t>(kSumBytes / bytes, 64), kBackRows), schedule_.total));
-      share_rows_ = mine;
-      const Share first{schedule_, 0, threads};  // no other has more rows
+      shares_ = count_shares(call_.B, threads, call_.B + 1, weights);
+      share_rows_ = (call_.B + shares_ - 1) / shares_;
+      const Share first{schedule_, 0, shares_};  // no other has more rows
       for (ptrdiff_t lo = 0, hi = 0, at = 0; next_chunk(first, at, &lo, &hi); at += hi - lo) capacity_ = larger(capacity_, rows_of(first, lo, hi));
     } else {
-      const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / bytes, 4 * kTileRows);
-      parts_ = larger<ptrdiff_t>((mine + together - 1) / together, 1);
-      share_rows_ = (call_.B + threads * parts_ - 1) / (threads * parts_);
+      shares_ = count_shares(call_.B, threads, larger<ptrdiff_t>(kStepBytes / bytes, 4 * kTileRows), weights);
+      share_rows_ = (call_.B + shares_ - 1) / shares_;
       const ptrdiff_t some = smaller<ptrdiff_t>(larger<ptrdiff_t>(kChunkBytes / bytes, 1), kProductRows);
       chunk_ = capacity_ = larger(share_rows_, smaller(some, share_rows_ * schedule_.steps));
     }
@@ -169,6 +194,7 @@ template <class T> class Loop {
         Bound& b = list.bound[k];
         b.run = is_elementwise(i.code) ? run_of<T>(i.code) : nullptr;
         b.scalars = b.spread = 0;
+        b.n = !b.run || i.form != Form::kRuns ? 0 : i.flat ? padded<T>(i.shape[0]) : i.shape[0];
         for (int o = 0; o <= (b.run ? 3 : i.code == Code::product ? 1 : i.inputs); ++o) {
           const Operand& operand = o == 0 ? i.out : i.in[o - 1];
           b.view[o] = operand.index;
@@ -209,6 +235,7 @@ template <class T> class Loop {
       const ptrdiff_t stride = padded<T>(s.size), n = chunk ? capacity_ : block ? scratch_rows_ : 0;
       w.homes[k] = {chunk || block ? memory.array<T>(n * stride) : nullptr, stride, chunk ? stride : 0, nullptr, state};
       if (!chunk && !block) w.homes[k].rows = state ? w.now[s.index] : memory.array<T*>(capacity_);
+      if (block) w.views[k] = {w.homes[k].base, stride, nullptr};
     }
     w.left = memory.array<const T*>(kProductRows);
     w.to = memory.array<T*>(kProductRows);
@@ -217,13 +244,24 @@ template <class T> class Loop {
     for (ptrdiff_t r = 0; r < kProductRows; ++r) w.to_tail[r] = w.tail + r * kPanel;
     w.buffers = memory.array<T>(4 * kStrip);
     w.spread = memory.array<T>(3 * W);
-    if (p_.sums.count == 0) return;
+    place_outers(w, memory);
+  }
+  void place_adder(Adder& a, Workspace& memory) {
     ptrdiff_t tiles = 0;
     for (const SumOf& s : p_.sums) tiles += s.left_size / kTileRows + 1;
-    w.sum_left = memory.array<const T*>(kBlockK);
-    w.sum_right = memory.array<const T*>(kBlockK);
-    w.packed_left = memory.array<T>(tiles * kTileRows * kBlockK);
-    w.packed_right = memory.array<T>(kBlockK * kPanel);
+    a.left = memory.array<const T*>(kBlockK);
+    a.right = memory.array<const T*>(kBlockK);
+    a.packed_left = memory.array<T>(tiles * kTileRows * kBlockK);
+    a.packed_right = memory.array<T>(kBlockK * kPanel);
+  }
+
+  void place_outers(Worker& w, Workspace& memory) {
+    ptrdiff_t left = 0, right = 0;
+    for (const OuterOf& o : p_.outers) left = larger(left, o.left_size), right = larger(right, units<T>(o.right_size).width());
+    w.outer_left = memory.array<const T*>(left);
+    w.outer_lefts = memory.array<T>(left * kOuterSteps);
+    w.outer_rights = memory.array<T>(right * kOuterSteps);
+    for (ptrdiff_t r = 0; r < left; ++r) w.outer_left[r] = w.outer_lefts + r * kOuterSteps;
   }
 
   // The steps of the chunk after `done` steps, in the direction of running; false after the last. Where there are sums it is the same for
@@ -246,25 +284,34 @@ template <class T> class Loop {
     return n;
   }
 
-  void run_share(Team& team, const Share& share, Worker& w, int index) {
-    start(share, w);
-    for (ptrdiff_t done = 0, lo = 0, hi = 0; next_chunk(share, done, &lo, &hi); done += hi - lo) {
-      const ptrdiff_t n = rows_of(share, lo, hi);
-      if (n == 0 && p_.sums.count == 0 && !call_.backward) break;
-      place_rows(share, w, lo, hi);
-      run_list(lists_[1], w, 0, n);
-      steps(share, w, lo, hi, n);
-      run_list(lists_[3], w, 0, n);
-      accumulate(share, w, lo, hi, n);
-      if (p_.sums.count) {
-        note_summed(share, w, lo, hi);
-        team.barrier();
-        sums(team, w, index, schedule_.start[hi] - schedule_.start[lo]);
-        team.barrier();
-      }
-      carry(share, w, lo, hi);
+  void run_with_sums(Crew& crew) {
+    const auto each_share = [&](const auto& f) {
+      crew.each(shares_, [&](ptrdiff_t k, int) { f(Share{schedule_, k, shares_}, workers_[k]); });
+    };
+    for (int k = 0; k < p_.targets.count; ++k) {
+      if (p_.targets[k] > 0) clear(call_.targets[k], p_.targets[k]);
     }
-    finish(share, w);
+    each_share([&](const Share& share, Worker& w) { start(share, w); });
+    const ptrdiff_t parts = crew.size;
+    for (ptrdiff_t done = 0, lo = 0, hi = 0; next_chunk({schedule_, 0, 1}, done, &lo, &hi); done += hi - lo) {
+      each_share([&](const Share& share, Worker& w) {
+        run_chunk(share, w, lo, hi);
+        note_summed(share, w, lo, hi);
+      });
+      crew.each(parts, [&](ptrdiff_t part, int thread) { sums(part, parts, adders_[thread], schedule_.start[hi] - schedule_.start[lo]); });
+      each_share([&](const Share& share, Worker& w) { carry(share, w, lo, hi); });
+    }
+    each_share([&](const Share& share, Worker& w) { finish(share, w); });
+  }
+
+  void run_chunk(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
+    const ptrdiff_t n = rows_of(share, lo, hi);
+    place_rows(share, w, lo, hi);
+    run_list(lists_[1], w, 0, n);
+    steps(share, w, lo, hi, n);
+    run_list(lists_[3], w, 0, n);
+    accumulate(share, w, lo, hi, n);
+    accumulate_outers(share, w, lo, hi, n);
   }
 
   void start(const Share& share, Worker& w) {
@@ -383,21 +430,46 @@ template <class T> class Loop {
     const List& list = *bound.list;
     for (ptrdiff_t r = 0; r < n; r += bound.block) {
       const ptrdiff_t rows = smaller(bound.block, n - r);
-      for (int k = 0; k < list.slot_count; ++k) {
-        View<T> view = view_of(w, list.slots[k], m + r, r);
-        if (rows == 1) view = {view.at(0), view.stride, nullptr};
-        w.views[list.slots[k]] = view;
+      if (rows == 1) {
+        run_row(bound, w, m + r, r);
+        continue;
       }
+      for (int k = 0; k < list.moving; ++k) w.views[list.slots[k]] = view_of(w, list.slots[k], m + r, r);
       for (int k = 0; k < list.segment_count; ++k) {
         const Segment& segment = list.segments[k];
         if (segment.product) {
           multiply(list.instructions[segment.first], bound.bound[segment.first], w, rows);
           continue;
         }
-        const ptrdiff_t some = rows == 1 ? 1 : larger<ptrdiff_t>(kSegmentBytes / larger<ptrdiff_t>(segment.row_size * ptrdiff_t(sizeof(T)), 1), 1);
+        const ptrdiff_t some = larger<ptrdiff_t>(kSegmentBytes / larger<ptrdiff_t>(segment.row_size * ptrdiff_t(sizeof(T)), 1), 1);
         for (ptrdiff_t first = 0; first < rows; first += some) {
           for (int i = segment.first; i < segment.last; ++i) run_instruction(list.instructions[i], bound.bound[i], w, first, smaller(rows, first + some));
         }
+      }
+    }
+  }
+
+  // A list on one row: what an instruction costs beside its arithmetic counts here.
+  void run_row(const BoundList& bound, Worker& w, ptrdiff_t m, ptrdiff_t first) {
+    const List& list = *bound.list;
+    View<T>* const views = w.views;
+    for (int k = 0; k < list.moving; ++k) {
+      const View<T> view = view_of(w, list.slots[k], m, first);
+      views[list.slots[k]] = {view.at(0), view.stride, nullptr};
+    }
+    for (int k = 0; k < list.count; ++k) {
+      const Bound& b = bound.bound[k];
+      const auto at = [&](int operand) __attribute__((always_inline)) { return views[b.view[operand]].base + b.offset[operand]; };
+      const Instruction& i = list.instructions[k];
+      if (b.n && !b.spread) {
+        b.run(b.n, at(0), at(1), at(2), at(3), b.scalars);
+      } else if (i.code == Code::product && i.shape[0] == 1) {
+        w.to[0] = at(0), w.left[0] = at(1);
+        multiply_rows(i, w, 1);
+      } else if (i.code == Code::product) {
+        multiply(i, b, w, 1);
+      } else {
+        run_instruction(i, b, w, 0, 1);
       }
     }
   }
@@ -433,10 +505,8 @@ template <class T> class Loop {
 
   // A product with a weight: kProductRows sub-rows at a time, panel by panel.
   void multiply(const Instruction& i, const Bound& b, Worker& w, ptrdiff_t rows) {
-    const ptrdiff_t m = i.shape[0], N = i.shape[1], K = i.shape[2], some = smaller(rows_at_a_time<T>(K), kProductRows);
+    const ptrdiff_t m = i.shape[0], some = smaller(rows_at_a_time<T>(i.shape[2]), kProductRows);
     const View<T> &to = w.views[b.view[0]], &left = w.views[b.view[1]];
-    const Columns<T> columns = units<T>(N);
-    const bool padding = i.out.whole && i.out.offset % W == 0;  // the last vector may be written in full
     for (ptrdiff_t first = 0; first < rows * m; first += some) {
       const ptrdiff_t n = smaller(some, rows * m - first);
       for (ptrdiff_t k = 0, r = first / m, sub = first % m; k < n; ++k) {
@@ -444,22 +514,26 @@ template <class T> class Loop {
         w.left[k] = left.at(r) + b.offset[1] + sub * i.in[0].stride[0];
         if (++sub == m) sub = 0, ++r;
       }
-      const Right<T> right = i.matrix < 0 ? Right<T>{zeros_, 0, 1} : weights_.right[i.matrix];
-      if (n == 1 && right.row && i.matrix >= 0) {
-        multiply_direct(i, w.to[0], w.left[0], right);
+      multiply_rows(i, w, n);
+    }
+  }
+  // The product of the rows w.left, into w.to.
+  void multiply_rows(const Instruction& i, Worker& w, ptrdiff_t n) {
+    const ptrdiff_t N = i.shape[1], K = i.shape[2];
+    const Right<T> right = i.matrix < 0 ? Right<T>{zeros_, 0, 1} : weights_.right[i.matrix];
+    if (n == 1 && right.row && i.matrix >= 0) return multiply_direct(i, w.to[0], w.left[0], right);
+    const Columns<T> columns = units<T>(N);
+    const bool padding = i.out.whole && i.out.offset % W == 0;  // the last vector may be written in full
+    for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+      const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q), width = vectors * W;
+      const T* start = i.accumulate ? nullptr : i.start >= 0 ? weights_.start[i.start] + column : weights_.zeros;
+      if (column + width <= N || padding) {
+        product(n, w.to, column, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
         continue;
       }
-      for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
-        const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q), width = vectors * W;
-        const T* start = i.accumulate ? nullptr : i.start >= 0 ? weights_.start[i.start] + column : weights_.zeros;
-        if (column + width <= N || padding) {
-          product(n, w.to, column, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
-          continue;
-        }
-        for (ptrdiff_t k = 0; i.accumulate && k < n; ++k) copy_columns(w.to_tail[k], w.to[k] + column, N - column);
-        product(n, w.to_tail, 0, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
-        for (ptrdiff_t k = 0; k < n; ++k) copy_columns(w.to[k] + column, w.to_tail[k], N - column);
-      }
+      for (ptrdiff_t k = 0; i.accumulate && k < n; ++k) copy_columns(w.to_tail[k], w.to[k] + column, N - column);
+      product(n, w.to_tail, 0, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
+      for (ptrdiff_t k = 0; k < n; ++k) copy_columns(w.to[k] + column, w.to_tail[k], N - column);
     }
   }
   static void copy_columns(T* to, const T* from, ptrdiff_t n) {
@@ -476,6 +550,7 @@ template <class T> class Loop {
   void accumulate(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
     for (int a = 0; a < p_.accumulators.count; ++a) {
       const AccumulatorOf& of = p_.accumulators[a];
+      if (of.slot < 0) continue;
       const View<T> view = view_of(w, of.slot, 0, 0);
       for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
         const ptrdiff_t count = share.at(call_.backward ? hi - 1 - k : lo + k);
@@ -487,6 +562,49 @@ template <class T> class Loop {
       }
     }
   }
+  // The outer products of all steps of a row are one product, added to what earlier chunks gave. Every element is one chain over the steps
+  // in the direction of running, wherever a chunk ends.
+  void accumulate_outers(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
+    for (const OuterOf& of : p_.outers) {
+      const View<T> left = view_of(w, of.left, 0, 0), right = view_of(w, of.right, 0, 0);
+      const Columns<T> columns = units<T>(of.right_size);
+      const ptrdiff_t width = columns.width();
+      for (ptrdiff_t i = 0; i < share.at(lo); ++i) {
+        T* const to = call_.accumulated[of.accumulator] + schedule_.row[share.rank(i)] * of.left_size * of.right_size;
+        ptrdiff_t depth = 0;
+        for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
+          const ptrdiff_t count = share.at(call_.backward ? hi - 1 - k : lo + k);
+          if (call_.backward) m -= count;
+          if (i < count) {
+            const T* const row = left.at(m + i) + of.left_offset;
+            for (ptrdiff_t r = 0; r < of.left_size; ++r) w.outer_lefts[r * kOuterSteps + depth] = row[r];
+            copy_columns(w.outer_rights + depth * width, right.at(m + i) + of.right_offset, of.right_size);
+            ++depth;
+          }
+          if (!call_.backward) m += count;
+          if (depth == kOuterSteps || (k + 1 == hi - lo && depth)) {
+            add_outers(of, w, to, columns, depth);
+            depth = 0;
+          }
+        }
+      }
+    }
+  }
+  void add_outers(const OuterOf& of, Worker& w, T* to, const Columns<T>& columns, ptrdiff_t depth) {
+    const ptrdiff_t N = of.right_size;
+    for (ptrdiff_t first = 0; first < of.left_size; first += kProductRows) {
+      const ptrdiff_t n = smaller(kProductRows, of.left_size - first);
+      for (ptrdiff_t r = 0; r < n; ++r) w.to[r] = to + (first + r) * N;
+      for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+        const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q);
+        const bool whole = column + vectors * W <= N;
+        for (ptrdiff_t r = 0; !whole && r < n; ++r) copy_columns(w.to_tail[r], w.to[r] + column, N - column);
+        product(n, whole ? w.to : w.to_tail, whole ? column : 0, static_cast<const T*>(nullptr), plain(w.outer_left + first),
+                w.outer_rights + column, columns.width(), vectors, depth);
+        for (ptrdiff_t r = 0; !whole && r < n; ++r) copy_columns(w.to[r] + column, w.to_tail[r], N - column);
+      }
+    }
+  }
   static void add_run(T* to, const T* from, ptrdiff_t n) {
     for (ptrdiff_t k = 0; k < n; k += W) {
       const ptrdiff_t lanes = smaller(W, n - k);
@@ -494,7 +612,7 @@ template <class T> class Loop {
     }
   }
 
-  // Tells every thread where this one's rows of the chunk are, by packed position.
+  // Notes where this share's rows of the chunk are, by packed position.
   void note_summed(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
     for (const int slot : p_.summed) {
       const View<T> view = view_of(w, slot, 0, 0);
@@ -504,19 +622,19 @@ template <class T> class Loop {
     }
   }
 
-  // This thread's part of a sum: some rows of the target, or where these are few some of its panels of columns.
+  // A part of a sum: some rows of the target, or where these are few some of its panels of columns.
   struct Part {
     ptrdiff_t tile, tiles, panel, panels;  // first and last
     const T* packed_left;
   };
-  static Part part_of(const SumOf& s, ptrdiff_t panels, const Team& team, int index) {
+  static Part part_of(const SumOf& s, ptrdiff_t panels, ptrdiff_t index, ptrdiff_t size) {
     const ptrdiff_t tiles = s.left < 0 ? 1 : (s.left_size + kTileRows - 1) / kTileRows;
-    if (tiles >= 2 * team.size) return {tiles * index / team.size, tiles * (index + 1) / team.size, 0, panels, nullptr};
-    return {0, tiles, panels * index / team.size, panels * (index + 1) / team.size, nullptr};
+    if (tiles >= 2 * size) return {tiles * index / size, tiles * (index + 1) / size, 0, panels, nullptr};
+    return {0, tiles, panels * index / size, panels * (index + 1) / size, nullptr};
   }
 
   // Sums that follow each other and have the same right operand are taken together: it is packed once for all.
-  void sums(const Team& team, Worker& w, int index, ptrdiff_t n) {
+  void sums(ptrdiff_t index, ptrdiff_t size, Adder& a, ptrdiff_t n) {
     for (int first = 0, last; first < p_.sums.count; first = last) {
       const SumOf& s = p_.sums[first];
       const auto same_right = [&](const SumOf& o) {
@@ -525,22 +643,22 @@ template <class T> class Loop {
       for (last = first + 1; last < p_.sums.count && last - first < kMostTogether && same_right(p_.sums[last]);) ++last;
       const Columns<T> columns = units<T>(s.right_size);
       Part parts[kMostTogether];
-      for (int k = first; k < last; ++k) parts[k - first] = part_of(p_.sums[k], columns.panels(), team, index);
+      for (int k = first; k < last; ++k) parts[k - first] = part_of(p_.sums[k], columns.panels(), index, size);
       for (ptrdiff_t row = 0; row < n * s.multiple; row += kBlockK) {
-        add_sums(w, first, last, parts, columns, row, smaller(kBlockK, n * s.multiple - row));
+        add_sums(a, first, last, parts, columns, row, smaller(kBlockK, n * s.multiple - row));
       }
     }
   }
-  void add_sums(Worker& w, int first, int last, Part* parts, const Columns<T>& columns, ptrdiff_t row, ptrdiff_t depth) {
+  void add_sums(Adder& a, int first, int last, Part* parts, const Columns<T>& columns, ptrdiff_t row, ptrdiff_t depth) {
     const SumOf& any = p_.sums[first];
-    gather_rows(w.sum_right, summed_[any.right], any.right_offset, any.right_size, any.multiple, row, depth);
-    T* packed = w.packed_left;
+    gather_rows(a.right, summed_[any.right], any.right_offset, any.right_size, any.multiple, row, depth);
+    T* packed = a.packed_left;
     for (int k = first; k < last; ++k) {
       const SumOf& s = p_.sums[k];
       Part& part = parts[k - first];
       if (s.left < 0) continue;
-      gather_rows(w.sum_left, summed_[s.left], s.left_offset, s.left_size, s.multiple, row, depth);
-      pack_left(packed, w.sum_left, depth, part.tile, part.tiles, s.left_size);
+      gather_rows(a.left, summed_[s.left], s.left_offset, s.left_size, s.multiple, row, depth);
+      pack_left(packed, a.left, depth, part.tile, part.tiles, s.left_size);
       part.packed_left = packed;
       packed += (part.tiles - part.tile) * depth * kTileRows;
     }
@@ -549,9 +667,9 @@ template <class T> class Loop {
       for (int k = first; k < last; ++k) {
         const Part& part = parts[k - first];
         if (q < part.panel || q >= part.panels || part.tile == part.tiles) continue;
-        if (!is_packed) pack_rows(w.packed_right, w.sum_right, depth, columns, q);
+        if (!is_packed) pack_rows(a.packed_right, a.right, depth, columns, q);
         is_packed = true;
-        add_to_target(p_.sums[k], part, w.packed_right, depth, columns, q);
+        add_to_target(p_.sums[k], part, a.packed_right, depth, columns, q);
       }
     }
   }
@@ -582,7 +700,7 @@ template <class T> class Loop {
     }
     for (ptrdiff_t tile = part.tile; tile < part.tiles; ++tile) {
       const ptrdiff_t height = smaller<ptrdiff_t>(kTileRows, s.left_size - tile * kTileRows);
-      Tiles<T>::packed(height, columns.in_panel(q))(c, part.packed_left + (tile - part.tile) * depth * kTileRows, right, depth);
+      Tiles<T>::packed(height, columns.in_panel(q))(c, part.packed_left + (tile - part.tile) * depth * kTileRows, right, kPanel, depth);
       for (ptrdiff_t r = 0; r < height; ++r) add_to_columns(target + (tile * kTileRows + r) * columns.H, c + r * kPanel, columns, q);
     }
   }
@@ -592,13 +710,14 @@ template <class T> class Loop {
   const Schedule& schedule_;
   PackedWeights<T> weights_;
   bool packed_;
-  ptrdiff_t parts_ = 1, share_rows_ = 0, chunk_ = 0, capacity_ = 0, scratch_rows_ = 0;
+  ptrdiff_t shares_ = 1, share_rows_ = 0, chunk_ = 0, capacity_ = 0, scratch_rows_ = 0;
   T *zeros_, **once_;
   BoundList lists_[4];  // once, before, body, after
   View<T>* fixed_ = nullptr;
   int fixed_count_ = 0;
   const T*** summed_;
   Worker* workers_;
+  Adder* adders_;
 };
 
 }  // namespace tgr::TGR_ISA
