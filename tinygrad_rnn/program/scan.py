@@ -444,8 +444,7 @@ def _unrolled(
     if not outputs:
         return _no_steps(step, xs, states, constants, run), states, {}
     missing = run.steps - last
-    kept = [list(leaves(o)) for o in outputs]
-    whole = [_over_time(list(some), missing, run) for some in zip(*kept, strict=True)]
+    whole = [_over_time(list(some), missing, run) for some in zip(*map(leaves, outputs), strict=True)]
     gates = {name: _over_time([s[name] for s in seen], missing, run) for name in seen[0]}
     return rebuilt(outputs[0], iter(whole)), states, gates
 
