@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import check, choice, reference
+from . import check, choice, reference, training
 from .check import ACTIVATIONS, GATES, STATES, Array, Inputs, Option, Save
 from .choice import get_num_threads, implementations, info, set_num_threads, using
 from .product import matmul
@@ -57,6 +57,7 @@ __all__ = [
     "rnn_backward",
     "rnn_forward",
     "set_num_threads",
+    "training",
     "using",
 ]
 

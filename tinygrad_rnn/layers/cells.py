@@ -237,7 +237,10 @@ class StackedRNNCells(Weights, rnn.MultiRNNCell):
         return listed(self, self.zero_state(batch_size, built[0] if built else np.float32))
 
     def __call__(self, x: Any, state: Any, training: bool | None = None) -> tuple[Any, Any]:
-        return stepped(self, x, state, training)
+        """The output, and each cell's state in the form it was given: in a list, or as one tensor."""
+        output, new = stepped(self, x, state, training)
+        pairs = zip(state, new, strict=True)
+        return output, [after if isinstance(before, (list, tuple)) else after[0] for before, after in pairs]
 
 
 class OwnCell(rnn.RNNCell):

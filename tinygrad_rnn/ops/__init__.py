@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from ..autodiff.node import owners
 from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
+from ..kernels import training
 from . import (
     arithmetic,
     diagonals,
@@ -14,7 +16,6 @@ from . import (
     loss,
     pointwise,
     rearranging,
-    recurrent,
     reduce,
     shape,
     special,
@@ -27,13 +28,17 @@ from . import select as choices  # its function select takes the module's name
 from .arithmetic import *
 from .diagonals import *
 from .index import *
+from .index import reverse_sequence as reverse_sequence
+from .index import scatter_add as scatter_add
 from .joining import *
 from .linalg import *
 from .logic import *
 from .loss import *
 from .pointwise import *
 from .rearranging import *
-from .recurrent import *
+from .recurrent import gru_sequence as gru_sequence
+from .recurrent import lstm_sequence as lstm_sequence
+from .recurrent import rnn_sequence as rnn_sequence
 from .reduce import *
 from .select import *
 from .shape import *
@@ -50,7 +55,6 @@ __all__ += logic.__all__
 __all__ += loss.__all__
 __all__ += pointwise.__all__
 __all__ += rearranging.__all__
-__all__ += recurrent.__all__
 __all__ += reduce.__all__
 __all__ += choices.__all__
 __all__ += shape.__all__
@@ -84,3 +88,4 @@ for _op in (reshape, transpose):
     setattr(Tensor, _op.name, _many(_op))
 
 check_registry()
+owners.update(training.OWNERS)

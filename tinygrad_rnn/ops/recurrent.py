@@ -23,8 +23,6 @@ from .pointwise import relu, sigmoid, tanh
 from .select import where
 from .shape import split, stack, unstack
 
-__all__ = ["gru_sequence", "lstm_sequence", "rnn_sequence"]
-
 Function: TypeAlias = Callable[[Array], Array]
 
 probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", default=None)  # collects gates by letter
@@ -237,7 +235,7 @@ def rnn_sequence(
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b = np.ones((4, 3)), np.eye(3), np.zeros(3)
-    >>> outputs, h = tg.rnn_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, lengths=[5, 2])
+    >>> outputs, h = tg.ops.rnn_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, lengths=[5, 2])
     >>> outputs.shape, h.shape, bool((outputs[1, 2:] == 0).all())
     ((2, 5, 3), (2, 3), True)
     """
@@ -296,7 +294,7 @@ def lstm_sequence(
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b = np.ones((4, 12)), np.ones((3, 12)), np.zeros(12)
-    >>> outputs, c, h = tg.lstm_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, None)
+    >>> outputs, c, h = tg.ops.lstm_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, None)
     >>> outputs.shape, bool((outputs[:, -1] == h).all())
     ((2, 5, 3), True)
     """
@@ -360,7 +358,7 @@ def gru_sequence(
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b = np.ones((4, 9)), np.ones((3, 9)), np.zeros(9)
-    >>> outputs, h = tg.gru_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, None, reset_after=True)
+    >>> outputs, h = tg.ops.gru_sequence(tg.tensor(np.ones((2, 5, 4))), W, U, b, None, None, reset_after=True)
     >>> outputs.shape, h.shape
     ((2, 5, 3), (2, 3))
     """

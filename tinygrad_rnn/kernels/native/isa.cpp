@@ -6,8 +6,16 @@
 #include "matmul.h"
 #include "problem.h"
 #include "rnn.h"
+#include "training.h"
 
 namespace tgr::TGR_ISA {
+
+extern const Training<float> training_float32;  // training.cpp
+extern const Training<double> training_float64;
+template <class T> constexpr const Training<T>* kTraining = nullptr;
+template <> constexpr const Training<float>* kTraining<float> = &training_float32;
+template <> constexpr const Training<double>* kTraining<double> = &training_float64;
+
 namespace {
 
 // A whole sequence, forward or backward, by as many threads as can be had.
@@ -119,7 +127,7 @@ template <class T> void matmul(const Product<T>& p, Workspace& memory, int threa
 
 template <class T>
 constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>, loop<T>, prepare_loop<T>,
-                               matmul<T>};
+                              kTraining<T>, matmul<T>};
 
 }  // namespace
 

@@ -110,6 +110,7 @@ struct SavedSizes { ptrdiff_t gates, cells; };
 
 struct Program;  // a loop program: program.h
 template <class T> struct LoopCall;
+template <class T> struct Training;  // training.h
 
 // What one instruction set offers.
 template <class T> struct Kernels {
@@ -122,6 +123,7 @@ template <class T> struct Kernels {
   void (*activation)(int which, const T*, T*, ptrdiff_t n);     // sigmoid, tanh: for tests
   void (*loop)(const Program&, const LoopCall<T>&, Workspace&, int threads, const void* packed);  // packed: null, or from prepare_loop
   const void* (*prepare_loop)(const Program&, const T* const* weights, Workspace&);
+  const Training<T>* training;
   void (*matmul)(const Product<T>&, Workspace&, int threads);
 };
 struct Isa {
