@@ -169,6 +169,7 @@ class Layer(Weights):
     casts = True  # inputs to the layer's dtype
     supports_masking = False
     built_from = "input_shape"
+    scope_kind: tuple[Any, ...] = ()  # kind and number of its scope, where these are not the usual ones
     hands_on = False  # True where the layers inside gave the output its mask
 
     def __init__(
@@ -283,7 +284,7 @@ class Layer(Weights):
         outermost = added.get() is None
         tokens = phase.set(on), added.set([] if outermost else added.get())
         try:
-            with _training(on), scope(self.scope_name):
+            with _training(on), scope(self.scope_name, *self.scope_kind):
                 y = self.call(x, *args, **options)
                 if self.activity_regularizer is not None:
                     first = y[0] if isinstance(y, tuple) else y

@@ -57,7 +57,8 @@ class Bidirectional(Layer):
             _demand_layer("Bidirectional", "backward_layer", backward_layer, RNN)
             self.backward_layer = backward_layer
         self._check()
-        for one in (self.forward_layer, self.backward_layer):
+        for number, one in enumerate((self.forward_layer, self.backward_layer)):
+            one.scope_kind = ("direction", number)
             one.zero_output_for_mask = one.return_sequences
         self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
 
