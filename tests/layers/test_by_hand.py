@@ -143,7 +143,8 @@ def test_slopes_at_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "mask", [[[False, True]], [[False, True], [False, True]], [[True, False]], [[False, True, False]]]
+    "mask",
+    [[[False, True]], [[False, True], [False, True]], [[True, False]], [[False, True, False]], [[True, False, True]]],
 )
 def test_masked_steps_might_as_well_not_be_there(mask: Any) -> None:
     layer, x = layers.GRU(2), np.random.default_rng(0).normal(size=(len(mask), len(mask[0]), 3)).astype(np.float32)
