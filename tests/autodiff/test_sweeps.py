@@ -36,3 +36,13 @@ def test_a_graph_is_freed_unless_it_is_to_be_retained(retain: bool) -> None:
     else:
         with pytest.raises(RuntimeError, match="freed by an earlier backward pass"):
             again()
+
+
+@pytest.mark.parametrize("counter", [1, 2])
+def test_the_first_node_of_a_process_gets_its_gradient(counter: int) -> None:
+    """Nodes are counted from 1."""
+    x = tg.tensor(3.0, requires_grad=True)
+    assert x._node is not None
+    x._node.counter = counter
+    (x * x).backward()
+    assert x.grad == 6.0
