@@ -170,6 +170,7 @@ FORMULAS |= {
     "binary_cross_entropy_with_logits": binary,
     "mse": lambda p, t, reduction="mean": reduced((p - t) ** 2, None, reduction),
     "scatter_add": scattered,
+    "rows_of": lambda x, index: x[index],
     "linear": lambda x, w, b, transposed=False: x @ (w.T if transposed else w) + (0 if b is None else b),
 }
 

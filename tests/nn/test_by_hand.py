@@ -111,3 +111,14 @@ def test_sizes_to_expand_to() -> None:
     row = tg.tensor([7.0, 8.0])
     assert row.expand(1, -1).shape == (1, 2)
     assert row.expand(3, 2).tolist() == [[7.0, 8.0]] * 3
+
+
+def test_classes_of_cubes_are_the_last_axis() -> None:
+    x = tg.tensor(np.random.default_rng(0).normal(size=(2, 3, 4)))
+    wanted = np.exp(x.data) / np.exp(x.data).sum(-1, keepdims=True)
+    softmaxes = (nn.Softmax(), nn.functional.softmax, tg.Tensor.softmax)
+    logs = (nn.LogSoftmax(), nn.functional.log_softmax, tg.Tensor.log_softmax)
+    for f in softmaxes:
+        np.testing.assert_allclose(f(x).data, wanted)
+    for f in logs:
+        np.testing.assert_allclose(f(x).data, np.log(wanted))
