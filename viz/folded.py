@@ -12,7 +12,7 @@ from .drawing import Drawing
 from .floors import House
 from .grid import Grid
 from .layers import Layer
-from .opened import STEPWISE, fused_length, open_all, take
+from .opened import STEPWISE, fused_length, open_all, opened_maps
 from .ops import refuse_unrecorded
 from .picture import Point
 from .places import CELL
@@ -46,10 +46,9 @@ def folded(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bo
 def _few_steps(target: Any) -> tuple[Graph, int]:
     """Four steps tell what each step does, if they are all alike; besides, how many were left out."""
     refuse_unrecorded(target, "folded")
-    graph = take(target)
+    graph = opened_maps(target)
     if not any(node.kind == "recurrent" for node in graph.nodes):
-        few, left_out = shorten(graph, FEW // 2)
-        return open_all(few, STEPWISE), left_out
+        return shorten(graph, FEW // 2)
     length = fused_length(graph)
     left_out = max((length or 0) - FEW, 0)
     return open_all(target, STEPWISE, FEW if left_out else None), left_out

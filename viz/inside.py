@@ -20,7 +20,7 @@ from . import style
 from .drawing import Drawing
 from .layers import Path, gate_of
 from .layout import settle
-from .opened import STEPWISE, open_all
+from .opened import opened_maps
 from .ops import Facts, common, picture_of
 from .picture import Edge, Node
 from .sketch import Sketch
@@ -129,7 +129,7 @@ def _step(run: RNNCell, size: int) -> tuple[Graph, list[tuple[str, Source]]]:
         given = [str(part.name) for part in flat_tensors(state)]
         output, after = run(x, state)
         made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
-        graph = open_all([output, *(part for _, part in made)], STEPWISE)
+        graph = opened_maps([output, *(part for _, part in made)])
     finally:
         generator().bit_generator.state = random
     states = list(zip((name for name, _ in made), graph.outputs[-len(made) :] if made else (), strict=True))

@@ -83,7 +83,7 @@ def _inputs(graph: Graph) -> set[int]:
             found.update(s.id for s in node.sources[: sequences_read(node)] if s.id in named)
         elif node.op is not None and node.sources and node.sources[0].id in named:
             long = len(graph.nodes[node.sources[0].id].shapes[0]) == 3
-            if long and (node.op in ("matmul", "unstack") or node.kind == "recurrent"):
+            if long and (node.op in ("matmul", "linear", "unstack") or node.kind == "recurrent"):
                 found.add(node.sources[0].id)
     return found | _cut_by_hand(graph, named)
 
@@ -91,10 +91,16 @@ def _inputs(graph: Graph) -> set[int]:
 def open_all(
     target: Any, kinds: tuple[str, ...] | None = None, steps: int | None = None, constants: bool = True
 ) -> Graph:
-    """The graph of `target` with every fused op (or those of some kinds) opened into primitives; see `autodiff.graph.unfuse`."""
+    """The graph of `target` with every fused op (or those of some kinds) opened; see `autodiff.graph.unfuse`."""
     if isinstance(target, Graph):
         target = _revived(target)
     return take(unfuse(target, kinds, steps, constants))
+
+
+def opened_maps(target: Any) -> Graph:
+    """The graph of `target` with its linear maps opened, if there are any; recurrent ops stay as they are."""
+    graph = take(target)
+    return open_all(target, ("linalg",)) if any(node.op == "linear" for node in graph.nodes) else graph
 
 
 def _leaf(node: NodeInfo) -> Leaf:

@@ -22,7 +22,7 @@ from .flow import Sweep, norm, states_of
 from .grid import Grid
 from .layers import Step
 from .live import Values, nodes_of, refuse_freed, running
-from .opened import STEPWISE, fused_length, open_all, take
+from .opened import STEPWISE, fused_length, open_all, opened_maps, take
 from .ops import refuse_unrecorded
 from .places import Shading
 from .shade import Scale
@@ -107,7 +107,7 @@ def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None
 def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, Any]]:
     """The net, the columns to show, and which rows run; steps that are not drawn are neither read nor opened."""
     refuse_unrecorded(target, "unrolled")
-    graph = take(target)
+    graph = opened_maps(target)
     fused = any(node.kind == "recurrent" for node in graph.nodes)
     rows = running(target) if fused or any(node.op == "where" for node in graph.nodes) else {}
     total = fused_length(graph) if fused else recorded_length(graph)
@@ -120,12 +120,11 @@ def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, A
             short = open_all(target, STEPWISE, 2 * keep)
         elif not fused:
             short, left_out = shorten(graph, keep)
-            short = open_all(short, STEPWISE)
         if left_out > 0:
             house = House(read(short), left_out)
             if house.total == 2 * keep:
                 return house, [c if c is None or c < gap else c - left_out for c in shown], rows
-    house = House(read(open_all(target, STEPWISE)))
+    house = House(read(open_all(target, STEPWISE) if fused else graph))
     return house, _shown(house.total, steps), rows
 
 

@@ -67,6 +67,7 @@ def rows_of(table: Array, *, index: Any) -> Array:
     table (V, …), index (…). Raises IndexError for an index out of range.
 
     >>> import tinygrad_rnn as tg
+    >>> from tinygrad_rnn.ops.index import rows_of
     >>> table = tg.Parameter([[1.0], [2.0], [3.0]])
     >>> rows_of(table, index=[2, 2]).sum().backward()
     >>> table.grad
