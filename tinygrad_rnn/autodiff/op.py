@@ -40,7 +40,7 @@ import numpy as np
 from .node import Array, Leaf, Node, Output
 from .rows import Rule
 from .sample import Sampler
-from .state import ambient
+from .state import Ambient, ambient
 from .tensor import Tensor, data, holds_tensors, numpy_functions, registry
 
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
@@ -88,6 +88,7 @@ class Op:
         options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         self.keeps = "keep" in options
         self.options = tuple(name for name in options if name != "keep")
+        self._known = frozenset(self.options)
         self.defaults: dict[str, Any] = {k: v for k, v in (forward.__kwdefaults__ or {}).items() if k != "keep"}
         self.plain = self.differentiable and not (self.several or self.keeps or self.variadic or self.constants)
         self.rule: Callable[..., Any] = self._no_rule
@@ -157,10 +158,10 @@ class Op:
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
-        tracer = ambient.get().tracer
-        if tracer is not None:
-            return tracer.record(self, tuple(map(stacked, args)), options)
-        if self.plain and not options and (tensor := self._call_plain(args)) is not None:
+        state = ambient.get()
+        if state.tracer is not None:
+            return state.tracer.record(self, tuple(map(stacked, args)), options)
+        if self.plain and not options and (tensor := self._call_plain(args, state)) is not None:
             return tensor
         if not self.differentiable:
             return self._compute(args, options)
@@ -170,24 +171,31 @@ class Op:
                 break
         arrays: list[Any] = []
         parents: list[Any] = []
-        tensors = recorded = mixed = False
+        tensors = recorded = mixed = constants = False
+        dtype = None
         for a in args:
             if isinstance(a, Tensor):
                 tensors = True
-                arrays.append(a.data)
+                array = a.data
+                arrays.append(array)
+                if dtype is None:
+                    dtype = array.dtype
+                elif array.dtype is not dtype:
+                    mixed = True
                 if a.requires_grad:
                     parents.append(a._node)
                     recorded = True
                     continue
-                mixed = True
+                constants = True
             else:
                 arrays.append(a)
-                if self.variadic or (type(a) is not float and type(a) is not int):
+                if a is not None and (self.variadic or (type(a) is not float and type(a) is not int)):
+                    mixed = constants = True
+                elif a is None and len(arrays) - 1 not in self.optional:
                     mixed = True
             parents.append(None)
         if mixed and tensors and not (self.keeps and self.variadic):  # `scan` takes its arrays as they are
             self._coerce(args, arrays)
-        state = ambient.get()
         recorded = recorded and state.recording
         residuals = None
         try:
@@ -204,7 +212,7 @@ class Op:
         if not recorded or not (self.several or out.dtype.kind == "f"):  # integers and booleans carry no gradient
             return self._constant(out)
         needs = tuple([p is not None for p in parents])
-        if mixed:
+        if constants:
             self._name_constants(args, parents)
         full = {**self.defaults, **options} if options else self.defaults
         if self.several:
@@ -228,9 +236,8 @@ class Op:
             self._fail(error, arrays, options)
         return self._constant(out) if self.tensors and any(isinstance(a, Tensor) for a in args) else out
 
-    def _call_plain(self, args: tuple[Any, ...]) -> Tensor | None:
+    def _call_plain(self, args: tuple[Any, ...], state: Ambient) -> Tensor | None:
         """The common case without the general one's loops: one or two tensors to record, or one beside a number."""
-        state = ambient.get()
         if not state.recording:
             return None
         a = args[0]
@@ -271,9 +278,16 @@ class Op:
         return t
 
     def _several(self, out: Any, parents: Any, saved: Any, options: Any, path: Any) -> tuple[Tensor, ...]:
-        shapes, dtypes = tuple(r.shape for r in out), tuple(r.dtype for r in out)
+        shapes, dtypes = tuple([r.shape for r in out]), tuple([r.dtype for r in out])
         node = Node(self, parents, saved, options, shapes, dtypes, path)
-        return tuple(Tensor._made(r, Output(node, i, r.shape, r.dtype)) for i, r in enumerate(out))
+        results = []
+        for i, r in enumerate(out):
+            t = _new(Tensor)
+            t.data = r
+            t.requires_grad = True
+            t._node = Output(node, i, r.shape, r.dtype)
+            results.append(t)
+        return tuple(results)
 
     def _fail(self, error: Exception, arrays: Any, options: dict[str, Any]) -> NoReturn:
         """Raise the error of a forward, with the op and what it got."""
@@ -286,7 +300,7 @@ class Op:
 
     def _constant(self, result: Any) -> Any:
         if self.several:
-            return tuple(Tensor._made(np.asarray(r), None) for r in result)
+            return tuple([Tensor._made(asarray(r), None) for r in result])
         return Tensor._made(np.asarray(result), None)
 
     # -- bringing arguments into form ------------------------------------------------------------------------------
@@ -317,6 +331,12 @@ class Op:
         return tuple(args[0])
 
     def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        if self._known.issuperset(options):
+            for value in options.values():
+                if isinstance(value, Tensor):
+                    break
+            else:
+                return options
         for name, value in options.items():
             if name not in self.options:
                 if value is None:  # NumPy passes out=None and the like

@@ -98,10 +98,11 @@ class scope(_Change):
     """
 
     def __init__(self, name: str):
-        super().__init__(name)
+        self._value = name
 
-    def _changed(self, old: Ambient) -> Ambient:
-        return Ambient(old.recording, (*old.scope, self._value), old.training, old.tracer)
+    def __enter__(self) -> None:
+        old = ambient.get()
+        self._token = ambient.set(Ambient(old.recording, (*old.scope, self._value), old.training, old.tracer))
 
 
 class recording(_Change):

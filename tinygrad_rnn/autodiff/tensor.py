@@ -436,7 +436,7 @@ def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
     """A new array of real numbers from whatever `tensor` accepts."""
     typed = isinstance(data, (np.ndarray, np.generic, Tensor))
     try:
-        array = np.array(data, dtype)
+        array = np.array(data, dtype, order="C")
     except (ValueError, TypeError) as error:
         raise type(error)(
             f"tensor: data is {type(data).__name__} that does not form one array of numbers: {error}"

@@ -27,7 +27,6 @@ the same at any batch size and any number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -57,6 +56,7 @@ __all__ = [
 ]
 
 Saved: TypeAlias = "reference.Saved | compiled.Saved"
+_PLAIN = frozenset((np.ndarray, type(None)))  # types that go to the native kernels as they are
 
 
 def _forward(
@@ -75,9 +75,11 @@ def _forward(
     save: Save,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
-    if choice.active != "reference" and lengths is None and _all_plain(*arrays, *initial):
-        with suppress(TypeError, ValueError, AttributeError, LookupError):  # looked at more closely below
+    if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, (*arrays, *initial))):
+        try:
             return compiled.forward(choice.active, kind, option, arrays, initial, None, reverse, time_major, save)
+        except (TypeError, ValueError, AttributeError, LookupError):
+            pass  # looked at more closely below
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
     sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
     columns = GATES[kind] * sizes.H
@@ -97,11 +99,6 @@ def _forward(
     return compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save)
 
 
-def _all_plain(*arrays: object) -> bool:
-    """Whether all are NumPy's own arrays, or None."""
-    return {np.ndarray, type(None)}.issuperset(map(type, arrays))
-
-
 def _backward(
     where: str,
     kind: str,
@@ -115,9 +112,11 @@ def _backward(
         raise TypeError(
             f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
         )
-    if not isinstance(saved, reference.Saved) and _all_plain(d_outputs, *d_final, *d_states):
-        with suppress(TypeError, ValueError):
+    if not isinstance(saved, reference.Saved) and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
+        try:
             return compiled.backward(saved, d_outputs, d_final, d_states, needs)
+        except (TypeError, ValueError):
+            pass  # looked at more closely below
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)

@@ -17,6 +17,7 @@ from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
 from ..program.naming import gate
+from ..program.tree import rebuilt
 
 
 class LSTMState(NamedTuple):
@@ -43,13 +44,12 @@ def map_state(f: Callable[..., Any], *states: Any) -> Any:
 
 def leaves(state: Any) -> tuple[Any, ...]:
     """The tensors of a state, in order."""
-    return tuple(leaf for part in state for leaf in leaves(part)) if isinstance(state, tuple) else (state,)
+    return tuple([leaf for part in state for leaf in leaves(part)]) if isinstance(state, tuple) else (state,)
 
 
 def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
     """A state of the structure of `like` from its leaves."""
-    rest = iter(parts)
-    return map_state(lambda _: next(rest), like)
+    return rebuilt(like, iter(parts))
 
 
 def detach(state: Any) -> Any:
@@ -108,6 +108,8 @@ class RNNCell(Module):
 
         Raises ValueError or TypeError if the cell was built before for another size or dtype.
         """
+        if type(input_size) is int and input_size == self.input_size and dtype is self.dtype:
+            return self
         if isinstance(input_size, bool) or not isinstance(input_size, (int, np.integer)) or input_size < 0:
             raise ValueError(f"{self.scope_name}: input_size is {input_size!r}, expected a non-negative integer")
         if self.input_size not in (None, input_size):
@@ -222,22 +224,28 @@ class RNNCell(Module):
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 0:
             raise ValueError(f"zero_state: batch_size is {batch_size!r}, expected a non-negative integer")
 
-        def zeros(size: Any) -> Tensor:
+        def zeros(size: Any) -> Any:
+            if isinstance(size, tuple):
+                parts = map(zeros, size)
+                return type(size)(*parts) if hasattr(size, "_fields") else tuple(parts)
             if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
                 raise TypeError(
                     f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
                 )
-            return Tensor(np.zeros((int(batch_size), size), dtype))
+            return Tensor._made(np.zeros((int(batch_size), size), dtype), None)
 
-        return map_state(zeros, self.state_size)
+        return zeros(self.state_size)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
     def check_input(self, x: Tensor, ndim: int) -> None:
         """Refuse an x of other than `ndim` axes, of no floating dtype, or other than the cell was built for."""
+        shape = x.shape
+        if len(shape) == ndim and shape[-1] == self.input_size and x.dtype is self.dtype:
+            return
         wanted = "(B, D)" if ndim == 2 else "(B, T, D)"
-        if x.ndim != ndim:
-            raise ValueError(f"{self.scope_name}: x has shape {x.shape}, expected {wanted}")
+        if len(shape) != ndim:
+            raise ValueError(f"{self.scope_name}: x has shape {shape}, expected {wanted}")
         if x.dtype not in (np.float32, np.float64):
             raise TypeError(f"{self.scope_name}: x has dtype {x.dtype}, expected floats; use x.astype(np.float32)")
         if self.input_size is not None:

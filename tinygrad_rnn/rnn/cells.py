@@ -40,6 +40,10 @@ def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
     return found
 
 
+_METHODS = ("project", "recur", "call", "draw")  # by which a cell computes a step
+_PACKAGE = __name__.partition(".")[0] + "."
+
+
 class GatedCell(RNNCell):
     """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
 
@@ -98,9 +102,11 @@ class GatedCell(RNNCell):
         return None if self.redefined() else self.kind
 
     def redefined(self) -> str | None:
-        """The method by which a subclass of the user's computes a step in its own way; None if there is none."""
-        for method in ("project", "recur", "call", "draw"):
-            if not getattr(type(self), method).__module__.startswith(__name__.partition(".")[0] + "."):
+        """The method by which a subclass of the user's, or this very cell, computes a step in its own way; None if there
+        is none."""
+        kind, own = type(self), vars(self)
+        for method in _METHODS:
+            if method in own or not getattr(kind, method).__module__.startswith(_PACKAGE):
                 return method
         return None
 

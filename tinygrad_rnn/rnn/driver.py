@@ -170,6 +170,8 @@ def _prepare(
 def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     """Inputs as a floating tensor. Integers and plain lists, which have no floating dtype, take the one asked for, else
     the one that the cell was built in, else float32."""
+    if dtype is None and isinstance(inputs, Tensor) and inputs.dtype.kind == "f":
+        return inputs
     try:
         wanted = None if dtype is None else np.dtype(dtype)
     except TypeError:
@@ -179,9 +181,7 @@ def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
     default = wanted or next(built, np.dtype(np.float32))
     try:
-        x = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
-        if not hasattr(inputs, "dtype") and default == np.float64:
-            x = Tensor(inputs, default)
+        x = inputs if isinstance(inputs, Tensor) else Tensor(inputs, None if hasattr(inputs, "dtype") else default)
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"{name}: inputs are {type(inputs).__name__}, expected an array of numbers: {error}"
@@ -204,11 +204,6 @@ class Time(NamedTuple):
     recompute: bool = False
     impl: str = "auto"
 
-    @property
-    def layout(self) -> dict[str, Any]:
-        """What kernels and scans are told of time."""
-        return {"lengths": self.lengths, "reverse": self.reverse, "time_major": self.time_major}
-
 
 def run_cell(
     caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None = None
@@ -223,9 +218,16 @@ def run_cell(
                     x, new = run_cell(caller, layer, x, old, time, traces)
                 news.append(new)
             return x, tuple(news)
-        if cell.fused() is not None and time.impl != "unrolled":
+        if time.impl != "unrolled" and cell.fused() is not None:
             return _run_kernel(cell, x, state, time, traces)
         return _run_scan(caller, cell, x, state, time, traces)
+
+
+_SEQUENCES: dict[str, tuple[Any, str]] = {  # the op of a whole sequence, and what it can tell of each step beside h
+    "rnn": (ops.rnn_sequence, ""),
+    "lstm": (ops.lstm_sequence, "cifgo"),
+    "gru": (ops.gru_sequence, "zrn"),
+}
 
 
 def _run_kernel(
@@ -234,13 +236,16 @@ def _run_kernel(
     """The sequence by the kernel that was written for this cell by hand."""
     if (told := listener.get()) is not None:
         told.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op = {"rnn": ops.rnn_sequence, "lstm": ops.lstm_sequence, "gru": ops.gru_sequence}[cell.kind]
-    letters = {"rnn": "", "lstm": "cifgo", "gru": "zrn"}[cell.kind]
-    options = {**cell.fused_options, **time.layout, "recompute": time.recompute}
+    op, letters = _SEQUENCES[cell.kind]
+    initial = leaves(state)
+    options = cell.fused_options
     if letters and traces is not None:
         options["trace"] = "gates"
-    outputs, *rest = op(x, *cell.weights, *leaves(state), **options)
-    n = len(leaves(state))
+    outputs, *rest = op(
+        x, *cell.weights, *initial, lengths=time.lengths, reverse=time.reverse, time_major=time.time_major,
+        recompute=time.recompute, **options,
+    )  # fmt: skip
+    n = len(initial)
     if traces is not None:
         named = {**dict(zip(letters, rest[n:], strict=True)), "h": outputs}
         traces.append({k: v if k in "ch" else v.detach() for k, v in named.items()})
