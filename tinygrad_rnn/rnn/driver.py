@@ -181,7 +181,9 @@ def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
     default = wanted or next(built, np.dtype(np.float32))
     try:
-        x = inputs if isinstance(inputs, Tensor) else Tensor(inputs, None if hasattr(inputs, "dtype") else default)
+        x = inputs if isinstance(inputs, Tensor) else Tensor(inputs)
+        if not hasattr(inputs, "dtype") and default == np.float64:
+            x = Tensor(inputs, default)
     except (TypeError, ValueError) as error:
         raise type(error)(
             f"{name}: inputs are {type(inputs).__name__}, expected an array of numbers: {error}"
