@@ -10,13 +10,13 @@ from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
 from .autodiff.state import no_grad, scope, seed, training
 from .autodiff.tensor import Tensor, from_dlpack, tensor
-from .checkpoint import load, save
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
 from .kernels import get_num_threads, set_num_threads
 from .module import Module, Parameter
 from .ops import *
 from .program.fuse import fuse
 from .program.scan import scan
+from .saving import load, save
 
 __version__ = "0.1.0"
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
+from . import checks
 from .rnn.cell import kind
 
 __all__ = [
@@ -369,7 +368,7 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         rate = self.schedule(epoch, self.model.optimizer.lr)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
+        if not checks.is_number(rate):
             raise TypeError(f"LearningRateScheduler: schedule({epoch}, …) gave {kind(rate)}, expected a number")
         self.model.optimizer.lr = float(rate)
         if self.verbose:

@@ -9,19 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import checks
 from .autodiff.state import generator, no_grad, training
 from .autodiff.tensor import Tensor
 from .rnn.cell import kind
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
-
-
-def _integer(owner: str, name: str, value: Any, least: int = 1) -> int:
-    """A count, checked."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{owner}: {name} is {value!r}, expected a {'positive' if least else 'non-negative'} integer")
-    return int(value)
 
 
 def read_text(*paths: str | os.PathLike[str]) -> str:
@@ -82,7 +76,7 @@ class Vocabulary:
             raise ValueError("Vocabulary: the text is empty, expected at least one token")
         kept = sorted(counts)
         if size is not None:
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size <= len(first):
+            if not checks.is_integer(size) or size <= len(first):
                 raise ValueError(f"Vocabulary: size is {size!r}, expected more than the {len(first)} marks and unknown")
             kept = sorted(sorted(kept, key=lambda token: -counts[token])[: size - len(first)])
         self.tokens = (*first, *kept)
@@ -249,7 +243,7 @@ class Batches:
         counts = [len(column) for column in self.columns]
         if not counts or len(set(counts)) > 1 or not counts[0]:
             raise ValueError(f"Batches: the columns hold {counts} examples, expected as many in each, at least one")
-        self.size, self.pool = _integer("Batches", "size", size), _integer("Batches", "pool", pool)
+        self.size, self.pool = checks.integer("Batches", "size", size), checks.integer("Batches", "pool", pool)
         self.shuffle = bool(shuffle)
 
     def __len__(self) -> int:
@@ -333,7 +327,7 @@ class TextChunks:
             raise ValueError(
                 f"TextChunks: sequence has shape {sequence.shape} and dtype {sequence.dtype}, expected integers (length,)"
             )
-        batch, steps = _integer("TextChunks", "batch", batch), _integer("TextChunks", "steps", steps)
+        batch, steps = checks.integer("TextChunks", "batch", batch), checks.integer("TextChunks", "steps", steps)
         length = (len(sequence) - 1) // batch
         least = 1 if remainder else steps
         if length < least:
@@ -377,7 +371,7 @@ def _drawn(owner: str, logits: Any, temperature: Any, random: np.random.Generato
     if not isinstance(temperature, (int, float, np.number)) or not 0 <= temperature < np.inf:
         raise ValueError(f"{owner}: temperature is {temperature!r}, expected a finite number >= 0")
     if top_k is not None:
-        _integer(owner, "top_k", top_k)
+        checks.integer(owner, "top_k", top_k)
     if not z.ndim or not z.shape[-1]:
         raise ValueError(f"{owner}: logits have shape {z.shape}, expected (..., C) with at least one class")
     if np.isnan(z).any():
@@ -429,7 +423,7 @@ def generate(
         raise ValueError(
             f"generate: prompt has shape {tokens.shape} and dtype {tokens.dtype}, expected integers (B, T), at least one step"
         )
-    length = _integer("generate", "length", length, least=0)
+    length = checks.integer("generate", "length", length, least=0)
     written, random = np.empty((len(tokens), 0), np.int64), generator(seed)
     with training(False), no_grad():
         while written.shape[1] < length and not (end is not None and (written == end).any(axis=1).all()):

@@ -10,7 +10,6 @@ import numpy as np
 from . import train
 from .autodiff.state import generator, no_grad
 from .callbacks import Callback, Callbacks, ours
-from .checkpoint import Path, load, save
 from .config import built, plain
 from .errors import CheckpointError
 from .layers import losses
@@ -21,6 +20,7 @@ from .optim import Optimizer
 from .parallel.serial import Serial
 from .rnn.cell import kind
 from .rnn.stepper import made
+from .saving import Path, load, save
 
 __all__ = ["History", "Sequential", "load_model"]
 

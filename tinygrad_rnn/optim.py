@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import checks
 from .autodiff.tensor import Tensor
 from .module import Module
 
@@ -368,7 +369,7 @@ class Schedule:
         name = type(self).__name__
         there = copy(self)
         there.base = _number(name, "base", np.asarray(state["base"])[()], 0, np.inf)
-        there.count = _integer(name, "count", np.asarray(state["count"])[()], 0)
+        there.count = checks.integer(name, "count", np.asarray(state["count"])[()], 0)
         there.part = _number(name, "part", np.asarray(state["part"])[()], 0, 1) if "part" in state else None
         rate = _number(name, "the rate", there.rate(there.count), 0, np.inf)
         vars(self).update(vars(there))
@@ -389,7 +390,7 @@ class StepLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
         super().__init__(optimizer)
-        self.step_size = _steps("StepLR", "step_size", step_size)
+        self.step_size = checks.integer("StepLR", "step_size", step_size)
         self.gamma = _number("StepLR", "gamma", gamma, 0, np.inf)
 
     def rate(self, count: int) -> float:
@@ -413,7 +414,7 @@ class CosineLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, total: int | None = None, floor: float = 0.0):
         super().__init__(optimizer)
-        self.total = None if total is None else _steps("CosineLR", "total", total)
+        self.total = None if total is None else checks.integer("CosineLR", "total", total)
         self.floor = _number("CosineLR", "floor", floor, 0, np.inf)
 
     def rate(self, count: int) -> float:
@@ -468,18 +469,6 @@ def _number(name: str, argument: str, value: Any, low: float, high: float, below
 def _limit(name: str, value: Any) -> None:
     if not value > 0:
         raise ValueError(f"{name}: the limit is {value!r}, expected a number > 0")
-
-
-def _steps(name: str, argument: str, value: Any) -> int:
-    return _integer(name, argument, value, 1)
-
-
-def _integer(name: str, argument: str, value: Any, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(
-            f"{name}: {argument} is {value!r}, expected {'a positive integer' if low else 'an integer >= 0'}"
-        )
-    return int(value)
 
 
 __all__ = [

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import ops
+from .checks import is_number
 from .config import Configured
 
 Regularizer = Callable[[Any], Any]
@@ -26,7 +27,7 @@ class L1L2(Configured):
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0):
         for name, factor in (("l1", l1), ("l2", l2)):
-            if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)) or not 0 <= factor < np.inf:
+            if not is_number(factor) or not 0 <= factor < np.inf:
                 raise ValueError(f"{type(self).__name__}: {name} is {factor!r}, expected a number of at least 0")
         self.l1, self.l2 = float(l1), float(l2)
 

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import is_integer
+
 
 class Ambient(NamedTuple):
     recording: bool = True
@@ -176,7 +178,7 @@ def generator(source: np.random.Generator | int | None = None) -> np.random.Gene
         return _default[0]
     if isinstance(source, np.random.Generator):
         return source
-    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+    if is_integer(source):
         return np.random.default_rng(int(source))
     raise TypeError(
         f"generator: got {type(source).__name__}, expected a numpy.random.Generator, an integer seed, or None for "

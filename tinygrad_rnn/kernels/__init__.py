@@ -18,6 +18,8 @@ float32 or float64. Gates stand in the order i f g o (LSTM) and z r n (GRU).
 * `needs`: which gradients backward computes, one truth value for each; the others are None. Cotangents may be None,
   for 0.
 
+`matmul` is np.matmul on the kernels' own threads, for large float32 and float64 products.
+
 The native kernels (C++) run where they were built, else the NumPy reference; `info()` says which. The environment:
 `TINYGRAD_RNN_ISA` = avx512 | avx2 | portable | reference picks one; `TINYGRAD_RNN_REQUIRE_NATIVE=1` makes a missing
 extension an error. On the native path, for one instruction set and dtype, each row's outputs, states and dx are bitwise
@@ -35,6 +37,7 @@ import numpy.typing as npt
 from . import check, choice, reference
 from .check import ACTIVATIONS, GATES, STATES, Array, Inputs, Option, Save
 from .choice import get_num_threads, implementations, info, set_num_threads, using
+from .product import matmul
 from .stepper import Stepper
 
 if TYPE_CHECKING or choice.missing is None:
@@ -49,6 +52,7 @@ __all__ = [
     "info",
     "lstm_backward",
     "lstm_forward",
+    "matmul",
     "rnn_backward",
     "rnn_forward",
     "set_num_threads",

@@ -307,10 +307,3 @@ _training = training  # __call__ has an argument of that name
 def _parameters(call: Any) -> frozenset[str]:
     """The names of what a layer's `call` takes."""
     return frozenset(inspect.signature(call).parameters)
-
-
-def positive(owner: str, argument: str, value: Any) -> int:
-    """A size, checked."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{owner}: {argument} is {value!r}, expected a positive integer")
-    return int(value)

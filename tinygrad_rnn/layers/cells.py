@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import regularizers, rnn
+from .. import checks, regularizers, rnn
 from ..autodiff.state import generator, training
 from ..autodiff.tensor import Tensor
 from ..initializers import get
@@ -15,7 +15,7 @@ from ..module import Parameter
 from ..rnn.cell import LSTMState, kind, random_source
 from ..rnn.cells import GatedCell
 from . import activations
-from .base import Layer, Weights, phase, positive
+from .base import Layer, Weights, phase
 
 
 class KerasCell(Weights, GatedCell):
@@ -43,11 +43,9 @@ class KerasCell(Weights, GatedCell):
         **options: Any,
     ):
         owner = type(self).__name__
-        self.units = positive(owner, "units", units)
-        for argument, given in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if isinstance(given, bool) or not isinstance(given, (int, float, np.number)) or not 0 <= given < 1:
-                raise ValueError(f"{owner}: {argument} is {given!r}, expected a number in [0, 1)")
-        self.dropout, self.recurrent_dropout = float(dropout), float(recurrent_dropout)
+        self.units = checks.integer(owner, "units", units)
+        self.dropout = checks.probability(owner, "dropout", dropout, "[0, 1)")
+        self.recurrent_dropout = checks.probability(owner, "recurrent_dropout", recurrent_dropout, "[0, 1)")
         self.rng = random_source(seed)
         initializers = {"kernel": kernel_initializer, "recurrent": recurrent_initializer, "bias": bias_initializer}
         named: dict[str, Any] = {f"{name}_initializer": get(given) for name, given in initializers.items()}

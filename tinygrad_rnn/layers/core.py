@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, ops, regularizers
+from .. import checks, initializers, ops, regularizers
 from ..autodiff.tensor import Tensor
 from ..nn.basics import Dropout as Drop
 from ..nn.basics import look_up
 from . import activations
-from .base import Layer, Shape, positive
+from .base import Layer, Shape
 
 
 class Dense(Layer):
@@ -45,7 +45,7 @@ class Dense(Layer):
         if input_dim is not None:
             options = {"input_shape": (input_dim,)} | options
         super().__init__(**options)
-        self.units, self.use_bias = positive("Dense", "units", units), bool(use_bias)
+        self.units, self.use_bias = checks.integer("Dense", "units", units), bool(use_bias)
         self.activation = activations.get("Dense", "activation", activation)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -110,8 +110,8 @@ class Embedding(Layer):
         **options: Any,
     ):
         super().__init__(**{"input_shape": (input_length,)} | options)
-        self.input_dim = positive("Embedding", "input_dim", input_dim)
-        self.output_dim = positive("Embedding", "output_dim", output_dim)
+        self.input_dim = checks.integer("Embedding", "input_dim", input_dim)
+        self.output_dim = checks.integer("Embedding", "output_dim", output_dim)
         self.embeddings_initializer, self.mask_zero = initializers.get(embeddings_initializer), bool(mask_zero)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
 
@@ -159,9 +159,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, seed: Any = None, **options: Any):
         super().__init__(**options)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
-            raise ValueError(f"Dropout: rate is {rate!r}, expected a number in [0, 1]")
-        self.rate = float(rate)
+        self.rate = checks.probability("Dropout", "rate", rate)
         self.drop = Drop(self.rate, seed=seed)
 
     def call(self, inputs: Tensor) -> Any:

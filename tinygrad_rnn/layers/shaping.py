@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import checks, ops
 from ..autodiff.tensor import Tensor
 from . import activations
-from .base import Layer, Shape, positive
+from .base import Layer, Shape
 
 
 class Activation(Layer):
@@ -57,7 +57,7 @@ class RepeatVector(Layer):
 
     def __init__(self, n: int, **options: Any):
         super().__init__(**options)
-        self.n = positive("RepeatVector", "n", n)
+        self.n = checks.integer("RepeatVector", "n", n)
 
     def ensure_built(self, input_shape: Shape) -> None:
         if len(input_shape) != 2:

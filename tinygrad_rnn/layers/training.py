@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import checks, ops
 from ..autodiff.state import ambient
 from ..autodiff.tensor import Tensor
 from ..parallel.serial import Serial
-from .base import Shape, mask_of, positive
+from .base import Shape, mask_of
 from .wrappers import TimeDistributed
 
 Array = np.ndarray[Any, Any]
@@ -123,7 +123,7 @@ def batches(x: Array, y: Array, size: int, order: Array | None = None) -> Iterat
 
 def batch_size_of(owner: str, batch_size: int | None) -> int:
     """The size of a batch, by Keras 32 where it is left open."""
-    return 32 if batch_size is None else positive(owner, "batch_size", batch_size)
+    return 32 if batch_size is None else checks.integer(owner, "batch_size", batch_size)
 
 
 def numbers(name: str, given: Any) -> Array:

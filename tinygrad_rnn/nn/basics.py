@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import checks, ops
 from ..autodiff.state import generator
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomNormal, RandomUniform
@@ -34,8 +34,8 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
     ):
-        self.in_features = _size("Linear", "in_features", in_features)
-        self.out_features = _size("Linear", "out_features", out_features)
+        self.in_features = checks.integer("Linear", "in_features", in_features)
+        self.out_features = checks.integer("Linear", "out_features", out_features)
         dtype = _float("Linear", dtype)
         limit = 1 / float(np.sqrt(self.in_features))
         draw = RandomUniform(-limit, limit, generator(seed))
@@ -77,14 +77,14 @@ class Embedding(Module):
         dtype: Any = np.float32,
         seed: Any = None,
     ):
-        self.num_embeddings = _size("Embedding", "num_embeddings", num_embeddings)
-        self.embedding_dim = _size("Embedding", "embedding_dim", embedding_dim)
+        self.num_embeddings = checks.integer("Embedding", "num_embeddings", num_embeddings)
+        self.embedding_dim = checks.integer("Embedding", "embedding_dim", embedding_dim)
         draw = RandomNormal(0.0, 1.0, generator(seed))
         shape = (self.num_embeddings, self.embedding_dim)
         table = draw(shape, _float("Embedding", dtype))
         self.padding_idx = padding_idx
         if padding_idx is not None:
-            if isinstance(padding_idx, bool) or not -self.num_embeddings <= padding_idx < self.num_embeddings:
+            if not checks.is_integer(padding_idx) or not -self.num_embeddings <= padding_idx < self.num_embeddings:
                 raise ValueError(f"Embedding: padding_idx is {padding_idx!r}, expected a row of {self.num_embeddings}")
             self.padding_idx = int(padding_idx) % self.num_embeddings
             table[self.padding_idx] = 0
@@ -135,7 +135,7 @@ class LayerNorm(Module):
 
     def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, *, dtype: Any = np.float32):
         shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-        self.normalized_shape = tuple(_size("LayerNorm", "normalized_shape", n) for n in shape)
+        self.normalized_shape = tuple(checks.integer("LayerNorm", "normalized_shape", n) for n in shape)
         if not self.normalized_shape:
             raise ValueError("LayerNorm: normalized_shape is (), expected at least one axis")
         if not eps >= 0:
@@ -172,9 +172,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, seed: Any = None):
-        if isinstance(p, bool) or not isinstance(p, (int, float, np.number)) or not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is {p!r}, expected a number in [0, 1]: the chance that an element is dropped")
-        self.p = float(p)
+        self.p = checks.probability("Dropout", "p", p, meaning="the chance that an element is dropped")
         self.rng = None if seed is None else generator(seed)
 
     def forward(self, inputs: Any) -> Tensor:
@@ -297,12 +295,6 @@ class ModuleList(Module):
         if not -self.length <= index < self.length:
             raise IndexError(f"ModuleList: index is {index}, expected -{self.length} <= index < {self.length}")
         return getattr(self, str(index % self.length))
-
-
-def _size(owner: str, argument: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{owner}: {argument} is {value!r}, expected a positive integer")
-    return int(value)
 
 
 def _float(owner: str, dtype: Any) -> np.dtype[Any]:

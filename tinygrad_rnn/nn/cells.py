@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, rnn
+from .. import checks, ops, rnn
 from ..autodiff.tensor import Tensor
 from ..module import Parameter
-from .basics import _float, _input, _size
+from .basics import _float, _input
 from .recurrent import CellModule, beginning, draw_weights, lstm_pair
 
 
@@ -23,8 +23,8 @@ class Cell(CellModule):
         self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
     ):
         owner = type(self).__name__
-        self.input_size = _size(owner, "input_size", input_size)
-        self.hidden_size = _size(owner, "hidden_size", hidden_size)
+        self.input_size = checks.integer(owner, "input_size", input_size)
+        self.hidden_size = checks.integer(owner, "hidden_size", hidden_size)
         self.bias = bool(bias)
         draw = beginning(self.hidden_size, seed)
         wide = self.cell_class.gates

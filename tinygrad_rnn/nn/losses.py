@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import checks, ops
 from ..autodiff.tensor import Tensor
 from ..module import Module
 from ..ops.loss import REDUCTIONS
@@ -33,7 +33,7 @@ class _ByClass(_Loss):
             raise ValueError(
                 f"{type(self).__name__}: weight has shape {self.weight.shape}, expected (C,), one number for each class"
             )
-        if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
+        if not checks.is_integer(ignore_index):
             raise TypeError(f"{type(self).__name__}: ignore_index is {ignore_index!r}, expected an integer")
         self.ignore_index = int(ignore_index)
 

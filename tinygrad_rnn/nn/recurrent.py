@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, rnn
+from .. import checks, ops, rnn
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
@@ -20,7 +20,7 @@ from ..interop.torch import NAMES, PROJECTION, arranged
 from ..module import Module, Parameter
 from ..program.scan import checked_lengths
 from ..rnn.driver import Time, run_cell
-from .basics import Dropout, _float, _input, _size
+from .basics import Dropout, _float, _input
 from .utils.rnn import PackedSequence
 
 IMPLS = ("auto", "fused", "unrolled")
@@ -110,10 +110,10 @@ class Recurrent(CellModule):
         seed: Any = None,
     ):
         owner = type(self).__name__
-        self.input_size = _size(owner, "input_size", input_size)
-        self.hidden_size = _size(owner, "hidden_size", hidden_size)
+        self.input_size = checks.integer(owner, "input_size", input_size)
+        self.hidden_size = checks.integer(owner, "hidden_size", hidden_size)
         self.proj_size = self._projection(owner, proj_size)
-        self.num_layers = _size(owner, "num_layers", num_layers)
+        self.num_layers = checks.integer(owner, "num_layers", num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
         rng = None if seed is None else generator(seed)
         self.between = Dropout(dropout, seed=rng)
@@ -134,7 +134,7 @@ class Recurrent(CellModule):
         """The proj_size given, checked."""
         if proj_size and not self.projects:
             raise ValueError(f"{owner}: proj_size is {proj_size!r}, expected 0: only nn.LSTM projects its h")
-        if isinstance(proj_size, bool) or not isinstance(proj_size, (int, np.integer)):
+        if not checks.is_integer(proj_size):
             raise ValueError(f"{owner}: proj_size is {proj_size!r}, expected an integer")
         if not 0 <= proj_size < self.hidden_size:
             raise ValueError(

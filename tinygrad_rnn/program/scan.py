@@ -14,6 +14,7 @@ import numpy as np
 
 from ..autodiff.state import ambient, recording, scope
 from ..autodiff.tensor import Tensor
+from ..checks import is_integer
 from .environment import Environment, Environments
 from .naming import probe
 from .node import Loops, Scan, alive_at, apply, in_order_of_time, in_steps, masked
@@ -348,7 +349,7 @@ def _sizes(caller: str, xs: Any, states: Any, constants: Any, length: int | None
     first = next(leaves(xs), None)
     row = next((t for t in leaves((states, constants))), None)
     if first is None:
-        if length is None or isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 0:
+        if not is_integer(length) or length < 0:
             raise ValueError(f"{caller}: length is {length!r}, expected the number of steps, since there are no inputs")
         if row is None:
             raise ValueError(f"{caller}: neither inputs nor state holds an array, expected one that tells the batch")

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import is_integer
+
 TEMP, SEQUENCE, STATE, CONSTANT, ONCE, SCRATCH = range(6)  # kinds of slots (kernels/native/README.md)
 ROW, WEIGHT, NUMBER = range(3)  # what an operand is
 
@@ -67,7 +69,7 @@ def sliced(view: View, index: Any, per: int) -> View:
             continue
         n, s = view.shape[axis], view.strides[axis]
         axis += 1
-        if isinstance(p, (int, np.integer)) and not isinstance(p, bool):
+        if is_integer(p):
             offset += (int(p) % n) * s
         elif isinstance(p, slice):
             first, last, step = p.indices(n)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import initializers, ops
+from .. import checks, initializers, ops
 from ..autodiff.state import scope
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
@@ -47,9 +47,7 @@ class AttentionMechanism(Module):
         seed: Any = None,
         name: Any = None,
     ):
-        if isinstance(num_units, bool) or not isinstance(num_units, (int, np.integer)) or num_units < 1:
-            raise ValueError(f"{type(self).__name__}: num_units is {num_units!r}, expected a positive integer")
-        self.num_units, self.name = int(num_units), name
+        self.num_units, self.name = checks.integer(type(self).__name__, "num_units", num_units), name
         self.initializer = initializers.GlorotUniform(random_source(seed))
         if memory is not None:
             self.setup_memory(memory, memory_sequence_length)
@@ -283,10 +281,10 @@ class AttentionWrapper(RNNCell):
                 "rnn.LuongAttention(num_units, memory) or rnn.BahdanauAttention(num_units, memory)"
             )
         size = attention_layer_size
-        if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
-            raise ValueError(f"AttentionWrapper: attention_layer_size is {size!r}, expected a positive integer or None")
+        if size is not None:
+            size = checks.integer("AttentionWrapper", "attention_layer_size", size, wanted="a positive integer or None")
         self.cell, self.attention_mechanism = cell, attention_mechanism
-        self.attention_layer_size = None if size is None else int(size)
+        self.attention_layer_size = size
         self.cell_input_fn, self.output_attention, self.name = cell_input_fn, bool(output_attention), name
         self.initializer = initializers.GlorotUniform(random_source(seed))
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import initializers
+from .. import checks, initializers
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
@@ -110,8 +110,7 @@ class RNNCell(Module):
         """
         if type(input_size) is int and input_size == self.input_size and dtype is self.dtype:
             return self
-        if isinstance(input_size, bool) or not isinstance(input_size, (int, np.integer)) or input_size < 0:
-            raise ValueError(f"{self.scope_name}: input_size is {input_size!r}, expected a non-negative integer")
+        checks.integer(self.scope_name, "input_size", input_size, least=0)
         if self.input_size not in (None, input_size):
             raise ValueError(
                 f"{self.scope_name}: inputs have {input_size} features, the cell was built for {self.input_size}; use a new "
@@ -221,14 +220,13 @@ class RNNCell(Module):
 
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 0:
-            raise ValueError(f"zero_state: batch_size is {batch_size!r}, expected a non-negative integer")
+        checks.integer("zero_state", "batch_size", batch_size, least=0)
 
         def zeros(size: Any) -> Any:
             if isinstance(size, tuple):
                 parts = map(zeros, size)
                 return type(size)(*parts) if hasattr(size, "_fields") else tuple(parts)
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
+            if not checks.is_integer(size) or size < 0:
                 raise TypeError(
                     f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
                 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels, ops
+from .. import checks, kernels, ops
 from ..autodiff.tensor import Tensor
 from ..initializers import GlorotUniform, Orthogonal, get
 from .cell import LSTMState, RNNCell, gate, random_source
@@ -66,9 +66,8 @@ class GatedCell(RNNCell):
         seed: Any = None,
         name: str | None = None,
     ):
-        if isinstance(num_units, bool) or not isinstance(num_units, (int, np.integer)) or num_units < 1:
-            raise ValueError(f"{type(self).__name__}: num_units is {num_units!r}, expected a positive integer")
-        self.num_units = self.state_size = self.output_size = int(num_units)
+        num_units = checks.integer(type(self).__name__, "num_units", num_units)
+        self.num_units = self.state_size = self.output_size = num_units
         self.name, self.use_bias = name, bool(use_bias)
         rng = random_source(seed)
         self.initializers = {
@@ -229,14 +228,11 @@ class LSTMCell(_ActivatedCell):
                 "LSTMCell: state_is_tuple=False is not supported; the state is LSTMState(c, h), read by name"
             )
         for argument, bound in (("cell_clip", cell_clip), ("proj_clip", proj_clip)):
-            numbers = (int, float, np.integer, np.floating)
-            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, numbers) or not bound > 0):
+            if bound is not None and not (checks.is_number(bound) and bound > 0):
                 raise ValueError(f"LSTMCell: {argument} is {bound!r}, expected a positive number, or None for no limit")
-        counts = isinstance(num_proj, (int, np.integer)) and not isinstance(num_proj, bool)
-        if num_proj is not None and not (counts and num_proj > 0):
-            raise ValueError(
-                f"LSTMCell: num_proj is {num_proj!r}, expected a positive integer, or None for no projection"
-            )
+        if num_proj is not None:
+            wanted = "a positive integer, or None for no projection"
+            num_proj = checks.integer("LSTMCell", "num_proj", num_proj, wanted=wanted)
         if proj_clip is not None and num_proj is None:
             raise ValueError(
                 f"LSTMCell: proj_clip is {proj_clip!r} without num_proj, so there is no projection to limit; set num_proj"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import checks, ops
 from ..autodiff.state import generator
 from ..initializers import Constant
 from .cell import LSTMState, gate, random_source
@@ -59,10 +59,7 @@ class LayerNormLSTMCell(GatedCell):
             if name in options:
                 raise TypeError(f"LayerNormLSTMCell: it has no bias, so no {name}; norm_shift takes its place")
         super().__init__(num_units, **options)
-        if isinstance(dropout_keep_prob, bool) or not 0 < dropout_keep_prob <= 1:
-            raise ValueError(
-                f"LayerNormLSTMCell: dropout_keep_prob is {dropout_keep_prob!r}, expected a number in (0, 1]"
-            )
+        checks.probability("LayerNormLSTMCell", "dropout_keep_prob", dropout_keep_prob, "(0, 1]")
         self.state_size = LSTMState(self.num_units, self.num_units)
         self.forget_bias, self.norm_gain, self.norm_shift = forget_bias, norm_gain, norm_shift
         self.dropout_keep_prob, self.rng = dropout_keep_prob, random_source(dropout_prob_seed)

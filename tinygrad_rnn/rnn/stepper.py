@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autodiff.state import recording, scope, training
 from ..autodiff.tensor import Tensor
+from ..checks import is_integer
 from ..module import Module, Parameter
 from ..program.stepper import Stepper, Table
 from .cell import RNNCell, as_cell, kind, map_state
@@ -44,7 +45,7 @@ def stepper(*parts: Any, batch: int = 1, input_size: int | None = None, dtype: A
 
 def made(parts: Any, batch: int, input_size: int | None = None, dtype: Any = None, whole: Any = None) -> Stepper:
     """`stepper`; whole: a function that gives for a sequence (B, T, D) what the steps should give, to be checked once."""
-    if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
+    if not is_integer(batch):
         raise TypeError(f"stepper: batch is {batch!r}, expected an integer")
     if batch < 0:
         raise ValueError(f"stepper: batch is {batch}, expected at least 0")

@@ -10,6 +10,7 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
+from ..checks import is_number
 from .cell import LSTMState, RNNCell, called, kind, leaves, random_source, rebuild
 
 
@@ -164,7 +165,7 @@ class DropoutWrapper(_Wrapper):
         super().__init__(cell, name)
         self.keep = {"input": input_keep_prob, "output": output_keep_prob, "state": state_keep_prob}
         for what, p in self.keep.items():
-            if not (_is_number(p) and 0 < p <= 1):
+            if not (is_number(p) and 0 < p <= 1):
                 raise ValueError(f"DropoutWrapper: {what}_keep_prob is {p!r}, expected a number in (0, 1]")
         self.variational_recurrent = variational_recurrent
         self.rng = random_source(seed)
@@ -242,7 +243,7 @@ class ZoneoutWrapper(_Wrapper):
     ):
         super().__init__(cell, name)
         given = tuple(zoneout_prob) if isinstance(zoneout_prob, (tuple, list)) else (zoneout_prob, zoneout_prob)
-        if len(given) != 2 or not all(_is_number(p) and 0 <= p < 1 for p in given):
+        if len(given) != 2 or not all(is_number(p) and 0 <= p < 1 for p in given):
             raise ValueError(
                 f"ZoneoutWrapper: zoneout_prob is {zoneout_prob!r}, expected a number in [0, 1) or a pair (c, h)"
             )
@@ -285,10 +286,6 @@ class ZoneoutWrapper(_Wrapper):
 def _demand_cell(owner: str, cell: Any, argument: str) -> None:
     if not isinstance(cell, RNNCell):
         raise TypeError(f"{owner}: {argument} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
-
-
-def _is_number(p: Any) -> bool:
-    return isinstance(p, (int, float, np.integer, np.floating)) and not isinstance(p, bool)
 
 
 def _dropped(value: Any, mask: Any) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.state import generator
-from ..checkpoint import Array, Path, Tensors, load, save
 from ..errors import CheckpointError
 from ..module import Module
 from ..optim import Optimizer, Schedule
+from ..saving import Array, Path, Tensors, load, save
 
 Parts = dict[str, dict[str, Array]]
 

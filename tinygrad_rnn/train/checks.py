@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.tensor import Tensor
-from ..checkpoint import check_place
 from ..data import Padded
 from ..module import Module
 from ..optim import Optimizer, Schedule
 from ..parallel.serial import Serial
 from ..rnn.cell import detach, kind
+from ..saving import check_place
 
 LossFunction = Callable[..., Any]  # (batch) -> loss, or with a state (batch, state) -> (loss, state)
 ALIKE = (  # what all processes must be given alike

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..autodiff.state import no_grad, training
 from ..autodiff.tensor import Tensor
-from ..checkpoint import Path
 from ..errors import CheckpointError
 from ..module import Module
 from ..optim import Optimizer, Schedule, clip_by_global_norm
@@ -20,6 +19,7 @@ from ..parallel.launch import warn_of_copies
 from ..parallel.serial import Serial
 from ..parallel.shards import rows_of
 from ..rnn.cell import map_state
+from ..saving import Path
 from . import checks
 from .beginning import Beginning
 from .checkpoint import (

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...autodiff.tensor import Tensor
-from ...checkpoint import Path
 from ...module import Module, Parameter
+from ...saving import Path
 from .library import onnx
 from .operators import CASTS, OPERATORS, refused
 

@@ -10,8 +10,8 @@ import numpy as np
 from ... import nn, ops, rnn
 from ...autodiff.op import Op
 from ...autodiff.state import training
-from ...checkpoint import Path, _write, check_place
 from ...module import Module
+from ...saving import Path, _write, check_place
 from ..gates import Arrays, separate
 from ..torch import NAMES
 from ..torch import to_cell as from_torch

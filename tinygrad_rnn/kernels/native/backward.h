@@ -178,7 +178,7 @@ template <class T, class C> class Backward {
           const T* panel = dz[g] + (q * n + k) * kPanel;
           for (ptrdiff_t tile = first; tile < last; ++tile) {
             const ptrdiff_t height = smaller<ptrdiff_t>(kTileRows, M - tile * kTileRows);
-            Tiles<T>::packed(height, columns.in_panel(q))(c, scratch.packed + (tile - first) * depth * kTileRows, panel, depth);
+            Tiles<T>::packed(height, columns.in_panel(q))(c, scratch.packed + (tile - first) * depth * kTileRows, panel, kPanel, depth);
             for (ptrdiff_t r = 0; r < height; ++r) add_to_columns(to + (tile * kTileRows + r) * C::kGates * p_.H, c + r * kPanel, columns, q);
           }
         }

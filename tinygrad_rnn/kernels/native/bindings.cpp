@@ -212,6 +212,7 @@ NB_MODULE(_native, m) {
   bind<float>(m, "float32");
   bind<double>(m, "float64");
   bind_loop(m);
+  bind_matmul(m);
   m.def("isas", [] {
     nb::list names;
     for (const Isa* const* isa = available(); *isa; ++isa) names.append(nb::str((*isa)->name));

@@ -31,5 +31,6 @@ inline const Isa& isa_named(const std::string& name) {
 }
 
 void bind_loop(nb::module_& m);
+void bind_matmul(nb::module_& m);
 
 }  // namespace tgr

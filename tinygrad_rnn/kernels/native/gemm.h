@@ -60,10 +60,10 @@ void tile(T* const* c, ptrdiff_t c_offset, const T* start, const T* const* a, pt
 }
 
 // As above with A packed: kTileRows values of one k side by side. C is a small buffer that holds R rows of NV vectors, overwritten.
-template <class T, int R, int NV> void tile_packed(T* c, const T* a, const T* b, ptrdiff_t K) {
+template <class T, int R, int NV> void tile_packed(T* c, const T* a, const T* b, ptrdiff_t b_step, ptrdiff_t K) {
   constexpr ptrdiff_t W = kWidth<T>;
   Vec<T> acc[R][NV] = {};
-  for (ptrdiff_t k = 0; k < K; ++k, a += kTileRows, b += kTileVectors * W) {
+  for (ptrdiff_t k = 0; k < K; ++k, a += kTileRows, b += b_step) {
     Vec<T> col[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) col[v] = load(b + v * W);
@@ -83,7 +83,7 @@ template <class T, int R, int NV> void tile_packed(T* c, const T* a, const T* b,
 
 template <class T> using Tile = void (*)(T* const*, ptrdiff_t, const T*, const T* const*, ptrdiff_t, ptrdiff_t, ptrdiff_t, const T*, ptrdiff_t,
                                      ptrdiff_t);
-template <class T> using TilePacked = void (*)(T*, const T*, const T*, ptrdiff_t);
+template <class T> using TilePacked = void (*)(T*, const T*, const T*, ptrdiff_t, ptrdiff_t);
 
 #define TGR_TILES(name, r) {name<T, r, 1>, name<T, r, 2>, name<T, r, 3>, name<T, r, 4>}
 template <class T> struct Tiles {

@@ -3,6 +3,7 @@
 #include "gru.h"
 #include "loop.h"
 #include "lstm.h"
+#include "matmul.h"
 #include "problem.h"
 #include "rnn.h"
 
@@ -113,8 +114,14 @@ template <class T> const void* prepare_loop(const Program& program, const T* con
   return packed;
 }
 
+template <class T> void matmul(const Product<T>& p, Workspace& memory, int threads) {
+  Crew crew(threads);
+  Matmul<T>(p, memory, crew.size).run(crew);
+}
+
 template <class T>
-constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>, loop<T>, prepare_loop<T>};
+constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>, loop<T>, prepare_loop<T>,
+                               matmul<T>};
 
 }  // namespace
 

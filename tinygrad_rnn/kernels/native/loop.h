@@ -582,7 +582,7 @@ template <class T> class Loop {
     }
     for (ptrdiff_t tile = part.tile; tile < part.tiles; ++tile) {
       const ptrdiff_t height = smaller<ptrdiff_t>(kTileRows, s.left_size - tile * kTileRows);
-      Tiles<T>::packed(height, columns.in_panel(q))(c, part.packed_left + (tile - part.tile) * depth * kTileRows, right, depth);
+      Tiles<T>::packed(height, columns.in_panel(q))(c, part.packed_left + (tile - part.tile) * depth * kTileRows, right, kPanel, depth);
       for (ptrdiff_t r = 0; r < height; ++r) add_to_columns(target + (tile * kTileRows + r) * columns.H, c + r * kPanel, columns, q);
     }
   }

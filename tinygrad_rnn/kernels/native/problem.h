@@ -50,6 +50,20 @@ template <class T> struct Problem {
   ptrdiff_t time(ptrdiff_t rank, ptrdiff_t s) const { return reverse ? schedule.length[rank] - 1 - s : s; }
 };
 
+// C (M x N) = bias + A (M x K) B (K x N), or C + A B, for each of `batch` triples of matrices. Of an operand's two strides one is 1 (as
+// where its axis has one element); C's rows are contiguous.
+template <class T> struct Product {
+  ptrdiff_t batch = 1, M = 0, N = 0, K = 0;
+  const T* a = nullptr;  // element (i, k) at i * a_row + k * a_step
+  ptrdiff_t a_batch = 0, a_row = 0, a_step = 1;
+  const T* b = nullptr;  // element (k, j) at k * b_row + j * b_column
+  ptrdiff_t b_batch = 0, b_row = 0, b_column = 1;
+  T* c = nullptr;
+  ptrdiff_t c_batch = 0, c_row = 0;
+  const T* bias = nullptr;  // (N), or null for zeros
+  bool accumulate = false;  // without a bias
+};
+
 // Memory of one call, freed with it. take() may throw std::bad_alloc, so it is called before threads start.
 class Workspace {
  public:
@@ -80,18 +94,27 @@ class Team {
   alignas(64) std::atomic<int> round_{0};
 };
 
-// Takes hold of the pool's threads for the life of this object. Where another thread has them, the crew is the caller alone: the same
-// results, by one hand.
+struct Pool;
+
+// The threads of one call, the caller among them: it takes hold of the pool's for the life of this object, and wakes those that sleep. Where
+// another call has them, the crew is the caller alone: the same results, by one hand.
 class Crew {
  public:
   explicit Crew(int wanted);
   ~Crew();
   Crew(const Crew&) = delete;
-  void run(void (*body)(void*, Team&, int), void* context);  // body(context, team, 0 .. size - 1), the caller being 0
+
+  // f(piece, thread) once for each piece 0 .. pieces - 1, by whichever thread (0 .. size - 1, the caller being 0) takes it first. Returns
+  // when all are done. A thread that comes late, or not at all, finds its work done by the others: only pieces it has begun are waited for.
+  template <class F> void each(ptrdiff_t pieces, const F& f) {
+    run(pieces, [](const void* context, ptrdiff_t piece, int thread) { (*static_cast<const F*>(context))(piece, thread); }, &f);
+  }
+  void run(void (*body)(void*, Team&, int), void* context);  // body(context, team, 0 .. size - 1), side by side
   int size = 1;
 
  private:
-  void* pool_ = nullptr;
+  void run(ptrdiff_t pieces, void (*body)(const void*, ptrdiff_t, int), const void* context);
+  Pool* pool_ = nullptr;
 };
 
 // How many values a saved run keeps.
@@ -111,6 +134,7 @@ template <class T> struct Kernels {
   void (*activation)(int which, const T*, T*, ptrdiff_t n);     // sigmoid, tanh: for tests
   void (*loop)(const Program&, const LoopCall<T>&, Workspace&, int threads, const void* packed);  // packed: null, or from prepare_loop
   const void* (*prepare_loop)(const Program&, const T* const* weights, Workspace&);
+  void (*matmul)(const Product<T>&, Workspace&, int threads);
 };
 struct Isa {
   const char* name;

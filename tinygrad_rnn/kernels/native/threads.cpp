@@ -7,17 +7,27 @@
 #include <sched.h>
 #include <signal.h>
 
-#include <condition_variable>
-#include <mutex>
+#include <chrono>
 #include <new>
 #include <thread>
 
 #include "problem.h"
 
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#else
+#include <condition_variable>
+#include <mutex>
+#endif
+
 namespace tgr {
 namespace {
 
 constexpr int kMostThreads = 1024;
+constexpr ptrdiff_t kMostPieces = 0xffff;                // at a time: what the ticket has room for
+constexpr auto kIdleSpin = std::chrono::microseconds(50);  // before a thread without work sleeps
 
 void pause_briefly() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -35,54 +45,112 @@ template <class Done> void spin_until(const Done& done) {
   }
 }
 
-struct Job {
-  Team& team;
-  void (*body)(void*, Team&, int);
-  void* context;
+// A thread that sleeps, and those that wake it. Nobody holds a lock, so nobody waits for a thread that the system has stopped.
+#if defined(__linux__)
+class Sleep {
+ public:
+  void begin() { asleep_.store(1); }
+  void cancel() { asleep_.store(0); }
+  bool begun() const { return asleep_.load() != 0; }
+  void wait() {
+    while (asleep_.load()) syscall(SYS_futex, &asleep_, FUTEX_WAIT_PRIVATE, 1, nullptr, nullptr, 0);
+  }
+  void end() {
+    if (asleep_.exchange(0)) syscall(SYS_futex, &asleep_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  }
+
+ private:
+  std::atomic<int> asleep_{0};
+};
+#else
+class Sleep {
+ public:
+  void begin() { asleep_.store(true); }
+  void cancel() { asleep_.store(false); }
+  bool begun() const { return asleep_.load(); }
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    wake_.wait(lock, [this] { return !asleep_.load(); });
+  }
+  void end() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      asleep_.store(false);
+    }
+    wake_.notify_one();
+  }
+
+ private:
+  std::atomic<bool> asleep_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+};
+#endif
+
+// The processors that this thread may run on, and those of them that it does not run on now.
+struct Processors {
+#if defined(__linux__)
+  cpu_set_t allowed, others;
+  Processors() {
+    CPU_ZERO(&allowed);
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) CPU_ZERO(&allowed);
+    others = allowed;
+    const int here = sched_getcpu();
+    if (here >= 0 && here < CPU_SETSIZE) CPU_CLR(here, &others);
+  }
+  int count() const { return CPU_COUNT(&allowed); }
+  bool any_other() const { return CPU_COUNT(&others) > 0; }
+#else
+  int count() const { return 0; }
+#endif
 };
 
-// One thread and its letter box: a job put there is being done until the box is empty again.
+int usable_processors() {
+  if (const int n = Processors().count(); n > 0) return n;
+  const unsigned n = std::thread::hardware_concurrency();
+  return n > 0 ? static_cast<int>(n) : 1;
+}
+
+}  // namespace
+
+// One thread of the pool.
 class Worker {
  public:
-  bool start(int index) {
+  bool start(Pool& pool, int index) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);  // signals go to the threads of the program
     bool started = true;
     try {
-      std::thread([this, index] { work(index); }).detach();
+      std::thread thread([this, &pool, index] { work(pool, index); });
+      thread_ = thread.native_handle();
+      thread.detach();
     } catch (...) {
       started = false;
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return started;
   }
-  void post(const Job* job) {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      job_.store(job, std::memory_order_release);
-    }
-    wake_.notify_one();
+
+  // Left to itself, Linux may wake a thread on the very processor of the one that wakes it, which then has to do the work alone: to a
+  // guest system, a virtual processor that has nothing to do looks taken. So the thread is bound to the others until it runs.
+  void wake() {
+    if (!sleep_.begun()) return;
+#if defined(__linux__)
+    processors_ = Processors();
+    aimed_ = processors_.any_other() && pthread_setaffinity_np(thread_, sizeof(cpu_set_t), &processors_.others) == 0;
+#endif
+    sleep_.end();
   }
-  bool idle() const { return job_.load(std::memory_order_acquire) == nullptr; }
 
  private:
-  void work(int index) {
-    for (;;) {
-      for (int k = 0; k < 2000 && idle(); ++k) pause_briefly();
-      if (idle()) {
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [this] { return !idle(); });
-      }
-      const Job* job = job_.load(std::memory_order_acquire);
-      job->body(job->context, job->team, index);
-      job_.store(nullptr, std::memory_order_release);
-    }
-  }
+  void work(Pool& pool, int index);
+  void wait_for_work(Pool& pool, int index);
 
-  std::atomic<const Job*> job_{nullptr};
-  std::mutex mutex_;
-  std::condition_variable wake_;
+  pthread_t thread_{};
+  Sleep sleep_;
+  Processors processors_;
+  bool aimed_ = false;
 };
 
 struct Pool {
@@ -90,11 +158,32 @@ struct Pool {
   int count = 0;
   Worker* workers[kMostThreads] = {};
 
+  // The work at hand. Only who has a piece of it looks at `body`, `context` and `first`, and these change only when all pieces are done.
+  void (*body)(const void*, ptrdiff_t, int) = nullptr;
+  const void* context = nullptr;
+  ptrdiff_t first = 0;
+  std::atomic<int> size{0};                     // threads that may take a piece
+  alignas(64) std::atomic<uint64_t> ticket{0};  // a number of this work (32 bits), its pieces (16), the next to be taken (16)
+  alignas(64) std::atomic<ptrdiff_t> done{0};
+
+  static bool left(uint64_t ticket) { return (ticket & 0xffff) < (ticket >> 16 & 0xffff); }
+  bool open(int index) const { return left(ticket.load()) && index < size.load(std::memory_order_relaxed); }
+
+  // Does pieces until none is left.
+  void take_part(int index) {
+    for (uint64_t now = ticket.load(std::memory_order_acquire); left(now) && index < size.load(std::memory_order_relaxed);) {
+      if (!ticket.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      body(context, first + ptrdiff_t(now & 0xffff), index);
+      done.fetch_add(1, std::memory_order_release);
+      now = ticket.load(std::memory_order_acquire);
+    }
+  }
+
   int grow(int n) {
     for (; count < n && count < kMostThreads; ++count) {
       Worker* worker = new (std::nothrow) Worker;
       if (!worker) break;
-      if (!worker->start(count + 1)) {
+      if (!worker->start(*this, count + 1)) {
         delete worker;
         break;
       }
@@ -103,6 +192,30 @@ struct Pool {
     return count;
   }
 };
+
+void Worker::work(Pool& pool, int index) {
+  for (;;) {
+    wait_for_work(pool, index);
+    pool.take_part(index);
+  }
+}
+
+void Worker::wait_for_work(Pool& pool, int index) {
+  const auto since = std::chrono::steady_clock::now();
+  for (int k = 1; !pool.open(index); ++k) {
+    pause_briefly();
+    if (k % 32 || std::chrono::steady_clock::now() - since < kIdleSpin) continue;
+    sleep_.begin();
+    if (pool.open(index)) return sleep_.cancel();  // posted before this thread could be seen to sleep
+    sleep_.wait();
+#if defined(__linux__)
+    if (aimed_) sched_setaffinity(0, sizeof(cpu_set_t), &processors_.allowed);
+#endif
+    return;
+  }
+}
+
+namespace {
 
 // Never destroyed: its threads may outlive every static object.
 std::atomic<Pool*> pool{nullptr};
@@ -120,20 +233,6 @@ Pool* the_pool() {
   return pool.load();
 }
 
-// The processors this process may run on, which can be fewer than there are.
-int usable_processors() {
-#if defined(__linux__)
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
-    const int n = CPU_COUNT(&allowed);
-    if (n > 0) return n;
-  }
-#endif
-  const unsigned n = std::thread::hardware_concurrency();
-  return n > 0 ? static_cast<int>(n) : 1;
-}
-
 }  // namespace
 
 int get_threads() {
@@ -144,6 +243,38 @@ int get_threads() {
 }
 
 void set_threads(int n) { most.store(n); }
+
+Crew::Crew(int wanted) {
+  if (wanted <= 1) return;
+  Pool* p = the_pool();
+  if (!p || p->taken.exchange(true, std::memory_order_acquire)) return;
+  const int helpers = p->grow(wanted - 1);
+  size = 1 + (helpers < wanted - 1 ? helpers : wanted - 1);
+  pool_ = p;
+  for (int k = 0; k < size - 1; ++k) p->workers[k]->wake();
+}
+
+Crew::~Crew() {
+  if (pool_) pool_->taken.store(false, std::memory_order_release);
+}
+
+void Crew::run(ptrdiff_t pieces, void (*body)(const void*, ptrdiff_t, int), const void* context) {
+  if (size == 1 || pieces == 1) {
+    for (ptrdiff_t k = 0; k < pieces; ++k) body(context, k, 0);
+    return;
+  }
+  Pool& p = *pool_;
+  for (ptrdiff_t first = 0; first < pieces; first += kMostPieces) {
+    const ptrdiff_t n = pieces - first < kMostPieces ? pieces - first : kMostPieces;
+    p.body = body, p.context = context, p.first = first;
+    p.size.store(size, std::memory_order_relaxed);
+    p.done.store(0, std::memory_order_relaxed);
+    p.ticket.store(((p.ticket.load(std::memory_order_relaxed) >> 32) + 1) << 32 | uint64_t(n) << 16);
+    for (int k = 0; k < size - 1 && k < n - 1; ++k) p.workers[k]->wake();
+    p.take_part(0);
+    spin_until([&] { return p.done.load(std::memory_order_acquire) == n; });
+  }
+}
 
 void Team::barrier() {
   if (size == 1) return;
@@ -156,28 +287,9 @@ void Team::barrier() {
   }
 }
 
-Crew::Crew(int wanted) {
-  if (wanted <= 1) return;
-  Pool* p = the_pool();
-  if (!p || p->taken.exchange(true, std::memory_order_acquire)) return;
-  const int helpers = p->grow(wanted - 1);
-  size = 1 + (helpers < wanted - 1 ? helpers : wanted - 1);
-  pool_ = p;
-}
-
-Crew::~Crew() {
-  if (pool_) static_cast<Pool*>(pool_)->taken.store(false, std::memory_order_release);
-}
-
 void Crew::run(void (*body)(void*, Team&, int), void* context) {
   Team team(size);
-  const Job job{team, body, context};
-  Pool* p = static_cast<Pool*>(pool_);
-  for (int k = 0; k < size - 1; ++k) p->workers[k]->post(&job);
-  body(context, team, 0);
-  for (int k = 0; k < size - 1; ++k) {
-    spin_until([&] { return p->workers[k]->idle(); });
-  }
+  each(size, [&](ptrdiff_t index, int) { body(context, team, int(index)); });
 }
 
 }  // namespace tgr

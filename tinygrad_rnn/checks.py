@@ -1,0 +1,35 @@
+"""Arguments held to what they may be, with one wording of the errors: `owner: name is …, expected …`."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+import numpy as np
+
+
+def is_integer(value: Any) -> TypeGuard[int]:
+    """Whether this is a whole number, Python's or NumPy's; a bool is none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether this is a real number, Python's or NumPy's; a bool is none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def integer(owner: str, name: str, value: Any, least: int = 1, wanted: str = "") -> int:
+    """An integer of at least `least`, or a ValueError; wanted: other words for what is expected."""
+    if not is_integer(value) or value < least:
+        wanted = wanted or {1: "a positive integer", 0: "a non-negative integer"}.get(
+            least, f"an integer of at least {least}"
+        )
+        raise ValueError(f"{owner}: {name} is {value!r}, expected {wanted}")
+    return int(value)
+
+
+def probability(owner: str, name: str, value: Any, interval: str = "[0, 1]", meaning: str = "") -> float:
+    """A number between 0 and 1, or a ValueError; interval: which ends count, such as "[0, 1)"."""
+    low, high = interval[0] == "[", interval[-1] == "]"
+    if not is_number(value) or not (0 < value < 1 or (low and value == 0) or (high and value == 1)):
+        raise ValueError(f"{owner}: {name} is {value!r}, expected a number in {interval}{meaning and ': ' + meaning}")
+    return float(value)
