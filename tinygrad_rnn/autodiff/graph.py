@@ -15,6 +15,8 @@ from .node import Leaf, Node, Output, Shape
 from .state import Ambient, ambient
 from .tensor import Tensor
 
+STEP = "step"  # the kind of ops that stand for one step of a cell: every view of a graph opens them
+
 
 class Source(NamedTuple):
     """Where a node's input comes from: the id of a node and which of its results."""
@@ -65,7 +67,8 @@ class Graph(NamedTuple):
 def snapshot(outputs: Any, unfused: bool = False) -> Graph:
     """Everything that `outputs` (tensors, nested in tuples, lists or dicts) were computed from, as a Graph.
 
-    With unfused=True every fused op is opened into the primitives that it stands for (see `unfuse`).
+    A step of a cell, cell(x, state), is opened into the primitives that it stands for; with unfused=True so is every fused
+    op (see `unfuse`).
 
     Ids are 0, 1, 2 … in order of creation, so the same program gives the same graph. The graph holds no arrays and keeps
     none alive; it can be taken before or after backward. Raises TypeError if nothing was recorded.
@@ -76,7 +79,7 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
     >>> graph, [node.op or node.name for node in graph.nodes]
     (Graph(3 ops, 1 leaves, 1 outputs), ['x', 'tanh', 'multiply', 'sum'])
     """
-    edges = [t._node for t in (unfuse(outputs) if unfused else flat_tensors(outputs)) if t._node is not None]
+    edges = [t._node for t in unfuse(outputs, None if unfused else STEP) if t._node is not None]
     if not edges:
         raise TypeError(
             "snapshot: no tensor with a graph was given; a tensor has one when it was computed (outside no_grad) from a "
@@ -91,7 +94,8 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
 
 
 def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
-    """The tensors in `outputs` on a graph of their own, in which every fused op (of one kind) is opened into its expansion.
+    """The tensors in `outputs` on a graph of their own, in which every fused op (of one kind, and every single step of a
+    cell) is opened into its expansion.
 
     The new graph shares leaves, and all nodes that no fused op leads to, with the old one; it can be drawn and swept
     (with an observer, say). Where the old graph was freed the expansion runs on zeros: it has the structure and no values.
@@ -104,7 +108,12 @@ def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
         if edge is None:
             return None
         node, index = (edge.node, edge.index) if type(edge) is Output else (edge, 0)
-        return new[node.counter][index] if node.counter in new else edge
+        if node.counter not in new:
+            return edge
+        found = new[node.counter][index]
+        if type(edge) is Output and edge.name and found is not None and not found.name:
+            found.name = edge.name
+        return found
 
     for counter in sorted(old):
         node = old[counter]
@@ -112,7 +121,7 @@ def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
             continue
         assert type(node) is Node
         parents = tuple(moved(p) for p in node.parents)
-        if node.op.expansion is not None and kind in (None, node.op.kind):
+        if node.op.expansion is not None and (kind in (None, node.op.kind) or node.op.kind == STEP):
             new[counter] = _expanded(node, parents)
         elif parents != node.parents:
             copy = Node(node.op, parents, node.saved, node.options, node.shape, node.dtype, node.scope)

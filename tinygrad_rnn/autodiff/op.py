@@ -30,18 +30,19 @@ vjp would be a constant to whatever records the vjp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from types import CodeType, MethodType
 from typing import Any, NoReturn
 
 import numpy as np
 
+from .arguments import Arguments, described, stacked
 from .node import Array, Leaf, Node, Output
 from .rows import Rule
 from .sample import Sampler
 from .state import Ambient, ambient
-from .tensor import Tensor, data, holds_tensors, numpy_functions, registry
+from .tensor import Tensor, data, numpy_functions, registry
 
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
     "out": "out",
@@ -60,7 +61,7 @@ def _picker(kept: str) -> Callable[..., tuple[Any, ...]]:
     return picker
 
 
-class Op:
+class Op(Arguments):
     """A function of arrays, with its gradient: the registry entry that `primitive` makes of a forward."""
 
     expansion: Callable[..., Any] | None = None
@@ -145,10 +146,6 @@ class Op:
         """As an attribute of Tensor an op is a method."""
         return self if instance is None else MethodType(self, instance)
 
-    def input_name(self, index: int) -> str:
-        """What the input at this place is called in messages."""
-        return f"arrays[{index}]" if self.variadic else self.inputs[index]
-
     # -- calling ---------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **options: Any) -> Any:
@@ -197,6 +194,45 @@ class Op:
         if mixed and tensors and not (self.keeps and self.variadic):  # `scan` takes its arrays as they are
             self._coerce(args, arrays)
         recorded = recorded and state.recording
+        return self._applied(args, arrays, parents, tensors, recorded, constants, options, state)
+
+    def apply(self, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        """The op on tensors of one dtype, arrays of that dtype and None, with options that are known to be right: nothing is
+        checked or brought into form. For callers inside the package that have checked all of it."""
+        state = ambient.get()
+        if state.tracer is not None:
+            return self(list(args), **options) if self.variadic else self(*args, **options)
+        arrays: list[Any] = []
+        parents: list[Any] = []
+        recorded = constants = False
+        for a in args:
+            if isinstance(a, Tensor):
+                arrays.append(a.data)
+                if a.requires_grad:
+                    parents.append(a._node)
+                    recorded = True
+                    continue
+                constants = True
+            else:
+                arrays.append(a)
+                if a is not None:
+                    constants = True
+            parents.append(None)
+        recorded = recorded and state.recording
+        return self._applied(args, arrays, parents, True, recorded, constants, options, state)
+
+    def _applied(
+        self,
+        args: Sequence[Any],
+        arrays: list[Any],
+        parents: list[Any],
+        tensors: bool,
+        recorded: bool,
+        constants: bool,
+        options: dict[str, Any],
+        state: Ambient,
+    ) -> Any:
+        """The forward on arrays, and its result as tensors if any of the arguments is one, recorded or not."""
         residuals = None
         try:
             if self.keeps and recorded:
@@ -294,8 +330,8 @@ class Op:
         text = str(error)
         if text.startswith(self.name + ":"):
             raise error
-        shown = [f"{self.input_name(i)} {_describe(a)}" for i, a in enumerate(arrays[:8])]
-        shown += [f"{k}={_describe(v)}" for k, v in options.items()]
+        shown = [f"{self.input_name(i)} {described(a)}" for i, a in enumerate(arrays[:8])]
+        shown += [f"{k}={described(v)}" for k, v in options.items()]
         raise type(error)(f"{self.name}: {text} (got {', '.join(shown)})") from error
 
     def _constant(self, result: Any) -> Any:
@@ -303,93 +339,7 @@ class Op:
             return tuple([Tensor._made(asarray(r), None) for r in result])
         return Tensor._made(np.asarray(result), None)
 
-    # -- bringing arguments into form ------------------------------------------------------------------------------
-
-    def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """Positional arguments beyond the arrays fill the options in order, as NumPy's signatures allow."""
-        extra = args[len(self.inputs) :]
-        if len(extra) > len(self.options):
-            raise TypeError(
-                f"{self.name}: got {len(args)} positional arguments, expected at most "
-                f"{len(self.inputs) + len(self.options)} {self.inputs + self.options}"
-            )
-        for name, value in zip(self.options, extra, strict=False):
-            if name in options:
-                raise TypeError(f"{self.name}: got two values for {name}")
-            options[name] = value
-        return args[: len(self.inputs)]
-
-    def _unpack(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """A variadic op takes one sequence of arrays, as np.concatenate does; what follows it are options."""
-        if not args or not isinstance(args[0], (list, tuple)):
-            came = _describe(args[0]) if args else "nothing"
-            raise TypeError(f"{self.name}: arrays is {came}, expected a list or tuple of tensors or arrays")
-        if not args[0]:
-            raise ValueError(f"{self.name}: arrays is empty, expected at least one tensor or array")
-        for name, value in zip(self.options, args[1:], strict=False):
-            options[name] = value
-        return tuple(args[0])
-
-    def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        if self._known.issuperset(options):
-            for value in options.values():
-                if isinstance(value, Tensor):
-                    break
-            else:
-                return options
-        for name, value in options.items():
-            if name not in self.options:
-                if value is None:  # NumPy passes out=None and the like
-                    return self._check_options({k: v for k, v in options.items() if k != name})
-                if name in self.inputs:
-                    raise TypeError(f"{self.name}: {name} is an array and must be given by position")
-                raise TypeError(f"{self.name}: got an option {name!r}, expected one of {self.options}")
-            if isinstance(value, Tensor):
-                if value.requires_grad:
-                    raise TypeError(
-                        f"{self.name}: option {name} is a tensor that requires grad, but no gradient flows through it; "
-                        "pass .detach()"
-                    )
-                options[name] = value.data
-        return options
-
-    def _coerce(self, args: tuple[Any, ...], arrays: list[Any]) -> None:
-        """Keep the float dtype of the tensors: scalars, integers and booleans beside them take it, float arrays do not."""
-        dtype = None
-        for i, a in enumerate(args):
-            if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
-                dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
-        for i, a in enumerate(arrays):
-            if i in self.constants or (a is None and i in self.optional):
-                continue
-            if type(a) in (float, int, bool):
-                if self.variadic:  # NumPy would make an array of its own dtype of it
-                    arrays[i] = np.asarray(a, dtype)
-                continue
-            if isinstance(a, np.generic):
-                a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
-            elif not isinstance(a, np.ndarray):
-                a = self._listed(i, a, dtype)
-            if isinstance(a, np.ndarray):
-                if a.dtype.kind not in "fiub":
-                    raise TypeError(f"{self.name}: {self.input_name(i)} has dtype {a.dtype}, expected numbers")
-                if dtype is not None and a.dtype.kind != "f":
-                    a = a.astype(dtype)
-            arrays[i] = a
-
-    def _listed(self, i: int, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
-        """A list of numbers as an array."""
-        try:
-            if isinstance(value, (list, tuple)):
-                return np.asarray(value, dtype)
-        except (TypeError, ValueError) as error:
-            if "detach" in str(error):
-                raise
-        raise TypeError(
-            f"{self.name}: {self.input_name(i)} is {_describe(value)}, expected a tensor, an array or a number"
-        )
-
-    def _name_constants(self, args: tuple[Any, ...], parents: list[Any]) -> None:
+    def _name_constants(self, args: Sequence[Any], parents: list[Any]) -> None:
         """Give array constants a leaf, so that drawings show them; a constant tensor keeps one for good."""
         for i, a in enumerate(args):
             if parents[i] is None and not isinstance(a, (int, float)):
@@ -405,19 +355,6 @@ class Op:
         """A new node that is the same tensor (the engine's, to mark where an expansion's inputs end)."""
         result: Tensor = _identity(tensor)
         return result
-
-
-def stacked(value: Any) -> Any:
-    """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
-    return registry["stack"]([stacked(v) for v in value]) if holds_tensors(value) else value
-
-
-def _describe(value: Any) -> str:
-    """A value in the words of an error message."""
-    if isinstance(value, (Tensor, np.ndarray)):
-        return f"of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def primitive(

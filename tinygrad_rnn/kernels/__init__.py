@@ -56,6 +56,8 @@ __all__ = [
     "rnn_backward",
     "rnn_forward",
     "set_num_threads",
+    "step_backward",
+    "step_forward",
     "using",
 ]
 
@@ -141,6 +143,48 @@ def _plain(array: Array) -> Array:
 
 def _maybe(array: Array | None) -> Array | None:
     return None if array is None else _plain(array)
+
+
+def step_forward(
+    kind: str,
+    option: Option,
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None,
+    recurrent_bias: Array | None,
+    state: tuple[Array, ...],
+    save: bool,
+) -> tuple[tuple[Array, ...], Saved | None]:
+    """One step of a cell, x (B, D), as a sequence of length 1; returns (new state, saved). option: the RNN's activation, or
+    the GRU's reset_after; a bias of None is 0.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
+    >>> tg.kernels.step_forward("rnn", "tanh", np.ones((2, 4)), W, U, b, None, (h,), False)[0][0].shape
+    (2, 3)
+    """
+    if bias is None:
+        bias = np.zeros(kernel.shape[-1], kernel.dtype)
+    _, state, saved = _forward(
+        "step_forward", kind, option, x[:, None], kernel, recurrent_kernel, bias, recurrent_bias, state,
+        None, False, False, save,
+    )  # fmt: skip
+    return state, saved
+
+
+def step_backward(saved: Saved, d_state: tuple[Array | None, ...], needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+    """Returns (dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, *d old state), None where `needs` says no.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
+    >>> _, saved = tg.kernels.step_forward("rnn", "tanh", np.ones((2, 4)), W, U, b, None, (h,), True)
+    >>> tg.kernels.step_backward(saved, (np.ones((2, 3)),), (True,) * 4 + (False, True))[0].shape
+    (2, 4)
+    """
+    nothing = (None,) * (2 if saved.kind == "lstm" else 1)
+    dx, *others = _backward("step_backward", saved.kind, saved, None, d_state, nothing, needs)
+    return None if dx is None else dx[:, 0], *others
 
 
 def _describe(value: object) -> str:

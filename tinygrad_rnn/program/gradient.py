@@ -14,7 +14,7 @@ from ..autodiff.state import Ambient, ambient
 from ..autodiff.tensor import Tensor, registry
 from .program import Instruction, Literal, Program, Slot
 from .trace import BATCHES
-from .tracer import Traced, Tracer, set_value
+from .tracer import Traced, Tracer, set_value, shortened
 
 
 @dataclass
@@ -98,7 +98,8 @@ def _replayed(program: Program, tracer: Tracer) -> dict[int, Traced]:
         traced[number] = tracer.stand_in(value, slot.layout, slot.dtype.kind == "f")
     for instruction in program.instructions:
         options = with_rows(instruction.options, tracer.batch)
-        args = [i.value if isinstance(i, Literal) else Tensor._made(tracer.values[i], None) for i in instruction.inputs]
+        values = [i.value if isinstance(i, Literal) else tracer.values[i] for i in instruction.inputs]
+        args = [Tensor._made(a, None) if isinstance(a, np.ndarray) else a for a in shortened(instruction.op, values)]
         outside = ambient.get()
         token = ambient.set(Ambient(False, outside.scope, outside.training))
         try:

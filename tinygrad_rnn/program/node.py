@@ -44,7 +44,7 @@ class Loops:
             return False
         if self.lacking is None:
             try:
-                for which in ("forward", "saving", *(["backward"] if self.plan.backward else [])):
+                for which in ("saving", "backward") if self.plan.backward else ("forward",):
                     ready = self.runner(which, True, batch)
                     assert isinstance(ready, NativeLoop)
                     ready.built()
@@ -68,7 +68,7 @@ class Loops:
 class Scan:
     """One run of a step over time: which loops, and how time is laid out."""
 
-    loops: Loops
+    loops: Any  # Loops; None where a step runs unrolled
     batch: int
     steps: int
     lengths: np.ndarray[Any, Any] | None = None
@@ -76,6 +76,7 @@ class Scan:
     time_major: bool = False
     recompute: bool = False
     name: str = "scan"
+    native: bool | None = None  # whether the interpreter runs it, where that is known
 
     @property
     def axis(self) -> int:
@@ -129,7 +130,7 @@ def _samples(r: Any) -> list[Any]:
 @primitive(label="scan", several=True, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
-    native = run.loops.native(arrays, run.batch)
+    native = run.loops.native(arrays, run.batch) if run.native is None else run.native
     runner = run.loops.runner("saving" if keep else "forward", native, run.batch)
     results, saved = (_forward_native if native else _forward_numpy)(run, arrays, runner, keep)
     return (results, saved) if keep else results
@@ -165,23 +166,20 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
     total = run.total
     sequences: list[Any] = [_rows_over_time(run, xs[r.leaf], dtype) for r in loop.reads]
     outputs, rows = [], {}
-    for write in loop.writes:
-        inner = tuple(int(n) for n in loop.slots[write.slot].inner)
-        if write.kind == "output":
+    for kind, leaf, inner, size in runner.written:
+        if kind == "output":
             out = np.empty((*run.leading, *inner), dtype)
             outputs.append(out)
-            rows["output", write.leaf] = out
+            rows[kind, leaf] = out
             sequences.append(_rows_over_time(run, out, dtype))
         else:
-            packed = np.empty((total, prod(inner)), dtype)
-            rows[write.kind, write.leaf] = packed
+            rows[kind, leaf] = packed = np.empty((total, size), dtype)
             sequences.append(packed)
-    final = [np.empty(np.shape(s), dtype) for s in states]
-    registers = dict(zip(loop.weights, weights, strict=True))
+    final = [np.empty(s.shape, dtype) for s in states]
     runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences,
         [_flat_rows(s, dtype) for s in states], [_flat_rows(f, dtype) for f in final],
-        [_flat_rows(c, dtype) for c in constants], runner.weights(registers), [], [], [], None,
+        [_flat_rows(c, dtype) for c in constants], runner.plain_weights(weights), [], [], [], None,
     )  # fmt: skip
     return (*outputs, *final), Saved(rows, None) if keep else None
 

@@ -20,7 +20,7 @@ from .program import Literal, Program
 from .tracer import Traced, Tracer, Untraceable, is_users
 from .tree import Hidden, Signature, form, leaves, rebuilt
 
-BATCHES = (5, 7)  # of the two traces
+BATCHES = (5, 7)  # of the two traces; the second is on the batch at hand where that is another of at least 2
 
 
 def _line_of(error: BaseException) -> str:
@@ -29,13 +29,15 @@ def _line_of(error: BaseException) -> str:
     return f"{lines[-1].filename}:{lines[-1].lineno}" if lines else ""
 
 
-def trace(step: Callable[..., Any], environment: Environment, signature: Signature) -> Program:
-    """The program of a step, from two traces that agree. Raises Untraceable with the reason."""
-    first, second = (trace_once(step, environment, signature, batch) for batch in BATCHES)
+def trace(step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> tuple[Program, int]:
+    """The program of a step, from two traces that agree, and the size of the second one's batch, which is `batch` where
+    that will do. Raises Untraceable with the reason."""
+    other = batch if batch >= 2 and batch != BATCHES[0] else BATCHES[1]
+    first, second = (trace_once(step, environment, signature, n) for n in (BATCHES[0], other))
     difference = _difference(first, second)
     if difference:
         raise Untraceable(f"{difference} ({where(step)})" if ".py:" not in difference else difference)
-    return first.without_dead_code()
+    return first.without_dead_code(), other
 
 
 def verify(

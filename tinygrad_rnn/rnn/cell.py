@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import checks, initializers
-from ..autodiff.state import generator, scope
+from ..autodiff.state import ambient, generator, scope
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
 from ..program.naming import gate
@@ -190,12 +190,18 @@ class RNNCell(Module):
         """The name of the kernel written by hand that runs this cell, None if there is none."""
         return None
 
+    def fused_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step in one node, where `fused` names a kernel."""
+        raise TypeError(f"{type(self).__name__} has no kernel of its own")
+
     def __call__(self, x: Any, state: Any) -> tuple[Any, Any]:
         x = x if isinstance(x, Tensor) else Tensor(x)
         self.check_input(x, 2)
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
+            if self.fused() is not None and ambient.get().tracer is None:
+                return self.fused_step(x, state)
             drawn = map_state(
                 lambda a: a if isinstance(a, Tensor) else Tensor(a[:, 0] if is_over_time(a) else a, name="mask"),
                 self.draw((x.shape[0], 1, x.shape[1]), x.dtype),

@@ -243,10 +243,8 @@ def _run_kernel(
     options = cell.fused_options
     if letters and traces is not None:
         options["trace"] = "gates"
-    outputs, *rest = op(
-        x, *cell.weights, *initial, lengths=time.lengths, reverse=time.reverse, time_major=time.time_major,
-        recompute=time.recompute, **options,
-    )  # fmt: skip
+    options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
+    outputs, *rest = op.apply((x, *cell.weights, *initial), options)
     n = len(initial)
     if traces is not None:
         named = {**dict(zip(letters, rest[n:], strict=True)), "h": outputs}
