@@ -35,7 +35,7 @@ PUBLIC = [
         "regularizers",
         "rnn",
     ),
-    *("train", "viz"),
+    *("check", "train", "viz"),
     *("interop.keras", "interop.onnx", "interop.tf1", "interop.torch"),
 ]
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from . import autodiff, errors, initializers, linalg, rnn
 from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from .autodiff.gradcheck import gradcheck, gradgradcheck
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
 from .autodiff.state import no_grad, scope, seed, training
@@ -22,48 +21,30 @@ __version__ = "0.1.0"
 
 
 if TYPE_CHECKING:
-    from . import callbacks, data, interop, layers, models, nn, optim, parallel, regularizers, train
+    from . import callbacks, check, data, interop, layers, models, nn, optim, parallel, regularizers, train
+    from .check import gradcheck, gradgradcheck
     from .nn.habits import cat, cuda, device, float32, float64, from_numpy, long, manual_seed, ones, rand, randn, zeros
 
-_LAZY = (
-    "callbacks",
-    "data",
-    "interop",
-    "layers",
-    "models",
-    "nn",
-    "optim",
-    "parallel",
-    "regularizers",
-    "train",
-    "viz",
-)  # imported when first asked for
-_PYTORCHS = frozenset(  # PyTorch's names, of nn.habits
-    [
-        "cat",
-        "cuda",
-        "device",
-        "float32",
-        "float64",
-        "from_numpy",
-        "long",
-        "manual_seed",
-        "ones",
-        "rand",
-        "randn",
-        "zeros",
-    ]
+_MODULES = (
+    *("callbacks", "check", "data", "interop", "layers", "models", "nn", "optim", "parallel", "regularizers"),
+    *("train", "viz"),
 )
+_PYTORCHS = (
+    *("cat", "cuda", "device", "float32", "float64", "from_numpy", "long", "manual_seed", "ones", "rand", "randn"),
+    "zeros",
+)
+_LAZY = {  # the module that holds a name; it is imported when the name is first asked for
+    **{name: name for name in _MODULES},
+    **dict.fromkeys(("gradcheck", "gradgradcheck"), "check"),
+    **dict.fromkeys(_PYTORCHS, "nn.habits"),
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in _PYTORCHS:
-        made: object = getattr(import_module("tinygrad_rnn.nn.habits"), name)
-        return made
     if name not in _LAZY:
         raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
     try:
-        return import_module(f"tinygrad_rnn.{name}")
+        module = import_module(f"tinygrad_rnn.{_LAZY[name]}")
     except ModuleNotFoundError as error:
         if error.name != "tinygrad_rnn.viz":
             raise
@@ -71,3 +52,8 @@ def __getattr__(name: str) -> object:
             "tinygrad_rnn.viz is not here: this is the bare source tree, which also has no native kernels. "
             "Install it from the checkout's root with: pip install -e ."
         ) from None
+    return module if _LAZY[name] == name else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY} - {*_PYTORCHS})

@@ -159,3 +159,136 @@ def test_an_input_that_the_op_of_that_name_lacks_is_numbered() -> None:
     with pytest.raises(tg.GradcheckError) as caught:
         tg.gradcheck(tanh, [np.array([1.0, 2.0]), np.array([3.0, 4.0])])
     assert caught.value.report.input == "inputs[1]"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((2,), (3,)), ((2, 3), (4,)), ((4,), (2, 3)), ((2, 1, 2), (3, 2)), ((3, 2), (2, 1, 2)), ((), (2, 2))]
+)
+def test_kronecker_products_are_numpys(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=a), rng.normal(size=b)
+    found = tg.kron(tg.tensor(x), tg.tensor(y))
+    np.testing.assert_allclose(found.data, np.kron(x, y))
+    assert found.shape == np.kron(x, y).shape
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "wanted"),
+    [
+        ((2, 5), (3, 4), r"b has shape \(3, 4\), expected \(5, \*\) to follow a of shape \(2, 5\)"),
+        ((2, 5), (3,), r"b has shape \(3,\), expected \(5,\) to follow a of shape \(2, 5\)"),
+        ((5,), (3, 4), r"b has shape \(3, 4\), expected \(5, \*\) to follow a of shape \(5,\)"),
+        ((), (3,), r"got shapes \(\) and \(3,\), expected axes in both"),
+        ((3,), (), r"got shapes \(3,\) and \(\), expected axes in both"),
+    ],
+)
+def test_products_that_do_not_fit(a: tuple[int, ...], b: tuple[int, ...], wanted: str) -> None:
+    with pytest.raises(ValueError, match=f"matmul: {wanted}"):
+        tg.matmul(tg.tensor(np.ones(a)), tg.tensor(np.ones(b)))
+
+
+def test_a_constant_tensor_keeps_one_leaf_with_its_name() -> None:
+    """So that a drawing shows the same array once, and by its name."""
+    x, mask = tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([1.0, 0.0], name="mask")
+    plain = tg.tensor([3.0, 4.0])
+    for constant in (mask, plain):
+        first, second = (x * constant)._node, (x + constant)._node
+        assert first is not None
+        assert second is not None
+        assert first.parents[1] is second.parents[1] is constant._node
+    assert mask.name == "mask"
+    assert (plain.is_leaf, plain.requires_grad) == (True, False)
+
+
+def test_one_vector_may_stand_in_a_list() -> None:
+    """Of one input the vector itself or [vector]; of an input of one row a list of numbers is the row."""
+    x, v = np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    for given in (v, [v], (v,), [tg.tensor(v)]):
+        assert tg.jvp(lambda t: t * t, x, given).tolist() == [6.0, 20.0]
+        assert tg.hvp(lambda t: (t * t * t).sum(), x, given).tolist() == [18.0, 60.0]
+    row = np.array([[1.0, 2.0]])
+    assert tg.jvp(lambda t: t * t, row, [[3.0, 5.0]]).tolist() == [[6.0, 20.0]]
+    assert tg.jvp(lambda t, u: t * u, [x, x], [v, v]).tolist() == [6.0, 20.0]
+    for wrong in ([v, v], [], [row]):
+        with pytest.raises(ValueError, match="jvp: "):
+            tg.jvp(lambda t: t * t, x, wrong)
+
+
+AXES = [(), (3,), (2, 3), (4, 2, 3)]
+
+
+@pytest.mark.parametrize("a", AXES, ids=str)
+@pytest.mark.parametrize("b", [(), (3,), (3, 2), (4, 3, 2)], ids=str)
+def test_dot_of_any_axes_is_numpys(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=a), rng.normal(size=b)
+    for f in (np.dot, np.outer):
+        np.testing.assert_allclose(f(tg.tensor(x), tg.tensor(y)).data, f(x, y), atol=1e-12)
+    for f, other in ((np.inner, rng.normal(size=(5, 3))), (np.vdot, rng.normal(size=x.shape[::-1]))):
+        np.testing.assert_allclose(f(tg.tensor(x), tg.tensor(other)).data, f(x, other), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3)])
+@pytest.mark.parametrize("axisc", [0, -1])
+def test_cross_puts_its_vectors_where_numpy_does(shape: tuple[int, ...], axisc: int) -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=shape), rng.normal(size=shape)
+    np.testing.assert_allclose(tg.cross(tg.tensor(a), tg.tensor(b), axisc=axisc).data, np.cross(a, b, axisc=axisc))
+    with pytest.raises(ValueError, match=r"cross: the vectors have 3 and 2 components, expected 3"):
+        tg.cross(tg.tensor(a), tg.tensor(b[..., :2]))
+
+
+def test_differences_of_no_order_and_of_no_axis() -> None:
+    x = np.array([1.0, 4.0, 9.0])
+    for n in range(4):
+        np.testing.assert_array_equal(tg.diff(tg.tensor(x), n).data, np.diff(x, n))
+    for bad in (lambda: tg.diff(tg.tensor(x), -1), lambda: tg.diff(tg.tensor(3.0))):
+        with pytest.raises(
+            ValueError, match=r"diff: got n=-?1 and x of shape .*, expected n >= 0 and at least one axis"
+        ):
+            bad()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 7, 9])
+def test_arrays_are_split_as_evenly_as_numpy_splits_them(parts: int) -> None:
+    x = np.arange(14.0).reshape(7, 2)
+    for axis, y in ((0, x), (1, x.T)):
+        found = np.array_split(tg.tensor(y, requires_grad=True), parts, axis=axis)
+        wanted = np.array_split(y, parts, axis=axis)
+        assert [part.shape for part in found] == [part.shape for part in wanted]
+        assert all(np.array_equal(a.data, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_leaves_of_a_graph_are_labelled_by_name_and_kind() -> None:
+    w, x = tg.tensor([1.0], requires_grad=True, name="w"), tg.tensor([2.0], requires_grad=True)
+    found = tg.autodiff.graph.snapshot(w * x + np.array([3.0])).nodes
+    assert [(node.label, node.kind, node.name) for node in found if node.op is None] == [
+        ("w", "parameter", "w"),
+        ("input", "input", None),
+        ("constant", "constant", None),
+    ]
+
+
+def test_the_bytes_of_a_graph_are_those_of_its_arrays() -> None:
+    x, m = tg.tensor(np.ones((3, 4)), requires_grad=True), tg.tensor(np.ones(5, np.float32), requires_grad=True)
+    by_op = {node.op: node.bytes for node in tg.snapshot([tg.tanh(x), tg.exp(m), tg.unstack(x * 2, axis=0)[0]]).nodes}
+    assert (by_op["tanh"], by_op["exp"], by_op["unstack"]) == (3 * 4 * 8, 5 * 4, 3 * 4 * 8)
+
+
+def test_a_fused_op_s_vjp_takes_its_inputs_in_order() -> None:
+    def declared(rule: Any) -> None:
+        def pair(a: Any, b: Any) -> Any:
+            return a * b
+
+        op = tg.primitive(label="pair", samples=lambda r: [])(pair)
+        try:
+            op.vjp(rule)
+            op.expands(lambda a, b: a * b)
+        finally:
+            tg.autodiff.tensor.registry.pop("pair", None)
+
+    declared(lambda g, a, b: (g * b, g * a))
+    declared(lambda g, a, b, out: (g * b, g * a))
+    for rule in (lambda g, b, a: (g * b, g * a), lambda g, a: (g, g), lambda g, out, a, b: (g * b, g * a)):
+        with pytest.raises(TypeError, match=r"a fused op's vjp takes every input first, in order: \('a', 'b'\)"):
+            declared(rule)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.autodiff.sample import Case, Sampler, as_case
+from tinygrad_rnn.check.samples import Case, Sampler, as_case
 
 EVERY = list(tg.operations())
 OPS = [op for op in EVERY if op.differentiable]

@@ -439,3 +439,53 @@ def test_a_tensor_in_a_text_is_its_numbers() -> None:
     rounded = round(t.sum() / 3, 2)
     assert (rounded, type(rounded), round(t.sum())) == (0.58, float, 2)
     assert f"{t!r}" == str(t) == "tensor([[0.5 , 1.25]], float32, requires_grad=True)"
+
+
+def test_a_name_makes_a_leaf_but_no_gradient() -> None:
+    t = tg.tensor([1.0, 2.0])
+    assert t.name is None
+    t.name = "constant"
+    assert (t.name, t.is_leaf, t.requires_grad, (t * 2).requires_grad) == ("constant", True, False, False)
+    t.name = None
+    assert t.name is None
+
+
+def test_membership_is_numpys() -> None:
+    t = tg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert [value in t for value in (3.0, 5.0, tg.tensor(2.0), np.array([3.0, 4.0]))] == [True, False, True, True]
+
+
+def test_generators_and_seeds() -> None:
+    """A seed stands for numpy's generator of that seed, a generator for itself, None for the one that tg.seed sets."""
+    generator = tg.autodiff.state.generator
+    for seed in (5, np.int64(5)):
+        assert generator(seed).random(3).tolist() == np.random.default_rng(5).random(3).tolist()
+    own = np.random.default_rng(1)
+    assert generator(own) is own
+    assert generator() is generator(None)
+    tg.seed(7)
+    assert generator().random(3).tolist() == np.random.default_rng(7).random(3).tolist()
+    for bad in (True, 1.0, "1"):
+        with pytest.raises(TypeError, match=rf"generator: got {type(bad).__name__}, expected a numpy.random.Generator"):
+            generator(bad)  # type: ignore[arg-type]
+
+
+def test_options_that_are_none_say_nothing() -> None:
+    """NumPy's functions pass out=None and the like on; what else stands beside them counts."""
+    x = np.array([[1.0, 2.0], [3.0, 5.0]])
+    assert tg.tanh(tg.tensor(x), out=None).tolist() == np.tanh(x).tolist()
+    assert tg.sum(tg.tensor(x), axis=0, out=None, foreign=None).tolist() == [4.0, 7.0]
+    with pytest.raises(TypeError, match=r"sum: got an option 'out', expected one of"):
+        tg.sum(tg.tensor(x), axis=0, out=x)
+    with pytest.raises(TypeError, match=r"tanh: x is an array and must be given by position"):
+        tg.tanh(x=tg.tensor(x))
+
+
+def test_lists_in_the_place_of_an_array() -> None:
+    t = tg.tensor([1.0, 2.0])
+    for listed in ([3, 5], (3.0, 5.0), [tg.tensor(3.0), 5]):
+        found = tg.add(t, listed)
+        assert (found.tolist(), found.dtype) == ([4.0, 7.0], np.float32)
+    for bad in ({1, 2}, [1, "a"], [[1, 2], [3]], [object()], (n for n in (1, 2)), [{1: tg.tensor(1.0)}]):
+        with pytest.raises(TypeError, match=r"add: b is .*, expected a tensor, an array or a number"):
+            tg.add(t, bad)

@@ -34,22 +34,24 @@ from typing import Any
 TOP = Path(__file__).resolve().parents[2]
 PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/autodiff": ["tests/autodiff"],
+    "tinygrad_rnn/check": ["tests/check"],
     "tinygrad_rnn/autodiff/engine.py": ["tests/autodiff", "tests/parallel/test_parallel.py"],
     "tinygrad_rnn/autodiff/graph.py": ["tests/autodiff", "tests/rnn"],
     "tinygrad_rnn/autodiff/rows.py": ["tests/program/test_every_op.py", "tests/program/test_rows.py"],
     "tinygrad_rnn/ops": ["tests/autodiff", "tests/nn", "tests/rnn"],
     "tinygrad_rnn/rnn": ["tests/rnn"],
-    "tinygrad_rnn/nn": ["tests/nn"],
-    "tinygrad_rnn/layers": ["tests/layers"],
+    "tinygrad_rnn/nn": ["tests/nn", "tests/rnn/test_streaming.py"],
+    "tinygrad_rnn/layers": ["tests/layers", "tests/rnn/test_streaming.py"],
     "tinygrad_rnn/optim.py": ["tests/train"],
     "tinygrad_rnn/train": ["tests/train", "tests/parallel/test_parallel.py", "tests/parallel/test_parts.py"],
     "tinygrad_rnn/interop": ["tests/interop"],
     "tinygrad_rnn/interop/keras.py": ["tests/interop", "tests/layers"],
 }
-LEFT_OUT = {"tinygrad_rnn/autodiff/sample.py": "draws the inputs of the gradient checks"}
+LEFT_OUT = {"tinygrad_rnn/check/samples.py": "draws the inputs of the gradient checks"}
+SIGNATURES = "::test_defaults"  # tests so named read the defaults of functions, and need not execute them
 EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("", "strict=(False)", "an assertion of zip that never fails"),
-    ("layers/activations.py", "ops.expm1(ops.minimum(x, (1)))", "only keeps eˣ finite where x itself is taken"),
+    ("layers/activations.py", "ops.expm1(ops.where(x > 0, (1), x))", "only keeps eˣ finite where x itself is taken"),
     ("autodiff/op.py", "elif (len(args) != 2):", "the way that all calls can go gives the same, only slower"),
     ("autodiff/op.py", "(a._node,), ((False),)", "no vjp of one input asks whether that needs a gradient"),
     ("", "reshape((-(2), ", "NumPy takes any negative size for the one to be found"),
@@ -61,6 +63,12 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
         "a tensor's edge is its node anyway",
     ),
     ("ops/recurrent.py", "(lengths.min(initial=x.shape[axis]) > x.shape[axis])", "a mask of all steps masks nothing"),
+    ("autodiff/op.py", 'if name == "out" else -(3)', "below −1 any code stands for what is no part of the graph"),
+    ("rnn/cells.py", "axis=(1)", "a step's arrays have two axes, so that axis 1 is the last"),
+    ("ops/reduce.py", "/ where(constant, (2), out)", "it divides 0"),
+    ("ops/linalg.py", "optimize=(", "in which order einsum multiplies changes its time alone"),
+    ("onnx/operators.py", "None if step < (1) and", "a slice's step is never 0"),
+    ("train/parts.py", "= (1)  # ", "it is set before it is read"),
     ("nn/functional.py", "classes.max(initial=-(2))", "classes that are all negative are refused either way"),
 ]
 SWAPS: dict[type, list[type]] = {
@@ -323,12 +331,14 @@ class Copy:
 def executing(
     mutant: dict[str, Any], place: tuple[int, int, int, bool], recorded: dict[str, Any]
 ) -> set[tuple[str, float]]:
-    """The tests that execute the mutant's line; of a line that runs at import, those that execute the function around it."""
+    """The tests that execute the mutant's line; of a line that runs at import, those that execute the function around it,
+    and those of signatures."""
     lines = recorded["lines"].get(mutant["path"], {})
     statement, first, last, at_import = place
     numbers = lines.get(str(mutant["line"]), []) or lines.get(str(statement), [])
     if not numbers and at_import:
         numbers = {n for line, some in lines.items() if first <= int(line) <= last for n in some}
+        numbers |= {n for n, test in enumerate(recorded["tests"]) if SIGNATURES in test}
     return {(recorded["tests"][n], recorded["seconds"][n]) for n in numbers}
 
 

@@ -244,8 +244,8 @@ LIBRARIES = {
 }
 
 
-def main():
-    name, threads = sys.argv[1], int(sys.argv[2])
+def serve(library_class, threads):
+    """Answer questions on standard input until it ends, with a library held to the first `threads` cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     answers, sys.stdout = sys.stdout, sys.stderr
 
@@ -253,7 +253,7 @@ def main():
         answers.write(json.dumps(value) + "\n")
         answers.flush()
 
-    library = LIBRARIES[name](threads)
+    library = library_class(threads)
     answer(library.version)
     run = None
     for line in sys.stdin:
@@ -277,4 +277,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    serve(LIBRARIES[sys.argv[1]], int(sys.argv[2]))

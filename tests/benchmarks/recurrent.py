@@ -39,7 +39,7 @@ def operations(case, mode):
 class Library:
     """One library in its own process, asked by one line of JSON at a time."""
 
-    def __init__(self, name, python, threads):
+    def __init__(self, name, python, threads, script=None):
         self.name = name
         environment = dict(os.environ)
         for variable in (
@@ -50,7 +50,7 @@ class Library:
             "TF_NUM_INTEROP_THREADS",
         ):
             environment[variable] = str(threads)
-        command = [python, str(Path(__file__).with_name("peers.py")), name, str(threads)]
+        command = [python, *(script or [str(Path(__file__).with_name("peers.py"))]), name, str(threads)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

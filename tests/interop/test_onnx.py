@@ -25,6 +25,8 @@ from tinygrad_rnn import nn, rnn
 from tinygrad_rnn.interop import onnx as face
 from tinygrad_rnn.interop import torch
 
+from . import standard
+
 F4 = np.float32
 LENGTHS = np.array([3, 6, 0, 4], np.int32)
 
@@ -237,6 +239,22 @@ def evaluated(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
     return import_module("onnx.reference").ReferenceEvaluator(path).run(None, given)
 
 
+def defined(node: Any, weights: dict[str, np.ndarray]) -> Any:
+    """What a recurrent operator gives by the standard's equations and, where it is installed, by ONNX Runtime."""
+
+    def by(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        op, names, outputs, attributes = node
+        arrays = {**weights, **given}
+        order = ("x", "W", "R", "B", "lengths", "h0", "c0")
+        found = standard.recurrent(op, *(arrays.get(name) if name in names else None for name in order), **attributes)
+        if find_spec("onnxruntime"):
+            for a, b in zip(runtime(path, given), found, strict=False):
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+        return found[: len(outputs)]
+
+    return by
+
+
 def matches_runtime(path: str, given: dict[str, np.ndarray], atol: float = 1e-5, by: Any = runtime) -> list[np.ndarray]:
     found = face.load(path)(**given)
     found = [
@@ -267,7 +285,7 @@ def test_every_direction_of_the_operators(op: str, direction: str, tmp_path: Pat
     outputs = ["Y", "Yh", "Yc"] if op == "LSTM" else ["Y", "Yh"]
     node = (op, ["x", "W", "R", "B", "lengths", "h0", *more], outputs, attributes)
     path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
-    found = matches_runtime(path, given)
+    found = matches_runtime(path, given, by=defined(node, weights))
     turned = {key: value.swapaxes(0, 1) if value.ndim == 3 else value for key, value in given.items()}
     node = (*node[:3], {**attributes, "layout": 1})
     path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
@@ -614,3 +632,82 @@ def test_an_op_without_an_onnx_name_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     with pytest.raises(TypeError, match=r"interop\.onnx\.export: .*cannot be written as ONNX"):
         face.export([nn.Linear(3, 2), tg.cumsum], str(tmp_path / "model.onnx"))
+
+
+def test_weights_of_other_shapes_are_refused_by_name() -> None:
+    good = {"W": array(8, 3), "R": array(8, 2), "B": array(16)}
+    assert face.to_cell("lstm", good)["bias"].shape == (8,)
+    for name, shape, wanted in [
+        ("B", (8,), r"\(16,\)"),
+        ("B", (1, 16), r"\(16,\)"),
+        ("W", (6, 3), r"\(8, D\)"),
+        ("W", (8,), r"\(8, D\)"),
+        ("R", (6, 2), r"\(8, 2\)"),
+    ]:
+        came = rf"\({', '.join(map(str, shape))}{',' * (len(shape) == 1)}\)"
+        with pytest.raises(ValueError, match=rf"interop.onnx.to_cell: {name} has shape {came}, expected {wanted}"):
+            face.to_cell("lstm", good | {name: array(*shape)})
+
+
+@pytest.mark.parametrize("declared", [F4, np.float64, I8, np.int32, np.bool_])
+def test_inputs_are_taken_in_the_dtype_that_the_graph_declares(declared: Any, tmp_path: Path) -> None:
+    """Numbers without a dtype take it, integers go over into integers; whatever else differs is refused."""
+    path = written(tmp_path, [("Cast", ["x"], ["y"], {"to": 11})], {"x": declared}, ["y"])
+    model, kind = face.load(path), np.dtype(declared).kind
+    for given in ([1, 0], (1.0, 0.0), [True, False]):
+        assert model(given).tolist() == [1.0, 0.0]
+    for dtype in (F4, np.float64, I8, np.int32, np.uint8, np.bool_):
+        x = np.array([1, 0], dtype)
+        if dtype == declared or (kind == "i" and x.dtype.kind in "iu"):
+            assert model(x).tolist() == [1.0, 0.0]
+            continue
+        with pytest.raises(TypeError, match=rf"x has dtype {x.dtype}, expected {np.dtype(declared)}"):
+            model(x)
+
+
+def declared(path: str) -> list[tuple[str, list[Any]]]:
+    """The outputs that a file declares, with their shapes: numbers, and letters for what is free."""
+    proto = pytest.importorskip("onnx").load(path)
+    sides = [(o.name, o.type.tensor_type.shape.dim) for o in proto.graph.output]
+    return [(name, [d.dim_value or d.dim_param for d in dims]) for name, dims in sides]
+
+
+X, IDS = array(2, 5, 3), np.ones((2, 5), int)
+B_T, T_B = ["B", "T"], ["T", "B"]
+FILES: dict[str, tuple[Any, Any, list[tuple[str, list[Any]]]]] = {
+    "lstm": (lambda: nn.LSTM(3, 4, 2, bidirectional=True), X,
+             [("output", [*T_B, 8]), ("h_n", [4, "B", 4]), ("c_n", [4, "B", 4])]),
+    "gru": (lambda: nn.GRU(3, 4, batch_first=True), X, [("output", [*B_T, 4]), ("h_n", [1, "B", 4])]),
+    "cell": (lambda: rnn.LSTMCell(4).build(3), X, [("output", [*B_T, 4]), ("h_n", ["B", 4]), ("c_n", ["B", 4])]),
+    "head": (lambda: [nn.GRU(3, 4), nn.Linear(4, 5), tg.tanh], X, [("output", [*T_B, 5]), ("h_n", [1, "B", 4])]),
+    "table": (lambda: [nn.Embedding(9, 3), nn.LayerNorm(3)], IDS[0], [("output", ["B", 3])]),
+    "linear": (lambda: nn.Linear(3, 4), X[0], [("output", ["B", 4])]),
+    "keras": (lambda: tg.layers.GRU(4), X, [("output", ["B", 4])]),
+    "keras states": (lambda: tg.layers.LSTM(4, return_state=True, return_sequences=True), X,
+                     [("output", [*B_T, 4]), ("h_n", ["B", 4]), ("c_n", ["B", 4])]),
+    "concat": (lambda: tg.layers.Bidirectional(tg.layers.GRU(4)), X, [("output", ["B", 8])]),
+    "sum": (lambda: tg.layers.Bidirectional(tg.layers.GRU(4, return_sequences=True), merge_mode="sum"), X,
+            [("output", [*B_T, 4])]),
+    "two kinds": (lambda: tg.layers.Bidirectional(
+        tg.layers.GRU(4, return_sequences=True),
+        backward_layer=tg.layers.LSTM(5, return_sequences=True, go_backwards=True),
+    ), X, [("output", [*B_T, 9])]),
+    "dense": (lambda: tg.models.Sequential([tg.layers.GRU(4, return_sequences=True), tg.layers.Dense(2)]), X,
+              [("output", [*B_T, 2])]),
+    "sentences": (lambda: tg.models.Sequential([tg.layers.Embedding(9, 3), tg.layers.GRU(4), tg.layers.Dense(2)]), IDS,
+                  [("output", ["B", 2])]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_declares_the_shapes_of_its_outputs(name: str, tmp_path: Path) -> None:
+    make, x, wanted = FILES[name]
+    model = make()
+    if not isinstance(model, (list, rnn.RNNCell)):
+        model(x)
+    path = exported(model, tmp_path, lengths=False, initial_state=False)
+    assert declared(path) == wanted
+    free = dict(zip(wanted[0][1][:2], x.shape, strict=False)) if "T" in wanted[0][1] else {"B": len(x)}
+    found = face.load(path)(x)
+    for (_, shape), y in zip(wanted, found if isinstance(found, tuple) else (found,), strict=True):
+        assert y.shape == tuple(free.get(n, n) for n in shape)

@@ -209,3 +209,11 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
 def test_what_cannot_be_converted(make: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+def test_a_kind_of_cell_that_pytorch_lacks_keeps_its_blocks() -> None:
+    w, u, b = (np.arange(float(n)).reshape(shape) for n, shape in ((12, (4, 3)), (8, (4, 2)), (4, (4,))))
+    found = convert.arranged("own", w, u, b, b)
+    np.testing.assert_array_equal(found["kernel"], w.T)
+    np.testing.assert_array_equal(found["recurrent_kernel"], u.T)
+    np.testing.assert_array_equal(found["bias"], 2 * b)

@@ -31,7 +31,7 @@ class Builder:
     def __init__(self, dtype=np.float64):
         self.dtype = np.dtype(dtype)
         self.slots, self.sequences, self.states, self.constants = [], [], [], []
-        self.sums, self.accumulators = [], []
+        self.sums, self.accumulators, self.outers = [], [], []
         self.lists = {"once": [], "before": [], "body": [], "after": []}
         self.where = "body"
         self.loop = None
@@ -101,7 +101,7 @@ class Builder:
     def build(self):
         self.loop = kernels._native.Loop(
             str(self.dtype), self.slots, *self.lists.values(),
-            self.sequences, self.states, self.constants, self.sums, self.accumulators,
+            self.sequences, self.states, self.constants, self.sums, self.accumulators, self.outers,
         )  # fmt: skip
         return self.loop
 
@@ -312,7 +312,13 @@ def interpret(b, B, T, sequences, *, lengths=None, reverse=False, backward=False
                     x = row[left][left_offset : left_offset + m * left_size].reshape(m, left_size)
                     targets[target][...] += x.T @ y
             for array, (slot, offset, size) in zip(accumulated, b.accumulators, strict=True):
-                array[batch] += row[slot][offset : offset + size]
+                if slot >= 0:
+                    array[batch] += row[slot][offset : offset + size]
+            for which, left, left_offset, m, right, right_offset, n in b.outers:
+                product = np.outer(
+                    row[left][left_offset : left_offset + m], row[right][right_offset : right_offset + n]
+                )
+                accumulated[which][batch] += product.reshape(-1)
             state = [row[slot][offset : offset + size].copy() for slot, offset, size in b.states]
         for array, value in zip(final or [None] * len(state), state, strict=True):
             if array is not None:

@@ -202,8 +202,38 @@ def everything(dtype, n):
     b.sum(1, -1, y, 0, 2, 0, 0, n)
     b.sum(2, y, y, 1, 2, 0, 0, n)
     b.sum(3, scale, delayed, n, n)
-    b.accumulators += [(y, n - 1, 2), (s, 0, n)]
+    b.accumulators += [(y, n - 1, 2), (s, 0, n), (-1, 0, n * (n + 1))]
+    b.outers += [(2, s, 0, n, y, n - 1, n + 1), (1, new, n - 1, 1, late, 0, n), (2, scale, 0, n, y, 0, n + 1)]
     return b
+
+
+@isas
+@pytest.mark.parametrize("backward", [False, True])
+def test_outer_products_of_many_steps(isa, backward):
+    """A row's sum of outer products: np.einsum's, and to the bit the same alone and in a batch, however time is cut."""
+    rng = np.random.default_rng(0)
+    B, T, m, n = 5, 700, 7, 20
+    b = Builder(np.float32)
+    x, y, total = b.sequence(m), b.sequence(n), b.temp(n)
+    b.where = "before"
+    b.map("copy", total, y)
+    b.accumulators.append((-1, 0, m * n))
+    b.outers.append((0, x, 0, m, y, 0, n))
+    b.sum(0, -1, total, 0, n)  # with sums, chunks depend on the batch
+    rows = [draw(rng, np.float32, B, T, k) for k in (m, n)]
+    lengths = np.array([700, 3, 0, 650, 131], np.int64)
+
+    def of(some):
+        found = np.empty((len(lengths[some]), m * n), np.float32)
+        b.run(len(found), T, [r[some] for r in rows], lengths=lengths[some], backward=backward, isa=isa,
+              targets=[np.empty(n, np.float32)], accumulated=[found])  # fmt: skip
+        return found
+
+    found = of(slice(None))
+    for k in range(B):
+        x64, y64 = (r[k, : lengths[k]].astype(np.float64) for r in rows)
+        np.testing.assert_allclose(found[k], (x64.T @ y64).reshape(-1), rtol=1e-4, atol=1e-3)
+        np.testing.assert_array_equal(of(slice(k, k + 1))[0], found[k])
 
 
 @isas
@@ -225,7 +255,7 @@ def test_every_kind_of_slot(isa, dtype, lengths, reverse, backward, n):
     more["initial"] = [draw(rng, dtype, B, n), None, draw(rng, dtype, B, n)]
     more["final"] = [np.empty((B, n), dtype) for _ in range(3)]
     more["targets"] = [np.empty(shape, dtype) for shape in ((n, n), (2,), (1, 2), (n, n))]
-    more["accumulated"] = [np.empty((B, 2), dtype), np.empty((B, n), dtype)]
+    more["accumulated"] = [np.empty((B, size), dtype) for size in (2, n, n * (n + 1))]
     more |= {"lengths": lengths, "reverse": reverse, "backward": backward, "isa": isa}
     assert_same(everything(dtype, n), B, T, sequences, outputs=[1, 2, "final", "targets", "accumulated"], **more)
 
@@ -333,7 +363,7 @@ def test_every_kind_of_slot_the_same_with_any_threads(isa, threads):
             written = {
                 "final": [np.empty((B, n), dtype) for _ in range(3)],
                 "targets": [np.empty(shape, dtype) for shape in ((n, n), (2,), (1, 2), (n, n))],
-                "accumulated": [np.empty((B, 2), dtype), np.empty((B, n), dtype)],
+                "accumulated": [np.empty((B, k), dtype) for k in (2, n, n * (n + 1))],
             }
             everything(dtype, n).run(
                 B, T, [x, y, kept, history, packed, None], constants=constants, initials=initials, initial=initial,

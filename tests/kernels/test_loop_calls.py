@@ -90,6 +90,9 @@ BAD_LOOPS = [
     (lambda b: (b.sum(0, 0, 3, 4, 1), b.sum(0, 0, 3, 1, 4)), "different sizes"),
     (lambda b: b.accumulators.append((3, 1, 4)), "beyond its slot"),
     (lambda b: b.accumulators.append((b.scratch(1), 0, 1)), "no instruction has written"),
+    (lambda b: (b.accumulators.append((-1, 0, 8)), b.outers.append((0, 0, 0, 2, 3, 1, 4))), "beyond its slot"),
+    (lambda b: (b.accumulators.append((-1, 0, 8)), b.outers.append((0, 0, 0, 2, 3, 0, 3))), "different sizes"),
+    (lambda b: b.outers.append((0, 0, 0, 2, 3, 0, 2)), "accumulator is out of range"),
 ]  # fmt: skip
 
 
@@ -213,7 +216,7 @@ def test_random_bad_loops_never_crash():
     ran = refused = 0
     for _ in range(int(os.environ.get("TINYGRAD_RNN_BAD_CALLS", "4000"))):
         b = rng.choice(makers)()
-        tables = ("slots", "sequences", "states", "constants", "sums", "accumulators")
+        tables = ("slots", "sequences", "states", "constants", "sums", "accumulators", "outers")
         for _ in range(rng.randint(1, 2)):
             where, name = rng.choice(list(b.lists)), rng.choice(tables)
             if rng.random() < 0.6:

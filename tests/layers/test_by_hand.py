@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import layers, models
 
 
@@ -69,3 +70,111 @@ def test_dropout_of_inputs_is_one_mask_a_sequence() -> None:
 def test_hard_shrink_at_zero() -> None:
     found = layers.Activation("hard_shrink")(np.array([[0.0, 0.5, -0.5, 0.6]], np.float32))
     np.testing.assert_array_equal(found.data, np.array([[0.0, 0.0, 0.0, 0.6]], np.float32))
+
+
+def test_a_mean_over_one_example_is_its_loss() -> None:
+    model = models.Sequential([layers.Dense(1, kernel_initializer="ones", use_bias=False)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    x = np.array([[2.0, 3.0]], np.float32)
+    assert model.evaluate(x, np.array([[1.0]])) == [16.0, 4.0]
+
+
+def test_rates_of_dropout_at_their_bounds() -> None:
+    x = np.ones((3, 4), np.float32)
+    assert layers.Dropout(0)(x, training=True).tolist() == x.tolist()
+    assert not layers.Dropout(1)(x, training=True).data.any()
+    for rate in (-0.01, 1.01, True, "0.5", None):
+        with pytest.raises(ValueError, match=rf"Dropout: rate is {rate!r}, expected a number in \[0, 1\]"):
+            layers.Dropout(rate)  # type: ignore[arg-type]
+    for argument in ("dropout", "recurrent_dropout"):
+        assert layers.GRUCell(2, **{argument: 0}).dropout == 0
+        for rate in (-0.01, 1.0, True, "0.5", None):
+            with pytest.raises(ValueError, match=rf"GRUCell: {argument} is {rate!r}, expected a number in \[0, 1\)"):
+                layers.GRUCell(2, **{argument: rate})
+
+
+def test_masks_with_an_axis_of_one_feature() -> None:
+    """(B, T, 1), as a comparison of one feature with keepdims gives it, is (B, T); of more features it is refused."""
+    layer, x = layers.GRU(2), np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    mask = np.array([[True, True, False], [True, False, False]])
+    np.testing.assert_array_equal(layer(x, mask=mask[..., None]).data, layer(x, mask=mask).data)
+    with pytest.raises(ValueError, match=r"mask has shape \(2, 3, 4\)"):
+        layer(x, mask=np.ones((2, 3, 4), bool))
+    with pytest.raises(ValueError, match=r"mask has shape \(2, 3\) and dtype <U1"):
+        layer(x, mask=np.full((2, 3), "1"))
+
+
+def test_input_dim_and_input_length_are_a_shape() -> None:
+    """Keras 1 and 2 wrote them so."""
+    for layer, wanted in (
+        (layers.Dense(3, input_dim=4), (None, 3)),
+        (layers.GRU(3, input_dim=4), (None, 3)),
+        (layers.GRU(3, input_dim=4, input_length=5, return_sequences=True), (None, 5, 3)),
+        (layers.Embedding(7, 3, input_length=5), (None, 5, 3)),
+    ):
+        assert models.Sequential([layer]).output_shape == wanted
+
+
+def test_a_layer_that_is_unbuilt_is_built_anew() -> None:
+    layer = layers.Dense(2, kernel_regularizer="l2")
+    layer(np.ones((1, 3)))
+    assert (layer.built, len(layer.losses), layer.count_params()) == (True, 1, 8)
+    layer.unbuild()
+    assert (layer.built, layer.losses) == (False, [])
+    layer(np.ones((1, 5)))
+    assert (layer.built, len(layer.losses), layer.count_params()) == (True, 1, 12)
+
+
+def test_slopes_at_zero() -> None:
+    """Where Keras's back ends differ, those of JAX and PyTorch."""
+    for name, wanted in (
+        ("selu", 1.0507009873554805 * 1.6732632423543772),
+        ("elu", 1.0),
+        ("celu", 1.0),
+        ("leaky_relu", 0.2),
+        ("relu", 0.0),
+    ):
+        x = tg.tensor([-2.0, 0.0, 2.0], requires_grad=True)
+        y = layers.Activation(name)(x)
+        y.sum().backward()
+        assert y.data[1] == 0
+        assert x.grad is not None
+        assert x.grad[1] == pytest.approx(wanted), name
+
+
+@pytest.mark.parametrize(
+    "mask", [[[False, True]], [[False, True], [False, True]], [[True, False]], [[False, True, False]]]
+)
+def test_masked_steps_might_as_well_not_be_there(mask: Any) -> None:
+    layer, x = layers.GRU(2), np.random.default_rng(0).normal(size=(len(mask), len(mask[0]), 3)).astype(np.float32)
+    kept = x[np.array(mask)].reshape(len(mask), -1, 3)
+    np.testing.assert_allclose(layer(x, mask=np.array(mask)).data, layer(kept).data, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, bool])
+def test_initial_states_are_cast_to_the_layers_dtype(dtype: Any) -> None:
+    """And where they are floats, their gradient comes back in their own."""
+    layer, x = layers.GRU(2), np.ones((1, 3, 4), np.float32)
+    layer(x)
+    h = tg.tensor(np.ones((1, 2), dtype), requires_grad=np.dtype(dtype).kind == "f")
+    y = layer(x, initial_state=[h])
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y.data, layer(x, initial_state=[np.ones((1, 2), np.float32)]).data)
+    if h.requires_grad:
+        y.sum().backward()
+        assert h.grad is not None
+        assert (h.grad.dtype, h.grad.all()) == (dtype, True)
+
+
+@pytest.mark.parametrize("merge", ["concat", "sum", None])
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("states", [False, True])
+def test_shapes_of_two_directions_are_foretold(merge: Any, sequences: bool, states: bool) -> None:
+    forward = layers.LSTM(3, return_sequences=sequences, return_state=states)
+    backward = layers.LSTM(3, return_sequences=sequences, return_state=states, go_backwards=True)
+    layer = layers.Bidirectional(forward, merge_mode=merge, backward_layer=backward)
+    found = layer(np.ones((2, 5, 4), np.float32))
+    told = layer.compute_output_shape((2, 5, 4))
+    assert ([y.shape for y in found] if isinstance(found, tuple) else found.shape) == (
+        list(told) if isinstance(found, tuple) else told
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
@@ -52,3 +53,48 @@ def test_a_clone_has_the_values_and_passes_the_gradient() -> None:
     assert x.grad is not None
     assert x.grad.tolist() == [3.0, 5.0]
     assert tg.tensor([4.0]).clone().tolist() == [4.0]
+
+
+def test_dropout_stands_between_layers_and_not_behind_the_last() -> None:
+    """With h' = relu(x), three layers of it, ones pass two masks: each element is 0 or 1 / keep²."""
+    net = nn.RNN(2, 2, 3, "relu", bias=False, dropout=0.5, batch_first=True)
+    for name, weight in net.named_parameters():
+        weight.data = np.eye(2, dtype=np.float32) * ("ih" in name)
+    x = np.ones((200, 5, 2), np.float32)
+    with tg.training(True):
+        found = net(x)[0].data
+    assert set(np.unique(found)) == {0.0, 4.0}
+    assert (found > 0).mean() == pytest.approx(0.25, abs=0.03)
+    with tg.training(False):
+        np.testing.assert_array_equal(net(x)[0].data, x)
+
+
+class Drawn(np.random.Generator):
+    """Draws these numbers, whatever is asked for."""
+
+    def __init__(self, numbers: Any):
+        super().__init__(np.random.PCG64())
+        self.numbers = numbers
+
+    def random(self, *_: Any, **__: Any) -> Any:
+        return np.array(self.numbers, np.float32)
+
+
+@pytest.mark.parametrize("make", [nn.Dropout, lambda p, seed: tg.layers.Dropout(p, seed).drop])
+def test_a_chance_is_that_of_the_numbers_below_it(make: Any) -> None:
+    """Of numbers in [0, 1) those below p are the share p, and an element is dropped there."""
+    drop = make(0.25, seed=Drawn([0.0, 0.2, 0.25, 0.3, 0.99]))
+    with tg.training(True):
+        assert drop(np.ones(5, np.float32)).tolist() == pytest.approx([0, 0, 4 / 3, 4 / 3, 4 / 3])
+
+
+def test_the_axes_of_pieces() -> None:
+    x = tg.tensor(np.arange(12.0).reshape(2, 6))
+    assert [t.tolist() for t in x.unbind()] == x.tolist()
+    assert [t.tolist() for t in x.unbind(1)] == x.data.T.tolist()
+    assert [t.shape for t in x.chunk(2)] == [(1, 6), (1, 6)]
+    assert [t.shape for t in x.chunk(4, dim=1)] == [(2, 2), (2, 2), (2, 2)]
+    assert tg.cat([x, x]).shape == (4, 6)
+    assert tg.cat([x, x], dim=-1).shape == (2, 12)
+    for f in (lambda t: t.softmax(), lambda t: t.log_softmax().exp()):
+        np.testing.assert_allclose(f(x).data.sum(axis=1), 1.0)

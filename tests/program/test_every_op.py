@@ -12,7 +12,7 @@ from worlds import World, held_to_unrolled
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.autodiff.rows import Rows
-from tinygrad_rnn.autodiff.sample import Case, Sampler, as_case
+from tinygrad_rnn.check.samples import Case, Sampler, as_case
 from tinygrad_rnn.program.environment import Environment
 from tinygrad_rnn.program.gradient import gradient
 from tinygrad_rnn.program.program import Literal

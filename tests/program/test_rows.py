@@ -13,14 +13,23 @@ from tinygrad_rnn.autodiff.rows import (
     MixesRows,
     Operand,
     Rows,
+    along_axis,
+    between_axes,
     broadcast,
     contraction,
     elementwise,
+    holds_rows,
     indexed,
+    joined,
+    new_axes,
+    padded,
+    product,
+    reshaped,
     sums,
+    with_rows,
 )
 
-ROWS = Layout(1)
+ROWS, LAST = Layout(1), Layout(1, last=True)
 MIXED = object()
 
 
@@ -113,8 +122,202 @@ def test_sums(axis: Any, wanted: Any) -> None:
 def test_sizes_that_name_the_batch() -> None:
     two = Rows(2, 3)
     assert (int(two), two.per, two.batch, repr(two), repr(Rows(1, 3))) == (6, 2, 3, "2·batch", "batch")
-    for product in (two * 2, 2 * two):
-        assert (type(product), int(product), product.per, product.batch) == (Rows, 12, 4, 3)
+    for rows in (two * 2, 2 * two):
+        assert (type(rows), int(rows), rows.per, rows.batch) == (Rows, 12, 4, 3)
     for other, value in ((0, 0), (-1, -6), (2.5, 15.0), (True, 6)):
         assert two * other == value
         assert type(two * other) is not Rows
+
+
+# The batch has 3 rows below. What is wanted is what one sees when the entries of one row are changed: ROWS where only the
+# same row of the result changes, SUMMED where the result is a sum over rows, MIXED for anything else.
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "wanted"),
+    [
+        (((2, 4), NONE), ((4, 5), NONE), NONE),
+        (((3, 4), ROWS), ((4, 5), NONE), ROWS),
+        (((3, 4), ROWS), ((4,), NONE), ROWS),
+        (((6, 4), Layout(2)), ((4, 5), NONE), Layout(2)),
+        (((3, 2, 4), ROWS), ((4, 5), NONE), ROWS),
+        (((3, 2, 4), ROWS), ((1, 4, 5), NONE), ROWS),
+        (((3, 2, 4), ROWS), ((3, 4, 5), NONE), MIXED),
+        (((3, 6, 2, 4), ROWS), ((6, 4, 5), NONE), ROWS),
+        (((3, 2, 4), ROWS), ((6, 1, 4, 5), NONE), MIXED),
+        (((3, 4), ROWS), ((2, 4, 5), NONE), MIXED),
+        (((3,), ROWS), ((3, 5), NONE), MIXED),
+        (((3,), ROWS), ((3,), NONE), MIXED),
+        (((2, 4), NONE), ((3, 4, 5), ROWS), ROWS),
+        (((4,), NONE), ((3, 4, 5), ROWS), ROWS),
+        (((1, 2, 4), NONE), ((3, 4, 5), ROWS), ROWS),
+        (((3, 2, 4), NONE), ((3, 4, 5), ROWS), MIXED),
+        (((6, 1, 2, 4), NONE), ((3, 4, 5), ROWS), MIXED),
+        (((2, 3), NONE), ((3, 5), ROWS), MIXED),
+        (((3, 2, 4), ROWS), ((3, 4, 5), ROWS), ROWS),
+        (((3, 6, 2, 4), ROWS), ((3, 6, 4, 5), ROWS), ROWS),
+        (((6, 2, 4), Layout(2)), ((6, 4, 5), ROWS), MIXED),
+        (((3, 6, 2, 4), ROWS), ((6, 4, 5), Layout(2)), MIXED),
+        (((3, 3, 2, 4), ROWS), ((3, 4, 5), ROWS), MIXED),
+        (((3, 3), ROWS), ((3, 5), ROWS), MIXED),
+        (((4, 3), LAST), ((3, 5), ROWS), SUMMED),
+        (((4, 6), Layout(2, last=True)), ((6, 5), Layout(2)), SUMMED),
+        (((4, 6), Layout(2, last=True)), ((6, 5), Layout(1)), MIXED),
+        (((4, 3), LAST), ((3, 5), NONE), MIXED),
+        (((4, 3), LAST), ((3, 4), LAST), MIXED),
+        (((3, 4), ROWS), ((4, 3), LAST), MIXED),
+        (((2, 4), NONE), ((4, 3), LAST), MIXED),
+        (((4, 3), LAST), ((3, 3, 5), ROWS), MIXED),
+    ],
+)
+def test_products(a: Any, b: Any, wanted: Any) -> None:
+    assert judged(product, [Operand(*a), Operand(*b)], (), {}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("shape", "out", "axis", "wanted"),
+    [
+        ((3, 4), (3, 1, 4), 1, ROWS),
+        ((3, 4), (3, 4, 1), -1, ROWS),
+        ((3, 4), (3, 1, 1, 4), (1, 2), ROWS),
+        ((3, 4), (1, 3, 4), 0, MIXED),
+        ((3, 4), (1, 3, 4), -3, MIXED),
+        ((3, 4), (1, 3, 1, 4), (0, 2), MIXED),
+        ((3, 1, 4), (3, 4), 1, ROWS),
+        ((3, 1, 4), (3, 4), -2, ROWS),
+        ((3, 1, 4), (3, 4), None, MIXED),
+        ((1, 3, 4), (3, 4), -3, MIXED),
+    ],
+)
+def test_axes_of_size_one(shape: Any, out: Any, axis: Any, wanted: Any) -> None:
+    assert judged(new_axes, [Operand(shape, ROWS)], out, {"axis": axis}) == wanted
+    assert judged(new_axes, [Operand(shape, NONE)], out, {"axis": axis}) == NONE
+    assert judged(new_axes, [Operand(shape, LAST)], out, {"axis": axis}) is MIXED
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "options", "wanted"),
+    [
+        ([((3, 4), ROWS), ((3, 5), ROWS)], (3, 9), {"axis": 1}, ROWS),
+        ([((3, 4), ROWS), ((3, 5), ROWS)], (3, 9), {"axis": -1}, ROWS),
+        ([((3, 4), ROWS), ((3, 4), ROWS)], (6, 4), {"axis": 0}, MIXED),
+        ([((3, 4), ROWS), ((3, 4), ROWS)], (6, 4), {"axis": -2}, MIXED),
+        ([((3, 4), ROWS), ((3, 4), ROWS)], (6, 4), {}, MIXED),
+        ([((3, 4), ROWS), ((3, 4), ROWS)], (24,), {"axis": None}, MIXED),
+        ([((3, 4), ROWS), ((3, 4), ROWS)], (3, 2, 4), {"axis": 1}, ROWS),
+        ([((3, 4), ROWS), ((3, 4), ROWS)], (3, 2, 4), {"axis": -2}, ROWS),
+        ([((3, 4), ROWS), ((3, 4), ROWS)], (2, 3, 4), {"axis": -3}, MIXED),
+        ([((3, 4, 5), ROWS)], (3, 5), {"axis": -2}, ROWS),
+        ([((3, 4, 5), ROWS)], (4, 5), {"axis": -3}, MIXED),
+        ([((3, 4), ROWS), ((3, 4), NONE)], (3, 8), {"axis": 1}, MIXED),
+        ([((6, 4), Layout(2)), ((6, 4), Layout(2))], (6, 8), {"axis": 1}, Layout(2)),
+        ([((3, 4), NONE), ((3, 4), NONE)], (6, 4), {"axis": 0}, NONE),
+    ],
+)
+def test_joined_and_cut_arrays(inputs: Any, out: Any, options: Any, wanted: Any) -> None:
+    assert judged(joined, [Operand(*one) for one in inputs], out, options) == wanted
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "options", "wanted"),
+    [
+        ((3, 4), ROWS, {"axes": None}, LAST),
+        ((4, 3), LAST, {"axes": None}, ROWS),
+        ((6, 4), Layout(2), {"axes": (1, 0)}, Layout(2, last=True)),
+        ((3, 4), ROWS, {"axes": (0, 1)}, ROWS),
+        ((4, 3), LAST, {"axes": (-2, -1)}, LAST),
+        ((3, 4, 5), ROWS, {"axes": (0, 2, 1)}, ROWS),
+        ((3, 4, 5), ROWS, {"axes": (-3, -1, -2)}, ROWS),
+        ((3, 4, 5), ROWS, {"axes": None}, MIXED),
+        ((3, 4, 5), ROWS, {"axes": (1, 0, 2)}, MIXED),
+        ((3,), ROWS, {"axes": None}, ROWS),
+        ((3, 4, 5), ROWS, {"axis1": 1, "axis2": 2}, ROWS),
+        ((3, 4, 5), ROWS, {"axis1": -1, "axis2": -2}, ROWS),
+        ((3, 4, 5), ROWS, {"axis1": 0, "axis2": 2}, MIXED),
+        ((3, 4, 5), ROWS, {"axis1": 2, "axis2": -3}, MIXED),
+        ((3, 4), ROWS, {"axis1": 0, "axis2": 1}, LAST),
+        ((3, 4), ROWS, {"axis1": -1, "axis2": 1}, ROWS),
+        ((4, 3), LAST, {"axis1": -1, "axis2": 0}, ROWS),
+        ((3, 4), NONE, {"axes": None}, NONE),
+    ],
+)
+def test_exchanged_axes(shape: Any, layout: Layout, options: Any, wanted: Any) -> None:
+    assert judged(between_axes, [Operand(shape, layout)], (), options) == wanted
+
+
+@pytest.mark.parametrize(
+    ("layout", "out", "wanted"),
+    [
+        (Layout(2), (6, 4), Layout(2)),
+        (Layout(2), (3, 8), ROWS),
+        (Layout(2), (3, 2, 4), ROWS),
+        (Layout(2), (12, 2), Layout(4)),
+        (Layout(2), (24,), Layout(8)),
+        (Layout(2), (2, 12), MIXED),
+        (Layout(2), (1, 24), MIXED),
+        (Layout(2), (), MIXED),
+        (Layout(2), (3, 0), MIXED),
+        (Layout(2, last=True), (6, 4), MIXED),
+        (NONE, (24,), NONE),
+    ],
+)
+def test_reshapes(layout: Layout, out: Any, wanted: Any) -> None:
+    assert judged(reshaped, [Operand((6, 4), layout)], out, {}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("axis", "wanted"), [(1, ROWS), (-1, ROWS), ((1, 2), ROWS), (0, MIXED), (-3, MIXED), ((1, 0), MIXED), (None, MIXED)]
+)
+def test_combined_entries(axis: Any, wanted: Any) -> None:
+    assert judged(along_axis, [Operand((3, 4, 5), ROWS)], (), {"axis": axis}) == wanted
+    assert judged(along_axis, [Operand((3, 4, 5), NONE)], (), {"axis": axis}) == NONE
+    other = Layout(2) if wanted == ROWS else wanted
+    assert judged(along_axis, [Operand((6, 4, 5), Layout(2))], (), {"axis": axis}) == other
+
+
+@pytest.mark.parametrize(
+    ("layout", "out", "wanted"),
+    [
+        (ROWS, (3, 6), ROWS),
+        (ROWS, (4, 4), MIXED),
+        (NONE, (4, 4), NONE),
+        (LAST, (3, 6), MIXED),
+        (Layout(3), (3, 6), Layout(3)),
+    ],
+)
+def test_padded_arrays(layout: Layout, out: Any, wanted: Any) -> None:
+    assert judged(padded, [Operand((3, 4), layout)], out, {}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "wanted"),
+    [
+        ([((3, 4), ROWS), ((4,), NONE)], (3, 4), ROWS),
+        ([((3, 4), ROWS), ((), NONE)], (3, 4), ROWS),
+        ([((3, 4), ROWS), ((1, 4), NONE)], (3, 4), ROWS),
+        ([((3, 4), ROWS), ((3, 4), NONE)], (3, 4), MIXED),
+        ([((3, 4), NONE), ((3, 4), ROWS)], (3, 4), MIXED),
+        ([((3,), ROWS), ((2, 3), NONE)], (2, 3), MIXED),
+        ([((3,), ROWS), ((3, 3), ROWS)], (3, 3), MIXED),
+        ([((3,), NONE), ((3,), NONE)], (3,), NONE),
+        ([((), NONE), ((3,), ROWS)], (3,), ROWS),
+    ],
+)
+def test_entries_that_are_broadcast(inputs: Any, out: Any, wanted: Any) -> None:
+    assert judged(elementwise, [Operand(*one) for one in inputs], out, {}) == wanted
+
+
+def test_options_that_name_the_batch() -> None:
+    batch, two = Rows(1, 3), Rows(2, 3)
+    for value, named, of_five in (
+        (two, True, 10),
+        ((4, two), True, (4, 10)),
+        ([batch, (4, two)], True, [5, (4, 10)]),
+        ((3, 4), False, (3, 4)),
+        (6, False, 6),
+        ("text", False, "text"),
+        ({"shape": (two, 4)}, False, {"shape": (10, 4)}),
+    ):
+        assert holds_rows(value) is named
+        assert with_rows(value, 5) == of_five
+        assert type(with_rows(value, 5)) is (int if isinstance(value, Rows) else type(value))

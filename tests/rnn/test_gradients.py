@@ -158,3 +158,15 @@ def test_only_what_requires_grad_gets_one(impl):
     (outputs * outputs).sum().backward()
     for p, g in zip(cell.parameters(), wanted[1:], strict=True):
         np.testing.assert_allclose(p.grad, g.data, atol=1e-14)
+
+
+@pytest.mark.parametrize("lengths", [None, [0, 0]])
+def test_of_no_steps_the_final_state_is_the_initial_one(lengths: Any) -> None:
+    """So Σ h² has gradient 2 h and second derivative 2, and inputs have none."""
+    cell, x = make("lstm"), tg.tensor(np.zeros((2, 0, D)), requires_grad=True)
+    h = tg.tensor(np.arange(2.0 * H).reshape(2, H), requires_grad=True)
+    outputs, state = rnn.dynamic_rnn(cell, x, lengths, rnn.LSTMState(h, h))
+    by_h, by_x = tg.grad((state.h * state.h).sum() + outputs.sum(), [h, x], create_graph=True)
+    np.testing.assert_array_equal(by_h.data, 2 * h.data)
+    assert by_x.shape == (2, 0, D)
+    np.testing.assert_array_equal(tg.grad(by_h.sum(), h).data, np.full((2, H), 2.0))

@@ -27,8 +27,8 @@ def made(units: int = 4, inputs: int = 3, **options: Any) -> Any:
     return cell
 
 
-def by_hand(cell: Any, x: np.ndarray, c: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The step as the paper and TensorFlow write it, gate by gate."""
+def by_hand(cell: Any, x: np.ndarray, c: np.ndarray, h: np.ndarray, drawn: Any = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The step as the paper and TensorFlow write it, gate by gate; drawn: the dropout of what is added to c."""
 
     def norm(v: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
         return (v - v.mean(-1, keepdims=True)) / np.sqrt(v.var(-1, keepdims=True) + 1e-12) * gain + shift
@@ -39,7 +39,7 @@ def by_hand(cell: Any, x: np.ndarray, c: np.ndarray, h: np.ndarray) -> tuple[np.
     p = {name: np.asarray(a) for name, a in cell.state_dict().items()}
     z = np.split(np.concatenate([x, h], 1) @ np.concatenate([p["kernel"], p["recurrent_kernel"]]), 4, -1)
     i, f, g, o = (norm(*v) for v in zip(z, np.split(p["gain"], 4), np.split(p["shift"], 4), strict=True))
-    c = norm(sigmoid(f) * c + sigmoid(i) * np.tanh(g), p["state_gain"], p["state_shift"])
+    c = norm(sigmoid(f) * c + sigmoid(i) * np.tanh(g) * drawn, p["state_gain"], p["state_shift"])
     return c, sigmoid(o) * np.tanh(c)
 
 
@@ -108,9 +108,38 @@ def test_recurrent_dropout_acts_in_training_only() -> None:
     assert repr(cell) == "LayerNormLSTMCell(4, input_size=3, dropout_keep_prob=0.5)"
 
 
+def test_recurrent_dropout_acts_on_what_is_added_to_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Semeniuta et al. 2016: g is dropped, at every step anew, so that the memory c itself is never erased."""
+    cell, x = made(dropout_keep_prob=0.25), array(2, 3, 3)
+    masks = np.where(array(2, 3, 4, seed=5) > 0.2, 4.0, 0.0)
+    monkeypatch.setattr(cell, "draw", lambda shape, dtype: masks)
+    c, h = np.zeros((2, 4)), np.zeros((2, 4))
+    with tg.training(True):
+        outputs = rnn.dynamic_rnn(cell, x)[0].data
+    for t in range(3):
+        c, h = by_hand(cell, x[:, t], c, h, masks[:, t])
+        np.testing.assert_allclose(outputs[:, t], h, atol=1e-12)
+
+
+def test_masks_of_recurrent_dropout() -> None:
+    cell = made(units=50, dropout_keep_prob=0.25, dropout_prob_seed=1)
+    with tg.training(True):
+        drawn = cell.draw((7, 20, 3), np.dtype(np.float32))
+        assert cell.draw((7, 20, 3), np.dtype(np.float32)).tolist() != drawn.tolist()
+    assert (drawn.shape, drawn.dtype) == ((7, 20, 50), np.float32)
+    assert set(np.unique(drawn)) == {0.0, 4.0}
+    assert (drawn > 0).mean() == pytest.approx(0.25, abs=0.02)
+    with tg.training(False):
+        assert cell.draw((7, 20, 3), np.dtype(np.float32)) == ()
+    with tg.training(True):
+        assert made(dropout_keep_prob=1.0).draw((7, 20, 3), np.dtype(np.float32)) == ()
+
+
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
+        (lambda: rnn.LayerNormLSTMCell(2, dropout_keep_prob=1.1), ValueError, r"dropout_keep_prob is 1\.1, expected"),
+        (lambda: rnn.LayerNormLSTMCell(2, dropout_keep_prob=True), ValueError, r"dropout_keep_prob is True, expected"),
         (lambda: rnn.LayerNormLSTMCell(0), ValueError, r"LayerNormLSTMCell: num_units is 0"),
         (lambda: rnn.LayerNormLSTMCell(2, dropout_keep_prob=0), ValueError, r"dropout_keep_prob is 0, expected"),
         (lambda: rnn.LayerNormLSTMCell(2, bias_initializer="ones"), TypeError, r"it has no bias.*norm_shift"),

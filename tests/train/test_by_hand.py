@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim, train
-from tinygrad_rnn.train import checks
+from tinygrad_rnn.autodiff.state import generator
+from tinygrad_rnn.parallel import Serial
+from tinygrad_rnn.train import checks, interrupts
+from tinygrad_rnn.train.beginning import Beginning
+from tinygrad_rnn.train.progress import Progress
 
 
 def test_a_schedule_begins_at_the_beginning() -> None:
@@ -76,3 +82,149 @@ def test_what_processes_compare_says_what_was_given() -> None:
     found = checks.alike(given | {"checkpoint": "run"}, ["w"])
     assert (found["state="], found["validation="], found["checkpoint="]) == (True, False, True)
     assert (found["optimizer"], found["optimizer.lr"], found["parameter 0"]) == ("SGD", 0.5, "w (1,) float32")
+
+
+def quadratic(**options: Any) -> train.History:
+    w = tg.Parameter([1.0])
+    return train.fit(lambda batch: (w * w).sum(), [0.0] * 10, optim.SGD([w], 0.1), progress=False, **options)
+
+
+class Watched(Serial):
+    """One process that notes when it is asked to compare parameters."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def check(self, names: Any, parameters: Any, step: int) -> None:
+        assert (names, [p.item() for p in parameters]) == (["params[0]"], [pytest.approx(0.8**step)])
+        self.steps.append(step)
+
+
+def test_parameters_are_compared_every_hundred_steps_and_at_the_end() -> None:
+    group = Watched()
+    quadratic(steps=250, parallel=group)
+    assert group.steps == [100, 200, 250]
+
+
+@pytest.mark.parametrize("given", [None, Serial()])
+@pytest.mark.parametrize(("size", "rank"), [("1", "0"), ("2", "0"), ("2", "1")])
+def test_copies_are_warned_of_unless_they_are_meant(
+    given: Any, size: str, rank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PMI_SIZE", size)
+    monkeypatch.setenv("PMI_RANK", rank)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        quadratic(steps=1, parallel=given)
+    assert len(caught) == (given is None and (size, rank) == ("2", "0"))
+    assert all("mpiexec started 2 processes and each trains a copy" in str(w.message) for w in caught)
+
+
+def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys: Any) -> None:
+    shown = Progress(True, None)
+    for step, seconds in enumerate((1.0, 9.9, 10.0, 19.9, 20.5, 30.4, 30.5)):
+        shown.advance(step, seconds, f"at {seconds}")
+    assert capsys.readouterr().err.splitlines() == ["at 10.0", "at 20.5", "at 30.5"]
+    hidden = Progress(False, None)
+    hidden.advance(1, 99.0, "nothing")
+    hidden.write("nothing")
+    hidden.close("nothing")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_second_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Of several processes only one that comes more than a second later is a second one: mpiexec passes the first on."""
+    clock = [100.0]
+    monkeypatch.setattr(interrupts, "monotonic", lambda: clock[0])
+    for rank, size in ((0, 1), (0, 2), (1, 2)):
+        one = interrupts.Interrupts(rank, size)
+        assert not one.asked
+        one.interrupt()
+        assert one.asked
+        told = "\nstopping after this step; Ctrl-C again to stop at once\n"
+        assert capsys.readouterr().err == (told if rank == 0 else "")
+        one.allowed = False
+        clock[0] += 5.0
+        one.interrupt()  # while a step is written down
+        one.allowed = True
+        for later in (-4.5, -4.0, 4.0):
+            clock[0] = one.first + 5.0 + later
+            if size == 1 or later > -4.0:
+                with pytest.raises(KeyboardInterrupt):
+                    one.interrupt()
+            else:
+                one.interrupt()
+        assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_signals_are_handled_while_training_only(size: int) -> None:
+    """Several processes are ended by SIGTERM as well, as a cluster's time limit ends them."""
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    one = interrupts.Interrupts(1, size)
+    with one.deferred():
+        assert signal.getsignal(signal.SIGINT) == one.interrupt
+        assert (signal.getsignal(signal.SIGTERM) == one.interrupt) == (size > 1)
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with one.deferred():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_beginning_is_parameters_and_the_optimizers_state() -> None:
+    def made(start: float, steps: int) -> tuple[Beginning, Any]:
+        w, b = tg.Parameter([start, 2.0], name="w"), tg.Parameter([3.0], name="b")
+        optimizer = optim.Adam([w, b], 0.1)
+        for _ in range(steps):
+            w.grad, b.grad = np.ones(2, np.float32), np.ones(1, np.float32)
+            optimizer.step()
+        return Beginning(optimizer, None, ["w", "b"]), optimizer
+
+    first, theirs = made(1.0, 2)
+    other, ours = made(5.0, 0)
+    arrays = first.arrays()
+    assert arrays["w"] is theirs.params[0].data
+    assert arrays["b"] is theirs.params[1].data
+    slots = {"m.0": (2,), "m.1": (1,), "v.0": (2,), "v.1": (1,), "counts": (2,)}
+    assert {name: array.shape for name, array in arrays.items() if name not in "wb"} == slots
+    other.load(first.state())
+    for mine, wanted in zip(ours.params, theirs.params, strict=True):
+        np.testing.assert_array_equal(mine.data, wanted.data)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    assert all(np.array_equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    tg.seed(3)
+    random = first.random()
+    drawn = generator().random()
+    other.set_random(random)
+    assert generator().random() == drawn
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_parameters_go_back_to_the_best_only_where_that_is_asked_for(keep_best: bool) -> None:
+    """Patience that is not used up leaves the parameters of the last step."""
+    w = tg.Parameter([1.0])
+    losses = iter([3.0, 1.0, 2.0])
+    options: dict[str, Any] = {"validation": lambda: next(losses), "patience": 2, "keep_best": keep_best}
+    optimizer = optim.SGD([w], 0.5)
+    history = train.fit(lambda batch: w.sum(), [0.0], optimizer, epochs=3, progress=False, **options)
+    assert (history.stopped, history.best) == ("epochs", (2, 1.0))
+    assert w.item() == (0.0 if keep_best else -0.5)
+    train.fit(lambda batch: w.sum(), [0.0], optimizer, steps=1, progress=False, **options | {"validate_every": 9})
+    assert w.item() == (-0.5 if keep_best else -1.0)  # no validation came
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_a_run_that_is_over_is_resumed_with_the_parameters_it_ended_with(keep_best: bool, tmp_path: Path) -> None:
+    def run() -> float:
+        model = nn.Module()
+        model.w = w = tg.Parameter([1.0])
+        losses = iter([3.0, 1.0, 2.0])
+        options: dict[str, Any] = {"validation": lambda: next(losses), "patience": 2, "keep_best": keep_best}
+        options |= {"model": model, "checkpoint": tmp_path / "run", "resume": True, "progress": False}
+        assert train.fit(lambda batch: w.sum(), [0.0], optim.SGD([w], 0.5), epochs=3, **options).step == 3
+        return float(w.data[0])
+
+    assert run() == run() == (0.0 if keep_best else -0.5)

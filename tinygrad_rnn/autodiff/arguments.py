@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,9 @@ class Arguments:
 
     def _listed(self, i: int, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
         """A list of numbers as an array."""
-        try:
-            if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple)):
+            with suppress(TypeError, ValueError):
                 return np.asarray(value, dtype)
-        except (TypeError, ValueError) as error:
-            if "detach" in str(error):
-                raise
         raise TypeError(
             f"{self.name}: {self.input_name(i)} is {described(value)}, expected a tensor, an array or a number"
         )

@@ -279,14 +279,10 @@ def _points(inputs: Any, caller: str, joined: bool) -> list[Tensor]:
 
 def _vectors(vectors: Any, points: Sequence[Tensor], caller: str, argument: str, of: str = "input") -> list[Any]:
     """One vector per point, of its shape and dtype: an array, or the tensor itself if it requires grad."""
-    given = list(vectors) if isinstance(vectors, (list, tuple)) and len(points) > 1 else [vectors]
-    if (
-        isinstance(vectors, (list, tuple))
-        and len(points) == 1
-        and len(vectors) == 1
-        and np.shape(vectors[0]) == points[0].shape
-    ):
-        given = list(vectors)
+    given = [vectors]
+    if isinstance(vectors, (list, tuple)):
+        listed = len(points) > 1 or (len(vectors) == 1 and np.shape(vectors[0]) == points[0].shape)
+        given = list(vectors) if listed else given
     if len(given) != len(points):
         raise ValueError(f"{caller}: got {len(given)} {argument}, expected one for each of {len(points)} inputs")
     found = []

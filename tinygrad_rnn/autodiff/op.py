@@ -40,10 +40,10 @@ import numpy as np
 from .arguments import Arguments, described, stacked
 from .node import Array, Leaf, Node, Output
 from .rows import Rule
-from .sample import Sampler
 from .state import Ambient, ambient
 from .tensor import Tensor, data, numpy_functions, registry
 
+Draw = Callable[[Any], list[Any]]  # from a check.Sampler, calls of an op
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
     "out": "out",
     "shape": "shape(arrays[0])",
@@ -66,7 +66,7 @@ class Op(Arguments):
 
     expansion: Callable[..., Any] | None = None
 
-    def __init__(self, forward: Callable[..., Any], label: str, samples: Callable[[Sampler], list[Any]], **traits: Any):
+    def __init__(self, forward: Callable[..., Any], label: str, samples: Draw, **traits: Any):
         code: CodeType = forward.__code__
         self.name = forward.__name__
         self.__name__ = self.__qualname__ = self.name
@@ -76,6 +76,7 @@ class Op(Arguments):
         self.label = label
         self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
+        self.errors: Draw = traits["errors"]
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
         self.differentiable: bool = traits["differentiable"]
@@ -95,9 +96,7 @@ class Op(Arguments):
         self.rule: Callable[..., Any] = self._no_rule
         self.saved_codes: tuple[int, ...] = ()
         self.saves_all = False
-        self.pick: Callable[..., tuple[Any, ...]] = (
-            self._no_rule
-        )  # what the vjp's parameters ask to be kept, as a tuple
+        self.pick: Callable[..., tuple[Any, ...]] = self._no_rule  # gathers what the vjp's parameters ask to be kept
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
@@ -332,7 +331,8 @@ class Op(Arguments):
             raise error
         shown = [f"{self.input_name(i)} {described(a)}" for i, a in enumerate(arrays[:8])]
         shown += [f"{k}={described(v)}" for k, v in options.items()]
-        raise type(error)(f"{self.name}: {text} (got {', '.join(shown)})") from error
+        kind = TypeError if isinstance(error, TypeError) else type(error)  # a ufunc's TypeErrors take other arguments
+        raise kind(f"{self.name}: {text} (got {', '.join(shown)})") from error
 
     def _constant(self, result: Any) -> Any:
         if self.several:
@@ -360,7 +360,7 @@ class Op(Arguments):
 def primitive(
     *,
     label: str,
-    samples: Callable[[Sampler], list[Any]],
+    samples: Draw,
     numpy: Callable[..., Any] | tuple[Callable[..., Any], ...] | None = None,
     broadcasts: bool = False,
     several: bool = False,
@@ -369,6 +369,7 @@ def primitive(
     differentiable: bool = True,
     tensors: bool = False,
     rows: Rule | None = None,
+    errors: Draw = lambda _: [],
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
 
@@ -380,6 +381,7 @@ def primitive(
     an op that is constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain
     arrays for tensors (constant tensors with tensors=True). rows: how it treats the rows of a batch, a rule of
     autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
+    errors: from a Sampler, calls that the op must refuse, each paired with what its error must say.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> @tg.primitive(label="x³", samples=lambda r: [r(3, 4), r()])
@@ -406,6 +408,7 @@ def primitive(
             differentiable=differentiable,
             tensors=tensors,
             rows=rows,
+            errors=errors,
         )
         registry[op.name] = op
         for function in functions:

@@ -159,7 +159,7 @@ def new_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> 
     if not layout.per:
         return NONE
     axis = options.get("axis")
-    ndim = len(out) if len(out) > len(shape) else len(shape)
+    ndim = max(len(out), len(shape))
     if layout.last or axis is None or 0 in _axes(axis, ndim):
         raise MixesRows
     return layout

@@ -1,7 +1,8 @@
-"""Every op's gradients against finite differences, of the first and the second order, on this machine.
+"""Every op's gradients against finite differences, of the first and the second order, and its errors, on this machine.
 
 Each op runs on the random samples that it was declared with, and on the kernels that run here. "error/limit" is its worst
-error as a part of what is tolerated: 1 would be just about right, a wrong derivative is far above it.
+error as a part of what is tolerated: 1 would be just about right, a wrong derivative is far above it. "refusals" are calls
+that the op must refuse with an error that names it and says why.
 """
 
 from __future__ import annotations
@@ -9,29 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from time import perf_counter
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
 from .. import kernels
-from ..autodiff.gradcheck import gradcheck
 from ..autodiff.op import Op, operations
-from ..autodiff.sample import Case, Sampler, as_case
-from ..errors import GradcheckError
+from ..check.ops import OpReport, check_op
 from . import Usage, near
 
-HEADING = "samples  order 1  order 2  error/limit      ms"
-
-
-class Result(NamedTuple):
-    """How an op did: per order "ok" or "WRONG"; the worst error as a part of what is tolerated; the failures' reports."""
-
-    op: str
-    samples: int
-    orders: dict[int, str]
-    worst: float
-    ms: float
-    reports: list[str]
+HEADING = "samples  order 1  order 2  error/limit  refusals      ms"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and print a table, a row as each op is done; 1 if a gradient is wrong."""
+    """Check and print a table, a row as each op is done; 1 if a gradient or an error is wrong."""
     chosen = _chosen(options.op)
     orders = (options.order,) if options.order else (1, 2)
-    results = (_check(op, orders, options.seed) for op in chosen)
+    results = (check_op(op, orders, options.seed) for op in chosen)
     found = list(results) if options.json else list(_shown(results, chosen, orders))
     failed = [r for r in found if r.reports]
     if options.json:
@@ -67,43 +53,20 @@ def _chosen(names: list[str] | None) -> list[Op]:
     return [known[name] for name in dict.fromkeys(names)] if names else list(known.values())
 
 
-def _check(op: Op, orders: tuple[int, ...], seed: int) -> Result:
-    """One op on all of its samples."""
-    cases = [as_case(s) for s in op.samples(Sampler(seed))]
-    reports: list[str] = []
-    errors: list[float] = []
-    told, start = {}, perf_counter()
-    for order in orders:
-        told[order] = "ok"
-        for case in cases:
-            try:
-                gradcheck(_function(op, case), list(case.arrays), order=order, observe=errors.append)
-            except GradcheckError as error:
-                told[order] = "WRONG"
-                errors.append(float("inf"))
-                reports.append(str(error))
-    return Result(op.name, len(cases), told, max(errors, default=0.0), 1e3 * (perf_counter() - start), reports)
-
-
-def _function(op: Op, case: Case) -> Callable[..., Any]:
-    """The op as a function of a sample's arrays, under its own name."""
-
-    def call(*arrays: Any) -> Any:
-        return op(list(arrays), **case.options) if op.variadic else op(*arrays, **case.options)
-
-    call.__name__ = op.name
-    return call
-
-
-def _shown(results: Iterator[Result], chosen: list[Op], orders: tuple[int, ...]) -> Iterator[Result]:
+def _shown(results: Iterator[OpReport], chosen: list[Op], orders: tuple[int, ...]) -> Iterator[OpReport]:
     """The results, each printed as it comes, and a last line that sums them up."""
     width = max(len(op.name) for op in chosen)
     found = kernels.info()
     print(f"fused ops run on {found['implementation']} kernels" + (f" ({found['isa']})" if found["isa"] else ""))
     print(f"{'op':<{width}}  {HEADING}")
-    done: list[Result] = []
+    done: list[OpReport] = []
     for r in results:
-        cells = [f"{r.samples:>7}", *(f"{r.orders.get(order, '-'):>7}" for order in (1, 2)), f"{r.worst:>11.2g}"]
+        cells = [
+            f"{r.samples:>7}",
+            *(f"{r.orders.get(order, '-'):>7}" for order in (1, 2)),
+            f"{r.worst:>11.2g}",
+            f"{r.refusals:>8}",
+        ]
         print(f"{r.op:<{width}}  {'  '.join(cells)}  {r.ms:>6.0f}", flush=True)
         done.append(r)
         yield r

@@ -25,6 +25,7 @@ class Loop:
         constants: Sequence[int],
         sums: Sequence[tuple[int, int, int, int, int, int, int, int]],
         accumulators: Sequence[tuple[int, int, int]],
+        outers: Sequence[tuple[int, int, int, int, int, int, int]] = ...,
     ) -> None: ...
     def run(
         self,

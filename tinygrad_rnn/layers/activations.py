@@ -66,7 +66,12 @@ def hard_sigmoid(x: Any) -> Any:
 
 def elu(x: Any) -> Any:
     """x where it is positive, else eˣ − 1."""
-    return ops.where(x > 0, x, ops.expm1(ops.minimum(x, 0)))
+    return ops.where(x > 0, x, _below_zero(x))
+
+
+def _below_zero(x: Any) -> Any:
+    """eˣ − 1 where x is not positive; elsewhere 0, since eˣ could overflow there."""
+    return ops.expm1(ops.where(x > 0, 0, x))
 
 
 def leaky_relu(x: Any) -> Any:
@@ -76,7 +81,7 @@ def leaky_relu(x: Any) -> Any:
 
 def selu(x: Any) -> Any:
     """elu with α = 1.6733, times 1.0507: keeps mean 0 and variance 1 [Klambauer et al. 2017]."""
-    return 1.0507009873554805 * ops.where(x > 0, x, 1.6732632423543772 * ops.expm1(ops.minimum(x, 0)))
+    return 1.0507009873554805 * ops.where(x > 0, x, 1.6732632423543772 * _below_zero(x))
 
 
 def relu6(x: Any) -> Any:

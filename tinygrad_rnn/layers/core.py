@@ -63,9 +63,9 @@ class Dense(Layer):
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
         """Build to fit a kernel to be loaded."""
-        kernel = np.asarray(arrays.get("kernel", 0))
-        if kernel.ndim == 2:
-            self.ensure_built((None, kernel.shape[0]))
+        shape = np.shape(arrays.get("kernel", ()))
+        if len(shape) == 2:
+            self.ensure_built((None, shape[0]))
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         return (*input_shape[:-1], self.units)

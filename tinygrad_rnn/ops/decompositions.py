@@ -60,7 +60,14 @@ def _check_square(a: Array, name: str) -> None:
         raise ValueError(f"{name}: a has shape {shape}, expected square matrices (…, n, n)")
 
 
-@primitive(label="inv", numpy=np.linalg.inv, samples=lambda r: [_square(r, 3, 3), _square(r, 2, 4, 4)])
+@primitive(
+    label="inv",
+    numpy=np.linalg.inv,
+    samples=lambda r: [_square(r, 3, 3), _square(r, 2, 4, 4)],
+    errors=lambda r: [
+        (r(2, 3), "expected square matrices"),
+    ],
+)
 def inv(a: Array) -> Array:
     """The inverse of each matrix a (…, n, n); its derivative is −A⁻¹ dA A⁻¹. Raises LinAlgError where a is singular.
 
@@ -91,6 +98,10 @@ def _(g: Array, out: Array) -> Array:
         (_square(r, 2, 3, 3), r(3, 4)),
         (_square(r, 3, 3), r(2, 3, 1)),
     ],
+    errors=lambda r: [
+        ((r(2, 3), r(2)), "expected square matrices"),
+        ((r(2, 2), r(3)), "expected (2,)"),
+    ],
 )
 def solve(a: Array, b: Array) -> Array:
     """The x for which a x = b: a (…, n, n), b a vector (n) or matrices (…, n, k). Raises LinAlgError where a is singular.
@@ -120,6 +131,9 @@ def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
     label="det",
     numpy=np.linalg.det,
     samples=lambda r: [r(3, 3), r(2, 2, 2), r(1, 1), np.outer(r(3), r(3)), np.stack([np.ones((3, 3)), r(3, 3)])],
+    errors=lambda r: [
+        (r(2, 3), "expected square matrices"),
+    ],
 )
 def det(a: Array) -> Array:
     """The determinant of each matrix a (…, n, n); its derivative is the matrix of cofactors.
@@ -185,6 +199,9 @@ def slogdet(a: Array) -> Any:
     label="cholesky",
     numpy=np.linalg.cholesky,
     samples=lambda r: [_symmetric(r, 3, 3), _symmetric(r, 2, 4, 4), r.call(_symmetric(r, 3, 3), upper=True)],
+    errors=lambda r: [
+        (r(2, 3), "expected square matrices"),
+    ],
 )
 def cholesky(a: Array, *, upper: bool = False) -> Array:
     """The lower triangular L with L Lᵀ = a, for positive definite a (…, n, n) [vjp: Murray 2016]; with upper, Lᵀ.
@@ -225,6 +242,9 @@ def _from_triangle(x: Array, upper: bool) -> Array:
     numpy=np.linalg.eigh,
     several=True,
     samples=lambda r: [r(3, 3), r.call(r(2, 3, 3), UPLO="U")],
+    errors=lambda r: [
+        (r.call(r(2, 2), UPLO="x"), 'expected "L" or "U"'),
+    ],
 )
 def eigh(a: Array, *, UPLO: str = "L") -> Any:
     """Eigenvalues in ascending order and eigenvectors (as columns) of symmetric matrices a (…, n, n).

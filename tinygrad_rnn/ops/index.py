@@ -26,6 +26,9 @@ __all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
         r.call(r(2, 3), index=(..., None, slice(1, None))),
         r.call(r(3), index=np.zeros(0, int)),
     ],
+    errors=lambda r: [
+        (r.call(r(3), index=5), "index 5 is out of bounds for axis 0 with size 3"),
+    ],
 )
 def getitem(x: Array, *, index: Any) -> Array:
     """x[index] by NumPy's rules: integers, slices, ellipsis, None, integer and boolean arrays.
@@ -54,6 +57,9 @@ def _(g: Array, shape: Shape, *, index: Any) -> Array:
         r.call(r(1, 3), index=np.arange(20) % 4, shape=(4, 3)),
         r.call(r(3, 2), index=np.array([0, 2, 2]), shape=(4, 2)),
         r.call(r(3), index=(np.array([0, 2, 2]), np.array([1, 1, 1])), shape=(4, 3)),
+    ],
+    errors=lambda r: [
+        (r.call(r(2), index=np.array([5, 1]), shape=(3,)), "index 5 is out of bounds"),
     ],
 )
 def scatter_add(x: Array, *, index: Any, shape: Shape) -> Array:
@@ -87,6 +93,10 @@ def _(g: Array, *, index: Any, shape: Shape) -> Array:
         r.call(r(4, 2), lengths=np.array([3, 1]), time_axis=0),
         r.call(r(2, 3), lengths=None),
     ],
+    errors=lambda r: [
+        (r.call(r(2, 3), lengths=np.array([1])), "expected (2,) integers"),
+        (r.call(r(2, 3), lengths=np.array([1, 4])), "expected 0 to 3"),
+    ],
 )
 def reverse_sequence(x: Array, *, lengths: Any = None, time_axis: int = 1) -> Array:
     """Each batch row's first lengths[b] steps in reverse order, what follows where it is; without lengths, all of it.
@@ -101,7 +111,14 @@ def reverse_sequence(x: Array, *, lengths: Any = None, time_axis: int = 1) -> Ar
     if lengths is None:
         return np.flip(x, time_axis)
     lengths = np.asarray(lengths)
-    steps = np.arange(x.shape[time_axis])[None, :]
+    batch, T = x.shape[1 - time_axis], x.shape[time_axis]
+    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
+        raise ValueError(
+            f"reverse_sequence: lengths have shape {lengths.shape} and dtype {lengths.dtype}, expected ({batch},) integers"
+        )
+    if lengths.min(initial=0) < 0 or lengths.max(initial=0) > T:
+        raise ValueError(f"reverse_sequence: lengths are {lengths.tolist()}, expected 0 to {T}")
+    steps = np.arange(T)[None, :]
     source = np.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
     rows = np.arange(len(lengths))
     return x[rows[:, None], source] if time_axis == 1 else x[source.T, rows]

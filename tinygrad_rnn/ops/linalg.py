@@ -34,6 +34,10 @@ __all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensor
         (r(2, 3, 0), r(0, 4)),
         (r(2, 3, 4), r(4, 0)),
     ],
+    errors=lambda r: [
+        ((r(2, 3), r(4, 2)), "expected (3, *)"),
+        ((r(2), r()), "* takes a scalar"),
+    ],
 )
 def matmul(a: Array, b: Array) -> Array:
     """The matrix product a @ b, with NumPy's rules for vectors and batches.

@@ -26,6 +26,12 @@ REDUCTIONS = ("mean", "sum", "none")
         r.call(r(2, 3), targets=r.integers(3, 2), reduction="sum"),
         r.call(r(2, 3), targets=r.integers(3, 2), mask=np.array([True, False]), reduction="none"),
     ],
+    errors=lambda r: [
+        (r.call(r(2, 3), targets=np.array([0, 3])), "targets[1] is 3"),
+        (r.call(r(2, 3), targets=r(2)), "expected integers"),
+        (r.call(r(2, 3), targets=np.array([0, 1]), reduction="avg"), "reduction is 'avg'"),
+        (r.call(r(2, 3), targets=np.array([0, 1]), mask=r(3)), "mask has shape (3,)"),
+    ],
 )
 def softmax_cross_entropy(
     logits: Array, *, targets: Any, mask: Any = None, reduction: str = "mean", keep: bool = False
@@ -116,6 +122,10 @@ def _weight(n: int, reduction: str) -> float:
         r.call(r.away(2, 3), targets=r.between(0, 1, 2, 3), mask=np.array([[1, 1, 0], [1, 0, 0]], bool)),
         r.call(r(2, 3), targets=r.between(0, 1, 2, 3), reduction="none"),
     ],
+    errors=lambda r: [
+        (r.call(r(2), targets=np.array([0, 2.0])), "expected [0, 1]"),
+        (r.call(r(2), targets=r(3)), "targets have shape (3,)"),
+    ],
 )
 def binary_cross_entropy_with_logits(
     logits: Array, *, targets: Any, mask: Any = None, reduction: str = "mean"
@@ -167,6 +177,10 @@ def _check_binary(logits: Any, targets: Any, mask: Any, reduction: str) -> tuple
         (r(3, 4), r(3, 4)),
         r.call(r(5), r(5), reduction="sum"),
         r.call(r(2, 2), r(2, 2), reduction="none"),
+    ],
+    errors=lambda r: [
+        ((r(2), r(3)), "target has shape (3,), expected the prediction's shape (2,)"),
+        (r.call(r(2), r(2), reduction="avg"), "reduction is 'avg'"),
     ],
 )
 def mse(prediction: Array, target: Array, *, reduction: str = "mean") -> Array:

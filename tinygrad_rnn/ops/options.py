@@ -99,7 +99,7 @@ def _mean(
 ) -> Array:
     _refuse("mean", out)
     if where is True:
-        return reduce.mean(_kept(x, dtype, True, 0), axis=axis, keepdims=keepdims)
+        return reduce.mean(_cast(x, dtype), axis=axis, keepdims=keepdims)
     x = _kept(x, dtype, where, 0)
     return reduce.sum(x, axis=axis, keepdims=keepdims) / _count(x, where, axis, keepdims)
 
@@ -117,7 +117,7 @@ def _var(
 ) -> Array:
     _refuse("var", out)
     if where is True:
-        return reduce.var(_kept(x, dtype, True, 0), axis=axis, keepdims=keepdims, ddof=ddof)
+        return reduce.var(_cast(x, dtype), axis=axis, keepdims=keepdims, ddof=ddof)
     centred, freedom = _centred(x, axis, dtype, ddof, keepdims, where)
     return reduce.sum(square(centred), axis=axis, keepdims=keepdims) / freedom
 
@@ -135,16 +135,20 @@ def _std(
 ) -> Array:
     _refuse("std", out)
     if where is True:
-        return reduce.std(_kept(x, dtype, True, 0), axis=axis, keepdims=keepdims, ddof=ddof)
+        return reduce.std(_cast(x, dtype), axis=axis, keepdims=keepdims, ddof=ddof)
     centred, freedom = _centred(x, axis, dtype, ddof, keepdims, where)
     return p_norm(centred, axis=axis, keepdims=keepdims) / np.sqrt(freedom)
 
 
+def _cast(x: Any, dtype: Any) -> Any:
+    """x as a tensor or array, in this dtype if one is given."""
+    x = stacked(x)
+    return x if dtype is None else astype(x, dtype=dtype)
+
+
 def _kept(x: Any, dtype: Any, where: Any, other: Any) -> Any:
     """x in this dtype, if one is given, with `other` where `where` does not hold."""
-    x = stacked(x)
-    if dtype is not None:
-        x = astype(x, dtype=dtype)
+    x = _cast(x, dtype)
     return x if where is True else choose(where, x, other)
 
 
@@ -155,6 +159,6 @@ def _count(x: Any, where: Any, axis: Any, keepdims: bool) -> Any:
 
 def _centred(x: Any, axis: Any, dtype: Any, ddof: int, keepdims: bool, where: Any) -> tuple[Array, Array]:
     """x less its mean, 0 where `where` does not hold, and N − ddof."""
-    x = _kept(x, dtype, True, 0)
+    x = _cast(x, dtype)
     centred = choose(where, x - _mean(x, axis, keepdims=True, where=where), 0)
     return centred, np.maximum(_count(x, where, axis, keepdims) - ddof, 0)

@@ -25,7 +25,16 @@ def _pairs(r: Any) -> list[Any]:
     return [(r(3, 4), r(3, 4)), (r(4), r(2, 3, 1)), (r(2, 1), r()), (r(0, 3), r(3))]
 
 
-@primitive(label="+", rows=elementwise, numpy=np.add, broadcasts=True, samples=_pairs)
+@primitive(
+    label="+",
+    rows=elementwise,
+    numpy=np.add,
+    broadcasts=True,
+    samples=_pairs,
+    errors=lambda r: [
+        ((r(2, 3), r(4)), "shapes (2,3) (4,)"),
+    ],
+)
 def add(a: Array, b: Array) -> Array:
     """a + b, with broadcasting: a gradient is summed over the axes along which its input was stretched.
 
@@ -58,7 +67,16 @@ def _(g: Array, needs: Any) -> Any:
     return g, -g if needs[1] else None
 
 
-@primitive(label="×", rows=elementwise, numpy=np.multiply, broadcasts=True, samples=_pairs)
+@primitive(
+    label="×",
+    rows=elementwise,
+    numpy=np.multiply,
+    broadcasts=True,
+    samples=_pairs,
+    errors=lambda r: [
+        ((r(2, 3), r(4)), "shapes (2,3) (4,)"),
+    ],
+)
 def multiply(a: Array, b: Array) -> Array:
     """a · b element by element, with broadcasting.
 
@@ -384,7 +402,14 @@ def _(g: Array, x: Array) -> Array:
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope)
 
 
-@primitive(label="astype", rows=elementwise, samples=lambda r: [r.call(r(3, 4), dtype=np.float64)])
+@primitive(
+    label="astype",
+    rows=elementwise,
+    samples=lambda r: [r.call(r(3, 4), dtype=np.float64)],
+    errors=lambda r: [
+        (r.call(r(2), dtype="no"), "not understood"),
+    ],
+)
 def astype(x: Array, *, dtype: Any) -> Array:
     """x with another dtype; its gradient comes back in x's own. Integers and booleans carry none: they are constants.
 

@@ -32,6 +32,9 @@ KIND = "shape"
         r.call(r(3, 4), shift=(1, 2), axis=(0, -1)),
         r.call(r(0, 2), shift=1, axis=0),
     ],
+    errors=lambda r: [
+        (r.call(r(3), shift=1, axis=1), "axis 1 is out of bounds"),
+    ],
 )
 def roll(x: Array, *, shift: Any, axis: Any = None) -> Array:
     """Elements moved on by `shift` places along `axis` (None: of the flattened array); what leaves enters at the other end.

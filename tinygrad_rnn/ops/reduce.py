@@ -48,7 +48,15 @@ def _count(shape: Shape, axis: Any) -> int:
     return int(np.prod([shape[a] for a in _axes(axis, len(shape))]))
 
 
-@primitive(label="Σ", rows=sums, numpy=np.sum, samples=lambda r: [*_reductions(r), r.call(r(0, 3), axis=0)])
+@primitive(
+    label="Σ",
+    rows=sums,
+    numpy=np.sum,
+    samples=lambda r: [*_reductions(r), r.call(r(0, 3), axis=0)],
+    errors=lambda r: [
+        (r.call(r(2, 3), axis=2), "axis 2 is out of bounds"),
+    ],
+)
 def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Sum over all axes, or over `axis` (an integer or a tuple).
 
@@ -130,7 +138,16 @@ def _per_freedom(shape: Shape, axis: Any, ddof: int) -> float:
     return 1 / freedom if freedom > 0 else np.inf
 
 
-@primitive(label="max", rows=along_axis, numpy=(np.max, np.amax), samples=_reductions)
+@primitive(
+    label="max",
+    rows=along_axis,
+    numpy=(np.max, np.amax),
+    samples=_reductions,
+    errors=lambda r: [
+        (r(0), "zero-size array"),
+        (r.call(r(2), axis=1), "axis 1 is out of bounds"),
+    ],
+)
 def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Largest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
 
@@ -236,6 +253,9 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
     label="logsumexp",
     rows=along_axis,
     samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1, keepdims=True)],
+    errors=lambda r: [
+        (r.call(r(2), axis=1), "axis 1 is out of bounds"),
+    ],
 )
 def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     """log Σ e^x over all axes, or over `axis`, shifted by the maximum so that it does not overflow.
@@ -257,7 +277,14 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
     return _spread(g, x.shape, axis, keepdims) * exp(x - _spread(out, x.shape, axis, keepdims))
 
 
-@primitive(label="softmax", rows=along_axis, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
+@primitive(
+    label="softmax",
+    rows=along_axis,
+    samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)],
+    errors=lambda r: [
+        (r.call(r(2), axis=1), "axis 1 is out of bounds"),
+    ],
+)
 def softmax(x: Array, *, axis: int = -1) -> Array:
     """e^x / Σ e^x along `axis`, shifted by the maximum so that it does not overflow: numbers as probabilities.
 

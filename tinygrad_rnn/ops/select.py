@@ -125,6 +125,9 @@ def _shared(g: Array, a: Array, b: Array, not_a: Array, not_b: Array) -> Any:
         r.call(r.away(5), min=0.0),
         r.call(r.away(5), max=0.0),
     ],
+    errors=lambda r: [
+        (r.call(r(2), min="low"), "ufunc"),
+    ],
 )
 def clip(x: Array, *, min: Any = None, max: Any = None) -> Array:
     """x limited to [min, max]; the derivative is 1 on the bounds, 0 outside and at NaN.
@@ -152,6 +155,9 @@ def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
     broadcasts=True,
     constants=("condition",),
     samples=lambda r: [(r(3, 4) > 0, r(3, 4), r(3, 4)), (r(4) > 0, r(3, 1), r())],
+    errors=lambda r: [
+        ((r(2) > 0, r(3), r(2)), "shapes (2,) (3,) (2,)"),
+    ],
 )
 def where(condition: Array, a: Array, b: Array) -> Array:
     """a where condition holds, b elsewhere; what is not chosen gets no gradient, not even from NaN.

@@ -30,6 +30,9 @@ __all__ = [
         r.call(r(1), shape=()),
         r.call(r(0, 2), shape=(2, 0)),
     ],
+    errors=lambda r: [
+        (r.call(r(2, 3), shape=(4, 2)), "array of size 6 into shape (4,2)"),
+    ],
 )
 def reshape(x: Array, *, shape: Any) -> Array:
     """The same elements in another shape; one size may be −1.
@@ -51,6 +54,9 @@ def _(g: Array, shapes: Any, *, shape: Any) -> Array:
     rows=between_axes,
     numpy=(np.transpose, np.permute_dims if hasattr(np, "permute_dims") else np.transpose),
     samples=lambda r: [r(3, 4), r.call(r(2, 3, 4), axes=(1, 2, 0)), r.call(r(2, 3, 4), axes=(-1, 0, 1)), r()],
+    errors=lambda r: [
+        (r.call(r(2, 3), axes=(0, 0)), "repeated axis"),
+    ],
 )
 def transpose(x: Array, *, axes: Any = None) -> Array:
     """Axes in the order `axes` (None: reversed).
@@ -93,6 +99,9 @@ def _(g: Array, *, axis1: int, axis2: int) -> Array:
     numpy=np.broadcast_to,
     broadcasts=True,
     samples=lambda r: [r.call(r(3, 1), shape=(2, 3, 4)), r.call(r(), shape=(2,)), r.call(r(3), shape=(0, 3))],
+    errors=lambda r: [
+        (r.call(r(3), shape=(2,)), "requested shape (2,)"),
+    ],
 )
 def broadcast_to(x: Array, *, shape: Shape) -> Array:
     """x repeated, without copying, to `shape`.
@@ -114,6 +123,9 @@ def _(g: Array, *, shape: Shape) -> Array:
     rows=new_axes,
     numpy=np.expand_dims,
     samples=lambda r: [r.call(r(3), axis=1), r.call(r(3), axis=(0, -1))],
+    errors=lambda r: [
+        (r.call(r(2), axis=3), "axis 3 is out of bounds"),
+    ],
 )
 def expand_dims(x: Array, *, axis: Any) -> Array:
     """A new axis of size 1 at `axis`.
@@ -126,7 +138,13 @@ def expand_dims(x: Array, *, axis: Any) -> Array:
 
 
 @primitive(
-    label="squeeze", rows=new_axes, numpy=np.squeeze, samples=lambda r: [r(1, 3, 1), r.call(r(1, 3, 1), axis=-1)]
+    label="squeeze",
+    rows=new_axes,
+    numpy=np.squeeze,
+    samples=lambda r: [r(1, 3, 1), r.call(r(1, 3, 1), axis=-1)],
+    errors=lambda r: [
+        (r.call(r(2, 3), axis=0), "size not equal to one"),
+    ],
 )
 def squeeze(x: Array, *, axis: Any = None) -> Array:
     """Without its axes of size 1 (all of them, or those in `axis`).
@@ -149,6 +167,9 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
     rows=along_axis,
     numpy=np.flip,
     samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(2, 3, 2), axis=(0, -1))],
+    errors=lambda r: [
+        (r.call(r(3), axis=1), "axis 1 is out of bounds"),
+    ],
 )
 def flip(x: Array, *, axis: Any = None) -> Array:
     """Elements in reverse order along `axis` (None: every axis).
@@ -175,6 +196,9 @@ def _(g: Array, *, axis: Any) -> Array:
         (r(3),),
         r.call(r(2, 2), r(), axis=None),
     ],
+    errors=lambda r: [
+        ((r(2, 3), r(2)), "number of dimensions"),
+    ],
 )
 def concatenate(*arrays: Array, axis: int | None = 0) -> Array:
     """A sequence of arrays joined along an existing axis (None: each flattened first).
@@ -199,6 +223,9 @@ def _(g: Array, shapes: Any, *, axis: int | None) -> Any:
     rows=joined,
     numpy=np.stack,
     samples=lambda r: [(r(2, 3), r(2, 3)), r.call(r(2, 3), r(2, 3), axis=-1), (r(), r())],
+    errors=lambda r: [
+        ((r(2), r(3)), "must have the same shape"),
+    ],
 )
 def stack(*arrays: Array, axis: int = 0) -> Array:
     """A sequence of arrays of one shape, joined along a new axis.
@@ -221,6 +248,9 @@ def _(g: Array, *, axis: int) -> Any:
     numpy=np.unstack if hasattr(np, "unstack") else None,
     several=True,
     samples=lambda r: [r(3, 2), r.call(r(2, 3, 2), axis=1), r.call(r(2, 3), axis=-1)],
+    errors=lambda r: [
+        (r.call(r(4), axis=1), "axis 1 is out of bounds"),
+    ],
 )
 def unstack(x: Array, *, axis: int = 0) -> Any:
     """The tuple of slices of x along `axis`, in one node: its gradient is one `stack`.
@@ -249,6 +279,9 @@ def _(g: Any, shape: Shape, *, axis: int) -> Array:
         r.call(r(6, 2), sections=3),
         r.call(r(2, 7), sections=[1, 4], axis=-1),
         r.call(r(6), sections=[4, 2, -1]),
+    ],
+    errors=lambda r: [
+        (r.call(r(4), sections=3), "equal division"),
     ],
 )
 def split(x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Any:
@@ -283,6 +316,9 @@ def _(g: Any, shape: Shape, *, sections: Any, axis: int) -> Array:
     label="pad",
     rows=padded,
     samples=lambda r: [r.call(r(2, 3), width=((1, 0), (2, 1))), r.call(r(3), width=2, value=1.5)],
+    errors=lambda r: [
+        (r.call(r(4), width=((1, 1), (1, 1))), "requested shape (1,2)"),
+    ],
 )
 def pad(x: Array, *, width: Any, value: float = 0.0) -> Array:
     """x with `width` elements of `value` around it: one number, a (before, after) pair, or a pair per axis.

@@ -77,14 +77,34 @@ def gradient(program: Program, wanted: Collection[int], states: tuple[int, ...],
                     cotangents[slot] = _zeros(traced[slot])
     finally:
         ambient.reset(token)
+    instructions, same = _without_repeats(tracer.instructions, forward)
+    results = {slot: cotangents[slot].number for slot in (*wanted, *states) if slot in active and slot in cotangents}
     return Gradient(
         tracer.slots,
-        tracer.instructions,
+        instructions,
         forward,
         tuple(None if g is None else g.number for g in of_outputs),
         tuple(None if g is None else g.number for g in of_new_state),
-        {slot: cotangents[slot].number for slot in (*wanted, *states) if slot in active and slot in cotangents},
+        {slot: same.get(number, number) for slot, number in results.items()},
     )
+
+
+def _without_repeats(instructions: list[Instruction], forward: int) -> tuple[list[Instruction], dict[int, int]]:
+    """The instructions, those of the rules without what another computes: vjps write 1 − σ(z) wherever they need it. And
+    which slots stand for the results of those left out."""
+    same: dict[int, int] = {}
+    known: dict[str, Instruction] = {}
+    kept = []
+    for number, instruction in enumerate(instructions):
+        inputs = tuple([same.get(i, i) if type(i) is int else i for i in instruction.inputs])
+        instruction = instruction._replace(inputs=inputs)
+        key = repr((instruction.op.name, inputs, instruction.options))
+        first = known.setdefault(key, instruction)
+        if number < forward or first is instruction or "array(" in key:  # the text of an array need not be all of it
+            kept.append(instruction)
+        else:
+            same.update(zip(instruction.outputs, first.outputs, strict=True))
+    return kept, same
 
 
 def _replayed(program: Program, tracer: Tracer) -> dict[int, Traced]:

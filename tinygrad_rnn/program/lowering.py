@@ -13,19 +13,32 @@ from typing import Any
 
 import numpy as np
 
-from .lowering_rules import CODES, RULES, only_rearranges
-from .plan import Loop, Over
+from .lowering_rules import CODES, RULES
+from .lowering_stages import STAGES, Stages
+from .plan import Loop
 from .program import Instruction, Literal
-from .view import CONSTANT, NUMBER, ONCE, ROW, SCRATCH, SEQUENCE, STATE, TEMP, WEIGHT, Unsupported, View, steps
+from .view import (
+    CONSTANT,
+    NUMBER,
+    ONCE,
+    ROW,
+    SCRATCH,
+    SEQUENCE,
+    STATE,
+    TEMP,
+    WEIGHT,
+    Unsupported,
+    View,
+    steps,
+)
 
-STAGES = ("once", "before", "body", "after")
 
-
-class Lowering:
+class Lowering(Stages):
     """A loop as lists of native instructions, built once for a dtype."""
 
     def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool):
-        self.loop, self.dtype = loop, dtype
+        super().__init__(loop, together)
+        self.dtype = dtype
         self.slots: list[list[int]] = []  # [kind, index, size]
         self.lists: dict[str, list[Any]] = {stage: [] for stage in STAGES}
         self.values: dict[int, View] = {}
@@ -38,13 +51,10 @@ class Lowering:
         self.finish: list[Instruction] = []
         self.transposed: dict[int, int] = {}  # slot of a transposed weight -> the weight
         self._place_inputs()
-        self._place_instructions(together)
+        self._lower_all()
         self._place_results()
 
     # -- slots -----------------------------------------------------------------------------------------------------
-
-    def _inner(self, slot: int) -> tuple[int, ...]:
-        return tuple(int(n) for n in self.loop.slots[slot].inner)
 
     def _new(self, kind: int, size: int, index: int = 0) -> int:
         self.slots.append([kind, index, size])
@@ -62,7 +72,6 @@ class Lowering:
 
     def _place_inputs(self) -> None:
         loop = self.loop
-        self.sequences: list[Over] = list(loop.reads)
         for k, read in enumerate(loop.reads):
             self._input(read.slot, SEQUENCE, k)
         for k, (old, _) in enumerate(loop.carried):
@@ -100,84 +109,27 @@ class Lowering:
 
     # -- stages ----------------------------------------------------------------------------------------------------
 
-    def _place_instructions(self, together: bool) -> None:
-        loop = self.loop
-        stages = {stage: list(getattr(loop, stage)) for stage in STAGES}
-        if not together:
-            stages["before"], sunk = self._sunk(stages["before"], stages["body"])
-            stages["body"] = sunk + stages["body"]
-        self.stages = stages
-        made_in = {o: stage for stage, some in stages.items() for i in some for o in i.outputs}
-        self.late: set[int] = {new for _, new in loop.carried} | {*loop.added} | {w.slot for w in loop.writes}
-        for stage, some in [*stages.items(), ("sums", loop.sums)]:
-            for instruction in some:
-                for i in instruction.inputs:
-                    if type(i) is int and made_in.get(i, stage) != stage:
-                        self.late.add(i)
-        self._spread_views(stages)
-        self.uses: dict[int, int] = {}
-        for some in [*stages.values(), loop.sums]:
-            for instruction in some:
-                for i in instruction.inputs:
-                    if type(i) is int:
-                        self.uses[i] = self.uses.get(i, 0) + 1
-        self.made = {o: i for some in stages.values() for i in some for o in i.outputs}
-        self.made_in = made_in
-        self.written = self._direct_writes()
-        self.terms: dict[int, list[int | Literal]] = {}  # sums that run as products which add to what is there
-        self.folded: set[int] = set()  # products and inner sums that are thus no longer made by themselves
-        self._fold_sums()
+    def _lower_all(self) -> None:
         for stage in STAGES:
             self.stage = stage
-            for instruction in stages[stage]:
+            for instruction in self.stages[stage]:
                 if instruction.outputs[0] not in self.folded:
                     self._lower(instruction)
         self.stage = "after"
-        for instruction in loop.sums:
+        for instruction in self.loop.sums:
             self._lower_sum(instruction)
-
-    def _sunk(self, before: list[Instruction], body: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:
-        """Instructions before the loop that cost little and that only the body reads move into it: what they make then
-        stays in the cache."""
-        outside = {i for some in (self.loop.after, self.loop.sums) for x in some for i in x.inputs if type(i) is int}
-        outside |= {w.slot for w in self.loop.writes} | {new for _, new in self.loop.carried} | {*self.loop.added}
-        kept: list[Instruction] = []
-        sunk: list[Instruction] = []
-        for instruction in reversed(before):
-            if instruction.op.name in ("matmul", "product_of") or not outside.isdisjoint(instruction.outputs):
-                kept.append(instruction)
-                outside.update(i for i in instruction.inputs if type(i) is int)
-            else:
-                sunk.append(instruction)
-        return kept[::-1], sunk[::-1]
-
-    def _spread_views(self, stages: dict[str, list[Instruction]]) -> None:
-        """A view that another stage reads keeps its source's slot alive for that stage."""
-        for stage in reversed(STAGES):
-            for instruction in reversed(stages[stage]):
-                if only_rearranges(instruction) and not self.late.isdisjoint(instruction.outputs):
-                    self.late.update(i for i in instruction.inputs if type(i) is int)
-
-    def _direct_writes(self) -> dict[int, int]:
-        """Slots whose rows can be written straight into an array over time: slot -> number of the sequence."""
-        direct: dict[int, int] = {}
-        first = len(self.loop.reads)
-        for k, write in enumerate(self.loop.writes):
-            self.sequences.append(write)
-            made = self.made.get(write.slot)
-            if (
-                made is not None
-                and write.slot not in direct
-                and not only_rearranges(made)
-                and self.made_in[write.slot] != "once"
-            ):
-                direct[write.slot] = first + k
-        return direct
 
     def _result(self, slot: int) -> View:
         """A new place for a value."""
         self._demand_dtype(slot)
         shape = self._inner(slot)
+        if slot in self.values:  # a concatenation, some of whose parts are there
+            return self.values[slot]
+        if slot in self.joined:
+            whole, at = self.joined[slot]
+            view = self._result(whole)._replace(shape=shape)
+            self.values[slot] = view = view._replace(offset=view.offset + at)
+            return view
         size = prod(shape)
         if slot in self.written:
             number = self._new(SEQUENCE, size, self.written[slot])
@@ -211,9 +163,10 @@ class Lowering:
         if instruction.outputs[0] in self.terms:
             return self._sum_of_products(instruction)
         if name in CODES:
-            out = self._result(instruction.outputs[0])
-            inputs = [self._aligned(i, instruction.outputs[0]) for i in instruction.inputs]
-            self._each(CODES[name], out, *inputs)
+            slot = instruction.outputs[0]
+            code = "sub" if slot in self.differences else CODES[name]
+            inputs = [self._aligned(i, slot) for i in self.differences.get(slot, instruction.inputs)]
+            self._each(code, self._result(slot), *inputs)
             return None
         rule = RULES.get(name)
         if rule is None:
@@ -260,58 +213,6 @@ class Lowering:
         return out
 
     # -- products --------------------------------------------------------------------------------------------------
-
-    def _fold_sums(self) -> None:
-        """Find the sums of which a term is a product."""
-        for stage in ("before", "body", "after"):
-            for instruction in reversed(self.stages[stage]):
-                out = instruction.outputs[0]
-                if instruction.op.name == "add" and out not in self.folded:
-                    terms = list(self._terms(instruction, stage))
-                    slots = self.loop.slots
-                    whole = [t for t in terms if type(t) is int and slots[t].shape == slots[out].shape]
-                    products = [t for t in whole if self._is_product(t, stage)]
-                    if products:
-                        self.terms[out] = terms
-                        self.folded.update((*products, *self._inner_terms(instruction, stage)))
-
-    def _single(self, slot: int | Literal, stage: str) -> Instruction | None:
-        """The instruction of this stage that makes a slot which one instruction alone reads."""
-        if type(slot) is not int or self.uses.get(slot) != 1 or slot in self.late or self.made_in.get(slot) != stage:
-            return None
-        made: Instruction = self.made[slot]
-        return made
-
-    def _terms(self, instruction: Instruction, stage: str) -> Iterable[int | Literal]:
-        whole = self.loop.slots[instruction.outputs[0]].shape
-        for i in instruction.inputs:
-            part = self._single(i, stage)
-            if part is not None and part.op.name == "add" and self.loop.slots[part.outputs[0]].shape == whole:
-                yield from self._terms(part, stage)
-            else:
-                yield i
-
-    def _inner_terms(self, instruction: Instruction, stage: str) -> Iterable[int]:
-        whole = self.loop.slots[instruction.outputs[0]].shape
-        for i in instruction.inputs:
-            part = self._single(i, stage)
-            if part is not None and part.op.name == "add" and self.loop.slots[part.outputs[0]].shape == whole:
-                yield part.outputs[0]
-                yield from self._inner_terms(part, stage)
-
-    def _is_product(self, slot: int, stage: str) -> bool:
-        part = self._single(slot, stage)
-        return part is not None and part.op.name == "matmul" and self._with_weight(part)
-
-    def _with_weight(self, instruction: Instruction) -> bool:
-        a, b = instruction.inputs
-        if type(a) is not int or type(b) is not int:
-            return False
-        return (
-            bool(self.loop.slots[a].layout.per)
-            and not self.loop.slots[b].layout.per
-            and len(self.loop.slots[b].shape) == 2
-        )
 
     def _sum_of_products(self, instruction: Instruction) -> None:
         slot = instruction.outputs[0]
@@ -373,7 +274,7 @@ class Lowering:
         made = self.made[term]
         return (
             kind in (TEMP, SCRATCH) and view.flat and size == prod(self._inner(out)) and view.shape == self._inner(out)
-            and not only_rearranges(made)
+            and not self._rearranges(made)
         )  # fmt: skip
 
     def _product(self, instruction: Instruction, out: View, start: View | None, accumulate: bool) -> None:
@@ -416,10 +317,19 @@ class Lowering:
         for old, new in loop.carried:
             view = self._kept(new)
             self.states.append((view.number, view.offset, prod(self._inner(old))))
-        self.accumulators = []
-        for slot in loop.added:
-            view = self._kept(slot)
-            self.accumulators.append((view.number, view.offset, prod(view.shape)))
+        self.accumulators: list[tuple[int, int, int]] = []
+        self.outers: list[tuple[int, int, int, int, int, int, int]] = []
+        for number, slot in enumerate(loop.added):
+            size = prod(self._inner(slot))
+            if slot not in self.outer_terms:
+                view = self._kept(slot)
+                self.accumulators.append((view.number, view.offset, size))
+                continue
+            self.accumulators.append((-1, 0, size))
+            for pair in self.outer_terms[slot]:
+                left, right = (self._kept_view(self._kept(s)) for s in pair)
+                parts = (left.number, left.offset, prod(left.shape), right.number, right.offset, prod(right.shape))
+                self.outers.append((number, *parts))
         for k, write in enumerate(loop.writes):
             if self.written.get(write.slot) == first + k:
                 continue
@@ -433,7 +343,7 @@ class Lowering:
 
     def _source(self, slot: int) -> int:
         """The slot of which this is a view."""
-        while slot in self.made and only_rearranges(self.made[slot]):
+        while slot in self.made and self._rearranges(self.made[slot]):
             i = self.made[slot].inputs[0]
             assert type(i) is int
             slot = i

@@ -28,13 +28,8 @@ REDUCTIONS = {"sum": "sum", "prod": "prod", "max": "max", "min": "min"}
 SAME = ("detach", "_identity")  # ops whose result is their input
 
 
-def only_rearranges(instruction: Instruction) -> bool:
-    """Whether an op's result is a view of its input."""
-    return instruction.op.name in VIEWS
-
-
 def _reshape(self: Lowering, i: Instruction) -> None:
-    view = self._contiguous(self._operand(i.inputs[0]))
+    view = self._contiguous(self._operand(i.inputs[0]), stage_slot=i.outputs[0] in self.late)
     shape = self._inner(i.outputs[0])
     self.values[i.outputs[0]] = view._replace(shape=shape, strides=steps(shape))
 
@@ -88,6 +83,8 @@ def _getitem(self: Lowering, i: Instruction) -> None:
 
 def _scatter(self: Lowering, i: Instruction) -> None:
     """Zeros, and the input where the index points."""
+    if self._rearranges(i):
+        return _reshape(self, i)
     out = self._result(i.outputs[0])
     self._each("copy", out, number(0.0))
     to = sliced(out, i.options["index"], self.loop.slots[i.outputs[0]].layout.per)
@@ -124,7 +121,7 @@ def _joined(self: Lowering, i: Instruction) -> None:
             )
         n = view.shape[axis]
         to = out._replace(offset=out.offset + at * out.strides[axis], shape=view.shape)
-        if n:
+        if n and to != view:
             self._each("copy", to, view)
         at += n
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from .lowering import STAGES, Lowering
+from .lowering import Lowering
 from .lowering_rules import REDUCTIONS
+from .lowering_stages import STAGES
 from .plan import Loop, Over
 from .run import compiled, execute
 from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
@@ -79,6 +80,7 @@ class NativeLoop:
                 sizes,
                 low.sums,
                 low.accumulators,
+                low.outers,
             )
         return self._built
 

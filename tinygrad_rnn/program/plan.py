@@ -16,6 +16,7 @@ from .gradient import Gradient, active_slots, gradient
 from .program import Instruction, Literal, Program, Slot
 
 PRODUCTS = ("matmul", "product_of")
+RESHAPES = ("reshape", "expand_dims", "squeeze", "transpose", "swapaxes")
 
 
 class Over(NamedTuple):
@@ -232,6 +233,9 @@ def _saved_and_recomputed(
     """Which forward slots are kept for backward, and which instructions run again there: products never run again
     (unless all do), and what follows cheaply from what is kept is not kept."""
     made = {o: instruction for instruction in own for o in instruction.outputs}
+    for instruction in reversed(own):  # of a value and the same in another shape, the value is kept
+        if instruction.op.name in RESHAPES and not read.isdisjoint(instruction.outputs):
+            read = read | {i for i in instruction.inputs if type(i) is int}
     saved: set[int] = set()
     have = set(free)
     again: set[int] = set()

@@ -52,6 +52,16 @@ def number(value: float) -> View:
     return View(NUMBER, 0, 0, (), (), value)
 
 
+def in_order(index: Any) -> bool:
+    """Whether an index is basic and keeps the order: integers, slices that step forwards, new axes."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None or part is Ellipsis or (isinstance(part, slice) and (part.step is None or part.step > 0))
+        or (isinstance(part, (int, np.integer)) and not isinstance(part, bool))
+        for part in parts
+    )  # fmt: skip
+
+
 def sliced(view: View, index: Any, per: int) -> View:
     """A view by a basic index of the whole array, whose first part takes every row."""
     parts = list(index) if isinstance(index, tuple) else [index]

@@ -65,7 +65,7 @@ class LayerNormLSTMCell(GatedCell):
         self.dropout_keep_prob, self.rng = dropout_keep_prob, random_source(dropout_prob_seed)
 
     def build_parameters(self, input_size: int) -> None:
-        wide = 4 * self.num_units
+        wide = self.gates * self.num_units
         self.add("kernel", (input_size, wide), self.initializers["kernel"])
         self.add("recurrent_kernel", (self.num_units, wide), self.initializers["recurrent_kernel"])
         shift = np.repeat([0, self.forget_bias, 0, 0], self.num_units) + self.norm_shift

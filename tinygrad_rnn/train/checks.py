@@ -36,6 +36,8 @@ def run(given: Mapping[str, Any], limits: Mapping[str, Any], model: Module | Non
         number(name, limits[name], 0, whole=True)
     number("seconds", limits["seconds"], 0)
     number("clip", given["clip"], 0)
+    if given["clip"] == 0:
+        raise ValueError("fit: clip is 0, expected a number above 0, or None for no limit")
     for name in ("validate_every", "checkpoint_every", "patience", "accumulate"):
         number(name, given[name], 1, whole=True)
     if given["parallel"] is not None and not isinstance(given["parallel"], Serial):
@@ -73,8 +75,10 @@ def number(name: str, value: Any, least: float, whole: bool = False) -> None:
 
 def scalar(value: Any) -> float:
     """What a validation function gave, as a number."""
-    if isinstance(value, (int, float, np.number)) or (isinstance(value, (Tensor, np.ndarray)) and value.size == 1):
+    if isinstance(value, (int, float)):
         return float(value)
+    if isinstance(value, (Tensor, np.ndarray, np.number)) and value.size == 1:
+        return float(value.item())
     raise TypeError(f"fit: validation() returned {kind(value)}, expected a loss, one number")
 
 

@@ -91,9 +91,8 @@ class Parts:
 
     def begin_epoch(self, random: Mapping[str, Any]) -> None:
         """random: the state of all generators at the epoch's start."""
-        if self.count > 1:
-            text = json.dumps(random, sort_keys=True)
-            self.key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+        text = json.dumps(random, sort_keys=True)
+        self.key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 
     def drawn(self, step: int, chosen: Iterable[int]) -> Iterator[int]:
         """The numbers of the chosen parts, each with its streams set; then all generators are what they were."""

@@ -109,6 +109,7 @@ OwnedProgram::OwnedProgram(Description description) : d_(std::move(description))
   span(p.constants, d_.constants);
   span(p.sums, d_.sums);
   span(p.accumulators, d_.accumulators);
+  span(p.outers, d_.outers);
   span(p.matrices, matrices_);
   span(p.biases, biases_);
   span(p.weights, weights_);
@@ -125,6 +126,7 @@ OwnedProgram::OwnedProgram(Description description) : d_(std::move(description))
   for (const SequenceOf& s : d_.sequences) p.initials = std::max(p.initials, s.shifted + 1);
   p.once_operations = operations(d_.once);
   p.row_operations = operations(d_.before) + operations(d_.body) + operations(d_.after);
+  for (const OuterOf& o : d_.outers) p.row_operations += 2.0 * double(o.left_size) * double(o.right_size);
   for (const SumOf& s : d_.sums) p.row_operations += 2.0 * double(s.multiple) * double(std::max<ptrdiff_t>(s.left_size, 1)) * double(s.right_size);
 }
 
@@ -451,7 +453,17 @@ void OwnedProgram::check_uses() {
     }
     target = size;
   }
-  for (const AccumulatorOf& a : d_.accumulators) use(a.slot, a.offset, a.size);
+  for (const AccumulatorOf& a : d_.accumulators) {
+    expect(a.slot >= -1 && fits(0, a.size, kMostElements), "an accumulator is out of range");
+    if (a.slot >= 0) use(a.slot, a.offset, a.size);
+  }
+  for (const OuterOf& o : d_.outers) {
+    expect(in(o.accumulator, d_.accumulators.size()), "an outer product's accumulator is out of range");
+    use(o.left, o.left_offset, o.left_size);
+    use(o.right, o.right_offset, o.right_size);
+    const ptrdiff_t size = d_.accumulators[static_cast<size_t>(o.accumulator)].size;
+    expect(double(o.left_size) * double(o.right_size) == double(size), "an outer product and its accumulator have different sizes");
+  }
 }
 
 // Whether nobody reads what a list's instructions before `from` left in this slot: the next to touch it writes all of it.
@@ -533,10 +545,11 @@ List OwnedProgram::finish_list(const std::vector<Instruction>& list, ListMemory&
     memory.segments.push_back({first, last, product, size_of(slots)});
     out.products |= product;
   }
+  const auto moves = [&](int k) { return slot(k).kind != Kind::kScratch; };
+  out.moving = static_cast<int>(std::stable_partition(memory.slots.begin(), memory.slots.end(), moves) - memory.slots.begin());
   out.segments = memory.segments.data();
   out.segment_count = static_cast<int>(memory.segments.size());
   out.slots = memory.slots.data();
-  out.slot_count = static_cast<int>(memory.slots.size());
   out.row_size = size_of(memory.slots);
   return out;
 }

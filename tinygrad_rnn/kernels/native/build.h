@@ -18,6 +18,7 @@ struct Description {
   std::vector<ptrdiff_t> constants;
   std::vector<SumOf> sums;
   std::vector<AccumulatorOf> accumulators;
+  std::vector<OuterOf> outers;
 };
 
 // Throws std::invalid_argument for a name that no instruction has.

@@ -109,7 +109,7 @@ template <class T> void loop(const Program& program, const LoopCall<T>& call, Wo
 }
 template <class T> const void* prepare_loop(const Program& program, const T* const* weights, Workspace& memory) {
   PackedWeights<T>* packed = memory.array<PackedWeights<T>>(1);
-  *packed = place_packed(program, weights, memory, false);
+  *packed = place_packed(program, weights, memory, 0, 0);
   pack(program, weights, *packed, 0, 1);
   return packed;
 }

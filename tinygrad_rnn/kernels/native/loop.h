@@ -15,23 +15,29 @@ constexpr ptrdiff_t kSegmentBytes = 64 << 10;  // of the rows that run through t
 constexpr ptrdiff_t kSumBytes = 8 << 20;       // of the rows of a chunk whose products are summed
 constexpr int kMostTogether = 16;             // sums that share a packed operand
 constexpr ptrdiff_t kProductRows = 192;        // whose pointers a product holds at a time
+constexpr ptrdiff_t kOuterSteps = 64;          // of one row, whose outer products are taken together
 
 template <class T> ptrdiff_t padded(ptrdiff_t n) { return (n + kWidth<T> - 1) / kWidth<T> * kWidth<T>; }
 
-// The weights of products as the tile wants them. One row's products use some weights as they came (Right::row), as worth_direct says.
+// The weights of products as the tile wants them. One row's products use some weights in the order they came in (Right::row), as
+// worth_direct says: where they lie, if vectors of them do not straddle lines of memory or a few steps are all there is, else copied.
 template <class T> struct PackedWeights {
   Right<T>* right;
   T** start;
   T* zeros;
   bool barrier;  // something was packed, by all threads
 };
-template <class T> PackedWeights<T> place_packed(const Program& p, const T* const* weights, Workspace& memory, bool one_row) {
+constexpr ptrdiff_t kWorthCopying = 8;  // steps of one row
+template <class T> PackedWeights<T> place_packed(const Program& p, const T* const* weights, Workspace& memory, ptrdiff_t rows, ptrdiff_t steps) {
   PackedWeights<T> w{memory.array<Right<T>>(p.matrices.count), memory.array<T*>(p.biases.count), memory.array<T>(kTileVectors * kWidth<T>), false};
   for (ptrdiff_t k = 0; k < kTileVectors * kWidth<T>; ++k) w.zeros[k] = 0;
   for (int k = 0; k < p.matrices.count; ++k) {
     const Matrix& m = p.matrices[k];
-    if (one_row && !m.transposed && m.N % kWidth<T> == 0 && m.N * ptrdiff_t(sizeof(T)) <= 4096) {
-      w.right[k] = {const_cast<T*>(weights[m.weight]) + m.offset, m.K, m.row};
+    if (rows == 1 && !m.transposed && m.N % kWidth<T> == 0 && m.N * ptrdiff_t(sizeof(T)) <= 4096) {
+      const T* from = weights[m.weight] + m.offset;
+      const bool straddles = reinterpret_cast<uintptr_t>(from) % kBytes != 0 || m.row % kWidth<T> != 0;
+      if (straddles && steps >= kWorthCopying) w.right[k] = {memory.array<T>(m.K * m.N), m.K, m.N};
+      else w.right[k] = {const_cast<T*>(from), m.K, m.row};
       continue;
     }
     const ptrdiff_t depth = m.transposed ? units<T>(m.K).width() : m.K;
@@ -44,8 +50,11 @@ template <class T> PackedWeights<T> place_packed(const Program& p, const T* cons
 template <class T> void pack(const Program& p, const T* const* weights, const PackedWeights<T>& w, int index, int size) {
   for (int k = 0; k < p.matrices.count; ++k) {
     const Matrix& m = p.matrices[k];
-    if (w.right[k].row) continue;
     const T* from = weights[m.weight] + m.offset;
+    if (w.right[k].row) {  // of one row, so there is one thread
+      for (ptrdiff_t r = 0; r < m.K && w.right[k].data != from; ++r) __builtin_memcpy(w.right[k].data + r * m.N, from + r * m.row, m.N * sizeof(T));
+      continue;
+    }
     for (ptrdiff_t q = index; q < units<T>(m.N).panels(); q += size) {
       if (m.transposed) pack_panel_transposed(w.right[k].data, from, m.N, m.row, units<T>(m.K), q);
       else pack_panel(w.right[k].data, from, m.K, m.row, units<T>(m.N), q);
@@ -64,6 +73,7 @@ template <class T> class Loop {
     ptrdiff_t offset[4];
     int scalars;     // operands that are one vector
     int spread;      // of these, what is still one element of the row
+    ptrdiff_t n;     // elements of one row that are one run, padding included where it may be written; 0: not one run
   };
   struct BoundList {
     const List* list;
@@ -89,12 +99,14 @@ template <class T> class Loop {
     T *tail, *buffers, *spread;
     const T **sum_left, **sum_right;
     T *packed_left, *packed_right;
+    const T** outer_left;
+    T *outer_lefts, *outer_rights;
   };
 
  public:
   Loop(const Program& p, const LoopCall<T>& call, Workspace& memory, int threads, const PackedWeights<T>* ready)
       : p_(p), call_(call), schedule_(call.schedule), packed_(ready != nullptr) {
-    weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B == 1);
+    weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B, call.T_);
     place_memory(memory, threads);
     bind(memory);
     workers_ = memory.array<Worker>(threads);
@@ -169,6 +181,7 @@ template <class T> class Loop {
         Bound& b = list.bound[k];
         b.run = is_elementwise(i.code) ? run_of<T>(i.code) : nullptr;
         b.scalars = b.spread = 0;
+        b.n = !b.run || i.form != Form::kRuns ? 0 : i.flat ? padded<T>(i.shape[0]) : i.shape[0];
         for (int o = 0; o <= (b.run ? 3 : i.code == Code::product ? 1 : i.inputs); ++o) {
           const Operand& operand = o == 0 ? i.out : i.in[o - 1];
           b.view[o] = operand.index;
@@ -209,6 +222,7 @@ template <class T> class Loop {
       const ptrdiff_t stride = padded<T>(s.size), n = chunk ? capacity_ : block ? scratch_rows_ : 0;
       w.homes[k] = {chunk || block ? memory.array<T>(n * stride) : nullptr, stride, chunk ? stride : 0, nullptr, state};
       if (!chunk && !block) w.homes[k].rows = state ? w.now[s.index] : memory.array<T*>(capacity_);
+      if (block) w.views[k] = {w.homes[k].base, stride, nullptr};
     }
     w.left = memory.array<const T*>(kProductRows);
     w.to = memory.array<T*>(kProductRows);
@@ -217,6 +231,7 @@ template <class T> class Loop {
     for (ptrdiff_t r = 0; r < kProductRows; ++r) w.to_tail[r] = w.tail + r * kPanel;
     w.buffers = memory.array<T>(4 * kStrip);
     w.spread = memory.array<T>(3 * W);
+    place_outers(w, memory);
     if (p_.sums.count == 0) return;
     ptrdiff_t tiles = 0;
     for (const SumOf& s : p_.sums) tiles += s.left_size / kTileRows + 1;
@@ -224,6 +239,15 @@ template <class T> class Loop {
     w.sum_right = memory.array<const T*>(kBlockK);
     w.packed_left = memory.array<T>(tiles * kTileRows * kBlockK);
     w.packed_right = memory.array<T>(kBlockK * kPanel);
+  }
+
+  void place_outers(Worker& w, Workspace& memory) {
+    ptrdiff_t left = 0, right = 0;
+    for (const OuterOf& o : p_.outers) left = larger(left, o.left_size), right = larger(right, units<T>(o.right_size).width());
+    w.outer_left = memory.array<const T*>(left);
+    w.outer_lefts = memory.array<T>(left * kOuterSteps);
+    w.outer_rights = memory.array<T>(right * kOuterSteps);
+    for (ptrdiff_t r = 0; r < left; ++r) w.outer_left[r] = w.outer_lefts + r * kOuterSteps;
   }
 
   // The steps of the chunk after `done` steps, in the direction of running; false after the last. Where there are sums it is the same for
@@ -256,6 +280,7 @@ template <class T> class Loop {
       steps(share, w, lo, hi, n);
       run_list(lists_[3], w, 0, n);
       accumulate(share, w, lo, hi, n);
+      accumulate_outers(share, w, lo, hi, n);
       if (p_.sums.count) {
         note_summed(share, w, lo, hi);
         team.barrier();
@@ -383,21 +408,46 @@ template <class T> class Loop {
     const List& list = *bound.list;
     for (ptrdiff_t r = 0; r < n; r += bound.block) {
       const ptrdiff_t rows = smaller(bound.block, n - r);
-      for (int k = 0; k < list.slot_count; ++k) {
-        View<T> view = view_of(w, list.slots[k], m + r, r);
-        if (rows == 1) view = {view.at(0), view.stride, nullptr};
-        w.views[list.slots[k]] = view;
+      if (rows == 1) {
+        run_row(bound, w, m + r, r);
+        continue;
       }
+      for (int k = 0; k < list.moving; ++k) w.views[list.slots[k]] = view_of(w, list.slots[k], m + r, r);
       for (int k = 0; k < list.segment_count; ++k) {
         const Segment& segment = list.segments[k];
         if (segment.product) {
           multiply(list.instructions[segment.first], bound.bound[segment.first], w, rows);
           continue;
         }
-        const ptrdiff_t some = rows == 1 ? 1 : larger<ptrdiff_t>(kSegmentBytes / larger<ptrdiff_t>(segment.row_size * ptrdiff_t(sizeof(T)), 1), 1);
+        const ptrdiff_t some = larger<ptrdiff_t>(kSegmentBytes / larger<ptrdiff_t>(segment.row_size * ptrdiff_t(sizeof(T)), 1), 1);
         for (ptrdiff_t first = 0; first < rows; first += some) {
           for (int i = segment.first; i < segment.last; ++i) run_instruction(list.instructions[i], bound.bound[i], w, first, smaller(rows, first + some));
         }
+      }
+    }
+  }
+
+  // A list on one row: what an instruction costs beside its arithmetic counts here.
+  void run_row(const BoundList& bound, Worker& w, ptrdiff_t m, ptrdiff_t first) {
+    const List& list = *bound.list;
+    View<T>* const views = w.views;
+    for (int k = 0; k < list.moving; ++k) {
+      const View<T> view = view_of(w, list.slots[k], m, first);
+      views[list.slots[k]] = {view.at(0), view.stride, nullptr};
+    }
+    for (int k = 0; k < list.count; ++k) {
+      const Bound& b = bound.bound[k];
+      const auto at = [&](int operand) __attribute__((always_inline)) { return views[b.view[operand]].base + b.offset[operand]; };
+      const Instruction& i = list.instructions[k];
+      if (b.n && !b.spread) {
+        b.run(b.n, at(0), at(1), at(2), at(3), b.scalars);
+      } else if (i.code == Code::product && i.shape[0] == 1) {
+        w.to[0] = at(0), w.left[0] = at(1);
+        multiply_rows(i, w, 1);
+      } else if (i.code == Code::product) {
+        multiply(i, b, w, 1);
+      } else {
+        run_instruction(i, b, w, 0, 1);
       }
     }
   }
@@ -433,10 +483,8 @@ template <class T> class Loop {
 
   // A product with a weight: kProductRows sub-rows at a time, panel by panel.
   void multiply(const Instruction& i, const Bound& b, Worker& w, ptrdiff_t rows) {
-    const ptrdiff_t m = i.shape[0], N = i.shape[1], K = i.shape[2], some = smaller(rows_at_a_time<T>(K), kProductRows);
+    const ptrdiff_t m = i.shape[0], some = smaller(rows_at_a_time<T>(i.shape[2]), kProductRows);
     const View<T> &to = w.views[b.view[0]], &left = w.views[b.view[1]];
-    const Columns<T> columns = units<T>(N);
-    const bool padding = i.out.whole && i.out.offset % W == 0;  // the last vector may be written in full
     for (ptrdiff_t first = 0; first < rows * m; first += some) {
       const ptrdiff_t n = smaller(some, rows * m - first);
       for (ptrdiff_t k = 0, r = first / m, sub = first % m; k < n; ++k) {
@@ -444,22 +492,26 @@ template <class T> class Loop {
         w.left[k] = left.at(r) + b.offset[1] + sub * i.in[0].stride[0];
         if (++sub == m) sub = 0, ++r;
       }
-      const Right<T> right = i.matrix < 0 ? Right<T>{zeros_, 0, 1} : weights_.right[i.matrix];
-      if (n == 1 && right.row && i.matrix >= 0) {
-        multiply_direct(i, w.to[0], w.left[0], right);
+      multiply_rows(i, w, n);
+    }
+  }
+  // The product of the rows w.left, into w.to.
+  void multiply_rows(const Instruction& i, Worker& w, ptrdiff_t n) {
+    const ptrdiff_t N = i.shape[1], K = i.shape[2];
+    const Right<T> right = i.matrix < 0 ? Right<T>{zeros_, 0, 1} : weights_.right[i.matrix];
+    if (n == 1 && right.row && i.matrix >= 0) return multiply_direct(i, w.to[0], w.left[0], right);
+    const Columns<T> columns = units<T>(N);
+    const bool padding = i.out.whole && i.out.offset % W == 0;  // the last vector may be written in full
+    for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+      const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q), width = vectors * W;
+      const T* start = i.accumulate ? nullptr : i.start >= 0 ? weights_.start[i.start] + column : weights_.zeros;
+      if (column + width <= N || padding) {
+        product(n, w.to, column, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
         continue;
       }
-      for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
-        const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q), width = vectors * W;
-        const T* start = i.accumulate ? nullptr : i.start >= 0 ? weights_.start[i.start] + column : weights_.zeros;
-        if (column + width <= N || padding) {
-          product(n, w.to, column, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
-          continue;
-        }
-        for (ptrdiff_t k = 0; i.accumulate && k < n; ++k) copy_columns(w.to_tail[k], w.to[k] + column, N - column);
-        product(n, w.to_tail, 0, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
-        for (ptrdiff_t k = 0; k < n; ++k) copy_columns(w.to[k] + column, w.to_tail[k], N - column);
-      }
+      for (ptrdiff_t k = 0; i.accumulate && k < n; ++k) copy_columns(w.to_tail[k], w.to[k] + column, N - column);
+      product(n, w.to_tail, 0, start, plain(w.left), right.panel(q), right.step(vectors), vectors, K);
+      for (ptrdiff_t k = 0; k < n; ++k) copy_columns(w.to[k] + column, w.to_tail[k], N - column);
     }
   }
   static void copy_columns(T* to, const T* from, ptrdiff_t n) {
@@ -476,6 +528,7 @@ template <class T> class Loop {
   void accumulate(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
     for (int a = 0; a < p_.accumulators.count; ++a) {
       const AccumulatorOf& of = p_.accumulators[a];
+      if (of.slot < 0) continue;
       const View<T> view = view_of(w, of.slot, 0, 0);
       for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
         const ptrdiff_t count = share.at(call_.backward ? hi - 1 - k : lo + k);
@@ -484,6 +537,49 @@ template <class T> class Loop {
           add_run(call_.accumulated[a] + schedule_.row[share.rank(i)] * of.size, view.at(m + i) + of.offset, of.size);
         }
         if (!call_.backward) m += count;
+      }
+    }
+  }
+  // The outer products of all steps of a row are one product, added to what earlier chunks gave. Every element is one chain over the steps
+  // in the direction of running, wherever a chunk ends.
+  void accumulate_outers(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
+    for (const OuterOf& of : p_.outers) {
+      const View<T> left = view_of(w, of.left, 0, 0), right = view_of(w, of.right, 0, 0);
+      const Columns<T> columns = units<T>(of.right_size);
+      const ptrdiff_t width = columns.width();
+      for (ptrdiff_t i = 0; i < share.at(lo); ++i) {
+        T* const to = call_.accumulated[of.accumulator] + schedule_.row[share.rank(i)] * of.left_size * of.right_size;
+        ptrdiff_t depth = 0;
+        for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
+          const ptrdiff_t count = share.at(call_.backward ? hi - 1 - k : lo + k);
+          if (call_.backward) m -= count;
+          if (i < count) {
+            const T* const row = left.at(m + i) + of.left_offset;
+            for (ptrdiff_t r = 0; r < of.left_size; ++r) w.outer_lefts[r * kOuterSteps + depth] = row[r];
+            copy_columns(w.outer_rights + depth * width, right.at(m + i) + of.right_offset, of.right_size);
+            ++depth;
+          }
+          if (!call_.backward) m += count;
+          if (depth == kOuterSteps || (k + 1 == hi - lo && depth)) {
+            add_outers(of, w, to, columns, depth);
+            depth = 0;
+          }
+        }
+      }
+    }
+  }
+  void add_outers(const OuterOf& of, Worker& w, T* to, const Columns<T>& columns, ptrdiff_t depth) {
+    const ptrdiff_t N = of.right_size;
+    for (ptrdiff_t first = 0; first < of.left_size; first += kProductRows) {
+      const ptrdiff_t n = smaller(kProductRows, of.left_size - first);
+      for (ptrdiff_t r = 0; r < n; ++r) w.to[r] = to + (first + r) * N;
+      for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+        const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q);
+        const bool whole = column + vectors * W <= N;
+        for (ptrdiff_t r = 0; !whole && r < n; ++r) copy_columns(w.to_tail[r], w.to[r] + column, N - column);
+        product(n, whole ? w.to : w.to_tail, whole ? column : 0, static_cast<const T*>(nullptr), plain(w.outer_left + first),
+                w.outer_rights + column, columns.width(), vectors, depth);
+        for (ptrdiff_t r = 0; !whole && r < n; ++r) copy_columns(w.to[r] + column, w.to_tail[r], N - column);
       }
     }
   }

@@ -16,6 +16,7 @@ using Ints = std::vector<ptrdiff_t>;
 using OperandTuple = std::tuple<int, int, ptrdiff_t, Ints, std::optional<double>>;
 using InstructionTuple = std::tuple<std::string, Ints, OperandTuple, std::vector<OperandTuple>, Ints>;
 template <class... X> using Tuples = std::vector<std::tuple<X...>>;
+using Outers = Tuples<int, int, ptrdiff_t, ptrdiff_t, int, ptrdiff_t, ptrdiff_t>;
 
 void copy_ints(const Ints& from, ptrdiff_t* to, const char* what) {
   expect(from.size() < kMostDims, what);
@@ -155,7 +156,7 @@ class PyLoop {
          const std::vector<InstructionTuple>& before, const std::vector<InstructionTuple>& body, const std::vector<InstructionTuple>& after,
          const Tuples<bool, int, bool>& sequences, const Tuples<int, ptrdiff_t, ptrdiff_t>& states, const Ints& constants,
          const Tuples<int, int, ptrdiff_t, ptrdiff_t, int, ptrdiff_t, ptrdiff_t, ptrdiff_t>& sums,
-         const Tuples<int, ptrdiff_t, ptrdiff_t>& accumulators) {
+         const Tuples<int, ptrdiff_t, ptrdiff_t>& accumulators, const Outers& outers) {
     expect(dtype == "float32" || dtype == "float64", "a loop's dtype is neither float32 nor float64");
     Description d;
     d.f64 = dtype == "float64";
@@ -174,6 +175,9 @@ class PyLoop {
       d.sums.push_back({target, left, right, left_offset, left_size, right_offset, right_size, multiple});
     }
     for (const auto& [slot, offset, size] : accumulators) d.accumulators.push_back({slot, offset, size});
+    for (const auto& [accumulator, left, left_offset, left_size, right, right_offset, right_size] : outers) {
+      d.outers.push_back({accumulator, left, right, left_offset, left_size, right_offset, right_size});
+    }
     program_ = std::make_shared<const OwnedProgram>(std::move(d));
   }
 
@@ -334,9 +338,10 @@ void bind_loop(nb::module_& m) {
       .def(nb::init<const std::string&, const Tuples<int, int, ptrdiff_t>&, const std::vector<InstructionTuple>&, const std::vector<InstructionTuple>&,
                     const std::vector<InstructionTuple>&, const std::vector<InstructionTuple>&, const Tuples<bool, int, bool>&,
                     const Tuples<int, ptrdiff_t, ptrdiff_t>&, const Ints&,
-                    const Tuples<int, int, ptrdiff_t, ptrdiff_t, int, ptrdiff_t, ptrdiff_t, ptrdiff_t>&, const Tuples<int, ptrdiff_t, ptrdiff_t>&>(),
+                    const Tuples<int, int, ptrdiff_t, ptrdiff_t, int, ptrdiff_t, ptrdiff_t, ptrdiff_t>&, const Tuples<int, ptrdiff_t, ptrdiff_t>&,
+                    const Outers&>(),
            nb::arg("dtype"), nb::arg("slots"), nb::arg("once"), nb::arg("before"), nb::arg("body"), nb::arg("after"), nb::arg("sequences"),
-           nb::arg("states"), nb::arg("constants"), nb::arg("sums"), nb::arg("accumulators"))
+           nb::arg("states"), nb::arg("constants"), nb::arg("sums"), nb::arg("accumulators"), nb::arg("outers") = Outers{})
       .def("run", &PyLoop::run, nb::arg("isa"), nb::arg("B"), nb::arg("T"), nb::arg("lengths").noconvert().none(), nb::arg("reverse"),
            nb::arg("backward"), nb::arg("sequences"), nb::arg("initial"), nb::arg("final"), nb::arg("constants"), nb::arg("weights"),
            nb::arg("targets"), nb::arg("accumulated"), nb::arg("initials"), nb::arg("prepared").none())

@@ -93,8 +93,8 @@ struct List {
   int count = 0;
   const Segment* segments = nullptr;
   int segment_count = 0;
-  const int* slots = nullptr;
-  int slot_count = 0;
+  const int* slots = nullptr;  // first those whose rows lie elsewhere for every block: all but scratch
+  int moving = 0;
   ptrdiff_t row_size = 0;
   bool products = false;
 };
@@ -115,8 +115,13 @@ struct SumOf {
   ptrdiff_t left_offset, left_size, right_offset, right_size, multiple;
 };
 struct AccumulatorOf {
-  int slot;
+  int slot;  // -1: outer products alone add to it
   ptrdiff_t offset, size;
+};
+// The outer product of two runs of a row, added to an accumulator.
+struct OuterOf {
+  int accumulator, left, right;
+  ptrdiff_t left_offset, left_size, right_offset, right_size;
 };
 
 // A right operand of products, K x N where it is used; `row` apart are the rows it is stored in.
@@ -147,6 +152,7 @@ struct Program {
   Span<ptrdiff_t> constants;
   Span<SumOf> sums;
   Span<AccumulatorOf> accumulators;
+  Span<OuterOf> outers;
   Span<Matrix> matrices;
   Span<Bias> biases;
   Span<ptrdiff_t> weights;  // the elements each must have at least

@@ -159,3 +159,48 @@ def test_large_inputs_are_checked_by_projection() -> None:
     """A wrong element among 90,000 is not missed."""
     big = RNG.normal(size=(300, 300))
     assert tg.gradcheck(lambda x: tg.tanh(x).sum(), big)
+
+
+def test_what_only_a_projection_sees_is_reported_with_the_largest_error() -> None:
+    """Errors of 0.9 % where 1 % is tolerated: no element is wrong by itself, but along a direction in which the derivative
+    cancels nothing else is left."""
+    rng = np.random.default_rng(0)
+    rng.normal(size=())
+    v = rng.normal(size=2)
+    w = np.array([v[1], -v[0]])  # w · v = 0
+    off = np.array([1.009, 0.991])
+
+    def fn(x: Any) -> Any:
+        return (x.detach() * (1 - off) * w).sum() + (x * off * w).sum()
+
+    found = report(fn, np.array([2.0, 3.0]), rtol=0.01, atol=0.0)
+    assert found.wrong == 1
+    assert found.worst[0].input_index == (int(np.abs(w).argmax()),)
+    assert found.worst[0].ratio == pytest.approx(off[np.abs(w).argmax()], rel=1e-6)
+
+
+@pytest.mark.parametrize("directions", [1, 3, 5])
+def test_each_direction_takes_one_sweep_and_four_evaluations(directions: int) -> None:
+    """Beside them there are two runs to see whether they agree, and one for the shapes."""
+    calls: list[int] = []
+
+    def fn(x: Any) -> Any:
+        calls.append(1)
+        return tg.tanh(x)
+
+    options = {} if directions == 3 else {"directions": directions}
+    assert tg.gradcheck(fn, X, **options)
+    assert len(calls) == 3 + 5 * directions
+
+
+def test_the_output_that_is_most_wrong_is_named() -> None:
+    """The errors of −1 for 1 and of 3 for 2 are 2 and 1, whatever the order of the outputs."""
+
+    def fn(x: Any, order: Any) -> Any:
+        parts = [x.detach() * 2 - x, x * 3 - x.detach()]
+        return tg.stack([parts[i] for i in order])
+
+    for order in ((0, 1), (1, 0)):
+        found = report(fn, np.array(0.5), order)
+        assert found.worst[0].output_index == (order.index(0),)
+        assert (found.worst[0].analytic, round(found.worst[0].numeric, 6)) == (-1.0, 1.0)

@@ -1,0 +1,6 @@
+"""Gradients against finite differences, of any function (`gradcheck`) and of every op on its own samples (`check_op`)."""
+
+from .gradients import gradcheck, gradgradcheck
+from .ops import check_op
+
+__all__ = ["check_op", "gradcheck", "gradgradcheck"]

@@ -1,0 +1,236 @@
+"""What is known of a loop's instructions before any is lowered: which need not run by themselves, and which values last.
+
+Sums of products run as products that add to what is there; a sum with a negated term is a difference; the parts of a
+concatenation are computed at their places in it; the cotangent of a constant that is a sum of outer products is one
+product over all steps of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+
+import numpy as np
+
+from .lowering_rules import CODES, VIEWS
+from .plan import Loop, Over
+from .program import Instruction, Literal
+from .view import in_order
+
+STAGES = ("once", "before", "body", "after")
+
+
+class Stages:
+    """The instructions of a loop by stage, and what they become together."""
+
+    def __init__(self, loop: Loop, together: bool):
+        self.loop = loop
+        stages = {stage: list(getattr(loop, stage)) for stage in STAGES}
+        if not together:
+            stages["before"], sunk = self._sunk(stages["before"], stages["body"])
+            stages["body"] = sunk + stages["body"]
+        self.stages = stages
+        self.made = {o: i for some in stages.values() for i in some for o in i.outputs}
+        self.made_in = {o: stage for stage, some in stages.items() for i in some for o in i.outputs}
+        self.late: set[int] = {new for _, new in loop.carried} | {*loop.added} | {w.slot for w in loop.writes}
+        self.uses: dict[int, int] = {}
+        for stage, some in [*stages.items(), ("sums", loop.sums)]:
+            for instruction in some:
+                for i in instruction.inputs:
+                    if type(i) is int:
+                        self.uses[i] = self.uses.get(i, 0) + 1
+                        if self.made_in.get(i, stage) != stage:
+                            self.late.add(i)
+        self._spread_views(stages)
+        self.sequences: list[Over] = [*loop.reads, *loop.writes]
+        self.written = self._direct_writes()
+        self.folded: set[int] = set()  # values that are not computed by themselves
+        self.terms: dict[int, list[int | Literal]] = {}  # sums of which a term is a product
+        self.outer_terms: dict[int, list[tuple[int, int]]] = {}  # cotangents of constants, as sums of outer products
+        self.differences: dict[int, tuple[int | Literal, int | Literal]] = {}  # sums with a negated term, as a - b
+        self.joined: dict[int, tuple[int, int]] = {}  # parts of a concatenation: which, and from which element on
+        self._fold_sums()
+        self._fold_outers()
+        self._fold_negations()
+        self._place_parts()
+
+    def _sunk(self, before: list[Instruction], body: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:
+        """Instructions before the loop that cost little and that only the body reads move into it: what they make then
+        stays in the cache."""
+        outside = {i for some in (self.loop.after, self.loop.sums) for x in some for i in x.inputs if type(i) is int}
+        outside |= {w.slot for w in self.loop.writes} | {new for _, new in self.loop.carried} | {*self.loop.added}
+        kept: list[Instruction] = []
+        sunk: list[Instruction] = []
+        for instruction in reversed(before):
+            if instruction.op.name in ("matmul", "product_of") or not outside.isdisjoint(instruction.outputs):
+                kept.append(instruction)
+                outside.update(i for i in instruction.inputs if type(i) is int)
+            else:
+                sunk.append(instruction)
+        return kept[::-1], sunk[::-1]
+
+    def _rearranges(self, instruction: Instruction) -> bool:
+        """Whether an op's result is a view of its input: also where a cotangent of a slice is that of the whole."""
+        name, source = instruction.op.name, instruction.inputs[0]
+        if name == "scatter_add" and type(source) is int:
+            whole = prod(self._inner(source)) == prod(self._inner(instruction.outputs[0]))
+            return whole and in_order(instruction.options["index"])
+        return name in VIEWS
+
+    def _spread_views(self, stages: dict[str, list[Instruction]]) -> None:
+        """A view that another stage reads keeps its source's slot alive for that stage."""
+        for stage in reversed(STAGES):
+            for instruction in reversed(stages[stage]):
+                if self._rearranges(instruction) and not self.late.isdisjoint(instruction.outputs):
+                    self.late.update(i for i in instruction.inputs if type(i) is int)
+
+    def _direct_writes(self) -> dict[int, int]:
+        """Slots whose rows can be written straight into an array over time: slot -> number of the sequence."""
+        direct: dict[int, int] = {}
+        first = len(self.loop.reads)
+        for k, write in enumerate(self.loop.writes):
+            made = self.made.get(write.slot)
+            if (
+                made is not None
+                and write.slot not in direct
+                and not self._rearranges(made)
+                and self.made_in[write.slot] != "once"
+            ):
+                direct[write.slot] = first + k
+        return direct
+
+    def _fold_outers(self) -> None:
+        """Find the cotangents of constants whose terms are all outer products: these are one product after the loop."""
+        for slot in self.loop.added:
+            stage = self.made_in.get(slot)
+            made = self.made.get(slot)
+            used = slot in self.uses or any(slot == w.slot for w in self.loop.writes) or self.loop.added.count(slot) > 1
+            if made is None or stage is None or used or slot in {new for _, new in self.loop.carried}:
+                continue
+            terms = [made]
+            inner = [slot]
+            while adds := [t for t in terms if t.op.name == "add"]:
+                parts = [self._single(i, stage) for i in adds[0].inputs]
+                if None in parts:
+                    break
+                terms.remove(adds[0])
+                terms += [p for p in parts if p is not None]
+                inner += [p.outputs[0] for p in parts if p is not None]
+            pairs = [self._outer(t, slot) for t in terms]
+            if None not in pairs:
+                self.outer_terms[slot] = [p for p in pairs if p is not None]
+                self.folded.update(inner)
+                for pair in self.outer_terms[slot]:
+                    self.late.update(pair)
+        self._spread_views(self.stages)
+
+    def _outer(self, term: Instruction, out: int) -> tuple[int, int] | None:
+        """The column (m, 1) and the row (1, n) whose outer product an instruction computes in each row."""
+        a, b = term.inputs if len(term.inputs) == 2 else (0, None)
+        if type(a) is not int or type(b) is not int or not (self._has_rows(a) and self._has_rows(b)):
+            return None
+        shapes = self._inner(a), self._inner(b)
+        if len(self._inner(out)) != 2 or self._inner(term.outputs[0]) != self._inner(out):
+            return None
+        column, row = (self._inner(out)[0], 1), (1, self._inner(out)[1])
+        if term.op.name in ("matmul", "multiply") and shapes == (column, row):
+            return a, b
+        return (b, a) if term.op.name == "multiply" and shapes == (row, column) else None
+
+    def _has_rows(self, slot: int) -> bool:
+        return self.loop.slots[slot].layout.per == 1
+
+    def _fold_negations(self) -> None:
+        """b + (−a) is b − a, to the bit."""
+        for stage in STAGES:
+            for instruction in self.stages[stage]:
+                out = instruction.outputs[0]
+                if instruction.op.name != "add" or out in self.terms or out in self.folded:
+                    continue
+                for k in (1, 0):
+                    part = self._single(instruction.inputs[k], stage)
+                    if part is not None and part.op.name == "negative":
+                        self.differences[out] = (instruction.inputs[1 - k], part.inputs[0])
+                        self.folded.add(part.outputs[0])
+                        break
+
+    def _place_parts(self) -> None:
+        """Find the values that can be computed where a concatenation, the only one of them, wants them."""
+        for stage in ("before", "body", "after"):
+            for instruction in self.stages[stage]:
+                out = instruction.outputs[0]
+                if instruction.op.name != "concatenate" or len(self._inner(out)) != 1:
+                    continue
+                at = 0
+                for part in instruction.inputs:
+                    if type(part) is int and self._may_join(part, out, stage):
+                        self.joined[part] = (out, at)
+                    at += self._operand_size(part)
+
+    def _operand_size(self, part: int | Literal) -> int:
+        return int(np.shape(part.value)[-1]) if isinstance(part, Literal) else int(self.loop.slots[part].shape[-1])
+
+    def _may_join(self, part: int, out: int, stage: str) -> bool:
+        made = self.made.get(part)
+        return (
+            made is not None
+            and made.op.name in CODES
+            and self.made_in[part] == stage
+            and part not in {*self.joined, *self.folded, *self.terms, *self.written}
+            and (part not in self.late or out in self.late)
+        )
+
+    def _fold_sums(self) -> None:
+        """Find the sums of which a term is a product."""
+        for stage in ("before", "body", "after"):
+            for instruction in reversed(self.stages[stage]):
+                out = instruction.outputs[0]
+                if instruction.op.name == "add" and out not in self.folded:
+                    terms = list(self._terms(instruction, stage))
+                    slots = self.loop.slots
+                    whole = [t for t in terms if type(t) is int and slots[t].shape == slots[out].shape]
+                    products = [t for t in whole if self._is_product(t, stage)]
+                    if products:
+                        self.terms[out] = terms
+                        self.folded.update((*products, *self._inner_terms(instruction, stage)))
+
+    def _single(self, slot: int | Literal, stage: str) -> Instruction | None:
+        """The instruction of this stage that makes a slot which one instruction alone reads."""
+        if type(slot) is not int or self.uses.get(slot) != 1 or slot in self.late or self.made_in.get(slot) != stage:
+            return None
+        made: Instruction = self.made[slot]
+        return made
+
+    def _terms(self, instruction: Instruction, stage: str) -> Iterable[int | Literal]:
+        whole = self.loop.slots[instruction.outputs[0]].shape
+        for i in instruction.inputs:
+            part = self._single(i, stage)
+            if part is not None and part.op.name == "add" and self.loop.slots[part.outputs[0]].shape == whole:
+                yield from self._terms(part, stage)
+            else:
+                yield i
+
+    def _inner_terms(self, instruction: Instruction, stage: str) -> Iterable[int]:
+        whole = self.loop.slots[instruction.outputs[0]].shape
+        for i in instruction.inputs:
+            part = self._single(i, stage)
+            if part is not None and part.op.name == "add" and self.loop.slots[part.outputs[0]].shape == whole:
+                yield part.outputs[0]
+                yield from self._inner_terms(part, stage)
+
+    def _is_product(self, slot: int, stage: str) -> bool:
+        part = self._single(slot, stage)
+        return part is not None and part.op.name == "matmul" and self._with_weight(part)
+
+    def _with_weight(self, instruction: Instruction) -> bool:
+        a, b = instruction.inputs
+        if type(a) is not int or type(b) is not int:
+            return False
+        return (
+            bool(self.loop.slots[a].layout.per)
+            and not self.loop.slots[b].layout.per
+            and len(self.loop.slots[b].shape) == 2
+        )
+
+    def _inner(self, slot: int) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.loop.slots[slot].inner)
