@@ -32,7 +32,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from . import check, choice, reference
 from .check import ACTIVATIONS, GATES, STATES, Array, Inputs, Option, Save
@@ -40,6 +39,8 @@ from .choice import get_num_threads, implementations, info, set_num_threads, usi
 from .product import matmul
 from .stepper import Stepper
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
 if TYPE_CHECKING or choice.missing is None:
     from . import compiled
 

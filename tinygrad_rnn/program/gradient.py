@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,7 @@ from .trace import BATCHES
 from .tracer import Traced, Tracer, set_value, shortened
 
 
-@dataclass
-class Gradient:
+class Gradient(NamedTuple):
     """The backward program of one step. Its first slots and instructions are the forward program's own.
 
     cotangents: slots that receive those of the outputs and of the new state (None where no gradient flows). results: for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -64,19 +63,25 @@ class Loops:
         return ready
 
 
-@dataclass
 class Scan:
-    """One run of a step over time: which loops, and how time is laid out."""
+    """One run of a step over time: which loops (None where the step runs unrolled), how time is laid out, and whether the
+    interpreter runs it, where that is known."""
 
-    loops: Any  # Loops; None where a step runs unrolled
-    batch: int
-    steps: int
-    lengths: np.ndarray[Any, Any] | None = None
-    reverse: bool = False
-    time_major: bool = False
-    recompute: bool = False
-    name: str = "scan"
-    native: bool | None = None  # whether the interpreter runs it, where that is known
+    def __init__(
+        self,
+        loops: Any,
+        batch: int,
+        steps: int,
+        lengths: np.ndarray[Any, Any] | None = None,
+        reverse: bool = False,
+        time_major: bool = False,
+        recompute: bool = False,
+        name: str = "scan",
+        native: bool | None = None,
+    ):
+        self.loops, self.batch, self.steps, self.lengths = loops, batch, steps, lengths
+        self.reverse, self.time_major, self.recompute = reverse, time_major, recompute
+        self.name, self.native = name, native
 
     @property
     def axis(self) -> int:

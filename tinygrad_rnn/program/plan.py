@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from .gradient import Gradient, active_slots, gradient
@@ -28,24 +27,32 @@ class Over(NamedTuple):
     slot: int
 
 
-@dataclass
 class Loop:
-    """Instructions by stage over `slots`; `carried` are pairs (state's slot as received, slot of the new one)."""
+    """Instructions by stage over `slots`; `carried` are pairs (state's slot as received, slot of the new one).
 
-    slots: list[Slot]
-    weights: tuple[int, ...]
-    constants: tuple[int, ...]
-    reads: tuple[Over, ...]
-    writes: tuple[Over, ...]
-    carried: tuple[tuple[int, int], ...]
-    fixed: list[Instruction] = field(default_factory=list)  # on weights alone: their transposes, for backward
-    once: list[Instruction] = field(default_factory=list)
-    before: list[Instruction] = field(default_factory=list)
-    body: list[Instruction] = field(default_factory=list)
-    after: list[Instruction] = field(default_factory=list)
-    sums: list[Instruction] = field(default_factory=list)  # of rows, and what is made of the sums
-    added: tuple[int, ...] = ()  # slots whose rows add up over time: cotangents of constants
-    results: tuple[int | None, ...] = ()  # slots of the weights' cotangents
+    added: slots whose rows add up over time, cotangents of constants. results: slots of the weights' cotangents.
+    """
+
+    def __init__(
+        self,
+        slots: list[Slot],
+        weights: tuple[int, ...],
+        constants: tuple[int, ...],
+        reads: tuple[Over, ...],
+        writes: tuple[Over, ...],
+        carried: tuple[tuple[int, int], ...],
+        added: tuple[int, ...] = (),
+        results: tuple[int | None, ...] = (),
+    ):
+        self.slots, self.weights, self.constants = slots, weights, constants
+        self.reads, self.writes, self.carried = reads, writes, carried
+        self.added, self.results = added, results
+        self.fixed: list[Instruction] = []  # on weights alone: their transposes, for backward
+        self.once: list[Instruction] = []
+        self.before: list[Instruction] = []
+        self.body: list[Instruction] = []
+        self.after: list[Instruction] = []
+        self.sums: list[Instruction] = []  # of rows, and what is made of the sums
 
 
 def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, ...]]:
@@ -57,7 +64,7 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
         (rest if has_rows else first).append(instruction)
     read = {i for instruction in rest for i in instruction.inputs if type(i) is int}
     weights = tuple(sorted(i for i in read if not program.slots[i].layout.per))
-    return first, replace(program, instructions=rest), weights
+    return first, program._replace(instructions=rest), weights
 
 
 def sums_regrouped(program: Program, states: Collection[int]) -> Program:
@@ -104,7 +111,7 @@ def sums_regrouped(program: Program, states: Collection[int]) -> Program:
             out.append(instruction._replace(inputs=(total, term), outputs=(len(slots) - 1,)))
             total = len(slots) - 1
         out.append(instruction._replace(inputs=(total, others[-1])))
-    return replace(program, slots=slots, instructions=out)
+    return program._replace(slots=slots, instructions=out)
 
 
 def _reached(instructions: Iterable[Instruction], start: Collection[int]) -> set[int]:

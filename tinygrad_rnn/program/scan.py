@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
+from _thread import RLock
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -47,7 +47,7 @@ class Store:
     """Programs by what their steps read and by the signature of their arguments; bounded, and locked while tracing."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.traced: OrderedDict[Any, Traced] = OrderedDict()
         self.environments = Environments(KEPT)
 
@@ -80,8 +80,8 @@ class Store:
 
     def unlock(self) -> None:
         """Make the locks anew, in a child process in which no thread holds them."""
-        self.lock = threading.RLock()
-        self.environments.lock = threading.RLock()
+        self.lock = RLock()
+        self.environments.lock = RLock()
 
 
 store = Store()

@@ -4,9 +4,7 @@ and values must agree.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,9 @@ BATCHES = (5, 7)  # of the two traces; the second is on the batch at hand where 
 
 def _line_of(error: BaseException) -> str:
     """The file and line of the user's code from which an error came."""
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if is_users(f.filename)]
+    from traceback import extract_tb  # slow to import
+
+    lines = [f for f in extract_tb(error.__traceback__) if is_users(f.filename)]
     return f"{lines[-1].filename}:{lines[-1].lineno}" if lines else ""
 
 
@@ -131,7 +131,7 @@ def _program(
         tracer.slots, tracer.instructions, inputs, tuple(found), tuple(numbers[:n]), tuple(numbers[n:]), tracer.names,
         rebuilt(output, iter(numbers[:n])),
     )  # fmt: skip
-    return replace(program, instructions=enclosed(program))
+    return program._replace(instructions=enclosed(program))
 
 
 def _difference(a: Program, b: Program) -> str | None:
