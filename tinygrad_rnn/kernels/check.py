@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # slow to import
 Array: TypeAlias = "npt.NDArray[np.floating[Any]]"  # float32 or float64
 Lengths: TypeAlias = "npt.NDArray[np.int64]"
 Option: TypeAlias = str | bool | None  # the RNN's activation, None for the LSTM, the GRU's reset_after
-Inputs: TypeAlias = tuple[Array, Array, Array, Array, Array | None]  # x, kernels, bias, the GRU's second bias
+Inputs: TypeAlias = "tuple[Array, Array, Array, Array, Array | None]"  # x, kernels, bias, the GRU's second bias
 Save: TypeAlias = bool | Literal["recompute"]
 T_ = TypeVar("T_")
 

@@ -3,6 +3,8 @@
 Arrays are made ready, outputs made room for, and the call made.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
