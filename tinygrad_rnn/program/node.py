@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -28,6 +28,7 @@ class Loops:
 
     def __init__(self, program: Program, inputs: Leaves, plan: Plan):
         self.program, self.inputs, self.plan = program, inputs, plan
+        self.ends = tuple(accumulate(map(len, inputs[:3])))  # where among the op's arrays x, state and constants end
         self.dtype = next(
             (program.slots[s].dtype for s in (*program.outputs, *program.new_state)), np.dtype(np.float32)
         )
@@ -88,13 +89,10 @@ class Scan:
         """The axis of time."""
         return 0 if self.time_major else 1
 
-    def parts(self, arrays: Any) -> Iterator[Any]:
+    def parts(self, arrays: Any) -> tuple[Any, Any, Any, Any]:
         """The arrays of the op by what they are: x, state, constants, weights."""
-        inputs = self.loops.inputs
-        start = 0
-        for some in (inputs.x, inputs.state, inputs.constants, inputs.weights):
-            yield arrays[start : start + len(some)]
-            start += len(some)
+        x, state, constants = self.loops.ends
+        return arrays[:x], arrays[x:state], arrays[state:constants], arrays[constants:]
 
     @property
     def leading(self) -> tuple[int, int]:

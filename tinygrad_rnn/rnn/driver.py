@@ -259,18 +259,25 @@ def _run_scan(
     inputs of the scan, arrays (B, ·) and tensors are its constants."""
     batch, steps = (x.shape[1], x.shape[0]) if time.time_major else x.shape[:2]
     drawn = cell.draw((batch, steps, x.shape[2]), x.dtype)
-    arrays = [a for a in leaves(drawn) if not isinstance(a, tuple)]
-    over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if is_over_time(a)]
-    constants = [a if isinstance(a, Tensor) else Tensor(a, name="mask") for a in arrays if not is_over_time(a)]
-    form = map_state(is_over_time, drawn)
     names = traces is not None
-    inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
+    inputs: Any = x
+    form: Any = ()
+    constants: list[Tensor] = []
+    if not isinstance(drawn, tuple) or drawn:
+        arrays = [a for a in leaves(drawn) if not isinstance(a, tuple)]
+        over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if is_over_time(a)]
+        constants = [a if isinstance(a, Tensor) else Tensor(a, name="mask") for a in arrays if not is_over_time(a)]
+        form = map_state(is_over_time, drawn)
+        inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
+    lengths, reverse, time_major, recompute, impl = time
     outputs, final, seen = run_scan(
-        partial(_step, cell, form, names), inputs, state, tuple(constants),
-        **time._asdict(), names=names, caller=caller, owner=(cell, (form, names)),
+        partial(_step, cell, form, names), inputs, state, tuple(constants), None,
+        lengths, reverse, time_major, impl, recompute, names=names, caller=caller, owner=(cell, (form, names)),
         checked=lambda result: cell.check_result(result, batch, x.dtype),
     )  # fmt: skip
-    cell.check_output((batch, *outputs.shape[2:]), outputs.dtype, batch, x.dtype)
+    shape = outputs.shape
+    if shape[2:] != (cell.output_size,) or outputs.dtype is not x.dtype:
+        cell.check_output((batch, *shape[2:]), outputs.dtype, batch, x.dtype)
     if traces is not None:
         traces.append(seen)
     return outputs, final
