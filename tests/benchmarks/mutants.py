@@ -42,7 +42,7 @@ PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/rnn": ["tests/rnn"],
     "tinygrad_rnn/nn": ["tests/nn", "tests/rnn/test_streaming.py"],
     "tinygrad_rnn/layers": ["tests/layers", "tests/rnn/test_streaming.py"],
-    "tinygrad_rnn/optim.py": ["tests/train"],
+    "tinygrad_rnn/optim": ["tests/train"],
     "tinygrad_rnn/train": ["tests/train", "tests/parallel/test_parallel.py", "tests/parallel/test_parts.py"],
     "tinygrad_rnn/interop": ["tests/interop"],
     "tinygrad_rnn/interop/keras.py": ["tests/interop", "tests/layers"],

@@ -8,6 +8,7 @@ reverse topological order.
 
 from __future__ import annotations
 
+import sys
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -83,3 +84,50 @@ class Output:
 
 
 Edge: TypeAlias = Leaf | Node | Output
+
+
+class _Holder:
+    __slots__ = ("array",)
+    array: np.ndarray[Any, Any]
+
+
+owners: set[type] = set()  # of memory that one array alone shows: where the ops' large arrays lie; filled by them
+_count: Any = getattr(sys, "getrefcount", None)  # other interpreters than CPython may have none
+
+
+def _seen(array: Any) -> int:
+    return _count(array) if _count else 0
+
+
+def _alone_count() -> int:
+    """What `alone` counts of an array that one attribute and one local variable hold."""
+    holder = _Holder()
+    holder.array = np.empty(1)
+    array = holder.array
+    return _seen(array)
+
+
+_ALONE = _alone_count()
+
+
+def alone(array: np.ndarray[Any, Any], others: int = 0) -> bool:
+    """Whether nobody but the caller can see this array change: one place (an attribute, an item of a list) holds it, the
+    caller's own variable, and `others` more; and if it is a view, nobody else the memory that it shows.
+
+    >>> import numpy as np
+    >>> held = [np.zeros(3)]
+    >>> array = held[0]
+    >>> before = alone(array)
+    >>> part = array[1:]
+    >>> before, alone(array)
+    (True, False)
+    """
+    if _count is None or _count(array) > _ALONE + others or not array.flags.writeable:
+        return False
+    while (base := array.base) is not None:
+        if _seen(base) > _ALONE:
+            return False
+        if not isinstance(base, np.ndarray):
+            return isinstance(base, memoryview) and type(base.obj) in owners
+        array = base
+    return True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from . import engine
-from .node import DType, Edge, Leaf, Shape
+from .node import DType, Edge, Leaf, Shape, alone
 from .state import ambient
 
 if TYPE_CHECKING:
@@ -190,10 +190,7 @@ class Tensor:
         on the way unless retain_graph. Threads may go back at once through graphs of their own to the same leaves. Raises
         GraphError on a freed graph, TypeError where nothing requires grad.
         """
-        found = engine.sweep([self._seed(grad, "backward")], retain=retain_graph)
-        with _accumulating:
-            for leaf, g in found.items():
-                leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
+        add_gradients(engine.sweep([self._seed(grad, "backward")], retain=retain_graph))
 
     def _seed(self, grad: Any, caller: str) -> tuple[Edge, npt.NDArray[Any]]:
         """The sweep's start: this tensor's edge and its cotangent, checked."""
@@ -457,6 +454,17 @@ def _holds_arrays(data: Any) -> bool:
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
     return isinstance(data, (np.ndarray, np.generic, Tensor))
+
+
+def add_gradients(found: dict[Any, npt.NDArray[Any]]) -> None:
+    """Add what a sweep found to the leaves' gradients. An array that nobody else holds is not copied."""
+    with _accumulating:
+        for leaf in found:
+            g, held = found[leaf], leaf.grad
+            if held is None:
+                leaf.grad = g if alone(g) else np.array(g)
+            else:
+                leaf.grad = np.asarray(np.add(held, g, out=held if alone(held) else None))
 
 
 def holds_tensors(value: Any) -> bool:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from . import check, choice, reference
+from . import check, choice, reference, training
 from .check import ACTIVATIONS, GATES, STATES, Array, Inputs, Option, Save
 from .choice import get_num_threads, implementations, info, set_num_threads, using
 from .product import matmul
@@ -59,6 +59,7 @@ __all__ = [
     "set_num_threads",
     "step_backward",
     "step_forward",
+    "training",
     "using",
 ]
 

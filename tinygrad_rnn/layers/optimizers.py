@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import optim
-from ..optim import Array
+from ..optim.optimizers import Array
 
 
 class Adam(optim.Adam):
@@ -26,9 +26,9 @@ class Adam(optim.Adam):
 
     epsilon = 1e-7
 
-    def moved(self, x: Array, g: Array, i: int) -> Array:
-        self.eps = self.epsilon / float(np.sqrt(1 - self.betas[1] ** self.counts[i]))
-        return super().moved(x, g, i)
+    def constants(self, count: int) -> tuple[float, ...]:
+        self.eps = self.epsilon / float(np.sqrt(1 - self.betas[1] ** count))
+        return super().constants(count)
 
 
 class AdamW(Adam, optim.AdamW):
@@ -38,10 +38,11 @@ class AdamW(Adam, optim.AdamW):
 class RMSprop(optim.RMSprop):
     """RMSprop with Keras's epsilon: x ← x − lr · g / √(s + ε) [Tieleman & Hinton 2012]."""
 
-    def update(self, x: Array, g: Array, i: int) -> Array:
-        s = self.state["square"][i] = self.alpha * self.state["square"][i] + (1 - self.alpha) * (g * g)
-        moved: Array = x - self.lr * g / np.sqrt(s + x.dtype.type(self.eps))
-        return moved
+    def constants(self, count: int) -> tuple[float, ...]:
+        return (self.lr, self.weight_decay, self.alpha, 0.0, self.momentum, self.eps, 0.0)
+
+    def root(self, s: Array) -> Array:
+        return np.sqrt(s + self.eps)
 
 
 OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from ..autodiff.node import owners
 from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
+from ..kernels import training
 from . import (
     arithmetic,
     diagonals,
@@ -84,3 +86,4 @@ for _op in (reshape, transpose):
     setattr(Tensor, _op.name, _many(_op))
 
 check_registry()
+owners.update(training.OWNERS)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..kernels import training
 from .pointwise import sigmoid
 from .reduce import log_softmax, sum
 from .select import where
@@ -47,32 +48,48 @@ def softmax_cross_entropy(
     0.6931
     """
     logits = np.asarray(logits)
-    chosen, mask = _check_targets(logits, targets, mask, reduction)
-    shifted = logits - np.max(logits, axis=-1, keepdims=True)
-    exps = np.exp(shifted)
-    total = np.sum(exps, axis=-1, keepdims=True)
-    losses = np.log(total[..., 0]) - np.take_along_axis(shifted, chosen[..., None], -1)[..., 0]
-    if mask is not None:
-        losses = np.where(mask, losses, 0)
+    targets, mask = _check_targets(logits, targets, mask, reduction)
+    rows = logits.reshape(targets.size, logits.shape[-1])
+    chosen, counts = targets.reshape(-1), None if mask is None else mask.reshape(-1)
+    found = training.cross_entropy(rows, chosen, counts) if training.takes(rows) else None
+    if found is None:
+        _check_classes(targets, mask, logits.shape[-1])
+        found = _losses(rows, chosen, counts)
+    losses, largest, total = found
     weight = _weight(chosen.size if mask is None else int(mask.sum()), reduction)
-    out = losses if reduction == "none" else np.sum(losses) * logits.dtype.type(weight)
-    return (out, (exps / total, chosen, mask, weight)) if keep else out
+    out = losses.reshape(targets.shape) if reduction == "none" else np.sum(losses) * logits.dtype.type(weight)
+    return (out, (chosen, counts, largest, total, weight)) if keep else out
 
 
 @softmax_cross_entropy.vjp
 def _(g: Array, logits: Array, residuals: Any, *, targets: Any, mask: Any, reduction: str) -> Array:
-    probabilities, chosen, mask, weight = residuals
-    slope = probabilities.copy()
-    np.put_along_axis(slope, chosen[..., None], np.take_along_axis(slope, chosen[..., None], -1) - 1, -1)
-    slope *= np.asarray(g)[..., None] * slope.dtype.type(weight)
-    return slope if mask is None else np.where(mask[..., None], slope, 0)
+    chosen, mask, largest, total, weight = residuals
+    rows, g = logits.reshape(chosen.size, logits.shape[-1]), g.reshape(g.size if g.ndim else ())
+    if training.takes(rows, g):
+        return training.cross_entropy_back(rows, chosen, mask, largest, total, g, weight).reshape(logits.shape)
+    slope = np.exp(rows - largest[:, None])
+    slope /= total[:, None]
+    slope[np.arange(len(chosen)), chosen if mask is None else np.where(mask, chosen, 0)] -= 1
+    slope *= g[..., None] * slope.dtype.type(weight)
+    return (slope if mask is None else np.where(mask[:, None], slope, 0)).reshape(logits.shape)
+
+
+def _losses(logits: Array, targets: Array, mask: Array | None) -> tuple[Array, Array, Array]:
+    """The loss of each row (0 where the mask is False), its maximum and the sum of exp(logits − maximum)."""
+    chosen = targets if mask is None else np.where(mask, targets, 0)
+    largest = np.max(logits, axis=-1)
+    shifted = logits - largest[:, None]
+    total = np.sum(np.exp(shifted), axis=-1)
+    losses = np.log(total) - shifted[np.arange(len(chosen)), chosen]
+    return losses if mask is None else np.where(mask, losses, 0), largest, total
 
 
 @softmax_cross_entropy.expands
 def _(logits: Array, *, targets: Any, mask: Any, reduction: str) -> Array:
     chosen, mask = _check_targets(logits, targets, mask, reduction)
+    _check_classes(chosen, mask, logits.shape[-1])
     if mask is not None:
-        logits = where(mask[..., None], logits, 0)
+        logits, chosen = where(mask[..., None], logits, 0), np.where(mask, chosen, 0)
     one_hot = chosen[..., None] == np.arange(logits.shape[-1])
     losses = -sum(where(one_hot, log_softmax(logits), 0), axis=-1)
     if mask is not None:
@@ -82,7 +99,7 @@ def _(logits: Array, *, targets: Any, mask: Any, reduction: str) -> Array:
 
 
 def _check_targets(logits: Any, targets: Any, mask: Any, reduction: str) -> tuple[Any, Any]:
-    """Targets as an index array (0 where masked out) and the mask as booleans, both of the logits' leading shape."""
+    """Targets as an index array and the mask as booleans, both of the logits' leading shape."""
     name = "softmax_cross_entropy"
     targets = np.asarray(targets)
     if targets.dtype.kind not in "iu" and targets.size:
@@ -97,17 +114,20 @@ def _check_targets(logits: Any, targets: Any, mask: Any, reduction: str) -> tupl
         mask = np.asarray(mask)
         if mask.shape != targets.shape:
             raise ValueError(f"{name}: mask has shape {mask.shape}, expected the targets' shape {targets.shape}")
-        mask = mask.astype(bool)
-        targets = np.where(mask, targets, 0)
-    targets = targets.astype(np.int64)
-    classes = logits.shape[-1]
-    if targets.size and (targets.min() < 0 or targets.max() >= classes):
-        at = tuple(int(i) for i in np.argwhere((targets < 0) | (targets >= classes))[0])
+        mask = mask.astype(bool, order="C")
+    return targets.astype(np.int64, order="C", copy=False), mask
+
+
+def _check_classes(targets: Array, mask: Array | None, classes: int) -> None:
+    """Raise the error of the first target that counts and is no class."""
+    bad = (targets < 0) | (targets >= classes)
+    wrong = np.argwhere(bad if mask is None else bad & mask)
+    if len(wrong):
+        at = tuple(int(i) for i in wrong[0])
         raise ValueError(
-            f"{name}: targets[{', '.join(map(str, at))}] is {targets[at]}, expected 0 <= target < {classes} (the logits' "
-            "last axis); leave entries out with mask="
+            f"softmax_cross_entropy: targets[{', '.join(map(str, at))}] is {targets[at]}, expected 0 <= target < {classes} "
+            "(the logits' last axis); leave entries out with mask="
         )
-    return targets, mask
 
 
 def _weight(n: int, reduction: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..autodiff import engine
-from ..autodiff.tensor import Tensor
+from ..autodiff.tensor import Tensor, add_gradients
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BUCKET = 1 << 18  # bytes: small gradients travel together until they are so many
@@ -52,10 +52,9 @@ class Reducer:
                 self.send()
 
         found = engine.sweep([loss._seed(seed, "backward")], observe=self.progress, finished=finished)
+        add_gradients({leaf: g for leaf, g in found.items() if leaf not in numbers})
         for leaf, g in found.items():
-            if leaf not in numbers:
-                leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
-            elif numbers[leaf] not in self.ready:
+            if leaf in numbers and numbers[leaf] not in self.ready:
                 finished(leaf, g)
 
     def progress(self, *_: Any) -> None:

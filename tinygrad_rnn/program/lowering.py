@@ -29,6 +29,7 @@ from .view import (
     WEIGHT,
     Unsupported,
     View,
+    sliced,
     steps,
 )
 
@@ -78,15 +79,28 @@ class Lowering(Stages):
             self._input(old, STATE, k)
         for k, slot in enumerate(loop.constants):
             self._input(slot, CONSTANT, k)
-        turned = {i.outputs[0]: i for i in loop.fixed if i.op.name == "transpose" and i.options["axes"] is None}
-        for slot, instruction in turned.items():
+        self.fixed = {o: i for i in loop.fixed for o in i.outputs}
+        for slot, instruction in self.fixed.items():
+            if instruction.op.name != "transpose" or instruction.options["axes"] is not None:
+                continue
             source = instruction.inputs[0]
             if type(source) is int and len(loop.slots[source].shape) == 2:
                 self.transposed[slot] = source
 
     def _weight(self, slot: int) -> View:
-        """A slot without rows as a weight of the interpreter."""
+        """A slot without rows as a weight of the interpreter, or as a block of one."""
         self._demand_dtype(slot)
+        made = self.fixed.get(slot)
+        if made is not None and made.op.name in ("getitem", "split"):
+            source = made.inputs[0]
+            assert type(source) is int
+            whole = self._weight(source)
+            if made.op.name == "getitem":
+                return sliced(whole, made.options["index"], 0)
+            axis = made.options["axis"] % len(whole.shape)
+            before = sum(self.loop.slots[o].shape[axis] for o in made.outputs[: made.outputs.index(slot)])
+            shape = tuple(int(n) for n in self.loop.slots[slot].shape)
+            return whole._replace(offset=whole.offset + before * whole.strides[axis], shape=shape)
         if slot not in self.weight_slots:
             self.weight_slots.append(slot)
         shape = tuple(int(n) for n in self.loop.slots[slot].shape)

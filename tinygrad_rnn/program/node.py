@@ -320,9 +320,10 @@ def _(*arrays: Array, run: Scan) -> Any:
     loops, loop = run.loops, run.loops.plan.forward
     fixed: dict[int, Any] = {**dict(zip(loops.inputs.weights, weights, strict=True))}
     fixed |= zip(loops.inputs.constants, constants, strict=True)
-    for instruction in loop.once:
-        apply(instruction, fixed, run.batch)
-    once = {o for instruction in loop.once for o in instruction.outputs}
+    once = {o for instruction in (*loop.fixed, *loop.once) for o in instruction.outputs}
+    for instruction in loops.program.instructions:
+        if instruction.outputs[0] in once:
+            apply(instruction, fixed, run.batch)
     per_step = [i for i in loops.program.instructions if i.outputs[0] not in once]
     cut = {slot: in_steps(x, run) for slot, x in zip(loops.inputs.x, xs, strict=True)}
     outputs: list[list[Any]] = [[] for _ in loops.program.outputs]

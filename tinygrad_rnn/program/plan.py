@@ -56,15 +56,39 @@ class Loop:
 
 
 def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, ...]]:
-    """The instructions that have no rows, the program without them, and all slots without rows that the rest reads."""
+    """The instructions that have no rows, the program without them, and all slots without rows that the rest reads.
+    Blocks of weights that only the rest reads stay with it: it reads them where they are."""
     first: list[Instruction] = []
     rest: list[Instruction] = []
-    for instruction in program.instructions:
+    captured = {slot for slot, _ in program.captured}
+    elsewhere: set[int] = {*program.outputs, *program.new_state}  # what instructions without rows read
+    for instruction in reversed(program.instructions):
         has_rows = any(program.slots[o].layout.per for o in instruction.outputs)
-        (rest if has_rows else first).append(instruction)
+        block = _takes_block(instruction, program.slots) and instruction.inputs[0] in captured
+        if has_rows or (block and elsewhere.isdisjoint(instruction.outputs)):
+            rest.append(instruction)
+        else:
+            first.append(instruction)
+            elsewhere.update(i for i in instruction.inputs if type(i) is int)
+    rest.reverse()
     read = {i for instruction in rest for i in instruction.inputs if type(i) is int}
+    read -= {o for instruction in rest for o in instruction.outputs}
     weights = tuple(sorted(i for i in read if not program.slots[i].layout.per))
-    return first, program._replace(instructions=rest), weights
+    return first[::-1], program._replace(instructions=rest), weights
+
+
+def _takes_block(instruction: Instruction, slots: list[Slot]) -> bool:
+    """Whether an instruction takes blocks of rows and columns out of a vector or matrix: rows of a block are contiguous."""
+    source = instruction.inputs[0] if instruction.inputs else None
+    if type(source) is not int or len(slots[source].shape) > 2 or instruction.detached:
+        return False
+    if instruction.op.name == "split":
+        return True
+    if instruction.op.name != "getitem":
+        return False
+    index = instruction.options["index"]
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is Ellipsis or (isinstance(p, slice) and p.step in (None, 1)) for p in parts)
 
 
 def sums_regrouped(program: Program, states: Collection[int]) -> Program:

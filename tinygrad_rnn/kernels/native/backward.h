@@ -1,11 +1,13 @@
-// A whole sequence backward, in chunks of steps from the last to the first. In a chunk each thread takes its own rows back through the
-// steps and to dx; then the threads meet, and share out the weights' gradients by rows of those gradients: every element of dW and dU is
+// A whole sequence backward, in chunks of steps from the last to the first. In a chunk a thread takes a share of the rows back through the
+// steps and to dx; when all are there, the weights' gradients are dealt out by rows of those gradients: every element of dW and dU is
 // one sum in one order, whatever the number of threads. dz of one chunk is all that exists at a time.
 #pragma once
 
 #include "forward.h"
 
 namespace tgr::TGR_ISA {
+
+constexpr ptrdiff_t kPartTiles = 12;  // of a weight's gradient, at least, that a thread takes at a time
 
 template <class T, class C> class Backward {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
@@ -15,7 +17,7 @@ template <class T, class C> class Backward {
       : p_(p), schedule_(p.schedule), Hp_(units<T>(p.H).width()), recompute_(C::kSavesGates && !p.gates) {
     weights_ = place_weights<T, C>(p, memory, recompute_, true);
     saved_ = {p.gates, schedule_.total, p.H};
-    share_rows_ = (p.B + threads - 1) / threads;
+    shares_ = count_shares(p.B, threads, p.B + 1, C::kGates * p.H * p.H * ptrdiff_t(sizeof(T)));
     capacity_ = larger(p.B, smaller(kBackRows, schedule_.total));
     for (int g = 0; g < C::kGroups; ++g) dz_[g] = memory.array<T>(C::columns(g, p.H).panels() * capacity_ * kPanel);
     if (C::kCandidate) dq_ = memory.array<T>(C::columns(1, p.H).panels() * capacity_ * kPanel);
@@ -24,7 +26,10 @@ template <class T, class C> class Backward {
     h_row_ = memory.array<const T*>(capacity_);
     zeros_ = memory.array<T>(larger(Hp_, kPanel));
     for (ptrdiff_t k = 0; k < larger(Hp_, kPanel); ++k) zeros_[k] = 0;
-    const ptrdiff_t tiles = (larger(p.D, p.H) / kTileRows + 1) / threads + 2;
+    dh_ = memory.array<T>(p.B * Hp_);
+    if (C::kCells) dc_ = memory.array<T>(p.B * Hp_);
+    const ptrdiff_t tiles = larger(p.D, p.H) / kTileRows + 1;
+    parts_ = threads == 1 ? 1 : threads * larger<ptrdiff_t>(smaller<ptrdiff_t>(tiles / threads / kPartTiles, 4), 1);
     scratch_ = memory.array<Scratch>(threads);
     for (int t = 0; t < threads; ++t) {
       Scratch& s = scratch_[t];
@@ -33,28 +38,25 @@ template <class T, class C> class Backward {
       s.dx = memory.array<T*>(capacity_);
       s.dx_tail = memory.array<T*>(capacity_);
       s.tail = memory.array<T>(capacity_ * kPanel);
-      s.dh = memory.array<T>(share_rows_ * Hp_);
-      if (C::kCells) s.dc = memory.array<T>(share_rows_ * Hp_);
       if (recompute_) s.gates = memory.array<T>(capacity_ * SavedRows<T, C>::size(p.H)), s.sink = memory.array<T>(Hp_);
-      s.packed = memory.array<T>(tiles * smaller(kBlockK, capacity_) * kTileRows);
+      s.packed = memory.array<T>((tiles / parts_ + 2) * smaller(kBlockK, capacity_) * kTileRows);
     }
   }
 
-  void run(Team& team, int index) {
-    pack_weights<T, C>(p_, weights_, index, team.size);
-    const Share share{schedule_, index, team.size};
-    Scratch& scratch = scratch_[index];
-    start_states(share, scratch);
-    team.barrier();
+  void run(Crew& crew) {
+    const ptrdiff_t parts = crew.size * kPackParts;
+    crew.each(parts, [&](ptrdiff_t part, int) { pack_weights<T, C>(p_, weights_, part, parts); });
+    const auto each_share = [&](const auto& f) {
+      crew.each(shares_, [&](ptrdiff_t share, int thread) { f(Share{schedule_, share, shares_}, scratch_[thread]); });
+    };
+    each_share([&](const Share& share, Scratch&) { start_states(share); });
     for (ptrdiff_t last = schedule_.steps, first; last > 0; last = first) {
       for (first = last - 1; first > 0 && schedule_.start[last] - schedule_.start[first - 1] <= capacity_;) --first;
       const ptrdiff_t n = schedule_.start[last] - schedule_.start[first];
-      steps(share, scratch, first, last, n);
-      team.barrier();
-      weight_gradients(share, scratch, n);
-      team.barrier();
+      each_share([&](const Share& share, Scratch& scratch) { steps(share, scratch, first, last, n); });
+      crew.each(parts_, [&](ptrdiff_t part, int thread) { weight_gradients(part, scratch_[thread], n); });
     }
-    finish(share, scratch);
+    each_share([&](const Share& share, Scratch&) { finish(share); });
   }
 
  private:
@@ -62,16 +64,16 @@ template <class T, class C> class Backward {
     Rows<T> rows;
     const T** x;
     T **dx, **dx_tail;
-    T *tail, *dh, *dc, *gates, *sink, *packed;
+    T *tail, *gates, *sink, *packed;
   };
 
-  void start_states(const Share& share, Scratch& scratch) {
+  void start_states(const Share& share) {
     for (ptrdiff_t i = 0, n = share.count(p_.B); i < n; ++i) {
-      const ptrdiff_t b = schedule_.row[share.rank(i)];
+      const ptrdiff_t j = share.rank(i), b = schedule_.row[j];
       for (ptrdiff_t u = 0; u < Hp_; u += W) {
         const ptrdiff_t lanes = smaller(W, p_.H - u);
-        store(scratch.dh + i * Hp_ + u, p_.d_h ? load_n(p_.d_h + b * p_.H + u, lanes) : Vec<T>{});
-        if (C::kCells) store(scratch.dc + i * Hp_ + u, p_.d_c ? load_n(p_.d_c + b * p_.H + u, lanes) : Vec<T>{});
+        store(dh_ + j * Hp_ + u, p_.d_h ? load_n(p_.d_h + b * p_.H + u, lanes) : Vec<T>{});
+        if (C::kCells) store(dc_ + j * Hp_ + u, p_.d_c ? load_n(p_.d_c + b * p_.H + u, lanes) : Vec<T>{});
       }
     }
   }
@@ -83,7 +85,7 @@ template <class T, class C> class Backward {
     rows.panel_jump = n * kPanel;
     ptrdiff_t mine = 0;
     for (ptrdiff_t s = first; s < last; ++s) {
-      for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++mine) place(rows, scratch, share.rank(i), i, s, mine, first);
+      for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++mine) place(rows, scratch, share.rank(i), s, mine, first);
     }
     if (recompute_) {  // all states are known: every row of the chunk takes its step at once
       input_products<T, C>(p_, weights_, mine, scratch.x, rows.gates);
@@ -97,8 +99,8 @@ template <class T, class C> class Backward {
     if (p_.dx.data) input_gradients(rows, scratch, mine);
   }
 
-  // Where everything of rank j at step s lies: row m of this thread's, in a chunk that starts with step `first`.
-  void place(Rows<T>& rows, Scratch& scratch, ptrdiff_t j, ptrdiff_t i, ptrdiff_t s, ptrdiff_t m, ptrdiff_t first) {
+  // Where everything of rank j at step s lies: row m of this share's, in a chunk that starts with step `first`.
+  void place(Rows<T>& rows, Scratch& scratch, ptrdiff_t j, ptrdiff_t s, ptrdiff_t m, ptrdiff_t first) {
     const ptrdiff_t position = schedule_.start[s] + j, in_chunk = position - schedule_.start[first];
     const ptrdiff_t b = schedule_.row[j], t = p_.time(j, s);
     const SavedRows<T, C> at = recompute_ ? SavedRows<T, C>{scratch.gates, capacity_, p_.H} : saved_;
@@ -115,10 +117,10 @@ template <class T, class C> class Backward {
     if (C::kCells) {
       rows.c_before[m] = p_.cells + (s == 0 ? j : p_.B + schedule_.start[s - 1] + j) * Hp_;
       rows.c_saved[m] = p_.cells + (p_.B + position) * Hp_;
-      rows.dc[m] = scratch.dc + i * Hp_;
+      rows.dc[m] = dc_ + j * Hp_;
     }
     if (recompute_) rows.h_after[m] = rows.c_after[m] = scratch.sink;  // known already
-    rows.dh[m] = scratch.dh + i * Hp_;
+    rows.dh[m] = dh_ + j * Hp_;
     if (rows.d_output) rows.d_output[m] = p_.d_outputs.at(b, t);
     if (rows.d_cell) rows.d_cell[m] = p_.d_cells.at(b, t);
   }
@@ -150,24 +152,24 @@ template <class T, class C> class Backward {
     }
   }
 
-  void weight_gradients(const Share& share, Scratch& scratch, ptrdiff_t n) {
+  void weight_gradients(ptrdiff_t part, Scratch& scratch, ptrdiff_t n) {
     const T* const recurrent_dz[kMaxGroups] = {dz_[0], C::kCandidate ? dq_ : dz_[1]};
-    if (p_.d_kernel) left_products(share, scratch, x_row_, p_.D, n, dz_, 0, C::kGroups, p_.d_kernel);
+    if (p_.d_kernel) left_products(part, scratch, x_row_, p_.D, n, dz_, 0, C::kGroups, p_.d_kernel);
     if (p_.d_recurrent) {
-      left_products(share, scratch, h_row_, p_.H, n, recurrent_dz, 0, C::kReset ? 1 : C::kGroups, p_.d_recurrent);
-      if (C::kReset) left_products(share, scratch, reset_row_, p_.H, n, recurrent_dz, 1, 2, p_.d_recurrent);
+      left_products(part, scratch, h_row_, p_.H, n, recurrent_dz, 0, C::kReset ? 1 : C::kGroups, p_.d_recurrent);
+      if (C::kReset) left_products(part, scratch, reset_row_, p_.H, n, recurrent_dz, 1, 2, p_.d_recurrent);
     }
     for (int g = 0; g < C::kGroups; ++g) {
-      if (p_.d_bias) column_sums(share, n, dz_[g], C::columns(g, p_.H), p_.d_bias);
-      if (p_.d_recurrent_bias) column_sums(share, n, recurrent_dz[g], C::columns(g, p_.H), p_.d_recurrent_bias);
+      if (p_.d_bias) column_sums(part, n, dz_[g], C::columns(g, p_.H), p_.d_bias);
+      if (p_.d_recurrent_bias) column_sums(part, n, recurrent_dz[g], C::columns(g, p_.H), p_.d_recurrent_bias);
     }
   }
 
-  // to (M x columns) += left^T dz for this thread's rows of `to`, kTileRows of them at a time.
-  void left_products(const Share& share, Scratch& scratch, const T* const* left, ptrdiff_t M, ptrdiff_t n, const T* const* dz, int first_group,
+  // to (M x columns) += left^T dz for this part's rows of `to`, kTileRows of them at a time.
+  void left_products(ptrdiff_t part, Scratch& scratch, const T* const* left, ptrdiff_t M, ptrdiff_t n, const T* const* dz, int first_group,
                      int last_group, T* to) {
     const ptrdiff_t tiles = (M + kTileRows - 1) / kTileRows;
-    const ptrdiff_t first = tiles * share.index / share.size, last = tiles * (share.index + 1) / share.size;
+    const ptrdiff_t first = tiles * part / parts_, last = tiles * (part + 1) / parts_;
     alignas(64) T c[kTileRows * kPanel];
     for (ptrdiff_t k = 0; k < n && first < last; k += kBlockK) {
       const ptrdiff_t depth = smaller(kBlockK, n - k);
@@ -186,8 +188,8 @@ template <class T, class C> class Backward {
     }
   }
 
-  void column_sums(const Share& share, ptrdiff_t n, const T* dz, const Columns<T>& columns, T* to) {
-    for (ptrdiff_t q = share.index; q < columns.panels(); q += share.size) {
+  void column_sums(ptrdiff_t part, ptrdiff_t n, const T* dz, const Columns<T>& columns, T* to) {
+    for (ptrdiff_t q = part; q < columns.panels(); q += parts_) {
       alignas(64) T sums[kPanel];
       Vec<T> sum[kTileVectors] = {};
       for (ptrdiff_t r = 0; r < n; ++r) {
@@ -198,12 +200,12 @@ template <class T, class C> class Backward {
     }
   }
 
-  void finish(const Share& share, Scratch& scratch) {
+  void finish(const Share& share) {
     if (p_.dx.data) clear_padding(p_, share, p_.dx, p_.D);
     for (ptrdiff_t i = 0, n = share.count(p_.B); i < n; ++i) {
-      const ptrdiff_t b = schedule_.row[share.rank(i)];
-      if (p_.d_h0) __builtin_memcpy(p_.d_h0 + b * p_.H, scratch.dh + i * Hp_, p_.H * sizeof(T));
-      if (C::kCells && p_.d_c0) __builtin_memcpy(p_.d_c0 + b * p_.H, scratch.dc + i * Hp_, p_.H * sizeof(T));
+      const ptrdiff_t j = share.rank(i), b = schedule_.row[j];
+      if (p_.d_h0) __builtin_memcpy(p_.d_h0 + b * p_.H, dh_ + j * Hp_, p_.H * sizeof(T));
+      if (C::kCells && p_.d_c0) __builtin_memcpy(p_.d_c0 + b * p_.H, dc_ + j * Hp_, p_.H * sizeof(T));
     }
   }
 
@@ -211,9 +213,9 @@ template <class T, class C> class Backward {
   const Schedule& schedule_;
   Weights<T> weights_;
   SavedRows<T, C> saved_;
-  ptrdiff_t Hp_, share_rows_, capacity_;
+  ptrdiff_t Hp_, shares_, parts_, capacity_;
   bool recompute_;
-  T *dz_[kMaxGroups] = {}, *dq_ = nullptr, *reset_ = nullptr, *zeros_;
+  T *dz_[kMaxGroups] = {}, *dq_ = nullptr, *reset_ = nullptr, *dh_, *dc_ = nullptr, *zeros_;
   const T **x_row_, **h_row_, **reset_row_ = nullptr;
   Scratch* scratch_;
 };

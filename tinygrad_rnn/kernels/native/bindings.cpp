@@ -221,6 +221,7 @@ NB_MODULE(_native, m) {
   bind<float>(m, "float32");
   bind<double>(m, "float64");
   bind_loop(m);
+  bind_training(m);
   bind_matmul(m);
   m.def("isas", [] {
     nb::list names;

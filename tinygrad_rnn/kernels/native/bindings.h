@@ -31,6 +31,7 @@ inline const Isa& isa_named(const std::string& name) {
 }
 
 void bind_loop(nb::module_& m);
+void bind_training(nb::module_& m);
 void bind_matmul(nb::module_& m);
 
 }  // namespace tgr

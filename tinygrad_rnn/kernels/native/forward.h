@@ -1,5 +1,5 @@
-// A whole sequence forward. Each thread takes its own rows, some at a time, from the first step to the last and meets the others only once,
-// when the weights are packed: no barrier between steps. Steps come in chunks: x W for all rows of a chunk at once, then its steps.
+// A whole sequence forward. A thread takes a share of the rows from the first step to the last, then another share if there is one left;
+// it waits for others only once, when the weights are packed. Steps come in chunks: x W for all rows of a chunk at once, then its steps.
 #pragma once
 
 #include "layout.h"
@@ -20,9 +20,9 @@ template <class T, class C> class Forward {
     weights_ = ready ? *ready : packed_ ? direct_weights<T, C>(p) : place_weights<T, C>(p, memory, true, false);
     saved_ = {p.gates, p.schedule.total, p.H};
     const ptrdiff_t row_bytes = larger<ptrdiff_t>(SavedRows<T, C>::size(p.H), 1) * ptrdiff_t(sizeof(T));
-    const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / row_bytes, 4 * kTileRows), mine = (p.B + threads - 1) / threads;
-    parts_ = larger<ptrdiff_t>((mine + together - 1) / together, 1);
-    share_rows_ = (p.B + threads * parts_ - 1) / (threads * parts_);
+    const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / row_bytes, 4 * kTileRows);
+    shares_ = count_shares(p.B, threads, together, C::kGates * p.H * p.H * ptrdiff_t(sizeof(T)));
+    share_rows_ = (p.B + shares_ - 1) / shares_;
     capacity_ = larger(share_rows_, smaller(chunk_rows(), share_rows_ * schedule_.steps));
     zeros_ = memory.array<T>(Hp_);
     for (ptrdiff_t k = 0; k < Hp_; ++k) zeros_[k] = 0;
@@ -37,12 +37,10 @@ template <class T, class C> class Forward {
     if (C::kCells) cells_ = p.cells ? p.cells : memory.array<T>(p.B * Hp_);
   }
 
-  void run(Team& team, int index) {
-    if (!packed_) {
-      pack_weights<T, C>(p_, weights_, index, team.size);
-      team.barrier();
-    }
-    for (int part = 0; part < parts_; ++part) run_share({schedule_, index + part * team.size, team.size * int(parts_)}, scratch_[index]);
+  void run(Crew& crew) {
+    const ptrdiff_t parts = packed_ ? 0 : crew.size * kPackParts;
+    crew.each(parts, [&](ptrdiff_t part, int) { pack_weights<T, C>(p_, weights_, part, parts); });
+    crew.each(shares_, [&](ptrdiff_t share, int thread) { run_share({schedule_, share, shares_}, scratch_[thread]); });
   }
 
  private:
@@ -122,7 +120,7 @@ template <class T, class C> class Forward {
   Weights<T> weights_;
   SavedRows<T, C> saved_;
   bool packed_;
-  ptrdiff_t Hp_, parts_, share_rows_, capacity_;
+  ptrdiff_t Hp_, shares_, share_rows_, capacity_;
   T *zeros_, *cells_ = nullptr;
   Scratch* scratch_;
 };

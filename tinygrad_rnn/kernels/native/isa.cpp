@@ -6,8 +6,16 @@
 #include "matmul.h"
 #include "problem.h"
 #include "rnn.h"
+#include "training.h"
 
 namespace tgr::TGR_ISA {
+
+extern const Training<float> training_float32;  // training.cpp
+extern const Training<double> training_float64;
+template <class T> constexpr const Training<T>* kTraining = nullptr;
+template <> constexpr const Training<float>* kTraining<float> = &training_float32;
+template <> constexpr const Training<double>* kTraining<double> = &training_float64;
+
 namespace {
 
 // A whole sequence, forward or backward, by as many threads as can be had.
@@ -16,8 +24,7 @@ template <template <class, class> class Direction> struct Both {
     static const void* run(const Problem<T>& p, Workspace& memory, int threads) {
       Crew crew(threads);
       using D = Direction<T, C>;
-      D direction(p, memory, crew.size);
-      crew.run([](void* context, Team& team, int index) { static_cast<D*>(context)->run(team, index); }, &direction);
+      D(p, memory, crew.size).run(crew);
       return nullptr;
     }
   };
@@ -34,8 +41,8 @@ template <class T, class C> struct Prepare {
 };
 template <class T, class C> struct Step {
   static const void* run(const Problem<T>& p, Workspace& memory, const void* weights) {
-    Team alone(1);
-    Forward<T, C>(p, memory, 1, static_cast<const Weights<T>*>(weights)).run(alone, 0);
+    Crew alone(1);
+    Forward<T, C>(p, memory, 1, static_cast<const Weights<T>*>(weights)).run(alone);
     return weights;
   }
 };
@@ -104,8 +111,7 @@ template <class T> void activation(int which, const T* from, T* to, ptrdiff_t n)
 
 template <class T> void loop(const Program& program, const LoopCall<T>& call, Workspace& memory, int threads, const void* packed) {
   Crew crew(threads);
-  Loop<T> loop(program, call, memory, crew.size, static_cast<const PackedWeights<T>*>(packed));
-  crew.run([](void* context, Team& team, int index) { static_cast<Loop<T>*>(context)->run(team, index); }, &loop);
+  Loop<T>(program, call, memory, crew.size, static_cast<const PackedWeights<T>*>(packed)).run(crew);
 }
 template <class T> const void* prepare_loop(const Program& program, const T* const* weights, Workspace& memory) {
   PackedWeights<T>* packed = memory.array<PackedWeights<T>>(1);
@@ -121,7 +127,7 @@ template <class T> void matmul(const Product<T>& p, Workspace& memory, int threa
 
 template <class T>
 constexpr Kernels<T> kKernels{saved_sizes<T>, forward<T>, backward<T>, prepare<T>, step<T>, trace<T>, activation<T>, loop<T>, prepare_loop<T>,
-                               matmul<T>};
+                              kTraining<T>, matmul<T>};
 
 }  // namespace
 

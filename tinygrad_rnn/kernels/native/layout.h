@@ -9,6 +9,9 @@ namespace tgr::TGR_ISA {
 constexpr ptrdiff_t kStepBytes = 256 << 10;   // gates of the rows that take a step together
 constexpr ptrdiff_t kChunkBytes = 512 << 10;  // x W computed ahead of its steps
 constexpr ptrdiff_t kLeftBytes = 128 << 10;   // of the left operand of a product, used again for every panel
+constexpr ptrdiff_t kPackParts = 3;           // for each thread, when weights are packed
+constexpr ptrdiff_t kNearBytes = 640 << 10;   // of weights that stay in the L2 cache from step to step
+constexpr ptrdiff_t kFarRows = 20;            // that make it worth while to read weights from beyond it
 constexpr ptrdiff_t kBackRows = 512;          // rows whose dz are gathered before the products dW, dU
 
 // Rows of a left operand of K columns to multiply at a time.
@@ -17,10 +20,24 @@ template <class T> ptrdiff_t rows_at_a_time(ptrdiff_t K) {
   return larger<ptrdiff_t>(smaller<ptrdiff_t>(kLeftBytes / bytes, 192) / kTileRows, 4) * kTileRows;
 }
 
-// The rows of one thread: every size-th rank, so that long and short rows are shared out evenly.
+// How many shares the B rows of a call are cut into: at least one a thread, each of at most `most` rows. More than one a thread, so that a
+// thread that comes late, or has to share its core, leaves less undone when the others are through; but not where smaller shares would
+// make the tiles lower, nor where the weights do not fit the L2 cache and would be read from further away more often.
+inline ptrdiff_t count_shares(ptrdiff_t B, int threads, ptrdiff_t most, ptrdiff_t weights_bytes) {
+  const auto rows = [&](ptrdiff_t per_thread) { return (B + threads * per_thread - 1) / (threads * per_thread); };
+  const auto tiles = [](ptrdiff_t n) { return (n + kTileRows - 1) / kTileRows; };
+  const ptrdiff_t mine = larger<ptrdiff_t>(rows(1), 1), least = weights_bytes <= kNearBytes ? 2 * kTileRows : kFarRows;
+  ptrdiff_t best = 1;
+  for (ptrdiff_t k = 2; threads > 1 && k <= 4; ++k) {
+    if (rows(k) + 1 >= least && 10 * rows(k) * tiles(mine) >= 9 * mine * tiles(rows(k))) best = k;
+  }
+  return threads * larger(best, (mine + most - 1) / most);
+}
+
+// A share of the rows: every size-th rank, so that long and short rows are dealt out evenly.
 struct Share {
   const Schedule& schedule;
-  int index, size;
+  ptrdiff_t index, size;
   ptrdiff_t count(ptrdiff_t alive) const { return alive > index ? (alive - index + size - 1) / size : 0; }
   ptrdiff_t at(ptrdiff_t s) const { return count(schedule.alive(s)); }
   ptrdiff_t rank(ptrdiff_t i) const { return index + i * size; }
@@ -78,8 +95,8 @@ template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
   return w;
 }
 
-// Each thread packs its share of the panels.
-template <class T, class C> void pack_weights(const Problem<T>& p, const Weights<T>& w, int index, int size) {
+// Packs every size-th panel, from the index-th on.
+template <class T, class C> void pack_weights(const Problem<T>& p, const Weights<T>& w, ptrdiff_t index, ptrdiff_t size) {
   const ptrdiff_t stride = C::kGates * p.H;
   for (int g = 0; g < C::kGroups; ++g) {
     const Columns<T> columns = columns_of<T, C>(w, g, p.H);

@@ -1,5 +1,5 @@
-// A whole sequence by a loop program. As in forward.h and backward.h, each thread takes its own rows through the steps and waits for
-// nobody; where there are sums, the threads meet after each chunk of steps and share them out by rows of their targets.
+// A whole sequence by a loop program. As in forward.h and backward.h, a thread takes a share of the rows through the steps and waits for
+// nobody; where there are sums, they follow each chunk of steps, when all shares are there, and are dealt out by rows of their targets.
 //
 // A chunk of steps runs the list `before` over all its rows, `body` step by step, `after` over all rows. A list runs over a block of rows
 // at a time, instruction by instruction: products over the whole block, what lies between them over as few rows as the L1 cache holds.
@@ -25,11 +25,10 @@ template <class T> struct PackedWeights {
   Right<T>* right;
   T** start;
   T* zeros;
-  bool barrier;  // something was packed, by all threads
 };
 constexpr ptrdiff_t kWorthCopying = 8;  // steps of one row
 template <class T> PackedWeights<T> place_packed(const Program& p, const T* const* weights, Workspace& memory, ptrdiff_t rows, ptrdiff_t steps) {
-  PackedWeights<T> w{memory.array<Right<T>>(p.matrices.count), memory.array<T*>(p.biases.count), memory.array<T>(kTileVectors * kWidth<T>), false};
+  PackedWeights<T> w{memory.array<Right<T>>(p.matrices.count), memory.array<T*>(p.biases.count), memory.array<T>(kTileVectors * kWidth<T>)};
   for (ptrdiff_t k = 0; k < kTileVectors * kWidth<T>; ++k) w.zeros[k] = 0;
   for (int k = 0; k < p.matrices.count; ++k) {
     const Matrix& m = p.matrices[k];
@@ -42,17 +41,16 @@ template <class T> PackedWeights<T> place_packed(const Program& p, const T* cons
     }
     const ptrdiff_t depth = m.transposed ? units<T>(m.K).width() : m.K;
     w.right[k] = {memory.array<T>(units<T>(m.N).width() * depth), depth, 0};
-    w.barrier = true;
   }
-  for (int k = 0; k < p.biases.count; ++k) w.start[k] = memory.array<T>(units<T>(p.biases[k].N).width()), w.barrier = true;
+  for (int k = 0; k < p.biases.count; ++k) w.start[k] = memory.array<T>(units<T>(p.biases[k].N).width());
   return w;
 }
-template <class T> void pack(const Program& p, const T* const* weights, const PackedWeights<T>& w, int index, int size) {
+template <class T> void pack(const Program& p, const T* const* weights, const PackedWeights<T>& w, ptrdiff_t index, ptrdiff_t size) {
   for (int k = 0; k < p.matrices.count; ++k) {
     const Matrix& m = p.matrices[k];
     const T* from = weights[m.weight] + m.offset;
-    if (w.right[k].row) {  // of one row, so there is one thread
-      for (ptrdiff_t r = 0; r < m.K && w.right[k].data != from; ++r) __builtin_memcpy(w.right[k].data + r * m.N, from + r * m.row, m.N * sizeof(T));
+    if (w.right[k].row) {  // of one row
+      for (ptrdiff_t r = index; r < m.K && w.right[k].data != from; r += size) __builtin_memcpy(w.right[k].data + r * m.N, from + r * m.row, m.N * sizeof(T));
       continue;
     }
     for (ptrdiff_t q = index; q < units<T>(m.N).panels(); q += size) {
@@ -88,7 +86,8 @@ template <class T> class Loop {
     T** rows;
     bool by_step;
   };
-  // What one thread works with. Its row m of the chunk is the i-th of its rows at step s.
+  // What one thread works with, or, where there are sums, one share: its rows are kept until all are summed. Row m of the chunk is the
+  // i-th of its rows at step s.
   struct Worker {
     View<T>* views;  // by slot, for the block that runs; then weights and numbers
     Home* homes;  // by slot
@@ -97,10 +96,13 @@ template <class T> class Loop {
     const T** left;
     T **to, **to_tail;
     T *tail, *buffers, *spread;
-    const T **sum_left, **sum_right;
-    T *packed_left, *packed_right;
     const T** outer_left;
     T *outer_lefts, *outer_rights;
+  };
+  // What one thread adds up sums with.
+  struct Adder {
+    const T **left, **right;
+    T *packed_left, *packed_right;
   };
 
  public:
@@ -109,19 +111,28 @@ template <class T> class Loop {
     weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B, call.T_);
     place_memory(memory, threads);
     bind(memory);
-    workers_ = memory.array<Worker>(threads);
-    for (int t = 0; t < threads; ++t) place_worker(workers_[t], memory);
+    const ptrdiff_t workers = p_.sums.count ? shares_ : threads;
+    workers_ = memory.array<Worker>(workers);
+    for (ptrdiff_t k = 0; k < workers; ++k) place_worker(workers_[k], memory);
+    adders_ = memory.array<Adder>(threads);
+    for (int t = 0; t < threads && p_.sums.count; ++t) place_adder(adders_[t], memory);
   }
 
-  void run(Team& team, int index) {
-    if (!packed_) pack(p_, call_.weights, weights_, index, team.size);
-    for (int k = index; k < p_.targets.count; k += team.size) {
-      if (p_.targets[k] > 0) clear(call_.targets[k], p_.targets[k]);
-    }
-    if ((!packed_ && weights_.barrier) || p_.sums.count) team.barrier();
-    for (int part = 0; part < parts_; ++part) {
-      run_share(team, {schedule_, index + part * team.size, team.size * int(parts_)}, workers_[index], index);
-    }
+  void run(Crew& crew) {
+    const ptrdiff_t parts = packed_ ? 0 : crew.size * kPackParts;
+    crew.each(parts, [&](ptrdiff_t part, int) { pack(p_, call_.weights, weights_, part, parts); });
+    if (p_.sums.count) return run_with_sums(crew);
+    crew.each(shares_, [&](ptrdiff_t k, int thread) {
+      const Share share{schedule_, k, shares_};
+      Worker& w = workers_[thread];
+      start(share, w);
+      for (ptrdiff_t done = 0, lo = 0, hi = 0; next_chunk(share, done, &lo, &hi); done += hi - lo) {
+        if (rows_of(share, lo, hi) == 0 && !call_.backward) break;
+        run_chunk(share, w, lo, hi);
+        carry(share, w, lo, hi);
+      }
+      finish(share, w);
+    });
   }
 
  private:
@@ -142,16 +153,18 @@ template <class T> class Loop {
       if (s.kind == Kind::kTemp) row += padded<T>(s.size);
       widest = larger(widest, padded<T>(s.size));
     }
-    const ptrdiff_t bytes = larger<ptrdiff_t>(row * ptrdiff_t(sizeof(T)), 1), mine = (call_.B + threads - 1) / threads;
+    const ptrdiff_t bytes = larger<ptrdiff_t>(row * ptrdiff_t(sizeof(T)), 1);
+    ptrdiff_t weights = 0;
+    for (const Matrix& m : p_.matrices) weights += m.K * m.N * ptrdiff_t(sizeof(T));
     if (p_.sums.count) {
       chunk_ = larger(call_.B, smaller(smaller(larger<ptrdiff_t>(kSumBytes / bytes, 64), kBackRows), schedule_.total));
-      share_rows_ = mine;
-      const Share first{schedule_, 0, threads};  // no other has more rows
+      shares_ = count_shares(call_.B, threads, call_.B + 1, weights);
+      share_rows_ = (call_.B + shares_ - 1) / shares_;
+      const Share first{schedule_, 0, shares_};  // no other has more rows
       for (ptrdiff_t lo = 0, hi = 0, at = 0; next_chunk(first, at, &lo, &hi); at += hi - lo) capacity_ = larger(capacity_, rows_of(first, lo, hi));
     } else {
-      const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / bytes, 4 * kTileRows);
-      parts_ = larger<ptrdiff_t>((mine + together - 1) / together, 1);
-      share_rows_ = (call_.B + threads * parts_ - 1) / (threads * parts_);
+      shares_ = count_shares(call_.B, threads, larger<ptrdiff_t>(kStepBytes / bytes, 4 * kTileRows), weights);
+      share_rows_ = (call_.B + shares_ - 1) / shares_;
       const ptrdiff_t some = smaller<ptrdiff_t>(larger<ptrdiff_t>(kChunkBytes / bytes, 1), kProductRows);
       chunk_ = capacity_ = larger(share_rows_, smaller(some, share_rows_ * schedule_.steps));
     }
@@ -232,13 +245,14 @@ template <class T> class Loop {
     w.buffers = memory.array<T>(4 * kStrip);
     w.spread = memory.array<T>(3 * W);
     place_outers(w, memory);
-    if (p_.sums.count == 0) return;
+  }
+  void place_adder(Adder& a, Workspace& memory) {
     ptrdiff_t tiles = 0;
     for (const SumOf& s : p_.sums) tiles += s.left_size / kTileRows + 1;
-    w.sum_left = memory.array<const T*>(kBlockK);
-    w.sum_right = memory.array<const T*>(kBlockK);
-    w.packed_left = memory.array<T>(tiles * kTileRows * kBlockK);
-    w.packed_right = memory.array<T>(kBlockK * kPanel);
+    a.left = memory.array<const T*>(kBlockK);
+    a.right = memory.array<const T*>(kBlockK);
+    a.packed_left = memory.array<T>(tiles * kTileRows * kBlockK);
+    a.packed_right = memory.array<T>(kBlockK * kPanel);
   }
 
   void place_outers(Worker& w, Workspace& memory) {
@@ -270,26 +284,34 @@ template <class T> class Loop {
     return n;
   }
 
-  void run_share(Team& team, const Share& share, Worker& w, int index) {
-    start(share, w);
-    for (ptrdiff_t done = 0, lo = 0, hi = 0; next_chunk(share, done, &lo, &hi); done += hi - lo) {
-      const ptrdiff_t n = rows_of(share, lo, hi);
-      if (n == 0 && p_.sums.count == 0 && !call_.backward) break;
-      place_rows(share, w, lo, hi);
-      run_list(lists_[1], w, 0, n);
-      steps(share, w, lo, hi, n);
-      run_list(lists_[3], w, 0, n);
-      accumulate(share, w, lo, hi, n);
-      accumulate_outers(share, w, lo, hi, n);
-      if (p_.sums.count) {
-        note_summed(share, w, lo, hi);
-        team.barrier();
-        sums(team, w, index, schedule_.start[hi] - schedule_.start[lo]);
-        team.barrier();
-      }
-      carry(share, w, lo, hi);
+  void run_with_sums(Crew& crew) {
+    const auto each_share = [&](const auto& f) {
+      crew.each(shares_, [&](ptrdiff_t k, int) { f(Share{schedule_, k, shares_}, workers_[k]); });
+    };
+    for (int k = 0; k < p_.targets.count; ++k) {
+      if (p_.targets[k] > 0) clear(call_.targets[k], p_.targets[k]);
     }
-    finish(share, w);
+    each_share([&](const Share& share, Worker& w) { start(share, w); });
+    const ptrdiff_t parts = crew.size;
+    for (ptrdiff_t done = 0, lo = 0, hi = 0; next_chunk({schedule_, 0, 1}, done, &lo, &hi); done += hi - lo) {
+      each_share([&](const Share& share, Worker& w) {
+        run_chunk(share, w, lo, hi);
+        note_summed(share, w, lo, hi);
+      });
+      crew.each(parts, [&](ptrdiff_t part, int thread) { sums(part, parts, adders_[thread], schedule_.start[hi] - schedule_.start[lo]); });
+      each_share([&](const Share& share, Worker& w) { carry(share, w, lo, hi); });
+    }
+    each_share([&](const Share& share, Worker& w) { finish(share, w); });
+  }
+
+  void run_chunk(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
+    const ptrdiff_t n = rows_of(share, lo, hi);
+    place_rows(share, w, lo, hi);
+    run_list(lists_[1], w, 0, n);
+    steps(share, w, lo, hi, n);
+    run_list(lists_[3], w, 0, n);
+    accumulate(share, w, lo, hi, n);
+    accumulate_outers(share, w, lo, hi, n);
   }
 
   void start(const Share& share, Worker& w) {
@@ -590,7 +612,7 @@ template <class T> class Loop {
     }
   }
 
-  // Tells every thread where this one's rows of the chunk are, by packed position.
+  // Notes where this share's rows of the chunk are, by packed position.
   void note_summed(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
     for (const int slot : p_.summed) {
       const View<T> view = view_of(w, slot, 0, 0);
@@ -600,19 +622,19 @@ template <class T> class Loop {
     }
   }
 
-  // This thread's part of a sum: some rows of the target, or where these are few some of its panels of columns.
+  // A part of a sum: some rows of the target, or where these are few some of its panels of columns.
   struct Part {
     ptrdiff_t tile, tiles, panel, panels;  // first and last
     const T* packed_left;
   };
-  static Part part_of(const SumOf& s, ptrdiff_t panels, const Team& team, int index) {
+  static Part part_of(const SumOf& s, ptrdiff_t panels, ptrdiff_t index, ptrdiff_t size) {
     const ptrdiff_t tiles = s.left < 0 ? 1 : (s.left_size + kTileRows - 1) / kTileRows;
-    if (tiles >= 2 * team.size) return {tiles * index / team.size, tiles * (index + 1) / team.size, 0, panels, nullptr};
-    return {0, tiles, panels * index / team.size, panels * (index + 1) / team.size, nullptr};
+    if (tiles >= 2 * size) return {tiles * index / size, tiles * (index + 1) / size, 0, panels, nullptr};
+    return {0, tiles, panels * index / size, panels * (index + 1) / size, nullptr};
   }
 
   // Sums that follow each other and have the same right operand are taken together: it is packed once for all.
-  void sums(const Team& team, Worker& w, int index, ptrdiff_t n) {
+  void sums(ptrdiff_t index, ptrdiff_t size, Adder& a, ptrdiff_t n) {
     for (int first = 0, last; first < p_.sums.count; first = last) {
       const SumOf& s = p_.sums[first];
       const auto same_right = [&](const SumOf& o) {
@@ -621,22 +643,22 @@ template <class T> class Loop {
       for (last = first + 1; last < p_.sums.count && last - first < kMostTogether && same_right(p_.sums[last]);) ++last;
       const Columns<T> columns = units<T>(s.right_size);
       Part parts[kMostTogether];
-      for (int k = first; k < last; ++k) parts[k - first] = part_of(p_.sums[k], columns.panels(), team, index);
+      for (int k = first; k < last; ++k) parts[k - first] = part_of(p_.sums[k], columns.panels(), index, size);
       for (ptrdiff_t row = 0; row < n * s.multiple; row += kBlockK) {
-        add_sums(w, first, last, parts, columns, row, smaller(kBlockK, n * s.multiple - row));
+        add_sums(a, first, last, parts, columns, row, smaller(kBlockK, n * s.multiple - row));
       }
     }
   }
-  void add_sums(Worker& w, int first, int last, Part* parts, const Columns<T>& columns, ptrdiff_t row, ptrdiff_t depth) {
+  void add_sums(Adder& a, int first, int last, Part* parts, const Columns<T>& columns, ptrdiff_t row, ptrdiff_t depth) {
     const SumOf& any = p_.sums[first];
-    gather_rows(w.sum_right, summed_[any.right], any.right_offset, any.right_size, any.multiple, row, depth);
-    T* packed = w.packed_left;
+    gather_rows(a.right, summed_[any.right], any.right_offset, any.right_size, any.multiple, row, depth);
+    T* packed = a.packed_left;
     for (int k = first; k < last; ++k) {
       const SumOf& s = p_.sums[k];
       Part& part = parts[k - first];
       if (s.left < 0) continue;
-      gather_rows(w.sum_left, summed_[s.left], s.left_offset, s.left_size, s.multiple, row, depth);
-      pack_left(packed, w.sum_left, depth, part.tile, part.tiles, s.left_size);
+      gather_rows(a.left, summed_[s.left], s.left_offset, s.left_size, s.multiple, row, depth);
+      pack_left(packed, a.left, depth, part.tile, part.tiles, s.left_size);
       part.packed_left = packed;
       packed += (part.tiles - part.tile) * depth * kTileRows;
     }
@@ -645,9 +667,9 @@ template <class T> class Loop {
       for (int k = first; k < last; ++k) {
         const Part& part = parts[k - first];
         if (q < part.panel || q >= part.panels || part.tile == part.tiles) continue;
-        if (!is_packed) pack_rows(w.packed_right, w.sum_right, depth, columns, q);
+        if (!is_packed) pack_rows(a.packed_right, a.right, depth, columns, q);
         is_packed = true;
-        add_to_target(p_.sums[k], part, w.packed_right, depth, columns, q);
+        add_to_target(p_.sums[k], part, a.packed_right, depth, columns, q);
       }
     }
   }
@@ -688,13 +710,14 @@ template <class T> class Loop {
   const Schedule& schedule_;
   PackedWeights<T> weights_;
   bool packed_;
-  ptrdiff_t parts_ = 1, share_rows_ = 0, chunk_ = 0, capacity_ = 0, scratch_rows_ = 0;
+  ptrdiff_t shares_ = 1, share_rows_ = 0, chunk_ = 0, capacity_ = 0, scratch_rows_ = 0;
   T *zeros_, **once_;
   BoundList lists_[4];  // once, before, body, after
   View<T>* fixed_ = nullptr;
   int fixed_count_ = 0;
   const T*** summed_;
   Worker* workers_;
+  Adder* adders_;
 };
 
 }  // namespace tgr::TGR_ISA

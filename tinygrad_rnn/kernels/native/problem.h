@@ -83,18 +83,6 @@ class Workspace {
   size_t used_ = 0;
 };
 
-// The threads working on one call.
-class Team {
- public:
-  explicit Team(int size) : size(size) {}
-  const int size;
-  void barrier();  // returns when every member has called it
-
- private:
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> round_{0};
-};
-
 struct Pool;
 
 // The threads of one call, the caller among them: it takes hold of the pool's for the life of this object, and wakes those that sleep. Where
@@ -110,7 +98,6 @@ class Crew {
   template <class F> void each(ptrdiff_t pieces, const F& f) {
     run(pieces, [](const void* context, ptrdiff_t piece, int thread) { (*static_cast<const F*>(context))(piece, thread); }, &f);
   }
-  void run(void (*body)(void*, Team&, int), void* context);  // body(context, team, 0 .. size - 1), side by side
   int size = 1;
 
  private:
@@ -123,6 +110,7 @@ struct SavedSizes { ptrdiff_t gates, cells; };
 
 struct Program;  // a loop program: program.h
 template <class T> struct LoopCall;
+template <class T> struct Training;  // training.h
 
 // What one instruction set offers.
 template <class T> struct Kernels {
@@ -135,6 +123,7 @@ template <class T> struct Kernels {
   void (*activation)(int which, const T*, T*, ptrdiff_t n);     // sigmoid, tanh: for tests
   void (*loop)(const Program&, const LoopCall<T>&, Workspace&, int threads, const void* packed);  // packed: null, or from prepare_loop
   const void* (*prepare_loop)(const Program&, const T* const* weights, Workspace&);
+  const Training<T>* training;
   void (*matmul)(const Product<T>&, Workspace&, int threads);
 };
 struct Isa {

@@ -276,20 +276,4 @@ void Crew::run(ptrdiff_t pieces, void (*body)(const void*, ptrdiff_t, int), cons
   }
 }
 
-void Team::barrier() {
-  if (size == 1) return;
-  const int round = round_.load(std::memory_order_acquire);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
-    arrived_.store(0, std::memory_order_relaxed);
-    round_.store(round + 1, std::memory_order_release);
-  } else {
-    spin_until([&] { return round_.load(std::memory_order_acquire) != round; });
-  }
-}
-
-void Crew::run(void (*body)(void*, Team&, int), void* context) {
-  Team team(size);
-  each(size, [&](ptrdiff_t index, int) { body(context, team, int(index)); });
-}
-
 }  // namespace tgr
