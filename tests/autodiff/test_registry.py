@@ -173,6 +173,7 @@ def stepped(*arrays: Any, kind: str, option: Any) -> Any:
 
 FORMULAS |= {
     "cell_step": stepped,
+    "reorder_blocks": lambda x, order, axis=-1: np.concatenate([np.split(x, len(order), axis)[k] for k in order], axis),
     "scan": scanned,
     "fused": chained,
     "rnn_sequence": lambda *a, recompute, **o: rnn(*a, **o),

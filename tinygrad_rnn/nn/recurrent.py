@@ -248,7 +248,7 @@ class Recurrent(CellModule):
 
     def _joined(self, finals: list[Any], batched: bool) -> Any:
         """Final states as (layers x directions, B, H)."""
-        h = ops.stack(finals)
+        h = ops.expand_dims(finals[0], axis=0) if len(finals) == 1 else ops.stack(finals)
         return h if batched else h.squeeze(1)
 
     def streamed(self) -> list[rnn.RNNCell]:

@@ -171,10 +171,9 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
     outputs, rows = [], {}
     for kind, leaf, inner, size in runner.written:
         if kind == "output":
-            out = np.empty((*run.leading, *inner), dtype)
+            rows[kind, leaf] = out = np.empty((*run.leading, *inner), dtype)
             outputs.append(out)
-            rows[kind, leaf] = out
-            sequences.append(_rows_over_time(run, out, dtype))
+            sequences.append(run.batch_major(out) if len(inner) == 1 else _rows_over_time(run, out, dtype))
         else:
             rows[kind, leaf] = packed = np.empty((total, size), dtype)
             sequences.append(packed)
