@@ -257,8 +257,10 @@ def test_bench_prints_a_table_that_fits_a_terminal(capsys: Any) -> None:
 
 
 def test_bench_refuses_to_time_wrong_results(capsys: Any, monkeypatch: Any) -> None:
-    rule = tg.rnn_sequence.rule
-    monkeypatch.setattr(tg.rnn_sequence, "rule", lambda *a, **o: [g if g is None else 1.1 * g for g in rule(*a, **o)])
+    rule = tg.ops.rnn_sequence.rule
+    monkeypatch.setattr(
+        tg.ops.rnn_sequence, "rule", lambda *a, **o: [g if g is None else 1.1 * g for g in rule(*a, **o)]
+    )
     code, _, err = run(capsys, "bench", "--cell", "rnn", "--shape", "2,5,4,3", "--threads", "1", "--seconds", "0")
     assert code == 1
     assert "fused and unrolled differ" in err

@@ -24,7 +24,7 @@ LAYERS = [
     {"autodiff.rows"},
     {"autodiff.engine"},
     {"autodiff.tensor"},
-    {"autodiff.arguments", "autodiff.graph"},
+    {"autodiff.arguments", "autodiff.graph", "autodiff.steps"},
     {"autodiff.op"},
     {"autodiff.functional", "check", "kernels"},
     {"ops"},

@@ -1,13 +1,13 @@
 """tinygrad_rnn: a graph-based automatic differentiation mini-framework for recurrent networks."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import autodiff, errors, initializers, linalg, rnn
+from . import autodiff, errors, initializers, linalg, ops, rnn
 from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
-from .autodiff.state import no_grad, scope, seed, training
+from .autodiff.state import no_grad, scope, seed, step, training
 from .autodiff.tensor import Tensor, from_dlpack, tensor
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
 from .kernels import get_num_threads, set_num_threads
@@ -18,12 +18,76 @@ from .program.scan import scan
 from .saving import load, save
 
 __version__ = "0.1.0"
+__all__ = [
+    "CheckpointError",
+    "DrawingError",
+    "GradcheckError",
+    "GraphError",
+    "Module",
+    "Parameter",
+    "Tensor",
+    "autodiff",
+    "callbacks",
+    "check",
+    "data",
+    "errors",
+    "from_dlpack",
+    "fuse",
+    "get_num_threads",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "hessian",
+    "hvp",
+    "initializers",
+    "interop",
+    "jacobian",
+    "jvp",
+    "layers",
+    "linalg",
+    "load",
+    "models",
+    "nn",
+    "no_grad",
+    "operations",
+    "ops",
+    "optim",
+    "parallel",
+    "primitive",
+    "regularizers",
+    "rnn",
+    "save",
+    "scan",
+    "scope",
+    "seed",
+    "set_num_threads",
+    "snapshot",
+    "tensor",
+    "train",
+    "training",
+    "value_and_grad",
+    "viz",
+    "vjp",
+]
+__all__ += ops.__all__
 
 
 if TYPE_CHECKING:
     from . import callbacks, check, data, interop, layers, models, nn, optim, parallel, regularizers, train
+    from . import viz as viz  # type: ignore[attr-defined]  # in the source tree a folder beside this one
     from .check import gradcheck, gradgradcheck
-    from .nn.habits import cat, cuda, device, float32, float64, from_numpy, long, manual_seed, ones, rand, randn, zeros
+    from .nn.habits import cat as cat
+    from .nn.habits import cuda as cuda
+    from .nn.habits import device as device
+    from .nn.habits import float32 as float32
+    from .nn.habits import float64 as float64
+    from .nn.habits import from_numpy as from_numpy
+    from .nn.habits import long as long
+    from .nn.habits import manual_seed as manual_seed
+    from .nn.habits import ones as ones
+    from .nn.habits import rand as rand
+    from .nn.habits import randn as randn
+    from .nn.habits import zeros as zeros
 
 _MODULES = (
     *("callbacks", "check", "data", "interop", "layers", "models", "nn", "optim", "parallel", "regularizers"),
@@ -40,7 +104,7 @@ _LAZY = {  # the module that holds a name; it is imported when the name is first
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'tinygrad_rnn' has no attribute {name!r}")
     try:

@@ -1,8 +1,7 @@
-"""Values, texts and defaults that can be written down without computing, or are NumPy's own."""
+"""Values and texts that can be written down without computing, or are NumPy's own."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +9,6 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.autodiff.op import Op
-from tinygrad_rnn.autodiff.tensor import numpy_functions
-
-UNSAID = {"keepdims": False, "where": True}  # what NumPy's signatures leave to the array's own method
 
 
 def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
@@ -21,29 +16,6 @@ def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
     assert all(f"{n}" in whole for n in range(60))
     assert "shape" not in whole
     assert cut.replace("\n", "") == "tensor([ 0,  1,  2, ..., 58, 59, 60], int64, shape=(61,))"
-
-
-def options(ours: Any) -> dict[str, Any]:
-    if isinstance(ours, Op):
-        return dict(ours.defaults)
-    parameters = inspect.signature(ours).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-
-@pytest.mark.parametrize(
-    "theirs", [f for f in numpy_functions if not isinstance(f, np.ufunc)], ids=lambda f: f.__name__
-)
-def test_defaults_are_numpys(theirs: Callable[..., Any]) -> None:
-    try:
-        known = inspect.signature(theirs).parameters
-    except ValueError:  # where, concatenate: written in C, without a signature
-        return
-    for name, value in options(numpy_functions[theirs]).items():
-        default = known[name].default if name in known else inspect.Parameter.empty
-        if default is not inspect.Parameter.empty and (theirs, name) != (np.einsum, "optimize"):
-            default = UNSAID.get(name) if repr(default) == "<no value>" else default
-            assert value == default, name
-            assert type(value) is type(default) or isinstance(value, float), name
 
 
 @pytest.mark.parametrize("op", [tg.softmax, tg.log_softmax])
@@ -62,18 +34,9 @@ def test_sums_of_exponentials_go_over_everything_and_keep_no_axis() -> None:
 
 
 def test_steps_are_reversed_along_axis_1() -> None:
-    assert tg.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[3, 2, 1], [6, 5, 4]]
+    assert tg.ops.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]])).tolist() == [[3, 2, 1], [6, 5, 4]]
     assert tg.concatenate([tg.tensor([[1]]), tg.tensor([[2]])]).tolist() == [[1], [2]]
     assert tg.pad(tg.tensor([1]), width=1).tolist() == [0, 1, 0]
-
-
-@pytest.mark.parametrize("op", [tg.rnn_sequence, tg.lstm_sequence, tg.gru_sequence])
-def test_sequences_run_forwards_batch_major_and_keep_what_backward_needs(op: Any) -> None:
-    assert {name: op.defaults[name] for name in ("reverse", "time_major", "recompute")} == {
-        "reverse": False,
-        "time_major": False,
-        "recompute": False,
-    }
 
 
 def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
@@ -261,10 +224,13 @@ def test_arrays_are_split_as_evenly_as_numpy_splits_them(parts: int) -> None:
 
 def test_leaves_of_a_graph_are_labelled_by_name_and_kind() -> None:
     w, x = tg.tensor([1.0], requires_grad=True, name="w"), tg.tensor([2.0], requires_grad=True)
-    found = tg.autodiff.graph.snapshot(w * x + np.array([3.0])).nodes
+    one = tg.tensor([4.0])
+    one.name = "one"
+    found = tg.autodiff.graph.snapshot(w * x + np.array([3.0]) - one).nodes
     assert [(node.label, node.kind, node.name) for node in found if node.op is None] == [
         ("w", "parameter", "w"),
         ("input", "input", None),
+        ("one", "constant", "one"),
         ("constant", "constant", None),
     ]
 
@@ -292,3 +258,124 @@ def test_a_fused_op_s_vjp_takes_its_inputs_in_order() -> None:
     for rule in (lambda g, b, a: (g * b, g * a), lambda g, a: (g, g), lambda g, out, a, b: (g * b, g * a)):
         with pytest.raises(TypeError, match=r"a fused op's vjp takes every input first, in order: \('a', 'b'\)"):
             declared(rule)
+
+
+@pytest.mark.parametrize(
+    ("formula", "shapes"),
+    [
+        ("ii->i", [(3, 3)]),
+        ("ii", [(3, 3)]),
+        ("iij->j", [(3, 3, 2)]),
+        ("iji->j", [(3, 2, 3)]),
+        ("jii->ji", [(2, 3, 3)]),
+        ("iii->i", [(3, 3, 3)]),
+        ("iijj->ij", [(3, 3, 2, 2)]),
+        ("ijij->", [(3, 2, 3, 2)]),
+        ("iij,jk->ik", [(3, 3, 2), (2, 4)]),
+        ("ij,kkj->ik", [(3, 2), (4, 4, 2)]),
+        ("...ii->...i", [(2, 3, 3)]),
+        ("ii...->...", [(3, 3, 2)]),
+        ("...ij,...jk", [(4, 2, 3), (3, 2)]),
+        ("ba,cb", [(2, 3), (4, 2)]),
+        ("i,j,k->kji", [(2,), (3,), (4,)]),
+    ],
+)
+def test_sums_of_products_by_a_formula_are_numpys(formula: str, shapes: list[tuple[int, ...]]) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape) for shape in shapes]
+    found = tg.einsum(formula, *map(tg.tensor, arrays))
+    np.testing.assert_allclose(found.data, np.einsum(formula, *arrays), atol=1e-12)
+    assert tg.gradcheck(lambda *given: tg.einsum(formula, *given), arrays)
+
+
+def test_sums_of_exponentials_of_large_numbers() -> None:
+    for shift in (0.0, 1000.0, -1000.0):
+        x = tg.tensor(np.array([0.0, 1.0, -np.inf]) + shift, requires_grad=True)
+        y = tg.logsumexp(x)
+        assert y.item() == pytest.approx(shift + np.log(1 + np.e), rel=1e-12)
+        y.backward()
+        assert x.grad is not None
+        np.testing.assert_allclose(x.grad, np.array([1, np.e, 0]) / (1 + np.e), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (4, 2), (3, 3), (2, 2, 4), (2, 4, 2), (2, 3, 3)])
+def test_singular_vectors_of_any_matrices(shape: tuple[int, ...]) -> None:
+    """Wide, tall and square ones, also several: their product is the matrix, in values and in every derivative."""
+    a = np.random.default_rng(0).normal(size=shape)
+
+    def product(x: Any) -> Any:
+        u, s, vh = np.linalg.svd(x, full_matrices=False)
+        return (u * s[..., None, :]) @ vh
+
+    np.testing.assert_allclose(product(tg.tensor(a)).data, a, atol=1e-12)
+    x, w = tg.tensor(a, requires_grad=True), np.random.default_rng(1).normal(size=shape)
+    (product(x) * w).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad, w, atol=1e-9)
+    assert tg.gradcheck(lambda x: np.linalg.svd(x, full_matrices=False)[1], a)
+
+
+@pytest.mark.parametrize("least", [0, 1, 2, 4])
+def test_rows_are_added_whichever_is_the_least(least: int) -> None:
+    """So many rows that they are added by sorting them."""
+    index = np.array([least + i % (6 - least) for i in range(40)])
+    x, wanted = np.random.default_rng(0).normal(size=(40, 3)), np.zeros((6, 3))
+    np.add.at(wanted, index, x)
+    np.testing.assert_allclose(tg.ops.scatter_add(x, index=index, shape=(6, 3)), wanted, atol=1e-12)
+
+
+def test_full_singular_vectors_of_square_matrices_alone() -> None:
+    for shape in ((2, 2), (3, 2, 2), (2, 3, 3)):
+        a = np.random.default_rng(0).normal(size=shape)
+        u, s, vh = np.linalg.svd(tg.tensor(a))
+        np.testing.assert_allclose(((u * s[..., None, :]) @ vh).data, a, atol=1e-12)
+    for shape in ((2, 3), (3, 3, 2), (2, 2, 3)):
+        x = tg.tensor(np.random.default_rng(0).normal(size=shape))
+        with pytest.raises(ValueError, match="of matrices that are not square take full_matrices=False"):
+            np.linalg.svd(x)
+        np.testing.assert_allclose(np.linalg.svd(x, compute_uv=False).data, np.linalg.svd(x.data, compute_uv=False))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (2, 3, 3), (3, 2, 2), (4, 1, 1)])
+@pytest.mark.parametrize("singular", [False, True])
+def test_determinants_of_several_matrices(shape: tuple[int, ...], singular: bool) -> None:
+    a = np.random.default_rng(0).normal(size=shape)
+    if singular:
+        a[..., -1, :] = 0.0
+    np.testing.assert_allclose(np.linalg.det(tg.tensor(a)).data, np.linalg.det(a), atol=1e-12)
+    assert tg.gradcheck(np.linalg.det, a)
+
+
+STACKS = [(3, 3), (2, 3, 3), (2, 4, 3, 3), (4, 1, 2, 2)]
+
+
+@pytest.mark.parametrize("shape", STACKS)
+def test_linear_algebra_of_stacks_of_matrices_is_numpys(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=shape) + 3 * np.eye(shape[-1])
+    b, v = rng.normal(size=(*shape[:-1], 2)), rng.normal(size=shape[-1])
+    t = tg.tensor(a)
+    np.testing.assert_allclose(np.linalg.solve(t, tg.tensor(b)).data, np.linalg.solve(a, b), atol=1e-10)
+    np.testing.assert_allclose(np.linalg.inv(t).data, np.linalg.inv(a), atol=1e-10)
+    np.testing.assert_allclose(np.linalg.det(t).data, np.linalg.det(a), rtol=1e-10)
+    for found, wanted in zip(np.linalg.slogdet(t), np.linalg.slogdet(a), strict=True):
+        np.testing.assert_allclose(found.data if isinstance(found, tg.Tensor) else found, wanted, rtol=1e-10)
+    symmetric = a @ np.swapaxes(a, -1, -2)
+    np.testing.assert_allclose(np.linalg.cholesky(tg.tensor(symmetric)).data, np.linalg.cholesky(symmetric), atol=1e-10)
+    np.testing.assert_allclose(np.linalg.eigvalsh(tg.tensor(symmetric)).data, np.linalg.eigvalsh(symmetric), atol=1e-9)
+    np.testing.assert_allclose(np.matmul(t, tg.tensor(v)).data, a @ v, atol=1e-12)
+    for f in (np.linalg.inv, np.linalg.det, lambda x: np.linalg.solve(x, b), lambda x: np.linalg.slogdet(x)[1]):
+        assert tg.gradcheck(f, a)
+    assert tg.gradcheck(lambda x: np.linalg.cholesky(x @ tg.swapaxes(x, -1, -2)), a)
+    with pytest.raises(ValueError, match=r"solve: "):
+        np.linalg.solve(t, tg.tensor(rng.normal(size=(*shape[:-2], shape[-1] + 1, 2))))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_vectors_of_a_cross_product_along_any_axis(axis: int) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (np.moveaxis(rng.normal(size=(4, 5, 3)), -1, axis) for _ in range(2))
+    np.testing.assert_allclose(np.cross(tg.tensor(a), tg.tensor(b), axis=axis).data, np.cross(a, b, axis=axis))
+    last = np.moveaxis(b, axis, -1)
+    found = np.cross(tg.tensor(a), tg.tensor(last), axisa=axis, axisc=axis)
+    np.testing.assert_allclose(found.data, np.cross(a, last, axisa=axis, axisc=axis))

@@ -608,7 +608,7 @@ def test_an_index_counts_as_often_as_it_stands(index: Any) -> None:
     y.sum().backward()
     expected = np.bincount(picked.ravel().astype(int), minlength=12).reshape(3, 4)
     assert x.grad.tolist() == expected.tolist()
-    assert tg.scatter_add(np.ones(picked.shape), index=index, shape=(3, 4)).tolist() == expected.tolist()
+    assert tg.ops.scatter_add(np.ones(picked.shape), index=index, shape=(3, 4)).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.uint64])
@@ -623,7 +623,7 @@ def test_embedding_with_indices_of_any_integer_type(dtype: Any, n: int) -> None:
 @pytest.mark.parametrize("n", [3, 9])
 def test_scatter_add_refuses_indices_out_of_range(n: int) -> None:
     with pytest.raises(IndexError, match=r"scatter_add: index 5 is out of bounds"):
-        tg.scatter_add(tg.tensor(np.ones((n, 2))), index=np.full(n, 5), shape=(4, 2))
+        tg.ops.scatter_add(tg.tensor(np.ones((n, 2))), index=np.full(n, 5), shape=(4, 2))
 
 
 @pytest.mark.parametrize(
@@ -645,12 +645,12 @@ def test_many_rows_are_added_by_sorting(index: Any, shape: Any, sorts: bool, mon
     x = np.random.default_rng(0).normal(size=np.zeros(shape)[index].shape)
     expected = np.zeros(shape)
     np.add.at(expected, index, x)
-    np.testing.assert_allclose(tg.scatter_add(x, index=index, shape=shape), expected, rtol=1e-13)
+    np.testing.assert_allclose(tg.ops.scatter_add(x, index=index, shape=shape), expected, rtol=1e-13)
     assert bool(calls) == sorts
 
 
 def test_scatter_add_of_empty_rows() -> None:
-    assert tg.scatter_add(np.zeros((9, 0)), index=np.zeros(9, int), shape=(4, 0)).shape == (4, 0)
+    assert tg.ops.scatter_add(np.zeros((9, 0)), index=np.zeros(9, int), shape=(4, 0)).shape == (4, 0)
 
 
 # -- ops without a gradient ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ WIDER = {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}
 
 @pytest.fixture(autouse=True)
 def small_products_too(monkeypatch):
-    monkeypatch.setattr(product, "LEAST", 1)
+    monkeypatch.setattr(product, "LEAST", 0)
     if NATIVE:
         kernels._native.set_worth_a_thread(1.0)
     before = kernels.get_num_threads()

@@ -178,3 +178,46 @@ def test_shapes_of_two_directions_are_foretold(merge: Any, sequences: bool, stat
     assert ([y.shape for y in found] if isinstance(found, tuple) else found.shape) == (
         list(told) if isinstance(found, tuple) else told
     )
+
+
+def test_a_stack_returns_each_state_in_the_form_it_was_given() -> None:
+    """In a list as get_initial_state gives it, or as the tensor alone, as Keras does."""
+    stack, x = layers.StackedRNNCells([layers.GRUCell(2), layers.SimpleRNNCell(3)]), np.ones((1, 4), np.float32)
+    output, listed = stack(x, stack.get_initial_state(1))
+    assert [(type(one), len(one)) for one in listed] == [(list, 1), (list, 1)]
+    for first, second in ((True, True), (True, False), (False, False)):
+        zeros = [np.zeros((1, n), np.float32) for n in (2, 3)]
+        given = [[z] if wrapped else z for z, wrapped in zip(zeros, (first, second), strict=True)]
+        again, found = stack(x, given)
+        np.testing.assert_array_equal(again.data, output.data)
+        for one, wrapped, wanted in zip(found, (first, second), listed, strict=True):
+            assert isinstance(one, list) == wrapped
+            np.testing.assert_array_equal((one[0] if wrapped else one).data, wanted[0].data)
+
+
+class Marked(layers.Layer):
+    """Multiplies by 10 what its mask leaves; without one it adds 1."""
+
+    supports_masking = True
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        return inputs + 1.0 if mask is None else inputs * np.where(np.asarray(mask), 10.0, 1.0)[:, None]
+
+
+def test_a_layer_at_every_step_gets_the_mask_of_its_vectors() -> None:
+    x = np.arange(12.0, dtype=np.float32).reshape(2, 3, 2)
+    layer = layers.TimeDistributed(Marked())
+    np.testing.assert_array_equal(layer(x).data, x + 1)
+    mask = np.array([[True, False, True], [False, False, True]])
+    np.testing.assert_array_equal(layer(x, mask=mask).data, x * np.where(mask, 10, 1)[..., None])
+    dense = layers.TimeDistributed(layers.Dense(2, use_bias=False, kernel_initializer="ones"))
+    np.testing.assert_array_equal(dense(x, mask=mask).data, dense(x).data)
+
+
+@pytest.mark.parametrize("name", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+def test_one_class_at_every_step_is_refused_too(name: str) -> None:
+    loss, several = layers.losses.get(name), tg.tensor(np.full((2, 1, 2), 0.5))
+    targets = np.zeros((2, 1), int) if name.startswith("sparse") else np.eye(2)[:, None]
+    assert loss(targets, several).item() == pytest.approx(np.log(2))
+    with pytest.raises(ValueError, match=rf"{name}: predictions have shape \(2, 3, 1\), one class"):
+        loss(np.zeros((2, 3, 1)), tg.tensor(np.full((2, 3, 1), 0.5)))

@@ -98,3 +98,27 @@ def test_the_axes_of_pieces() -> None:
     assert tg.cat([x, x], dim=-1).shape == (2, 12)
     for f in (lambda t: t.softmax(), lambda t: t.log_softmax().exp()):
         np.testing.assert_allclose(f(x).data.sum(axis=1), 1.0)
+
+
+def test_sizes_to_expand_to() -> None:
+    """−1 keeps an axis, and new ones come first."""
+    x = tg.tensor([[1.0], [2.0]], requires_grad=True)
+    for shape, wanted in (((2, 3), (2, 3)), ((-1, 3), (2, 3)), ((4, -1, 3), (4, 2, 3)), ((5, 4, 2, 1), (5, 4, 2, 1))):
+        found = x.expand(*shape)
+        assert found.shape == wanted
+        np.testing.assert_array_equal(found.data, np.broadcast_to(x.data, wanted))
+    np.testing.assert_array_equal(x.expand((-1, 3)).data, x.data.repeat(3, axis=1))
+    row = tg.tensor([7.0, 8.0])
+    assert row.expand(1, -1).shape == (1, 2)
+    assert row.expand(3, 2).tolist() == [[7.0, 8.0]] * 3
+
+
+def test_classes_of_cubes_are_the_last_axis() -> None:
+    x = tg.tensor(np.random.default_rng(0).normal(size=(2, 3, 4)))
+    wanted = np.exp(x.data) / np.exp(x.data).sum(-1, keepdims=True)
+    softmaxes = (nn.Softmax(), nn.functional.softmax, tg.Tensor.softmax)
+    logs = (nn.LogSoftmax(), nn.functional.log_softmax, tg.Tensor.log_softmax)
+    for f in softmaxes:
+        np.testing.assert_allclose(f(x).data, wanted)
+    for f in logs:
+        np.testing.assert_allclose(f(x).data, np.log(wanted))

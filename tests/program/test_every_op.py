@@ -37,7 +37,7 @@ MORE: dict[str, list[Case]] = {  # calls that keep rows, of ops whose samples ha
 BY_SHAPE = {  # ops that get a shape: as a step would write them
     "reshape": lambda x: tg.reshape(x, (x.shape[0], -1)),
     "broadcast_to": lambda x: tg.broadcast_to(x[:, :1], (x.shape[0], 3)),
-    "scatter_add": lambda x: tg.scatter_add(x, index=(slice(None), [0, 2, 2]), shape=(x.shape[0], 4)),
+    "scatter_add": lambda x: tg.ops.scatter_add(x, index=(slice(None), [0, 2, 2]), shape=(x.shape[0], 4)),
 }
 
 

@@ -228,3 +228,12 @@ def test_a_run_that_is_over_is_resumed_with_the_parameters_it_ended_with(keep_be
         return float(w.data[0])
 
     assert run() == run() == (0.0 if keep_best else -0.5)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+@pytest.mark.parametrize(("values", "wasted"), [([np.nan] * 9, 0), ([2.0] * 9, 1), ([3.0, 2.0] + [2.5] * 9, 2)])
+def test_patience_counts_what_came_after_the_best(values: list[float], wasted: int, patience: int) -> None:
+    """Where no validation is a number it counts from the beginning."""
+    given = iter(values)
+    history = quadratic(epochs=9, validation=lambda: next(given), patience=patience)
+    assert (history.stopped, history.epoch) == ("patience", wasted + patience)

@@ -125,7 +125,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
     [[1, 0, 0], [0, 0, 1]]
     """
     classes = np.asarray(tensor.data if isinstance(tensor, Tensor) else tensor)
-    count = int(classes.max(initial=-1)) + 1 if num_classes == -1 else num_classes
+    count = int(classes.astype(np.int64).max(initial=-1)) + 1 if num_classes == -1 else num_classes
     if classes.dtype.kind not in "iu" or (classes.size and (classes.min() < 0 or classes.max() >= count)):
         raise ValueError(f"one_hot: classes of dtype {classes.dtype}, expected integers from 0 to {count - 1}")
     return Tensor((classes[..., None] == np.arange(count)).astype(np.int64))

@@ -16,7 +16,6 @@ from . import (
     loss,
     pointwise,
     rearranging,
-    recurrent,
     reduce,
     shape,
     special,
@@ -29,13 +28,17 @@ from . import select as choices  # its function select takes the module's name
 from .arithmetic import *
 from .diagonals import *
 from .index import *
+from .index import reverse_sequence as reverse_sequence
+from .index import scatter_add as scatter_add
 from .joining import *
 from .linalg import *
 from .logic import *
 from .loss import *
 from .pointwise import *
 from .rearranging import *
-from .recurrent import *
+from .recurrent import gru_sequence as gru_sequence
+from .recurrent import lstm_sequence as lstm_sequence
+from .recurrent import rnn_sequence as rnn_sequence
 from .reduce import *
 from .select import *
 from .shape import *
@@ -52,7 +55,6 @@ __all__ += logic.__all__
 __all__ += loss.__all__
 __all__ += pointwise.__all__
 __all__ += rearranging.__all__
-__all__ += recurrent.__all__
 __all__ += reduce.__all__
 __all__ += choices.__all__
 __all__ += shape.__all__

@@ -11,7 +11,7 @@ from ..autodiff.op import composite, primitive
 from ..autodiff.rows import indexed
 from ..autodiff.tensor import Tensor
 
-__all__ = ["getitem", "repeat", "reverse_sequence", "scatter_add", "take"]
+__all__ = ["getitem", "repeat", "take"]
 
 
 @primitive(
@@ -66,7 +66,7 @@ def scatter_add(x: Array, *, index: Any, shape: Shape) -> Array:
     """Zeros of `shape` with x added at [index], with broadcasting; where an index stands twice both are added.
 
     >>> import tinygrad_rnn as tg
-    >>> tg.scatter_add(tg.tensor([1.0, 2.0, 3.0]), index=[0, 2, 0], shape=(4,)).tolist()
+    >>> tg.ops.scatter_add(tg.tensor([1.0, 2.0, 3.0]), index=[0, 2, 0], shape=(4,)).tolist()
     [4.0, 0.0, 2.0, 0.0]
     """
     index = _plain(index)
@@ -104,7 +104,7 @@ def reverse_sequence(x: Array, *, lengths: Any = None, time_axis: int = 1) -> Ar
     x (B, T, …), or (T, B, …) with time_axis=0; lengths (B) integers from 0 to T. Reversing twice gives x.
 
     >>> import tinygrad_rnn as tg
-    >>> tg.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]]), lengths=[3, 2]).tolist()
+    >>> tg.ops.reverse_sequence(tg.tensor([[1, 2, 3], [4, 5, 6]]), lengths=[3, 2]).tolist()
     [[3, 2, 1], [5, 4, 6]]
     """
     x = np.asarray(x)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import contraction, product
@@ -60,14 +61,15 @@ def matmul(a: Array, b: Array) -> Array:
         wanted = f"({a.shape[-1]}, *)" if b.ndim > 1 else f"({a.shape[-1]},)"
         raise ValueError(f"matmul: b has shape {b.shape}, expected {wanted} to follow a of shape {a.shape}")
     if b.ndim == 2 and a.ndim > 2:  # one product instead of one per batch entry
-        return np.matmul(_rows(a), b).reshape((*a.shape[:-1], b.shape[-1]))
-    return np.matmul(a, b)
+        return kernels.matmul(_rows(a), b).reshape((*a.shape[:-1], b.shape[-1]))
+    return kernels.matmul(a, b)
 
 
 @matmul.vjp
 def _(g: Array, a: Array, b: Array, needs: Any) -> Any:
     if a.ndim == b.ndim == 2:
-        return g @ b.T if needs[0] else None, a.T @ g if needs[1] else None
+        product = kernels.matmul if type(g) is type(a) is type(b) is np.ndarray else matmul  # the op itself costs more
+        return product(g, b.T) if needs[0] else None, product(a.T, g) if needs[1] else None
     return _by_left(g, a, b) if needs[0] else None, _by_right(g, a, b) if needs[1] else None
 
 
@@ -229,7 +231,28 @@ def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
 )
 def product_of(*arrays: Array, formula: str) -> Array:
     """The sum of products that an einsum formula states, where each operand names each of its axes once."""
-    return np.einsum(formula, *arrays, optimize=len(arrays) > 1)
+    out = _as_matrices(formula, *arrays) if len(arrays) == 2 else None
+    return np.einsum(formula, *arrays, optimize=len(arrays) > 1) if out is None else out
+
+
+def _as_matrices(formula: str, a: Array, b: Array) -> Array | None:
+    """The formula's product as one of matrices, if it is one: what both have is summed over or, where it stays, a batch."""
+    terms, _, result = formula.partition("->")
+    of_a, of_b = terms.split(",")
+    sizes = dict(zip(of_a, a.shape, strict=True))
+    batch, inner = [c for c in of_a if c in of_b and c in result], [c for c in of_a if c in of_b and c not in result]
+    rows, columns = [c for c in of_a if c not in of_b], [c for c in of_b if c not in of_a]
+    alike = all(sizes.setdefault(c, size) == size for c, size in zip(of_b, b.shape, strict=True))
+    if not (alike and inner and len(result) == len(batch) + len(rows) + len(columns)) or 0 in sizes.values():
+        return None
+
+    def matrices(x: Array, term: str, *groups: list[str]) -> Array:
+        axes = x.transpose([term.index(c) for group in (batch, *groups) for c in group])
+        return axes.reshape([sizes[c] for c in batch] + [prod(sizes[c] for c in group) for group in groups])
+
+    out = kernels.matmul(matrices(a, of_a, rows, inner), matrices(b, of_b, inner, columns))
+    letters = [*batch, *rows, *columns]
+    return out.reshape([sizes[c] for c in letters]).transpose([letters.index(c) for c in result])
 
 
 @product_of.vjp

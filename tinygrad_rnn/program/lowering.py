@@ -335,12 +335,12 @@ class Lowering(Stages):
         self.outers: list[tuple[int, int, int, int, int, int, int]] = []
         for number, slot in enumerate(loop.added):
             size = prod(self._inner(slot))
-            if slot not in self.outer_terms:
+            if slot not in loop.outers:
                 view = self._kept(slot)
                 self.accumulators.append((view.number, view.offset, size))
                 continue
             self.accumulators.append((-1, 0, size))
-            for pair in self.outer_terms[slot]:
+            for pair in loop.outers[slot]:
                 left, right = (self._kept_view(self._kept(s)) for s in pair)
                 parts = (left.number, left.offset, prod(left.shape), right.number, right.offset, prod(right.shape))
                 self.outers.append((number, *parts))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from copy import copy
 from typing import Any, NamedTuple
 
 from .gradient import Gradient, active_slots, gradient
@@ -47,6 +48,9 @@ class Loop:
         self.slots, self.weights, self.constants = slots, weights, constants
         self.reads, self.writes, self.carried = reads, writes, carried
         self.added, self.results = added, results
+        self.outers: dict[
+            int, list[tuple[int, int]]
+        ] = {}  # of `added`, those that are sums of outer products: of which
         self.fixed: list[Instruction] = []  # on weights alone: their transposes, for backward
         self.once: list[Instruction] = []
         self.before: list[Instruction] = []
@@ -183,6 +187,78 @@ def _staged(loop: Loop, instructions: list[Instruction], per_step: Collection[in
     return loop
 
 
+def _with_outers(loop: Loop) -> Loop:
+    """The cotangents of constants that are sums of outer products: these are one product over all steps of a row."""
+    made = {o: i for i in loop.after for o in i.outputs}
+    uses = Counter(i for some in (loop.body, loop.after, loop.sums) for x in some for i in x.inputs if type(i) is int)
+    uses.update([*(w.slot for w in loop.writes), *(new for _, new in loop.carried), *loop.added])
+    gone: set[int] = set()
+    for slot in loop.added:
+        terms, inner = [made.get(slot)], {slot}
+        while adds := [t for t in terms if t is not None and t.op.name == "add"]:
+            terms.remove(adds[0])
+            for i in adds[0].inputs:
+                if type(i) is not int or uses[i] > 1:
+                    terms.append(None)
+                    continue
+                terms.append(made.get(i))
+                inner.add(i)
+        pairs = [None if t is None else _outer(t, loop.slots, slot) for t in terms]
+        if uses[slot] == 1 and None not in pairs:
+            loop.outers[slot] = [p for p in pairs if p is not None]
+            gone |= inner
+    loop.after = [i for i in loop.after if gone.isdisjoint(i.outputs)]
+    return loop
+
+
+def _outer(term: Instruction, slots: list[Slot], out: int) -> tuple[int, int] | None:
+    """The column (m, 1) and the row (1, n) whose outer product an instruction computes in each row."""
+    if len(term.inputs) != 2 or len(slots[out].inner) != 2 or slots[term.outputs[0]].inner != slots[out].inner:
+        return None
+    a, b = term.inputs
+    if type(a) is not int or type(b) is not int or slots[a].layout.per != 1 or slots[b].layout.per != 1:
+        return None
+    m, n = slots[out].inner
+    shapes = slots[a].inner, slots[b].inner
+    if term.op.name in ("matmul", "multiply") and shapes == ((m, 1), (1, n)):
+        return a, b
+    return (b, a) if term.op.name == "multiply" and shapes == ((1, n), (m, 1)) else None
+
+
+def sunk_before(loop: Loop) -> tuple[list[Instruction], list[Instruction]]:
+    """What runs before the loop, without what costs little and the body alone reads; and that, to run in the body: what it
+    makes then stays in the cache."""
+    outside = {i for some in (loop.after, loop.sums) for x in some for i in x.inputs if type(i) is int}
+    outside |= {w.slot for w in loop.writes} | {new for _, new in loop.carried} | {*loop.added}
+    outside |= {slot for pairs in loop.outers.values() for pair in pairs for slot in pair}
+    kept: list[Instruction] = []
+    sunk: list[Instruction] = []
+    for instruction in reversed(loop.before):
+        if instruction.op.name in PRODUCTS or not outside.isdisjoint(instruction.outputs):
+            kept.append(instruction)
+            outside.update(i for i in instruction.inputs if type(i) is int)
+        else:
+            sunk.append(instruction)
+    return kept[::-1], sunk[::-1]
+
+
+def within_steps(loop: Loop) -> Loop:
+    """The loop with all that costs little in its body, what runs before and what runs after, too: a step's rows stay in
+    the cache."""
+    kept, sunk = sunk_before(loop)
+    late: set[int] = set()  # what products after the loop make, and what follows
+    raised, rest = [], []
+    for instruction in loop.after:
+        if instruction.op.name in PRODUCTS or not late.isdisjoint(i for i in instruction.inputs if type(i) is int):
+            rest.append(instruction)
+            late.update(instruction.outputs)
+        else:
+            raised.append(instruction)
+    found = copy(loop)
+    found.before, found.body, found.after = kept, [*sunk, *loop.body, *raised], rest
+    return found
+
+
 class Plan(NamedTuple):
     """How a step runs: forward without a graph, forward that saves, backward; and what is saved."""
 
@@ -254,7 +330,7 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
         results=tuple(back.results.get(s) if s in wanted else None for s in inputs.weights),
     )
     per_step = [r.slot for r in reads]
-    loop = _staged(loop, [*again, *rules], per_step, ends)
+    loop = _with_outers(_staged(loop, [*again, *rules], per_step, ends))
     return Plan(forward, forward_loop(program, inputs, saved, read_states), loop, saved, histories, carried, added)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import checks, kernels, ops
 from ..autodiff.op import primitive
+from ..autodiff.steps import current_step, fields_of, name_states
 from ..autodiff.tensor import Tensor
 from ..initializers import GlorotUniform, Orthogonal, get
 from .cell import LSTMState, RNNCell, gate, leaves, random_source, rebuild
@@ -426,4 +427,6 @@ def _(*arrays: Any, kind: str, option: Any) -> Any:
         cell = GRUCell(units, reset_after=option, **more)
     cell.kernel, cell.recurrent_kernel, cell.bias, cell.recurrent_bias = kernel, recurrent_kernel, bias, recurrent_bias
     _, new = cell.call(x, rebuild(cell.state_size, tuple(state)))
+    if current_step() is not None:
+        name_states(leaves(new), tuple(fields_of(new)))
     return leaves(new)

@@ -13,11 +13,11 @@ template <class T, class C> class Backward {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
 
  public:
-  Backward(const Problem<T>& p, Workspace& memory, int threads)
+  Backward(const Problem<T>& p, Workspace& memory, const Crew& crew)
       : p_(p), schedule_(p.schedule), Hp_(units<T>(p.H).width()), recompute_(C::kSavesGates && !p.gates) {
     weights_ = place_weights<T, C>(p, memory, recompute_, true);
     saved_ = {p.gates, schedule_.total, p.H};
-    shares_ = count_shares(p.B, threads, p.B + 1, C::kGates * p.H * p.H * ptrdiff_t(sizeof(T)));
+    shares_ = count_shares(p.B, crew, p.B + 1, C::kGates * p.H * p.H * ptrdiff_t(sizeof(T)));
     capacity_ = larger(p.B, smaller(kBackRows, schedule_.total));
     for (int g = 0; g < C::kGroups; ++g) dz_[g] = memory.array<T>(C::columns(g, p.H).panels() * capacity_ * kPanel);
     if (C::kCandidate) dq_ = memory.array<T>(C::columns(1, p.H).panels() * capacity_ * kPanel);
@@ -28,10 +28,10 @@ template <class T, class C> class Backward {
     for (ptrdiff_t k = 0; k < larger(Hp_, kPanel); ++k) zeros_[k] = 0;
     dh_ = memory.array<T>(p.B * Hp_);
     if (C::kCells) dc_ = memory.array<T>(p.B * Hp_);
-    const ptrdiff_t tiles = larger(p.D, p.H) / kTileRows + 1;
+    const ptrdiff_t tiles = larger(p.D, p.H) / kTileRows + 1, threads = crew.size;
     parts_ = threads == 1 ? 1 : threads * larger<ptrdiff_t>(smaller<ptrdiff_t>(tiles / threads / kPartTiles, 4), 1);
     scratch_ = memory.array<Scratch>(threads);
-    for (int t = 0; t < threads; ++t) {
+    for (ptrdiff_t t = 0; t < threads; ++t) {
       Scratch& s = scratch_[t];
       s.rows = place_rows<T, C>(memory, capacity_);
       s.x = memory.array<const T*>(capacity_);

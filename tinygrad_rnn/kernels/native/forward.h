@@ -15,19 +15,19 @@ template <class T, class C> class Forward {
 
  public:
   // `ready`: weights packed before (streaming), else they are packed here.
-  Forward(const Problem<T>& p, Workspace& memory, int threads, const Weights<T>* ready = nullptr)
+  Forward(const Problem<T>& p, Workspace& memory, const Crew& crew, const Weights<T>* ready = nullptr)
       : p_(p), schedule_(p.schedule), packed_(ready || worth_direct<T, C>(p)), Hp_(units<T>(p.H).width()) {
     weights_ = ready ? *ready : packed_ ? direct_weights<T, C>(p) : place_weights<T, C>(p, memory, true, false);
     saved_ = {p.gates, p.schedule.total, p.H};
     const ptrdiff_t row_bytes = larger<ptrdiff_t>(SavedRows<T, C>::size(p.H), 1) * ptrdiff_t(sizeof(T));
     const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / row_bytes, 4 * kTileRows);
-    shares_ = count_shares(p.B, threads, together, C::kGates * p.H * p.H * ptrdiff_t(sizeof(T)));
+    shares_ = count_shares(p.B, crew, together, C::kGates * p.H * p.H * ptrdiff_t(sizeof(T)));
     share_rows_ = (p.B + shares_ - 1) / shares_;
     capacity_ = larger(share_rows_, smaller(chunk_rows(), share_rows_ * schedule_.steps));
     zeros_ = memory.array<T>(Hp_);
     for (ptrdiff_t k = 0; k < Hp_; ++k) zeros_[k] = 0;
-    scratch_ = memory.array<Scratch>(threads);
-    for (int t = 0; t < threads; ++t) {
+    scratch_ = memory.array<Scratch>(crew.size);
+    for (int t = 0; t < crew.size; ++t) {
       Scratch& s = scratch_[t];
       s.rows = place_rows<T, C>(memory, capacity_);
       s.x = memory.array<const T*>(capacity_);

@@ -24,7 +24,7 @@ template <template <class, class> class Direction> struct Both {
     static const void* run(const Problem<T>& p, Workspace& memory, int threads) {
       Crew crew(threads);
       using D = Direction<T, C>;
-      D(p, memory, crew.size).run(crew);
+      D(p, memory, crew).run(crew);
       return nullptr;
     }
   };
@@ -42,7 +42,7 @@ template <class T, class C> struct Prepare {
 template <class T, class C> struct Step {
   static const void* run(const Problem<T>& p, Workspace& memory, const void* weights) {
     Crew alone(1);
-    Forward<T, C>(p, memory, 1, static_cast<const Weights<T>*>(weights)).run(alone);
+    Forward<T, C>(p, memory, alone, static_cast<const Weights<T>*>(weights)).run(alone);
     return weights;
   }
 };
@@ -111,7 +111,7 @@ template <class T> void activation(int which, const T* from, T* to, ptrdiff_t n)
 
 template <class T> void loop(const Program& program, const LoopCall<T>& call, Workspace& memory, int threads, const void* packed) {
   Crew crew(threads);
-  Loop<T>(program, call, memory, crew.size, static_cast<const PackedWeights<T>*>(packed)).run(crew);
+  Loop<T>(program, call, memory, crew, static_cast<const PackedWeights<T>*>(packed)).run(crew);
 }
 template <class T> const void* prepare_loop(const Program& program, const T* const* weights, Workspace& memory) {
   PackedWeights<T>* packed = memory.array<PackedWeights<T>>(1);

@@ -23,10 +23,11 @@ template <class T> ptrdiff_t rows_at_a_time(ptrdiff_t K) {
 // How many shares the B rows of a call are cut into: at least one a thread, each of at most `most` rows. More than one a thread, so that a
 // thread that comes late, or has to share its core, leaves less undone when the others are through; but not where smaller shares would
 // make the tiles lower, nor where the weights do not fit the L2 cache and would be read from further away more often.
-inline ptrdiff_t count_shares(ptrdiff_t B, int threads, ptrdiff_t most, ptrdiff_t weights_bytes) {
+inline ptrdiff_t count_shares(ptrdiff_t B, const Crew& crew, ptrdiff_t most, ptrdiff_t weights_bytes) {
+  const int threads = crew.size;
   const auto rows = [&](ptrdiff_t per_thread) { return (B + threads * per_thread - 1) / (threads * per_thread); };
   const auto tiles = [](ptrdiff_t n) { return (n + kTileRows - 1) / kTileRows; };
-  const ptrdiff_t mine = larger<ptrdiff_t>(rows(1), 1), least = weights_bytes <= kNearBytes ? 2 * kTileRows : kFarRows;
+  const ptrdiff_t mine = larger<ptrdiff_t>(rows(1), 1), least = weights_bytes > kNearBytes ? kFarRows : crew.contended ? kTileRows : 2 * kTileRows;
   ptrdiff_t best = 1;
   for (ptrdiff_t k = 2; threads > 1 && k <= 4; ++k) {
     if (rows(k) + 1 >= least && 10 * rows(k) * tiles(mine) >= 9 * mine * tiles(rows(k))) best = k;

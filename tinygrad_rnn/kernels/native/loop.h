@@ -106,16 +106,16 @@ template <class T> class Loop {
   };
 
  public:
-  Loop(const Program& p, const LoopCall<T>& call, Workspace& memory, int threads, const PackedWeights<T>* ready)
+  Loop(const Program& p, const LoopCall<T>& call, Workspace& memory, const Crew& crew, const PackedWeights<T>* ready)
       : p_(p), call_(call), schedule_(call.schedule), packed_(ready != nullptr) {
     weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B, call.T_);
-    place_memory(memory, threads);
+    place_memory(memory, crew);
     bind(memory);
-    const ptrdiff_t workers = p_.sums.count ? shares_ : threads;
+    const ptrdiff_t workers = p_.sums.count ? shares_ : crew.size;
     workers_ = memory.array<Worker>(workers);
     for (ptrdiff_t k = 0; k < workers; ++k) place_worker(workers_[k], memory);
-    adders_ = memory.array<Adder>(threads);
-    for (int t = 0; t < threads && p_.sums.count; ++t) place_adder(adders_[t], memory);
+    adders_ = memory.array<Adder>(crew.size);
+    for (int t = 0; t < crew.size && p_.sums.count; ++t) place_adder(adders_[t], memory);
   }
 
   void run(Crew& crew) {
@@ -147,7 +147,7 @@ template <class T> class Loop {
     return smaller<ptrdiff_t>(larger<ptrdiff_t>(kStepBytes / bytes, list.products ? 8 * kTileRows : 1), kProductRows);
   }
 
-  void place_memory(Workspace& memory, int threads) {
+  void place_memory(Workspace& memory, const Crew& crew) {
     ptrdiff_t row = 0, widest = kPanel;
     for (const Slot& s : p_.slots) {
       if (s.kind == Kind::kTemp) row += padded<T>(s.size);
@@ -158,12 +158,12 @@ template <class T> class Loop {
     for (const Matrix& m : p_.matrices) weights += m.K * m.N * ptrdiff_t(sizeof(T));
     if (p_.sums.count) {
       chunk_ = larger(call_.B, smaller(smaller(larger<ptrdiff_t>(kSumBytes / bytes, 64), kBackRows), schedule_.total));
-      shares_ = count_shares(call_.B, threads, call_.B + 1, weights);
+      shares_ = count_shares(call_.B, crew, call_.B + 1, weights);
       share_rows_ = (call_.B + shares_ - 1) / shares_;
       const Share first{schedule_, 0, shares_};  // no other has more rows
       for (ptrdiff_t lo = 0, hi = 0, at = 0; next_chunk(first, at, &lo, &hi); at += hi - lo) capacity_ = larger(capacity_, rows_of(first, lo, hi));
     } else {
-      shares_ = count_shares(call_.B, threads, larger<ptrdiff_t>(kStepBytes / bytes, 4 * kTileRows), weights);
+      shares_ = count_shares(call_.B, crew, larger<ptrdiff_t>(kStepBytes / bytes, 4 * kTileRows), weights);
       share_rows_ = (call_.B + shares_ - 1) / shares_;
       const ptrdiff_t some = smaller<ptrdiff_t>(larger<ptrdiff_t>(kChunkBytes / bytes, 1), kProductRows);
       chunk_ = capacity_ = larger(share_rows_, smaller(some, share_rows_ * schedule_.steps));

@@ -14,6 +14,7 @@ namespace tgr::TGR_ISA {
 constexpr ptrdiff_t kDirectRows = 2 * kTileRows;   // with so few rows of C, B's are used as they came
 constexpr ptrdiff_t kSharedBytes = 8 << 20;        // of what is packed for all at a time
 constexpr ptrdiff_t kPiecesPerThread = 4;          // at least, where the matrix has them
+constexpr ptrdiff_t kLeastTiles = 8, kMostTiles = 32;  // of rows that use a panel one after the other
 
 template <class T> class Matmul {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
@@ -40,10 +41,10 @@ template <class T> class Matmul {
     if (by_columns_) {
       panels_ = larger<ptrdiff_t>(panels / larger<ptrdiff_t>(wanted, panels / 8), 1);
     } else {
-      panels_ = panels;
-      const ptrdiff_t most = rows_at_a_time<T>(p.K), each = (p.M * p.batch + wanted - 1) / wanted;
-      rows_ = larger<ptrdiff_t>(tiles(each), 2) * kTileRows;
-      if (p.batch == 1) rows_ = smaller(rows_, most);
+      const ptrdiff_t each = (p.M * p.batch + wanted - 1) / wanted;
+      rows_ = smaller(larger<ptrdiff_t>(tiles(each), p.batch == 1 ? kLeastTiles : 2), kMostTiles) * kTileRows;
+      const ptrdiff_t regions = (p.M + rows_ - 1) / rows_ * p.batch;  // where these are few, each is some of the panels only
+      panels_ = larger<ptrdiff_t>(panels / larger<ptrdiff_t>((wanted + regions - 1) / regions, 1), 1);
     }
     if (by_columns_ || rows_ > p.M) rows_ = tiles_ * kTileRows;
     row_regions_ = (p.M + rows_ - 1) / rows_;

@@ -36,13 +36,6 @@ void matmul(const std::string& isa_name, const In<T>& a, const In<T>& b, const s
            "a product's bias is not a contiguous row");
     p.bias = bias->data();
   }
-  if (p.N == 1 && !bias && stride(out, row) == 1) {  // a matrix times a column: the same with rows for columns, whose vectors are full
-    Product<T> q = p;
-    q.M = 1, q.N = p.M;
-    q.a = p.b, q.a_batch = p.b_batch, q.a_row = 1, q.a_step = p.b_row;
-    q.b = p.a, q.b_batch = p.a_batch, q.b_row = p.a_step, q.b_column = p.a_row;
-    p = q;
-  }
   nb::gil_scoped_release release;
   Borrowed memory;
   kernels_of<T>(isa).matmul(p, *memory, threads_for(PTRDIFF_MAX, 2.0 * double(p.batch) * double(p.M) * double(p.N) * double(p.K)));

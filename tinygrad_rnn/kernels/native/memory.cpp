@@ -4,14 +4,34 @@
 
 #include "problem.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace tgr {
+
+namespace {
+
+constexpr size_t kHuge = size_t{2} << 20;
+
+// Memory that begins and ends with a large page, where the system has them: what is packed then lies evenly in the L2 cache, which with small
+// pages depends on which ones the process got, and is found without walks through page tables.
+void* allocate(size_t bytes) {
+  void* data = std::aligned_alloc(kHuge, bytes);
+#if defined(__linux__)
+  if (data) madvise(data, bytes, MADV_HUGEPAGE);  // else the pages are small
+#endif
+  return data;
+}
+
+}  // namespace
 
 Workspace::~Workspace() {
   for (Block& block : blocks_) std::free(block.data);
 }
 
 void* Workspace::take(size_t bytes) {
-  constexpr size_t kAlign = 64, kLeast = size_t{1} << 18;
+  constexpr size_t kAlign = 64;
   if (bytes > SIZE_MAX / 4) throw std::bad_alloc();
   bytes = (bytes + kAlign - 1) / kAlign * kAlign;
   while (block_ < kBlocks && blocks_[block_].data && used_ + bytes > blocks_[block_].size) {
@@ -21,8 +41,8 @@ void* Workspace::take(size_t bytes) {
   if (block_ == kBlocks) throw std::bad_alloc();
   Block& block = blocks_[block_];
   if (!block.data) {
-    const size_t least = kLeast << (block_ / 4), size = bytes > least ? bytes : least;
-    block.data = std::aligned_alloc(kAlign, size);
+    const size_t least = kHuge << (block_ / 4), size = bytes > least ? (bytes + kHuge - 1) / kHuge * kHuge : least;
+    block.data = allocate(size);
     if (!block.data) throw std::bad_alloc();
     block.size = size;
     used_ = 0;

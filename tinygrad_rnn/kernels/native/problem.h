@@ -99,6 +99,7 @@ class Crew {
     run(pieces, [](const void* context, ptrdiff_t piece, int thread) { (*static_cast<const F*>(context))(piece, thread); }, &f);
   }
   int size = 1;
+  bool contended = false;  // of late, threads came late or were held up: smaller pieces leave less to wait for
 
  private:
   void run(ptrdiff_t pieces, void (*body)(const void*, ptrdiff_t, int), const void* context);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <new>
 #include <thread>
@@ -27,7 +28,9 @@ namespace {
 
 constexpr int kMostThreads = 1024;
 constexpr ptrdiff_t kMostPieces = 0xffff;                // at a time: what the ticket has room for
+using Clock = std::chrono::steady_clock;
 constexpr auto kIdleSpin = std::chrono::microseconds(50);  // before a thread without work sleeps
+constexpr auto kRest = std::chrono::milliseconds(50);      // without threads, where they cost more than they brought
 
 void pause_briefly() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -169,14 +172,36 @@ struct Pool {
   static bool left(uint64_t ticket) { return (ticket & 0xffff) < (ticket >> 16 & 0xffff); }
   bool open(int index) const { return left(ticket.load()) && index < size.load(std::memory_order_relaxed); }
 
-  // Does pieces until none is left.
-  void take_part(int index) {
+  // Of the last work, that of long ago counting less: the time it took, and the time that the caller alone would have needed. Where another
+  // process has a core half of the time, a thread on it may be stopped in the middle of a piece for longer than all the work takes.
+  double took = 0, alone = 0;
+  Clock::time_point rest{};  // until then, calls do without threads
+
+  void note(double seconds, double own_seconds, ptrdiff_t own, ptrdiff_t pieces) {
+    if (own == 0) return;
+    const double needed = own_seconds / double(own) * double(pieces);
+    if (alone == 0) took = 1.5 * needed, alone = 3 * needed;  // as two threads should do, until more is known
+    took = took * 0.75 + std::min(seconds, 2 * needed);       // one accident is no habit
+    alone = alone * 0.75 + needed;
+  }
+  bool contended() const { return took > 0.75 * alone; }
+  void judge() {
+    if (took <= 1.02 * alone) return;
+    rest = Clock::now() + std::max<Clock::duration>(kRest, std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(10 * took)));
+    took = alone / 2;
+  }
+
+  // Does pieces until none is left; returns how many.
+  ptrdiff_t take_part(int index) {
+    ptrdiff_t own = 0;
     for (uint64_t now = ticket.load(std::memory_order_acquire); left(now) && index < size.load(std::memory_order_relaxed);) {
       if (!ticket.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
       body(context, first + ptrdiff_t(now & 0xffff), index);
       done.fetch_add(1, std::memory_order_release);
       now = ticket.load(std::memory_order_acquire);
+      ++own;
     }
+    return own;
   }
 
   int grow(int n) {
@@ -201,10 +226,10 @@ void Worker::work(Pool& pool, int index) {
 }
 
 void Worker::wait_for_work(Pool& pool, int index) {
-  const auto since = std::chrono::steady_clock::now();
+  const auto since = Clock::now();
   for (int k = 1; !pool.open(index); ++k) {
     pause_briefly();
-    if (k % 32 || std::chrono::steady_clock::now() - since < kIdleSpin) continue;
+    if (k % 32 || Clock::now() - since < kIdleSpin) continue;
     sleep_.begin();
     if (pool.open(index)) return sleep_.cancel();  // posted before this thread could be seen to sleep
     sleep_.wait();
@@ -248,14 +273,21 @@ Crew::Crew(int wanted) {
   if (wanted <= 1) return;
   Pool* p = the_pool();
   if (!p || p->taken.exchange(true, std::memory_order_acquire)) return;
+  if (Clock::now() < p->rest) {
+    p->taken.store(false, std::memory_order_release);
+    return;
+  }
   const int helpers = p->grow(wanted - 1);
   size = 1 + (helpers < wanted - 1 ? helpers : wanted - 1);
   pool_ = p;
+  contended = p->contended();
   for (int k = 0; k < size - 1; ++k) p->workers[k]->wake();
 }
 
 Crew::~Crew() {
-  if (pool_) pool_->taken.store(false, std::memory_order_release);
+  if (!pool_) return;
+  pool_->judge();
+  pool_->taken.store(false, std::memory_order_release);
 }
 
 void Crew::run(ptrdiff_t pieces, void (*body)(const void*, ptrdiff_t, int), const void* context) {
@@ -271,8 +303,12 @@ void Crew::run(ptrdiff_t pieces, void (*body)(const void*, ptrdiff_t, int), cons
     p.done.store(0, std::memory_order_relaxed);
     p.ticket.store(((p.ticket.load(std::memory_order_relaxed) >> 32) + 1) << 32 | uint64_t(n) << 16);
     for (int k = 0; k < size - 1 && k < n - 1; ++k) p.workers[k]->wake();
-    p.take_part(0);
+    const auto begin = Clock::now();
+    const ptrdiff_t own = p.take_part(0);
+    const auto through = Clock::now();
     spin_until([&] { return p.done.load(std::memory_order_acquire) == n; });
+    const auto seconds = [&](Clock::time_point end) { return std::chrono::duration<double>(end - begin).count(); };
+    p.note(seconds(Clock::now()), seconds(through), own, n);
   }
 }
 
