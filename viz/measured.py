@@ -72,7 +72,7 @@ class Measured:
             raise ValueError(f"{self.who}: {name!r} has shapes {sorted(shapes)}, expected one (B, ·) at every step")
         shape = shapes.pop()
         found = np.full((shape[0], len(steps), *shape[1:]), np.nan)
-        lengths = next((run.lengths for run in layer.runs if run.lengths is not None), None)
+        lengths: Any = next((run.lengths for run in layer.runs if run.lengths is not None), None)
         lengths = np.full(shape[0], len(steps)) if lengths is None or len(lengths) != shape[0] else lengths
         for k, value in enumerate(steps):
             for row in np.flatnonzero(lengths > k) if value is not None else ():
