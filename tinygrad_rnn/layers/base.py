@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -132,6 +132,16 @@ class Input:
 
     def __init__(self, shape: Sequence[Any]):
         self.batch_input_shape: Shape = (None, *shape)
+
+
+class LayerOptions(TypedDict, total=False):
+    """What every layer takes, for editors and type checkers."""
+
+    name: str | None
+    dtype: Any
+    input_shape: Shape | None
+    batch_input_shape: Shape | None
+    activity_regularizer: Any
 
 
 class Layer(Weights):

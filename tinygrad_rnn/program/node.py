@@ -19,7 +19,7 @@ from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.recurrent import without_padding
-from .native import INDEPENDENT_BATCH, NativeLoop
+from .native import NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
 from .run import Runner, Schedule, execute
@@ -56,12 +56,12 @@ class Loops:
 
     def runner(self, which: str, native: bool, batch: int) -> Runner | NativeLoop:
         """What runs the loop "forward", "saving" or "backward"."""
-        together = batch <= INDEPENDENT_BATCH
+        together = batch <= (NativeLoop if native else Runner).together
         ready = self._ready.get((which, native, together))
         if ready is None:
             loop = getattr(self.plan, which)
             ready = self._ready[which, native, together] = (
-                NativeLoop(loop, self.dtype, together, self.plan.histories) if native else Runner(loop)
+                NativeLoop(loop, self.dtype, together, self.plan.histories) if native else Runner(loop, together)
             )
         return ready
 
