@@ -16,7 +16,7 @@ from .. import checks, ops, rnn
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
-from ..interop.gates import lent
+from ..interop.gates import with_weights
 from ..interop.torch import NAMES, PROJECTION, arranged
 from ..module import Module, Parameter
 from ..program.scan import checked_lengths
@@ -104,7 +104,7 @@ class CellModule(Module):
             zeros = Tensor(np.zeros(four[0].shape[0], four[0].dtype))
             four = [zeros if w is None else w for w in four]
         arrays = arranged(self.kind, *four, weight_hr=getattr(self, PROJECTION + end, None))
-        return lent(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
+        return with_weights(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
 
 
 class Recurrent(CellModule):

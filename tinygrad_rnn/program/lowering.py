@@ -311,7 +311,9 @@ class Lowering(Stages):
                 row = k
         else:
             row = k
-        weight_slot, transposed = (self.transposed[b], 1) if b in self.transposed else (b, 0)
+        weight_slot, transposed = b, 0
+        while weight_slot in self.transposed:
+            weight_slot, transposed = self.transposed[weight_slot], 1 - transposed
         w = self._weight(weight_slot)
         n = w.shape[0] if transposed else w.shape[1]
         inputs = [

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from copy import copy
+from math import prod
 from typing import Any, NamedTuple
 
 from .gradient import Gradient, active_slots, gradient
 from .program import Instruction, Literal, Program, Slot
+from .view import in_order
 
 PRODUCTS = ("matmul", "product_of")
 RESHAPES = ("reshape", "expand_dims", "squeeze", "transpose", "swapaxes")
@@ -64,11 +66,14 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
     Blocks of weights that only the rest reads stay with it: it reads them where they are."""
     first: list[Instruction] = []
     rest: list[Instruction] = []
-    captured = {slot for slot, _ in program.captured}
+    blocks = {slot for slot, _ in program.captured}  # captured arrays, and blocks of them
+    for instruction in program.instructions:
+        if _takes_block(instruction, program.slots) and instruction.inputs[0] in blocks:
+            blocks.update(instruction.outputs)
     elsewhere: set[int] = {*program.outputs, *program.new_state}  # what instructions without rows read
     for instruction in reversed(program.instructions):
         has_rows = any(program.slots[o].layout.per for o in instruction.outputs)
-        block = _takes_block(instruction, program.slots) and instruction.inputs[0] in captured
+        block = not blocks.isdisjoint(instruction.outputs)
         if has_rows or (block and elsewhere.isdisjoint(instruction.outputs)):
             rest.append(instruction)
         else:
@@ -82,12 +87,14 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
 
 
 def _takes_block(instruction: Instruction, slots: list[Slot]) -> bool:
-    """Whether an instruction takes blocks of rows and columns out of a vector or matrix: rows of a block are contiguous."""
+    """Whether an instruction takes blocks of rows and columns out of a vector or matrix, or transposes a matrix."""
     source = instruction.inputs[0] if instruction.inputs else None
     if type(source) is not int or len(slots[source].shape) > 2 or instruction.detached:
         return False
     if instruction.op.name == "split":
         return True
+    if instruction.op.name == "transpose":
+        return instruction.options["axes"] is None and len(slots[source].shape) == 2
     if instruction.op.name != "getitem":
         return False
     index = instruction.options["index"]
@@ -309,7 +316,7 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     rules = [i for i in rules if not needed.isdisjoint(i.outputs)]
     read = {i for instruction in rules for i in instruction.inputs if type(i) is int} | set(ends)
     free = {*inputs.x, *inputs.state, *inputs.constants, *inputs.weights, *program.new_state, *program.outputs}
-    saved, again = _saved_and_recomputed(own, read, free, recompute)
+    saved, again = _saved_and_recomputed(back.slots, own, read, free, recompute)
     reads = _reads(program, inputs, back, [*again, *rules], {*read, *saved}, saved)
     read_states = tuple(sorted({r.leaf for r in reads if r.kind in ("state", "before")}))
     histories = {}
@@ -334,14 +341,23 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     return Plan(forward, forward_loop(program, inputs, saved, read_states), loop, saved, histories, carried, added)
 
 
+def _reshapes(instruction: Instruction, slots: list[Slot]) -> bool:
+    """Whether an instruction gives its input in another shape, every entry of it."""
+    if instruction.op.name == "getitem":
+        source = instruction.inputs[0]
+        whole = type(source) is int and prod(slots[source].inner) == prod(slots[instruction.outputs[0]].inner)
+        return whole and in_order(instruction.options["index"])
+    return instruction.op.name in RESHAPES
+
+
 def _saved_and_recomputed(
-    own: list[Instruction], read: set[int], free: set[int], recompute: bool
+    slots: list[Slot], own: list[Instruction], read: set[int], free: set[int], recompute: bool
 ) -> tuple[tuple[int, ...], list[Instruction]]:
     """Which forward slots are kept for backward, and which instructions run again there: products never run again
     (unless all do), and what follows cheaply from what is kept is not kept."""
     made = {o: instruction for instruction in own for o in instruction.outputs}
     for instruction in reversed(own):  # of a value and the same in another shape, the value is kept
-        if instruction.op.name in RESHAPES and not read.isdisjoint(instruction.outputs):
+        if _reshapes(instruction, slots) and not read.isdisjoint(instruction.outputs):
             read = read | {i for i in instruction.inputs if type(i) is int}
     saved: set[int] = set()
     have = set(free)
