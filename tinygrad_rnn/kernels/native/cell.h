@@ -15,7 +15,7 @@ template <class T> struct Weights {
   const T* bias[kMaxGroups];
   T* recurrent_bias;                                      // GRU, reset_after: of the candidate
   Right<T> kernel_t[kMaxGroups], recurrent_t[kMaxGroups];  // transposed, for backward
-  bool direct;  // a few rows' inference: the weights are used as they came, gates lie side by side, each H wide
+  bool direct;  // one row's inference: the weights are used as they came, gates lie side by side, each H wide
   bool narrow;  // inference: the last units share a vector (see Columns)
 };
 

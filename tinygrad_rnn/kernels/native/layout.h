@@ -80,11 +80,10 @@ template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Worksp
   return w;
 }
 
-// Whether a few rows' inference does without packing: columns make whole vectors, and rows of the weights are near each other.
-constexpr ptrdiff_t kFewRows = 4;
+// Whether one row's inference does without packing: columns make whole vectors, and rows of the weights are near each other.
 template <class T, class C> bool worth_direct(const Problem<T>& p) {
   const ptrdiff_t columns = C::kGates * p.H;
-  return C::kSparesPadding && p.B <= kFewRows && !p.gates && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
+  return C::kSparesPadding && p.B == 1 && !p.gates && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
 }
 template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
   Weights<T> w{};

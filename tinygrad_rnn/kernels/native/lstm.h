@@ -23,12 +23,8 @@ template <class T> struct Lstm {
       store_n(rows.h_after[r] + u * W, o * tanh<T>(c), all.lanes(u * 4));
     };
     if (w.direct) {
-      const Columns<T> beside = columns_of<T, Lstm>(w, 0, H);
-      if (rows.n == 1) row_product<T>(rows.gates[0][0], rows.h_before[0], w.recurrent[0].data, 4 * H / W, H);
-      else recurrent_panels<T>(beside, H, w.recurrent[0], rows.n, rows.gates[0], nullptr, rows.h_before, [](ptrdiff_t, ptrdiff_t, ptrdiff_t) {});
-      for (ptrdiff_t r = 0; r < rows.n; ++r) {
-        for (ptrdiff_t u = 0; u < all.blocks(); ++u) finish(rows.gates[0][r] + u * W, H, r, u);
-      }
+      row_product<T>(rows.gates[0][0], rows.h_before[0], w.recurrent[0].data, 4 * H / W, H);
+      for (ptrdiff_t u = 0; u < all.blocks(); ++u) finish(rows.gates[0][0] + u * W, H, 0, u);
       return;
     }
     const Columns<T> gates = columns_of<T, Lstm>(w, 0, H);
