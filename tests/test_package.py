@@ -24,7 +24,7 @@ LAYERS = [
     {"autodiff.rows"},
     {"autodiff.engine"},
     {"autodiff.tensor"},
-    {"autodiff.op", "autodiff.graph"},
+    {"autodiff.op", "autodiff.graph", "autodiff.steps"},
     {"autodiff.functional", "check", "kernels"},
     {"ops"},
     {"config", "initializers", "linalg", "module", "regularizers"},

@@ -7,7 +7,7 @@ from . import autodiff, errors, initializers, linalg, ops, rnn
 from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
-from .autodiff.state import no_grad, scope, seed, training
+from .autodiff.state import no_grad, scope, seed, step, training
 from .autodiff.tensor import Tensor, from_dlpack, tensor
 from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
 from .kernels import get_num_threads, set_num_threads

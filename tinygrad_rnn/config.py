@@ -23,10 +23,24 @@ class Arguments:
         self.positional, self.named = positional, named
 
 
+class WholeSignature:
+    """A class's signature with what its constructor takes through **options, for `help` and editors."""
+
+    def __get__(self, instance: Any, owner: Any) -> inspect.Signature:
+        own = inspect.signature(getattr(owner, "cell_class", owner).__init__).parameters.values()
+        places = [p.name for p in own if p.kind == p.POSITIONAL_OR_KEYWORD]
+        found = sorted(owner.arguments().items(), key=lambda item: item[0] not in places)  # a stable sort
+        kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return inspect.Signature(
+            [inspect.Parameter(name, kinds[name in places], default=default) for name, default in found]
+        )
+
+
 class Configured:
     """Base of what has a configuration: `get_config` gives the arguments it was made with, `from_config` makes another."""
 
     made_with: Arguments
+    __signature__ = WholeSignature()
 
     def __new__(cls, *positional: Any, **named: Any) -> Any:
         made = super().__new__(cls)

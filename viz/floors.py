@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
-from .layers import STACK, Layer
-from .ops import Scope
+from .layers import Layer, Path
 from .steps import Unrolled, hoisted, parameters_of, passes
 
 
@@ -31,7 +30,7 @@ class Bar:
     """Work outside time that is drawn once."""
 
     name: str
-    scope: Scope
+    scope: Path
     ops: list[int]
     origins: dict[Origin, None] = field(default_factory=dict)
     weights: list[int] = field(default_factory=list)
@@ -148,7 +147,7 @@ class House:
                     bar.weights.extend(i for i in parameters_of(self.graph, s.id) if i not in bar.weights)
         for bar in self.bars:
             labels = list(dict.fromkeys(self.graph.nodes[i].label for i in bar.ops))
-            named = bar.scope and not STACK.fullmatch(bar.scope[-1])
+            named = bar.scope and bar.scope[-1].kind != "layer"
             bar.name = bar.scope[-1] if named else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
 
     def _meets(self, node: NodeInfo) -> bool:
@@ -159,7 +158,7 @@ class House:
         columns = {self.column(o) for found in each for o in found if o.layer >= 0 and o.t is not None}
         return len(columns) > 1 and all(len(found) == 1 for found in each)
 
-    def _joins(self, key: Scope, origins: set[Origin]) -> int | None:
+    def _joins(self, key: Path, origins: set[Origin]) -> int | None:
         """The bar that an op belongs to: the last of its module, or for one without a module the one it continues."""
         before = max((o.bar for o in origins), default=-1)
         alike = [i for i, bar in enumerate(self.bars) if bar.scope == key]
@@ -292,7 +291,7 @@ def _settled(below: dict[int, set[int]], beside: dict[int, int]) -> list[int]:
     return order
 
 
-def _common(scopes: list[Scope]) -> Scope:
+def _common(scopes: list[Path]) -> Path:
     """What all the paths begin with."""
     same = 0
     while all(len(s) > same and s[same] == scopes[0][same] for s in scopes):

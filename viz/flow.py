@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import Source, unfuse
+from tinygrad_rnn.autodiff.graph import Graph, Source, unfuse
 from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
 
+from .layers import time_of
 from .live import nodes_of, refuse_freed
 from .opened import take
 from .plot import Plot
 from .reading import Reading
-from .steps import Unrolled, gates_of, made_by, read
+from .steps import Unrolled, gates_of, read
 
 Numbers = npt.NDArray[np.float64]
 
@@ -217,12 +218,25 @@ def _only_states(found: Unrolled, number: int) -> dict[str, list[Source | None]]
     return {"h": list(leaving)} if len(leaving) == 1 else {}
 
 
+def _made_by(graph: Graph, i: int) -> int:
+    """The op that made what the masks of a step chose."""
+    node = graph.nodes[i]
+    while node.op == "where":
+        here = time_of(node.scope)
+        own = [s.id for s in node.sources if here and (there := time_of(graph.nodes[s.id].scope)) and there.t == here.t]
+        own = [i for i in own if graph.nodes[i].op is not None]
+        if not own:
+            break
+        node = graph.nodes[own[-1]]
+    return node.id
+
+
 def _at_the_end(found: Unrolled, step: list[int], end: list[int], i: int) -> int | None:
     """The op of the last step that is to it what op i is to an earlier one.
 
     Where sequences have ended, the last step does not carry on the states that no one reads: then what it made itself.
     """
-    i = i if len(step) == len(end) else made_by(found.graph, i)
+    i = i if len(step) == len(end) else _made_by(found.graph, i)
     for at in (step.index(i), step.index(i) - len(step)):
         if -len(end) <= at < len(end) and found.graph.nodes[end[at]].op == found.graph.nodes[i].op:
             return end[at]

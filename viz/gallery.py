@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import ops, rnn
-from tinygrad_rnn.autodiff.state import scope
+from tinygrad_rnn.autodiff.state import scope, step
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.module import Parameter
 
@@ -160,7 +160,7 @@ def one_to_many() -> Drawing:
     one, state = rnn.GRUCell(SIZE, name="gru_cell").build(SIZE), Tensor(np.zeros((BATCH, SIZE), np.float32))
     v, y, outputs = _weight("V", SIZE, SIZE), Tensor(np.zeros((BATCH, SIZE), np.float32), name="x"), []
     for t in range(STEPS):
-        with scope(f"t={t}"):
+        with step(t):
             h, state = one(y, state)
             with scope("output o"):
                 y = h @ v

@@ -75,7 +75,7 @@ class Grid(Arrows):
                 number = self.number(column)
                 rows = f"{self.rows[number].sum()} of {len(self.rows[number])} rows" if number in self.rows else ""
                 title = f"t={self.time(column)}" + (f"   {rows}" if rows else "")
-                self.result.boxes.append(Box(f"t{column}", title, "step", None, corners))
+                self.result.boxes.append(Box(f"t{column}", title, "step", None, corners, time=self.time(column)))
 
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)

@@ -18,10 +18,10 @@ from tinygrad_rnn.rnn import RNNCell
 from . import legend as legends
 from . import style
 from .drawing import Drawing
-from .layers import gate_of
+from .layers import Path, gate_of
 from .layout import settle
 from .opened import take
-from .ops import Facts, Scope, common, picture_of
+from .ops import Facts, common, picture_of
 from .picture import Edge, Node
 from .sketch import Sketch
 from .steps import only_weights, state_name
@@ -97,7 +97,7 @@ def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.L
 def _inward(graph: Graph) -> Graph:
     """Ops on weights, done ahead for one cell of a stack (x W + b), in the scope of that cell."""
     weights, scopes = only_weights(graph), [node.scope for node in graph.nodes]
-    meets: dict[int, Scope] = {}  # of who reads a node
+    meets: dict[int, Path] = {}  # of who reads a node
     for node in reversed(graph.nodes):
         own, there = scopes[node.id], meets.get(node.id, ())
         there = there[: next((k for k, part in enumerate(there) if part in GATES), None)]

@@ -137,9 +137,9 @@ def running(target: Any) -> dict[int, npt.NDArray[np.bool_]]:
         if sequence is not None and sequence.lengths is not None:
             found.update((t, np.asarray(sequence.lengths) > t) for t in range(sequence.steps))
         elif node.op.name == "where" and node.saved:
-            times = [part[2:] for part in node.scope if part.startswith("t=") and part[2:].isdigit()]
+            times = [part.number for part in node.scope if part.kind == "step"]
             mask, read = node.saved[0], node.parents[0]  # a mask that has a name is one that a cell drew
             unnamed = read is None or read.name is None
             if times and unnamed and getattr(mask, "ndim", 0) == 2 and mask.shape[1] == 1 and mask.dtype == bool:
-                found[int(times[0])] = mask[:, 0]
+                found[times[0]] = mask[:, 0]
     return {t: rows for t, rows in sorted(found.items()) if not rows.all()}

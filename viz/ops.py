@@ -15,6 +15,7 @@ from tinygrad_rnn.rnn import RNNCell
 from . import costs, style
 from .costs import counted
 from .drawing import Drawing
+from .layers import Path, time_of
 from .layout import settle
 from .legend import add as add_legend
 from .live import Values, nodes_of, refuse_freed
@@ -24,7 +25,6 @@ from .repeat import repeat
 from .sequences import sequence_of
 from .shade import Scale
 
-Scope = tuple[str, ...]
 LONG = 2  # steps from which on one is laid out and repeated
 
 
@@ -51,8 +51,8 @@ def draw(
     shapes, dtypes, bytes, flops: what labels tell, bytes and flops of an op's result and forward. color="time": every op's
     forward is run again by itself on what the graph holds (else on numbers of the same shape); labels tell the median time
     and shades show its logarithm. legend: tell what shapes and arrows mean. clusters: boxes around scopes. direction: "LR" or
-    "TB"; by default left to right where the graph has time steps (scopes "t=0", "t=1" …), else top to bottom. Steps that
-    are alike are laid out once, so a long loop of your own is drawn many times faster with `tg.scope(f"t={t}")` around each.
+    "TB"; by default left to right where the graph has time steps, else top to bottom. Steps that are alike are laid out once,
+    so a long loop of your own is drawn many times faster with `rnn.steps` or `tg.step`.
 
     Raises TypeError if nothing was recorded, and, for times, of a Graph; GraphError for times after a backward pass has
     freed the graph.
@@ -64,7 +64,7 @@ def draw(
     Drawing(4 nodes, 4 edges)
     >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.GRUCell(2), [[[1.0], [2.0]]])
     >>> viz.draw(state), viz.draw(state, opened=True), viz.draw(state, opened=True, depth=0)
-    (Drawing(6 nodes, 5 edges), Drawing(43 nodes, 59 edges), Drawing(1 node, 0 edges))
+    (Drawing(6 nodes, 5 edges), Drawing(42 nodes, 57 edges), Drawing(1 node, 0 edges))
     >>> [node.lines for node in viz.draw(w @ w.T, bytes=True, flops=True).picture.nodes][-1]
     ('@', '(1, 1)', '4 B, 4 flop')
     """
@@ -84,7 +84,7 @@ def draw(
     for node in picture.nodes if scale is not None else ():
         took = facts.took.get(node.id)
         node.fill = None if took is None or scale is None else scale.fill(took)
-    steps = sum(box.label.startswith("t=") for box in picture.boxes)
+    steps = sum(bool(box.time) for box in picture.boxes)
     place = repeat if steps >= LONG and picture.direction == "LR" else settle
     plain = replace(picture, nodes=list(picture.nodes))
     return Drawing(
@@ -172,14 +172,14 @@ class Facts:
 
 def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:
     """The nodes, edges and boxes; what lies deeper than `depth` is one node a scope."""
-    places: list[Scope] = scopes_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
-    timed = any(part.startswith("t=") for node in graph.nodes for part in node.scope)
+    places: list[Path] = scopes_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
+    timed = any(part.kind == "step" for node in graph.nodes for part in node.scope)
     picture = Picture("ops", direction or ("LR" if timed else "TB"))
     limit = max((len(place) for place in places), default=0) if depth is None else depth
     boxes = _boxes([place[:limit] for place in places]) if clusters else {place[:limit]: None for place in places}
     picture.boxes = [box for box in boxes.values() if box is not None]
     ids = {i: f"n{i}" for i in range(len(graph.nodes))}
-    closed: dict[Scope, list[int]] = {}
+    closed: dict[Path, list[int]] = {}
     for i, place in enumerate(places):
         if len(place) > limit:
             closed.setdefault(place[: limit + 1], []).append(i)
@@ -229,24 +229,32 @@ def _edges(graph: Graph, ids: dict[int, str], once: bool) -> list[Edge]:
 
 def _step(node: NodeInfo) -> str | None:
     """The time step in which an op stands."""
-    return next((part for part in node.scope if part.startswith("t=")), None) if node.op is not None else None
+    time = time_of(node.scope) if node.op is not None else None
+    return None if time is None else time.step
 
 
-def scopes_of(graph: Graph) -> list[Scope]:
+def scopes_of(graph: Graph) -> list[Path]:
     """The scope in which to draw each node: an op's own; a leaf stands where all that use it meet."""
-    places: list[Scope] = [node.scope for node in graph.nodes]
-    users: dict[int, Scope] = {}
+    places: list[Path] = [_shown(node.scope) for node in graph.nodes]
+    users: dict[int, Path] = {}
     for node in graph.nodes:
         for source in node.sources:
             if graph.nodes[source.id].op is None:
-                users[source.id] = common(users.get(source.id, node.scope), node.scope)
+                users[source.id] = common(users.get(source.id, places[node.id]), places[node.id])
     for i, shared in users.items():
         leaf = graph.nodes[i]
-        places[i] = shared if leaf.kind == "parameter" or not leaf.name else common(shared, leaf.scope)
+        places[i] = shared if leaf.kind == "parameter" or not leaf.name else common(shared, places[i])
     return places
 
 
-def common(a: Scope, b: Scope) -> Scope:
+def _shown(path: Path) -> Path:
+    """A path without what has no box: the names of states, and scopes without a name."""
+    if path and (path[-1].kind == "state" or "" in path):
+        return tuple(part for part in path if part and part.kind != "state")
+    return path
+
+
+def common(a: Path, b: Path) -> Path:
     """The scope that holds both."""
     same = 0
     for x, y in zip(a, b, strict=False):
@@ -256,15 +264,17 @@ def common(a: Scope, b: Scope) -> Scope:
     return a[:same]
 
 
-def _boxes(places: list[Scope]) -> dict[Scope, Box | None]:
+def _boxes(places: list[Path]) -> dict[Path, Box | None]:
     """A box for every scope and what it lies in, outer before inner, numbered in order of appearance."""
-    boxes: dict[Scope, Box | None] = {(): None}
+    boxes: dict[Path, Box | None] = {(): None}
     for place in places:
         for depth in range(1, len(place) + 1):
             path = place[:depth]
             if path not in boxes:
                 outer = boxes[path[:-1]]
-                boxes[path] = Box(f"b{len(boxes)}", style.shown(path[-1]), "scope", None if outer is None else outer.id)
+                part, parent = path[-1], None if outer is None else outer.id
+                time = str(part.number) if part.kind == "step" else ""
+                boxes[path] = Box(f"b{len(boxes)}", style.shown(part), "scope", parent, time=time)
     return boxes
 
 

@@ -49,6 +49,7 @@ class Box:
     parent: str | None = None
     corners: tuple[float, float, float, float] | None = None
     label_at: Point | None = None  # the title's middle; by default it stands in the upper left corner
+    time: str = ""  # of a time step: its number, or T−1 …
 
 
 @dataclass

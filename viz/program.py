@@ -61,8 +61,8 @@ def run(source: str, kind: str, program: str | os.PathLike[str] | None = None, t
     except subprocess.TimeoutExpired:
         raise DrawingError(
             f"drawing: {path} was not done after {timeout:g} s and was stopped; give timeout=, or draw fewer steps or a "
-            "smaller depth, or put each step of a loop of your own in a scope, with tg.scope(f't={t}'):, so that one is laid "
-            "out for all, or save the DOT text with .save('x.dot')"
+            "smaller depth, or mark each step of a loop of your own with tg.step(t), so that one is laid out for "
+            "all, or save the DOT text with .save('x.dot')"
         ) from None
     except OSError as error:
         raise DrawingError(f"drawing: {path} could not be run: {error}; {HINT}") from error

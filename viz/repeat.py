@@ -24,7 +24,7 @@ def repeat(picture: Picture, **options: Any) -> Picture:
 
 @dataclass
 class Step:
-    """The nodes inside one box "t=…", and the ports through which arrows come and go."""
+    """The nodes of one step, and the ports through which arrows come and go."""
 
     box: Box
     nodes: list[Node] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Row:
 
 
 class Repeat:
-    """Places a picture with many time steps. Steps are known by their boxes, titled t=0, t=1 …"""
+    """Places a picture with many time steps. Steps are known by their boxes."""
 
     def __init__(self, picture: Picture, **options: Any):
         self.picture, self.options = picture, options
@@ -84,7 +84,7 @@ class Repeat:
         home: dict[str, str | None] = {}
         for box in self.picture.boxes:
             inside = home.get(box.parent or "")
-            if inside is None and box.label.startswith("t=") and box.label[2:].isdigit():
+            if inside is None and box.time:
                 self.steps[box.id] = Step(box)
                 inside = box.id
             home[box.id] = inside
@@ -100,7 +100,7 @@ class Repeat:
         by_parent: dict[str | None, list[Step]] = {}
         for step in self.steps.values():
             by_parent.setdefault(step.box.parent, []).append(step)
-        rows = [Row(sorted(steps, key=lambda s: int(s.box.label[2:]))) for steps in by_parent.values()]
+        rows = [Row(sorted(steps, key=lambda s: int(s.box.time))) for steps in by_parent.values()]
         return sorted(rows, key=lambda row: min(int(n.id[1:]) for s in row.steps for n in s.nodes))
 
     def _ports(self) -> None:
@@ -127,7 +127,7 @@ class Repeat:
             ports = {source: f"i{k}" for k, source in enumerate(first)}
             nodes = [Node(names[n.id], n.lines, n.role, boxes[n.box or ""], size=n.size) for n in step.nodes]
             inner = [
-                Box(boxes[b.id], b.label if i else "t=0", b.role, boxes.get(b.parent or ""))
+                Box(boxes[b.id], b.label if i else "step", b.role, boxes.get(b.parent or ""))
                 for i, b in enumerate(step.boxes)
             ]
             links = [(names[a], names[b]) for a, b in step.inner]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
+from tinygrad_rnn.autodiff.state import Run, Scope
 
-from .layers import time_of
-from .ops import Scope
+from .layers import Path, passes_of, times_of
 
-Place = tuple[Scope, int]  # the scopes around a pass over time, and t
+Place = tuple[int, int]  # a pass over time, and t
 
 
 def recorded_length(graph: Graph) -> int:
     """How many steps of time are recorded, as their scopes tell."""
-    return 1 + max((time[1] for node in graph.nodes if (time := time_of(node.scope)) is not None), default=-1)
+    return 1 + max((time.t for time in times_of(graph) if time is not None), default=-1)
 
 
 def shorten(graph: Graph, keep: int) -> tuple[Graph, int]:
@@ -21,42 +21,40 @@ def shorten(graph: Graph, keep: int) -> tuple[Graph, int]:
     Nothing is left out where the passes over time differ in length, where the steps between are not all alike, or where
     anything but a `stack` reads one of them from outside.
     """
-    times = [time_of(node.scope) if node.op is not None else None for node in graph.nodes]
+    times = times_of(graph)
+    passes = passes_of(times)
+    places = [(passes.number[id(time.step.run)], time.t) if time is not None else None for time in times]
     steps: dict[Place, list[int]] = {}
-    for i, time in enumerate(times):
-        if time is not None:
-            steps.setdefault(time[:2], []).append(i)
+    for i, place in enumerate(places):
+        if place is not None:
+            steps.setdefault(place, []).append(i)
     total = len({t for _, t in steps})
     skipped = total - 2 * keep
-    passes = {outer for outer, _ in steps}
-    if skipped < 2 or len(steps) != total * len(passes) or any((outer, total - 1) not in steps for outer in passes):
+    numbers = {number for number, _ in steps}
+    if skipped < 2 or len(steps) != total * len(numbers) or any((n, total - 1) not in steps for n in numbers):
         return graph, 0
-    if not all(_alike(graph, steps, outer, range(keep - 1, total - keep)) for outer in passes):
+    if not all(_alike(graph, steps, number, range(keep - 1, total - keep)) for number in numbers):
         return graph, 0
-    found = _Cut(graph, times, steps, keep, total).graph()
+    found = _Cut(graph, places, steps, keep, total).graph()
     return (found, skipped) if found is not None else (graph, 0)
 
 
-def _alike(graph: Graph, steps: dict[Place, list[int]], outer: Scope, between: range) -> bool:
+def _alike(graph: Graph, steps: dict[Place, list[int]], number: int, between: range) -> bool:
     """Whether the same ops ran at each of these steps, in the same order."""
-    first = [graph.nodes[i].op for i in steps[outer, between[0]]]
-    return all([graph.nodes[i].op for i in steps[outer, t]] == first for t in between)
+    first = [graph.nodes[i].op for i in steps[number, between[0]]]
+    return all([graph.nodes[i].op for i in steps[number, t]] == first for t in between)
 
 
 class _Cut:
     """The work of leaving out; a source that would be lost raises LookupError within."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        times: list[tuple[Scope, int, Scope] | None],
-        steps: dict[Place, list[int]],
-        keep: int,
-        total: int,
-    ):
-        self.old, self.times, self.steps, self.keep, self.total = graph, times, steps, keep, total
+    def __init__(self, graph: Graph, places: list[Place | None], steps: dict[Place, list[int]], keep: int, total: int):
+        self.old, self.places, self.steps, self.keep, self.total = graph, places, steps, keep, total
         self.ids: dict[int, int] = {}  # new ids by the old
-        self.scopes: dict[Scope, Scope] = {}
+        self.parts: dict[int, Scope] = {}
+        self.runs: dict[int, Run] = {}
+        self.paths: dict[int, Path] = {}
+        self.received: list[tuple[Run, list[tuple[str, Source]]]] = []
 
     def graph(self) -> Graph | None:
         """The shorter graph, or None if something that is kept reads what is left out."""
@@ -67,40 +65,58 @@ class _Cut:
             for node in kept:
                 if node.op is not None or node.id in read:
                     nodes.append(self._moved(node, len(nodes)))
+            for run, received in self.received:
+                kept_ones = [(name, s) for name, s in received if s is not None and s.id in self.ids]
+                run.received = [(name, Source(self.ids[s.id], s.output)) for name, s in kept_ones]
             return Graph(tuple(nodes), tuple(self._source(s) for s in self.old.outputs))
         except LookupError:
             return None
 
     def _dropped(self, i: int) -> bool:
-        time = self.times[i]
-        return time is not None and self.keep <= time[1] < self.total - self.keep
+        place = self.places[i]
+        return place is not None and self.keep <= place[1] < self.total - self.keep
 
     def _moved(self, node: NodeInfo, id: int) -> NodeInfo:
-        time, sources, shapes, scope = self.times[node.id], node.sources, node.shapes, node.scope
-        if node.op == "stack" and time is None:
+        place, sources, shapes = self.places[node.id], node.sources, node.shapes
+        if node.op == "stack" and place is None:
             sources = tuple(s for s in sources if not self._dropped(s.id))
         elif node.op == "unstack" and len(shapes) == self.total:
             shapes = shapes[: self.keep] + shapes[-self.keep :]
-        made = time_of(scope) if node.op is None else time
-        if made is not None and made[1] >= self.keep:
-            scope = self.scopes.get(scope) or self.scopes.setdefault(scope, self._renumbered(scope, made))
         self.ids[node.id] = id
-        return node._replace(id=id, sources=tuple([self._source(s, time) for s in sources]), shapes=shapes, scope=scope)
+        sources = tuple([self._source(s, place) for s in sources])
+        return node._replace(id=id, sources=sources, shapes=shapes, scope=self._path(node.scope))
 
-    def _renumbered(self, scope: Scope, time: tuple[Scope, int, Scope]) -> Scope:
-        return (*time[0], f"t={self._number(time[1])}", *time[2])
+    def _path(self, path: Path) -> Path:
+        """A path with its step renumbered."""
+        if (found := self.paths.get(id(path))) is None:
+            found = self.paths[id(path)] = tuple(self._part(part) if part.kind == "step" else part for part in path)
+        return found
+
+    def _part(self, step: Scope) -> Scope:
+        if (found := self.parts.get(id(step))) is None:
+            t = self._number(step.number)
+            found = self.parts[id(step)] = Scope(f"t={t}", "step", t, self._run(step.run))
+        return found
+
+    def _run(self, run: Run | None) -> Run | None:
+        """A run that tells the states it began with by their new places."""
+        if run is None or id(run) in self.runs:
+            return None if run is None else self.runs[id(run)]
+        self.runs[id(run)] = Run(run.reverse, run.lengths, run.whole, run.number)
+        self.received.append((self.runs[id(run)], run.received))
+        return self.runs[id(run)]
 
     def _number(self, t: int) -> int:
         return t if t < self.keep else max(t - self.total, -self.keep) + 2 * self.keep
 
-    def _source(self, source: Source, reader: tuple[Scope, int, Scope] | None = None) -> Source:
+    def _source(self, source: Source, reader: Place | None = None) -> Source:
         """Where a source is now: of the step before the last ones, its like in the last of the first ones."""
         i, output = source
-        there = self.times[i]
+        there = self.places[i]
         if self._dropped(i):
             if there is None or reader is None or there[1] != reader[1] - 1:
                 raise LookupError
-            i = self.steps[there[0], self.keep - 1][self.steps[there[:2]].index(i)]
+            i = self.steps[there[0], self.keep - 1][self.steps[there].index(i)]
         node = self.old.nodes[i]
         if node.op == "unstack" and there is None and len(node.shapes) == self.total:
             if self.keep <= output < self.total - self.keep:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
-from .layers import STACK, Layer, Step, find_layers, gate_of, time_of
+from .layers import Layer, Path, Step, find_layers, gate_of, time_of, times_of
 from .opened import INPUT, is_mask
-from .ops import Scope
 
 PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
 PASS_OPS = frozenset({"where", "astype", "_identity"})
@@ -46,11 +45,11 @@ class Unrolled:
 
 def read(graph: Graph, who: str = "unrolled") -> Unrolled:
     """Find layers, steps, states and weights. Raises ValueError if the graph has no time steps; `who` asks for them."""
-    times = [time_of(node.scope) if node.op is not None else None for node in graph.nodes]
+    times = times_of(graph)
     if not any(times):
         raise ValueError(
             f"{who}: the graph has no time steps; they come from dynamic_rnn and its kin, or from "
-            'with tg.scope(f"t={t}"): around each step of a loop of your own. viz.draw shows any graph'
+            "rnn.steps(inputs) or with tg.step(t): in a loop of your own. viz.draw shows any graph"
         )
     layers, step_of = find_layers(graph, times)
     found = Unrolled(graph, layers, step_of, [], {}, only_weights(graph))
@@ -64,28 +63,31 @@ def _flow(found: Unrolled) -> None:
     crossing: dict[tuple[Step, Source], None] = {}
     feeds: dict[Step, dict[Source, None]] = {}
     weights: dict[Step, dict[Source, None]] = {}
+    multiplied: set[tuple[Step, Source]] = set()
+    found.places = [{} for _ in found.layers]
     for i, here in sorted(step_of.items()):
+        found.places[here[0]].setdefault(here[1], []).append(i)
         for source in graph.nodes[i].sources:
             there = step_of.get(source.id)
             if there == here:
                 continue
+            if graph.nodes[i].op == "matmul":
+                multiplied.add((here, source))
             if there is not None and (there[0] == here[0] or there[1] != here[1]):
                 crossing[here, source] = None
             else:
                 (weights if source.id in found.only_weights else feeds).setdefault(here, {})[source] = None
     found.states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
-    uses = _uses(found)
-    _name_states(found, uses)
+    _name_unmarked(found)
     for step in sorted({*feeds, *weights}):
         sources = [*feeds.get(step, ()), *weights.get(step, ())]
+        begun: dict[Source, str] = {}
         if step[1] == found.layers[step[0]].steps[0]:
-            begun = _beginnings(found, uses, step, sources)
-            found.states.extend(State(letter, source, None, step) for source, letter in begun.items())
-        else:
-            begun = {}
+            begun = _received(found, step, sources)
+            found.states.extend(State(name, source, None, step) for source, name in begun.items())
         for source in sources:
             node = graph.nodes[source.id]
-            read = any(op == "matmul" for op, _, _ in uses[step, source])
+            read = (step, source) in multiplied
             if source not in begun and not is_mask(node) and (node.kind != "constant" or node.name or read):
                 continue
             feeds.get(step, {}).pop(source, None)  # else a mask, or a number made on the way
@@ -96,107 +98,60 @@ def _flow(found: Unrolled) -> None:
         layer.weights = sorted({*ids, *_hoisted_weights(found, layer)})
 
 
-Use = tuple[str, Scope, int]  # the op that reads a value, the scope inside the step, and which input it is
-
-
-def _uses(found: Unrolled) -> dict[tuple[Step, Source], set[Use]]:
-    """How each step uses each value."""
-    uses: dict[tuple[Step, Source], set[Use]] = {}
-    for i, step in found.step_of.items():
-        node = found.graph.nodes[i]
-        time = time_of(node.scope)
-        for k, source in enumerate(node.sources):
-            uses.setdefault((step, source), set()).add((node.op or "", time[2] if time else (), k))
-    return uses
-
-
-def _beginnings(
-    found: Unrolled, uses: dict[tuple[Step, Source], set[Use]], step: Step, sources: list[Source]
-) -> dict[Source, str]:
-    """Which of the things that a first step reads are the states it begins with: those used as states are by the next."""
-    graph, layer = found.graph, found.layers[step[0]]
-    following = layer.steps[min(1, len(layer.steps) - 1)]
-    later = [s for s in found.states if s.tail is not None and s.tail[0] == step[0] and s.head == (step[0], following)]
-    begun: dict[Source, str] = {}
-    for exactly in (True, False):
-        for source in sources:
-            node, use = graph.nodes[source.id], uses[step, source]
-            if source in begun or _is_input(node) or (node.op is not None and source.id not in found.only_weights):
-                continue
-            for state in later:
-                then = uses[state.head, state.source]
-                alike = use == then if exactly else use <= then or then <= use
-                shapes = {graph.nodes[s.id].shapes[s.output] for s in (source, state.source)}
-                if alike and len(shapes) == 1 and state.name not in begun.values():
-                    begun[source] = state.name
-                    break
-            if source not in begun and len(layer.steps) == 1 and not exactly and node.op is None and not node.name:
-                letter = _letter_at_once(found, uses, step, source)
-                if letter and letter not in begun.values():
-                    begun[source] = letter
+def _received(found: Unrolled, step: Step, sources: list[Source]) -> dict[Source, str]:
+    """The states with which a layer begins, as its run recorded them; else, in a loop of one's own, the leaves that the
+    first step reads where the next one reads a state."""
+    told = {source: name for run in found.layers[step[0]].runs for name, source in reversed(run.received)}
+    begun = {source: told[source] for source in sources if source in told and source.id not in found.step_of}
+    if told or len(found.layers[step[0]].steps) < 2:
+        return begun
+    following = step[0], found.layers[step[0]].steps[1]
+    later = {use: s for s in found.states if s.head == following for use in _uses(found, following, s.source)}
+    for source in sources:
+        leaf = found.graph.nodes[source.id]
+        state = next((later[use] for use in _uses(found, step, source) if use in later), None)
+        if state is not None and leaf.op is None and not (leaf.name and INPUT.fullmatch(leaf.name)):
+            alike = leaf.shapes[0] == found.graph.nodes[state.source.id].shapes[state.source.output]
+            if alike and state.name not in begun.values():
+                begun[source] = state.name
     return begun
 
 
-def _letter_at_once(
-    found: Unrolled, uses: dict[tuple[Step, Source], set[Use]], step: Step, source: Source
-) -> str | None:
-    """c or h for what an only step reads, of the shape of a final state."""
-    graph = found.graph
-    final = {graph.nodes[s.id].shapes[s.output] for s in graph.outputs if found.step_of.get(s.id) == step}
-    node, use = graph.nodes[source.id], uses[step, source]
-    if node.kind != "constant" or node.shapes[0] not in final or node.dtypes[0] == "bool":
-        return None
-    return (
-        "c" if any(scope[-1:] == ("c",) for _, scope, _ in use) else "h" if any(u[0] == "matmul" for u in use) else None
-    )
-
-
-def _is_input(leaf: NodeInfo) -> bool:
-    return bool(leaf.name) and bool(INPUT.fullmatch(leaf.name or ""))
+def _uses(found: Unrolled, step: Step, source: Source) -> list[tuple[str, Path, int]]:
+    """Where a step reads a value: the op, the scopes inside the step, and which input it is."""
+    nodes = (found.graph.nodes[i] for i in found.places[step[0]][step[1]])
+    return [
+        (node.op or "", time.inner if (time := time_of(node.scope)) else (), k)
+        for node in nodes
+        for k, read in enumerate(node.sources)
+        if read == source
+    ]
 
 
 def state_name(graph: Graph, source: Source) -> str:
-    """c or h (or another letter) by the scope in which a value was made; through ops that only choose or move."""
-    return gate_of(graph.nodes[made_by(graph, source.id)].scope) or "h"
+    """What a value is called: by the innermost name that was given to it; "" if none was."""
+    path = graph.nodes[source.id].scope
+    return str(path[-1]) if path and path[-1].kind in ("gate", "state") else ""
 
 
-def made_by(graph: Graph, i: int) -> int:
-    """The op that made what an op chooses or moves: of what is chosen between, what its own step made."""
-    node = graph.nodes[i]
-    while node.op in ("where", "getitem", "astype"):
-        time = time_of(node.scope)
-        own = [s.id for s in node.sources if time and (time_of(graph.nodes[s.id].scope) or ((), -1))[1] == time[1]]
-        own = [i for i in own if graph.nodes[i].op is not None]
-        if not own:
-            break
-        node = graph.nodes[own[-1]]
-    return node.id
-
-
-def _name_states(found: Unrolled, uses: dict[tuple[Step, Source], set[Use]]) -> None:
-    """Name the states by their letters, or s1, s2 … where a layer has several of one letter: told apart by their use."""
-    found.places = [{} for _ in found.layers]
-    for i, (number, t) in sorted(found.step_of.items()):
-        found.places[number].setdefault(t, []).append(i)
+def _name_unmarked(found: Unrolled) -> None:
+    """Call states without a name h, or s1, s2 … where a layer has several: told apart by their places in the step."""
     for number in range(len(found.layers)):
         own = [s for s in found.states if s.tail is not None and s.tail[0] == number == s.head[0]]
-        kinds: dict[frozenset[Use], list[State]] = {}
+        places: dict[tuple[int, int, int], list[State]] = {}
         for state in sorted(own, key=lambda s: (s.head, s.source)):
-            use = frozenset(
-                u for u in uses[state.head, state.source] if u[0] != "where"
-            )  # which only keeps the old one
-            kinds.setdefault(use, []).append(state)
-        letters = [states[0].name for states in kinds.values()]
-        if len(set(letters)) < len(letters):
-            letters = [f"s{k + 1}" for k in range(len(letters))]
-        at: dict[tuple[int, int], str] = {}
-        for letter, states in zip(letters, kinds.values(), strict=True):
-            for state in states:
-                assert state.tail is not None
+            if not state.name and state.tail is not None:
                 step = found.places[number][state.tail[1]]
-                at.setdefault((step.index(state.source.id) - len(step), state.source.output), letter)
-                state.name = letter
-        found.names.append(at)
+                place = step.index(state.source.id) - len(step), state.source.output, abs(state.head[1] - state.tail[1])
+                places.setdefault(place, []).append(state)
+        others = any(state.name for state in own)
+        names = ["h"] if len(places) == 1 and not others else [f"s{k + 1}" for k in range(len(places))]
+        found.names.append({place[:2]: name for place, name in reversed(list(zip(places, names, strict=True)))})
+        for name, states in zip(names, places.values(), strict=True):
+            for state in states:
+                state.name = name
+    for state in found.states:
+        state.name = state.name or "h"
 
 
 def states_in(found: Unrolled, source: Source) -> list[Source]:
@@ -231,9 +186,8 @@ def name_of(found: Unrolled, source: Source) -> str:
     """The name of a state after some step."""
     number, t = found.step_of[source.id]
     step = found.places[number][t]
-    return found.names[number].get((step.index(source.id) - len(step), source.output)) or state_name(
-        found.graph, source
-    )
+    place = step.index(source.id) - len(step), source.output
+    return state_name(found.graph, source) or found.names[number].get(place) or "h"
 
 
 def only_weights(graph: Graph) -> set[int]:
@@ -276,8 +230,11 @@ def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
     size = len(layer.outer)
     if node.scope[:size] != layer.outer:
         return False
-    inside = node.scope[size : size + 1]
-    return inside == (layer.top,) if inside else layer.outer[-1:] == (layer.name,) or bool(STACK.match(layer.top))
+    inside = [part for part in node.scope[size : size + 1] if part.kind not in ("gate", "state")]
+    if inside:
+        return layer.top is not None and inside[0] == layer.top
+    stacked = layer.top is not None and layer.top.kind == "layer"
+    return layer.outer[-1:] == (layer.name,) or stacked
 
 
 def passes(node: NodeInfo) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.autodiff.graph import Graph, flat_tensors, unfuse
-from tinygrad_rnn.autodiff.state import generator, scope
+from tinygrad_rnn.autodiff.state import Run, generator, step
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
@@ -180,7 +180,7 @@ def _by_activation(target: Any, of: str | None) -> tuple[Unrolled, Shading]:
 
 
 def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
-    """The graph of `length` steps of a copy of the cell: cell(x_t, state) under the scope "t=…", inputs named x_t."""
+    """The graph of `length` steps of a copy of the cell: cell(x_t, state) in each of them, inputs named x_t."""
     return on_copy(cell, lambda copied, size: _steps(copied, size, length, batch))
 
 
@@ -203,10 +203,10 @@ def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
     random = generator().bit_generator.state
     try:
         cell.build(size, dtype)
-        state = cell.zero_state(batch, dtype)
+        state, run = cell.zero_state(batch, dtype), Run()
         for t in range(length):
             x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=True)
-            with scope(f"t={t}"):
+            with step(t, run):
                 output, state = cell(x, state)
             outputs.append(output)
         return take((ops.stack(outputs), state))

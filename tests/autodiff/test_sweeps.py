@@ -1,7 +1,9 @@
-"""Sweeps that stop at what was computed on the way."""
+"""Sweeps that stop at what was computed on the way, the oldest node, and what scopes hold."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -36,3 +38,30 @@ def test_a_graph_is_freed_unless_it_is_to_be_retained(retain: bool) -> None:
     else:
         with pytest.raises(RuntimeError, match="freed by an earlier backward pass"):
             again()
+
+
+@pytest.mark.parametrize("counter", [1, 2])
+def test_the_first_node_of_a_process_gets_its_gradient(counter: int) -> None:
+    """Nodes are counted from 1."""
+    x = tg.tensor(3.0, requires_grad=True)
+    assert x._node is not None
+    x._node.counter = counter
+    (x * x).backward()
+    assert x.grad == 6.0
+
+
+def test_a_scope_is_a_name_and_nothing_else_unless_it_says_so() -> None:
+    with tg.scope("encoder"):
+        (scope,) = tg.autodiff.state.ambient.get().scope
+    assert (scope, scope.kind, scope.number, scope.run) == ("encoder", "scope", 0, None)
+    made = type(scope)("cell_2", "layer", 2)
+    for same in (made, copy.copy(made), pickle.loads(pickle.dumps(made))):
+        assert (same, same.kind, same.number, same.run) == ("cell_2", "layer", 2, None)
+    plain = type(scope)("encoder")
+    assert (plain.kind, plain.number, plain.run) == ("scope", 0, None)
+
+
+def test_a_constant_has_nothing_to_sweep_whether_it_has_a_name_or_not() -> None:
+    for t in (tg.tensor(1.0), tg.tensor(1.0, name="constant"), tg.tensor(1.0, requires_grad=True).detach()):
+        with pytest.raises(TypeError, match="backward: the tensor does not require grad"):
+            t.backward()

@@ -21,6 +21,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -28,6 +29,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,7 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("autodiff/op.py", "elif (len(args) != 2):", "the way that all calls can go gives the same, only slower"),
     ("autodiff/op.py", "(a._node,), ((False),)", "no vjp of one input asks whether that needs a gradient"),
     ("", "reshape((-(2), ", "NumPy takes any negative size for the one to be found"),
+    ("", ".reshape(-(2), ", "NumPy takes any negative size for the one to be found"),
     ("", ".reshape(-(2))", "NumPy takes any negative size for the one to be found"),
     ("onnx/operators.py", "[part] * ((count + 1))", "a part behind the end is empty, and no output is named for it"),
     (
@@ -64,9 +67,21 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ),
     ("ops/recurrent.py", "(lengths.min(initial=x.shape[axis]) > x.shape[axis])", "a mask of all steps masks nothing"),
     ("autodiff/op.py", 'if name == "out" else -(3)', "below −1 any code stands for what is no part of the graph"),
+    ("ops/recurrent.py", "size = h.shape[(1)]", "of the two axes of a step's h 1 is the last"),
+    ("ops/linalg.py", "if b.ndim == 2 and (a.ndim <= 2):", "many products that are added up are the one product"),
+    ("optim/clipping.py", "if (factor <= 1):", "it multiplies by 1"),
+    ("check/report.py", "(numeric.shape[axis] >= 1)", "the sum over an axis of one element is that element"),
+    ("ops/linalg.py", "b.shape[(1)]))", "b has two axes there"),
+    ("onnx/weights.py", 'found["R"].shape[(1)]', "R of other than two axes is refused"),
+    ("onnx/writer.py", "[*functions, functions[(1)]]", "an LSTM has two functions"),
+    ("train/loop.py", ".isdigit() else (1)", "keys without a number are not read"),
+    ("ops/recurrent.py", ", axis=(1))", "a step's arrays have two axes, so that axis 1 is the last"),
+    ("rnn/attention.py", "[x, attention], axis=(1))", "a step's arrays have two axes, so that axis 1 is the last"),
     ("rnn/cells.py", "axis=(1)", "a step's arrays have two axes, so that axis 1 is the last"),
     ("ops/reduce.py", "/ where(constant, (2), out)", "it divides 0"),
     ("ops/linalg.py", "optimize=(", "in which order einsum multiplies changes its time alone"),
+    ("onnx/operators.py", "x.shape[:at])), -(2)))", "NumPy takes any negative size for the one to be found"),
+    ("onnx/operators.py", "f(flat, axis=(1))", "what is flat has two axes, so that axis 1 is the last"),
     ("onnx/operators.py", "None if step < (1) and", "a slice's step is never 0"),
     ("ops/decompositions.py", "cond(data)) / np.sqrt(", "cofactors by minors are those by the inverse, only slower"),
     ("nn/utils/rnn.py", "if (steps >= x.shape[1]):", "it fills up with nothing"),
@@ -163,6 +178,8 @@ def span(code: str, line: int) -> tuple[int, int, int, bool]:
     for outer in ast.walk(ast.parse(code)):  # from the outside in
         if isinstance(outer, ast.stmt) and outer.lineno <= line <= outer.end_lineno:
             statement = outer.lineno
+        if isinstance(outer, ast.Lambda) and outer.lineno == line:
+            around = (line, line, True)
         if isinstance(outer, ast.FunctionDef):
             first = min([outer.lineno, *(d.lineno for d in outer.decorator_list)])
             if first <= line <= outer.end_lineno:
@@ -230,13 +247,34 @@ def record(folder: str, out: str) -> None:
     recorder.save(out)
 
 
-def choose(task: str) -> None:
-    """In the copy: run the chosen tests up to the first failure."""
+def serve() -> None:
+    """In the copy: for every task on stdin run the chosen tests up to the first failure, in a fork of this process, which
+    has imported what takes long; answer with its status, None after the seconds of the task."""
+    import numpy  # noqa: F401
     import pytest
 
-    chosen = json.loads(Path(task).read_text())
-    options = ["-x", "--tb=line", *OPTIONS]
-    sys.exit(pytest.main([*chosen["files"], *options], plugins=[Chooser(chosen["tests"], chosen["known"])]))
+    with suppress(ImportError):
+        import onnx.reference  # noqa: F401
+    for line in sys.stdin:
+        task = json.loads(line)
+        child = os.fork()
+        if not child:
+            os.setpgid(0, 0)
+            out = os.open(task["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for stream, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out), (2, out)):
+                os.dup2(file, stream)
+            options = ["-x", "--tb=line", *OPTIONS]
+            status = pytest.main([*task["files"], *options], plugins=[Chooser(task["tests"], task["known"])])
+            sys.stdout.flush()
+            os._exit(status)
+        end, ended = time.monotonic() + task["seconds"], 0
+        while not ended and time.monotonic() < end:
+            time.sleep(0.01)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        if not ended:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
 
 
 def found(place: Path, pattern: str) -> Iterator[Path]:
@@ -262,25 +300,34 @@ class Copy:
         self.python = Path(where) / "venv/bin/python"
         packages = sysconfig.get_path("purelib", vars={"base": str(Path(where) / "venv")})
         Path(packages, "copy.pth").write_text(f"{self.tree}\n{sysconfig.get_path('purelib')}\n")
+        self.server: subprocess.Popen[str] | None = None
 
     def files(self) -> list[str]:
         """What is mutated, in order."""
         inside = [p for part in PARTS for p in sorted(found(self.tree / part, "**/*.py"))]
         return [p for p in dict.fromkeys(str(p.relative_to(self.tree)) for p in inside) if p not in LEFT_OUT]
 
-    def run(self, code: str, seconds: float | None = None) -> tuple[int, str]:
+    def started(self, code: str, **options: Any) -> subprocess.Popen[str]:
+        """A process in the copy that runs code with this module."""
         start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also in the background
         code = f"{start}; sys.path.insert(0, 'tests/benchmarks'); import mutants; {code}"
-        started = subprocess.Popen(
-            [self.python, "-c", code], cwd=self.tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        try:
-            out, _ = started.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.communicate()
-            return 1, "FAILED by taking too long"
-        return started.returncode, out
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return subprocess.Popen([self.python, "-c", code], cwd=self.tree, env=kept, text=True, **options)
+
+    def run(self, task: dict[str, Any]) -> tuple[int, str]:
+        """Run chosen tests: the status of pytest and what it printed."""
+        if self.server is None:
+            self.server = self.started("mutants.serve()", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        out = self.tree / "out.txt"
+        self.server.stdin.write(json.dumps({**task, "out": str(out)}) + "\n")
+        self.server.stdin.flush()
+        status = json.loads(self.server.stdout.readline())
+        return (1, "FAILED by taking too long") if status is None else (status, out.read_text(errors="replace"))
+
+    def close(self) -> None:
+        """End the process that runs chosen tests."""
+        if self.server is not None:
+            self.server.communicate()
 
     def recorded(self, folders: list[str], kept: str | None) -> dict[str, Any]:
         """Per folder of tests: its tests, their seconds, and which of them execute each line."""
@@ -288,7 +335,8 @@ class Copy:
         for folder in folders:
             if folder not in done:
                 began, out = time.perf_counter(), str(self.tree / "record.json")
-                self.run(f"mutants.record({folder!r}, {out!r})")
+                quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+                self.started(f"mutants.record({folder!r}, {out!r})", **quiet).wait()
                 done[folder] = json.loads(Path(out).read_text())
                 took = time.perf_counter() - began
                 print(f"{folder}: {len(done[folder]['tests'])} tests pass, {took:.0f} s", flush=True)
@@ -315,13 +363,12 @@ class Copy:
             files += [f for f in there if f not in known]
         if not files:
             return "survived: no test executes the line"
-        task = self.tree / "task.json"
-        task.write_text(json.dumps({"files": files, "tests": chosen, "known": known}))
+        task = {"files": files, "tests": chosen, "known": known, "seconds": 60 + 4 * total}
         compiled = Path(importlib.util.cache_from_source(str(path)))
         path.write_text(mutated(mutant, before.encode()))
         compiled.unlink(missing_ok=True)
         try:
-            status, out = self.run(f"mutants.choose({str(task)!r})", 60 + 4 * total)
+            status, out = self.run(task)
         finally:
             path.write_text(before)
             compiled.unlink(missing_ok=True)
@@ -340,8 +387,9 @@ def executing(
     statement, first, last, at_import = place
     numbers = lines.get(str(mutant["line"]), []) or lines.get(str(statement), [])
     if not numbers and at_import:
-        numbers = {n for line, some in lines.items() if first <= int(line) <= last for n in some}
-        numbers |= {n for n, test in enumerate(recorded["tests"]) if SIGNATURES in test}
+        numbers = [n for line, some in lines.items() if first <= int(line) <= last for n in some]
+    if at_import:
+        numbers = [*numbers, *(n for n, test in enumerate(recorded["tests"]) if SIGNATURES in test)]
     return {(recorded["tests"][n], recorded["seconds"][n]) for n in numbers}
 
 
@@ -376,6 +424,7 @@ def main() -> None:
             ran += 1
             survivors += [f"{place}  [{told}]"] if told.startswith("survived") else []
             print(f"{place}  [{told}]", flush=True)
+        tree.close()
     share = 1 - len(survivors) / max(ran, 1)
     print(f"{ran} run, {ran - len(survivors)} noticed ({share:.1%}); not noticed:", *survivors, sep="\n")
 

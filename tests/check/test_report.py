@@ -62,3 +62,8 @@ def test_ratios() -> None:
     assert infinite.worst[0].ratio == np.inf
     still = found.worst[0]._replace(analytic=0.0, numeric=0.0)
     assert still.ratio == 1.0
+
+
+def test_of_equal_errors_the_first_is_named() -> None:
+    found = report(lambda x: tg.stack([off(x, 0.5), off(x, 1.0), off(x, -1.0)]), np.array(2.0))
+    assert found.worst[0].output_index == (1,)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference.drawn import Drawn
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import layers, models
@@ -143,7 +144,8 @@ def test_slopes_at_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "mask", [[[False, True]], [[False, True], [False, True]], [[True, False]], [[False, True, False]]]
+    "mask",
+    [[[False, True]], [[False, True], [False, True]], [[True, False]], [[False, True, False]], [[True, False, True]]],
 )
 def test_masked_steps_might_as_well_not_be_there(mask: Any) -> None:
     layer, x = layers.GRU(2), np.random.default_rng(0).normal(size=(len(mask), len(mask[0]), 3)).astype(np.float32)
@@ -193,3 +195,47 @@ def test_a_stack_returns_each_state_in_the_form_it_was_given() -> None:
         for one, wrapped, wanted in zip(found, (first, second), listed, strict=True):
             assert isinstance(one, list) == wrapped
             np.testing.assert_array_equal((one[0] if wrapped else one).data, wanted[0].data)
+
+
+class Marked(layers.Layer):
+    """Multiplies by 10 what its mask leaves; without one it adds 1."""
+
+    supports_masking = True
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        return inputs + 1.0 if mask is None else inputs * np.where(np.asarray(mask), 10.0, 1.0)[:, None]
+
+
+def test_a_layer_at_every_step_gets_the_mask_of_its_vectors() -> None:
+    x = np.arange(12.0, dtype=np.float32).reshape(2, 3, 2)
+    layer = layers.TimeDistributed(Marked())
+    np.testing.assert_array_equal(layer(x).data, x + 1)
+    mask = np.array([[True, False, True], [False, False, True]])
+    np.testing.assert_array_equal(layer(x, mask=mask).data, x * np.where(mask, 10, 1)[..., None])
+    dense = layers.TimeDistributed(layers.Dense(2, use_bias=False, kernel_initializer="ones"))
+    np.testing.assert_array_equal(dense(x, mask=mask).data, dense(x).data)
+
+
+@pytest.mark.parametrize("name", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+def test_one_class_at_every_step_is_refused_too(name: str) -> None:
+    loss, several = layers.losses.get(name), tg.tensor(np.full((2, 1, 2), 0.5))
+    targets = np.zeros((2, 1), int) if name.startswith("sparse") else np.eye(2)[:, None]
+    assert loss(targets, several).item() == pytest.approx(np.log(2))
+    with pytest.raises(ValueError, match=rf"{name}: predictions have shape \(2, 3, 1\), one class"):
+        loss(np.zeros((2, 3, 1)), tg.tensor(np.full((2, 3, 1), 0.5)))
+
+
+@pytest.mark.parametrize("kind", [layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell])
+@pytest.mark.parametrize(("number", "kept"), [(0.0, True), (0.7, True), (0.75, False), (0.9, False)])
+def test_masks_of_recurrent_dropout_are_those_of_numbers_below_the_chance_to_stay(
+    kind: Any, number: float, kept: bool
+) -> None:
+    cell = kind(2, recurrent_dropout=0.25, seed=Drawn(number))
+    with tg.training(True):
+        masks = cell.draw((3, 5, 4), np.dtype(np.float32))
+    assert len(masks) == {layers.SimpleRNNCell: 1, layers.LSTMCell: 4, layers.GRUCell: 3}[kind]
+    for mask in masks:
+        assert (mask.shape, mask.dtype) == ((3, 2), np.float32)
+        np.testing.assert_allclose(mask, 4 / 3 if kept else 0)
+    with tg.training(False):
+        assert cell.draw((3, 5, 4), np.dtype(np.float32)) == ()

@@ -45,6 +45,8 @@ PYTORCHS: dict[Any, dict[str, Any]] = {
     tg.Tensor.chunk: {"dim": 0},
     tg.Tensor.unbind: {"dim": 0},
     tg.Tensor.add: {"alpha": 1},
+    tg.Tensor.softmax: {"dim": -1},
+    tg.Tensor.log_softmax: {"dim": -1},
     tg.Tensor.requires_grad_: {"wanted": True},
     tg.Tensor.backward: {"retain_graph": False},
     tg.Module.register_buffer: {"persistent": True},

@@ -228,3 +228,42 @@ def test_a_run_that_is_over_is_resumed_with_the_parameters_it_ended_with(keep_be
         return float(w.data[0])
 
     assert run() == run() == (0.0 if keep_best else -0.5)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+@pytest.mark.parametrize(("values", "wasted"), [([np.nan] * 9, 0), ([2.0] * 9, 1), ([3.0, 2.0] + [2.5] * 9, 2)])
+def test_patience_counts_what_came_after_the_best(values: list[float], wasted: int, patience: int) -> None:
+    """Where no validation is a number it counts from the beginning."""
+    given = iter(values)
+    history = quadratic(epochs=9, validation=lambda: next(given), patience=patience)
+    assert (history.stopped, history.epoch) == ("patience", wasted + patience)
+
+
+class Parted(Serial):
+    """One process that notes how the parts of a batch are weighed, and which is the last."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[float, bool]] = []
+
+    def reducer(self, parameters: Any) -> Any:
+        accumulator, parts = super().reducer(parameters), self.parts
+
+        class Noting:
+            finish = accumulator.finish
+
+            def backward(self, loss: Any, factor: float, last: bool) -> None:
+                parts.append((factor, last))
+                accumulator.backward(loss, factor, last)
+
+        return Noting()
+
+
+def test_the_last_part_with_rows_is_the_last() -> None:
+    """Four parts of five rows and of two: of 1, 1, 1 and 2, and of 0, 1, 0 and 1."""
+    group, w = Parted(), tg.Parameter(np.ones(1))
+    batches = [(np.ones((n, 1)), np.ones((n, 1))) for n in (5, 2)]
+    optimizer = optim.SGD([w], 0.1)
+    train.fit(
+        lambda b: tg.mse(b[0] * w, b[1]), batches, optimizer, epochs=1, accumulate=4, parallel=group, progress=False
+    )
+    assert group.parts == [(0.2, False), (0.2, False), (0.2, False), (0.4, True), (0.5, False), (0.5, True)]

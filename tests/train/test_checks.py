@@ -68,6 +68,7 @@ def test_what_is_one_number(value: Any) -> None:
         (tg.tensor([1.0, 2.0]), 2),
         ((np.zeros(5), np.zeros((2, 2))), 4),
         ([np.zeros(5), np.zeros(3)], 3),
+        ((np.zeros(5), np.zeros(4), np.zeros((3, 3))), 9),
         ((np.zeros(5),), 1),
         ((np.zeros(5), data.pad([[1, 2, 3], [4]])), 4),
         (data.pad([[1, 2, 3], [4]]), 4),

@@ -215,7 +215,7 @@ def test_what_the_user_names_is_used_or_refused(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(DrawingError, match="did not answer with a layout in JSON"):
         viz.draw(tg.tanh(tg.Parameter([1.0]))).svg()
     own.write_text("#!/bin/sh\nexec sleep 30\n")
-    with pytest.raises(DrawingError, match=r"not done after 0\.2 s .* tg.scope\(f't=\{t\}'\)"):
+    with pytest.raises(DrawingError, match=r"not done after 0\.2 s .* tg.step\(t\)"):
         drawing.svg(timeout=0.2)
     own.write_text("#!/bin/sh\necho broken >&2; exit 3\n")
     with pytest.raises(DrawingError, match=r"drawing: my dot; exit 3 made no svg \(code 3\): broken"):

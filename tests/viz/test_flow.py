@@ -182,7 +182,7 @@ def test_inputs_of_a_loop_of_ones_own(inside: bool) -> None:
     h: Any = cell.zero_state(2, np.float64)
     for t in range(4):
         x_t = x[:, t]
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             _, h = cell(x[:, t] if inside else x_t, h)
     loss = (h**2).sum()
     flow = viz.grad_flow(loss)
@@ -251,7 +251,7 @@ def test_inputs_that_cannot_be_told() -> None:
     x, y, cell = data(2, 3, 2), data(2, 3, 2), rnn.BasicRNNCell(4)
     h: Any = cell.zero_state(2, np.float64)
     for t in range(3):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             _, h = cell(x[:, t] + tg.tanh(y[:, t]), h)
     assert viz.grad_flow(h.sum()).inputs is None
     with pytest.raises(ValueError, match="what the first layer reads has no gradient, or is not one array a step"):

@@ -23,7 +23,7 @@ def loop(cell: Any, x: Any, times: Any, h: Any = None) -> Any:
     """A cell over the steps `times` of x (B, T, D), in a loop of one's own."""
     h = cell.zero_state(x.shape[0], x.dtype) if h is None else h
     for t in times:
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             _, h = cell(x[:, t], h)
     return h
 
@@ -80,7 +80,7 @@ def test_two_cells_in_one_loop() -> None:
     cells, xs = (rnn.GRUCell(4), rnn.GRUCell(4)), (data(2, 3, 3, name="p"), data(2, 3, 3, name="q"))
     hs: list[Any] = [cell.zero_state(2, np.float64) for cell in cells]
     for t in range(3):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             for k in (0, 1):
                 _, hs[k] = cells[k](xs[k][:, t], hs[k])
     drawing = viz.unrolled(tg.concatenate(hs, axis=-1))
@@ -135,7 +135,7 @@ def test_layers_stand_in_the_order_in_which_they_are_read() -> None:
     encoded, h = rnn.dynamic_rnn(rnn.GRUCell(4, name="encoder"), data(2, 3, 4, name="x"))
     cell, y = rnn.GRUCell(4, name="decoder"), data(2, 3, 4, name="y")
     for t in range(3):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             weights = tg.softmax((encoded * tg.expand_dims(h, 1)).sum(axis=-1), axis=-1)
             context = (encoded * tg.expand_dims(weights, 2)).sum(axis=1)
             _, h = cell(tg.concatenate([y[:, t], context], axis=-1), h)
@@ -165,7 +165,7 @@ def test_a_weight_that_is_sliced_stays_a_weight() -> None:
     w = tg.Parameter(np.stack([np.eye(3), np.eye(3)]), name="w")
     x, h = data(2, 3, 3, name="x"), tg.Tensor(np.zeros((2, 3)))
     for t in range(3):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             h = tg.tanh(x[:, t] @ w[0] + h @ w[1])
     drawing = viz.unrolled(h)
     assert names(drawing, "input") == ["x₀", "x₁", "x₂"]

@@ -324,7 +324,7 @@ def attention() -> Any:
     encoded, h = rnn.dynamic_rnn(rnn.GRUCell(4), x)
     cell, outputs = rnn.GRUCell(4), []
     for t in range(3):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             with tg.scope("attention"):
                 weights = tg.softmax((encoded * h.reshape(2, 1, 4)).sum(axis=2), axis=1)
                 context = (encoded * weights.reshape(2, 4, 1)).sum(axis=1)

@@ -72,7 +72,7 @@ def small_graphs() -> Any:
     h = w = tg.Parameter(np.eye(3, dtype=np.float32), name="w")
     for t in range(3):  # time within time
         for k in range(2):
-            with tg.scope(f"t={t}"), tg.scope(f"t={k}"):
+            with tg.step(t), tg.scope(f"t={k}"):
                 h = tg.tanh(h @ w)
     yield h * h
 

@@ -98,7 +98,7 @@ def attention(scoped: bool) -> Any:
     seen, h = rnn.dynamic_rnn(rnn.GRUCell(4, name="encoder"), data(2, 4, 3))
     decoder, y = rnn.GRUCell(4, name="decoder"), data(2, 3, 4)
     for t in range(3):
-        with tg.scope(f"t={t}" if scoped else ""):
+        with tg.step(t) if scoped else tg.scope(""):
             w = tg.softmax((seen @ tg.expand_dims(h, -1))[:, :, 0], axis=-1)
             context = (seen * tg.expand_dims(w, -1)).sum(axis=1)
             _, h = decoder(tg.concatenate([y[:, t], context], axis=-1), h)

@@ -51,7 +51,7 @@ def one_from_the_middle() -> Any:
 def fed_back() -> Any:
     one, h, y, outputs = rnn.GRUCell(3).build(3), tg.Tensor(np.zeros((2, 3), np.float32)), data(2, 3), []
     for t in range(40):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             y, h = one(y, h)
         outputs.append(y)
     return tg.stack(outputs)
@@ -79,7 +79,7 @@ def losses_added_one_by_one() -> Any:
     one, h = rnn.GRUCell(3).build(4), tg.Tensor(np.zeros((2, 3), np.float32))
     loss: Any = 0.0
     for t in range(40):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             _, h = one(data(2, 4), h)
         loss = loss + h.sum()
     return loss
@@ -88,7 +88,7 @@ def losses_added_one_by_one() -> Any:
 def unlike_steps() -> Any:
     w, h = tg.Parameter(np.eye(3, dtype=np.float32), name="w"), tg.Tensor(np.zeros((2, 3), np.float32))
     for t in range(40):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             h = (tg.tanh if t % 2 else tg.sigmoid)(h @ w)
     return h
 
@@ -97,7 +97,7 @@ def far_back() -> Any:
     """A state that skips a step."""
     w, states = tg.Parameter(np.eye(3, dtype=np.float32), name="w"), [tg.Tensor(np.zeros((2, 3), np.float32))] * 2
     for t in range(40):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             states.append(tg.tanh(states[-1] @ w + states[-2]))
     return states[-1]
 

@@ -186,7 +186,7 @@ def test_loops_of_ones_own() -> None:
     w = tg.Parameter(np.eye(3, dtype=np.float32), name="w")
     h: Any = tg.Tensor(np.zeros((2, 3), np.float32))
     for t in range(3):
-        with tg.scope(f"t={t}"):
+        with tg.step(t):
             h = tg.tanh(h @ w + tg.Tensor(np.ones((2, 3), np.float32), name=f"x_{t}"))
     drawing = viz.unrolled(h)
     assert roles(drawing)["cell"] == 3

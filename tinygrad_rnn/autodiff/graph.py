@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib import import_module
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .engine import fused_inputs
 from .node import Leaf, Node, Output, Shape
-from .state import Ambient, ambient
+from .state import Ambient, Run, Scope, ambient
 from .tensor import Tensor
 
 
@@ -31,7 +32,7 @@ class NodeInfo(NamedTuple):
     label: str
     kind: str
     name: str | None
-    scope: tuple[str, ...]
+    scope: tuple[Scope, ...]
     shapes: tuple[Shape, ...]
     dtypes: tuple[str, ...]
     sources: tuple[Source, ...]
@@ -86,15 +87,19 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
     order = sorted(seen)
     ids = {counter: i for i, counter in enumerate(order)}
     names = _output_names(seen, edges)
-    nodes = tuple(_info(seen[c], ids, names) for c in order)
+    paths = Paths(lambda edge: _source(edge, ids) if getattr(edge, "node", edge).counter in ids else None)
+    nodes = tuple(_info(seen[c], ids, names, paths) for c in order)
     return Graph(nodes, tuple(_source(e, ids) for e in edges))
 
 
-def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
+def unfuse(outputs: Any, kind: str | None = None, steps: int | None = None, constants: bool = False) -> list[Tensor]:
     """The tensors in `outputs` on a graph of their own, in which every fused op (of one kind) is opened into its expansion.
 
     The new graph shares leaves, and all nodes that no fused op leads to, with the old one; it can be drawn and swept
     (with an observer, say). Where the old graph was freed the expansion runs on zeros: it has the structure and no values.
+    steps: open of ops over time the first steps alone, without lengths, to see what a step does; values are then not those
+    that were computed. constants: record also what the expansions compute of constants alone, to draw where it comes from;
+    such a graph is not for sweeps.
     """
     tensors = list(flat_tensors(outputs))
     old = reachable([t._node for t in tensors if t._node is not None])
@@ -106,16 +111,18 @@ def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
         node, index = (edge.node, edge.index) if type(edge) is Output else (edge, 0)
         return new[node.counter][index] if node.counter in new else edge
 
+    paths = Paths(moved)
     for counter in sorted(old):
         node = old[counter]
         if type(node) is Leaf:
             continue
         assert type(node) is Node
         parents = tuple(moved(p) for p in node.parents)
-        if node.op.expansion is not None and kind in (None, node.op.kind):
-            new[counter] = _expanded(node, parents)
-        elif parents != node.parents:
-            copy = Node(node.op, parents, node.saved, node.options, node.shape, node.dtype, node.scope)
+        complete = all(option in node.options for option in node.op.options)  # not so in a graph made from a snapshot
+        if node.op.expansion is not None and kind in (None, node.op.kind) and complete:
+            new[counter] = _expanded(node, parents, steps, constants)
+        elif parents != node.parents or paths(node.scope) is not node.scope:
+            copy = Node(node.op, parents, node.saved, node.options, node.shape, node.dtype, paths(node.scope))
             copy.name = node.name
             new[counter] = (
                 [Output(copy, i, s, d) for i, (s, d) in enumerate(zip(node.shape, node.dtype, strict=True))]
@@ -125,14 +132,20 @@ def unfuse(outputs: Any, kind: str | None = None) -> list[Tensor]:
     return [Tensor._made(t.data, moved(t._node)) for t in tensors]
 
 
-def _expanded(node: Node, parents: tuple[Any, ...]) -> list[Any]:
+def _expanded(node: Node, parents: tuple[Any, ...], steps: int | None, constants: bool) -> list[Any]:
     """The edges of a fused node's results when its expansion runs instead, on these parents."""
     values = fused_inputs(node) if node.saved else [None if p is None else np.zeros(p.shape, p.dtype) for p in parents]
+    options = node.options
+    if steps is not None and node.op.first_steps is not None:
+        values, options = node.op.first_steps(values, options, steps)
     inputs = [None if p is None else Tensor._made(value, p) for p, value in zip(parents, values, strict=False)]
+    for tensor in inputs if constants else ():
+        if tensor is not None and tensor.data.dtype.kind == "f":
+            tensor.requires_grad = True
     outside = ambient.set(Ambient(True, node.scope, False))
     try:
         assert node.op.expansion is not None
-        results = node.op.expansion(*inputs, **node.options)
+        results = node.op.expansion(*inputs, **options)
     finally:
         ambient.reset(outside)
     return [getattr(r, "_node", None) for r in (results if node.op.several else (results,))]
@@ -211,7 +224,43 @@ def _results(shapes: tuple[Any, ...], dtypes: tuple[Any, ...]) -> tuple[tuple[An
     return shapes, tuple(str(dtype) for dtype in dtypes), size
 
 
-def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> NodeInfo:
+class Paths:
+    """Paths of scopes in another graph: their runs over time tell the states they began with by their places there."""
+
+    def __init__(self, place: Callable[[Any], Any]):
+        self.place = place
+        self.runs: dict[int, Run] = {}
+        self.parts: dict[int, Scope] = {}
+        self.paths: dict[int, tuple[Scope, ...]] = {}
+
+    def __call__(self, path: tuple[Scope, ...]) -> tuple[Scope, ...]:
+        if not path:
+            return path
+        if (found := self.paths.get(id(path))) is None:  # the nodes keep the paths alive meanwhile
+            found = tuple([part if part.run is None else self._part(part) for part in path])
+            found = self.paths[id(path)] = path if all(map(is_, path, found)) else found
+        return found
+
+    def _part(self, part: Scope) -> Scope:
+        if (found := self.parts.get(id(part))) is None:
+            assert part.run is not None
+            run = self._run(part.run)
+            found = part if run is part.run else Scope(str(part), part.kind, part.number, run)
+            self.parts[id(part)] = found
+        return found
+
+    def _run(self, run: Run) -> Run:
+        if (found := self.runs.get(id(run))) is None:
+            found = run
+            received = [(name, self.place(edge)) for name, edge in run.received]
+            if any(a is not b for (_, a), (_, b) in zip(received, run.received, strict=True)):
+                found = Run(run.reverse, run.lengths, run.whole, run.number)
+                found.received = received
+            self.runs[id(run)] = found
+        return found
+
+
+def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str], paths: Paths) -> NodeInfo:
     """The plain data of one node."""
     if type(node) is Node:
         op, several = node.op, node.op.several
@@ -230,7 +279,7 @@ def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str]) -> Node
         label,
         kind,
         name,
-        node.scope,
+        paths(node.scope),
         shapes,
         dtypes,
         sources,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .state import ambient
+from .state import Scope, ambient
 
 if TYPE_CHECKING:
     from .op import Op
@@ -56,7 +56,7 @@ class Node:
         options: dict[str, Any],
         shape: Any,
         dtype: Any,
-        scope: tuple[str, ...],
+        scope: tuple[Scope, ...],
     ):
         self.op = op
         self.parents = parents

@@ -65,6 +65,7 @@ class Op:
     """A function of arrays, with its gradient: the registry entry that `primitive` makes of a forward."""
 
     expansion: Callable[..., Any] | None = None
+    first_steps: Callable[..., Any] | None = None  # of an op over time, its first alone: (arrays, options, steps)
 
     def __init__(self, forward: Callable[..., Any], label: str, samples: Draw, **traits: Any):
         code: CodeType = forward.__code__

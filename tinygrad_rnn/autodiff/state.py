@@ -11,16 +11,54 @@ from collections.abc import Generator
 from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from functools import wraps
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checks import is_integer
 
+_run_numbers = count()
+
+
+class Run:
+    """One pass over time, which the scopes of its steps share: whether it goes from the last step to the first, the
+    lengths of its rows, and `received`: names and edges of the states that it began with. whole: False for a step that
+    was marked alone, with `step`; `number` grows, so that such steps can be put in order."""
+
+    __slots__ = ("lengths", "number", "received", "reverse", "whole")
+
+    def __init__(self, reverse: bool = False, lengths: Any = None, whole: bool = True, number: int | None = None):
+        self.reverse, self.lengths, self.whole = reverse, lengths, whole
+        self.number = next(_run_numbers) if number is None else number
+        self.received: list[tuple[str, Any]] = []
+
+
+class Scope(str):
+    """One part of the path of scopes in which an op stands: a name, which is how it prints, and what it encloses.
+
+    kind: "scope" (what `scope` and modules enter), "layer" (place `number` of a stack), "direction" (`number` 0 forward,
+    1 backward of a pair), "step" (time step `number` of `run`), "gate" (the ops of a value that `rnn.gate` named) or
+    "state" (a state after a step, which drawings put no box around). Every entry makes a new one, so two calls of one
+    module can be told apart.
+    """
+
+    kind: str
+    number: int
+    run: Run | None
+
+    def __new__(cls, name: str, kind: str = "scope", number: int = 0, run: Run | None = None) -> Scope:
+        self = super().__new__(cls, name)
+        self.kind, self.number, self.run = kind, number, run
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return str(self), self.kind, self.number
+
 
 class Ambient(NamedTuple):
     recording: bool = True
-    scope: tuple[str, ...] = ()
+    scope: tuple[Scope, ...] = ()
     training: bool = True
     tracer: Any = None  # what records the ops of a step that is being traced (program/trace.py)
 
@@ -93,17 +131,43 @@ class _Inside(Generator[Any, Any, Any]):
 class scope(_Change):
     """Name the part of the computation that follows: nodes made inside carry the path of open scopes.
 
+    kind, number: what it encloses, see `Scope`.
+
     >>> import tinygrad_rnn as tg
-    >>> with tg.scope("encoder"), tg.scope("t=3"):
+    >>> with tg.scope("encoder"), tg.step(3):
     ...     tg.autodiff.state.ambient.get().scope
     ('encoder', 't=3')
     """
 
-    def __init__(self, name: str):
-        super().__init__(name)
+    def __init__(self, name: str, kind: str = "scope", number: int = 0):
+        super().__init__((name, kind, number))
 
     def _changed(self, old: Ambient) -> Ambient:
-        return Ambient(old.recording, (*old.scope, self._value), old.training, old.tracer)
+        return Ambient(old.recording, (*old.scope, Scope(*self._value)), old.training, old.tracer)
+
+
+class step(_Change):
+    """Mark what follows as time step t of a loop of one's own, so that drawings know it. `rnn.steps` marks a whole loop.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cell, x = tg.rnn.GRUCell(3), np.ones((2, 4, 5), np.float32)
+    >>> h = cell.zero_state(2)
+    >>> for t in range(4):
+    ...     with tg.step(t):
+    ...         y, h = cell(x[:, t], h)
+    >>> tg.viz.unrolled(h)
+    Drawing(11 nodes, 10 edges)
+    """
+
+    def __init__(self, t: int, run: Run | None = None):
+        if isinstance(t, bool) or not isinstance(t, (int, np.integer)):
+            raise TypeError(f"step: t is {t!r}, expected an integer, the number of the time step")
+        super().__init__((int(t), run))
+
+    def _changed(self, old: Ambient) -> Ambient:
+        t, run = self._value
+        mark = Scope(f"t={t}", "step", t, Run(whole=False) if run is None else run)
+        return Ambient(old.recording, (*old.scope, mark), old.training, old.tracer)
 
 
 class recording(_Change):

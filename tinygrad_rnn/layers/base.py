@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -134,6 +134,16 @@ class Input:
         self.batch_input_shape: Shape = (None, *shape)
 
 
+class LayerOptions(TypedDict, total=False):
+    """What every layer takes, for editors and type checkers."""
+
+    name: str | None
+    dtype: Any
+    input_shape: Shape | None
+    batch_input_shape: Shape | None
+    activity_regularizer: Any
+
+
 class Layer(Weights):
     """Base of all layers. Yours defines `call(inputs)`, and `build(input_shape)` if it has weights.
 
@@ -159,6 +169,7 @@ class Layer(Weights):
     casts = True  # inputs to the layer's dtype
     supports_masking = False
     built_from = "input_shape"
+    scope_kind: tuple[Any, ...] = ()  # kind and number of its scope, where these are not the usual ones
     hands_on = False  # True where the layers inside gave the output its mask
 
     def __init__(
@@ -273,7 +284,7 @@ class Layer(Weights):
         outermost = added.get() is None
         tokens = phase.set(on), added.set([] if outermost else added.get())
         try:
-            with _training(on), scope(self.scope_name):
+            with _training(on), scope(self.scope_name, *self.scope_kind):
                 y = self.call(x, *args, **options)
                 if self.activity_regularizer is not None:
                     first = y[0] if isinstance(y, tuple) else y

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -16,6 +16,24 @@ from ..rnn.cell import LSTMState, kind, random_source
 from ..rnn.cells import GatedCell
 from . import activations
 from .base import Layer, Weights, phase
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+
+class CellOptions(TypedDict, total=False):
+    """What Keras's cells take by keyword, for editors and type checkers."""
+
+    kernel_initializer: Any
+    recurrent_initializer: Any
+    bias_initializer: Any
+    dropout: float
+    recurrent_dropout: float
+    seed: Any
+    kernel_regularizer: Any
+    recurrent_regularizer: Any
+    bias_regularizer: Any
+    name: str | None
 
 
 class KerasCell(Weights, GatedCell):
@@ -95,7 +113,7 @@ class SimpleRNNCell(KerasCell, rnn.BasicRNNCell):
     (3, 2)
     """
 
-    def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True, **options: Any):
+    def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True, **options: Unpack[CellOptions]):
         found = activations.get(type(self).__name__, "activation", activation)
         super().__init__(units, activation=found, use_bias=use_bias, **options)
 
@@ -122,7 +140,7 @@ class LSTMCell(KerasCell, rnn.LSTMCell):
         use_bias: bool = True,
         *,
         unit_forget_bias: bool = True,
-        **options: Any,
+        **options: Unpack[CellOptions],
     ):
         self.unit_forget_bias = bool(unit_forget_bias)
         both = _both(self, activation, recurrent_activation)
@@ -165,7 +183,7 @@ class GRUCell(KerasCell, rnn.GRUCell):
         use_bias: bool = True,
         *,
         reset_after: bool = True,
-        **options: Any,
+        **options: Unpack[CellOptions],
     ):
         both = _both(self, activation, recurrent_activation)
         super().__init__(units, use_bias=use_bias, reset_after=reset_after, gate_bias=0.0, **both, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,10 @@ from ..autodiff.tensor import Tensor
 from ..nn.basics import Dropout as Drop
 from ..nn.basics import look_up
 from . import activations
-from .base import Layer, Shape
+from .base import Layer, LayerOptions, Shape
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 
 class Dense(Layer):
@@ -40,7 +43,7 @@ class Dense(Layer):
         bias_regularizer: Any = None,
         *,
         input_dim: int | None = None,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ):
         if input_dim is not None:
             options = {"input_shape": (input_dim,)} | options
@@ -107,7 +110,7 @@ class Embedding(Layer):
         *,
         embeddings_regularizer: Any = None,
         input_length: int | None = None,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ):
         super().__init__(**{"input_shape": (input_length,)} | options)
         self.input_dim = checks.integer("Embedding", "input_dim", input_dim)
@@ -157,7 +160,7 @@ class Dropout(Layer):
 
     supports_masking = True
 
-    def __init__(self, rate: float, seed: Any = None, **options: Any):
+    def __init__(self, rate: float, seed: Any = None, **options: Unpack[LayerOptions]):
         super().__init__(**options)
         self.rate = checks.probability("Dropout", "rate", rate)
         self.drop = Drop(self.rate, seed=seed)
@@ -177,7 +180,7 @@ class Masking(Layer):
     [[True, False]]
     """
 
-    def __init__(self, mask_value: float = 0.0, **options: Any):
+    def __init__(self, mask_value: float = 0.0, **options: Unpack[LayerOptions]):
         super().__init__(**options)
         self.mask_value = mask_value
 

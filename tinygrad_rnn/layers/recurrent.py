@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import ops, rnn
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import detach, leaves
 from ..rnn.driver import Time, _prepare, run_cell
-from .base import Layer, Shape
-from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
+from .base import Layer, LayerOptions, Shape
+from .cells import CellOptions, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
 from .masks import Mask
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 
 class RNN(Layer):
@@ -45,10 +48,10 @@ class RNN(Layer):
         *,
         input_dim: int | None = None,
         input_length: int | None = None,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ):
         if input_dim is not None:
-            options = {"input_shape": (input_length, input_dim)} | options
+            options.setdefault("input_shape", (input_length, input_dim))
         super().__init__(**options)
         owner = type(self).__name__
         self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else as_cell(owner, cell)
@@ -148,6 +151,41 @@ def _shapes(sizes: list[Any], batch: Any) -> list[Any]:
     return [_shapes(n, batch) if isinstance(n, list) else (batch, n) for n in sizes]
 
 
+class SimpleRNNOptions(CellOptions, LayerOptions, total=False):
+    """What a layer of one cell takes beside its units: the cell's arguments and those of RNN."""
+
+    activation: Any
+    use_bias: bool
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    stateful: bool
+    unroll: bool
+    zero_output_for_mask: bool
+    input_dim: int | None
+    input_length: int | None
+    implementation: int
+
+
+class GatedOptions(SimpleRNNOptions, total=False):
+    """What LSTM and GRU take beside that."""
+
+    recurrent_activation: Any
+    use_cudnn: bool | str
+
+
+class LSTMOptions(GatedOptions, total=False):
+    """Keras's LSTM."""
+
+    unit_forget_bias: bool
+
+
+class GRUOptions(GatedOptions, total=False):
+    """Keras's GRU."""
+
+    reset_after: bool
+
+
 class OfCell(RNN):
     """A layer of one cell: it takes the cell's arguments and those of RNN."""
 
@@ -197,6 +235,10 @@ class SimpleRNN(OfCell):
 
     cell_class = SimpleRNNCell
 
+    if TYPE_CHECKING:
+
+        def __init__(self, units: int, *arguments: Any, **options: Unpack[SimpleRNNOptions]) -> None: ...
+
 
 class LSTM(OfGatedCell):
     """Keras's LSTM: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
@@ -214,6 +256,10 @@ class LSTM(OfGatedCell):
 
     cell_class = LSTMCell
 
+    if TYPE_CHECKING:
+
+        def __init__(self, units: int, *arguments: Any, **options: Unpack[LSTMOptions]) -> None: ...
+
 
 class GRU(OfGatedCell):
     """Keras's GRU: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014], n as in GRUCell by reset_after.
@@ -228,3 +274,7 @@ class GRU(OfGatedCell):
     """
 
     cell_class = GRUCell
+
+    if TYPE_CHECKING:
+
+        def __init__(self, units: int, *arguments: Any, **options: Unpack[GRUOptions]) -> None: ...

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import checks, ops
 from ..autodiff.tensor import Tensor
 from . import activations
-from .base import Layer, Shape
+from .base import Layer, LayerOptions, Shape
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 
 class Activation(Layer):
@@ -23,7 +26,7 @@ class Activation(Layer):
 
     supports_masking = True
 
-    def __init__(self, activation: Any, **options: Any):
+    def __init__(self, activation: Any, **options: Unpack[LayerOptions]):
         super().__init__(**options)
         self.activation = activations.get("Activation", "activation", activation)
 
@@ -55,7 +58,7 @@ class RepeatVector(Layer):
     (2, 3, 4)
     """
 
-    def __init__(self, n: int, **options: Any):
+    def __init__(self, n: int, **options: Unpack[LayerOptions]):
         super().__init__(**options)
         self.n = checks.integer("RepeatVector", "n", n)
 
@@ -77,7 +80,7 @@ class RepeatVector(Layer):
 class _OverTime(Layer):
     """Pooling over all steps: (B, T, D) gives (B, D), with keepdims (B, 1, D)."""
 
-    def __init__(self, keepdims: bool = False, **options: Any):
+    def __init__(self, keepdims: bool = False, **options: Unpack[LayerOptions]):
         super().__init__(**options)
         self.keepdims = bool(keepdims)
 

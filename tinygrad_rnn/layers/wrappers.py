@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import ops
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import RNNCell, kind
-from .base import Layer, Shape, _parameters
+from .base import Layer, LayerOptions, Shape, _parameters
 from .recurrent import RNN
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 MERGES = ("concat", "sum", "ave", "mul", None)
 
@@ -33,7 +36,11 @@ class Bidirectional(Layer):
     """
 
     def __init__(
-        self, layer: RNN, merge_mode: str | None = "concat", backward_layer: RNN | None = None, **options: Any
+        self,
+        layer: RNN,
+        merge_mode: str | None = "concat",
+        backward_layer: RNN | None = None,
+        **options: Unpack[LayerOptions],
     ):
         _demand_layer("Bidirectional", "layer", layer, RNN)
         options = {"dtype": layer.dtype, "input_shape": _inner(layer.batch_input_shape)} | options
@@ -50,7 +57,8 @@ class Bidirectional(Layer):
             _demand_layer("Bidirectional", "backward_layer", backward_layer, RNN)
             self.backward_layer = backward_layer
         self._check()
-        for one in (self.forward_layer, self.backward_layer):
+        for number, one in enumerate((self.forward_layer, self.backward_layer)):
+            one.scope_kind = ("direction", number)
             one.zero_output_for_mask = one.return_sequences
         self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
 
@@ -139,7 +147,7 @@ class Wrapper(Layer):
     [[6.0]]
     """
 
-    def __init__(self, layer: Layer, **options: Any):
+    def __init__(self, layer: Layer, **options: Unpack[LayerOptions]):
         _demand_layer(type(self).__name__, "layer", layer, Layer)
         super().__init__(**{"dtype": layer.dtype} | options)
         self.layer, self.casts = layer, layer.casts

@@ -173,8 +173,10 @@ class Recurrent(CellModule):
             outputs = []
             for end in self.endings(layer):
                 backward = end.endswith("_reverse")
-                side = scope(("fw", "bw")[backward]) if self.bidirectional else nullcontext()
-                with scope(f"cell_{layer}"), side:
+                side = (
+                    scope(("fw", "bw")[backward], "direction", int(backward)) if self.bidirectional else nullcontext()
+                )
+                with scope(f"cell_{layer}", "layer", layer), side:
                     cell = self.cell(end)
                     state = cell.zero_state(batch, x.dtype) if states is None else states[len(finals)]
                     how = Time(counts, backward, not self.batch_first, impl=impl)

@@ -16,7 +16,9 @@ import numpy as np
 from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
-from ..autodiff.state import scope
+from ..autodiff.state import Run, scope
+from ..autodiff.state import step as time_step
+from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
 from .index import reverse_sequence
 from .pointwise import relu, sigmoid, tanh
@@ -30,7 +32,7 @@ probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", defa
 
 def gate(letter: str, f: Callable[..., Any], *arguments: Any) -> Any:
     """f(*arguments) under the scope of a gate's or state's letter, shown to the probe if there is one."""
-    with scope(letter):
+    with scope(letter, "gate"):
         value = f(*arguments)
     seen = probe.get()
     if seen is not None:
@@ -107,9 +109,11 @@ def unroll(
     if reverse:
         z = reverse_sequence(z, lengths=lengths, time_axis=axis)
     outputs, states, gates = [], [], []
+    run, names = Run(reverse, lengths), ("c", "h")[-len(state) :]
     for t, z_t in enumerate(unstack(z, axis=axis)):
-        with scope(f"t={t}"):
+        with time_step(t, run):
             output, new = step(z_t, state)
+            name_states(new, names, state)
             seen = probe.get()
             found = dict(seen) if seen is not None else {}
             if lengths is not None and t >= lengths.min(initial=t + 1):
@@ -117,6 +121,7 @@ def unroll(
                 output = where(alive, output, 0)
                 found = {letter: where(alive, g, 0) for letter, g in found.items()}
                 new = tuple(where(alive, n, o) for n, o in zip(new, state, strict=True))
+                name_states(new, names)
         outputs.append(output)
         states.append(new)
         gates.append(found)
@@ -138,7 +143,7 @@ def _expansion(
 ) -> tuple[Array, ...]:
     """The results of a fused op from its step: outputs, final states, and what every step gave by letter."""
     batch = z.shape[1 if time_major else 0]
-    states = tuple(np.zeros((batch, step.size), z.dtype) if s is None else s for s in states)
+    states = tuple(Tensor(np.zeros((batch, step.size), z.dtype)) if s is None else s for s in states)
     time = {"lengths": lengths, "reverse": reverse, "time_major": time_major}
     token = probe.set({})
     try:
@@ -392,3 +397,12 @@ def _(
     else:
         step = _Step(size, lambda x, h: gru_step(x @ kernel + bias, h, recurrent_kernel))
     return _expansion(step, x, (h0,), _letters(trace, "", "zrn"), lengths, reverse, time_major)
+
+
+def _first_steps(arrays: Any, options: dict[str, Any], steps: int) -> tuple[list[Array], dict[str, Any]]:
+    x, *rest = arrays
+    return [x[:steps] if options["time_major"] else x[:, :steps], *rest], {**options, "lengths": None}
+
+
+for _op in (rnn_sequence, lstm_sequence, gru_sequence):
+    _op.first_steps = _first_steps

@@ -311,7 +311,9 @@ class Lowering(Stages):
                 row = k
         else:
             row = k
-        weight_slot, transposed = (self.transposed[b], 1) if b in self.transposed else (b, 0)
+        weight_slot, transposed = b, 0
+        while weight_slot in self.transposed:
+            weight_slot, transposed = self.transposed[weight_slot], 1 - transposed
         w = self._weight(weight_slot)
         n = w.shape[0] if transposed else w.shape[1]
         inputs = [
@@ -335,12 +337,12 @@ class Lowering(Stages):
         self.outers: list[tuple[int, int, int, int, int, int, int]] = []
         for number, slot in enumerate(loop.added):
             size = prod(self._inner(slot))
-            if slot not in self.outer_terms:
+            if slot not in loop.outers:
                 view = self._kept(slot)
                 self.accumulators.append((view.number, view.offset, size))
                 continue
             self.accumulators.append((-1, 0, size))
-            for pair in self.outer_terms[slot]:
+            for pair in loop.outers[slot]:
                 left, right = (self._kept_view(self._kept(s)) for s in pair)
                 parts = (left.number, left.offset, prod(left.shape), right.number, right.offset, prod(right.shape))
                 self.outers.append((number, *parts))

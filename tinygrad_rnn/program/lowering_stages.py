@@ -1,8 +1,7 @@
 """What is known of a loop's instructions before any is lowered: which need not run by themselves, and which values last.
 
 Sums of products run as products that add to what is there; a sum with a negated term is a difference; the parts of a
-concatenation are computed at their places in it; the cotangent of a constant that is a sum of outer products is one
-product over all steps of a row.
+concatenation are computed at their places in it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from math import prod
 import numpy as np
 
 from .lowering_rules import CODES, VIEWS
-from .plan import Loop, Over
+from .plan import Loop, Over, sunk_before
 from .program import Instruction, Literal
 from .view import in_order
 
@@ -27,12 +26,13 @@ class Stages:
         self.loop = loop
         stages = {stage: list(getattr(loop, stage)) for stage in STAGES}
         if not together:
-            stages["before"], sunk = self._sunk(stages["before"], stages["body"])
+            stages["before"], sunk = sunk_before(loop)
             stages["body"] = sunk + stages["body"]
         self.stages = stages
         self.made = {o: i for some in stages.values() for i in some for o in i.outputs}
         self.made_in = {o: stage for stage, some in stages.items() for i in some for o in i.outputs}
         self.late: set[int] = {new for _, new in loop.carried} | {*loop.added} | {w.slot for w in loop.writes}
+        self.late |= {slot for pairs in loop.outers.values() for pair in pairs for slot in pair}
         self.uses: dict[int, int] = {}
         for stage, some in [*stages.items(), ("sums", loop.sums)]:
             for instruction in some:
@@ -46,28 +46,11 @@ class Stages:
         self.written = self._direct_writes()
         self.folded: set[int] = set()  # values that are not computed by themselves
         self.terms: dict[int, list[int | Literal]] = {}  # sums of which a term is a product
-        self.outer_terms: dict[int, list[tuple[int, int]]] = {}  # cotangents of constants, as sums of outer products
         self.differences: dict[int, tuple[int | Literal, int | Literal]] = {}  # sums with a negated term, as a - b
         self.joined: dict[int, tuple[int, int]] = {}  # parts of a concatenation: which, and from which element on
         self._fold_sums()
-        self._fold_outers()
         self._fold_negations()
         self._place_parts()
-
-    def _sunk(self, before: list[Instruction], body: list[Instruction]) -> tuple[list[Instruction], list[Instruction]]:
-        """Instructions before the loop that cost little and that only the body reads move into it: what they make then
-        stays in the cache."""
-        outside = {i for some in (self.loop.after, self.loop.sums) for x in some for i in x.inputs if type(i) is int}
-        outside |= {w.slot for w in self.loop.writes} | {new for _, new in self.loop.carried} | {*self.loop.added}
-        kept: list[Instruction] = []
-        sunk: list[Instruction] = []
-        for instruction in reversed(before):
-            if instruction.op.name in ("matmul", "product_of") or not outside.isdisjoint(instruction.outputs):
-                kept.append(instruction)
-                outside.update(i for i in instruction.inputs if type(i) is int)
-            else:
-                sunk.append(instruction)
-        return kept[::-1], sunk[::-1]
 
     def _rearranges(self, instruction: Instruction) -> bool:
         """Whether an op's result is a view of its input: also where a cotangent of a slice is that of the whole."""
@@ -98,47 +81,6 @@ class Stages:
             ):
                 direct[write.slot] = first + k
         return direct
-
-    def _fold_outers(self) -> None:
-        """Find the cotangents of constants whose terms are all outer products: these are one product after the loop."""
-        for slot in self.loop.added:
-            stage = self.made_in.get(slot)
-            made = self.made.get(slot)
-            used = slot in self.uses or any(slot == w.slot for w in self.loop.writes) or self.loop.added.count(slot) > 1
-            if made is None or stage is None or used or slot in {new for _, new in self.loop.carried}:
-                continue
-            terms = [made]
-            inner = [slot]
-            while adds := [t for t in terms if t.op.name == "add"]:
-                parts = [self._single(i, stage) for i in adds[0].inputs]
-                if None in parts:
-                    break
-                terms.remove(adds[0])
-                terms += [p for p in parts if p is not None]
-                inner += [p.outputs[0] for p in parts if p is not None]
-            pairs = [self._outer(t, slot) for t in terms]
-            if None not in pairs:
-                self.outer_terms[slot] = [p for p in pairs if p is not None]
-                self.folded.update(inner)
-                for pair in self.outer_terms[slot]:
-                    self.late.update(pair)
-        self._spread_views(self.stages)
-
-    def _outer(self, term: Instruction, out: int) -> tuple[int, int] | None:
-        """The column (m, 1) and the row (1, n) whose outer product an instruction computes in each row."""
-        a, b = term.inputs if len(term.inputs) == 2 else (0, None)
-        if type(a) is not int or type(b) is not int or not (self._has_rows(a) and self._has_rows(b)):
-            return None
-        shapes = self._inner(a), self._inner(b)
-        if len(self._inner(out)) != 2 or self._inner(term.outputs[0]) != self._inner(out):
-            return None
-        column, row = (self._inner(out)[0], 1), (1, self._inner(out)[1])
-        if term.op.name in ("matmul", "multiply") and shapes == (column, row):
-            return a, b
-        return (b, a) if term.op.name == "multiply" and shapes == (row, column) else None
-
-    def _has_rows(self, slot: int) -> bool:
-        return self.loop.slots[slot].layout.per == 1
 
     def _fold_negations(self) -> None:
         """b + (−a) is b − a, to the bit."""

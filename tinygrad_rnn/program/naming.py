@@ -7,7 +7,7 @@ from typing import Any
 
 from ..autodiff.node import Node
 from ..autodiff.op import Op
-from ..autodiff.state import ambient
+from ..autodiff.state import Scope, ambient
 from ..autodiff.tensor import Tensor
 from .program import Instruction, Program
 from .tracer import Traced
@@ -34,24 +34,18 @@ def gate(name: str, value: Any) -> Any:
     return value
 
 
-class Name(str):
-    """A name in a path of scopes: what a gate is called."""
-
-    __slots__ = ()
-
-
 def _enclose(top: Node, name: str) -> None:
     """Put the ops that make a named value, and nothing else, into a scope of its name: those of the same step that are
     not named yet, back to what was cut into parts."""
     scope, here = top.scope, ambient.get().scope
     common = min(len(scope), len(here))
-    if scope[:common] != here[:common] or (scope and type(scope[-1]) is Name):
+    if scope[:common] != here[:common] or (scope and scope[-1].kind == "gate"):
         return  # another step made it, or it is named
     work = [top]
     while work:
         node = work.pop()
         if node.scope == scope:
-            node.scope = (*scope, Name(name))
+            node.scope = (*scope, Scope(name, "gate"))
             work += [p for p in node.parents if type(p) is Node and _is_inside(p.op)]
 
 
@@ -62,11 +56,12 @@ def enclosed(program: Program) -> list[Instruction]:
     for slot, name in program.names.items():
         work = [made[slot]] if slot in made and not found[made[slot]].op.several else []
         scope = found[work[0]].scope if work else ()
+        mark = Scope(name, "gate")
         while work:
             k = work.pop()
-            if found[k].scope == scope and type((scope or ("",))[-1]) is not Name:
+            if found[k].scope == scope and not (scope and scope[-1].kind == "gate"):
                 work += [made[i] for i in found[k].inputs if i in made and _is_inside(found[made[i]].op)]
-                found[k] = found[k]._replace(scope=(*scope, Name(name)))
+                found[k] = found[k]._replace(scope=(*scope, mark))
     return found
 
 

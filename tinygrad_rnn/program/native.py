@@ -15,11 +15,11 @@ from .plan import Loop, Over
 from .run import compiled, execute
 from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 
-INDEPENDENT_BATCH = 4  # up to here what does not depend on the state runs for many steps at once, not within each
-
 
 class NativeLoop:
     """A loop in the interpreter's hands. Raises Unsupported where it has an op that the interpreter lacks."""
+
+    together = 4  # up to this batch what does not depend on the state runs for many steps at once, not within each
 
     def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool, histories: dict[int, Over]):
         low = Lowering(loop, dtype, together)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -13,11 +13,13 @@ from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 from ..autodiff.rows import with_rows
-from ..autodiff.state import ambient, scope
+from ..autodiff.state import Run, ambient
+from ..autodiff.state import step as time_step
+from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
 from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.recurrent import without_padding
-from .native import INDEPENDENT_BATCH, NativeLoop
+from .native import NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
 from .run import Runner, Schedule, execute
@@ -54,12 +56,12 @@ class Loops:
 
     def runner(self, which: str, native: bool, batch: int) -> Runner | NativeLoop:
         """What runs the loop "forward", "saving" or "backward"."""
-        together = batch <= INDEPENDENT_BATCH
+        together = batch <= (NativeLoop if native else Runner).together
         ready = self._ready.get((which, native, together))
         if ready is None:
             loop = getattr(self.plan, which)
             ready = self._ready[which, native, together] = (
-                NativeLoop(loop, self.dtype, together, self.plan.histories) if native else Runner(loop)
+                NativeLoop(loop, self.dtype, together, self.plan.histories) if native else Runner(loop, together)
             )
         return ready
 
@@ -215,6 +217,17 @@ def _unranked(ranked: Array, order: Array) -> Array:
 scan.kind = "recurrent"  # as drawings and traces call ops that run over time
 
 
+def _first_steps(arrays: Any, options: dict[str, Any], steps: int) -> tuple[list[Array], dict[str, Any]]:
+    run: Scan = options["run"]
+    xs, *rest = run.parts(arrays)
+    short = replace(run, steps=steps, lengths=None)
+    cut = [x[:steps] if run.time_major else x[:, :steps] for x in xs]
+    return [*cut, *(a for some in rest for a in some)], {**options, "run": short}
+
+
+scan.first_steps = _first_steps
+
+
 @scan.vjp
 def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
     loops = run.loops
@@ -326,8 +339,9 @@ def _(*arrays: Array, run: Scan) -> Any:
     per_step = [i for i in loops.program.instructions if i.outputs[0] not in once]
     cut = {slot: in_steps(x, run) for slot, x in zip(loops.inputs.x, xs, strict=True)}
     outputs: list[list[Any]] = [[] for _ in loops.program.outputs]
+    over_time = Run(run.reverse, run.lengths)
     for t in range(run.steps):
-        with scope(f"t={t}"):
+        with time_step(t, over_time):
             registers = (
                 fixed
                 | {slot: parts[t] for slot, parts in cut.items()}
@@ -337,10 +351,12 @@ def _(*arrays: Array, run: Scan) -> Any:
                 apply(instruction, registers, run.batch)
             new = [registers[s] for s in loops.program.new_state]
             made = [registers[s] for s in loops.program.outputs]
+            names = name_states(new, loops.program.fields, states)
             alive = alive_at(t, run.lengths)
             if alive is not None:
                 made = [masked(alive, value, 0) for value in made]
                 new = [masked(alive, n, old) for n, old in zip(new, states, strict=True)]
+                name_states(new, names)
             states = new
             for some, value in zip(outputs, made, strict=True):
                 some.append(value)
@@ -358,7 +374,7 @@ def in_steps(x: Array, run: Scan) -> tuple[Array, ...]:
     parts = tuple(unstack(whole, axis=run.axis))
     if isinstance(x, Tensor) and x.name and not x.requires_grad and ambient.get().recording:
         for t, part in enumerate(parts):
-            with scope(f"t={t}"):
+            with time_step(t):
                 part.name = f"{x.name}_{run.steps - 1 - t if run.reverse else t}"
     return parts
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, NamedTuple
 
 from .gradient import Gradient, active_slots, gradient
 from .program import Instruction, Literal, Program, Slot
+from .view import in_order
 
 PRODUCTS = ("matmul", "product_of")
 RESHAPES = ("reshape", "expand_dims", "squeeze", "transpose", "swapaxes")
@@ -45,6 +47,9 @@ class Loop:
     after: list[Instruction] = field(default_factory=list)
     sums: list[Instruction] = field(default_factory=list)  # of rows, and what is made of the sums
     added: tuple[int, ...] = ()  # slots whose rows add up over time: cotangents of constants
+    outers: dict[int, list[tuple[int, int]]] = field(
+        default_factory=dict
+    )  # those that are sums of outer products: of which
     results: tuple[int | None, ...] = ()  # slots of the weights' cotangents
 
 
@@ -53,11 +58,14 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
     Blocks of weights that only the rest reads stay with it: it reads them where they are."""
     first: list[Instruction] = []
     rest: list[Instruction] = []
-    captured = {slot for slot, _ in program.captured}
+    blocks = {slot for slot, _ in program.captured}  # captured arrays, and blocks of them
+    for instruction in program.instructions:
+        if _takes_block(instruction, program.slots) and instruction.inputs[0] in blocks:
+            blocks.update(instruction.outputs)
     elsewhere: set[int] = {*program.outputs, *program.new_state}  # what instructions without rows read
     for instruction in reversed(program.instructions):
         has_rows = any(program.slots[o].layout.per for o in instruction.outputs)
-        block = _takes_block(instruction, program.slots) and instruction.inputs[0] in captured
+        block = not blocks.isdisjoint(instruction.outputs)
         if has_rows or (block and elsewhere.isdisjoint(instruction.outputs)):
             rest.append(instruction)
         else:
@@ -71,12 +79,14 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
 
 
 def _takes_block(instruction: Instruction, slots: list[Slot]) -> bool:
-    """Whether an instruction takes blocks of rows and columns out of a vector or matrix: rows of a block are contiguous."""
+    """Whether an instruction takes blocks of rows and columns out of a vector or matrix, or transposes a matrix."""
     source = instruction.inputs[0] if instruction.inputs else None
     if type(source) is not int or len(slots[source].shape) > 2 or instruction.detached:
         return False
     if instruction.op.name == "split":
         return True
+    if instruction.op.name == "transpose":
+        return instruction.options["axes"] is None and len(slots[source].shape) == 2
     if instruction.op.name != "getitem":
         return False
     index = instruction.options["index"]
@@ -176,6 +186,76 @@ def _staged(loop: Loop, instructions: list[Instruction], per_step: Collection[in
     return loop
 
 
+def _with_outers(loop: Loop) -> Loop:
+    """The cotangents of constants that are sums of outer products: these are one product over all steps of a row."""
+    made = {o: i for i in loop.after for o in i.outputs}
+    uses = Counter(i for some in (loop.body, loop.after, loop.sums) for x in some for i in x.inputs if type(i) is int)
+    uses.update([*(w.slot for w in loop.writes), *(new for _, new in loop.carried), *loop.added])
+    gone: set[int] = set()
+    for slot in loop.added:
+        terms, inner = [made.get(slot)], {slot}
+        while adds := [t for t in terms if t is not None and t.op.name == "add"]:
+            terms.remove(adds[0])
+            for i in adds[0].inputs:
+                if type(i) is not int or uses[i] > 1:
+                    terms.append(None)
+                    continue
+                terms.append(made.get(i))
+                inner.add(i)
+        pairs = [None if t is None else _outer(t, loop.slots, slot) for t in terms]
+        if uses[slot] == 1 and None not in pairs:
+            loop.outers[slot] = [p for p in pairs if p is not None]
+            gone |= inner
+    loop.after = [i for i in loop.after if gone.isdisjoint(i.outputs)]
+    return loop
+
+
+def _outer(term: Instruction, slots: list[Slot], out: int) -> tuple[int, int] | None:
+    """The column (m, 1) and the row (1, n) whose outer product an instruction computes in each row."""
+    if len(term.inputs) != 2 or len(slots[out].inner) != 2 or slots[term.outputs[0]].inner != slots[out].inner:
+        return None
+    a, b = term.inputs
+    if type(a) is not int or type(b) is not int or slots[a].layout.per != 1 or slots[b].layout.per != 1:
+        return None
+    m, n = slots[out].inner
+    shapes = slots[a].inner, slots[b].inner
+    if term.op.name in ("matmul", "multiply") and shapes == ((m, 1), (1, n)):
+        return a, b
+    return (b, a) if term.op.name == "multiply" and shapes == ((1, n), (m, 1)) else None
+
+
+def sunk_before(loop: Loop) -> tuple[list[Instruction], list[Instruction]]:
+    """What runs before the loop, without what costs little and the body alone reads; and that, to run in the body: what it
+    makes then stays in the cache."""
+    outside = {i for some in (loop.after, loop.sums) for x in some for i in x.inputs if type(i) is int}
+    outside |= {w.slot for w in loop.writes} | {new for _, new in loop.carried} | {*loop.added}
+    outside |= {slot for pairs in loop.outers.values() for pair in pairs for slot in pair}
+    kept: list[Instruction] = []
+    sunk: list[Instruction] = []
+    for instruction in reversed(loop.before):
+        if instruction.op.name in PRODUCTS or not outside.isdisjoint(instruction.outputs):
+            kept.append(instruction)
+            outside.update(i for i in instruction.inputs if type(i) is int)
+        else:
+            sunk.append(instruction)
+    return kept[::-1], sunk[::-1]
+
+
+def within_steps(loop: Loop) -> Loop:
+    """The loop with all that costs little in its body, what runs before and what runs after, too: a step's rows stay in
+    the cache."""
+    kept, sunk = sunk_before(loop)
+    late: set[int] = set()  # what products after the loop make, and what follows
+    raised, rest = [], []
+    for instruction in loop.after:
+        if instruction.op.name in PRODUCTS or not late.isdisjoint(i for i in instruction.inputs if type(i) is int):
+            rest.append(instruction)
+            late.update(instruction.outputs)
+        else:
+            raised.append(instruction)
+    return replace(loop, before=kept, body=[*sunk, *loop.body, *raised], after=rest)
+
+
 class Plan(NamedTuple):
     """How a step runs: forward without a graph, forward that saves, backward; and what is saved."""
 
@@ -226,7 +306,7 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
     rules = [i for i in rules if not needed.isdisjoint(i.outputs)]
     read = {i for instruction in rules for i in instruction.inputs if type(i) is int} | set(ends)
     free = {*inputs.x, *inputs.state, *inputs.constants, *inputs.weights, *program.new_state, *program.outputs}
-    saved, again = _saved_and_recomputed(own, read, free, recompute)
+    saved, again = _saved_and_recomputed(back.slots, own, read, free, recompute)
     reads = _reads(program, inputs, back, [*again, *rules], {*read, *saved}, saved)
     read_states = tuple(sorted({r.leaf for r in reads if r.kind in ("state", "before")}))
     histories = {}
@@ -247,18 +327,27 @@ def plan(program: Program, inputs: Leaves, wanted: Collection[int], recompute: b
         results=tuple(back.results.get(s) if s in wanted else None for s in inputs.weights),
     )
     per_step = [r.slot for r in reads]
-    loop = _staged(loop, [*again, *rules], per_step, ends)
+    loop = _with_outers(_staged(loop, [*again, *rules], per_step, ends))
     return Plan(forward, forward_loop(program, inputs, saved, read_states), loop, saved, histories, carried, added)
 
 
+def _reshapes(instruction: Instruction, slots: list[Slot]) -> bool:
+    """Whether an instruction gives its input in another shape, every entry of it."""
+    if instruction.op.name == "getitem":
+        source = instruction.inputs[0]
+        whole = type(source) is int and prod(slots[source].inner) == prod(slots[instruction.outputs[0]].inner)
+        return whole and in_order(instruction.options["index"])
+    return instruction.op.name in RESHAPES
+
+
 def _saved_and_recomputed(
-    own: list[Instruction], read: set[int], free: set[int], recompute: bool
+    slots: list[Slot], own: list[Instruction], read: set[int], free: set[int], recompute: bool
 ) -> tuple[tuple[int, ...], list[Instruction]]:
     """Which forward slots are kept for backward, and which instructions run again there: products never run again
     (unless all do), and what follows cheaply from what is kept is not kept."""
     made = {o: instruction for instruction in own for o in instruction.outputs}
     for instruction in reversed(own):  # of a value and the same in another shape, the value is kept
-        if instruction.op.name in RESHAPES and not read.isdisjoint(instruction.outputs):
+        if _reshapes(instruction, slots) and not read.isdisjoint(instruction.outputs):
             read = read | {i for i in instruction.inputs if type(i) is int}
     saved: set[int] = set()
     have = set(free)

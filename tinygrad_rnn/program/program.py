@@ -10,6 +10,7 @@ import numpy as np
 from ..autodiff.node import Shape
 from ..autodiff.op import Op
 from ..autodiff.rows import Layout
+from ..autodiff.state import Scope
 
 
 class Slot(NamedTuple):
@@ -42,7 +43,7 @@ class Instruction(NamedTuple):
     inputs: tuple[int | Literal, ...]
     options: dict[str, Any]
     outputs: tuple[int, ...]
-    scope: tuple[str, ...]
+    scope: tuple[Scope, ...]
     line: str
     detached: bool = False
 
@@ -63,6 +64,7 @@ class Program:
     names: dict[int, str] = field(default_factory=dict)
     output_tree: Any = None
     named: tuple[str, ...] = ()  # names of the last outputs, where named values are outputs too
+    fields: tuple[str, ...] = ()  # of the new state's leaves: the fields of their NamedTuple
 
     def with_named_outputs(self) -> Program:
         """The same program with the named values as outputs behind its own."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autodiff.rows import holds_rows, with_rows
-from .plan import Loop
+from .plan import Loop, within_steps
 from .program import Instruction, Literal
 
 Array = np.ndarray[Any, Any]
@@ -161,16 +161,34 @@ def _of_ranks(rows: Array, ranks: Array, per: int) -> Array:
     return np.asarray(rows.reshape(-1, per, *rows.shape[1:])[ranks]).reshape(-1, *rows.shape[1:])
 
 
+def _add_outers(total: Array, left: Array, right: Array, schedule: Schedule, first: int, last: int) -> None:
+    """Add the sum over time of outer products, columns (m, 1) times rows (1, n), to each rank's own matrix. The rows are
+    those of the steps `first` to before `last`."""
+    start, begin = schedule.start, schedule.start[first]
+    while first < last:
+        n, end = start[first + 1] - start[first], first + 1
+        while end < last and start[end + 1] - start[end] == n:
+            end += 1
+        rows = slice(start[first] - begin, start[end] - begin)
+        columns, lines = (a[rows].reshape(end - first, n, -1) for a in (left, right))
+        total[:n] += columns.transpose(1, 2, 0) @ lines.transpose(1, 0, 2)
+        first = end
+
+
 class Runner:
     """A loop made ready for NumPy. It goes over time by chunks, so that what runs before and after the loop stays small."""
 
-    def __init__(self, loop: Loop):
+    together = 16  # up to this batch what does not depend on the state runs for many steps at once, not within each
+
+    def __init__(self, loop: Loop, together: bool = True):
+        loop = loop if together else within_steps(loop)
         self.loop = loop
         self.fixed, self.once, self.before = compiled(loop.fixed), compiled(loop.once), compiled(loop.before)
         self.after, self.sums = compiled(loop.after), compiled(loop.sums)
         made = {o for i in loop.body for o in i.outputs}
         outside = [*loop.after, *loop.sums]
-        read = {i for x in outside for i in x.inputs if type(i) is int} | {w.slot for w in loop.writes} | {*loop.added}
+        added = {*loop.added} | {slot for pairs in loop.outers.values() for pair in pairs for slot in pair}
+        read = {i for x in outside for i in x.inputs if type(i) is int} | {w.slot for w in loop.writes} | added
         self.olds = [old for old, _ in loop.carried]
         news = [new for _, new in loop.carried]
         self.kept = sorted((made | set(self.olds)) & read)
@@ -184,7 +202,7 @@ class Runner:
         order = [*self.unchanging, *(i for i, _ in self.held), *(i for i, _ in self.timed), *self.olds]
         self.body = Body(loop.body, order, [*news, *self.kept])
         in_rest = {i for x in [*loop.before, *outside] for i in x.inputs if type(i) is int}
-        self.spread = sorted(constants & (in_rest | {w.slot for w in loop.writes} | set(loop.added)))
+        self.spread = sorted(constants & (in_rest | {w.slot for w in loop.writes} | added))
         sizes = [
             prod(loop.slots[o].inner) for i in (*loop.before, *outside) for o in i.outputs if loop.slots[o].layout.per
         ]
@@ -225,7 +243,13 @@ class Runner:
                 per = loop.slots[w.slot].layout.per
                 whole[lo * per : hi * per] = registers[w.slot]
             for slot, total in zip(loop.added, added, strict=True):
-                np.add.at(total, schedule.rank[lo:hi], registers[slot])
+                if slot in loop.outers:
+                    for left, right in loop.outers[slot]:
+                        _add_outers(total, registers[left], registers[right], schedule, first, last)
+                    continue
+                for s in range(first, last):
+                    n, at = schedule.start[s + 1] - schedule.start[s], schedule.start[s] - lo
+                    total[:n] += registers[slot][at : at + n]
             for k, out in enumerate(loop.results):
                 if out is not None:
                     results[k] = registers[out] if results[k] is None else results[k] + registers[out]

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff.state import ambient, recording, scope
+from ..autodiff import state as recorded
+from ..autodiff.state import ambient, recording
+from ..autodiff.steps import fields_of, name_states
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from .environment import Environment, Environments
@@ -410,20 +412,21 @@ def _unrolled(
     checked: Callable[[Any], Any] | None,
 ) -> tuple[Any, Any, dict[str, Tensor]]:
     """One step after the other. Time is cut once by `unstack`."""
-    flat = [in_steps(x, run) for x in leaves(xs)]
-    outputs: list[Any] = []
+    flat, outputs = [in_steps(x, run) for x in leaves(xs)], list[Any]()
     seen: list[dict[str, Any]] = []
     token = probe.set({} if names else None)
     last = run.steps if run.lengths is None else int(run.lengths.max(initial=0))
     try:
+        over_time, state_names = recorded.Run(run.reverse, run.lengths), tuple(fields_of(states))
         for t in range(last):
-            with scope(f"t={t}"):
+            with recorded.step(t, over_time):
                 if names:
                     probe.set({})
                 result = step(rebuilt(xs, iter([x[t] for x in flat])), states, *constants)
                 if checked is not None and not t:
                     checked(result)
                 output, new = checked_result(result, states, t, run.batch)
+                state_names = name_states(list(leaves(new)), state_names, list(leaves(states)))
                 alive = alive_at(t, run.lengths)
                 shown = dict(probe.get() or {})
                 if alive is not None:
@@ -431,6 +434,7 @@ def _unrolled(
                     new = rebuilt(
                         new, iter([masked(alive, n, o) for n, o in zip(leaves(new), leaves(states), strict=True)])
                     )
+                    name_states(list(leaves(new)), state_names)
                     shown = {k: masked(alive, v, 0) for k, v in shown.items()}
                 states = new
                 outputs.append(output)
@@ -440,8 +444,7 @@ def _unrolled(
     if not outputs:
         return _no_steps(step, xs, states, constants, run), states, {}
     missing = run.steps - last
-    kept = [list(leaves(o)) for o in outputs]
-    whole = [_over_time(list(some), missing, run) for some in zip(*kept, strict=True)]
+    whole = [_over_time(list(some), missing, run) for some in zip(*map(leaves, outputs), strict=True)]
     gates = {name: _over_time([s[name] for s in seen], missing, run) for name in seen[0]}
     return rebuilt(outputs[0], iter(whole)), states, gates
 

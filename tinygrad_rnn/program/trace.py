@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autodiff.rows import NONE, Layout, Rows
 from ..autodiff.state import Ambient, ambient
+from ..autodiff.steps import fields_of
 from ..autodiff.tensor import Tensor
 from .environment import Environment, where
 from .naming import enclosed
@@ -127,7 +128,7 @@ def _program(
             )
     program = Program(
         tracer.slots, tracer.instructions, inputs, tuple(found), tuple(numbers[:n]), tuple(numbers[n:]), tracer.names,
-        rebuilt(output, iter(numbers[:n])),
+        rebuilt(output, iter(numbers[:n])), fields=tuple(fields_of(state)),
     )  # fmt: skip
     return replace(program, instructions=enclosed(program))
 

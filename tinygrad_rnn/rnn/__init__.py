@@ -8,6 +8,7 @@ from .driver import bidirectional_dynamic_rnn, dynamic_rnn, static_rnn
 from .explain import Explanation, explain
 from .layer_norm import LayerNormLSTMCell
 from .stepper import stepper
+from .steps import steps
 from .wrappers import DropoutWrapper, MultiRNNCell, ResidualWrapper, ZoneoutWrapper
 
 LSTMStateTuple = LSTMState
@@ -37,4 +38,5 @@ __all__ = [
     "gate",
     "static_rnn",
     "stepper",
+    "steps",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import checks, initializers
 from ..autodiff.state import generator, scope
+from ..autodiff.steps import current_step, fields_of, name_states
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
 from ..program.naming import gate
@@ -198,7 +199,10 @@ class RNNCell(Module):
                 lambda a: a if isinstance(a, Tensor) else Tensor(a[:, 0] if is_over_time(a) else a, name="mask"),
                 self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
             )
-            return self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
+            output, new = self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
+        if current_step() is not None:
+            name_states(leaves(new), tuple(fields_of(new)), leaves(state))
+        return output, new
 
     def stepper(self, batch: int = 1) -> Any:
         """This cell for streaming, in inference mode: `stepper.step(x)` takes an array (B, D) and returns the output.

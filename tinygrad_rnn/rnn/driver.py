@@ -94,9 +94,9 @@ def bidirectional_dynamic_rnn(
     name = "bidirectional_dynamic_rnn"
     x, lengths, fw = _prepare(name, cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, impl, "_fw")
     x, lengths, bw = _prepare(name, cell_bw, x, lengths, initial_state_bw, dtype, time_major, impl, "_bw")
-    with scope("fw"):
+    with scope("fw", "direction", 0):
         outputs_fw, state_fw = run_cell(name, cell_fw, x, fw, Time(lengths, False, time_major, recompute, impl))
-    with scope("bw"):
+    with scope("bw", "direction", 1):
         outputs_bw, state_bw = run_cell(name, cell_bw, x, bw, Time(lengths, True, time_major, recompute, impl))
     return (outputs_fw, outputs_bw), (state_fw, state_bw)
 
@@ -219,7 +219,7 @@ def run_cell(
         if cell.layers and (time.impl != "unrolled" or traces is not None):
             news = []
             for i, (layer, old) in enumerate(zip(cell.layers, state, strict=True)):
-                with scope(f"cell_{i}"):
+                with scope(f"cell_{i}", "layer", i):
                     x, new = run_cell(caller, layer, x, old, time, traces)
                 news.append(new)
             return x, tuple(news)

@@ -64,7 +64,7 @@ class MultiRNNCell(RNNCell):
 
     def build(self, input_size: int, dtype: Any = np.float32) -> Any:
         for i, cell in enumerate(self.cells):
-            with scope(self.scope_name), scope(f"cell_{i}"):
+            with scope(self.scope_name), scope(f"cell_{i}", "layer", i):
                 cell.build(input_size, dtype)
             input_size = cell.output_size
         return self
@@ -86,7 +86,7 @@ class MultiRNNCell(RNNCell):
     def call(self, x: Any, state: Any, drawn: Any = None) -> tuple[Any, Any]:
         news = []
         for i, (cell, old, own) in enumerate(zip(self.cells, state, drawn or [()] * len(state), strict=True)):
-            with scope(f"cell_{i}"), scope(cell.scope_name):
+            with scope(f"cell_{i}", "layer", i), scope(cell.scope_name):
                 x, new = called(cell, x, old, own)
             news.append(new)
         return x, tuple(news)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,6 @@ from .. import style
 from ..picture import Box, Edge, Node, Picture
 from .values import Found, Rows
 
-STEP = re.compile(r"t=(\S+)")
 DARK_EDGES = {"data": "#BBBBBB", "state": "#2FC79B", "memory": "#56B4E9", "weight": "#E69F00", "constant": "#888888"}
 
 
@@ -67,7 +65,7 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
         "edges": [_edge(edge, nodes, strings) for edge in picture.edges],
         "steps": list(
             dict.fromkeys(
-                _title(box) for box in sorted(picture.boxes, key=lambda b: steps.get(b.id, -1)) if box.id in steps
+                box.time for box in sorted(picture.boxes, key=lambda b: steps.get(b.id, -1)) if box.id in steps
             )
         ),
         "states": _states(picture, nodes, strings, found),
@@ -110,14 +108,9 @@ def _numbers(values: Any) -> Any:
     return 0 if values is None else [round(float(v), 1) for v in values]
 
 
-def _title(box: Box) -> str:
-    found = STEP.match(box.label)
-    return found[1] if found else ""
-
-
 def _steps(boxes: list[Box]) -> dict[str, int]:
     """The number of the time step that each box is, in order of time; boxes of several rows may share one."""
-    titles = {box.id: _title(box) for box in boxes if _title(box)}
+    titles = {box.id: box.time for box in boxes if box.time}
     order = list(dict.fromkeys(titles.values()))
     if all(title.isdecimal() for title in order):
         order.sort(key=int)

@@ -36,8 +36,7 @@ def read(target: Any, opened: bool, given: Any = ()) -> Found:
     """
     live = [] if isinstance(target, Graph) else nodes_of(target)
     if not live or any(isinstance(node, Node) and node.saved is None for node in live):
-        shown = unfuse(target, "recurrent") if opened and live else target
-        found = Found(open_all(shown, "recurrent") if opened else take(shown))
+        found = Found(open_all(target, "recurrent", constants=False) if opened else take(target))
         for info in found.graph.nodes:
             found.rows[f"n{info.id}"] = _rows(info, [None] * len(info.shapes), [None] * len(info.shapes))
         return found

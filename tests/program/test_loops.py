@@ -1,0 +1,161 @@
+"""What a plan and its lowering make of a step: held to the plain loop, whose values know nothing of either."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from worlds import WAYS, World, draws, held_to_unrolled, wanted
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import kernels
+from tinygrad_rnn.program import scan as scans
+
+B, T, D, H, S = 3, 4, 2, 3, 5
+
+
+def weights(**shapes: tuple[int, ...]) -> dict[str, Any]:
+    normal = draws(3)
+    return {name: wanted(normal(*shape) * 0.5) for name, shape in shapes.items()}
+
+
+def blocks() -> World:
+    """Blocks of rows and columns of one matrix, of a bias, transposed, split, and one that a function also reads."""
+    w = weights(W=(D + H, 3 * H), b=(3 * H,))
+
+    def step(x: Any, h: Any) -> Any:
+        W, b = w["W"], w["b"]
+        z = tg.sigmoid(x @ W[:D, :H] + h @ W[D:, :H] + b[:H])
+        p, q = tg.split(W[D:, H:], 2, axis=1)
+        n = tg.tanh(x @ W[:D, H : 2 * H] + (z * h) @ p + h @ q.T + b[H : 2 * H])
+        h = z * h + (1 - z) * n + h @ tg.tanh(W[D:, :H]) + b[2 * H :]
+        return h, h
+
+    return World(step, weights=lambda: list(w.values()))
+
+
+def split_weights() -> World:
+    """A matrix and a bias cut by `split` alone."""
+    w = weights(W=(D, 2 * H), U=(H, 2 * H), b=(2 * H,))
+
+    def step(x: Any, h: Any) -> Any:
+        (W1, W2), (U1, U2), (b1, b2) = (tg.split(w[k], 2, axis=-1) for k in ("W", "U", "b"))
+        h = tg.tanh(x @ W1 + h @ U1 + b1) * tg.sigmoid(x @ W2 + h @ U2 + b2)
+        return h, h
+
+    return World(step, weights=lambda: list(w.values()))
+
+
+def concatenated() -> World:
+    """Parts of a concatenation, some of which are read elsewhere, too, in and after the loop."""
+    w = weights(W=(D + 2 * H, H), U=(3 * H, H))
+
+    def step(x: Any, h: Any) -> Any:
+        a, b = tg.tanh(h), tg.sigmoid(h) * h
+        whole = tg.concatenate([x, a, b], axis=-1)
+        twice = tg.concatenate([b, tg.exp(-b), a], axis=-1)
+        h = tg.tanh(whole @ w["W"] - -b) + 0.1 * (twice @ w["U"])
+        return (whole, a), h
+
+    return World(step, weights=lambda: list(w.values()))
+
+
+def attention(product: bool, lengths: Any = None) -> World:
+    """The memory's gradient is a sum over steps of outer products, in both ways to write a weighted sum."""
+    w = weights(Q=(H, H), C=(H, H), W=(D, H))
+    memory = wanted(draws(4)(B, S, H))
+
+    def step(x: Any, h: Any, memory: Any) -> Any:
+        q = h @ w["Q"]
+        a = tg.softmax((memory @ q[:, :, None])[:, :, 0])
+        context = (a[:, None, :] @ memory)[:, 0] if product else (memory * a[:, :, None]).sum(axis=1)
+        h = tg.tanh(x @ w["W"] + context @ w["C"])
+        return h, h
+
+    return World(
+        step,
+        constants=(memory,),
+        weights=lambda: list(w.values()),
+        options={} if lengths is None else {"lengths": lengths},
+    )
+
+
+def normalised() -> World:
+    """Vjps that compute the same values again, and functions that are recomputed."""
+    w = weights(W=(D, H), U=(H, H), s=(H,))
+
+    def step(x: Any, h: Any) -> Any:
+        z = x @ w["W"] + h @ w["U"]
+        c = z - z.mean(axis=-1, keepdims=True)
+        h = tg.tanh(w["s"] * c / tg.sqrt((c * c).mean(axis=-1, keepdims=True) + 0.1))
+        return h, h
+
+    return World(step, weights=lambda: list(w.values()))
+
+
+WORLDS = {
+    "blocks": blocks,
+    "split weights": split_weights,
+    "concatenated": concatenated,
+    "attention, product": lambda: attention(True),
+    "attention, sum": lambda: attention(False),
+    "attention, ragged": lambda: attention(True, np.array([4, 0, 2])),
+    "normalised": normalised,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", WORLDS)
+def test_loops_agree_with_single_steps(name: str, way: str) -> None:
+    with kernels.using(way):
+        for path, reason in held_to_unrolled(WORLDS[name]):
+            assert path == "fused", reason
+            assert "runs in NumPy" not in reason or way == "reference"
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_numpy_runs_the_same_within_and_outside_the_steps(together: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygrad_rnn.program.run import Runner
+
+    monkeypatch.setattr(Runner, "together", B if together else 0)
+    with kernels.using("reference"):
+        for name in WORLDS:
+            held_to_unrolled(WORLDS[name], calls=1)
+
+
+def plans(step: Any, *arguments: Any, **more: Any) -> Any:
+    _, run = scans.sample(step, *arguments, **more)
+    return run.loops.plan
+
+
+def test_blocks_of_weights_stay_blocks() -> None:
+    """No block is copied before the loop: the loop reads the matrix and the bias themselves, beside what a function made."""
+    world = blocks()
+    plan = plans(world.step, world.x.data, world.state.data)
+    shapes = [plan.forward.slots[w].shape for w in plan.forward.weights]
+    assert sorted(shapes) == [(H, H), (D + H, 3 * H), (3 * H,)]
+
+
+def test_a_memory_gets_no_matrix_at_every_step() -> None:
+    world = attention(True)
+    memory = world.constants[0].data
+    plan = plans(world.step, world.x.data, world.state.data, (memory,))
+    assert [len(pairs) for pairs in plan.backward.outers.values()] == [2]
+    backward = (*plan.backward.before, *plan.backward.body, *plan.backward.after)
+    assert all(plan.backward.slots[o].inner != (S, H) for i in backward for o in i.outputs)
+
+
+def test_the_rules_compute_nothing_twice() -> None:
+    world = normalised()
+    plan = plans(world.step, world.x.data, world.state.data)
+    back = plan.backward
+    seen = [(i.op.name, i.inputs, repr(i.options)) for i in (*back.before, *back.body, *back.after)]
+    assert len({repr(s) for s in seen}) == len(seen)
+
+
+def test_of_a_value_and_its_reshape_the_value_is_kept() -> None:
+    world = attention(True)
+    plan = plans(world.step, world.x.data, world.state.data, (world.constants[0].data,))
+    made = {o: i for i in (*plan.saving.before, *plan.saving.body) for o in i.outputs}
+    assert {made[s].op.name for s in plan.saved} == {"matmul", "softmax"}

@@ -1,0 +1,60 @@
+"""What a loop over time records beside its ops: which values are states before and after a step, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .node import Leaf, Node
+from .state import Run, Scope, ambient
+from .tensor import Tensor
+
+
+def current_step() -> Scope | None:
+    """The innermost open time step."""
+    return next((part for part in reversed(ambient.get().scope) if part.kind == "step"), None)
+
+
+def name_states(states: Sequence[Any], fields: Sequence[str] = (), before: Sequence[Any] = ()) -> tuple[str, ...]:
+    """The names of the states after the open step: as rnn.gate named them, else by the fields of their NamedTuple ("" for
+    none), else h, or s1, s2 … of several. What the step made carries its name from then on.
+
+    before: the states that the step received; those that no step of its run made are noted as what the run began with.
+    """
+    if ambient.get().tracer is not None:
+        return tuple(fields)  # a loop inside of a step that is being traced records nothing
+    here = current_step()
+    nodes = [s._node if isinstance(s, Tensor) else None for s in states]
+    made = [n if type(n) is Node and any(part is here for part in n.scope) else None for n in nodes]
+    given = [str(n.scope[-1]) if n is not None and n.scope[-1].kind == "gate" else "" for n in made]
+    names = [g or (fields[k] if fields else "") for k, g in enumerate(given)]
+    names = [name or ("h" if len(names) == 1 else f"s{k + 1}") for k, name in enumerate(names)]
+    for node, name, gate in zip(made, names, given, strict=True):
+        if node is not None and name != gate and node.scope[-1].kind != "state":
+            node.scope = (*node.scope, Scope(name, "state"))
+    if here is not None and here.run is not None and before:
+        _note_begin(here.run, names, before)
+    return tuple(names)
+
+
+def _note_begin(run: Run, names: Sequence[str], states: Sequence[Any]) -> None:
+    """Note the states that a run received from elsewhere."""
+    known = [edge for _, edge in run.received]
+    for name, value in zip(names, states, strict=True):
+        if isinstance(value, Tensor):
+            if value._node is None:
+                value._node = Leaf(value.data.shape, value.data.dtype, False)
+            edge = value._node
+            node: Any = getattr(edge, "node", edge)
+            own = type(node) is Node and any(part.run is run for part in node.scope)
+            if not own and not any(edge is other for other in known):
+                run.received.append((name, edge))
+
+
+def fields_of(state: Any, name: str = "") -> Iterator[str]:
+    """For each leaf of a state the name of the field of the NamedTuple it stands in; "" for none."""
+    if isinstance(state, tuple):
+        for part, inner in zip(state, getattr(state, "_fields", [""] * len(state)), strict=True):
+            yield from fields_of(part, inner)
+    elif state is not None:
+        yield name
