@@ -14,7 +14,7 @@ from tinygrad_rnn.rnn import RNNCell
 
 from . import costs, style
 from .costs import counted
-from .drawing import Drawing
+from .drawing import BIGGEST_SHOWN, Drawing
 from .layers import Path, time_of
 from .layout import settle
 from .legend import add as add_legend
@@ -299,3 +299,21 @@ def _tip(node: NodeInfo) -> str:
     where = "/".join(node.scope)
     head = f"{node.op or node.kind}{f' {node.name}' if node.name else ''}"
     return style.shown("; ".join(p for p in (head, shapes, options, where) if p), 200)
+
+
+def mimebundle(graph: Graph) -> dict[str, Any]:
+    """What Jupyter shows for a graph: its op-level picture, else text and how to get the picture. Never raises.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0], requires_grad=True, name="x")
+    >>> "text/plain" in tg.viz.mimebundle(tg.snapshot(tg.tanh(x)))
+    True
+    """
+    try:
+        if len(graph.nodes) > BIGGEST_SHOWN:
+            return {"text/plain": f"{graph!r}: too big to show by itself; use viz.draw(graph).save('x.svg')"}
+        bundle = draw(graph)._repr_mimebundle_()
+    except Exception as error:  # as above
+        return {"text/plain": f"{graph!r}: {type(error).__name__}: {error}"}
+    bundle["text/plain"] = bundle["text/plain"] if "image/svg+xml" not in bundle else repr(graph)
+    return bundle

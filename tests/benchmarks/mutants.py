@@ -71,6 +71,13 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("ops/linalg.py", "if b.ndim == 2 and (a.ndim <= 2):", "many products that are added up are the one product"),
     ("optim/clipping.py", "if (factor <= 1):", "it multiplies by 1"),
     ("check/report.py", "(numeric.shape[axis] >= 1)", "the sum over an axis of one element is that element"),
+    ("ops/linalg.py", "len(result) == (len(batch) - len(rows))", "the way that all formulas can go gives the same"),
+    (
+        "ops/recurrent.py",
+        "_Step(recurrent_kernel.shape[(1)], lambda x, h: rnn_step",
+        "a plain RNN's recurrent kernel is square",
+    ),
+    ("check/ops.py", "NO_OPTION: (2)", "an option that there is not is refused whatever its value"),
     ("ops/linalg.py", "b.shape[(1)]))", "b has two axes there"),
     ("onnx/weights.py", 'found["R"].shape[(1)]', "R of other than two axes is refused"),
     ("onnx/writer.py", "[*functions, functions[(1)]]", "an LSTM has two functions"),

@@ -15,7 +15,7 @@ from .. import checks, ops, rnn
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
-from ..interop.gates import lent
+from ..interop.gates import with_weights
 from ..interop.torch import NAMES, PROJECTION, arranged
 from ..module import Module, Parameter
 from ..program.scan import checked_lengths
@@ -85,7 +85,7 @@ class CellModule(Module):
         zeros = Tensor(np.zeros(given[0].shape[0], given[0].dtype))
         four = [zeros if w is None else w for w in given]
         arrays = arranged(self.kind, *four, weight_hr=getattr(self, PROJECTION + end, None))
-        return lent(self.cell_class(self.hidden_size, **self.cell_options), arrays)
+        return with_weights(self.cell_class(self.hidden_size, **self.cell_options), arrays)
 
 
 class Recurrent(CellModule):
