@@ -78,6 +78,7 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
         "a plain RNN's recurrent kernel is square",
     ),
     ("check/ops.py", "NO_OPTION: (2)", "an option that there is not is refused whatever its value"),
+    ("ops/linalg.py", "is type(b) is not np.ndarray)", "of tensors both ways are the op, of arrays NumPy or a kernel"),
     ("ops/linalg.py", "b.shape[(1)]))", "b has two axes there"),
     ("onnx/weights.py", 'found["R"].shape[(1)]', "R of other than two axes is refused"),
     ("onnx/writer.py", "[*functions, functions[(1)]]", "an LSTM has two functions"),
