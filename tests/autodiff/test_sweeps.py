@@ -59,3 +59,9 @@ def test_a_scope_is_a_name_and_nothing_else_unless_it_says_so() -> None:
         assert (same, same.kind, same.number, same.run) == ("cell_2", "layer", 2, None)
     plain = type(scope)("encoder")
     assert (plain.kind, plain.number, plain.run) == ("scope", 0, None)
+
+
+def test_a_constant_has_nothing_to_sweep_whether_it_has_a_name_or_not() -> None:
+    for t in (tg.tensor(1.0), tg.tensor(1.0, name="constant"), tg.tensor(1.0, requires_grad=True).detach()):
+        with pytest.raises(TypeError, match="backward: the tensor does not require grad"):
+            t.backward()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference.drawn import Drawn
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn
@@ -63,3 +64,20 @@ def test_masks_of_every_step_go_with_time(time_major: bool) -> None:
             y = rnn.dynamic_rnn(wrapped, x.swapaxes(0, 1) if major else x, time_major=major)[0].data
         found.append(y.swapaxes(0, 1) if major else y)
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("number", "kept"), [(0.0, True), (0.2, True), (0.25, False), (0.99, False)])
+def test_chances_are_those_of_the_numbers_below_them(number: float, kept: bool) -> None:
+    """Of numbers in [0, 1) those below p are the share p: elements are kept there, a zoneout keeps the old state."""
+    x, mask = np.ones((2, 3, 5), np.float32), 4.0 if kept else 0.0
+    drawn = Drawn(number)
+    with tg.training(True):
+        for variational in (False, True):
+            cell = rnn.DropoutWrapper(Constant(), 0.25, 0.25, 0.25, variational, seed=drawn)
+            masks, _ = cell.draw((2, 3, 5), np.dtype(np.float32))
+            for one in (masks[0], masks[1], *masks[2]):
+                assert np.unique(one).tolist() == [mask]
+        outputs = rnn.dynamic_rnn(rnn.ZoneoutWrapper(Constant(), 0.25, seed=drawn), x)[0].data
+        assert outputs[0, :, 0].tolist() == ([0, 0, 0] if kept else [1, 2, 3])
+        normed = rnn.LayerNormLSTMCell(2, dropout_keep_prob=0.25, dropout_prob_seed=drawn)
+        assert np.unique(normed.draw((2, 3, 5), np.dtype(np.float32))).tolist() == [mask]
