@@ -13,7 +13,7 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .flow import states_of
 from .live import Values, nodes_of, refuse_freed
-from .opened import take
+from .opened import STEPWISE, take
 from .steps import gates_of, read
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,7 @@ class Measured:
                 f"{who}: target is {type(target).__name__}, expected what a run computed: outputs, a state, a loss"
             )
         refuse_freed(target, who)
-        tensors = unfuse(target, ("recurrent",))
+        tensors = unfuse(target, STEPWISE)
         self.who, self.found = who, read(take(tensors), who)
         self.live = nodes_of(tensors)
         self.named = [{**gates_of(self.found, n), **states_of(self.found, n)} for n in range(len(self.found.layers))]
