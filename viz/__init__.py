@@ -24,11 +24,14 @@ hand), `layout` (by Graphviz) or `repeat` (one step, again and again), with `arr
 What leaves: `drawing` writes `dot` or `mermaid` and runs the `program`.
 """
 
-from .drawing import Drawing, mimebundle
+from .attention import attention
+from .diff import diff
+from .drawing import Drawing
 from .flow import GradFlow, LayerFlow, grad_flow
 from .folded import folded
+from .heatmap import Heatmap, heatmap
 from .inside import cell
-from .ops import draw
+from .ops import draw, mimebundle
 from .page import to_html
 from .plot import Plot
 from .unrolled import unrolled
@@ -36,12 +39,16 @@ from .unrolled import unrolled
 __all__ = [
     "Drawing",
     "GradFlow",
+    "Heatmap",
     "LayerFlow",
     "Plot",
+    "attention",
     "cell",
+    "diff",
     "draw",
     "folded",
     "grad_flow",
+    "heatmap",
     "mimebundle",
     "to_html",
     "unrolled",

@@ -9,10 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.errors import DrawingError
 
-from . import dot, mermaid
+from . import dot, mermaid, style
 from .picture import Picture
 from .program import NoProgramError, run
 
@@ -110,7 +109,7 @@ class Drawing:
         try:
             if len(self.picture.nodes) > BIGGEST_SHOWN:
                 return {"text/plain": f"{self!r}: too big to show by itself; use .save('x.svg')"}
-            fitting = self.svg(timeout=20.0).replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+            fitting = style.no_wider_than_page(self.svg(timeout=20.0))
             return {"image/svg+xml": fitting, "text/plain": repr(self)}
         except DrawingError as error:
             return {"text/vnd.mermaid": self.mermaid(), "text/plain": f"{self!r}: {error}"}
@@ -126,23 +125,3 @@ def _beside(target: Path, content: bytes) -> Path:
     """Where to write DOT text instead of `target`: x.dot, unless that is a file with something else in it."""
     found = target.with_suffix(".dot")
     return target.with_name(f"{target.name}.dot") if found.exists() and found.read_bytes() != content else found
-
-
-def mimebundle(graph: Graph) -> dict[str, Any]:
-    """What Jupyter shows for a graph: its op-level picture, else text and how to get the picture. Never raises.
-
-    >>> import tinygrad_rnn as tg
-    >>> x = tg.tensor([1.0], requires_grad=True, name="x")
-    >>> "text/plain" in tg.viz.mimebundle(tg.snapshot(tg.tanh(x)))
-    True
-    """
-    from .ops import draw
-
-    try:
-        if len(graph.nodes) > BIGGEST_SHOWN:
-            return {"text/plain": f"{graph!r}: too big to show by itself; use viz.draw(graph).save('x.svg')"}
-        bundle = draw(graph)._repr_mimebundle_()
-    except Exception as error:  # as above
-        return {"text/plain": f"{graph!r}: {type(error).__name__}: {error}"}
-    bundle["text/plain"] = bundle["text/plain"] if "image/svg+xml" not in bundle else repr(graph)
-    return bundle

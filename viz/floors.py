@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
@@ -36,6 +37,7 @@ class Bar:
     weights: list[int] = field(default_factory=list)
     floor: int = 0
     each: int = -1  # the number of the layer it became, if it treats every step alike
+    begins: bool = False  # it makes the first state of a layer, and nothing else
 
 
 class House:
@@ -51,9 +53,11 @@ class House:
         self.bar_of: dict[int, int] = {}
         self.read_by_cells: set[Origin] = set()  # by their first and last steps
         self._gather()
+        self._constants()
         self._place_in_time()
         for bar in self.bars:
             self._spread(bar)
+        self._begin()
         self._climb()
 
     # -- tracing back ------------------------------------------------------------------------------------------------
@@ -150,6 +154,24 @@ class House:
             named = bar.scope and bar.scope[-1].kind != "layer"
             bar.name = bar.scope[-1] if named else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
 
+    def _constants(self) -> None:
+        """What every step of a layer reads whole, an attention's memory say, is drawn once, with the layer's weights."""
+        feeds = self.found.feeds
+        for number, layer in enumerate(self.cells):
+            each = [feeds.get((number, t), []) for t in layer.steps]
+            for source in list(each[0]) if len(each) > 1 else ():
+                if all(source in sources for sources in each) and not self._picked_from(source, number):
+                    origins = self.origins(source, layer)
+                    if origins and all(o.leaf >= 0 for o in origins):
+                        layer.weights = [*layer.weights, *(o.leaf for o in origins if o.leaf not in layer.weights)]
+                        for sources in each:
+                            sources.remove(source)
+
+    def _picked_from(self, source: Source, number: int) -> bool:
+        """Whether the steps pick their part of a value themselves, x[:, t]."""
+        inside = (self.graph.nodes[i] for i in self.found.places[number][self.found.layers[number].steps[0]])
+        return any(source in node.sources and node.op in ("getitem", "take") for node in inside)
+
     def _meets(self, node: NodeInfo) -> bool:
         """Whether single steps of different columns meet in a concatenation."""
         if node.op != "concatenate":
@@ -180,6 +202,21 @@ class House:
                 other.origins = {
                     (Origin(bar.each) if o.bar == number and other is not bar else o): None for o in other.origins
                 }
+
+    def _begin(self) -> None:
+        """Find the bars that make nothing but the first states of layers: they stand where the states begin."""
+        read = {o.bar for bar in self.bars for o in bar.origins}
+        for (number, _), sources in self.found.feeds.items():
+            read |= {o.bar for source in sources for o in self.origins(source, self.found.layers[number])}
+        read |= {o.bar for source in self.graph.outputs for o in self.origins(source)}
+        for number, bar in enumerate(self.bars):
+            bar.begins = number in self.starts and number not in read and not any(o.leaf < 0 for o in bar.origins)
+
+    @cached_property
+    def starts(self) -> set[int]:
+        """The bars that first states come from."""
+        first = (state.source for state in self.found.states if state.tail is None)
+        return {o.bar for source in first for o in self.origins(source) if o.bar >= 0}
 
     def _columns(self, bar: Bar) -> list[int]:
         """The columns of a bar that reads or feeds all the steps of some layers; none if it takes part of them only."""
@@ -233,7 +270,9 @@ class House:
             if tail is not None and tail[0] < head and tail[1] == self.cells[tail[0]].steps[-1]:
                 past = self.cells[tail[0]]
                 if tail[1] > state.head[1] == self.cells[head].steps[0]:
-                    self.cells[head].start = past.start + len(past.steps)
+                    for layer in self.cells:  # all that runs in the same loop stands in the same columns
+                        if layer.number == self.cells[head].number:
+                            layer.start = past.start + len(past.steps)
         self.total = max(layer.start + len(layer.steps) for layer in self.cells)
 
     def _climb(self) -> None:
@@ -278,7 +317,7 @@ class House:
         return {o.layer if o.layer >= 0 else len(self.found.layers) + o.bar for o in origins if o.leaf < 0}
 
     def shown_bars(self) -> list[tuple[int, Bar]]:
-        return [(i, bar) for i, bar in enumerate(self.bars) if bar.each < 0]
+        return [(i, bar) for i, bar in enumerate(self.bars) if bar.each < 0 and not bar.begins]
 
 
 def _settled(below: dict[int, set[int]], beside: dict[int, int]) -> list[int]:

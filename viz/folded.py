@@ -9,9 +9,9 @@ from tinygrad_rnn.rnn import RNNCell
 
 from . import style
 from .drawing import Drawing
-from .floors import House
+from .floors import House, Origin
 from .grid import Grid
-from .layers import Layer
+from .layers import Layer, Step
 from .opened import fused_length, open_all, take
 from .ops import refuse_unrecorded
 from .picture import Point
@@ -102,6 +102,15 @@ class Folded(Grid):
         own = {s.name for s in self.found.states if s.tail is not None and s.tail[0] == number == s.head[0]}
         return sorted(own, key=lambda name: (name != "c", name), reverse=True)
 
+    def read_by(self, origins: list[Origin]) -> list[Step]:
+        """The cells that a bar reads, whichever of their steps it is."""
+        numbers = dict.fromkeys(o.layer for o in origins if o.layer >= 0)
+        return [(n, t) for n in numbers for t in self.layers[n].steps if self.is_shown((n, t))][: len(numbers)]
+
+    def label_of(self, step: Step, origins: list[Origin]) -> str:
+        read = {o.t for o in origins if o.layer == step[0]}
+        return "last h" if read == {self.layers[step[0]].steps[-1]} else super().label_of(step, origins)
+
     def lane_beside(self) -> float:
         return CELL[0] / 2 + 14
 
@@ -128,11 +137,14 @@ class Folded(Grid):
 
     def states(self) -> None:
         done: set[tuple[int, str]] = set()
+        handed: set[tuple[int, int, str]] = set()
         for state in self.found.states:
             if state.tail is None or self._upright(state):
                 continue
             if state.tail[0] != state.head[0]:
-                self.handed_on(state)
+                if (key := (state.tail[0], state.head[0], state.name)) not in handed:
+                    handed.add(key)
+                    self.handed_on(state)
             elif (state.head[0], state.name) not in done:
                 done.add((state.head[0], state.name))
                 self.loop(state)
@@ -180,7 +192,9 @@ class Folded(Grid):
         down, low = x0 + half - 6 - 8 * lane, y0 - TALL / 2 - 20 - 10 * lane
         up, into = x1 - half - 36 + 12 * lane, y1 + 12 - 24 * lane / max(len(names) - 1, 1)
         points = rounded(((down, y0 - TALL / 2), (down, low), (up, low), (up, into), (x1 - half, into)))
-        self.arrow(*ids, "memory" if state.name == "c" else "state", points, f"last {state.name}")
+        looping = self.layers[tail].number == self.layers[head].number  # back to the next step of the same loop
+        label = f"{state.name}ₜ₋₁" if looping else f"last {state.name}"
+        self.arrow(*ids, "memory" if state.name == "c" else "state", points, label)
         at = x0 + half + REACH + NEXT * (len(names) - 1) + DELAY[0] / 2 + 4
         self.result.edges[-1].label_at = (at, low + (8 if lane == 0 else -8))
 

@@ -17,18 +17,22 @@ from tinygrad_rnn.autodiff.state import scope, step
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.module import Parameter
 
+from .attention import attention
+from .diff import diff
 from .drawing import Drawing
 from .flow import grad_flow
 from .folded import folded
+from .heatmap import Heatmap, heatmap
 from .inside import cell
 from .ops import draw
 from .plot import Plot
 from .unrolled import unrolled
 
+READ, WRITTEN = ["le", "chat", "est", "noir", "."], ["the", "cat", "is", "black", "."]
 BATCH, STEPS, SIZE, UNITS, WORDS = 2, 4, 5, 8, 50
 
 FIGURES: dict[str, Callable[[], Drawing]] = {}
-PLOTS: dict[str, Callable[[], Plot]] = {}
+PLOTS: dict[str, Callable[[], Plot | Heatmap]] = {}
 
 
 def figure(make: Callable[[], Drawing]) -> Callable[[], Drawing]:
@@ -228,6 +232,50 @@ def gradient_flow() -> Plot:
 
 
 PLOTS["gradient_flow"] = gradient_flow
+
+
+def heatmap_memory() -> Heatmap:
+    """What an LSTM holds: its memory c, unit by unit; the row ends at step 39, past it the map is grey."""
+    x = np.random.default_rng(0).standard_normal((BATCH, 50, SIZE)) * 2
+    cell = rnn.LSTMCell(16, forget_bias=3.0, seed=1)
+    outputs, _ = rnn.dynamic_rnn(cell, x, sequence_length=[50, 40])
+    return heatmap(outputs, of="c", row=1)
+
+
+def _translated() -> Any:
+    """What a decoder with attention gives; its weights are drawn by chance, for nobody has trained it."""
+    random = np.random.default_rng(3)
+    memory = random.standard_normal((1, len(READ), UNITS)) * 2
+    one = rnn.AttentionWrapper(rnn.GRUCell(UNITS, seed=1), rnn.LuongAttention(UNITS, memory, seed=1))
+    return rnn.dynamic_rnn(one, random.standard_normal((1, len(WRITTEN), SIZE)) * 2)[0]
+
+
+def heatmap_attention() -> Heatmap:
+    """Attention as a heat map: the words written to the right, the words read upwards."""
+    return heatmap(_translated(), of="alignments", units=READ, steps=WRITTEN)
+
+
+PLOTS["heatmap_memory"], PLOTS["heatmap_attention"] = heatmap_memory, heatmap_attention
+
+
+@figure
+def gru_against_lstm() -> Drawing:
+    """What an LSTM does and a GRU does not, and the other way round."""
+    return diff(rnn.LSTMCell(UNITS), rnn.GRUCell(UNITS))
+
+
+@figure
+def attention_words() -> Drawing:
+    """Attention as arrows: each word written attends to the words read."""
+    return attention(_translated(), memory=READ, steps=WRITTEN)
+
+
+@figure
+def rnn_cell_values() -> Drawing:
+    """One step of a small net with its numbers, as the first lesson on paper does it."""
+    one = rnn.BasicRNNCell(3, seed=0)
+    x = np.array([[0.0, 1.0, 0.0, 0.0]], np.float32)
+    return cell(one, values=(x, one.zero_state(1)))
 
 
 @figure

@@ -131,7 +131,7 @@ class Grid(Arrows):
                 self.around(tuple(steps.values()), id, head, self.column(step))
         else:
             for step, id in steps.items():
-                label = self.at("h", self.column(step)) if step[0] in self.recurrent else ""
+                label = self.label_of(step, origins) if step[0] in self.recurrent else ""
                 self.rise(id, head, self.column(step), label)
         for tail in (f"bar{o.bar}" for o in origins if f"bar{o.bar}" in self.drawn):
             (x0, y0), (w0, h0) = spot(self.drawn[tail])
@@ -141,6 +141,10 @@ class Grid(Arrows):
                 self.around((tail,), tail, head, None)
             else:
                 self.arrow(tail, head, "data", ((x, y0 + h0 / 2), (x, y1 - h1 / 2)))
+
+    def label_of(self, step: Step, origins: list[Origin]) -> str:
+        """What a bar reads of a step: h, by its time."""
+        return self.at("h", self.column(step))
 
     def feed(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from below."""
@@ -343,11 +347,46 @@ class Grid(Arrows):
         leaf = graph.nodes[next(iter(parameters_of(graph, state.source.id)), state.source.id)]
         name = style.shown(leaf.name or self.at(state.name, column + 1 if layer.backward else column - 1), 14)
         id = f"l{head[0]}t{head[1]}{state.name}"
+        made = next((o.bar for o in self.house.origins(state.source) if o.bar >= 0), -1)
+        if made >= 0 and not self.house.bars[made].begins:
+            made = -1
+        lines: tuple[str, ...] = (name,)
+        if made >= 0:
+            bar = self.house.bars[made]
+            weights = " ".join(style.shown(graph.nodes[i].name or "?", 20) for i in bar.weights)
+            lines = (style.shown(bar.name, 20), *([weights] if weights else ()))
         at = (self.x(column) - sign * (self.pitch / 2 + 34), y + ENDS_APART * self.rank(head[0], state.name))
-        node = self.node(id, (name,), "constant" if leaf.kind == "constant" else "state", at)
+        role = "bar" if made >= 0 else "constant" if leaf.kind == "constant" else "state"
+        wide = max(style.fitting_size(lines, "box")[0] / 2 - 28, 0.0) if made >= 0 else 0.0
+        at = (at[0] - sign * wide, at[1])
+        before = column + (1 if layer.backward else -1)
+        beside = [x for x in self.layers if x.floor == layer.floor and before in map(x.column, x.steps)]
+        if beside and self.is_shown_column(before):  # between the columns, below the cells
+            below = y - CELL[1] / 2 - 34 - ENDS_APART * len(self.between.setdefault(column, []))
+            self.between[column].append(id)
+            at = (self.x(column) - sign * self.pitch / 2, below)
+        node = self.node(id, lines, role, at)
+        if made >= 0:
+            self.begun_from(id, made, at, sign)
         begin = (at[0] + sign * (node.size or (0, 0))[0] / 2, at[1])
         role = "memory" if state.name == "c" else "state"
         self.arrow(id, f"l{head[0]}t{head[1]}", role, (begin, (x - sign * CELL[0] / 2, y + rise)))
+
+    @cached_property
+    def between(self) -> dict[int, list[str]]:
+        """First states that stand between a column and the one before it."""
+        return {}
+
+    def begun_from(self, head: str, number: int, at: Point, sign: float) -> None:
+        """What a first state is made of, beside the work that makes it."""
+        leaves = [self.found.graph.nodes[o.leaf] for o in self.house.bars[number].origins if o.leaf >= 0]
+        for leaf in [leaf for leaf in leaves if leaf.name or leaf.kind == "input"][:1]:
+            lines = (style.shown(leaf.name or "x", 14), *self.labels.of(leaf.shapes[0], leaf.dtypes[0]))
+            wide, beside = style.fitting_size(lines, "ellipse")[0], (self.drawn[head].size or (0.0, 0.0))[0]
+            place = (at[0] - sign * (wide / 2 + beside / 2 + 34), at[1])
+            self.node(f"{head}of", lines, "input", place)
+            ends = (place[0] + sign * wide / 2, place[1]), (at[0] - sign * beside / 2, at[1])
+            self.arrow(f"{head}of", head, "data", ends)
 
     def final(self, source: Source, step: Step) -> None:
         """The state after the last step, at the row's end."""

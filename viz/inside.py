@@ -20,12 +20,13 @@ from . import style
 from .drawing import Drawing
 from .layers import Path, gate_of
 from .layout import settle
+from .live import Values, nodes_of
 from .opened import take
 from .ops import Facts, common, picture_of
-from .picture import Edge, Node
+from .picture import Edge, Node, Picture
 from .sketch import Sketch
 from .steps import only_weights, state_name
-from .unrolled import SMALL_BATCH, dtype_of, on_copy
+from .unrolled import batch_of, dtype_of, on_copy
 
 GATES = {
     "f": "forget gate f",
@@ -38,27 +39,39 @@ GATES = {
     "c": "memory c",
     "h": "output h",
 }
+MOST_NUMBERS = 8  # of a row, where numbers are written in
 POINT, SQUASH, PRODUCT = (26.0, 26.0), (46.0, 28.0), (36.0, 26.0)
 
 
-def cell(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool = False) -> Drawing:
+def cell(
+    target: Any,
+    *,
+    shapes: bool = True,
+    dtypes: bool = False,
+    legend: bool = False,
+    values: tuple[Any, Any] | None = None,
+) -> Drawing:
     """Draw the inside of one step of a cell, op by op, with its gates named.
 
     An LSTM looks like the well-known diagram: c runs straight through, the gates stand below it; a GRU likewise. Other
     cells are laid out by the Graphviz program. target: a cell of any face, or a layer of one; it is left as it is.
-    shapes, dtypes: whether inputs and weights tell theirs. legend: tell what shapes and arrows mean. Raises TypeError
-    for what is no cell.
+    shapes, dtypes: whether inputs and weights tell theirs. legend: tell what shapes and arrows mean. values: (x, state), on
+    which the step is run; every node then shows the numbers of the first row, for cells of up to 8 units. Raises TypeError
+    for what is no cell, ValueError for values of another shape, or of a cell too large to be read.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
     >>> viz.cell(tg.rnn.LSTMCell(4))
     Drawing(22 nodes, 24 edges)
+    >>> cell = tg.rnn.BasicRNNCell(2, seed=0)
+    >>> picture = viz.cell(cell, values=([[1.0, 0.0, 0.0]], cell.zero_state(1))).picture
+    >>> [node.lines for node in picture.nodes if node.lines[0] in ("xₜ", "hₜ₋₁")]
+    [('xₜ', '1  0  0'), ('hₜ₋₁', '0  0')]
     """
-    target = target.cell if isinstance(target, Layer) and hasattr(target, "cell") else target
-    target = target.alike() if isinstance(target, (CellModule, GRUCell)) else target
-    if not isinstance(target, RNNCell):
-        raise TypeError(f"cell: target is {type(target).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
-    graph, results = on_copy(target, _step)
+    target = as_rnn_cell(target, "cell")
+    if values is not None:
+        return _with_values(target, values, style.Labels(False, dtypes, legend))
+    graph, results = step_graph(target)
     plan = PLANS.get(_signature(graph))
     if plan is None:
         upwards = _stacked(target)  # layers stand on each other, as in every view
@@ -68,7 +81,66 @@ def cell(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bool
     return Drawing(legends.add(sketch.picture, None, legend))
 
 
+def _with_values(target: RNNCell, values: tuple[Any, Any], labels: style.Labels) -> Drawing:
+    """The op-level picture with the numbers of the first row of a batch."""
+    x = values[0] if isinstance(values[0], Tensor) else Tensor(np.asarray(values[0], dtype_of(target)))
+    known: dict[int, Any] = {}
+
+    def run(copied: RNNCell, size: int) -> tuple[Graph, list[tuple[str, Source]]]:
+        return _step(copied, size, (x, values[1]), known)
+
+    graph, results = on_copy(target, run)
+    widest = max(n.shapes[0][-1] for n in graph.nodes if n.op is None and n.kind == "input")
+    if widest > MOST_NUMBERS:
+        raise ValueError(
+            f"cell: values of {widest} numbers cannot be read, expected at most {MOST_NUMBERS} units and inputs"
+        )
+    drawing = _by_program(graph, results, labels, "BT" if _stacked(target) else "LR")
+    ends = {f"{name}'": source for name, source in results}
+    for node in drawing.picture.nodes:
+        source = ends.get(node.id) or Source(int(node.id[1:]), 0)
+        node.lines = (*node.lines, *_numbers(known.get(source.id), graph.nodes[source.id].kind == "parameter"))
+    return drawing
+
+
+def _numbers(value: Any, whole: bool) -> list[str]:
+    """The first row of an array, or all of a matrix of weights that is small enough; of an op with several results none."""
+    if value is None or isinstance(value, tuple):
+        return []
+    rows = np.atleast_1d(value)
+    rows = rows.reshape(-1, rows.shape[-1])[: len(rows) if whole and rows.size <= MOST_NUMBERS**2 else 1]
+    if rows.shape[-1] > 3 * MOST_NUMBERS or (whole and rows.shape[0] < len(np.atleast_2d(value))):
+        return []
+    return ["  ".join(f"{number:.3g}".replace("-", "−") for number in row) for row in rows.tolist()]
+
+
+def as_rnn_cell(target: Any, who: str) -> RNNCell:
+    """The cell of any face, or of a layer, as drivers run it."""
+    target = target.cell if isinstance(target, Layer) and hasattr(target, "cell") else target
+    target = target.alike() if isinstance(target, (CellModule, GRUCell)) else target
+    if not isinstance(target, RNNCell):
+        raise TypeError(f"{who}: target is {type(target).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+    return target
+
+
+def step_graph(target: RNNCell) -> tuple[Graph, list[tuple[str, Source]]]:
+    """The graph of one step of a copy of a cell, and what it gives out, by name."""
+    return on_copy(target, _step)
+
+
 def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.Labels, direction: str) -> Drawing:
+    """The picture of a step, laid out by the Graphviz program."""
+    picture = picture_of_step(graph, results, labels, direction)
+    plain = replace(picture, nodes=list(picture.nodes))
+    return Drawing(
+        legends.add(picture, None, labels.legend),
+        lambda **options: legends.add(settle(plain, **options), None, labels.legend),
+    )
+
+
+def picture_of_step(
+    graph: Graph, results: list[tuple[str, Source]], labels: style.Labels, direction: str = "LR"
+) -> Picture:
     """The op-level picture with the words of a cell: gates by their names, states by theirs and t, before and after."""
     graph = _inward(graph)
     facts = Facts(graph, graph, labels.shapes, labels.dtypes, bytes=False, flops=False, seconds=False)
@@ -87,11 +159,7 @@ def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.L
         picture.nodes.append(Node(f"{name}'", lines, "output" if name == "y" else "state"))
         role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
         picture.edges.append(Edge(f"n{source.id}", f"{name}'", role))
-    plain = replace(picture, nodes=list(picture.nodes))
-    return Drawing(
-        legends.add(picture, None, labels.legend),
-        lambda **options: legends.add(settle(plain, **options), None, labels.legend),
-    )
+    return picture
 
 
 def _inward(graph: Graph) -> Graph:
@@ -113,23 +181,30 @@ def _named_leaf(leaf: NodeInfo) -> tuple[str, str]:
     return ("input", "xₜ") if leaf.name == "x" else ("state", f"{leaf.name}ₜ₋₁")
 
 
-def _step(run: RNNCell, size: int) -> tuple[Graph, list[tuple[str, Source]]]:
+def _step(
+    run: RNNCell, size: int, values: tuple[Any, Any] | None = None, known: dict[int, Any] | None = None
+) -> tuple[Graph, list[tuple[str, Source]]]:
     """One step of a cell on inputs named x and the state's parts by their names; and what it gives out, by name.
 
-    The output is called y where it is no state.
+    The output is called y where it is no state. values: x and the state to run it on; known: takes what each node is then.
     """
     dtype = dtype_of(run)
     random = generator().bit_generator.state
     try:
-        run.build(size, dtype)
-        x = Tensor(np.zeros((SMALL_BATCH, size), dtype), name="x", requires_grad=True)
-        state = run.zero_state(SMALL_BATCH, dtype)
+        run.build(values[0].shape[-1] if values else size, dtype)
+        x = Tensor(values[0].data if values else np.zeros((batch_of(run), size), dtype), name="x", requires_grad=True)
+        state = run.zero_state(x.shape[0], dtype)
+        state = state if values is None else run.check_state(values[1], x.shape[0], x.dtype, "state")
         own = isinstance(state, tuple) and not hasattr(state, "_fields") and not _stacked(run)
         state = _named(state, "s" if own else "h")
         given = [str(part.name) for part in flat_tensors(state)]
         output, after = run(x, state)
         made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
         graph = take([output, *(part for _, part in made)])
+        if known is not None:
+            tensors = [output, *(part for _, part in made)]
+            told = Values(tensors, [x, *flat_tensors(state), *run.parameters()])
+            known.update({i: told(node) for i, node in enumerate(nodes_of(tensors))})
     finally:
         generator().bit_generator.state = random
     states = list(zip((name for name, _ in made), graph.outputs[-len(made) :] if made else (), strict=True))

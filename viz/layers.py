@@ -49,6 +49,7 @@ class Layer:
     pair: Path = ()  # … that stands in these scopes
     kind: str = "cell"
     ops: list[int] = field(default_factory=list)  # of kind "each"
+    number: int = -1  # of its pass over time
 
     def column(self, t: int) -> int:
         down = len(self.steps) > 1 and self.steps[0] > self.steps[-1]
@@ -92,7 +93,7 @@ def find_layers(graph: Graph, times: list[Time | None]) -> tuple[list[Layer], di
         assert time is not None
         if number not in layers:
             cell = _cell(time.inner)
-            layers[number] = Layer(key.name, time.outer, time.inner[0] if cell else None)
+            layers[number] = Layer(key.name, time.outer, time.inner[0] if cell else None, number=key.number)
         layers[number].runs += [r for r in (time.step.run,) if r is not None and r not in layers[number].runs[-1:]]
         step_of[i] = number, time.t
     steps: dict[int, set[int]] = {}

@@ -14,11 +14,11 @@ from tinygrad_rnn.rnn import RNNCell
 
 from . import costs, style
 from .costs import counted
-from .drawing import Drawing
+from .drawing import BIGGEST_SHOWN, Drawing
 from .layers import Path, time_of
 from .layout import settle
 from .legend import add as add_legend
-from .live import Values, nodes_of, refuse_freed
+from .live import Values, nodes_of, refuse_freed, stepwise
 from .opened import is_mask, open_all, take
 from .picture import Box, Edge, Node, Picture
 from .repeat import repeat
@@ -75,8 +75,7 @@ def draw(
     if color not in (None, "time"):
         raise ValueError(f"draw: color is {color!r}, expected 'time' or None")
     refuse_unrecorded(target, "draw")
-    if color == "time":
-        target = _with_values(target, opened)
+    target = _with_values(target, opened) if color == "time" else stepwise(target)
     graph = open_all(target) if opened and color is None else take(target)
     facts = Facts(graph, target, shapes, dtypes, bytes, flops, color == "time")
     picture = picture_of(graph, facts, depth, clusters, direction)
@@ -124,7 +123,7 @@ def _with_values(target: Any, opened: bool) -> Any:
     if isinstance(target, Graph):
         raise TypeError(f"{who} needs the tensors themselves: a Graph holds no arrays to run ops on")
     refuse_freed(target, who)
-    return unfuse(target) if opened else target
+    return unfuse(target) if opened else stepwise(target)
 
 
 class Facts:
@@ -299,3 +298,21 @@ def _tip(node: NodeInfo) -> str:
     where = "/".join(node.scope)
     head = f"{node.op or node.kind}{f' {node.name}' if node.name else ''}"
     return style.shown("; ".join(p for p in (head, shapes, options, where) if p), 200)
+
+
+def mimebundle(graph: Graph) -> dict[str, Any]:
+    """What Jupyter shows for a graph: its op-level picture, else text and how to get the picture. Never raises.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0], requires_grad=True, name="x")
+    >>> "text/plain" in tg.viz.mimebundle(tg.snapshot(tg.tanh(x)))
+    True
+    """
+    try:
+        if len(graph.nodes) > BIGGEST_SHOWN:
+            return {"text/plain": f"{graph!r}: too big to show by itself; use viz.draw(graph).save('x.svg')"}
+        bundle = draw(graph)._repr_mimebundle_()
+    except Exception as error:  # as above
+        return {"text/plain": f"{graph!r}: {type(error).__name__}: {error}"}
+    bundle["text/plain"] = bundle["text/plain"] if "image/svg+xml" not in bundle else repr(graph)
+    return bundle

@@ -180,6 +180,9 @@ class Places:
     def is_shown(self, step: Step) -> bool:
         return self.column(step) in self.shown
 
+    def is_shown_column(self, column: int) -> bool:
+        return column in self.shown
+
     def time(self, column: int) -> str:
         """What a column is called: its number, or T−1 … where the end is open."""
         late = None in self.shown and column in self.shown and self.shown.index(column) > self.shown.index(None)

@@ -43,7 +43,7 @@ class Scale:
             self.high = max(float(math.ceil(math.log10(max(finite)))), self.low + 1)
             self.say = say or (lambda n: f"1e{round(math.log10(n))}")
         else:
-            self.low, self.high = 0.0, _round_up(max(finite))
+            self.low, self.high = 0.0, round_up(max(finite))
             self.say = say or (lambda n: f"{n:g}")
 
     def part(self, number: float) -> float:
@@ -75,7 +75,7 @@ class Scale:
         return [*((self.say(n), self.fill(n)) for n in numbers), *([("NaN", NO_NUMBER[0])] if self.holes else [])]
 
 
-def _round_up(number: float) -> float:
+def round_up(number: float) -> float:
     """The next of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(number))
     return next(k * power for k in (1, 2, 5, 10) if k * power >= number * 0.9999)

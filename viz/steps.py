@@ -225,7 +225,7 @@ def parameters_of(graph: Graph, start: int) -> Iterator[int]:
 
 def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
     """Whether an op outside time is the layer's own work for all steps at once: it stands in the cell's scope."""
-    if node.op is None or node.id in found.step_of:
+    if node.op is None or node.id in found.step_of or not layer.outer:
         return False
     size = len(layer.outer)
     if node.scope[:size] != layer.outer:

@@ -179,9 +179,9 @@ def _by_activation(target: Any, of: str | None) -> tuple[Unrolled, Shading]:
     return found, Shading(values, Scale(values.values(), f"mean |{of}|", "activation", log=False), of, "mean |{}|")
 
 
-def trace(cell: RNNCell, length: int, batch: int = SMALL_BATCH) -> Graph:
+def trace(cell: RNNCell, length: int) -> Graph:
     """The graph of `length` steps of a copy of the cell: cell(x_t, state) in each of them, inputs named x_t."""
-    return on_copy(cell, lambda copied, size: _steps(copied, size, length, batch))
+    return on_copy(cell, lambda copied, size: _steps(copied, size, length))
 
 
 def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Found]) -> Found:
@@ -190,15 +190,31 @@ def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Found]) -> Found:
     sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter
     for size in sizes:
         try:
-            return Context().run(run, copy.deepcopy(cell), size)
+            return Context().run(run, _copied(cell), size)
         except ValueError:
             if size == sizes[-1]:
                 raise
     raise AssertionError("unreachable")
 
 
-def _steps(cell: RNNCell, size: int, length: int, batch: int) -> Graph:
-    dtype = dtype_of(cell)
+def _copied(cell: RNNCell) -> RNNCell:
+    """A copy of a cell; what it holds of other graphs, an encoder's outputs say, becomes constant."""
+    held = [value for module in cell.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    constants: dict[int, Any] = {}
+    for value in held:
+        if not value.is_leaf:
+            constants[id(value)] = Tensor(value.data, name=value.name or "memory")
+    return copy.deepcopy(cell, constants)
+
+
+def batch_of(cell: RNNCell) -> int:
+    """The batch to run a cell on: that of the memory it attends to, else a small one."""
+    memories = (getattr(module, "memory", None) for module in cell.modules())
+    return next((memory.shape[0] for memory in memories if isinstance(memory, Tensor)), SMALL_BATCH)
+
+
+def _steps(cell: RNNCell, size: int, length: int) -> Graph:
+    dtype, batch = dtype_of(cell), batch_of(cell)
     outputs: list[Any] = []
     random = generator().bit_generator.state
     try:

@@ -1,8 +1,8 @@
-"""PyTorch's recurrent weights to and from those of our cells; no torch is imported.
+"""PyTorch's recurrent weights to and from those of our cells, without importing torch.
 
-PyTorch keeps, for each layer and direction, weight_ih (G·H, D), weight_hh (G·H, H) and two biases (G·H), blocks in the
-order i f g o (LSTM) or r z n (GRU); an LSTM with proj_size P also weight_hr (P, H), and weight_hh is then (4H, P). Ours
-are transposed, with gates i f g o and z r n; the two biases of an LSTM or a plain cell are one here, their sum.
+PyTorch stores, for each layer and direction, weight_ih (G·H, D), weight_hh (G·H, H) and two biases (G·H), with gates in
+the order i f g o (LSTM) or r z n (GRU). An LSTM with proj_size P also has weight_hr (P, H), and its weight_hh is (4H, P).
+Our kernels are transposed, with gates i f g o and z r n; LSTMCell and BasicRNNCell have one bias, the sum of PyTorch's two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .gates import Arrays, blocks, demand, gates_of, our_weights, taken
+from .gates import Arrays, blocks, cell_weights, check_shapes, gates_of, select
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 PROJECTION = "weight_hr"  # of an LSTM with proj_size
@@ -25,34 +25,34 @@ BEFORE = (
 
 
 def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, *, weight_hr: Any = None) -> Arrays:
-    """Our parameters from PyTorch's, unchecked; on tensors it is recorded, so gradients reach all of them.
+    """Our parameters from PyTorch's, without checks; recorded on tensors, so gradients flow back to all of them.
 
-    A kind of cell that PyTorch does not have keeps its own order of gates.
+    A kind of cell that PyTorch does not have keeps its order of gates.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import arranged
-    >>> found = arranged("rnn", np.ones((2, 3)), np.ones((2, 2)), np.ones(2), np.ones(2))
-    >>> {name: a.shape for name, a in found.items()}, found["bias"].tolist()
+    >>> arrays = arranged("rnn", np.ones((2, 3)), np.ones((2, 2)), np.ones(2), np.ones(2))
+    >>> {name: a.shape for name, a in arrays.items()}, arrays["bias"].tolist()
     ({'kernel': (3, 2), 'recurrent_kernel': (2, 2), 'bias': (2,)}, [2.0, 2.0])
     """
     order = ORDER.get(kind, (0,))
-    found = {"kernel": blocks(weight_ih.T, order), "recurrent_kernel": blocks(weight_hh.T, order)}
+    arrays = {"kernel": blocks(weight_ih.T, order), "recurrent_kernel": blocks(weight_hh.T, order)}
     if kind == "gru":
-        return {**found, "bias": blocks(bias_ih, order), "recurrent_bias": blocks(bias_hh, order)}
+        return {**arrays, "bias": blocks(bias_ih, order), "recurrent_bias": blocks(bias_hh, order)}
     if weight_hr is not None:
-        found["projection_kernel"] = weight_hr.T
-    return {**found, "bias": bias_ih + bias_hh}
+        arrays["projection_kernel"] = weight_hr.T
+    return {**arrays, "bias": bias_ih + bias_hh}
 
 
 def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) -> Arrays:
-    """Weights of one PyTorch layer and direction as the arrays of one of our cells.
+    """Convert the weights of one PyTorch layer and direction to those of one of our cells.
 
     kernel = weight_ihᵀ (D, G·H), recurrent_kernel = weight_hhᵀ (H, G·H), gates reordered; bias = bias_ih + bias_hh, and
     for the GRU bias = bias_ih, recurrent_bias = bias_hh. kind: "rnn", "lstm" or "gru"; weights by the names weight_ih,
-    weight_hh, bias_ih, bias_hh (those of torch.nn.LSTMCell); both biases may be absent (bias=False): they are zeros.
+    weight_hh, bias_ih, bias_hh (those of torch.nn.LSTMCell). Without biases (bias=False) zeros are used.
     An LSTM's weight_hr (P, H) becomes projection_kernel (H, P) of rnn.LSTMCell(H, num_proj=P).
-    The result loads into a cell with load_state_dict. Raises ValueError that names what is missing, unexpected or of
-    another shape, and for a GRU that is to have reset_after=False, which has no counterpart.
+    The result loads into a cell with load_state_dict. Raises ValueError that names missing or unexpected weights and
+    wrong shapes, and for a GRU with reset_after=False, which PyTorch does not have.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import to_cell
@@ -67,27 +67,26 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
         raise ValueError(f"{owner}: {BEFORE}")
     biased = "bias_ih" in weights or "bias_hh" in weights
     projected = (PROJECTION,) if kind == "lstm" and PROJECTION in weights else ()
-    found = taken(owner, weights, (*(NAMES if biased else NAMES[:2]), *projected))
-    outputs = found["weight_hh"].shape[-1] if found["weight_hh"].ndim else 0
-    units = found[PROJECTION].shape[-1] if projected and found[PROJECTION].ndim else outputs
+    arrays = select(owner, weights, (*(NAMES if biased else NAMES[:2]), *projected))
+    outputs = arrays["weight_hh"].shape[-1] if arrays["weight_hh"].ndim else 0
+    units = arrays[PROJECTION].shape[-1] if projected and arrays[PROJECTION].ndim else outputs
     rows = gates * units
-    demand(owner, found, {"weight_ih": (rows, "D"), "weight_hh": (rows, outputs)})
+    check_shapes(owner, arrays, {"weight_ih": (rows, "D"), "weight_hh": (rows, outputs)})
     if projected:
-        demand(owner, found, {PROJECTION: (outputs, units)})
+        check_shapes(owner, arrays, {PROJECTION: (outputs, units)})
     if biased:
-        demand(owner, found, {"bias_ih": (rows,), "bias_hh": (rows,)})
-    zeros = np.zeros(rows, found["weight_ih"].dtype)
-    arrays = [np.ascontiguousarray(found.get(name, zeros)) for name in NAMES]
-    return arranged(kind, *arrays, weight_hr=found.get(PROJECTION))
+        check_shapes(owner, arrays, {"bias_ih": (rows,), "bias_hh": (rows,)})
+    zeros = np.zeros(rows, arrays["weight_ih"].dtype)
+    stored = [np.ascontiguousarray(arrays.get(name, zeros)) for name in NAMES]
+    return arranged(kind, *stored, weight_hr=arrays.get(PROJECTION))
 
 
 def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Arrays:
-    """The inverse of to_cell: one of our cells' arrays as PyTorch's weight_ih, weight_hh, bias_ih, bias_hh.
+    """The inverse of to_cell: the weights of one of our cells as PyTorch's weight_ih, weight_hh, bias_ih, bias_hh.
 
-    An LSTM's projection_kernel becomes weight_hr.
-    One bias of ours goes into bias_ih; bias_hh is then 0, which gives the same numbers. bias=False leaves both out.
-    Raises ValueError for weights that do not fit, for a GRU with reset_after=False (no counterpart) and for bias=False
-    where a bias is not 0.
+    An LSTM's projection_kernel becomes weight_hr. A single bias becomes bias_ih, with bias_hh = 0: the outputs are the
+    same. bias=False omits both. Raises ValueError for wrong names or shapes, for a GRU with reset_after=False (which
+    PyTorch does not have) and for bias=False if a bias is not 0.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import from_cell
@@ -96,31 +95,31 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     {'bias_ih': [1.0, 1.0], 'bias_hh': [0.0, 0.0]}
     """
     owner = "interop.torch.from_cell"
-    found = our_weights(owner, kind, weights, further=("projection_kernel",))
-    if kind == "gru" and "recurrent_bias" not in found:
+    arrays = cell_weights(owner, kind, weights, extra=("projection_kernel",))
+    if kind == "gru" and "recurrent_bias" not in arrays:
         raise ValueError(f"{owner}: {BEFORE}")
     order = ORDER[kind]
-    second = found.get("recurrent_bias", np.zeros_like(found["bias"]))
-    values = (found["kernel"], found["recurrent_kernel"], found["bias"], second)
-    out = {name: np.ascontiguousarray(blocks(a, order).T) for name, a in zip(NAMES, values, strict=True)}
-    further = {}
-    if "projection_kernel" in found:
-        further[PROJECTION] = np.ascontiguousarray(found["projection_kernel"].T)
+    recurrent_bias = arrays.get("recurrent_bias", np.zeros_like(arrays["bias"]))
+    values = (arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"], recurrent_bias)
+    converted = {name: np.ascontiguousarray(blocks(a, order).T) for name, a in zip(NAMES, values, strict=True)}
+    projection = {}
+    if "projection_kernel" in arrays:
+        projection[PROJECTION] = np.ascontiguousarray(arrays["projection_kernel"].T)
     if bias:
-        return out | further
-    full = [name for name in NAMES[2:] if np.any(out[name])]
-    if full:
+        return converted | projection
+    nonzero = [name for name in NAMES[2:] if np.any(converted[name])]
+    if nonzero:
         raise ValueError(
-            f"{owner}: bias=False leaves out {' and '.join(full)}, which is not 0: the numbers would differ"
+            f"{owner}: bias=False leaves out {' and '.join(nonzero)}, which is not 0: the numbers would differ"
         )
-    return {name: out[name] for name in NAMES[:2]} | further
+    return {name: converted[name] for name in NAMES[:2]} | projection
 
 
 def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:
-    """PyTorch's weights with one bias: bias_ih + bias_hh in bias_ih, 0 in bias_hh, the same numbers.
+    """Add bias_hh to bias_ih and set bias_hh to 0; the outputs are the same.
 
-    For libraries that have one bias only. A GRU's two biases of n cannot become one: bias_hh stands inside the product
-    with r. Raises ValueError for a GRU unless that part of bias_hh is 0.
+    For libraries with a single bias. In a GRU the bias_hh of n is multiplied by r and cannot be added to bias_ih: raises
+    ValueError for a GRU unless that block of bias_hh is 0.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import merged
@@ -130,23 +129,23 @@ def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:
     """
     owner = "interop.torch.merged"
     gates_of(owner, kind)
-    found = taken(owner, weights, NAMES)
-    if kind == "gru" and np.any(blocks(found["bias_hh"], (2, 0, 1))[: found["bias_hh"].size // 3]):
+    arrays = select(owner, weights, NAMES)
+    if kind == "gru" and np.any(np.split(arrays["bias_hh"], 3)[2]):
         raise ValueError(
             f"{owner}: the n part of bias_hh is not 0, and it cannot join bias_ih: it stands inside r (h Un + b'n), so r "
             "scales it at every step"
         )
-    return {**found, "bias_ih": found["bias_ih"] + found["bias_hh"], "bias_hh": np.zeros_like(found["bias_hh"])}
+    return {**arrays, "bias_ih": arrays["bias_ih"] + arrays["bias_hh"], "bias_hh": np.zeros_like(arrays["bias_hh"])}
 
 
 _NAME = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_(l\d+(?:_reverse)?)")
 
 
 def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_after: bool = True) -> dict[str, Arrays]:
-    """The state dict of a torch.nn.RNN, LSTM or GRU as arrays of our cells: {"l0": {...}, "l0_reverse": {...}, ...}.
+    """Convert the state dict of a torch.nn.RNN, LSTM or GRU to weights of our cells: {"l0": {...}, "l0_reverse": {...}}.
 
-    prefix: what stands before the names, "encoder.lstm." say; keys that do not begin so are left alone. The rest as
-    to_cell. Raises ValueError for a key that is no recurrent weight, for layers that do not begin at 0 or leave one out.
+    prefix: of the keys to convert, for example "encoder.lstm."; keys without it are ignored. Each layer and direction
+    is converted as by to_cell. Raises ValueError for a key that is not a recurrent weight and for missing layers.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import to_cells
@@ -156,28 +155,28 @@ def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_aft
     ['l0']
     """
     owner = "interop.torch.to_cells"
-    parts: dict[str, Arrays] = {}
+    layers: dict[str, Arrays] = {}
     for key in (k for k in state if k.startswith(prefix)):
-        found = _NAME.fullmatch(key[len(prefix) :])
-        if found is None:
+        match = _NAME.fullmatch(key[len(prefix) :])
+        if match is None:
             raise ValueError(f"{owner}: {key!r} is no weight of a recurrent layer, expected names like weight_ih_l0")
-        parts.setdefault(found[2], {})[found[1]] = state[key]
-    both = any(suffix.endswith("_reverse") for suffix in parts)
-    layers = max(len({suffix.split("_")[0] for suffix in parts}), 1)
-    wanted = [f"l{i}{end}" for i in range(layers) for end in ("", "_reverse")[: 2 if both else 1]]
-    if set(wanted) != set(parts):
-        raise ValueError(f"{owner}: the state holds the layers {sorted(parts)}, expected {wanted}")
-    out = {}
-    for suffix in wanted:
+        layers.setdefault(match[2], {})[match[1]] = state[key]
+    bidirectional = any(suffix.endswith("_reverse") for suffix in layers)
+    count = max(len({suffix.split("_")[0] for suffix in layers}), 1)
+    expected = [f"l{i}{end}" for i in range(count) for end in ("", "_reverse")[: 2 if bidirectional else 1]]
+    if set(expected) != set(layers):
+        raise ValueError(f"{owner}: the state holds the layers {sorted(layers)}, expected {expected}")
+    converted = {}
+    for suffix in expected:
         try:
-            out[suffix] = to_cell(kind, parts[suffix], reset_after=reset_after)
+            converted[suffix] = to_cell(kind, layers[suffix], reset_after=reset_after)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error} (in {prefix}*_{suffix})") from None
-    return out
+    return converted
 
 
 def from_cells(kind: str, cells: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Arrays:
-    """The inverse of to_cells: {"l0": our arrays, ...} as one PyTorch state dict.
+    """The inverse of to_cells: the weights of our cells, {"l0": {...}, ...}, as one PyTorch state dict.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import from_cells

@@ -325,7 +325,9 @@ class AttentionWrapper(RNNCell):
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
         """Keys, values and mask of the memory, for all steps; then what the cell draws."""
         seen = (*shape[:2], shape[2] + self.attention_size if self.cell.input_size is None else self.cell.input_size)
-        return self.attention_mechanism.constants(shape[0], dtype), self.cell.draw(seen, dtype)
+        with scope(self.attention_mechanism.scope_name):
+            constants = self.attention_mechanism.constants(shape[0], dtype)
+        return constants, self.cell.draw(seen, dtype)
 
     def _seen(self, x: Any, attention: Any) -> Any:
         """What the cell gets."""

@@ -1,6 +1,6 @@
-"""Models to and from ONNX files, by the `onnx` package (pip install 'tinygrad_rnn[onnx]'), and weights by arrays alone."""
+"""ONNX: models to and from files, with the `onnx` package (pip install 'tinygrad_rnn[onnx]'), and weights as arrays."""
 
-from . import keras_layers as keras_layers  # its writers join those of writer.py
+from . import keras_layers as keras_layers  # registers its writers
 from .reader import Model, load
 from .weights import from_cell, to_cell
 from .writer import export

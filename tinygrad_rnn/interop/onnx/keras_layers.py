@@ -1,4 +1,4 @@
-"""Writing the layers of the Keras face. Lengths stand in the place of masks: rows are padded at their end."""
+"""Writers of the Keras layers. Lengths replace masks, so padding is at the end of each row."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def _refused(layer: Any, why: str) -> TypeError:
 
 
 def _run(g: Graph, layer: Any, x: str) -> OverTime:
-    """A layer's cell, or its stack of cells, over time."""
+    """Write a layer's cell, or its stack of cells, over time."""
     if layer.stateful:
         raise _refused(layer, "it is stateful, and a file keeps nothing between calls; pass h_0 instead")
     stack, outer = getattr(layer.cell, "cells", None), g.prefix
     finals: dict[str, str] = {}
     for i, cell in enumerate(stack or [layer.cell]):
         g.prefix = outer if stack is None else f"{outer}{i}."
-        found = over_time(g, cell, x, layer.go_backwards)
-        x = found.outputs
+        sequence = over_time(g, cell, x, layer.go_backwards)
+        x = sequence.outputs
         if layer.return_state:
-            final_outputs(g, found.finals, cell.output_size)
-        finals = found.finals
+            final_outputs(g, sequence.finals, cell.output_size)
+        finals = sequence.finals
     g.prefix = outer
-    return OverTime(x, found.last, finals)
+    return OverTime(x, sequence.last, finals)
 
 
 def _flipped(g: Graph, y: str) -> str:
@@ -37,24 +37,26 @@ def _flipped(g: Graph, y: str) -> str:
 
 
 def _recurrent(g: Graph, layer: Any, x: str) -> str:
-    found = _run(g, layer, x)
+    sequence = _run(g, layer, x)
     if not layer.return_sequences:
-        return _last(g, layer, found.last)
+        return _last(g, layer, sequence.last)
     if layer.go_backwards:
-        return _flipped(g, found.outputs)  # in the order of reading: padding first, and 0 there
+        return _flipped(
+            g, sequence.outputs
+        )  # in the order in which the layer reads: padding first, where outputs are 0
     if not g.lengths() or layer.zero_output_for_mask:
-        return found.outputs
+        return sequence.outputs
     zero, one = g.array(np.array(0)), g.array(np.array(1))
-    steps = g.add("Range", [zero, g.add("Gather", [g.add("Shape", [found.outputs]), one], axis=0), one])
+    steps = g.add("Range", [zero, g.add("Gather", [g.add("Shape", [sequence.outputs]), one], axis=0), one])
     counts = g.add("Cast", [g.lengths()], to=7)
     read = g.add("Less", [steps, g.add("Unsqueeze", [counts, g.array(np.array([1]))])])
     read = g.add("Unsqueeze", [read, g.array(np.array([2]))])
-    last = g.add("Unsqueeze", [found.last, g.array(np.array([1]))])
-    return g.add("Where", [read, found.outputs, last])  # past the end the last output stands
+    last = g.add("Unsqueeze", [sequence.last, g.array(np.array([1]))])
+    return g.add("Where", [read, sequence.outputs, last])  # past its length a row repeats its last output
 
 
 def _last(g: Graph, layer: Any, last: str) -> str:
-    """One output a row from here on: (B, H)."""
+    """The last output of each row, (B, H)."""
     g.leading = ("B",)
     g.widen(layer.cell.output_size)
     return last
@@ -65,11 +67,11 @@ def _bidirectional(g: Graph, layer: Any, x: str) -> str:
         raise _refused(layer, "merge_mode=None gives two outputs")
     x = x or g.first(x, layer.dtype, _first_cell(layer.forward_layer).input_size)
     outer, leading, sides = g.prefix, g.leading, []
-    for name, one in (("fw.", layer.forward_layer), ("bw.", layer.backward_layer)):
+    for name, side_layer in (("fw.", layer.forward_layer), ("bw.", layer.backward_layer)):
         g.prefix = f"{outer}{name}"
-        found = _run(g, one, x)
-        out = found.outputs if layer.return_sequences else found.last
-        sides.append(_flipped(g, out) if layer.return_sequences and one.go_backwards != (name == "bw.") else out)
+        sequence = _run(g, side_layer, x)
+        out = sequence.outputs if layer.return_sequences else sequence.last
+        sides.append(_flipped(g, out) if layer.return_sequences and side_layer.go_backwards != (name == "bw.") else out)
     g.prefix, g.leading = outer, leading if layer.return_sequences else ("B",)
     units = layer.forward_layer.cell.output_size
     if layer.merge_mode == "concat":

@@ -1,7 +1,7 @@
 """ONNX's operators as calls of this package's ops and driver: inputs in order, attributes by name.
 
-Each takes what the graph gives (None for an input left out) and returns its outputs. `_opset` is the file's opset and
-`_count` the number of outputs asked for; both come with every call.
+Each takes the node's inputs (None for an omitted one) and returns its outputs. Every call also passes `_opset`, the
+file's opset, and `_count`, the number of outputs that the node declares.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ...autodiff.tensor import Tensor
 from ...program.scan import checked_lengths
 from ...rnn.driver import Time, run_cell
 from ...rnn.layer_norm import normalized
-from ..gates import CELLS, GATES, lent
+from ..gates import CELLS, GATES, with_weights
 from .weights import arranged
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
 
 def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare the function below as what these operators compute."""
+    """Register the decorated function for these operators."""
 
     def register(f: Callable[..., Any]) -> Callable[..., Any]:
         OPERATORS.update(dict.fromkeys(names, f))
@@ -33,7 +33,7 @@ def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def plain(f: Callable[..., Any]) -> Callable[..., Any]:
-    """An op that takes nothing but its inputs."""
+    """An operator without attributes."""
     return lambda *inputs, **_: f(*inputs)
 
 
@@ -49,7 +49,7 @@ OPERATORS |= {
     "Exp": plain(ops.exp),
     "Sqrt": plain(ops.sqrt),
     "Identity": plain(lambda x: x),
-    "Dropout": plain(lambda x, *_: x),  # as it stands outside training
+    "Dropout": plain(lambda x, *_: x),  # evaluation mode
     "Shape": lambda x, start=0, end=None, **_: np.array(np.shape(x)[start:end], np.int64),
     "Range": plain(lambda start, limit, delta: np.arange(_data(start), _data(limit), _data(delta))),
     "Size": plain(lambda x: np.array(np.size(x), np.int64)),
@@ -103,7 +103,7 @@ def _(x: Any, *, axis: int | None = None, _opset: int, **_: Any) -> Any:
 
 
 def _by_class(f: Callable[..., Any], x: Any, axis: int | None, opset: int) -> Any:
-    """Over one axis; before opset 13 over all axes from `axis` on, taken as one."""
+    """Apply f over one axis; before opset 13, over all axes from `axis` on, flattened to one."""
     if opset >= 13:
         return f(x, axis=-1 if axis is None else axis)
     at = (1 if axis is None else axis) % max(1, x.ndim)
@@ -155,13 +155,13 @@ def _(x: Any, *, axis: int = 1, **_: Any) -> Any:
 
 
 @operator("Squeeze")
-def _(x: Any, given: Any = None, *, axes: Any = None, **_: Any) -> Any:
-    return ops.squeeze(x, axis=_axes(axes if given is None else given))
+def _(x: Any, axes_input: Any = None, *, axes: Any = None, **_: Any) -> Any:
+    return ops.squeeze(x, axis=_axes(axes if axes_input is None else axes_input))
 
 
 @operator("Unsqueeze")
-def _(x: Any, given: Any = None, *, axes: Any = None, **_: Any) -> Any:
-    return ops.expand_dims(x, axis=_axes(axes if given is None else given))
+def _(x: Any, axes_input: Any = None, *, axes: Any = None, **_: Any) -> Any:
+    return ops.expand_dims(x, axis=_axes(axes if axes_input is None else axes_input))
 
 
 @operator("Concat")
@@ -172,7 +172,7 @@ def _(*arrays: Any, axis: int, **_: Any) -> Any:
 @operator("Split")
 def _(
     x: Any,
-    given: Any = None,
+    sizes_input: Any = None,
     *,
     axis: int = 0,
     split: Any = None,
@@ -180,11 +180,11 @@ def _(
     _count: int,
     **_: Any,
 ) -> Any:
-    sizes = split if given is None else _numbers(given)
+    sizes = split if sizes_input is None else _numbers(sizes_input)
     if sizes is None:
         count = num_outputs or _count
-        part = -(-x.shape[axis] // count)
-        sizes = [part] * (count - 1)
+        size = -(-x.shape[axis] // count)
+        sizes = [size] * (count - 1)
     else:
         sizes = sizes[:-1]
     return tuple(ops.split(x, np.cumsum(sizes).tolist(), axis=axis))
@@ -199,7 +199,7 @@ def _(x: Any, starts: Any = None, ends: Any = None, axes: Any = None, steps: Any
     cut = [slice(None)] * x.ndim
     for axis, start, end, step in zip(along, first, last, by, strict=True):
         size = x.shape[axis]
-        cut[axis] = slice(start, None if step < 0 and end < -size else end, step)  # None: to the very first
+        cut[axis] = slice(start, None if step < 0 and end < -size else end, step)  # None: down to index 0
     return x[tuple(cut)]
 
 
@@ -209,9 +209,9 @@ def _(x: Any, shape: Any, **_: Any) -> Any:
 
 
 @operator("Constant")
-def _(*, value: Any = None, **given: Any) -> Any:
+def _(*, value: Any = None, **attributes: Any) -> Any:
     if value is None:
-        name, numbers = next((k, v) for k, v in given.items() if k.startswith("value_"))
+        name, numbers = next((k, v) for k, v in attributes.items() if k.startswith("value_"))
         value = np.asarray(numbers, np.float32 if "float" in name else np.int64)
     return _constant(value)
 
@@ -236,39 +236,41 @@ DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, 
 
 def refused(op: str, inputs: tuple[str, ...], attributes: dict[str, Any]) -> list[str]:
     """Why a known operator cannot be run with these inputs and attributes; an empty list if it can."""
-    faults = []
+    problems = []
     if op == "Cast" and attributes.get("to") not in CASTS:
-        faults.append(f"to={attributes.get('to')}, expected float32, float64, int32, int64 or bool")
+        problems.append(f"to={attributes.get('to')}, expected float32, float64, int32, int64 or bool")
     if op == "Constant" and not any(k.startswith("value") and "string" not in k for k in attributes):
-        faults.append("it holds no numbers")
+        problems.append("it holds no numbers")
     if op not in KINDS:
-        return faults
+        return problems
     direction = attributes.get("direction", "forward")
     if direction not in DIRECTIONS:
-        return [*faults, f"direction={direction!r}"]
+        return [*problems, f"direction={direction!r}"]
     count = len(DIRECTIONS[direction])
-    sides = _activations(op, attributes.get("activations"), count)
-    if sides is None or any(len(set(side[1:])) > 1 for side in sides):  # our LSTM has one function for g and h
-        wanted = f"{' '.join(USUAL[op])} in each direction, or relu, sigmoid, tanh in their places"
-        faults.append(
-            f"activations={attributes.get('activations')}, expected {wanted}{', g and h alike' * (op == 'LSTM')}"
+    directions = _activations(op, attributes.get("activations"), count)
+    if directions is None or any(
+        len(set(functions[1:])) > 1 for functions in directions
+    ):  # our LSTM has one function for g and h
+        expected = f"{' '.join(USUAL[op])} in each direction, or relu, sigmoid, tanh in their places"
+        problems.append(
+            f"activations={attributes.get('activations')}, expected {expected}{', g and h alike' * (op == 'LSTM')}"
         )
     if attributes.get("clip"):
-        faults.append(f"clip={attributes['clip']}")
+        problems.append(f"clip={attributes['clip']}")
     if attributes.get("input_forget"):
-        faults.append("input_forget=1 (coupled gates)")
+        problems.append("input_forget=1 (coupled gates)")
     if len(inputs) > 7 and inputs[7]:
-        faults.append("P (peepholes)")
-    return faults
+        problems.append("P (peepholes)")
+    return problems
 
 
-def _activations(op: str, given: Any, count: int) -> list[tuple[str, ...]] | None:
-    """The names of each direction's functions, in ONNX's order f g h; None for names that we do not have."""
-    names = [str(a).lower() for a in given or USUAL[op] * count]
-    wide = len(USUAL[op])
-    if len(names) != count * wide or not set(names) <= {"tanh", "relu", "sigmoid"}:
+def _activations(op: str, activations: Any, count: int) -> list[tuple[str, ...]] | None:
+    """The activations of each direction, in ONNX's order f g h; None if one of them is not supported."""
+    names = [str(a).lower() for a in activations or USUAL[op] * count]
+    per_direction = len(USUAL[op])
+    if len(names) != count * per_direction or not set(names) <= {"tanh", "relu", "sigmoid"}:
         return None
-    return [tuple(names[i : i + wide]) for i in range(0, len(names), wide)]
+    return [tuple(names[i : i + per_direction]) for i in range(0, len(names), per_direction)]
 
 
 def _recurrent(op: str) -> Callable[..., Any]:
@@ -293,22 +295,22 @@ def _recurrent(op: str) -> Callable[..., Any]:
                 options["recurrent_activation"] = functions[i][0]
             if kind == "gru":
                 options["reset_after"] = "recurrent_bias" in arrays
-            cell = lent(CELLS[kind](units, **options), arrays)
-            parts = [
+            cell = with_weights(CELLS[kind](units, **options), arrays)
+            initial = [
                 None if s is None else s[:, i] if layout else s[i] for s in ((c0, h0) if kind == "lstm" else (h0,))
             ]
             zero = cell.zero_state(batch, x.dtype)
             if kind == "lstm":
-                state = type(zero)(*(z if part is None else part for part, z in zip(parts, zero, strict=True)))
+                state = type(zero)(*(z if value is None else value for value, z in zip(initial, zero, strict=True)))
             else:
-                state = zero if parts[0] is None else parts[0]
+                state = zero if initial[0] is None else initial[0]
             cell.check_input(x, 3)
             state = cell.check_state(state, batch, x.dtype, "the initial state")
             output, final = run_cell(op, cell, x, state, Time(counts, backward, not layout))
             outputs.append(output)
             finals.append((final.h, final.c) if kind == "lstm" else (final,))
         y = ops.stack(outputs, axis=2 if layout else 1)
-        return (y, *(ops.stack(list(part), axis=1 if layout else 0) for part in zip(*finals, strict=True)))
+        return (y, *(ops.stack(list(value), axis=1 if layout else 0) for value in zip(*finals, strict=True)))
 
     return run
 

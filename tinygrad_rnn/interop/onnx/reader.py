@@ -1,4 +1,4 @@
-"""Reading ONNX files: a graph becomes a callable over this package's ops, cells and driver."""
+"""Reading ONNX files: a graph becomes a module that calls this package's ops, cells and driver."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .library import onnx
 from .operators import CASTS, OPERATORS, refused
 
 
-class Step(NamedTuple):
-    """One node of a graph as plain data."""
+class Instruction(NamedTuple):
+    """One node of an ONNX graph as plain data."""
 
     op: str
     name: str
@@ -29,10 +29,10 @@ class Step(NamedTuple):
 
 
 class Model(Module):
-    """A loaded ONNX graph: model(x, ...) or model(name=x, ...) gives its output, or a tuple of several.
+    """A loaded ONNX graph: model(x, ...) or model(name=x, ...) returns its output, or a tuple of several.
 
-    `inputs` and `outputs` are the names in order. Its floating arrays are parameters below "weights", so it trains and
-    has a state_dict; inputs are arrays or tensors, and outputs tensors (integers: arrays).
+    `inputs` and `outputs` are the names in order. Floating arrays are parameters, named "weights.…", so the model can be
+    trained and has a state_dict. Inputs are arrays or tensors; outputs are tensors (arrays if integers).
 
     >>> import os, tempfile, numpy as np, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
@@ -45,7 +45,7 @@ class Model(Module):
     def __init__(
         self,
         path: str,
-        steps: list[Step],
+        steps: list[Instruction],
         inputs: dict[str, Any],
         outputs: tuple[str, ...],
         arrays: dict[str, Any],
@@ -57,8 +57,8 @@ class Model(Module):
         self.constants = {name: a for name, a in arrays.items() if a.dtype.kind != "f"}
         self.weights = {name: Parameter(a, name=name) for name, a in arrays.items() if a.dtype.kind == "f"}
 
-    def forward(self, *given: Any, **named: Any) -> Any:
-        values: dict[str, Any] = {"": None, **self.constants, **self.weights, **self._given(given, named)}
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        values: dict[str, Any] = {"": None, **self.constants, **self.weights, **self._named(inputs, named)}
         for step in self.steps:
             try:
                 results = OPERATORS[step.op](
@@ -71,26 +71,28 @@ class Model(Module):
                 raise type(error)(f"{self.path}: {step}: {error}") from error
             results = results if isinstance(results, tuple) else (results,)
             values |= zip(step.outputs, results, strict=False)
-        found = tuple(values[name] for name in self.outputs)
-        return found[0] if len(found) == 1 else found
+        outputs = tuple(values[name] for name in self.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
 
-    def _given(self, given: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    def _named(self, positional: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
         """The inputs by name: floats as tensors, the rest as arrays, in the dtype that the graph declares."""
-        values = dict(zip(self.inputs, given, strict=False)) | named
-        wrong = [name for name in self.inputs if name not in values] + [n for n in values if n not in self.inputs]
-        if wrong or len(given) > len(self.inputs) or len(values) != len(given) + len(named):
-            came = [*self.inputs[: len(given)], *named]
-            raise TypeError(f"{self.path}: the inputs are {self.inputs}, {len(given) + len(named)} came: {came}")
-        out: dict[str, Any] = {}
+        values = dict(zip(self.inputs, positional, strict=False)) | named
+        mismatched = [name for name in self.inputs if name not in values] + [n for n in values if n not in self.inputs]
+        if mismatched or len(positional) > len(self.inputs) or len(values) != len(positional) + len(named):
+            received = [*self.inputs[: len(positional)], *named]
+            raise TypeError(
+                f"{self.path}: the inputs are {self.inputs}, {len(positional) + len(named)} came: {received}"
+            )
+        converted: dict[str, Any] = {}
         for name, value in values.items():
-            wanted = self.input_dtypes[name]
+            dtype = self.input_dtypes[name]
             array = value.data if isinstance(value, Tensor) else np.asarray(value)
-            if not hasattr(value, "dtype") or (array.dtype.kind in "iu" and wanted.kind in "iu"):
-                array = array.astype(wanted)
-            if array.dtype != wanted:
-                raise TypeError(f"{self.path}: {name} has dtype {array.dtype}, expected {wanted}")
-            out[name] = array if wanted.kind != "f" else value if isinstance(value, Tensor) else Tensor(array)
-        return out
+            if not hasattr(value, "dtype") or (array.dtype.kind in "iu" and dtype.kind in "iu"):
+                array = array.astype(dtype)
+            if array.dtype != dtype:
+                raise TypeError(f"{self.path}: {name} has dtype {array.dtype}, expected {dtype}")
+            converted[name] = array if dtype.kind != "f" else value if isinstance(value, Tensor) else Tensor(array)
+        return converted
 
     @property
     def scope_name(self) -> str:
@@ -101,13 +103,13 @@ class Model(Module):
 
 
 def load(path: Path) -> Model:
-    """An ONNX file as a callable Model.
+    """Read an ONNX file as a callable Model.
 
-    It knows RNN, GRU, LSTM (direction, layout, sequence_lens, initial states, linear_before_reset, and for RNN the
-    activations Tanh, Relu, Sigmoid), MatMul, Gemm, Gather, Softmax, arithmetic and the shape operators between them.
-    Arrays in files of their own (external data) are read from the model's folder and from below it, nowhere else. Raises
-    ImportError without the onnx package, FileNotFoundError if there is no such file, ValueError that names the file if it
-    holds no ONNX model, or names every operator and attribute that is not supported.
+    Supported are RNN, GRU, LSTM (direction, layout, sequence_lens, initial states, linear_before_reset, and for RNN the
+    activations Tanh, Relu, Sigmoid), MatMul, Gemm, Gather, Softmax, arithmetic, and operators on shapes. External data
+    (arrays in separate files) is read only from the model's folder and its subfolders. Raises ImportError without the onnx
+    package, FileNotFoundError for a missing file, and ValueError that names the file if it is not an ONNX model, or lists
+    every unsupported operator and attribute.
 
     >>> import os, tempfile, numpy as np, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "model.onnx")
@@ -130,15 +132,17 @@ def load(path: Path) -> Model:
     opset = next((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
     arrays = {a.name: np.array(library.numpy_helper.to_array(a)) for a in graph.initializer}
     steps = [_step(library, node) for node in graph.node]
-    faults = [fault for step in steps for fault in _faults(step)]
-    half = [f"{key} has dtype {a.dtype}" for key, a in arrays.items() if a.dtype not in READ]
-    kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input if i.name not in arrays}
-    half += [f"the input {key} is of type {kind}" for key, kind in kinds.items() if kind not in CASTS]
+    problems = [problem for step in steps for problem in _faults(step)]
+    unsupported = [f"{key} has dtype {a.dtype}" for key, a in arrays.items() if a.dtype not in READ]
+    types = {i.name: i.type.tensor_type.elem_type for i in graph.input if i.name not in arrays}
+    unsupported += [
+        f"the input {key} is of type {type_number}" for key, type_number in types.items() if type_number not in CASTS
+    ]
     if graph.sparse_initializer:
-        half.append("sparse arrays")
-    if faults or half:
-        raise ValueError(f"{owner}: {name} holds what is not supported here: " + "; ".join([*faults, *half]))
-    inputs = {key: np.dtype(CASTS[kind]) for key, kind in kinds.items()}
+        unsupported.append("sparse arrays")
+    if problems or unsupported:
+        raise ValueError(f"{owner}: {name} holds what is not supported here: " + "; ".join([*problems, *unsupported]))
+    inputs = {key: np.dtype(CASTS[type_number]) for key, type_number in types.items()}
     return Model(name, steps, inputs, tuple(o.name for o in graph.output), arrays, opset)
 
 
@@ -146,18 +150,18 @@ READ = tuple(np.dtype(d) for d in CASTS.values())
 
 
 def _parsed(library: Any, owner: str, name: str, content: bytes) -> Any:
-    """The file as the onnx package's ModelProto; ValueError that names the file if it is none."""
+    """The file as a ModelProto of the onnx package; ValueError that names the file if it is not an ONNX model."""
     decode = import_module("google.protobuf.message").DecodeError
     try:
         proto = library.load_model_from_string(content)
         for tensor in _tensors(proto):
             _bring_in(library, tensor, os.path.dirname(os.path.abspath(name)))
         arrays = {a.name: library.numpy_helper.to_array(a) for a in proto.graph.initializer}
-        why = _broken(proto, {*arrays, *(i.name for i in proto.graph.input)})
+        reason = _broken(proto, {*arrays, *(i.name for i in proto.graph.input)})
     except (decode, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if why:
-        raise ValueError(f"{owner}: {name} ({len(content)} bytes) is no ONNX model: {why}")
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if reason:
+        raise ValueError(f"{owner}: {name} ({len(content)} bytes) is no ONNX model: {reason}")
     return proto
 
 
@@ -183,7 +187,7 @@ def _bring_in(library: Any, tensor: Any, folder: str) -> None:
 
 
 def _broken(proto: Any, known: set[str]) -> str:
-    """What a parsed file lacks to be a model, given the names of its arrays and inputs; "" for nothing."""
+    """Why a parsed file is not a valid model, "" if it is. known: the names of its arrays and inputs."""
     if not proto.graph.output or not proto.opset_import:
         return "it holds no graph with outputs, or no opset"
     known = {"", *known}
@@ -196,7 +200,7 @@ def _broken(proto: Any, known: set[str]) -> str:
     return f"the output {lost[0]!r} comes from nowhere" if lost else ""
 
 
-def _step(library: Any, node: Any) -> Step:
+def _step(library: Any, node: Any) -> Instruction:
     attributes = {}
     for attribute in node.attribute:
         value = library.helper.get_attribute_value(attribute)
@@ -207,14 +211,14 @@ def _step(library: Any, node: Any) -> Step:
         elif type(value).__name__ == "TensorProto":
             value = np.array(library.numpy_helper.to_array(value))
         elif type(value).__name__ == "GraphProto":
-            value = None  # of operators that hold graphs: none of them is supported
+            value = None  # operators with subgraphs are not supported
         attributes[attribute.name] = value
     op = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-    return Step(op, node.name, tuple(node.input), tuple(node.output), attributes)
+    return Instruction(op, node.name, tuple(node.input), tuple(node.output), attributes)
 
 
-def _faults(step: Step) -> list[str]:
-    """What this package cannot do of a node."""
+def _faults(step: Instruction) -> list[str]:
+    """The reasons why a node is not supported."""
     if step.op not in OPERATORS:
         return [f"operator {step}"]
-    return [f"{step}: {why}" for why in refused(step.op, step.inputs, step.attributes)]
+    return [f"{step}: {reason}" for reason in refused(step.op, step.inputs, step.attributes)]

@@ -12,26 +12,30 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ..gates import Arrays, blocks, demand, gates_of, our_weights, taken
+from ..gates import Arrays, blocks, cell_weights, check_shapes, gates_of, select
 
-OURS = {"rnn": (0,), "lstm": (0, 2, 3, 1), "gru": (0, 1, 2)}  # their blocks in our order
-THEIRS = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}  # and ours in theirs
+FROM_ONNX = {"rnn": (0,), "lstm": (0, 2, 3, 1), "gru": (0, 1, 2)}  # ONNX's gates in our order
+TO_ONNX = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}  # our gates in ONNX's order
 
 
 def arranged(kind: str, w: Any, r: Any, b: Any, reset_after: bool) -> Arrays:
-    """Our parameters from one direction's W, R, B, unchecked; on tensors it is recorded."""
-    order = OURS[kind]
-    found = {"kernel": blocks(w.T, order), "recurrent_kernel": blocks(r.T, order)}
-    of_x, of_h = (blocks(part, order) for part in ops.split(b, 2, axis=-1))
-    return {**found, "bias": of_x, "recurrent_bias": of_h} if reset_after else {**found, "bias": of_x + of_h}
+    """Our parameters from W, R, B of one direction, without checks; recorded on tensors."""
+    order = FROM_ONNX[kind]
+    arrays = {"kernel": blocks(w.T, order), "recurrent_kernel": blocks(r.T, order)}
+    bias, recurrent_bias = (blocks(half, order) for half in ops.split(b, 2, axis=-1))
+    return (
+        {**arrays, "bias": bias, "recurrent_bias": recurrent_bias}
+        if reset_after
+        else {**arrays, "bias": bias + recurrent_bias}
+    )
 
 
 def to_cell(kind: str, weights: Mapping[str, Any], *, linear_before_reset: bool = False) -> Arrays:
-    """W, R, B of one direction as the arrays of one of our cells; B may be absent: it is zeros.
+    """Convert W, R, B of one direction to the weights of one of our cells; without B zeros are used.
 
-    kind: "rnn", "lstm" or "gru". linear_before_reset is the GRU operator's attribute: with it our form is
-    reset_after=True, with a recurrent_bias; without it the two biases become one, their sum. Raises ValueError that
-    names what is missing, unexpected or of another shape.
+    kind: "rnn", "lstm" or "gru". linear_before_reset: the GRU operator's attribute; if set, the cell has
+    reset_after=True and a recurrent_bias, otherwise the two biases are added. Raises ValueError that names missing or
+    unexpected weights and wrong shapes.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.onnx import to_cell
@@ -41,16 +45,16 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, linear_before_reset: bool 
     owner = "interop.onnx.to_cell"
     gates = gates_of(owner, kind)
     peepholes = {"P": "peepholes, by which gates see c, are not converted from ONNX"}
-    found = taken(owner, weights, ("W", "R", "B") if "B" in weights else ("W", "R"), peepholes)
-    units = found["R"].shape[-1] if found["R"].ndim else 0
-    demand(owner, found, {"W": (gates * units, "D"), "R": (gates * units, units)})
-    found.setdefault("B", np.zeros(2 * gates * units, found["W"].dtype))
-    demand(owner, found, {"B": (2 * gates * units,)})
-    return arranged(kind, found["W"], found["R"], found["B"], kind == "gru" and linear_before_reset)
+    arrays = select(owner, weights, ("W", "R", "B") if "B" in weights else ("W", "R"), peepholes)
+    units = arrays["R"].shape[-1] if arrays["R"].ndim else 0
+    check_shapes(owner, arrays, {"W": (gates * units, "D"), "R": (gates * units, units)})
+    arrays.setdefault("B", np.zeros(2 * gates * units, arrays["W"].dtype))
+    check_shapes(owner, arrays, {"B": (2 * gates * units,)})
+    return arranged(kind, arrays["W"], arrays["R"], arrays["B"], kind == "gru" and linear_before_reset)
 
 
 def from_cell(kind: str, weights: Mapping[str, Any]) -> Arrays:
-    """The inverse of to_cell: W, R, B of one direction. A GRU with recurrent_bias is for linear_before_reset=1.
+    """The inverse of to_cell: W, R, B of one direction. A GRU with a recurrent_bias needs linear_before_reset=1.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.onnx import from_cell
@@ -58,9 +62,10 @@ def from_cell(kind: str, weights: Mapping[str, Any]) -> Arrays:
     >>> {name: a.shape for name, a in from_cell("gru", cell).items()}
     {'W': (6, 3), 'R': (6, 2), 'B': (12,)}
     """
-    found = our_weights("interop.onnx.from_cell", kind, weights)
-    second = found.get("recurrent_bias", np.zeros_like(found["bias"]))
-    w, r, x, h = (
-        blocks(a, THEIRS[kind]).T for a in (found["kernel"], found["recurrent_kernel"], found["bias"], second)
+    arrays = cell_weights("interop.onnx.from_cell", kind, weights)
+    recurrent_bias = arrays.get("recurrent_bias", np.zeros_like(arrays["bias"]))
+    w, r, input_bias, hidden_bias = (
+        blocks(a, TO_ONNX[kind]).T
+        for a in (arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"], recurrent_bias)
     )
-    return {"W": np.ascontiguousarray(w), "R": np.ascontiguousarray(r), "B": np.concatenate([x, h])}
+    return {"W": np.ascontiguousarray(w), "R": np.ascontiguousarray(r), "B": np.concatenate([input_bias, hidden_bias])}

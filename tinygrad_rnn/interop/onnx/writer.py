@@ -1,4 +1,4 @@
-"""Writing ONNX files: recurrent layers, cells, and what stands before and behind them."""
+"""Writing ONNX files: recurrent layers and cells, and the layers before and after them."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from ...autodiff.op import Op
 from ...autodiff.state import training
 from ...module import Module
 from ...saving import Path, _write, check_place
-from ..gates import Arrays, separate
+from ..gates import Arrays, split_biases
 from ..torch import NAMES
 from ..torch import to_cell as from_torch
 from .library import onnx
 from .weights import from_cell
 
-Shape = tuple[Any, ...]  # numbers, and letters for what is free
+Shape = tuple[Any, ...]  # sizes; a letter is an axis of any size
 
 OPSET, IR = 17, 8
 KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
 
 def export(model: Any, path: Path, *, lengths: bool = False, initial_state: bool = False) -> None:
-    """Write a model as an ONNX file whose batch and time are free, whole or not at all.
+    """Write a model as an ONNX file that takes any batch size and any number of steps. No partial file is left on errors.
 
-    model: nn.RNN, nn.LSTM or nn.GRU; a cell (BasicRNNCell, LSTMCell, GRUCell, with tanh, relu and sigmoid in any place, a
-    MultiRNNCell of them, as rnn.dynamic_rnn runs it, batch-major); a Keras layer (RNN and its kinds, Bidirectional,
-    Embedding, Dense, TimeDistributed, Dropout, Masking); or a Sequential of either face or a list of modules, each fed with
-    the one before (a recurrent one of `nn` hands on its outputs): those, nn.Linear, Embedding, LayerNorm, Tanh, ReLU,
-    Sigmoid, Softmax, functions such as tg.tanh, and Dropout, which does nothing there. It is written as it stands outside
-    training. A module whose forward is Python code of yours is written as the list of its parts.
+    model, in evaluation mode, is one of: nn.RNN, nn.LSTM or nn.GRU; a cell (BasicRNNCell, LSTMCell or GRUCell with
+    activations among tanh, relu and sigmoid, or a MultiRNNCell of them), run batch-major as rnn.dynamic_rnn does; a Keras
+    layer (RNN and its subclasses, Bidirectional, Embedding, Dense, TimeDistributed, Dropout, Masking); or a Sequential or
+    list of modules, each applied to the output of the one before: those, nn.Linear, Embedding, LayerNorm, Tanh, ReLU,
+    Sigmoid, Softmax, functions such as tg.tanh, and Dropout (the identity here). A module with a forward method of your
+    own is written as the list of its submodules.
 
-    Inputs of the graph: "input" alone, laid out as the model takes it (integers if an Embedding is first); with lengths=True
-    "lengths" (B) int32 beside it, with initial_state=True "h_0" and for an LSTM "c_0". Outputs: "output", "h_n", "c_n",
-    shaped as the model's (a cell's are (B, H)); a Keras layer gives final states if it has return_state. Where several layers
-    of a list, or cells of a stack, have a state, its names begin with their number, "1.h_0", and those of a Bidirectional
-    layer with "fw." and "bw.". For Keras layers `lengths` stand in the place of masks, whose padding is then at the end of a
-    row. ONNX Runtime computes float32.
+    Inputs of the graph: "input", in the model's layout (integers if an Embedding is first); with lengths=True also
+    "lengths" (B) int32; with initial_state=True also "h_0" and for an LSTM "c_0". Outputs: "output", "h_n", "c_n", in the
+    shapes of the model (a cell's are (B, H)); a Keras layer has final states if return_state is set. If several layers of
+    a list, or cells of a stack, have a state, the names begin with their index, as in "1.h_0"; those of a Bidirectional
+    layer begin with "fw." and "bw.". For Keras layers `lengths` replace masks, so padding is at the end of each row. ONNX
+    Runtime computes in float32.
 
-    Raises ImportError without the onnx package, TypeError that names a module which cannot be written and why,
+    Raises ImportError without the onnx package, TypeError that names a module that cannot be written and the reason, and
     FileNotFoundError if the folder is missing.
 
     >>> import os, tempfile, tinygrad_rnn as tg
@@ -81,29 +81,29 @@ def runs_over_time(step: Any) -> bool:
 
 
 def write(g: Graph, steps: Sequence[Any], x: str) -> str:
-    """Modules one after another."""
+    """Write modules one after another; returns the name of the last output."""
     outer, several = g.prefix, sum(map(runs_over_time, steps)) > 1
     for i, step in enumerate(steps):
-        found = next((WRITERS[kind] for kind in type(step).__mro__ if kind in WRITERS), None)
+        writer = next((WRITERS[kind] for kind in type(step).__mro__ if kind in WRITERS), None)
         if isinstance(step, Op) and step in FUNCTIONS:
-            found = _pointwise(FUNCTIONS[step])
-        if found is None:
+            writer = _pointwise(FUNCTIONS[step])
+        if writer is None:
             raise TypeError(f"interop.onnx.export: {_unwritable(step)}")
         if isinstance(step, Module) and not step.built:
             raise ValueError(
                 f"interop.onnx.export: {step.scope_name} has no parameters yet; call it once, or .build(size)"
             )
         g.prefix = f"{outer}{i}." if several else outer
-        x = found(g, step, x)
+        x = writer(g, step, x)
     g.prefix = outer
     return x
 
 
 def _unwritable(step: Any) -> str:
-    """Why a step has no writer, and the way out."""
-    parts = [name for name, _ in step.named_children()] if isinstance(step, Module) else []
-    if parts:
-        listed = ", ".join(f"model.{name}" for name in parts)
+    """The error message for a module that has no writer."""
+    children = [name for name, _ in step.named_children()] if isinstance(step, Module) else []
+    if children:
+        listed = ", ".join(f"model.{name}" for name in children)
         return (
             f"{type(step).__name__} has a forward of its own, Python code that cannot be written as ONNX; give its parts in "
             f"the order they are called, export([{listed}], path)"
@@ -118,7 +118,7 @@ class Graph:
 
     def __init__(self, library: Any, lengths: bool, initial_state: bool, leading: Shape):
         self.onnx, self.initial_state = library, initial_state
-        self.shape = self.leading = leading  # of what is handed on so far, and its axes before the features
+        self.shape = self.leading = leading  # of the current output, and its axes before the features
         self.wants_lengths = lengths
         self.nodes: list[Any] = []
         self.arrays: list[Any] = []
@@ -128,13 +128,13 @@ class Graph:
         self.prefix = ""
 
     def add(self, op: str, inputs: Sequence[str], outputs: Sequence[str] | None = None, **attributes: Any) -> str:
-        """A node; returns the name of its first output."""
-        made = list(outputs) if outputs else [f"{op.lower()}_{len(self.nodes)}"]
-        self.nodes.append(self.onnx.helper.make_node(op, list(inputs), made, **attributes))
-        return made[0]
+        """Add a node; returns the name of its first output."""
+        names = list(outputs) if outputs else [f"{op.lower()}_{len(self.nodes)}"]
+        self.nodes.append(self.onnx.helper.make_node(op, list(inputs), names, **attributes))
+        return names[0]
 
     def array(self, value: Any, name: str = "") -> str:
-        """An array that the file holds; returns its name."""
+        """Add an array to the file; returns its name."""
         name = f"{name or 'constant'}_{len(self.arrays)}"
         self.arrays.append(self.onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
@@ -144,14 +144,14 @@ class Graph:
         return name
 
     def first(self, x: str, dtype: Any, *features: Any) -> str:
-        """The graph's input if nothing came before, else what came."""
+        """x, or the graph's input if x is empty."""
         if x:
             return x
         self.shape = (*self.leading, *features)
         return self.input("input", dtype, self.shape)
 
     def widen(self, size: int) -> None:
-        """What is handed on now has this many features."""
+        """Set the number of features of the current output."""
         self.shape = (*self.leading, size)
 
     def output(self, name: str, shape: Shape) -> str:
@@ -163,7 +163,7 @@ class Graph:
         return self.array(p.data, name)
 
     def lengths(self) -> str:
-        """The input of lengths, which stands second and is made when first asked for; "" if there is to be none."""
+        """The name of the input of lengths, added in second place on first use; "" if lengths=False."""
         if self.wants_lengths and not any(name == "lengths" for name, *_ in self.inputs):
             self.inputs.insert(1, ("lengths", np.int32, ("B",)))
         return "lengths" if self.wants_lengths else ""
@@ -198,10 +198,10 @@ def _sequence(
     batch_major: bool,
     backward: bool = False,
 ) -> tuple[str, list[str]]:
-    """One layer over time, x in the layout given, one cell (backward or not) or a forward and a backward one.
+    """Write one layer over time: one cell (forward or backward), or a forward and a backward one.
 
-    states: the initial h (and c) as (directions, B, H), or nothing; functions: φ, and before it σ where there is one.
-    Returns outputs in the layout of x and in order of time, and the final states.
+    x, batch-major or not; states: the initial h (and c), each (directions, B, H), or none; functions: φ, preceded by the
+    gates' σ if there are gates. Returns the outputs, in the layout of x and in order of time, and the final states.
     """
     weights = [from_cell(kind, arrays) for arrays in cells]
     units, both = weights[0]["R"].shape[1], len(cells) == 2
@@ -225,7 +225,7 @@ def _sequence(
 
 
 def _carried(g: Graph, finals: list[str], states: list[str]) -> list[str]:
-    """The final states with `states` in rows of length 0, where ONNX says nothing and ONNX Runtime gives 0."""
+    """The final states, with the initial ones in rows of length 0: ONNX does not define these, ONNX Runtime returns 0."""
     lengths = g.lengths()
     if not lengths or not states:
         return finals
@@ -234,7 +234,7 @@ def _carried(g: Graph, finals: list[str], states: list[str]) -> list[str]:
     return [g.add("Where", [some, final, state]) for final, state in zip(finals, states, strict=True)]
 
 
-def _parts(kind: str) -> tuple[str, ...]:
+def _state_names(kind: str) -> tuple[str, ...]:
     return ("h", "c") if kind == "lstm" else ("h",)
 
 
@@ -249,47 +249,47 @@ def _layer(g: Graph, layer: Any, x: str) -> str:
     shape = (layer.num_layers * layer.directions, "B", layer.hidden_size)
     states: list[list[str]] = [[] for _ in range(layer.num_layers)]
     if g.initial_state:
-        for part in _parts(layer.kind):
-            whole = g.input(f"{g.prefix}{part}_0", g.dtype, shape)
-            cut = [f"{whole}_layer_{i}" for i in range(layer.num_layers)]
+        for state_name in _state_names(layer.kind):
+            initial = g.input(f"{g.prefix}{state_name}_0", g.dtype, shape)
+            by_layer = [f"{initial}_layer_{i}" for i in range(layer.num_layers)]
             sizes = g.array(np.full(layer.num_layers, layer.directions))
-            g.add("Split", [whole, sizes], cut, axis=0)
-            for one, name in zip(states, cut, strict=True):
-                one.append(name)
+            g.add("Split", [initial, sizes], by_layer, axis=0)
+            for layer_states, name in zip(states, by_layer, strict=True):
+                layer_states.append(name)
     finals: list[list[str]] = []
     for i, state in enumerate(states):
-        given = [{n: getattr(layer, n + e) for n in NAMES if hasattr(layer, n + e)} for e in layer.endings(i)]
-        cells = [from_torch(layer.kind, arrays) for arrays in given]
+        torch_weights = [{n: getattr(layer, n + e) for n in NAMES if hasattr(layer, n + e)} for e in layer.endings(i)]
+        cells = [from_torch(layer.kind, arrays) for arrays in torch_weights]
         functions = [layer.nonlinearity] if layer.kind == "rnn" else []
         x, final = _sequence(g, layer.kind, cells, x, state, functions=functions, batch_major=layer.batch_first)
         finals.append(_carried(g, final, state))
-    for part, names in zip(_parts(layer.kind), zip(*finals, strict=True), strict=True):
-        g.add("Concat", names, [g.output(f"{g.prefix}{part}_n", shape)], axis=0)
+    for state_name, names in zip(_state_names(layer.kind), zip(*finals, strict=True), strict=True):
+        g.add("Concat", names, [g.output(f"{g.prefix}{state_name}_n", shape)], axis=0)
     g.widen(layer.hidden_size * layer.directions)
     return x
 
 
 def _functions(cell: Any) -> list[str]:
-    """The names of a cell's functions, σ before φ; TypeError for a cell that is no operator of ONNX."""
+    """The names of a cell's activations, σ before φ; TypeError for a cell that ONNX has no operator for."""
     if not isinstance(cell, (rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell)):
-        why = f"ONNX has no operator for {type(cell).__name__}"
+        reason = f"ONNX has no operator for {type(cell).__name__}"
     else:
-        given = [cell.activate] if isinstance(cell, rnn.BasicRNNCell) else list(cell.functions[::-1])
-        names = [str(getattr(f, "__name__", f)) for f in given]
-        foreign = [name for name in names if name not in ("tanh", "relu", "sigmoid")]
-        own = cell.redefined()
-        why = f"{type(cell).__name__} defines its own {own}" if own else ""
+        functions = [cell.activate] if isinstance(cell, rnn.BasicRNNCell) else list(cell.functions[::-1])
+        names = [str(getattr(f, "__name__", f)) for f in functions]
+        unsupported = [name for name in names if name not in ("tanh", "relu", "sigmoid")]
+        overridden = cell.redefined()
+        reason = f"{type(cell).__name__} defines its own {overridden}" if overridden else ""
         if isinstance(cell, rnn.LSTMCell) and not cell.plain:
-            why = "peepholes, cell_clip and num_proj are not written"
-        if foreign:
-            why = f"its function {foreign[0]} is none of tanh, relu, sigmoid"
-        if not why:
+            reason = "peepholes, cell_clip and num_proj are not written"
+        if unsupported:
+            reason = f"its function {unsupported[0]} is none of tanh, relu, sigmoid"
+        if not reason:
             return names
-    raise TypeError(f"interop.onnx.export: {cell.scope_name} cannot be written as ONNX: {why}")
+    raise TypeError(f"interop.onnx.export: {cell.scope_name} cannot be written as ONNX: {reason}")
 
 
 class OverTime(NamedTuple):
-    """What a cell gave over a sequence: outputs (B, T, H) in order of time, the last one, the final states, all by name."""
+    """Names of a cell's results over a sequence: outputs (B, T, H) in order of time, the last output, the final states."""
 
     outputs: str
     last: str  # 0 for a row of length 0
@@ -297,7 +297,7 @@ class OverTime(NamedTuple):
 
 
 def over_time(g: Graph, cell: Any, x: str, backward: bool = False) -> OverTime:
-    """A cell as a driver runs it, batch-major."""
+    """Write a cell over time, batch-major."""
     while isinstance(cell, rnn.DropoutWrapper):
         cell = cell.cell
     functions = _functions(cell)
@@ -306,29 +306,29 @@ def over_time(g: Graph, cell: Any, x: str, backward: bool = False) -> OverTime:
     first = g.array(np.array([0]))
     states = []
     if g.initial_state:
-        for part in _parts(cell.kind):
-            given = g.input(f"{g.prefix}{part}_0", g.dtype, ("B", cell.num_units))
-            states.append(g.add("Unsqueeze", [given, first]))
+        for state_name in _state_names(cell.kind):
+            initial = g.input(f"{g.prefix}{state_name}_0", g.dtype, ("B", cell.num_units))
+            states.append(g.add("Unsqueeze", [initial, first]))
     zeros = np.zeros(cell.recurrent_kernel.shape[1], cell.dtype)  # for a cell without biases
     names = ("bias", "recurrent_bias") if cell.kind == "gru" and cell.reset_after else ("bias",)
-    arrays = {**dict.fromkeys(names, zeros), **separate(cell.state_dict())}
+    arrays = {**dict.fromkeys(names, zeros), **split_biases(cell.state_dict())}
     y, raw = _sequence(g, cell.kind, [arrays], x, states, functions=functions, batch_major=True, backward=backward)
     finals = [g.add("Squeeze", [final, first]) for final in _carried(g, raw, states)]
     g.widen(cell.num_units)
     last = raw[:1] if not states else _carried(g, raw[:1], [g.array(np.zeros(1, cell.dtype))])
-    return OverTime(y, g.add("Squeeze", [last[0], first]), dict(zip(_parts(cell.kind), finals, strict=True)))
+    return OverTime(y, g.add("Squeeze", [last[0], first]), dict(zip(_state_names(cell.kind), finals, strict=True)))
 
 
 def final_outputs(g: Graph, finals: dict[str, str], units: int) -> None:
-    """The final states as outputs of the graph."""
-    for part, final in finals.items():
-        g.add("Identity", [final], [g.output(f"{g.prefix}{part}_n", ("B", units))])
+    """Declare the final states as outputs of the graph."""
+    for state_name, final in finals.items():
+        g.add("Identity", [final], [g.output(f"{g.prefix}{state_name}_n", ("B", units))])
 
 
 def _cell(g: Graph, cell: Any, x: str) -> str:
-    found = over_time(g, cell, x)
-    final_outputs(g, found.finals, cell.output_size)
-    return found.outputs
+    sequence = over_time(g, cell, x)
+    final_outputs(g, sequence.finals, cell.output_size)
+    return sequence.outputs
 
 
 def _stack(g: Graph, stack: Any, x: str) -> str:
@@ -340,7 +340,7 @@ def _stack(g: Graph, stack: Any, x: str) -> str:
     return x
 
 
-# -- what stands before and behind ------------------------------------------------------------------------------------
+# -- other layers ------------------------------------------------------------------------------------------------------
 
 
 def _embedding(g: Graph, layer: Any, x: str) -> str:
@@ -357,10 +357,10 @@ def _linear(g: Graph, layer: Any, x: str) -> str:
 
 
 def _layer_norm(g: Graph, layer: Any, x: str) -> str:
-    given = [g.parameter(layer.weight, "weight"), g.parameter(layer.bias, "bias")]
+    parameters = [g.parameter(layer.weight, "weight"), g.parameter(layer.bias, "bias")]
     axes = len(layer.normalized_shape)
     return g.add(
-        "LayerNormalization", [g.first(x, g.dtype, *layer.normalized_shape), *given], axis=-axes, epsilon=layer.eps
+        "LayerNormalization", [g.first(x, g.dtype, *layer.normalized_shape), *parameters], axis=-axes, epsilon=layer.eps
     )
 
 
@@ -387,7 +387,7 @@ FUNCTIONS: dict[Any, str] = {
     ops.exp: "Exp",
 }
 
-# By class; keras_layers.py, which stands on this module, adds its own.
+# By class; keras_layers.py adds the Keras layers.
 WRITERS: dict[type, Callable[[Graph, Any, str], str]] = {
     nn.RNN: _layer,
     nn.LSTM: _layer,

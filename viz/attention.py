@@ -1,0 +1,70 @@
+"""Attention as arrows: from each place of the memory to each step that attends to it, as strong as its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import legend, style
+from .drawing import Drawing
+from .measured import Measured
+from .picture import Edge, Node, Picture
+from .route import straight
+from .shade import Scale
+
+ROW_APART, BESIDE, LEAST = (
+    200.0,
+    22.0,
+    0.01,
+)  # between the rows, between their nodes, the least weight that has an arrow
+
+
+def attention(
+    target: Any, *, row: int = 0, memory: Sequence[str] = (), steps: Sequence[str] = (), of: str = "alignments"
+) -> Drawing:
+    """Draw where a decoder attends: the memory's places below, the steps above, arrows as strong as the weights.
+
+    target: what a run of an `rnn.AttentionWrapper` computed, or of any cell that names its weights (B, S) with
+    rnn.gate("alignments", …); of: another such name. row: which of the batch. memory, steps: texts for the places and the
+    steps, such as the words read and written; by default their numbers. Weights below 0.01 have no arrow. The same as a
+    heat map is `viz.heatmap(target, of="alignments", units=memory, steps=steps)`. Errors as `viz.heatmap`.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> from tinygrad_rnn import viz
+    >>> cell = tg.rnn.AttentionWrapper(tg.rnn.GRUCell(4), tg.rnn.LuongAttention(4, np.ones((1, 2, 3), np.float32)))
+    >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((1, 3, 3), np.float32))
+    >>> viz.attention(outputs, memory=["le", "chat"], steps=["the", "cat", "."])
+    Drawing(11 nodes, 6 edges)
+    """
+    found = Measured(target, "attention")
+    values = found.over_time(found.layer(of, None), of)
+    if values.ndim != 3:
+        raise ValueError(f"attention: {of!r} has shape {values.shape}, expected (B, T, S)")
+    if not -len(values) <= row < len(values):
+        raise ValueError(f"attention: row is {row}, expected less than {len(values)}, the batch")
+    weights = values[row]
+    for name, texts, size in (("memory", memory, weights.shape[1]), ("steps", steps, weights.shape[0])):
+        if texts and len(texts) != size:
+            raise ValueError(f"attention: {name} has {len(texts)} texts, expected {size}")
+    scale = Scale([1.0], f"weight ({of})", "activation", log=False)
+    picture = Picture("attention", "BT", placed=True)
+    below = _row(picture, "m", memory or [str(k) for k in range(weights.shape[1])], "input", 0.0)
+    above = _row(picture, "t", steps or [style.subscript("t=", t) for t in range(len(weights))], "output", ROW_APART)
+    for t, own in enumerate(weights):
+        for place, weight in enumerate(own):
+            if weight >= LEAST:  # not a number past a row's length
+                (x0, y0), (x1, y1) = below[place], above[t]
+                path = straight((x0, y0 + 15.0), (x1, y1 - 15.0))
+                picture.edges.append(Edge(f"m{place}", f"t{t}", path=path, look=scale.line(float(weight))))
+    picture.edges.sort(key=lambda edge: edge.look[1] if edge.look else 0.0)  # the strongest on top
+    return Drawing(legend.add(picture, scale, False))
+
+
+def _row(picture: Picture, letter: str, texts: Sequence[str], role: str, y: float) -> list[tuple[float, float]]:
+    """A row of nodes around the middle; returns where they are."""
+    lines = [(style.shown(text, 24),) for text in texts]
+    wide = max(style.fitting_size(line, "ellipse")[0] for line in lines)
+    places = [((k - (len(lines) - 1) / 2) * (wide + BESIDE), y) for k in range(len(lines))]
+    for k, (line, at) in enumerate(zip(lines, places, strict=True)):
+        picture.nodes.append(Node(f"{letter}{k}", line, role, at=at, size=(wide, 30.0)))
+    return places
