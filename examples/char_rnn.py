@@ -14,8 +14,6 @@ average, to write down the next character given the model's prediction. Guessing
 import os
 from functools import partial
 
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # NumPy's threads would spin on cores that the kernels could use
-
 import numpy as np
 
 import program

@@ -192,7 +192,7 @@ class Module:
             raise
         for path, p in parameters.items():
             if path in arrays:
-                p.data = np.array(arrays[path], p.dtype)
+                p.data = np.array(arrays[path], p.dtype, order="C")
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
         """Build a module that is not built yet to fit arrays to be loaded into it."""

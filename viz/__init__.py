@@ -25,6 +25,7 @@ What leaves: `drawing` writes `dot` or `mermaid` and runs the `program`.
 """
 
 from .attention import attention
+from .diff import diff
 from .drawing import Drawing
 from .flow import GradFlow, LayerFlow, grad_flow
 from .folded import folded
@@ -43,6 +44,7 @@ __all__ = [
     "Plot",
     "attention",
     "cell",
+    "diff",
     "draw",
     "folded",
     "grad_flow",

@@ -11,7 +11,7 @@ from typing import Any
 
 from tinygrad_rnn.errors import DrawingError
 
-from . import dot, mermaid
+from . import dot, mermaid, style
 from .picture import Picture
 from .program import NoProgramError, run
 
@@ -109,7 +109,7 @@ class Drawing:
         try:
             if len(self.picture.nodes) > BIGGEST_SHOWN:
                 return {"text/plain": f"{self!r}: too big to show by itself; use .save('x.svg')"}
-            fitting = self.svg(timeout=20.0).replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+            fitting = style.no_wider_than_page(self.svg(timeout=20.0))
             return {"image/svg+xml": fitting, "text/plain": repr(self)}
         except DrawingError as error:
             return {"text/vnd.mermaid": self.mermaid(), "text/plain": f"{self!r}: {error}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,8 +88,12 @@ class GradFlow(NamedTuple):
             lines.update({f"{label}{state}": values for state, values in flow.states.items()})
         return Plot(lines, "step t", "norm of the gradient")
 
+    def save(self, path: str | Path) -> Path:
+        """Write the plot to a file, whose name must end in .svg; returns the path written."""
+        return self.plot().save(path)
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"image/svg+xml": self.plot().svg(), "text/plain": repr(self)}
+        return {**self.plot()._repr_mimebundle_(), "text/plain": repr(self)}
 
 
 def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> GradFlow:

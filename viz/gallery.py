@@ -18,6 +18,7 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.module import Parameter
 
 from .attention import attention
+from .diff import diff
 from .drawing import Drawing
 from .flow import grad_flow
 from .folded import folded
@@ -255,6 +256,12 @@ def heatmap_attention() -> Heatmap:
 
 
 PLOTS["heatmap_memory"], PLOTS["heatmap_attention"] = heatmap_memory, heatmap_attention
+
+
+@figure
+def gru_against_lstm() -> Drawing:
+    """What an LSTM does and a GRU does not, and the other way round."""
+    return diff(rnn.LSTMCell(UNITS), rnn.GRUCell(UNITS))
 
 
 @figure

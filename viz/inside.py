@@ -23,7 +23,7 @@ from .layout import settle
 from .live import Values, nodes_of
 from .opened import take
 from .ops import Facts, common, picture_of
-from .picture import Edge, Node
+from .picture import Edge, Node, Picture
 from .sketch import Sketch
 from .steps import only_weights, state_name
 from .unrolled import batch_of, dtype_of, on_copy
@@ -68,13 +68,10 @@ def cell(
     >>> [node.lines for node in picture.nodes if node.lines[0] in ("xₜ", "hₜ₋₁")]
     [('xₜ', '1  0  0'), ('hₜ₋₁', '0  0')]
     """
-    target = target.cell if isinstance(target, Layer) and hasattr(target, "cell") else target
-    target = target.alike() if isinstance(target, (CellModule, GRUCell)) else target
-    if not isinstance(target, RNNCell):
-        raise TypeError(f"cell: target is {type(target).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+    target = as_rnn_cell(target, "cell")
     if values is not None:
         return _with_values(target, values, style.Labels(False, dtypes, legend))
-    graph, results = on_copy(target, _step)
+    graph, results = step_graph(target)
     plan = PLANS.get(_signature(graph))
     if plan is None:
         upwards = _stacked(target)  # layers stand on each other, as in every view
@@ -117,7 +114,33 @@ def _numbers(value: Any, whole: bool) -> list[str]:
     return ["  ".join(f"{number:.3g}".replace("-", "−") for number in row) for row in rows.tolist()]
 
 
+def as_rnn_cell(target: Any, who: str) -> RNNCell:
+    """The cell of any face, or of a layer, as drivers run it."""
+    target = target.cell if isinstance(target, Layer) and hasattr(target, "cell") else target
+    target = target.alike() if isinstance(target, (CellModule, GRUCell)) else target
+    if not isinstance(target, RNNCell):
+        raise TypeError(f"{who}: target is {type(target).__name__}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+    return target
+
+
+def step_graph(target: RNNCell) -> tuple[Graph, list[tuple[str, Source]]]:
+    """The graph of one step of a copy of a cell, and what it gives out, by name."""
+    return on_copy(target, _step)
+
+
 def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.Labels, direction: str) -> Drawing:
+    """The picture of a step, laid out by the Graphviz program."""
+    picture = picture_of_step(graph, results, labels, direction)
+    plain = replace(picture, nodes=list(picture.nodes))
+    return Drawing(
+        legends.add(picture, None, labels.legend),
+        lambda **options: legends.add(settle(plain, **options), None, labels.legend),
+    )
+
+
+def picture_of_step(
+    graph: Graph, results: list[tuple[str, Source]], labels: style.Labels, direction: str = "LR"
+) -> Picture:
     """The op-level picture with the words of a cell: gates by their names, states by theirs and t, before and after."""
     graph = _inward(graph)
     facts = Facts(graph, graph, labels.shapes, labels.dtypes, bytes=False, flops=False, seconds=False)
@@ -136,11 +159,7 @@ def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.L
         picture.nodes.append(Node(f"{name}'", lines, "output" if name == "y" else "state"))
         role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
         picture.edges.append(Edge(f"n{source.id}", f"{name}'", role))
-    plain = replace(picture, nodes=list(picture.nodes))
-    return Drawing(
-        legends.add(picture, None, labels.legend),
-        lambda **options: legends.add(settle(plain, **options), None, labels.legend),
-    )
+    return picture
 
 
 def _inward(graph: Graph) -> Graph:

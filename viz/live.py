@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_rnn.autodiff.graph import Graph, flat_tensors, reachable
+from tinygrad_rnn.autodiff.graph import STEP, Graph, flat_tensors, reachable, unfuse
 from tinygrad_rnn.autodiff.node import Edge, Leaf, Node, Output
 from tinygrad_rnn.errors import GraphError
 
@@ -21,6 +21,13 @@ RUNS, ENOUGH = 5, 0.05  # how often an op is timed, and after how many seconds t
 def nodes_of(target: Any) -> list[Node | Leaf]:
     """The recorded nodes behind tensors, in the order of their snapshot's ids."""
     return [node for _, node in sorted(reachable([t._node for t in flat_tensors(target) if t._node]).items())]
+
+
+def stepwise(target: Any) -> Any:
+    """The target with the single steps of cells in its graph opened into primitives; itself where there are none."""
+    if isinstance(target, Graph) or not any(isinstance(n, Node) and n.op.kind == STEP for n in nodes_of(target)):
+        return target
+    return unfuse(target, STEP)
 
 
 def refuse_freed(target: Any, who: str) -> None:

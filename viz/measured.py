@@ -66,7 +66,7 @@ class Measured:
     def over_time(self, number: int, name: str) -> Array:
         """A gate or state of a layer (B, T, H), in order of time; NaN past a row's length and where it is not known."""
         layer = self.found.layers[number]
-        steps = [None if source is None else self._of(source) for source in self.named[number][name]]
+        steps: list[Any] = [None if source is None else self._of(source) for source in self.named[number][name]]
         shapes = {np.shape(value) for value in steps if value is not None}
         if len(shapes) != 1 or len(next(iter(shapes))) < 2:
             raise ValueError(f"{self.who}: {name!r} has shapes {sorted(shapes)}, expected one (B, ·) at every step")

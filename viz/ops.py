@@ -18,7 +18,7 @@ from .drawing import BIGGEST_SHOWN, Drawing
 from .layers import Path, time_of
 from .layout import settle
 from .legend import add as add_legend
-from .live import Values, nodes_of, refuse_freed
+from .live import Values, nodes_of, refuse_freed, stepwise
 from .opened import is_mask, open_all, take
 from .picture import Box, Edge, Node, Picture
 from .repeat import repeat
@@ -75,8 +75,7 @@ def draw(
     if color not in (None, "time"):
         raise ValueError(f"draw: color is {color!r}, expected 'time' or None")
     refuse_unrecorded(target, "draw")
-    if color == "time":
-        target = _with_values(target, opened)
+    target = _with_values(target, opened) if color == "time" else stepwise(target)
     graph = open_all(target) if opened and color is None else take(target)
     facts = Facts(graph, target, shapes, dtypes, bytes, flops, color == "time")
     picture = picture_of(graph, facts, depth, clusters, direction)
@@ -124,7 +123,7 @@ def _with_values(target: Any, opened: bool) -> Any:
     if isinstance(target, Graph):
         raise TypeError(f"{who} needs the tensors themselves: a Graph holds no arrays to run ops on")
     refuse_freed(target, who)
-    return unfuse(target) if opened else target
+    return unfuse(target) if opened else stepwise(target)
 
 
 class Facts:

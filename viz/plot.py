@@ -46,7 +46,7 @@ class Plot:
         return target
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"image/svg+xml": self.svg(), "text/plain": repr(self)}
+        return {"image/svg+xml": style.no_wider_than_page(self.svg()), "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         return f"Plot({', '.join(self.lines)})"

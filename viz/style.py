@@ -141,6 +141,11 @@ class Labels(NamedTuple):
         return (*([shape_text(shape)] if self.shapes else []), *([dtype] if self.dtypes else []))
 
 
+def no_wider_than_page(svg: str) -> str:
+    """An SVG that shrinks to the width of the page it is shown on."""
+    return svg.replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+
+
 def shown(text: str, limit: int = 60) -> str:
     """A name as one line of a label: control characters as escapes, cut in the middle where it is too long."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -332,3 +332,10 @@ def test_vectors_of_a_cross_product_along_any_axis(axis: int) -> None:
     last = np.moveaxis(b, axis, -1)
     found = np.cross(tg.tensor(a), tg.tensor(last), axisa=axis, axisc=axis)
     np.testing.assert_allclose(found.data, np.cross(a, last, axisa=axis, axisc=axis))
+
+
+def test_rounding_is_to_whole_numbers_unless_decimals_are_given() -> None:
+    x = tg.tensor(np.array([1.26, -2.74, 0.5]), requires_grad=True)
+    for f in (lambda *n: x.round(*n), lambda *n: np.round(x, *n)):
+        assert f().tolist() == [1.0, -3.0, 0.0]
+        assert f(1).tolist() == pytest.approx([1.3, -2.7, 0.5])

@@ -159,7 +159,21 @@ def gru(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, reset_after: bool = Fa
     return row_by_row(step, x, [h0], len(u), **o)
 
 
+def stepped(*arrays: Any, kind: str, option: Any) -> Any:
+    """One step as a sequence of one."""
+    x, w, u, b, b2, *state = arrays
+    b = np.zeros(w.shape[1]) if b is None else b
+    time: Any = {"lengths": None, "reverse": False, "time_major": False}
+    if kind == "lstm":
+        return lstm(x[:, None], w, u, b, *state, **time)[1:]
+    if kind == "gru":
+        return gru(x[:, None], w, u, b, b2, *state, reset_after=option, **time)[1:]
+    return rnn(x[:, None], w, u, b, *state, activation=option, **time)[1:]
+
+
 FORMULAS |= {
+    "cell_step": stepped,
+    "reorder_blocks": lambda x, order, axis=-1: np.concatenate([np.split(x, len(order), axis)[k] for k in order], axis),
     "scan": scanned,
     "fused": chained,
     "rnn_sequence": lambda *a, recompute, **o: rnn(*a, **o),
@@ -219,7 +233,8 @@ def test_gradients(op: Any, i: int, order: int) -> None:
 def test_forward_equals_numpy(op: Any, i: int) -> None:
     case = sample(op, i)
     formula = FORMULAS.get(op.name) or op.numpy
-    arrays = [list(case.arrays)] if op.variadic and op.name not in ("product_of", "scan", "fused") else case.arrays
+    spread = ("product_of", "scan", "fused", "cell_step")
+    arrays = [list(case.arrays)] if op.variadic and op.name not in spread else case.arrays
     options = dict(case.options)
     positional = list(options.values()) if op.name in ("reshape", "swapaxes", "broadcast_to") else []
     expected = formula(*arrays, *positional, **({} if positional else options))

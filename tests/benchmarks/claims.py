@@ -2,7 +2,8 @@
 
     python tests/benchmarks/claims.py [--python an interpreter with torch]
 
-Each figure is the least of several interleaved rounds.
+Nets run as users run them: `rnn.dynamic_rnn`, batch-major, and a loss's `.backward()`, with the input's gradient. Each figure
+is the least of several interleaved rounds.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tinygrad_rnn import kernels
+import tinygrad_rnn as tg
+from tinygrad_rnn import kernels, rnn
 
 
 def arrays(B, T, D, H, gates, dtype=np.float32):
@@ -35,11 +37,19 @@ def least(runs, rounds=7):
     return best
 
 
-def trainer(x, W, U, b, cell="lstm", **options):
-    g = np.random.default_rng(1).standard_normal((*x.shape[:2], U.shape[0]), dtype=x.dtype)
-    more = {"reset_after": True} if cell == "gru" else {}
-    forward, backward = getattr(kernels, f"{cell}_forward"), getattr(kernels, f"{cell}_backward")
-    return lambda: backward(forward(x, W, U, b, **more, **options)[-1], g)
+def trainer(x, W, U, b, cell="lstm", lengths=None, **options):
+    """One training step: forward, a loss, backward."""
+    kind = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": rnn.GRUCell}[cell]
+    net = kind(len(U), **{"reset_after": True} if cell == "gru" else {}).build(len(W), x.dtype)
+    net.load_state_dict(dict(zip(("kernel", "recurrent_kernel", "bias"), (W, U, b), strict=True)), strict=False)
+    x, parameters = tg.tensor(x, requires_grad=True), net.parameters()
+
+    def run():
+        for p in (x, *parameters):
+            p.grad = None
+        rnn.dynamic_rnn(net, x, lengths, **options)[0].sum().backward()
+
+    return run
 
 
 def ragged():
@@ -111,10 +121,13 @@ def double(python):
 
 
 def streaming():
-    for kind, gates in (("rnn", 1), ("gru", 3), ("lstm", 4)):
-        x, *weights = arrays(1, 1, 64, 64, gates)
-        stepper = kernels.Stepper(kind, *weights, reset_after=True if kind == "gru" else None)
-        x = x[:, 0]
+    for kind, cell in (
+        ("rnn", rnn.BasicRNNCell(64)),
+        ("gru", rnn.GRUCell(64, reset_after=True)),
+        ("lstm", rnn.LSTMCell(64)),
+    ):
+        stepper = cell.build(64).stepper()
+        x = arrays(1, 1, 64, 64, 1)[0][:, 0]
 
         def thousand(step=stepper.step, x=x):
             for _ in range(1000):
@@ -127,24 +140,22 @@ MEMORY = """
 import sys
 sys.path[:0] = {path!r}
 import claims
-x, W, U, b = claims.arrays(64, 500, 256, 256, 4)
-g = claims.arrays(64, 500, 256, 256, 1)[0]
+run = claims.trainer(*claims.arrays(64, 500, 256, 256, 4), recompute={recompute!r})
 pages = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
 before = pages()
 open("/proc/self/clear_refs", "w").write("5")
-saved = claims.kernels.lstm_forward(x, W, U, b, save={save!r})[2]
-found = claims.kernels.lstm_backward(saved, g)
+run()
 peak = [int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM")][0]
 print((peak - before) / 2**20)
 """
 
 
 def memory():
-    for save in (True, "recompute"):
-        code = MEMORY.format(path=[str(Path(__file__).parent)], save=save)
+    for recompute in (False, True):
+        code = MEMORY.format(path=[str(Path(__file__).parent)], recompute=recompute)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         print(
-            f"LSTM training step (64, 500, 256, 256), save={save!r}: {float(done.stdout):.0f} MB above weights and input"
+            f"LSTM training step (64, 500, 256, 256), {recompute=}: {float(done.stdout):.0f} MB above weights and input"
             if done.returncode == 0
             else f"memory: not measured here ({done.stderr.strip().splitlines()[-1]})"
         )

@@ -14,8 +14,6 @@ import time
 
 import numpy as np
 
-os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
-
 MODELS = {  # tokens, embedding, units, layers, rows, steps of time
     "character": (100, 64, 128, 1, 32, 64),
     "word": (10_000, 128, 256, 2, 20, 35),

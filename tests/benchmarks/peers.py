@@ -1,7 +1,8 @@
 """One library's side of `recurrent.py`: answers questions, one line of JSON each, on standard input and output.
 
-Every library gets the same numbers (weights in the order of this package, turned to its own), takes time-major input
-where it has the choice, and trains by forward, backward and the gradient of the input.
+Every library gets the same numbers (weights in the order of this package, turned to its own) and trains by forward,
+backward and the gradient of the input. Ours is called as users call it, batch-major; the others take time-major input
+where that is their default.
 """
 
 import json
@@ -41,6 +42,87 @@ def sample(**found):
 
 
 class Ours:
+    """`rnn.dynamic_rnn`, batch-major as is its default; training is a loss's `.backward()`."""
+
+    def __init__(self, threads):
+        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+        import tinygrad_rnn as tg
+
+        tg.set_num_threads(threads)
+        self.tg, self.version = tg, str(tg.kernels.info())
+
+    def prepare(self, case, mode):
+        tg, (x, W, U, b, c, g) = self.tg, arrays(case)
+        x = tg.tensor(x.swapaxes(0, 1), requires_grad=mode == "train")
+        g = np.ascontiguousarray(g.swapaxes(0, 1))
+        net, parameters, gradients = self.net(case, (W, U, b, c))
+
+        def infer():
+            with tg.no_grad():
+                return net(x)
+
+        def train():
+            for p in (x, *parameters):
+                p.grad = None
+            (net(x) * g).sum().backward()
+
+        if mode == "infer":
+            return infer, sample(outputs=infer().data.swapaxes(0, 1))
+        train()
+        names = ("kernel", "recurrent", "bias")
+        return train, sample(x=x.grad.swapaxes(0, 1), **dict(zip(names, gradients(), strict=True)))
+
+    def net(self, case, weights):
+        """A function of x, its parameters, and a function that gives their gradients in the layout of cells."""
+        rnn, (cell, _, _, D, H), (W, U, b, c) = self.tg.rnn, case, weights
+        kind = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": rnn.GRUCell}[cell]
+        made = kind(H, **{"reset_after": True} if cell == "gru" else {}).build(D)
+        state = {"kernel": W, "recurrent_kernel": U, "bias": b}
+        made.load_state_dict(state | ({"recurrent_bias": c} if cell == "gru" else {}))
+        parameters = (made.kernel, made.recurrent_kernel, made.bias)
+        return lambda x: rnn.dynamic_rnn(made, x)[0], made.parameters(), lambda: [p.grad for p in parameters]
+
+
+class Nn(Ours):
+    """`nn.RNN`, `nn.LSTM`, `nn.GRU`, batch first."""
+
+    def net(self, case, weights):
+        from tinygrad_rnn.interop.torch import from_cell, to_cell
+
+        cell, _, _, D, H = case
+        layer = getattr(self.tg.nn, cell.upper())(D, H, batch_first=True)
+        names = ("kernel", "recurrent_kernel", "bias", *(("recurrent_bias",) if cell == "gru" else ()))
+        own = from_cell(cell, dict(zip(names, weights, strict=False)))
+        layer.load_state_dict({f"{name}_l0": value for name, value in own.items()})
+
+        def gradients():
+            found = to_cell(cell, {name: np.asarray(getattr(layer, f"{name}_l0").grad) for name in own})
+            bias = found["bias"] if cell == "gru" else found["bias"] / 2  # the sum of two that are the same
+            return found["kernel"], found["recurrent_kernel"], bias
+
+        return lambda x: layer(x)[0], layer.parameters(), gradients
+
+
+class Layers(Ours):
+    """`layers.SimpleRNN`, `layers.LSTM`, `layers.GRU`, returning sequences."""
+
+    def net(self, case, weights):
+        layers, (cell, _, _, D, H), (W, U, b, c) = self.tg.layers, case, weights
+        kind = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}[cell]
+        layer = kind(H, return_sequences=True)
+        layer(np.zeros((1, 1, D), np.float32))
+        layer.set_weights([W, U, np.stack([b, c]) if cell == "gru" else b])
+        kernel, recurrent, bias = layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias
+
+        def gradients():
+            return kernel.grad, recurrent.grad, bias.grad[0] if cell == "gru" else bias.grad
+
+        return layer, layer.parameters(), gradients
+
+
+class Kernels:
+    """The kernels alone, arrays in and arrays out, time-major."""
+
     def __init__(self, threads):
         sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
         from tinygrad_rnn import kernels
@@ -105,7 +187,7 @@ class Torch:
         def train():
             x.grad = None
             net.zero_grad(set_to_none=True)
-            net(x)[0].backward(g)
+            (net(x)[0] * g).sum().backward()
 
         if mode == "infer":
             return infer, sample(outputs=infer().numpy())
@@ -236,6 +318,9 @@ class Onnxruntime:
 
 LIBRARIES = {
     "tinygrad_rnn": Ours,
+    "nn": Nn,
+    "layers": Layers,
+    "kernels": Kernels,
     "gemm": Gemm,
     "torch": Torch,
     "jax": Jax,
@@ -268,8 +353,8 @@ def serve(library_class, threads):
             answer(fingerprint)
         else:
             clock = getattr(time, question["clock"])
-            times, end = [], time.perf_counter() + question["seconds"]
-            while not times or time.perf_counter() < end:
+            times, end, most = [], time.perf_counter() + question["seconds"], question.get("most", 10**9)
+            while not times or (time.perf_counter() < end and len(times) < most):
                 start = clock()
                 run()
                 times.append(clock() - start)

@@ -1,6 +1,9 @@
-"""The recurrent kernels against other libraries: time, GFLOP/s, and the ratio to the fastest of them.
+"""Recurrent nets as users call them against other libraries: time, GFLOP/s, and the ratio to the fastest of them.
 
     python tests/benchmarks/recurrent.py --peers torch,jax,tensorflow,onnxruntime --threads 1,2
+
+Ours is `rnn.dynamic_rnn`, batch-major; training is a loss's `.backward()`. `nn.LSTM` and its like, `layers.LSTM` and its
+like, and the kernels alone stand beside it. With --fresh N every case runs in processes of its own, for N calls after two.
 
 Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the
 process is held to one core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds
@@ -81,8 +84,11 @@ def agree(ours, theirs, what):
             raise SystemExit(f"{what}: {name} differs by {error:.2e} of its size")
 
 
-def measure(libraries, case, mode, rounds, seconds, statistic, clock):
-    """Seconds of one call, by library; None where it has no such mode."""
+OWN = ("nn", "layers", "kernels")  # ours by other entries
+
+
+def measure(libraries, case, mode, rounds, seconds, statistic, clock, most=10**9):
+    """Seconds of one call, by library; None where it has no such mode. most: calls in one round."""
     active = {}
     for library in libraries:
         answer = library.ask(case=case, mode=mode, do="prepare")
@@ -95,7 +101,7 @@ def measure(libraries, case, mode, rounds, seconds, statistic, clock):
     times = {name: [] for name in active}
     for _ in range(rounds):
         for name, (library, _) in active.items():
-            times[name] += library.ask(do="run", seconds=seconds, clock=clock)
+            times[name] += library.ask(do="run", seconds=seconds, clock=clock, most=most)
             time.sleep(0.02)
     return {name: float(statistic(found)) for name, found in times.items()}
 
@@ -133,38 +139,46 @@ def main():
         help="processor time instead of wall time: with --threads 1 on a machine that is not idle",
     )
     parser.add_argument("--json", help="also write every figure to this file")
+    parser.add_argument("--own", default=",".join(OWN), help="other entries of ours to time")
+    parser.add_argument(
+        "--fresh", type=int, default=0, help="so many calls of every case in processes of their own, after two"
+    )
     options = parser.parse_args()
     peers = [p for p in options.peers.split(",") if p]
+    own = [name for name in options.own.split(",") if name]
     shapes = [SHAPES[int(k)] for k in options.shapes.split(",")] if options.shapes else SHAPES
     cases = [c for c in CASES if c[0] in options.cells.split(",") and c[1:] in shapes]
     statistic, record = np.min if options.least else np.median, []
     for threads in map(int, options.threads.split(",")):
-        libraries = [Library("tinygrad_rnn", sys.executable, threads), Library("gemm", sys.executable, threads)]
-        libraries += [Library(p, options.python, threads) for p in peers]
+
+        def started(threads=threads):
+            ours = [Library(name, sys.executable, threads) for name in ("tinygrad_rnn", "gemm", *own)]
+            return ours + [Library(p, options.python, threads) for p in peers]
+
+        libraries = started()
         for mode in options.modes.split(","):
-            clock = "processor time, " * options.cpu_time
+            time_of = "processor time, " * options.cpu_time
             figure = "least" if options.least else "medians"
-            print(
-                f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, {clock}{figure} of {options.rounds} rounds"
-            )
+            rounds = f"{options.fresh} calls in fresh processes" if options.fresh else f"{options.rounds} rounds"
+            print(f"\n{mode}, float32, {threads} thread{'s' * (threads > 1)}; ms, {time_of}{figure} of {rounds}")
             print("; ".join(f"{lib.name}: {lib.version}" for lib in libraries))
-            print("| cell | B | T | D | H | ours | " + " | ".join(peers) + " | ours / fastest | GFLOP/s | of GEMM |")
-            print("|" + "---|" * (9 + len(peers)))
+            shown = [*own, *peers]
+            print("| cell | B | T | D | H | ours | " + " | ".join(shown) + " | ours / fastest | GFLOP/s | of GEMM |")
+            print("|" + "---|" * (9 + len(shown)))
             against_torch = []
             for case in cases:
-                found = measure(
-                    libraries,
-                    case,
-                    mode,
-                    options.rounds,
-                    options.seconds,
-                    statistic,
-                    "process_time" if options.cpu_time else "perf_counter",
-                )
+                clock = "process_time" if options.cpu_time else "perf_counter"
+                if options.fresh:
+                    new = started()
+                    found = measure(new, case, mode, 1, 60, statistic, clock, options.fresh + 2)
+                    for library in new:
+                        library.close()
+                else:
+                    found = measure(libraries, case, mode, options.rounds, options.seconds, statistic, clock)
                 others = [found[p] for p in peers if p in found]
                 rate, gemm = operations(case, mode) / found["tinygrad_rnn"] / 1e9, 2 * GEMM**3 / found["gemm"] / 1e9
                 ratio = f"{found['tinygrad_rnn'] / min(others):.2f}" if others else "-"
-                cells = [milliseconds(found.get(p)) for p in ["tinygrad_rnn", *peers]]
+                cells = [milliseconds(found.get(p)) for p in ["tinygrad_rnn", *shown]]
                 print(
                     f"| {' | '.join(map(str, case))} | {' | '.join(cells)} | {ratio} | {rate:.0f} | {rate / gemm:.0%} |",
                     flush=True,

@@ -273,6 +273,34 @@ def test_the_process_is_left_as_it_was():
 
 
 @native_only
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not tell a thread's processors")
+def test_threads_sleep_between_calls_and_may_run_anywhere_again():
+    """After a pause a thread is woken elsewhere than its caller; neither that nor the wait before it outlasts the call."""
+    script = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "import os, time, numpy as np\n"
+        "from tinygrad_rnn import kernels\n"
+        "kernels.set_num_threads(3)\n"
+        "kernels._native.set_worth_a_thread(1.0)\n"
+        "x, W, U, b = (np.ones(s, np.float32) for s in [(60, 20, 30), (30, 200), (50, 200), 200])\n"
+        "allowed = os.sched_getaffinity(0)\n"
+        "for _ in range(5):\n"
+        "    kernels.lstm_forward(x, W, U, b, save=False)\n"
+        "    time.sleep(0.02)\n"
+        "    used = time.process_time()\n"
+        "    time.sleep(0.2)\n"
+        "    assert time.process_time() - used < 0.02, 'a thread spins'\n"
+        "threads = [int(t) for t in os.listdir('/proc/self/task')]\n"
+        "assert len(threads) >= 3\n"
+        "assert all(os.sched_getaffinity(t) == allowed for t in threads), 'a thread stays bound'\n"
+        "print('as before')\n"
+    )
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.stdout.strip() == "as before", done.stderr
+
+
+@native_only
 def test_ctrl_c_reaches_python():
     script = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"

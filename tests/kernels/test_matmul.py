@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import product
 
@@ -156,3 +157,35 @@ def test_out_may_be_an_operand():
     wanted = a @ b
     assert np.allclose(kernels.matmul(a, b, out=a), wanted)
     assert np.allclose(a, wanted)
+
+
+@pytest.mark.parametrize(
+    ("formula", "shapes"),
+    [
+        ("ij,jk->ik", [(40, 30), (30, 50)]),
+        ("ij,kj->ki", [(40, 30), (50, 30)]),
+        ("aij,ajk->aik", [(3, 20, 30), (3, 30, 40)]),
+        ("aij,ajk->aik", [(3, 20, 30), (1, 30, 40)]),
+        ("bthd,bshd->bhts", [(2, 20, 4, 16), (2, 30, 4, 16)]),
+        ("bhts,bshd->bthd", [(2, 4, 20, 30), (2, 30, 4, 16)]),
+        ("abc,bcd->da", [(20, 3, 4), (3, 4, 30)]),
+        ("btd,dg->tbg", [(4, 5, 30), (30, 40)]),
+        ("ij,j->", [(30, 40), (40,)]),
+        ("ij,jk->ik", [(0, 30), (30, 50)]),
+    ],
+)
+def test_einsum_and_its_gradients_by_matrices(formula, shapes):
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(s) for s in shapes)
+    wanted = np.einsum(formula, a, b, optimize=False)
+    x, y = tg.tensor(a, requires_grad=True), tg.tensor(b, requires_grad=True)
+    z = tg.einsum(formula, x, y)
+    assert z.shape == wanted.shape
+    np.testing.assert_allclose(z.data, wanted, atol=1e-12)
+    g = rng.standard_normal(wanted.shape)
+    z.backward(g)
+    # The product is linear in each operand: <g, product(u, b)> = <dx, u> for any u.
+    for grad, array, place in ((x.grad, a, 0), (y.grad, b, 1)):
+        u = rng.standard_normal(array.shape)
+        along = np.einsum(formula, *((u, b) if place == 0 else (a, u)), optimize=False)
+        np.testing.assert_allclose(np.sum(grad * u), np.sum(g * along), rtol=1e-9, atol=1e-9)

@@ -239,3 +239,12 @@ def test_masks_of_recurrent_dropout_are_those_of_numbers_below_the_chance_to_sta
         np.testing.assert_allclose(mask, 4 / 3 if kept else 0)
     with tg.training(False):
         assert cell.draw((3, 5, 4), np.dtype(np.float32)) == ()
+
+
+@pytest.mark.parametrize("kind", [layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell])
+def test_initial_states_have_the_dtype_of_a_built_cell(kind: Any) -> None:
+    cell = kind(2)
+    assert {state.dtype for state in cell.get_initial_state(3)} == {np.dtype(np.float32)}
+    for dtype in (np.float32, np.float64):
+        built = kind(2).build(4, dtype)
+        assert {(state.dtype, state.shape) for state in built.get_initial_state(3)} == {(np.dtype(dtype), (3, 2))}

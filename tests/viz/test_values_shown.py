@@ -85,7 +85,9 @@ def test_colours_of_a_heat_map() -> None:
         [[255, 255, 255], [0, 114, 178]],
     ]
     assert [text in picture.svg() for text in ("a &lt; b", ">low<", ">two<")] == [True] * 3
-    assert picture._repr_mimebundle_()["image/svg+xml"] == picture.svg()
+    assert (
+        'style="max-width:100%;height:auto"' in picture._repr_mimebundle_()["image/svg+xml"]
+    )  # no wider than its page
 
 
 def test_wrong_arguments_of_heat_maps() -> None:
@@ -175,3 +177,31 @@ def test_a_cell_that_attends_to_an_encoder_is_drawn() -> None:
 @pytest.mark.parametrize(("ours", "theirs"), [(nn.LSTMCell, rnn.LSTMCell), (nn.RNNCell, rnn.BasicRNNCell)])
 def test_cells_of_the_other_face_are_drawn(ours: Any, theirs: Any) -> None:
     assert len(viz.cell(ours(3, 4)).picture.nodes) >= len(viz.cell(theirs(4)).picture.nodes)
+
+
+# -- two cells ---------------------------------------------------------------------------------------------------------
+
+
+def marked(drawing: viz.Drawing, cell: str) -> list[str]:
+    return sorted(n.lines[0] for n in drawing.picture.nodes if n.fill is not None and n.id.startswith(cell))
+
+
+def test_what_only_one_of_two_cells_does_is_marked() -> None:
+    same = viz.diff(rnn.LSTMCell(4), rnn.LSTMCell(4))
+    assert marked(same, "a") == marked(same, "b") == []
+    peepholes = viz.diff(rnn.LSTMCell(4), rnn.LSTMCell(4, use_peepholes=True))
+    assert marked(peepholes, "a") == []
+    assert [n for n in marked(peepholes, "b") if n.startswith("peephole")] == ["peephole_f", "peephole_i", "peephole_o"]
+    assert marked(peepholes, "b").count("×") == marked(peepholes, "b").count("+") == 3  # each weight times c, added
+    two = viz.diff(rnn.LSTMCell(4), rnn.GRUCell(4))
+    assert "cₜ₋₁" in marked(two, "a")
+    assert {box.label for box in two.picture.boxes if box.parent is None} == {"lstm_cell", "gru_cell"}
+    assert two.svg().count("<svg") == 1
+    with pytest.raises(TypeError, match="diff: target is int"):
+        viz.diff(rnn.LSTMCell(4), 3)
+
+
+def test_the_flow_of_gradients_is_saved(tmp_path: Any) -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(3), data(2, 4, 3))
+    flow = viz.grad_flow(outputs.sum())
+    assert flow.save(tmp_path / "flow.svg").read_text(encoding="utf-8") == flow.plot().svg()

@@ -16,6 +16,8 @@ from .node import Leaf, Node, Output, Shape
 from .state import Ambient, Run, Scope, ambient
 from .tensor import Tensor
 
+STEP = "step"  # the kind of ops that stand for one step of a cell: every view of a graph opens them
+
 
 class Source(NamedTuple):
     """Where a node's input comes from: the id of a node and which of its results."""
@@ -66,7 +68,8 @@ class Graph(NamedTuple):
 def snapshot(outputs: Any, unfused: bool = False) -> Graph:
     """Everything that `outputs` (tensors, nested in tuples, lists or dicts) were computed from, as a Graph.
 
-    With unfused=True every fused op is opened into the primitives that it stands for (see `unfuse`).
+    A step of a cell, cell(x, state), is opened into the primitives that it stands for; with unfused=True so is every fused
+    op (see `unfuse`).
 
     Ids are 0, 1, 2 … in order of creation, so the same program gives the same graph. The graph holds no arrays and keeps
     none alive; it can be taken before or after backward. Raises TypeError if nothing was recorded.
@@ -77,7 +80,7 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
     >>> graph, [node.op or node.name for node in graph.nodes]
     (Graph(3 ops, 1 leaves, 1 outputs), ['x', 'tanh', 'multiply', 'sum'])
     """
-    edges = [t._node for t in (unfuse(outputs) if unfused else flat_tensors(outputs)) if t._node is not None]
+    edges = [t._node for t in unfuse(outputs, None if unfused else STEP) if t._node is not None]
     if not edges:
         raise TypeError(
             "snapshot: no tensor with a graph was given; a tensor has one when it was computed (outside no_grad) from a "
@@ -93,7 +96,8 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
 
 
 def unfuse(outputs: Any, kind: str | None = None, steps: int | None = None, constants: bool = False) -> list[Tensor]:
-    """The tensors in `outputs` on a graph of their own, in which every fused op (of one kind) is opened into its expansion.
+    """The tensors in `outputs` on a graph of their own, in which every fused op (of one kind, and every single step of a
+    cell) is opened into its expansion.
 
     The new graph shares leaves, and all nodes that no fused op leads to, with the old one; it can be drawn and swept
     (with an observer, say). Where the old graph was freed the expansion runs on zeros: it has the structure and no values.
@@ -109,7 +113,12 @@ def unfuse(outputs: Any, kind: str | None = None, steps: int | None = None, cons
         if edge is None:
             return None
         node, index = (edge.node, edge.index) if type(edge) is Output else (edge, 0)
-        return new[node.counter][index] if node.counter in new else edge
+        if node.counter not in new:
+            return edge
+        found = new[node.counter][index]
+        if type(edge) is Output and edge.name and found is not None and not found.name:
+            found.name = edge.name
+        return found
 
     paths = Paths(moved)
     for counter in sorted(old):
@@ -119,8 +128,9 @@ def unfuse(outputs: Any, kind: str | None = None, steps: int | None = None, cons
         assert type(node) is Node
         parents = tuple(moved(p) for p in node.parents)
         complete = all(option in node.options for option in node.op.options)  # not so in a graph made from a snapshot
-        if node.op.expansion is not None and kind in (None, node.op.kind) and complete:
-            new[counter] = _expanded(node, parents, steps, constants)
+        opens = kind in (None, node.op.kind) or node.op.kind == STEP
+        if node.op.expansion is not None and opens and complete:
+            new[counter] = _expanded(node, parents, paths(node.scope), steps, constants)
         elif parents != node.parents or paths(node.scope) is not node.scope:
             copy = Node(node.op, parents, node.saved, node.options, node.shape, node.dtype, paths(node.scope))
             copy.name = node.name
@@ -132,7 +142,9 @@ def unfuse(outputs: Any, kind: str | None = None, steps: int | None = None, cons
     return [Tensor._made(t.data, moved(t._node)) for t in tensors]
 
 
-def _expanded(node: Node, parents: tuple[Any, ...], steps: int | None, constants: bool) -> list[Any]:
+def _expanded(
+    node: Node, parents: tuple[Any, ...], path: tuple[Scope, ...], steps: int | None, constants: bool
+) -> list[Any]:
     """The edges of a fused node's results when its expansion runs instead, on these parents."""
     values = fused_inputs(node) if node.saved else [None if p is None else np.zeros(p.shape, p.dtype) for p in parents]
     options = node.options
@@ -142,7 +154,7 @@ def _expanded(node: Node, parents: tuple[Any, ...], steps: int | None, constants
     for tensor in inputs if constants else ():
         if tensor is not None and tensor.data.dtype.kind == "f":
             tensor.requires_grad = True
-    outside = ambient.set(Ambient(True, node.scope, False))
+    outside = ambient.set(Ambient(True, path, False))
     try:
         assert node.op.expansion is not None
         results = node.op.expansion(*inputs, **options)

@@ -30,18 +30,18 @@ vjp would be a constant to whatever records the vjp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from types import CodeType, MethodType
 from typing import Any, NoReturn
 
 import numpy as np
 
+from .arguments import Arguments, described, stacked
 from .node import Array, Leaf, Node, Output
 from .rows import Rule
-from .state import ambient
-from .tensor import Tensor, data, holds_tensors, numpy_functions, registry
+from .state import Ambient, ambient
+from .tensor import Tensor, data, numpy_functions, registry
 
 Draw = Callable[[Any], list[Any]]  # from a check.Sampler, calls of an op
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
@@ -61,7 +61,7 @@ def _picker(kept: str) -> Callable[..., tuple[Any, ...]]:
     return picker
 
 
-class Op:
+class Op(Arguments):
     """A function of arrays, with its gradient: the registry entry that `primitive` makes of a forward."""
 
     expansion: Callable[..., Any] | None = None
@@ -91,6 +91,7 @@ class Op:
         options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         self.keeps = "keep" in options
         self.options = tuple(name for name in options if name != "keep")
+        self._known = frozenset(self.options)
         self.defaults: dict[str, Any] = {k: v for k, v in (forward.__kwdefaults__ or {}).items() if k != "keep"}
         self.plain = self.differentiable and not (self.several or self.keeps or self.variadic or self.constants)
         self.rule: Callable[..., Any] = self._no_rule
@@ -145,10 +146,6 @@ class Op:
         """As an attribute of Tensor an op is a method."""
         return self if instance is None else MethodType(self, instance)
 
-    def input_name(self, index: int) -> str:
-        """What the input at this place is called in messages."""
-        return f"arrays[{index}]" if self.variadic else self.inputs[index]
-
     # -- calling ---------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **options: Any) -> Any:
@@ -158,10 +155,10 @@ class Op:
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
-        tracer = ambient.get().tracer
-        if tracer is not None:
-            return tracer.record(self, tuple(map(stacked, args)), options)
-        if self.plain and not options and (tensor := self._call_plain(args)) is not None:
+        state = ambient.get()
+        if state.tracer is not None:
+            return state.tracer.record(self, tuple(map(stacked, args)), options)
+        if self.plain and not options and (tensor := self._call_plain(args, state)) is not None:
             return tensor
         if not self.differentiable:
             return self._compute(args, options)
@@ -171,25 +168,71 @@ class Op:
                 break
         arrays: list[Any] = []
         parents: list[Any] = []
-        tensors = recorded = mixed = False
+        tensors = recorded = mixed = constants = False
+        dtype = None
         for a in args:
             if isinstance(a, Tensor):
                 tensors = True
+                array = a.data
+                arrays.append(array)
+                if dtype is None:
+                    dtype = array.dtype
+                elif array.dtype is not dtype:
+                    mixed = True
+                if a.requires_grad:
+                    parents.append(a._node)
+                    recorded = True
+                    continue
+                constants = True
+            else:
+                arrays.append(a)
+                if a is not None and (self.variadic or (type(a) is not float and type(a) is not int)):
+                    mixed = constants = True
+                elif a is None and len(arrays) - 1 not in self.optional:
+                    mixed = True
+            parents.append(None)
+        if mixed and tensors and not (self.keeps and self.variadic):  # `scan` takes its arrays as they are
+            self._coerce(args, arrays)
+        recorded = recorded and state.recording
+        return self._applied(args, arrays, parents, tensors, recorded, constants, options, state)
+
+    def apply(self, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        """The op on tensors of one dtype, arrays of that dtype and None, with options that are known to be right: nothing is
+        checked or brought into form. For callers inside the package that have checked all of it."""
+        state = ambient.get()
+        if state.tracer is not None:
+            return self(list(args), **options) if self.variadic else self(*args, **options)
+        arrays: list[Any] = []
+        parents: list[Any] = []
+        recorded = constants = False
+        for a in args:
+            if isinstance(a, Tensor):
                 arrays.append(a.data)
                 if a.requires_grad:
                     parents.append(a._node)
                     recorded = True
                     continue
-                mixed = True
+                constants = True
             else:
                 arrays.append(a)
-                if self.variadic or (type(a) is not float and type(a) is not int):
-                    mixed = True
+                if a is not None:
+                    constants = True
             parents.append(None)
-        if mixed and tensors and not (self.keeps and self.variadic):  # `scan` takes its arrays as they are
-            self._coerce(args, arrays)
-        state = ambient.get()
         recorded = recorded and state.recording
+        return self._applied(args, arrays, parents, True, recorded, constants, options, state)
+
+    def _applied(
+        self,
+        args: Sequence[Any],
+        arrays: list[Any],
+        parents: list[Any],
+        tensors: bool,
+        recorded: bool,
+        constants: bool,
+        options: dict[str, Any],
+        state: Ambient,
+    ) -> Any:
+        """The forward on arrays, and its result as tensors if any of the arguments is one, recorded or not."""
         residuals = None
         try:
             if self.keeps and recorded:
@@ -205,7 +248,7 @@ class Op:
         if not recorded or not (self.several or out.dtype.kind == "f"):  # integers and booleans carry no gradient
             return self._constant(out)
         needs = tuple([p is not None for p in parents])
-        if mixed:
+        if constants:
             self._name_constants(args, parents)
         full = {**self.defaults, **options} if options else self.defaults
         if self.several:
@@ -229,9 +272,8 @@ class Op:
             self._fail(error, arrays, options)
         return self._constant(out) if self.tensors and any(isinstance(a, Tensor) for a in args) else out
 
-    def _call_plain(self, args: tuple[Any, ...]) -> Tensor | None:
+    def _call_plain(self, args: tuple[Any, ...], state: Ambient) -> Tensor | None:
         """The common case without the general one's loops: one or two tensors to record, or one beside a number."""
-        state = ambient.get()
         if not state.recording:
             return None
         a = args[0]
@@ -272,103 +314,33 @@ class Op:
         return t
 
     def _several(self, out: Any, parents: Any, saved: Any, options: Any, path: Any) -> tuple[Tensor, ...]:
-        shapes, dtypes = tuple(r.shape for r in out), tuple(r.dtype for r in out)
+        shapes, dtypes = tuple([r.shape for r in out]), tuple([r.dtype for r in out])
         node = Node(self, parents, saved, options, shapes, dtypes, path)
-        return tuple(Tensor._made(r, Output(node, i, r.shape, r.dtype)) for i, r in enumerate(out))
+        results = []
+        for i, r in enumerate(out):
+            t = _new(Tensor)
+            t.data = r
+            t.requires_grad = True
+            t._node = Output(node, i, r.shape, r.dtype)
+            results.append(t)
+        return tuple(results)
 
     def _fail(self, error: Exception, arrays: Any, options: dict[str, Any]) -> NoReturn:
         """Raise the error of a forward, with the op and what it got."""
         text = str(error)
         if text.startswith(self.name + ":"):
             raise error
-        shown = [f"{self.input_name(i)} {_describe(a)}" for i, a in enumerate(arrays[:8])]
-        shown += [f"{k}={_describe(v)}" for k, v in options.items()]
+        shown = [f"{self.input_name(i)} {described(a)}" for i, a in enumerate(arrays[:8])]
+        shown += [f"{k}={described(v)}" for k, v in options.items()]
         kind = TypeError if isinstance(error, TypeError) else type(error)  # a ufunc's TypeErrors take other arguments
         raise kind(f"{self.name}: {text} (got {', '.join(shown)})") from error
 
     def _constant(self, result: Any) -> Any:
         if self.several:
-            return tuple(Tensor._made(np.asarray(r), None) for r in result)
+            return tuple([Tensor._made(asarray(r), None) for r in result])
         return Tensor._made(np.asarray(result), None)
 
-    # -- bringing arguments into form ------------------------------------------------------------------------------
-
-    def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """Positional arguments beyond the arrays fill the options in order, as NumPy's signatures allow."""
-        extra = args[len(self.inputs) :]
-        if len(extra) > len(self.options):
-            raise TypeError(
-                f"{self.name}: got {len(args)} positional arguments, expected at most "
-                f"{len(self.inputs) + len(self.options)} {self.inputs + self.options}"
-            )
-        for name, value in zip(self.options, extra, strict=False):
-            if name in options:
-                raise TypeError(f"{self.name}: got two values for {name}")
-            options[name] = value
-        return args[: len(self.inputs)]
-
-    def _unpack(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """A variadic op takes one sequence of arrays, as np.concatenate does; what follows it are options."""
-        if not args or not isinstance(args[0], (list, tuple)):
-            came = _describe(args[0]) if args else "nothing"
-            raise TypeError(f"{self.name}: arrays is {came}, expected a list or tuple of tensors or arrays")
-        if not args[0]:
-            raise ValueError(f"{self.name}: arrays is empty, expected at least one tensor or array")
-        for name, value in zip(self.options, args[1:], strict=False):
-            options[name] = value
-        return tuple(args[0])
-
-    def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        for name, value in options.items():
-            if name not in self.options:
-                if value is None:  # NumPy passes out=None and the like
-                    return self._check_options({k: v for k, v in options.items() if k != name})
-                if name in self.inputs:
-                    raise TypeError(f"{self.name}: {name} is an array and must be given by position")
-                raise TypeError(f"{self.name}: got an option {name!r}, expected one of {self.options}")
-            if isinstance(value, Tensor):
-                if value.requires_grad:
-                    raise TypeError(
-                        f"{self.name}: option {name} is a tensor that requires grad, but no gradient flows through it; "
-                        "pass .detach()"
-                    )
-                options[name] = value.data
-        return options
-
-    def _coerce(self, args: tuple[Any, ...], arrays: list[Any]) -> None:
-        """Keep the float dtype of the tensors: scalars, integers and booleans beside them take it, float arrays do not."""
-        dtype = None
-        for i, a in enumerate(args):
-            if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
-                dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
-        for i, a in enumerate(arrays):
-            if i in self.constants or (a is None and i in self.optional):
-                continue
-            if type(a) in (float, int, bool):
-                if self.variadic:  # NumPy would make an array of its own dtype of it
-                    arrays[i] = np.asarray(a, dtype)
-                continue
-            if isinstance(a, np.generic):
-                a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
-            elif not isinstance(a, np.ndarray):
-                a = self._listed(i, a, dtype)
-            if isinstance(a, np.ndarray):
-                if a.dtype.kind not in "fiub":
-                    raise TypeError(f"{self.name}: {self.input_name(i)} has dtype {a.dtype}, expected numbers")
-                if dtype is not None and a.dtype.kind != "f":
-                    a = a.astype(dtype)
-            arrays[i] = a
-
-    def _listed(self, i: int, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
-        """A list of numbers as an array."""
-        if isinstance(value, (list, tuple)):
-            with suppress(TypeError, ValueError):
-                return np.asarray(value, dtype)
-        raise TypeError(
-            f"{self.name}: {self.input_name(i)} is {_describe(value)}, expected a tensor, an array or a number"
-        )
-
-    def _name_constants(self, args: tuple[Any, ...], parents: list[Any]) -> None:
+    def _name_constants(self, args: Sequence[Any], parents: list[Any]) -> None:
         """Give array constants a leaf, so that drawings show them; a constant tensor keeps one for good."""
         for i, a in enumerate(args):
             if parents[i] is None and not isinstance(a, (int, float)):
@@ -384,19 +356,6 @@ class Op:
         """A new node that is the same tensor (the engine's, to mark where an expansion's inputs end)."""
         result: Tensor = _identity(tensor)
         return result
-
-
-def stacked(value: Any) -> Any:
-    """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
-    return registry["stack"]([stacked(v) for v in value]) if holds_tensors(value) else value
-
-
-def _describe(value: Any) -> str:
-    """A value in the words of an error message."""
-    if isinstance(value, (Tensor, np.ndarray)):
-        return f"of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def primitive(

@@ -73,7 +73,9 @@ class _Change(ContextDecorator):
         self._value = value
 
     def _recreate_cm(self) -> _Change:  # a decorated function enters a fresh one at every call
-        return type(self)(self._value)
+        fresh = object.__new__(type(self))
+        fresh._value = self._value
+        return fresh
 
     def __call__(self, func: Any) -> Any:
         """As a decorator. A generator or a coroutine runs inside only while it runs itself, not while it is suspended."""
@@ -140,10 +142,12 @@ class scope(_Change):
     """
 
     def __init__(self, name: str, kind: str = "scope", number: int = 0):
-        super().__init__((name, kind, number))
+        self._value = name, kind, number
 
-    def _changed(self, old: Ambient) -> Ambient:
-        return Ambient(old.recording, (*old.scope, Scope(*self._value)), old.training, old.tracer)
+    def __enter__(self) -> None:
+        old = ambient.get()
+        path = (*old.scope, Scope(*self._value))
+        self._token = ambient.set(Ambient(old.recording, path, old.training, old.tracer))
 
 
 class step(_Change):

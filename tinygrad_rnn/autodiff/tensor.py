@@ -7,21 +7,22 @@ gradient.
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections.abc import Callable, Iterator
-from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from . import engine
 from .node import DType, Edge, Leaf, Shape, alone
 from .state import ambient
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from .op import Op
 
-_accumulating = Lock()  # one thread at a time adds to the leaves' gradients
+_accumulating = allocate_lock()  # one thread at a time adds to the leaves' gradients
 LONG = 60  # elements: of a longer array only the ends are shown
 registry: dict[str, Op] = {}
 _ops = cast("dict[str, Callable[..., Tensor]]", registry)
@@ -433,7 +434,7 @@ def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
     """A new array of real numbers from whatever `tensor` accepts."""
     typed = isinstance(data, (np.ndarray, np.generic, Tensor))
     try:
-        array = np.array(data, dtype)
+        array = np.array(data, dtype, order="C")
     except (ValueError, TypeError) as error:
         raise type(error)(
             f"tensor: data is {type(data).__name__} that does not form one array of numbers: {error}"

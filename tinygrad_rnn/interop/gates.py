@@ -33,10 +33,7 @@ def blocks(array: Any, order: tuple[int, ...], axis: int = -1) -> Any:
     >>> blocks(np.array([1, 2, 3, 4, 5, 6]), (1, 0, 2))
     array([3, 4, 1, 2, 5, 6])
     """
-    if order == tuple(range(len(order))):
-        return array
-    pieces = ops.split(array, len(order), axis=axis)
-    return ops.concatenate([pieces[i] for i in order], axis=axis)
+    return array if order == tuple(range(len(order))) else ops.reorder_blocks(array, order=order, axis=axis)
 
 
 def gates_of(owner: str, kind: Any) -> int:

@@ -130,7 +130,7 @@ def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:
     owner = "interop.torch.merged"
     gates_of(owner, kind)
     arrays = select(owner, weights, NAMES)
-    if kind == "gru" and np.any(blocks(arrays["bias_hh"], (2, 0, 1))[: arrays["bias_hh"].size // 3]):
+    if kind == "gru" and np.any(np.split(arrays["bias_hh"], 3)[2]):
         raise ValueError(
             f"{owner}: the n part of bias_hh is not 0, and it cannot join bias_ih: it stands inside r (h Un + b'n), so r "
             "scales it at every step"

@@ -29,11 +29,9 @@ the same at any batch size and any number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from . import check, choice, reference, training
 from .check import ACTIVATIONS, GATES, STATES, Array, Inputs, Option, Save
@@ -41,6 +39,8 @@ from .choice import get_num_threads, implementations, info, set_num_threads, usi
 from .product import matmul
 from .stepper import Stepper
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
 if TYPE_CHECKING or choice.missing is None:
     from . import compiled
 
@@ -57,11 +57,14 @@ __all__ = [
     "rnn_backward",
     "rnn_forward",
     "set_num_threads",
+    "step_backward",
+    "step_forward",
     "training",
     "using",
 ]
 
 Saved: TypeAlias = "reference.Saved | compiled.Saved"
+_PLAIN = frozenset((np.ndarray, type(None)))  # types that go to the native kernels as they are
 
 
 def _forward(
@@ -80,9 +83,11 @@ def _forward(
     save: Save,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
-    if choice.active != "reference" and lengths is None and _all_plain(*arrays, *initial):
-        with suppress(TypeError, ValueError, AttributeError, LookupError):  # looked at more closely below
+    if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, (*arrays, *initial))):
+        try:
             return compiled.forward(choice.active, kind, option, arrays, initial, None, reverse, time_major, save)
+        except (TypeError, ValueError, AttributeError, LookupError):
+            pass  # looked at more closely below
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
     sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
     columns = GATES[kind] * sizes.H
@@ -102,11 +107,6 @@ def _forward(
     return compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save)
 
 
-def _all_plain(*arrays: object) -> bool:
-    """Whether all are NumPy's own arrays, or None."""
-    return {np.ndarray, type(None)}.issuperset(map(type, arrays))
-
-
 def _backward(
     where: str,
     kind: str,
@@ -120,9 +120,11 @@ def _backward(
         raise TypeError(
             f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
         )
-    if not isinstance(saved, reference.Saved) and _all_plain(d_outputs, *d_final, *d_states):
-        with suppress(TypeError, ValueError):
+    if not isinstance(saved, reference.Saved) and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
+        try:
             return compiled.backward(saved, d_outputs, d_final, d_states, needs)
+        except (TypeError, ValueError):
+            pass  # looked at more closely below
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
@@ -143,6 +145,48 @@ def _plain(array: Array) -> Array:
 
 def _maybe(array: Array | None) -> Array | None:
     return None if array is None else _plain(array)
+
+
+def step_forward(
+    kind: str,
+    option: Option,
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None,
+    recurrent_bias: Array | None,
+    state: tuple[Array, ...],
+    save: bool,
+) -> tuple[tuple[Array, ...], Saved | None]:
+    """One step of a cell, x (B, D), as a sequence of length 1; returns (new state, saved). option: the RNN's activation, or
+    the GRU's reset_after; a bias of None is 0.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
+    >>> tg.kernels.step_forward("rnn", "tanh", np.ones((2, 4)), W, U, b, None, (h,), False)[0][0].shape
+    (2, 3)
+    """
+    if bias is None:
+        bias = np.zeros(kernel.shape[-1], kernel.dtype)
+    _, state, saved = _forward(
+        "step_forward", kind, option, x[:, None], kernel, recurrent_kernel, bias, recurrent_bias, state,
+        None, False, False, save,
+    )  # fmt: skip
+    return state, saved
+
+
+def step_backward(saved: Saved, d_state: tuple[Array | None, ...], needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+    """Returns (dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, *d old state), None where `needs` says no.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
+    >>> _, saved = tg.kernels.step_forward("rnn", "tanh", np.ones((2, 4)), W, U, b, None, (h,), True)
+    >>> tg.kernels.step_backward(saved, (np.ones((2, 3)),), (True,) * 4 + (False, True))[0].shape
+    (2, 4)
+    """
+    nothing = (None,) * (2 if saved.kind == "lstm" else 1)
+    dx, *others = _backward("step_backward", saved.kind, saved, None, d_state, nothing, needs)
+    return None if dx is None else dx[:, 0], *others
 
 
 def _describe(value: object) -> str:

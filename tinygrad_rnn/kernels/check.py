@@ -5,16 +5,20 @@ TypeError (wrong kind of thing) or ValueError (wrong shape or value) naming the 
 what was wanted.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64
-Lengths: TypeAlias = npt.NDArray[np.int64]
+if TYPE_CHECKING:  # slow to import
+    import numpy.typing as npt
+
+Array: TypeAlias = "npt.NDArray[np.floating[Any]]"  # float32 or float64
+Lengths: TypeAlias = "npt.NDArray[np.int64]"
 Option: TypeAlias = str | bool | None  # the RNN's activation, None for the LSTM, the GRU's reset_after
-Inputs: TypeAlias = tuple[Array, Array, Array, Array, Array | None]  # x, kernels, bias, the GRU's second bias
+Inputs: TypeAlias = "tuple[Array, Array, Array, Array, Array | None]"  # x, kernels, bias, the GRU's second bias
 Save: TypeAlias = bool | Literal["recompute"]
 T_ = TypeVar("T_")
 

@@ -3,6 +3,8 @@
 Arrays are made ready, outputs made room for, and the call made.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
@@ -99,10 +101,15 @@ def _flat(array: Array | None) -> Array | None:
     return np.array(array, order="C")
 
 
+def _matrix(array: Array) -> Array:
+    """A matrix by rows or by columns, aligned: the kernels read both."""
+    return array if array.flags.f_contiguous and array.flags.aligned else _flat(array)
+
+
 def laid_out(arrays: Inputs, initial: Sequence[Array | None]) -> tuple[Inputs, tuple[Array | None, ...]]:
     """The inputs as the kernels want them to lie in memory, copied where they do not."""
     x, kernel, recurrent_kernel, bias, extra = arrays
-    flat: Inputs = (_sequence(x), _flat(kernel), _flat(recurrent_kernel), _flat(bias), _flat(extra))
+    flat: Inputs = (_sequence(x), _matrix(kernel), _matrix(recurrent_kernel), _flat(bias), _flat(extra))
     return flat, tuple(map(_flat, initial))
 
 

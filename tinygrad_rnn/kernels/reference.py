@@ -7,16 +7,20 @@ always the first n_s. The N = sum of lengths living (row, step) pairs are laid o
 dW, dU, dx) are single products over all N pairs.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from .check import Array, Lengths, Option, Save, Sizes
 
+if TYPE_CHECKING:  # slow to import
+    import numpy.typing as npt
+
 Arrays: TypeAlias = Sequence[Array]
-Indices: TypeAlias = npt.NDArray[np.int64]
+Indices: TypeAlias = "npt.NDArray[np.int64]"
 
 
 def sigmoid(z: Array) -> Array:

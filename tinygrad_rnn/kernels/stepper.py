@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .check import ACTIVATIONS, FLOATS, GATES, STATES, Array, Option
 if TYPE_CHECKING or choice.missing is None:
     from . import compiled
 
-Weights = tuple[Array, Array, Array, Array | None]  # kernel, recurrent kernel, bias, recurrent bias
+Weights: TypeAlias = "tuple[Array, Array, Array, Array | None]"  # kernel, recurrent kernel, bias, recurrent bias
 
 
 class Stepper:

@@ -7,6 +7,7 @@ arrive in that layout.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,23 @@ def beginning(units: int, seed: Any) -> RandomUniform:
     return RandomUniform(-limit, limit, generator(seed))
 
 
+@lru_cache(maxsize=128)
+def _pattern(cell_class: Any, units: int, options: tuple[tuple[str, Any], ...]) -> rnn.RNNCell:
+    """A cell of the package's own, of which copies are made: making one from its arguments takes a while."""
+    made: rnn.RNNCell = cell_class(units, **dict(options))
+    return made
+
+
+def unbuilt(cell_class: Any, units: int, options: dict[str, Any]) -> rnn.RNNCell:
+    """A new cell without weights."""
+    if cell_class not in (rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell):
+        made: rnn.RNNCell = cell_class(units, **options)
+        return made
+    made = object.__new__(cell_class)
+    vars(made).update(vars(_pattern(cell_class, units, tuple(options.items()))))
+    return made
+
+
 class CellModule(Module):
     """What layers and single steps share: the cell of `rnn` whose numbers they give, over parameters in PyTorch's layout.
 
@@ -81,11 +99,12 @@ class CellModule(Module):
 
     def cell(self, end: str = "") -> rnn.RNNCell:
         """The cell, its weights computed from the parameters with this ending."""
-        given: list[Any] = [getattr(self, name + end, None) for name in NAMES]
-        zeros = Tensor(np.zeros(given[0].shape[0], given[0].dtype))
-        four = [zeros if w is None else w for w in given]
+        four: list[Any] = [getattr(self, name + end, None) for name in NAMES]
+        if four[2] is None or four[3] is None:
+            zeros = Tensor(np.zeros(four[0].shape[0], four[0].dtype))
+            four = [zeros if w is None else w for w in four]
         arrays = arranged(self.kind, *four, weight_hr=getattr(self, PROJECTION + end, None))
-        return with_weights(self.cell_class(self.hidden_size, **self.cell_options), arrays)
+        return with_weights(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
 
 
 class Recurrent(CellModule):
@@ -231,7 +250,7 @@ class Recurrent(CellModule):
 
     def _joined(self, finals: list[Any], batched: bool) -> Any:
         """Final states as (layers x directions, B, H)."""
-        h = ops.stack(finals)
+        h = ops.expand_dims(finals[0], axis=0) if len(finals) == 1 else ops.stack(finals)
         return h if batched else h.squeeze(1)
 
     def streamed(self) -> list[rnn.RNNCell]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.arguments import stacked
 from ..autodiff.node import Array
-from ..autodiff.op import composite, primitive, stacked
+from ..autodiff.op import composite, primitive
 from ..autodiff.rows import along_axis
 from ..autodiff.tensor import Tensor
 from .diagonals import diagonal, trace, tril, triu

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.arguments import stacked
 from ..autodiff.node import Array
-from ..autodiff.op import composite, stacked
+from ..autodiff.op import composite
 from ..autodiff.tensor import Tensor, holds_tensors
 from .pointwise import astype
 from .shape import concatenate, split

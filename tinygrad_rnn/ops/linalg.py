@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from math import prod
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..autodiff.tensor import Tensor
 from .pointwise import multiply
 from .shape import expand_dims, moveaxis, swapaxes, transpose
 
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 __all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "vdot"]
 
 
@@ -289,7 +289,7 @@ def einsum(formula: Any, *arrays: Any, optimize: Any = None) -> Array:
     operands = terms.split(",")
     if len(operands) != len(arrays):
         raise ValueError(f"einsum: formula {formula!r} names {len(operands)} operands, got {len(arrays)}")
-    unused = [c for c in string.ascii_letters if c not in formula]
+    unused = [c for c in LETTERS if c not in formula]
     extra = [
         np.ndim(a) - len(term.replace("...", "")) if "..." in term else 0
         for term, a in zip(operands, arrays, strict=True)
@@ -326,6 +326,6 @@ def _spelled(arguments: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
             f"einsum: formula is {type(arguments[0]).__name__}, expected a string such as 'ij,jk->ik', "
             "or each array followed by the list of its axes' numbers"
         )
-    terms = ["".join("..." if i is Ellipsis else string.ascii_letters[i] for i in axes) for axes in lists]
+    terms = ["".join("..." if i is Ellipsis else LETTERS[i] for i in axes) for axes in lists]
     operands, result = terms[: len(arrays)], terms[len(arrays) :]
     return "->".join([",".join(operands), *result]), arrays

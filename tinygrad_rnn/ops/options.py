@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..autodiff.arguments import stacked
 from ..autodiff.node import Array
-from ..autodiff.op import composite, stacked
+from ..autodiff.op import composite
 from ..autodiff.tensor import Tensor, data
 from . import reduce
 from .decompositions import p_norm

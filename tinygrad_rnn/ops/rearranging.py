@@ -16,7 +16,8 @@ from .shape import broadcast_to, concatenate, flip, moveaxis, swapaxes
 
 # fmt: off
 __all__ = [
-    "diff", "fliplr", "flipud", "gradient", "partition", "roll", "rollaxis", "rot90", "sort", "take_along_axis",
+    "diff", "fliplr", "flipud", "gradient", "partition", "reorder_blocks", "roll", "rollaxis", "rot90", "sort",
+    "take_along_axis",
 ]
 # fmt: on
 KIND = "shape"
@@ -49,6 +50,39 @@ def roll(x: Array, *, shift: Any, axis: Any = None) -> Array:
 @roll.vjp
 def _(g: Array, *, shift: Any, axis: Any) -> Array:
     return roll(g, shift=tuple(-s for s in shift) if isinstance(shift, Sequence) else -shift, axis=axis)
+
+
+@primitive(
+    label="reorder",
+    rows=along_axis,
+    samples=lambda r: [
+        r.call(r(6, 2), order=(1, 2, 0), axis=0),
+        r.call(r(2, 6), order=(2, 0, 1)),
+        r.call(r(4), order=(1, 0)),
+    ],
+    errors=lambda r: [
+        (r.call(r(5), order=(1, 0)), "axis -1 of size 5 does not divide into 2 equal blocks"),
+    ],
+)
+def reorder_blocks(x: Array, *, order: tuple[int, ...], axis: int = -1) -> Array:
+    """The equal blocks of an axis in another order, as converters do with a recurrent net's gates.
+
+    order: for each block of the result, which one of x it is. Raises ValueError where the blocks would not be equal.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.reorder_blocks(tg.tensor([1, 2, 3, 4, 5, 6]), order=(1, 0, 2)).tolist()
+    [3, 4, 1, 2, 5, 6]
+    """
+    size, rest = divmod(x.shape[axis], len(order))
+    if rest:
+        raise ValueError(f"axis {axis} of size {x.shape[axis]} does not divide into {len(order)} equal blocks")
+    before = (slice(None),) * (axis % x.ndim)
+    return np.concatenate([x[(*before, slice(k * size, (k + 1) * size))] for k in order], axis)
+
+
+@reorder_blocks.vjp
+def _(g: Array, *, order: tuple[int, ...], axis: int) -> Array:
+    return reorder_blocks(g, order=tuple(sorted(range(len(order)), key=order.__getitem__)), axis=axis)
 
 
 @composite(np.rollaxis)

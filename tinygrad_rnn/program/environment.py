@@ -8,12 +8,11 @@ reads stand-ins for the arrays, so a trace never touches the user's objects and 
 
 from __future__ import annotations
 
-import random
 import sys
+from _thread import RLock
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from threading import RLock
 from types import (
     FunctionType,
     MethodType,
@@ -34,7 +33,8 @@ class _Draws:
     """The states of the generators that any code can reach."""
 
     def __init__(self) -> None:
-        self.python = random.getstate()
+        random = sys.modules.get("random")  # slow to import: who has not done so draws nothing from it
+        self.python = random.getstate() if random is not None else None
         self.numpy = np.random.get_state(legacy=False) if "numpy.random" in sys.modules else None
         self.ours = state._default[0].bit_generator.state if state._default else None
 
@@ -43,7 +43,8 @@ class _Draws:
         now = _Draws()
         if now.python == self.python and _frozen(now.numpy) == _frozen(self.numpy) and now.ours == self.ours:
             return False
-        random.setstate(self.python)
+        if self.python is not None:
+            sys.modules["random"].setstate(self.python)
         if self.numpy is not None:
             np.random.set_state(self.numpy)
         if self.ours is None:

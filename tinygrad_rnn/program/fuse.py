@@ -18,7 +18,8 @@ from ..autodiff.tensor import Tensor
 from ..ops import broadcast_to
 from .environment import Environment
 from .fused import Fused, fused
-from .scan import Prepared, Traced, _tensor, listener, store
+from .scan import Prepared, Traced, listener, store
+from .steps import tensor_of
 from .tracer import Untraceable
 from .tree import Hidden, Signature, Spec, leaves, rebuilt
 
@@ -96,7 +97,7 @@ each of the batch, which goes in inputs or constants"
     def _run(self, args: Any, options: Any) -> Any:
         """The function as one node. Raises Untraceable with the reason why it cannot be."""
         given = [*args, *options.values()]
-        tensors = {k: _tensor(v, f"argument {k}") for k, v in enumerate(given) if isinstance(v, (Tensor, np.ndarray))}
+        tensors = {k: tensor_of(v, f"argument {k}") for k, v in enumerate(given) if isinstance(v, (Tensor, np.ndarray))}
         ndim = max((t.ndim for t in tensors.values()), default=0)
         if ndim < 2:
             raise Untraceable("no argument has rows: none has two axes")

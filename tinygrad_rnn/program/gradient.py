@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +13,10 @@ from ..autodiff.state import Ambient, ambient
 from ..autodiff.tensor import Tensor, registry
 from .program import Instruction, Literal, Program, Slot
 from .trace import BATCHES
-from .tracer import Traced, Tracer, set_value
+from .tracer import Traced, Tracer, set_value, shortened
 
 
-@dataclass
-class Gradient:
+class Gradient(NamedTuple):
     """The backward program of one step. Its first slots and instructions are the forward program's own.
 
     cotangents: slots that receive those of the outputs and of the new state (None where no gradient flows). results: for
@@ -118,7 +116,8 @@ def _replayed(program: Program, tracer: Tracer) -> dict[int, Traced]:
         traced[number] = tracer.stand_in(value, slot.layout, slot.dtype.kind == "f")
     for instruction in program.instructions:
         options = with_rows(instruction.options, tracer.batch)
-        args = [i.value if isinstance(i, Literal) else Tensor._made(tracer.values[i], None) for i in instruction.inputs]
+        values = [i.value if isinstance(i, Literal) else tracer.values[i] for i in instruction.inputs]
+        args = [Tensor._made(a, None) if isinstance(a, np.ndarray) else a for a in shortened(instruction.op, values)]
         outside = ambient.get()
         token = ambient.set(Ambient(False, outside.scope, outside.training))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -49,6 +50,14 @@ class NativeLoop:
             kept = histories[over.leaf] if over.kind in ("state", "before") and k < first else over
             kinds.append((kept.kind in ("saved", "state"), shifted, k >= first))
         self.kinds = kinds
+        self.written = [  # what the loop writes: kind, leaf, shape of a row, its size
+            (w.kind, w.leaf, inner, prod(inner))
+            for w, inner in ((w, tuple(int(n) for n in loop.slots[w.slot].inner)) for w in loop.writes)
+        ]
+        places = {slot: k for k, slot in enumerate(loop.weights)}
+        self.places: list[int] | None = None  # of the weights that the interpreter gets, where nothing is made of them
+        if not self.fixed and not self.literals and all(slot in places for slot in self.weight_slots):
+            self.places = [places[slot] for slot in self.weight_slots]
         self._low = low
         self._built: Any = None
 
@@ -102,7 +111,13 @@ class NativeLoop:
             index = len(self.weight_slots) - index - 1
         return v.where, index, v.offset, strides, v.value
 
+    def plain_weights(self, weights: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        """The arrays that the interpreter gets, from those of the loop's weights."""
+        if self.places is None:
+            return self.weights(dict(zip(self.loop.weights, weights, strict=True)))
+        return [np.ascontiguousarray(weights[k], self.dtype) for k in self.places]
+
     def weights(self, registers: dict[int, Any]) -> list[np.ndarray[Any, Any]]:
-        """The arrays that the interpreter gets, from those of the loop's weights; adds to the registers."""
+        """As plain_weights, from registers by slot, to which it adds what it makes."""
         execute(self.fixed, registers, 0)
         return [np.ascontiguousarray(registers[s], self.dtype) for s in self.weight_slots] + self.literals

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -31,6 +30,7 @@ class Loops:
 
     def __init__(self, program: Program, inputs: Leaves, plan: Plan):
         self.program, self.inputs, self.plan = program, inputs, plan
+        self.ends = tuple(accumulate(map(len, inputs[:3])))  # where among the op's arrays x, state and constants end
         self.dtype = next(
             (program.slots[s].dtype for s in (*program.outputs, *program.new_state)), np.dtype(np.float32)
         )
@@ -46,7 +46,7 @@ class Loops:
             return False
         if self.lacking is None:
             try:
-                for which in ("forward", "saving", *(["backward"] if self.plan.backward else [])):
+                for which in ("saving", "backward") if self.plan.backward else ("forward",):
                     ready = self.runner(which, True, batch)
                     assert isinstance(ready, NativeLoop)
                     ready.built()
@@ -66,31 +66,35 @@ class Loops:
         return ready
 
 
-@dataclass
 class Scan:
-    """One run of a step over time: which loops, and how time is laid out."""
+    """One run of a step over time: which loops (None where the step runs unrolled), how time is laid out, and whether the
+    interpreter runs it, where that is known."""
 
-    loops: Loops
-    batch: int
-    steps: int
-    lengths: np.ndarray[Any, Any] | None = None
-    reverse: bool = False
-    time_major: bool = False
-    recompute: bool = False
-    name: str = "scan"
+    def __init__(
+        self,
+        loops: Any,
+        batch: int,
+        steps: int,
+        lengths: np.ndarray[Any, Any] | None = None,
+        reverse: bool = False,
+        time_major: bool = False,
+        recompute: bool = False,
+        name: str = "scan",
+        native: bool | None = None,
+    ):
+        self.loops, self.batch, self.steps, self.lengths = loops, batch, steps, lengths
+        self.reverse, self.time_major, self.recompute = reverse, time_major, recompute
+        self.name, self.native = name, native
 
     @property
     def axis(self) -> int:
         """The axis of time."""
         return 0 if self.time_major else 1
 
-    def parts(self, arrays: Any) -> Iterator[Any]:
+    def parts(self, arrays: Any) -> tuple[Any, Any, Any, Any]:
         """The arrays of the op by what they are: x, state, constants, weights."""
-        inputs = self.loops.inputs
-        start = 0
-        for some in (inputs.x, inputs.state, inputs.constants, inputs.weights):
-            yield arrays[start : start + len(some)]
-            start += len(some)
+        x, state, constants = self.loops.ends
+        return arrays[:x], arrays[x:state], arrays[state:constants], arrays[constants:]
 
     @property
     def leading(self) -> tuple[int, int]:
@@ -131,7 +135,7 @@ def _samples(r: Any) -> list[Any]:
 @primitive(label="scan", several=True, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
-    native = run.loops.native(arrays, run.batch)
+    native = run.loops.native(arrays, run.batch) if run.native is None else run.native
     runner = run.loops.runner("saving" if keep else "forward", native, run.batch)
     results, saved = (_forward_native if native else _forward_numpy)(run, arrays, runner, keep)
     return (results, saved) if keep else results
@@ -167,23 +171,19 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
     total = run.total
     sequences: list[Any] = [_rows_over_time(run, xs[r.leaf], dtype) for r in loop.reads]
     outputs, rows = [], {}
-    for write in loop.writes:
-        inner = tuple(int(n) for n in loop.slots[write.slot].inner)
-        if write.kind == "output":
-            out = np.empty((*run.leading, *inner), dtype)
+    for kind, leaf, inner, size in runner.written:
+        if kind == "output":
+            rows[kind, leaf] = out = np.empty((*run.leading, *inner), dtype)
             outputs.append(out)
-            rows["output", write.leaf] = out
-            sequences.append(_rows_over_time(run, out, dtype))
+            sequences.append(run.batch_major(out) if len(inner) == 1 else _rows_over_time(run, out, dtype))
         else:
-            packed = np.empty((total, prod(inner)), dtype)
-            rows[write.kind, write.leaf] = packed
+            rows[kind, leaf] = packed = np.empty((total, size), dtype)
             sequences.append(packed)
-    final = [np.empty(np.shape(s), dtype) for s in states]
-    registers = dict(zip(loop.weights, weights, strict=True))
+    final = [np.empty(s.shape, dtype) for s in states]
     runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences,
         [_flat_rows(s, dtype) for s in states], [_flat_rows(f, dtype) for f in final],
-        [_flat_rows(c, dtype) for c in constants], runner.weights(registers), [], [], [], None,
+        [_flat_rows(c, dtype) for c in constants], runner.plain_weights(weights), [], [], [], None,
     )  # fmt: skip
     return (*outputs, *final), Saved(rows, None) if keep else None
 
@@ -220,7 +220,7 @@ scan.kind = "recurrent"  # as drawings and traces call ops that run over time
 def _first_steps(arrays: Any, options: dict[str, Any], steps: int) -> tuple[list[Array], dict[str, Any]]:
     run: Scan = options["run"]
     xs, *rest = run.parts(arrays)
-    short = replace(run, steps=steps, lengths=None)
+    short = Scan(run.loops, run.batch, steps, None, run.reverse, run.time_major, run.recompute)
     cut = [x[:steps] if run.time_major else x[:, :steps] for x in xs]
     return [*cut, *(a for some in rest for a in some)], {**options, "run": short}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from copy import copy
 from math import prod
 from typing import Any, NamedTuple
 
@@ -30,27 +30,35 @@ class Over(NamedTuple):
     slot: int
 
 
-@dataclass
 class Loop:
-    """Instructions by stage over `slots`; `carried` are pairs (state's slot as received, slot of the new one)."""
+    """Instructions by stage over `slots`; `carried` are pairs (state's slot as received, slot of the new one).
 
-    slots: list[Slot]
-    weights: tuple[int, ...]
-    constants: tuple[int, ...]
-    reads: tuple[Over, ...]
-    writes: tuple[Over, ...]
-    carried: tuple[tuple[int, int], ...]
-    fixed: list[Instruction] = field(default_factory=list)  # on weights alone: their transposes, for backward
-    once: list[Instruction] = field(default_factory=list)
-    before: list[Instruction] = field(default_factory=list)
-    body: list[Instruction] = field(default_factory=list)
-    after: list[Instruction] = field(default_factory=list)
-    sums: list[Instruction] = field(default_factory=list)  # of rows, and what is made of the sums
-    added: tuple[int, ...] = ()  # slots whose rows add up over time: cotangents of constants
-    outers: dict[int, list[tuple[int, int]]] = field(
-        default_factory=dict
-    )  # those that are sums of outer products: of which
-    results: tuple[int | None, ...] = ()  # slots of the weights' cotangents
+    added: slots whose rows add up over time, cotangents of constants. results: slots of the weights' cotangents.
+    """
+
+    def __init__(
+        self,
+        slots: list[Slot],
+        weights: tuple[int, ...],
+        constants: tuple[int, ...],
+        reads: tuple[Over, ...],
+        writes: tuple[Over, ...],
+        carried: tuple[tuple[int, int], ...],
+        added: tuple[int, ...] = (),
+        results: tuple[int | None, ...] = (),
+    ):
+        self.slots, self.weights, self.constants = slots, weights, constants
+        self.reads, self.writes, self.carried = reads, writes, carried
+        self.added, self.results = added, results
+        self.outers: dict[
+            int, list[tuple[int, int]]
+        ] = {}  # of `added`, those that are sums of outer products: of which
+        self.fixed: list[Instruction] = []  # on weights alone: their transposes, for backward
+        self.once: list[Instruction] = []
+        self.before: list[Instruction] = []
+        self.body: list[Instruction] = []
+        self.after: list[Instruction] = []
+        self.sums: list[Instruction] = []  # of rows, and what is made of the sums
 
 
 def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, ...]]:
@@ -75,7 +83,7 @@ def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, .
     read = {i for instruction in rest for i in instruction.inputs if type(i) is int}
     read -= {o for instruction in rest for o in instruction.outputs}
     weights = tuple(sorted(i for i in read if not program.slots[i].layout.per))
-    return first[::-1], replace(program, instructions=rest), weights
+    return first[::-1], program._replace(instructions=rest), weights
 
 
 def _takes_block(instruction: Instruction, slots: list[Slot]) -> bool:
@@ -138,7 +146,7 @@ def sums_regrouped(program: Program, states: Collection[int]) -> Program:
             out.append(instruction._replace(inputs=(total, term), outputs=(len(slots) - 1,)))
             total = len(slots) - 1
         out.append(instruction._replace(inputs=(total, others[-1])))
-    return replace(program, slots=slots, instructions=out)
+    return program._replace(slots=slots, instructions=out)
 
 
 def _reached(instructions: Iterable[Instruction], start: Collection[int]) -> set[int]:
@@ -253,7 +261,9 @@ def within_steps(loop: Loop) -> Loop:
             late.update(instruction.outputs)
         else:
             raised.append(instruction)
-    return replace(loop, before=kept, body=[*sunk, *loop.body, *raised], after=rest)
+    found = copy(loop)
+    found.before, found.body, found.after = kept, [*sunk, *loop.body, *raised], rest
+    return found
 
 
 class Plan(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,8 +47,7 @@ class Instruction(NamedTuple):
     detached: bool = False
 
 
-@dataclass
-class Program:
+class Program(NamedTuple):
     """A step as data: instructions over slots. Inputs are the leaves of x, state and constants, then captured arrays.
 
     outputs and new_state are the leaves of what the step returns. `names` are those that rnn.gate gave.
@@ -61,15 +59,15 @@ class Program:
     captured: tuple[tuple[int, int], ...]  # (slot, the array's number in the environment)
     outputs: tuple[int, ...]
     new_state: tuple[int, ...]
-    names: dict[int, str] = field(default_factory=dict)
-    output_tree: Any = None
+    names: dict[int, str]
+    output_tree: Any
     named: tuple[str, ...] = ()  # names of the last outputs, where named values are outputs too
     fields: tuple[str, ...] = ()  # of the new state's leaves: the fields of their NamedTuple
 
     def with_named_outputs(self) -> Program:
         """The same program with the named values as outputs behind its own."""
         slots = {name: slot for slot, name in self.names.items() if self.slots[slot].layout == Layout(1)}
-        return replace(self, outputs=(*self.outputs, *slots.values()), named=tuple(slots))
+        return self._replace(outputs=(*self.outputs, *slots.values()), named=tuple(slots))
 
     def without_dead_code(self) -> Program:
         """The same program without instructions that no result needs."""
@@ -80,4 +78,4 @@ class Program:
                 kept.append(instruction)
                 live.update(i for i in instruction.inputs if type(i) is int)
         captured = tuple(c for c in self.captured if c[0] in live)
-        return replace(self, instructions=kept[::-1], captured=captured)
+        return self._replace(instructions=kept[::-1], captured=captured)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from operator import itemgetter
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -94,6 +95,9 @@ def compiled(instructions: Sequence[Instruction]) -> list[Compiled]:
     ready = []
     for i in instructions:
         by_rows = tuple(k for k, v in i.options.items() if holds_rows(v))
+        if i.op.name == "getitem" and not by_rows and type(i.options["index"]) in (int, slice, tuple):
+            ready.append(Compiled(itemgetter(i.options["index"]), i.inputs, {}, (), i.outputs, False))
+            continue
         ready.append(Compiled(i.op.forward, i.inputs, i.options, by_rows, i.outputs, i.op.several))
     return ready
 

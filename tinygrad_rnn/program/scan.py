@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
+from _thread import RLock
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -12,20 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff import state as recorded
-from ..autodiff.state import ambient, recording
-from ..autodiff.steps import fields_of, name_states
+from .. import kernels
+from ..autodiff.state import ambient
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from .environment import Environment, Environments
-from .naming import probe
-from .node import Loops, Scan, alive_at, apply, in_order_of_time, in_steps, masked
+from .node import Loops, Scan, apply
 from .node import scan as scan_op
 from .plan import Leaves, active_slots, plan, prologue, sums_regrouped
 from .program import Program
-from .trace import trace, verify
+from .run import compiled, execute
+from .steps import tensors_of, unrolled
+from .trace import BATCHES, trace, verify
 from .tracer import Untraceable
-from .tree import Hidden, Signature, Spec, form, leaves, rebuilt
+from .tree import Hidden, Signature, Spec, flat, form, leaves, rebuilt
 
 KEPT = 512  # programs, and refusals
 
@@ -47,7 +47,7 @@ class Store:
     """Programs by what their steps read and by the signature of their arguments; bounded, and locked while tracing."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.traced: OrderedDict[Any, Traced] = OrderedDict()
         self.environments = Environments(KEPT)
 
@@ -60,7 +60,9 @@ class Store:
                 try:
                     if environment.reason:
                         raise Untraceable(environment.reason)
-                    traced = Traced(trace(step, environment, signature), None)
+                    program, size = trace(step, environment, signature, batch)
+                    traced = Traced(program, None)
+                    traced.batches = {BATCHES[0], size}
                 except Untraceable as error:
                     traced = Traced(None, str(error))
                 self.traced[key] = traced
@@ -78,8 +80,8 @@ class Store:
 
     def unlock(self) -> None:
         """Make the locks anew, in a child process in which no thread holds them."""
-        self.lock = threading.RLock()
-        self.environments.lock = threading.RLock()
+        self.lock = RLock()
+        self.environments.lock = RLock()
 
 
 store = Store()
@@ -100,6 +102,11 @@ class Prepared:
         wanted &= {*inputs.x, *inputs.state, *inputs.constants, *weights}
         main = sums_regrouped(main, inputs.state)
         self.captured = program.captured
+        self.ready = compiled(self.first)
+        self.direct: list[int] | None = None  # the arrays' numbers, where the loops read nothing else
+        if not self.first:
+            numbers = dict(program.captured)
+            self.direct = [numbers[slot] for slot in weights]
         self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
         active = active_slots(main, wanted, inputs.state)
         self.flows = tuple([slot in active for slot in (*main.outputs, *main.new_state)])
@@ -107,31 +114,17 @@ class Prepared:
 
     def weights(self, environment: Any) -> list[Any]:
         """The arrays without rows that the loops read, as tensors on the graph. environment: what has `arrays`."""
-        registers: dict[int, Any] = {slot: environment.arrays[number] for slot, number in self.captured}
-        for instruction in self.first:
-            apply(instruction, registers, 0)
+        arrays = environment.arrays
+        if self.direct is not None:
+            return [arrays[number] for number in self.direct]
+        registers: dict[int, Any] = {slot: arrays[number] for slot, number in self.captured}
+        if not ambient.get().recording:
+            registers = {slot: a.data if isinstance(a, Tensor) else a for slot, a in registers.items()}
+            execute(self.ready, registers, 0)
+        else:
+            for instruction in self.first:
+                apply(instruction, registers, 0)
         return [registers[slot] for slot in self.loops.inputs.weights]
-
-
-def _tensor(value: Any, name: str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return Tensor._made(value, None)
-    try:
-        return Tensor(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"scan: {name} is {type(value).__name__}, expected arrays in nested tuples: {error}"
-        ) from None
-
-
-def _tensors(tree: Any, name: str) -> Any:
-    """The tree with tensors as leaves. Lists are read as arrays."""
-    if isinstance(tree, tuple):
-        parts = [_tensors(part, f"{name}[{k}]") for k, part in enumerate(tree)]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return None if tree is None else _tensor(tree, name)
 
 
 def _hidden(tree: Any, lead: int, records: bool) -> Any:
@@ -181,8 +174,8 @@ def scan(
     >>> outputs.data.ravel().tolist(), h.item()
     ([1.0, 0.5, 2.25], 2.25)
     """
-    xs, states = _tensors(inputs, "inputs"), _tensors(state, "state")
-    held = tuple(_tensors(c, f"constants[{k}]") for k, c in enumerate(constants))
+    xs, states = tensors_of(inputs, "inputs"), tensors_of(state, "state")
+    held = tuple(tensors_of(c, f"constants[{k}]") for k, c in enumerate(constants))
     return run_scan(step, xs, states, held, length, lengths, reverse, time_major, impl, recompute)[:2]
 
 
@@ -211,49 +204,52 @@ def run_scan(
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{caller}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
     state = ambient.get()
-    flat = (*leaves(xs), *leaves(states), *leaves(constants))
+    tensors = [*flat(xs), *flat(states), *flat(constants)]
     reason: str | None = "impl='unrolled'"
     call = None
     if state.tracer is not None:
         reason = "a scan inside a step is part of the step's program"
     elif impl != "unrolled":
         environment = store.environments.of(step, owner)
-        kinds = tuple([(t.data.shape, t.data.dtype, t.requires_grad) for t in flat])
-        key = (kinds, form(xs), form(states), length, time_major, recompute, names, state.recording, state.training)
+        kinds = tuple([(t.data.shape, t.data.dtype, t.requires_grad) for t in tensors])
+        how = (length, time_major, recompute, names, state.recording, state.training, kernels.choice.active)
+        key = (kinds, form(xs), form(states), how)
         call = environment.calls.get(key)
         reason = None
         if call is None:
             reason, call = _call(caller, step, environment, xs, states, constants, length, time_major, recompute, names)
-        if call is not None:
-            if len(environment.calls) > KEPT:
-                environment.calls.clear()
-            environment.calls[key] = call
-        elif impl == "fused":
+            if call is not None:
+                if len(environment.calls) > KEPT:
+                    environment.calls.clear()
+                environment.calls[key] = call
+        if call is None and impl == "fused":
             what = owner[0].scope_name if owner else "this step"
             raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
-    batch, steps = call[:2] if call else _sizes(caller, xs, states, constants, length, time_major)
+    batch, steps = (call.batch, call.steps) if call else _sizes(caller, xs, states, constants, length, time_major)
     ends = checked_lengths(caller, lengths, batch, steps, "lengths")
-    loops: Any = call.prepared.loops if call else None
-    run = Scan(loops, batch, steps, ends, bool(reverse), bool(time_major), recompute)
     told = listener.get()
     if told is not None and state.tracer is None:
         why = reason or "the whole sequence is one node"
-        if call and not loops.native(flat, batch) and loops.lacking:
-            why += f", which runs in NumPy: the native interpreter has no {loops.lacking}"
+        if call and not call.native and call.prepared.loops.lacking:
+            why += f", which runs in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
         told.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
     if call is None:
-        return _unrolled(step, xs, states, constants, run, names, checked)
-    program, flows = call.program, call.prepared.flows
+        run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)
+        return unrolled(step, xs, states, constants, run, names, checked)
+    program, prepared = call.program, call.prepared
+    run = Scan(prepared.loops, batch, steps, ends, bool(reverse), bool(time_major), recompute, native=call.native)
+    results = scan_op.apply([*tensors, *prepared.weights(environment)], {"run": run})
+    flows = prepared.flows
     if not steps or (ends is not None and not ends.all()):  # a row without steps: its state is the initial one
-        flows = tuple(map(or_, flows, call.prepared.passes))
-    results = [
-        t if flow or not t.requires_grad else Tensor._made(t.data, None)
-        for t, flow in zip(scan_op([*flat, *call.prepared.weights(environment)], run=run), flows, strict=True)
-    ]
+        flows = tuple(map(or_, flows, prepared.passes))
+    if not all(flows):
+        pairs = zip(results, flows, strict=True)
+        results = [t if flow or not t.requires_grad else Tensor._made(t.data, None) for t, flow in pairs]
     n, m = len(program.outputs), len(program.new_state)
     wanted = n - len(program.named)
     outputs = rebuilt(program.output_tree, iter(results[:wanted]))
-    return outputs, rebuilt(states, iter(results[n : n + m])), dict(zip(program.named, results[wanted:n], strict=True))
+    final = rebuilt(states, iter(results[n : n + m]))
+    return outputs, final, dict(zip(program.named, results[wanted:n], strict=True)) if names else {}
 
 
 class Call(NamedTuple):
@@ -263,6 +259,7 @@ class Call(NamedTuple):
     steps: int
     prepared: Prepared
     program: Program
+    native: bool  # whether the interpreter runs it
 
 
 def _call(
@@ -288,11 +285,11 @@ def _call(
         return traced.reason, None
     program = traced.program.with_named_outputs() if names else traced.program
     try:
-        return None, Call(
-            batch, steps, _prepared(traced, program, environment, xs, states, constants, recompute), program
-        )
+        prepared = _prepared(traced, program, environment, xs, states, constants, recompute)
     except Untraceable as error:  # raised by an op's vjp
         return str(error), None
+    arrays = [*flat((xs, states, constants)), *prepared.weights(environment)]
+    return None, Call(batch, steps, prepared, program, prepared.loops.native(arrays, batch))
 
 
 def _prepared(
@@ -397,104 +394,3 @@ def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument:
             f"{caller}: {argument}[{bad[0]}] is {found[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
         )
     return found.astype(np.int64)
-
-
-# -- step by step --------------------------------------------------------------------------------------------------
-
-
-def _unrolled(
-    step: Callable[..., Any],
-    xs: Any,
-    states: Any,
-    constants: tuple[Any, ...],
-    run: Scan,
-    names: bool,
-    checked: Callable[[Any], Any] | None,
-) -> tuple[Any, Any, dict[str, Tensor]]:
-    """One step after the other. Time is cut once by `unstack`."""
-    flat, outputs = [in_steps(x, run) for x in leaves(xs)], list[Any]()
-    seen: list[dict[str, Any]] = []
-    token = probe.set({} if names else None)
-    last = run.steps if run.lengths is None else int(run.lengths.max(initial=0))
-    try:
-        over_time, state_names = recorded.Run(run.reverse, run.lengths), tuple(fields_of(states))
-        for t in range(last):
-            with recorded.step(t, over_time):
-                if names:
-                    probe.set({})
-                result = step(rebuilt(xs, iter([x[t] for x in flat])), states, *constants)
-                if checked is not None and not t:
-                    checked(result)
-                output, new = checked_result(result, states, t, run.batch)
-                state_names = name_states(list(leaves(new)), state_names, list(leaves(states)))
-                alive = alive_at(t, run.lengths)
-                shown = dict(probe.get() or {})
-                if alive is not None:
-                    output = rebuilt(output, iter([masked(alive, o, 0) for o in leaves(output)]))
-                    new = rebuilt(
-                        new, iter([masked(alive, n, o) for n, o in zip(leaves(new), leaves(states), strict=True)])
-                    )
-                    name_states(list(leaves(new)), state_names)
-                    shown = {k: masked(alive, v, 0) for k, v in shown.items()}
-                states = new
-                outputs.append(output)
-                seen.append(shown)
-    finally:
-        probe.reset(token)
-    if not outputs:
-        return _no_steps(step, xs, states, constants, run), states, {}
-    missing = run.steps - last
-    whole = [_over_time(list(some), missing, run) for some in zip(*map(leaves, outputs), strict=True)]
-    gates = {name: _over_time([s[name] for s in seen], missing, run) for name in seen[0]}
-    return rebuilt(outputs[0], iter(whole)), states, gates
-
-
-def _over_time(values: list[Any], missing: int, run: Scan) -> Tensor:
-    """What the steps gave as one array over time, 0 for the steps that no row reached."""
-    whole = in_order_of_time(values + [np.zeros(values[0].shape, values[0].dtype)] * missing, run)
-    return whole if isinstance(whole, Tensor) else Tensor._made(whole, None)
-
-
-def _no_steps(step: Callable[..., Any], xs: Any, states: Any, constants: tuple[Any, ...], run: Scan) -> Any:
-    """Outputs where no step runs: zeros in the shapes that a step on zeros gives."""
-    shapes = [(run.batch, *x.shape[2:]) for x in leaves(xs)]
-    zeros = rebuilt(
-        xs, iter([Tensor._made(np.zeros(s, x.dtype), None) for s, x in zip(shapes, leaves(xs), strict=True)])
-    )
-    with recording(False):
-        output, _ = checked_result(step(zeros, states, *constants), states, 0, run.batch)
-    steps = (run.steps, run.batch) if run.time_major else (run.batch, run.steps)
-    return rebuilt(
-        output, iter([Tensor._made(np.zeros((*steps, *o.shape[1:]), o.dtype), None) for o in leaves(output)])
-    )
-
-
-def checked_result(result: Any, states: Any, t: int, batch: int) -> tuple[Any, Any]:
-    """What a step returned, after a check that it is (output, new state), the state as before in form, shape and dtype."""
-    if not isinstance(result, tuple) or len(result) != 2:
-        came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
-        raise TypeError(f"scan: the step returned {came}, expected the pair (output, new state)")
-    output, new = (_tensors(part, name) for part, name in zip(result, ("the output", "the new state"), strict=True))
-    if form(new) != form(states):
-        raise TypeError(
-            f"scan: the new state of step {t} is {_shown(new)}, expected the state's structure {_shown(states)}"
-        )
-    for a, b in zip(leaves(new), leaves(states), strict=True):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            raise ValueError(
-                f"scan: the new state of step {t} is {_shown(new)}, expected the state's shapes and dtypes {_shown(states)}"
-            )
-    for o in leaves(output):
-        if not o.ndim or o.shape[0] != batch:
-            raise ValueError(
-                f"scan: the output of step {t} has shape {o.shape}, expected ({batch}, …): a row for each of the batch"
-            )
-    return output, new
-
-
-def _shown(tree: Any) -> str:
-    """A tree of tensors in the words of an error message."""
-    if isinstance(tree, tuple):
-        name = type(tree).__name__ if hasattr(tree, "_fields") else ""
-        return f"{name}({', '.join(map(_shown, tree))})"
-    return "None" if tree is None else f"{tree.dtype}{list(tree.shape)}"

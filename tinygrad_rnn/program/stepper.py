@@ -14,7 +14,8 @@ from ..kernels import check
 from .environment import Environment
 from .node import Loops
 from .run import Body
-from .scan import Prepared, checked_result, store
+from .scan import Prepared, store
+from .steps import checked_result
 from .tree import Hidden, Signature, Spec, leaves, rebuilt
 
 Array = np.ndarray[Any, Any]

@@ -4,9 +4,7 @@ and values must agree.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,22 +19,26 @@ from .program import Literal, Program
 from .tracer import Traced, Tracer, Untraceable, is_users
 from .tree import Hidden, Signature, form, leaves, rebuilt
 
-BATCHES = (5, 7)  # of the two traces
+BATCHES = (5, 7)  # of the two traces; the second is on the batch at hand where that is another of at least 2
 
 
 def _line_of(error: BaseException) -> str:
     """The file and line of the user's code from which an error came."""
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if is_users(f.filename)]
+    from traceback import extract_tb  # slow to import
+
+    lines = [f for f in extract_tb(error.__traceback__) if is_users(f.filename)]
     return f"{lines[-1].filename}:{lines[-1].lineno}" if lines else ""
 
 
-def trace(step: Callable[..., Any], environment: Environment, signature: Signature) -> Program:
-    """The program of a step, from two traces that agree. Raises Untraceable with the reason."""
-    first, second = (trace_once(step, environment, signature, batch) for batch in BATCHES)
+def trace(step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> tuple[Program, int]:
+    """The program of a step, from two traces that agree, and the size of the second one's batch, which is `batch` where
+    that will do. Raises Untraceable with the reason."""
+    other = batch if batch >= 2 and batch != BATCHES[0] else BATCHES[1]
+    first, second = (trace_once(step, environment, signature, n) for n in (BATCHES[0], other))
     difference = _difference(first, second)
     if difference:
         raise Untraceable(f"{difference} ({where(step)})" if ".py:" not in difference else difference)
-    return first.without_dead_code()
+    return first.without_dead_code(), other
 
 
 def verify(
@@ -130,7 +132,7 @@ def _program(
         tracer.slots, tracer.instructions, inputs, tuple(found), tuple(numbers[:n]), tuple(numbers[n:]), tracer.names,
         rebuilt(output, iter(numbers[:n])), fields=tuple(fields_of(state)),
     )  # fmt: skip
-    return replace(program, instructions=enclosed(program))
+    return program._replace(instructions=enclosed(program))
 
 
 def _difference(a: Program, b: Program) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -202,7 +203,8 @@ class Tracer:
                 refuse(f"an option of the step's {op.name} depends on the batch")
         if not any(isinstance(a, Traced) for a in traced) and not holds_rows(options.get("shape")):
             return _plainly(op, args, options)
-        values = [Tensor._made(get_value(a), None) if isinstance(a, Traced) else a for a in traced]
+        values = [get_value(a) if isinstance(a, Traced) else a for a in traced]
+        values = [Tensor._made(a, None) if isinstance(a, np.ndarray) else a for a in shortened(op, values)]
         results = _plainly(op, values, options)
         results = [_plain(r) for r in results] if op.several else [_plain(results)]
         layout = self._layout(op, traced, results[0].shape, options)
@@ -316,13 +318,23 @@ class Tracer:
         return t
 
 
+def shortened(op: Op, values: list[Any]) -> list[Any]:
+    """The arrays of a product cut to one element of their inner axis, others as they are: a trace wants the shape of a
+    result, and large products would be most of its time."""
+    if op.name != "matmul" or not all(isinstance(v, np.ndarray) and v.ndim for v in values):
+        return values
+    a, b = values
+    if a.shape[-1] != (b.shape[-2] if b.ndim > 1 else len(b)):
+        return values  # an error, which the op tells
+    return [a[..., :1], b[..., :1, :] if b.ndim > 1 else b[:1]]
+
+
 def _plainly(op: Op, args: Sequence[Any], options: dict[str, Any]) -> Any:
     """Call an op outside the trace, recording nothing."""
     outside = ambient.get()
     token = ambient.set(Ambient(False, outside.scope, outside.training))
     try:
-        with np.errstate(all="ignore"):
-            return op(list(args), **options) if op.variadic else op(*args, **options)
+        return op(list(args), **options) if op.variadic else op(*args, **options)
     finally:
         ambient.reset(token)
 
@@ -331,6 +343,7 @@ def _plain(value: Any) -> np.ndarray[Any, Any]:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
 
+@lru_cache(maxsize=4096)
 def is_users(file: str) -> bool:
     """Whether a line of this file can be the reason why a step is not traced."""
     return not file.startswith((PACKAGE, NUMPY, "<frozen")) and ("site-packages" in file or not file.startswith(PYTHON))

@@ -12,11 +12,14 @@ from ..autodiff.node import Shape
 
 def leaves(tree: Any) -> Iterator[Any]:
     """What stands in nested tuples, in order; None stands for nothing."""
+    return iter(flat(tree))
+
+
+def flat(tree: Any) -> list[Any]:
+    """The leaves in a list."""
     if isinstance(tree, tuple):
-        for part in tree:
-            yield from leaves(part)
-    elif tree is not None:
-        yield tree
+        return [leaf for part in tree for leaf in flat(part)]
+    return [] if tree is None else [tree]
 
 
 def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
@@ -30,7 +33,7 @@ def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
 def form(tree: Any) -> Any:
     """The form of a tree, to be compared: leaves are 0."""
     if isinstance(tree, tuple):
-        return (type(tree), *(form(part) for part in tree))
+        return (type(tree), *[form(part) for part in tree])
     return None if tree is None else 0
 
 

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import checks, initializers
-from ..autodiff.state import generator, scope
+from ..autodiff.state import ambient, generator, scope
 from ..autodiff.steps import current_step, fields_of, name_states
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
 from ..program.naming import gate
+from ..program.tree import rebuilt
 
 
 class LSTMState(NamedTuple):
@@ -44,13 +45,12 @@ def map_state(f: Callable[..., Any], *states: Any) -> Any:
 
 def leaves(state: Any) -> tuple[Any, ...]:
     """The tensors of a state, in order."""
-    return tuple(leaf for part in state for leaf in leaves(part)) if isinstance(state, tuple) else (state,)
+    return tuple([leaf for part in state for leaf in leaves(part)]) if isinstance(state, tuple) else (state,)
 
 
 def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
     """A state of the structure of `like` from its leaves."""
-    rest = iter(parts)
-    return map_state(lambda _: next(rest), like)
+    return rebuilt(like, iter(parts))
 
 
 def detach(state: Any) -> Any:
@@ -109,6 +109,8 @@ class RNNCell(Module):
 
         Raises ValueError or TypeError if the cell was built before for another size or dtype.
         """
+        if type(input_size) is int and input_size == self.input_size and dtype is self.dtype:
+            return self
         checks.integer(self.scope_name, "input_size", input_size, least=0)
         if self.input_size not in (None, input_size):
             raise ValueError(
@@ -189,17 +191,24 @@ class RNNCell(Module):
         """The name of the kernel written by hand that runs this cell, None if there is none."""
         return None
 
+    def fused_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step in one node, where `fused` names a kernel."""
+        raise TypeError(f"{type(self).__name__} has no kernel of its own")
+
     def __call__(self, x: Any, state: Any) -> tuple[Any, Any]:
         x = x if isinstance(x, Tensor) else Tensor(x)
         self.check_input(x, 2)
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
         with scope(self.scope_name):
-            drawn = map_state(
-                lambda a: a if isinstance(a, Tensor) else Tensor(a[:, 0] if is_over_time(a) else a, name="mask"),
-                self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
-            )
-            output, new = self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
+            if self.fused() is not None and ambient.get().tracer is None:
+                output, new = self.fused_step(x, state)
+            else:
+                drawn = map_state(
+                    lambda a: a if isinstance(a, Tensor) else Tensor(a[:, 0] if is_over_time(a) else a, name="mask"),
+                    self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
+                )
+                output, new = self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
         if current_step() is not None:
             name_states(leaves(new), tuple(fields_of(new)), leaves(state))
         return output, new
@@ -224,22 +233,28 @@ class RNNCell(Module):
         """A state of zeros, (B, ·) for each part."""
         checks.integer("zero_state", "batch_size", batch_size, least=0)
 
-        def zeros(size: Any) -> Tensor:
+        def zeros(size: Any) -> Any:
+            if isinstance(size, tuple):
+                parts = map(zeros, size)
+                return type(size)(*parts) if hasattr(size, "_fields") else tuple(parts)
             if not checks.is_integer(size) or size < 0:
                 raise TypeError(
                     f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
                 )
-            return Tensor(np.zeros((int(batch_size), size), dtype))
+            return Tensor._made(np.zeros((int(batch_size), size), dtype), None)
 
-        return map_state(zeros, self.state_size)
+        return zeros(self.state_size)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
     def check_input(self, x: Tensor, ndim: int) -> None:
         """Refuse an x of other than `ndim` axes, of no floating dtype, or other than the cell was built for."""
+        shape = x.shape
+        if len(shape) == ndim and shape[-1] == self.input_size and x.dtype is self.dtype:
+            return
         wanted = "(B, D)" if ndim == 2 else "(B, T, D)"
-        if x.ndim != ndim:
-            raise ValueError(f"{self.scope_name}: x has shape {x.shape}, expected {wanted}")
+        if len(shape) != ndim:
+            raise ValueError(f"{self.scope_name}: x has shape {shape}, expected {wanted}")
         if x.dtype not in (np.float32, np.float64):
             raise TypeError(f"{self.scope_name}: x has dtype {x.dtype}, expected floats; use x.astype(np.float32)")
         if self.input_size is not None:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels, ops
+from ..autodiff.op import primitive
+from ..autodiff.steps import current_step, fields_of, name_states
 from ..autodiff.tensor import Tensor
 from ..initializers import GlorotUniform, Orthogonal, get
-from .cell import LSTMState, RNNCell, gate, random_source
+from .cell import LSTMState, RNNCell, gate, leaves, random_source, rebuild
 
 
 def linear(x: Any) -> Any:
@@ -38,6 +40,10 @@ def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
         )
     found: Callable[[Any], Any] = activation
     return found
+
+
+_METHODS = ("project", "recur", "call", "draw")  # by which a cell computes a step
+_PACKAGE = __name__.partition(".")[0] + "."
 
 
 class GatedCell(RNNCell):
@@ -97,9 +103,11 @@ class GatedCell(RNNCell):
         return None if self.redefined() else self.kind
 
     def redefined(self) -> str | None:
-        """The method by which a subclass of the user's computes a step in its own way; None if there is none."""
-        for method in ("project", "recur", "call", "draw"):
-            if not getattr(type(self), method).__module__.startswith(__name__.partition(".")[0] + "."):
+        """The method by which a subclass of the user's, or this very cell, computes a step in its own way; None if there
+        is none."""
+        kind, own = type(self), vars(self)
+        for method in _METHODS:
+            if method in own or not getattr(kind, method).__module__.startswith(_PACKAGE):
                 return method
         return None
 
@@ -108,6 +116,13 @@ class GatedCell(RNNCell):
         """What a fused op takes after x and before the initial state."""
         bias = self.bias if self.use_bias else np.zeros(self.kernel.shape[1], self.dtype)
         return self.kernel, self.recurrent_kernel, bias
+
+    def fused_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        kernel, recurrent_kernel, bias, *extra = self.weights
+        weights = (kernel, recurrent_kernel, bias if self.use_bias else None, extra[0] if extra else None)
+        option = next(iter(self.fused_options.values()), None)
+        new = cell_step.apply((x, *weights, *leaves(state)), {"kind": self.kind, "option": option})
+        return new[-1], rebuild(state, new)
 
     def stepper(self, batch: int = 1) -> Any:
         """As of any cell; a cell with a kernel of its own has a `kernels.Stepper`.
@@ -351,3 +366,67 @@ class GRUCell(_ActivatedCell):
 
 
 BasicLSTMCell = LSTMCell
+
+
+# -- one step as one node ------------------------------------------------------------------------------------------
+
+
+def _samples(r: Any) -> list[Any]:
+    """Every cell, with its biases and without."""
+    kinds = (
+        ("rnn", 1, "tanh", 1),
+        ("rnn", 1, "relu", 1),
+        ("lstm", 4, None, 2),
+        ("gru", 3, False, 1),
+        ("gru", 3, True, 1),
+    )
+    cases = []
+    for kind, gates, option, states in kinds:
+        x, weights, state = r(3, 2), [r(2, 2 * gates), r(2, 2 * gates)], [r(3, 2) for _ in range(states)]
+        bias, second = r(2 * gates), r(2 * gates) if option is True else None
+        cases.append(r.call(x, *weights, bias, second, *state, kind=kind, option=option))
+        cases.append(r.call(x, *weights, None, None, *state, kind=kind, option=option))
+    return cases
+
+
+@primitive(label="one step", several=True, samples=_samples)
+def cell_step(*arrays: Any, kind: str, option: Any, keep: bool = False) -> Any:
+    """One step of a plain cell, LSTM or GRU in one node; returns the new state's parts, h the last.
+
+    arrays: x (B, D), kernel, recurrent_kernel, bias or None, the GRU's recurrent_bias or None, then the state's parts
+    (B, H). kind: "rnn", "lstm" or "gru"; option: the RNN's activation, or the GRU's reset_after.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
+    >>> (new,) = tg.rnn.cells.cell_step([np.ones((2, 4)), W, U, b, None, h], kind="rnn", option="tanh")
+    >>> new.shape
+    (2, 3)
+    """
+    x, kernel, recurrent_kernel, bias, recurrent_bias, *old = arrays
+    weights = (kernel, recurrent_kernel, bias, recurrent_bias)
+    state, saved = kernels.step_forward(kind, option, x, *weights, tuple(old), keep)
+    return (state, saved) if keep else state
+
+
+cell_step.kind = "step"  # which drawings and snapshots open
+
+
+@cell_step.vjp
+def _(g: Any, needs: Any, residuals: Any, *arrays: Any, kind: str, option: Any) -> Any:
+    return kernels.step_backward(residuals, tuple(g), needs)
+
+
+@cell_step.expands
+def _(*arrays: Any, kind: str, option: Any) -> Any:
+    x, kernel, recurrent_kernel, bias, recurrent_bias, *state = arrays
+    units, more = recurrent_kernel.shape[0], {"use_bias": bias is not None}
+    cell: Any = LSTMCell(units, **more)
+    if kind == "rnn":
+        cell = BasicRNNCell(units, activation=option, **more)
+    elif kind == "gru":
+        cell = GRUCell(units, reset_after=option, **more)
+    cell.kernel, cell.recurrent_kernel, cell.bias, cell.recurrent_bias = kernel, recurrent_kernel, bias, recurrent_bias
+    _, new = cell.call(x, rebuild(cell.state_size, tuple(state)))
+    if current_step() is not None:
+        name_states(leaves(new), tuple(fields_of(new)))
+    return leaves(new)

@@ -170,6 +170,8 @@ def _prepare(
 def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     """Inputs as a floating tensor. Integers and plain lists, which have no floating dtype, take the one asked for, else
     the one that the cell was built in, else float32."""
+    if dtype is None and isinstance(inputs, Tensor) and inputs.dtype.kind == "f":
+        return inputs
     try:
         wanted = None if dtype is None else np.dtype(dtype)
     except TypeError:
@@ -204,11 +206,6 @@ class Time(NamedTuple):
     recompute: bool = False
     impl: str = "auto"
 
-    @property
-    def layout(self) -> dict[str, Any]:
-        """What kernels and scans are told of time."""
-        return {"lengths": self.lengths, "reverse": self.reverse, "time_major": self.time_major}
-
 
 def run_cell(
     caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None = None
@@ -223,9 +220,16 @@ def run_cell(
                     x, new = run_cell(caller, layer, x, old, time, traces)
                 news.append(new)
             return x, tuple(news)
-        if cell.fused() is not None and time.impl != "unrolled":
+        if time.impl != "unrolled" and cell.fused() is not None:
             return _run_kernel(cell, x, state, time, traces)
         return _run_scan(caller, cell, x, state, time, traces)
+
+
+_SEQUENCES: dict[str, tuple[Any, str]] = {  # the op of a whole sequence, and what it can tell of each step beside h
+    "rnn": (ops.rnn_sequence, ""),
+    "lstm": (ops.lstm_sequence, "cifgo"),
+    "gru": (ops.gru_sequence, "zrn"),
+}
 
 
 def _run_kernel(
@@ -234,13 +238,14 @@ def _run_kernel(
     """The sequence by the kernel that was written for this cell by hand."""
     if (told := listener.get()) is not None:
         told.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op = {"rnn": ops.rnn_sequence, "lstm": ops.lstm_sequence, "gru": ops.gru_sequence}[cell.kind]
-    letters = {"rnn": "", "lstm": "cifgo", "gru": "zrn"}[cell.kind]
-    options = {**cell.fused_options, **time.layout, "recompute": time.recompute}
+    op, letters = _SEQUENCES[cell.kind]
+    initial = leaves(state)
+    options = cell.fused_options
     if letters and traces is not None:
         options["trace"] = "gates"
-    outputs, *rest = op(x, *cell.weights, *leaves(state), **options)
-    n = len(leaves(state))
+    options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
+    outputs, *rest = op.apply((x, *cell.weights, *initial), options)
+    n = len(initial)
     if traces is not None:
         named = {**dict(zip(letters, rest[n:], strict=True)), "h": outputs}
         traces.append({k: v if k in "ch" else v.detach() for k, v in named.items()})
@@ -254,18 +259,25 @@ def _run_scan(
     inputs of the scan, arrays (B, ·) and tensors are its constants."""
     batch, steps = (x.shape[1], x.shape[0]) if time.time_major else x.shape[:2]
     drawn = cell.draw((batch, steps, x.shape[2]), x.dtype)
-    arrays = [a for a in leaves(drawn) if not isinstance(a, tuple)]
-    over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if is_over_time(a)]
-    constants = [a if isinstance(a, Tensor) else Tensor(a, name="mask") for a in arrays if not is_over_time(a)]
-    form = map_state(is_over_time, drawn)
     names = traces is not None
-    inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
+    inputs: Any = x
+    form: Any = ()
+    constants: list[Tensor] = []
+    if not isinstance(drawn, tuple) or drawn:
+        arrays = [a for a in leaves(drawn) if not isinstance(a, tuple)]
+        over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if is_over_time(a)]
+        constants = [a if isinstance(a, Tensor) else Tensor(a, name="mask") for a in arrays if not is_over_time(a)]
+        form = map_state(is_over_time, drawn)
+        inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
+    lengths, reverse, time_major, recompute, impl = time
     outputs, final, seen = run_scan(
-        partial(_step, cell, form, names), inputs, state, tuple(constants),
-        **time._asdict(), names=names, caller=caller, owner=(cell, (form, names)),
+        partial(_step, cell, form, names), inputs, state, tuple(constants), None,
+        lengths, reverse, time_major, impl, recompute, names=names, caller=caller, owner=(cell, (form, names)),
         checked=lambda result: cell.check_result(result, batch, x.dtype),
     )  # fmt: skip
-    cell.check_output((batch, *outputs.shape[2:]), outputs.dtype, batch, x.dtype)
+    shape = outputs.shape
+    if shape[2:] != (cell.output_size,) or outputs.dtype is not x.dtype:
+        cell.check_output((batch, *shape[2:]), outputs.dtype, batch, x.dtype)
     if traces is not None:
         traces.append(seen)
     return outputs, final

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
+from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, flat_tensors, unfuse
 from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
 
@@ -40,7 +40,7 @@ def read(target: Any, opened: bool, given: Any = ()) -> Found:
         for info in found.graph.nodes:
             found.rows[f"n{info.id}"] = _rows(info, [None] * len(info.shapes), [None] * len(info.shapes))
         return found
-    tensors = unfuse(target, "recurrent") if opened else list(flat_tensors(target))
+    tensors = unfuse(target, "recurrent" if opened else STEP)
     with np.errstate(all="ignore"):  # what was no number in the run is none here
         return _found(tensors, _values(target, tensors, given))
 

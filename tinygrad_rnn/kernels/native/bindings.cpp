@@ -25,6 +25,15 @@ template <class Array> auto flat(const std::optional<Array>& array, std::initial
 }
 template <class Array> auto flat(const Array& array, std::initializer_list<ptrdiff_t> shape) { return flat(std::optional<Array>(array), shape); }
 
+// The data of a matrix whose rows lie one after the other, or its columns: `turned`.
+template <class Array> auto matrix(const std::optional<Array>& array, ptrdiff_t rows, ptrdiff_t columns, bool& turned) -> decltype(array->data()) {
+  turned = array && array->ndim() == 2 && rows > 1 && columns > 1 && static_cast<ptrdiff_t>(array->shape(0)) == rows &&
+           static_cast<ptrdiff_t>(array->shape(1)) == columns && array->stride(0) == 1 && array->stride(1) == rows;
+  if (!turned) return flat(array, {rows, columns});
+  expect(aligned(array->data()), "an array is not aligned");
+  return array->data();
+}
+
 // A sequence array (B, T, width) or (T, B, width) whose last axis is contiguous.
 template <class T, class Array>
 Sequence<T> sequence(const std::optional<Array>& array, ptrdiff_t B, ptrdiff_t time, ptrdiff_t width, bool time_major) {
@@ -55,8 +64,8 @@ Problem<T> problem(int cell, bool reverse, bool time_major, const Inputs<T>& in,
   p.reverse = reverse;
   p.B = B, p.T_ = time, p.D = D, p.H = H;
   p.x = sequence<const T>(in.x, B, time, D, time_major);
-  p.kernel = flat(in.kernel, {D, G});
-  p.recurrent = flat(in.recurrent, {H, G});
+  p.kernel = matrix(in.kernel, D, G, p.kernel_turned);
+  p.recurrent = matrix(in.recurrent, H, G, p.recurrent_turned);
   p.bias = flat(in.bias, {G});
   p.recurrent_bias = flat(in.recurrent_bias, {G});
   p.c0 = flat(in.c0, {B, H});

@@ -83,6 +83,7 @@ template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Worksp
 // Whether one row's inference does without packing: columns make whole vectors, and rows of the weights are near each other.
 template <class T, class C> bool worth_direct(const Problem<T>& p) {
   const ptrdiff_t columns = C::kGates * p.H;
+  if (p.kernel_turned || p.recurrent_turned) return false;
   return C::kSparesPadding && p.B == 1 && !p.gates && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
 }
 template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
@@ -102,8 +103,10 @@ template <class T, class C> void pack_weights(const Problem<T>& p, const Weights
     const Columns<T> columns = columns_of<T, C>(w, g, p.H);
     if (w.kernel[g].data) {
       for (ptrdiff_t q = index; q < columns.panels(); q += size) {
-        pack_panel(w.kernel[g].data, p.kernel, p.D, stride, columns, q);
-        pack_panel(w.recurrent[g].data, p.recurrent, p.H, stride, columns, q);
+        if (p.kernel_turned) pack_panel_turned(w.kernel[g].data, p.kernel, p.D, p.D, columns, q);
+        else pack_panel(w.kernel[g].data, p.kernel, p.D, stride, columns, q);
+        if (p.recurrent_turned) pack_panel_turned(w.recurrent[g].data, p.recurrent, p.H, p.H, columns, q);
+        else pack_panel(w.recurrent[g].data, p.recurrent, p.H, stride, columns, q);
       }
       T* bias = const_cast<T*>(w.bias[g]);
       if (index == 0) pack_row(bias, p.bias, columns);
@@ -120,9 +123,15 @@ template <class T, class C> void pack_weights(const Problem<T>& p, const Weights
     }
     if (w.kernel_t[g].data) {
       if (p.dx.data) {
-        for (ptrdiff_t q = index; q < units<T>(p.D).panels(); q += size) pack_panel_transposed(w.kernel_t[g].data, p.kernel, p.D, stride, columns, q);
+        for (ptrdiff_t q = index; q < units<T>(p.D).panels(); q += size) {
+          if (p.kernel_turned) pack_panel_transposed_turned(w.kernel_t[g].data, p.kernel, p.D, p.D, columns, q);
+          else pack_panel_transposed(w.kernel_t[g].data, p.kernel, p.D, stride, columns, q);
+        }
       }
-      for (ptrdiff_t q = index; q < units<T>(p.H).panels(); q += size) pack_panel_transposed(w.recurrent_t[g].data, p.recurrent, p.H, stride, columns, q);
+      for (ptrdiff_t q = index; q < units<T>(p.H).panels(); q += size) {
+        if (p.recurrent_turned) pack_panel_transposed_turned(w.recurrent_t[g].data, p.recurrent, p.H, p.H, columns, q);
+        else pack_panel_transposed(w.recurrent_t[g].data, p.recurrent, p.H, stride, columns, q);
+      }
     }
   }
 }

@@ -20,6 +20,12 @@ template <class T> struct Columns {
   ptrdiff_t in_panel(ptrdiff_t p) const { return smaller<ptrdiff_t>(kTileVectors, vectors() - p * kTileVectors); }
   ptrdiff_t column(ptrdiff_t v) const { return (first + v % gates) * H + v / gates * W; }
   ptrdiff_t lanes(ptrdiff_t v) const { return smaller(W, H - v / gates * W); }
+  // The column that lane l of vector v holds; -1 for padding.
+  ptrdiff_t lane(ptrdiff_t v, ptrdiff_t l) const {
+    if (!narrow || v + 1 < vectors()) return l < lanes(v) ? column(v) + l : -1;
+    const ptrdiff_t n = left_over();
+    return l < gates * n ? (first + l / n + 1) * H - n + l % n : -1;
+  }
 };
 
 // The vector v of a row of the matrix.
@@ -78,6 +84,45 @@ void pack_panel_transposed(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, co
       transpose<T>(square);
 #pragma GCC unroll 16
       for (ptrdiff_t l = 0; l < kWidth<T>; ++l) store(to + l * width + n, square[l]);
+    }
+  }
+}
+
+// As pack_panel, of a matrix whose transpose is what lies in memory: column c of it at w + c * stride.
+template <class T> void pack_panel_turned(T* out, const T* w, ptrdiff_t K, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  const ptrdiff_t nv = columns.in_panel(p);
+  out += panel_at<T>(p, K);
+  for (ptrdiff_t v = 0; v < nv; ++v) {
+    const T* from[W];
+    for (ptrdiff_t l = 0; l < W; ++l) {
+      const ptrdiff_t c = columns.lane(p * kTileVectors + v, l);
+      from[l] = c < 0 ? nullptr : w + c * stride;
+    }
+    for (ptrdiff_t k = 0; k < K; k += W) {
+      const ptrdiff_t some = smaller(W, K - k);
+      Vec<T> square[W];
+#pragma GCC unroll 16
+      for (ptrdiff_t l = 0; l < W; ++l) square[l] = from[l] ? load_n(from[l] + k, some) : Vec<T>{};
+      transpose<T>(square);
+      for (ptrdiff_t j = 0; j < some; ++j) store(out + (k + j) * nv * W + v * W, square[j]);
+    }
+  }
+}
+
+// As pack_panel_transposed, of such a matrix: its columns are rows of memory.
+template <class T>
+void pack_panel_transposed_turned(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  const Columns<T> across{0, 1, N};
+  const ptrdiff_t width = across.in_panel(p) * W, n0 = p * kTileVectors * W, present = smaller(width, N - n0);
+  out += panel_at<T>(p, columns.width());
+  for (ptrdiff_t v = 0; v < columns.vectors(); ++v) {
+    for (ptrdiff_t l = 0; l < W; ++l, out += width) {
+      const ptrdiff_t c = columns.lane(v, l);
+      for (ptrdiff_t n = 0; n < width; n += W) {
+        store(out + n, c >= 0 && n < present ? load_n(w + c * stride + n0 + n, smaller(W, present - n)) : Vec<T>{});
+      }
     }
   }
 }

@@ -35,6 +35,7 @@ template <class T> struct Problem {
   // The forward run. Null: zero initial state, no recurrent bias, nothing to save.
   Sequence<const T> x;
   const T *kernel = nullptr, *recurrent = nullptr, *bias = nullptr, *recurrent_bias = nullptr;
+  bool kernel_turned = false, recurrent_turned = false;  // memory holds the transpose
   const T *c0 = nullptr, *h0 = nullptr;
   Sequence<T> outputs;
   T *c = nullptr, *h = nullptr;

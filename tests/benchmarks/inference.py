@@ -1,0 +1,171 @@
+"""Inference as users call it, `rnn.dynamic_rnn` under `no_grad`, against other libraries and under less than ideal conditions.
+
+    python tests/benchmarks/inference.py --peers torch,onnxruntime --python PYTHON_WITH_PEERS --threads 1,2
+
+First shapes that lie between those of `recurrent.py`: medians over rounds that go round the libraries, after their outputs
+were compared to 1e-4. Then what surrounds a call, for this package alone: a NumPy product of 512 cubed right before each
+call (whose BLAS threads spin on for a while), pauses between calls, and another process that keeps one core busy.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from peers import LIBRARIES, arrays, sample
+from recurrent import Library, agree, milliseconds
+
+SHAPES = [(1, 80, 48, 96), (2, 200, 16, 32), (4, 50, 64, 96), (8, 60, 100, 200), (24, 90, 80, 160), (40, 60, 128, 512)]
+DISTURBED = [("lstm", 2, 200, 16, 32), ("lstm", 8, 60, 100, 200), ("gru", 24, 90, 80, 160), ("lstm", 40, 60, 128, 512)]
+PAUSES = [0.0005, 0.005, 0.05]
+BUSY = "import os; os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})\nwhile True: pass"
+
+
+class Ours:
+    def __init__(self, threads):
+        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+        import tinygrad_rnn as tg
+
+        tg.set_num_threads(threads)
+        self.tg, self.version = tg, str(tg.kernels.info())
+
+    def prepare(self, case, mode):
+        rnn, (kind, *_, H), (x, W, U, b, c, _) = self.tg.rnn, case, arrays(case)
+        cells = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": rnn.GRUCell}
+        cell = cells[kind](H, reset_after=True) if kind == "gru" else cells[kind](H)
+        cell.build(x.shape[-1])
+        weights = [W, U, b] + [c] * (kind == "gru")
+        for parameter, value in zip(cell.parameters(), weights, strict=True):
+            parameter.data = value.reshape(parameter.shape)
+        x = np.ascontiguousarray(x.swapaxes(0, 1))
+
+        def infer():
+            with self.tg.no_grad():
+                return rnn.dynamic_rnn(cell, x, dtype=np.float32)[0]
+
+        return infer, sample(outputs=infer().data.swapaxes(0, 1))
+
+
+class Session(Library):
+    """One library in a process of its own, served by this file."""
+
+    def __init__(self, name, python, threads):
+        self.name = name
+        environment = os.environ | {
+            v: str(threads) for v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        }
+        command = [python, __file__, "--serve", name, "--threads", str(threads)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.version = self.read()
+
+
+def serve(name, threads):
+    """Answer questions, one line of JSON each, with a library held to the first `threads` cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    answers, sys.stdout = sys.stdout, sys.stderr
+    library = Ours(threads) if name == "tinygrad_rnn" else LIBRARIES[name](threads)
+    square = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
+
+    def answer(value):
+        answers.write(json.dumps(value) + "\n")
+        answers.flush()
+
+    answer(library.version)
+    run = None
+    for line in sys.stdin:
+        question = json.loads(line)
+        if question["do"] == "prepare":
+            run, fingerprint = library.prepare(question["case"], "infer")
+            answer(fingerprint)
+            continue
+        for _ in range(3):
+            run()
+        times, end = [], time.perf_counter() + question["seconds"]
+        while len(times) < 7 or time.perf_counter() < end:
+            time.sleep(question.get("pause", 0))
+            if question.get("product"):
+                square @ square
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+        answer(times)
+
+
+def against_peers(threads, peers, python, rounds, seconds):
+    sessions = [Session("tinygrad_rnn", sys.executable, threads), *(Session(p, python, threads) for p in peers)]
+    print(f"\ninference, float32, {threads} thread{'s' * (threads > 1)}; ms, medians of {rounds} rounds\n")
+    print(f"| cell | B | T | D | H | ours | {' | '.join(peers)} | ours / fastest |")
+    print(f"|{'---|' * (7 + len(peers))}")
+    for case in [(cell, *shape) for cell in ("rnn", "gru", "lstm") for shape in SHAPES]:
+        found = [session.ask(do="prepare", case=case) for session in sessions]
+        for session, outputs in zip(sessions[1:], found[1:], strict=True):
+            agree(found[0], outputs, f"{session.name} {case}")
+        times = [[] for _ in sessions]
+        for _ in range(rounds):
+            for session, mine in zip(sessions, times, strict=True):
+                mine.append(np.median(session.ask(do="run", seconds=seconds)))
+                time.sleep(0.02)
+        ours, *theirs = (float(np.median(mine)) for mine in times)
+        row = [*case, *map(milliseconds, (ours, *theirs)), f"{ours / min(theirs):.2f}" if theirs else "-"]
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+    for session in sessions:
+        session.close()
+
+
+def disturbed(thread_counts, seconds):
+    sessions = {n: Session("tinygrad_rnn", sys.executable, n) for n in thread_counts}
+    conditions = {"back to back": {}, "after a product": {"product": True}}
+    conditions |= {f"after {pause * 1e3:g} ms": {"pause": pause} for pause in PAUSES}
+    print("\nours, of the time back to back (ms); the last column beside a process that keeps a core busy\n")
+    print(f"| cell | B | T | D | H | threads | {' | '.join(conditions)} | busy neighbour |")
+    print(f"|{'---|' * (7 + len(conditions))}")
+    for case in DISTURBED:
+        for threads, session in sessions.items():
+            session.ask(do="prepare", case=case)
+            times = []
+            for condition in conditions.values():
+                times.append(float(np.median(session.ask(do="run", seconds=seconds, **condition))))
+                time.sleep(0.1)
+            neighbour = subprocess.Popen([sys.executable, "-c", BUSY])
+            try:
+                time.sleep(0.2)
+                times.append(float(np.median(session.ask(do="run", seconds=seconds))))
+            finally:
+                neighbour.kill()
+                neighbour.wait()
+            row = [*case, threads, milliseconds(times[0]), *(f"{t / times[0]:.2f}" for t in times[1:])]
+            print(f"| {' | '.join(map(str, row))} |", flush=True)
+    for session in sessions.values():
+        session.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", default="torch,onnxruntime")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that has the peers")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--parts", default="peers,disturbed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.1, help="the least a library runs in one round")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    thread_counts = [int(n) for n in options.threads.split(",")]
+    if options.serve:
+        return serve(options.serve, thread_counts[0])
+    if "peers" in options.parts:
+        for threads in thread_counts:
+            against_peers(
+                threads, [p for p in options.peers.split(",") if p], options.python, options.rounds, options.seconds
+            )
+    if "disturbed" in options.parts:
+        disturbed(thread_counts, 5 * options.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What an op does with its arguments before it runs: positional ones and options told apart, values brought into form."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from .tensor import Tensor, holds_tensors, registry
+
+
+class Arguments:
+    """The base of `Op`, which knows what an op takes."""
+
+    name: str
+    inputs: tuple[str, ...]
+    options: tuple[str, ...]
+    optional: frozenset[int]
+    constants: frozenset[int]
+    variadic: bool
+    _known: frozenset[str]
+
+    def input_name(self, index: int) -> str:
+        """What the input at this place is called in messages."""
+        return f"arrays[{index}]" if self.variadic else self.inputs[index]
+
+    def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """Positional arguments beyond the arrays fill the options in order, as NumPy's signatures allow."""
+        extra = args[len(self.inputs) :]
+        if len(extra) > len(self.options):
+            raise TypeError(
+                f"{self.name}: got {len(args)} positional arguments, expected at most "
+                f"{len(self.inputs) + len(self.options)} {self.inputs + self.options}"
+            )
+        for name, value in zip(self.options, extra, strict=False):
+            if name in options:
+                raise TypeError(f"{self.name}: got two values for {name}")
+            options[name] = value
+        return args[: len(self.inputs)]
+
+    def _unpack(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """A variadic op takes one sequence of arrays, as np.concatenate does; what follows it are options."""
+        if not args or not isinstance(args[0], (list, tuple)):
+            came = described(args[0]) if args else "nothing"
+            raise TypeError(f"{self.name}: arrays is {came}, expected a list or tuple of tensors or arrays")
+        if not args[0]:
+            raise ValueError(f"{self.name}: arrays is empty, expected at least one tensor or array")
+        for name, value in zip(self.options, args[1:], strict=False):
+            options[name] = value
+        return tuple(args[0])
+
+    def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options, of known names; what is a tensor among them as an array."""
+        if self._known.issuperset(options):
+            for value in options.values():
+                if isinstance(value, Tensor):
+                    break
+            else:
+                return options
+        for name, value in options.items():
+            if name not in self.options:
+                if value is None:  # NumPy passes out=None and the like
+                    return self._check_options({k: v for k, v in options.items() if k != name})
+                if name in self.inputs:
+                    raise TypeError(f"{self.name}: {name} is an array and must be given by position")
+                raise TypeError(f"{self.name}: got an option {name!r}, expected one of {self.options}")
+            if isinstance(value, Tensor):
+                if value.requires_grad:
+                    raise TypeError(
+                        f"{self.name}: option {name} is a tensor that requires grad, but no gradient flows through it; "
+                        "pass .detach()"
+                    )
+                options[name] = value.data
+        return options
+
+    def _coerce(self, args: tuple[Any, ...], arrays: list[Any]) -> None:
+        """Keep the float dtype of the tensors: scalars, integers and booleans beside them take it, float arrays do not."""
+        dtype = None
+        for i, a in enumerate(args):
+            if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
+                dtype = a.data.dtype if dtype is None else np.promote_types(dtype, a.data.dtype)
+        for i, a in enumerate(arrays):
+            if i in self.constants or (a is None and i in self.optional):
+                continue
+            if type(a) in (float, int, bool):
+                if self.variadic:  # NumPy would make an array of its own dtype of it
+                    arrays[i] = np.asarray(a, dtype)
+                continue
+            if isinstance(a, np.generic):
+                a = a.item() if a.dtype.kind in "fiub" else np.asarray(a)
+            elif not isinstance(a, np.ndarray):
+                a = self._listed(i, a, dtype)
+            if isinstance(a, np.ndarray):
+                if a.dtype.kind not in "fiub":
+                    raise TypeError(f"{self.name}: {self.input_name(i)} has dtype {a.dtype}, expected numbers")
+                if dtype is not None and a.dtype.kind != "f":
+                    a = a.astype(dtype)
+            arrays[i] = a
+
+    def _listed(self, i: int, value: Any, dtype: Any) -> np.ndarray[Any, Any]:
+        """A list of numbers as an array."""
+        if isinstance(value, (list, tuple)):
+            with suppress(TypeError, ValueError):
+                return np.asarray(value, dtype)
+        raise TypeError(
+            f"{self.name}: {self.input_name(i)} is {described(value)}, expected a tensor, an array or a number"
+        )
+
+
+def stacked(value: Any) -> Any:
+    """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
+    return registry["stack"]([stacked(v) for v in value]) if holds_tensors(value) else value
+
+
+def described(value: Any) -> str:
+    """A value in the words of an error message."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

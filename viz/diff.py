@@ -1,0 +1,108 @@
+"""Two cells beside each other, op by op, with what only one of them does marked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from difflib import SequenceMatcher
+from typing import Any
+
+from tinygrad_rnn.autodiff.graph import Graph
+
+from . import legend, style
+from .drawing import Drawing
+from .inside import as_rnn_cell, picture_of_step, step_graph
+from .layers import gate_of
+from .layout import settle
+from .picture import Box, Edge, Node, Picture
+
+ONLY_FIRST, ONLY_SECOND = "#F6C9A8", "#BBDDF3"  # vermilion and blue, pale [Okabe & Ito 2008]
+APART = 60.0
+
+
+def diff(a: Any, b: Any) -> Drawing:
+    """Draw one step of two cells, one above the other, with colours where only one does a thing: the first's is vermilion,
+    the second's blue.
+
+    a, b: cells of any face, or layers of them, as for `viz.cell`; the same cell with other options, or two kinds. Ops are
+    compared in the order in which they run, each by what it is and by the gate that it makes; weights and states by their
+    names. Raises TypeError for what is no cell.
+
+    >>> import tinygrad_rnn as tg
+    >>> from tinygrad_rnn import viz
+    >>> picture = viz.diff(tg.rnn.GRUCell(4), tg.rnn.GRUCell(4, reset_after=True)).picture
+    >>> sorted(node.lines[0] for node in picture.nodes if node.fill == "#BBDDF3")
+    ['+', '+', 'recurrent_bias', '×']
+    """
+    cells = as_rnn_cell(a, "diff"), as_rnn_cell(b, "diff")
+    graphs = [step_graph(cell) for cell in cells]
+    labels = style.Labels()
+    pictures = [picture_of_step(graph, results, labels) for graph, results in graphs]
+    only = _only([graph for graph, _ in graphs])
+    ends = [{f"{name}'" for name, _ in results} for _, results in graphs]
+    only = [only[0] | (ends[0] - ends[1]), only[1] | (ends[1] - ends[0])]
+    for k, (picture, cell) in enumerate(zip(pictures, cells, strict=True)):
+        pictures[k] = _part("ab"[k], cell.scope_name, picture, only[k], (ONLY_FIRST, ONLY_SECOND)[k])
+    both = _beside(pictures)
+    return Drawing(both, lambda **options: _beside([settle(picture, **options) for picture in pictures]))
+
+
+def _only(graphs: list[Graph]) -> list[set[str]]:
+    """The ids of nodes that only one of two graphs has."""
+    ops = [[node for node in graph.nodes if node.op is not None] for graph in graphs]
+    keys = [[(node.op, gate_of(node.scope)) for node in some] for some in ops]
+    found = [{node.id for node in some} for some in ops]
+    for match in SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_matching_blocks():
+        for k, start in enumerate((match.a, match.b)):
+            found[k] -= {node.id for node in ops[k][start : start + match.size]}
+    moved = [{key: node.id for node, key in zip(ops[k], keys[k], strict=True) if node.id in found[k]} for k in (0, 1)]
+    for key in moved[0].keys() & moved[1].keys():  # the same work for a gate, at another time
+        if key[1]:
+            found[0].discard(moved[0][key])
+            found[1].discard(moved[1][key])
+    names = [{node.name: node.id for node in graph.nodes if node.op is None and node.name} for graph in graphs]
+    for k in (0, 1):
+        found[k] |= {i for name, i in names[k].items() if name not in names[1 - k]}
+    return [{f"n{i}" for i in some} for some in found]
+
+
+def _part(letter: str, title: str, picture: Picture, only: set[str], fill: str) -> Picture:
+    """A cell's picture with ids and a box of its own, and what the other lacks coloured."""
+    frame = Box(letter, style.shown(title, 30), "inside")
+
+    def named(id: str | None) -> str:
+        return letter if id is None else letter + id
+
+    nodes = [
+        replace(n, id=letter + n.id, box=named(n.box), fill=fill if n.id in only else n.fill) for n in picture.nodes
+    ]
+    edges = [replace(e, tail=letter + e.tail, head=letter + e.head) for e in picture.edges]
+    boxes = [frame, *(replace(box, id=letter + box.id, parent=named(box.parent)) for box in picture.boxes)]
+    return Picture("diff", "LR", nodes, edges, boxes)
+
+
+def _beside(pictures: list[Picture]) -> Picture:
+    """Two pictures as one: with places, the first above the second, their left sides in line."""
+    found = Picture("diff", "LR", placed=pictures[0].placed)
+    low = 0.0
+    for picture in pictures:
+        if found.placed:
+            corners = [box.corners for box in picture.boxes if box.corners]
+            left, high = min(c[0] for c in corners), max(c[3] for c in corners)
+            picture = _moved(picture, -left, low - high)
+            low = min(c[1] for c in (box.corners for box in picture.boxes) if c) - APART
+        found.nodes += picture.nodes
+        found.edges += picture.edges
+        found.boxes += picture.boxes
+    return legend.add(found, None, False)
+
+
+def _moved(picture: Picture, dx: float, dy: float) -> Picture:
+    """A picture with places, moved."""
+
+    def by(point: Any) -> Any:
+        return None if point is None else tuple(v + (dy if k % 2 else dx) for k, v in enumerate(point))
+
+    nodes: list[Node] = [replace(n, at=by(n.at)) for n in picture.nodes]
+    edges: list[Edge] = [replace(e, path=tuple(map(by, e.path)), label_at=by(e.label_at)) for e in picture.edges]
+    boxes = [replace(box, corners=by(box.corners), label_at=by(box.label_at)) for box in picture.boxes]
+    return Picture(picture.name, picture.direction, nodes, edges, boxes, placed=True)
