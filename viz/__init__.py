@@ -32,7 +32,7 @@ from .folded import folded
 from .heatmap import Heatmap, heatmap
 from .inside import cell
 from .ops import draw, mimebundle
-from .page import to_html
+from .html import to_html
 from .plot import Plot
 from .unrolled import unrolled
 

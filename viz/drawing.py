@@ -11,7 +11,7 @@ from typing import Any
 
 from tinygrad_rnn.errors import DrawingError
 
-from . import dot, mermaid, style
+from . import dot, mermaid, page, style
 from .picture import Picture
 from .program import NoProgramError, run
 
@@ -92,9 +92,7 @@ class Drawing:
         elif kind in ("mmd", "mermaid"):
             content = self.mermaid().encode()
         elif kind in ("html", "htm"):
-            from .page import to_html
-
-            content = to_html(self).encode()
+            content = page.write(self.picture).encode()
         else:
             try:
                 content = self.render(kind, program=program, timeout=timeout)

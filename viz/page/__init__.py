@@ -1,77 +1,23 @@
-"""The interactive page: one HTML file that shows a graph or a drawing, and needs no network and no layout program."""
+"""A picture as an interactive page: one HTML file that needs no network and no layout program."""
 
 from __future__ import annotations
 
 import html
 import json
-import os
 from importlib.resources import files
-from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-from tinygrad_rnn.rnn import RNNCell
-
-from ..drawing import Drawing
-from ..inside import cell
-from ..ops import draw
+from ..picture import Picture
 from .model import page_data
-from .values import read
+from .values import Found
 
 SCRIPTS = ("model.js", "place.js", "layers.js", "layout.js", "paint.js", "panel.js", "main.js")
 
 
-@overload
-def to_html(
-    target: Any, path: None = None, *, opened: bool = True, values: Any = (), title: str | None = None
-) -> str: ...
-@overload
-def to_html(
-    target: Any, path: str | os.PathLike[str], *, opened: bool = True, values: Any = (), title: str | None = None
-) -> Path: ...
-def to_html(
-    target: Any,
-    path: str | os.PathLike[str] | None = None,
-    *,
-    opened: bool = True,
-    values: Any = (),
-    title: str | None = None,
-) -> str | Path:
-    """Write an interactive page: pan, zoom, hover for shapes and values, click to trace, open and close boxes, go by step.
-
-    target: what was computed (a tensor, tensors nested in tuples, lists and dicts, or a Graph): every op in boxes by scope;
-    a cell: the inside of one step; or any Drawing, as it is. path: the file to write, which is returned; without it the
-    HTML text is, which IPython.display.HTML shows in a frame of its own. opened: each fused recurrent op is a box that
-    holds what the op stands for, else one node. values: tensors whose values to show besides (parameters, say). title: the
-    page's name.
-
-    Values are those that the graph keeps for its backward pass and those that follow from them; of a loss the page also
-    tells the gradient at every node, from a sweep of its own that changes no `.grad` and frees nothing. After `backward()`
-    freed the graph, and for a Graph, only shapes and types are known. The file needs nothing beside it; the same graph
-    with the same numbers gives the same bytes. Raises TypeError if nothing was recorded.
-
-    >>> import tinygrad_rnn as tg
-    >>> from tinygrad_rnn import viz
-    >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.GRUCell(2), [[[1.0], [2.0]]])
-    >>> viz.to_html((outputs**2).mean(), title="Two steps of a GRU").startswith("<!DOCTYPE html>")
-    True
-    """
-    if isinstance(target, RNNCell):
-        target = cell(target)
-    if isinstance(target, Drawing):
-        data = page_data(target.picture)
-        name = f"{target.picture.name}: {len(data['nodes'])} nodes, {len(data['edges'])} edges"
-    else:
-        found = read(target, opened, values)
-        data = page_data(draw(found.graph).picture, found)
-        ops = sum(node.op is not None for node in found.graph.nodes)
-        leaves = len(found.graph.nodes) - ops
-        name = f"{ops} op{'s' * (ops != 1)}, {leaves} lea{'ves' if leaves != 1 else 'f'}"
-    text = _page(data, title or name)
-    if path is None:
-        return text
-    target_path = Path(path)
-    target_path.write_bytes(text.encode())
-    return target_path
+def write(picture: Picture, found: Found | None = None, title: str | None = None) -> str:
+    """The page of a picture; `found` adds what is known of each node of the graph that it shows."""
+    data = page_data(picture, found)
+    return _page(data, title or f"{picture.name}: {len(data['nodes'])} nodes, {len(data['edges'])} edges")
 
 
 def _page(data: dict[str, Any], title: str) -> str:
