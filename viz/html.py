@@ -8,11 +8,11 @@ from typing import Any, overload
 
 from tinygrad_rnn.rnn import RNNCell
 
-from . import page
-from .drawing import Drawing
 from .inside import cell
 from .ops import draw
-from .page.values import read
+from .write import page
+from .write.drawing import Drawing
+from .write.page.values import read
 
 
 @overload

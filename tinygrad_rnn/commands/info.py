@@ -42,7 +42,7 @@ def info() -> dict[str, Any]:
         found["no native kernels"] = native["missing"]
     if found["viz"]:
         try:
-            found["graphviz program"] = import_module("tinygrad_rnn.viz.program").find()
+            found["graphviz program"] = import_module("tinygrad_rnn.viz.write.program").find()
         except DrawingError:
             found["graphviz program"] = None
     for name in ("graphviz", "safetensors", "tqdm"):

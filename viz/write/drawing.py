@@ -11,8 +11,9 @@ from typing import Any
 
 from tinygrad_rnn.errors import DrawingError
 
-from . import dot, mermaid, page, style
-from .picture import Picture
+from ..scene import style
+from ..scene.picture import Picture
+from . import dot, mermaid, page
 from .program import NoProgramError, run
 
 BIGGEST_SHOWN = 2000  # nodes: a notebook asks for a picture unasked, so it must come quickly

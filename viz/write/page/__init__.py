@@ -7,7 +7,7 @@ import json
 from importlib.resources import files
 from typing import Any
 
-from ..picture import Picture
+from ...scene.picture import Picture
 from .model import page_data
 from .values import Found
 
