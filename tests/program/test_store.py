@@ -6,6 +6,7 @@ import copy
 import gc
 import os
 import pickle
+import subprocess
 import sys
 import threading
 import weakref
@@ -283,3 +284,22 @@ def test_a_first_call_costs_milliseconds(record_property):
         costs.append(times[0] - times[1])
     record_property("milliseconds", 1e3 * min(costs))
     assert min(costs) < 0.05
+
+
+def test_a_first_call_where_nobody_has_imported_random():
+    """Python's generator is looked at only where it is there; a step is traced all the same."""
+    code = """
+import sys
+import numpy as np
+import tinygrad_rnn as tg
+assert "random" not in sys.modules
+class Decay(tg.rnn.RNNCell):
+    state_size = output_size = 3
+    def call(self, x, h):
+        h = 0.5 * h + x
+        return h, h
+told = tg.rnn.explain(Decay(), np.ones((1, 2, 3), np.float32))
+print(told.path)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "fused", done.stderr

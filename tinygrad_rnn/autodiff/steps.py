@@ -12,7 +12,10 @@ from .tensor import Tensor
 
 def current_step() -> Scope | None:
     """The innermost open time step."""
-    return next((part for part in reversed(ambient.get().scope) if part.kind == "step"), None)
+    for part in reversed(ambient.get().scope):
+        if part.kind == "step":
+            return part
+    return None
 
 
 def name_states(states: Sequence[Any], fields: Sequence[str] = (), before: Sequence[Any] = ()) -> tuple[str, ...]:

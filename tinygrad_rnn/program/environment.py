@@ -41,7 +41,8 @@ class _Draws:
     def undone(self) -> bool:
         """Whether any was drawn from since; puts back what it was."""
         now = _Draws()
-        if now.python == self.python and _frozen(now.numpy) == _frozen(self.numpy) and now.ours == self.ours:
+        same = self.python in (None, now.python)  # a step cannot import random (see checked_import)
+        if same and _frozen(now.numpy) == _frozen(self.numpy) and now.ours == self.ours:
             return False
         if self.python is not None:
             sys.modules["random"].setstate(self.python)

@@ -16,6 +16,7 @@ from ..autodiff.state import Run, ambient
 from ..autodiff.state import step as time_step
 from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
+from ..kernels.training import empty
 from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.recurrent import without_padding
 from .native import NativeLoop
@@ -177,7 +178,7 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
             outputs.append(out)
             sequences.append(run.batch_major(out) if len(inner) == 1 else _rows_over_time(run, out, dtype))
         else:
-            rows[kind, leaf] = packed = np.empty((total, size), dtype)
+            rows[kind, leaf] = packed = empty((total, size), dtype)
             sequences.append(packed)
     final = [np.empty(s.shape, dtype) for s in states]
     runner.built().run(

@@ -271,6 +271,8 @@ class RNNCell(Module):
 
     def check_state(self, state: Any, batch: int, dtype: Any, argument: str) -> Any:
         """The state as tensors of this dtype, after a check of structure, shapes and dtypes."""
+        if _fits(state, self.state_size, batch, dtype):
+            return state
         return _check_state(self.scope_name, state, self.state_size, batch, dtype, argument)
 
     def check_result(self, result: Any, batch: int, dtype: Any) -> tuple[Any, Any]:
@@ -309,6 +311,17 @@ def _unnamed(state: Any, size: Any) -> Any:
     if hasattr(size, "_fields") and not hasattr(state, "_fields"):
         return type(size)
     return next((found for s, n in zip(state, size, strict=True) if (found := _unnamed(s, n))), None)
+
+
+def _fits(state: Any, size: Any, batch: int, dtype: Any) -> bool:
+    """Whether a state is in form already: what _check_state would return as it is."""
+    if isinstance(size, tuple):
+        return (
+            type(state) is type(size)
+            and len(state) == len(size)
+            and all(_fits(s, n, batch, dtype) for s, n in zip(state, size, strict=False))
+        )
+    return isinstance(state, Tensor) and state.dtype is dtype and state.shape == (batch, size)
 
 
 def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path: str) -> Any:

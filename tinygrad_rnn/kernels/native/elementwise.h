@@ -122,10 +122,10 @@ template <Code C, class T> TGR_INLINE Vec<T> binary(Vec<T> x, Vec<T> y) {
   if constexpr (C == Code::pow) return TGR_LANES2(pow);
   if constexpr (C == Code::remainder) return each_lane<T>(x, y, [](T a, T b) { return remainder<T>(a, b); });
   if constexpr (C == Code::floor_divide) return each_lane<T>(x, y, [](T a, T b) { return floor_divide<T>(a, b); });
-  if constexpr (C == Code::maximum) return (x >= y) | (x != x) ? x : y;
-  if constexpr (C == Code::minimum) return (x <= y) | (x != x) ? x : y;
-  if constexpr (C == Code::fmax) return (x >= y) | (y != y) ? x : y;
-  if constexpr (C == Code::fmin) return (x <= y) | (y != y) ? x : y;
+  if constexpr (C == Code::maximum) return ((x >= y) | (x != x)) ? x : y;
+  if constexpr (C == Code::minimum) return ((x <= y) | (x != x)) ? x : y;
+  if constexpr (C == Code::fmax) return ((x >= y) | (y != y)) ? x : y;
+  if constexpr (C == Code::fmin) return ((x <= y) | (y != y)) ? x : y;
   if constexpr (C == Code::arctan2) return TGR_LANES2(atan2);
   if constexpr (C == Code::hypot) return TGR_LANES2(hypot);
   if constexpr (C == Code::logaddexp) return each_lane<T>(x, y, [](T a, T b) { return logaddexp<T>(a, b); });

@@ -9,8 +9,8 @@ namespace tgr::TGR_ISA {
 template <Code C, class V> TGR_INLINE V combine(V acc, V x) {
   if constexpr (C == Code::sum) return acc + x;
   if constexpr (C == Code::prod) return acc * x;
-  if constexpr (C == Code::max) return (acc >= x) | (acc != acc) ? acc : x;
-  if constexpr (C == Code::min) return (acc <= x) | (acc != acc) ? acc : x;
+  if constexpr (C == Code::max) return ((acc >= x) | (acc != acc)) ? acc : x;
+  if constexpr (C == Code::min) return ((acc <= x) | (acc != acc)) ? acc : x;
   if constexpr (C == Code::any) return x != V{} ? V{} + 1 : acc;
   if constexpr (C == Code::all) return x == V{} ? V{} : acc;
 }
