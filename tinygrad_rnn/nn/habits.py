@@ -155,15 +155,15 @@ def _chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(ops.split(x, list(range(size, x.shape[dim], size)), axis=dim))
 
 
-def _requires_grad(x: Any, flag: bool = True) -> Any:
+def _requires_grad(x: Any, wanted: bool = True) -> Any:
     """Set requires_grad of a leaf, or of every parameter of a module; returns the tensor or module."""
     if isinstance(x, Module):
         for p in x.parameters():
-            _requires_grad(p, flag)
-    elif x.requires_grad != flag:
+            _requires_grad(p, wanted)
+    elif x.requires_grad != wanted:
         if not x.is_leaf:
             raise ValueError("requires_grad_: the tensor was made by an op; use .detach() for a constant")
-        leaf = Tensor(x.data, x.dtype, flag, x.name)
+        leaf = Tensor(x.data, x.dtype, wanted, x.name)
         x.requires_grad, x._node = leaf.requires_grad, leaf._node
     return x
 
