@@ -84,7 +84,7 @@ def test_a_state_is_cut_and_joined_again(axis: int) -> None:
     np.testing.assert_array_equal(np.concatenate(rows, axis), h)
     alone = Parts(Serial(), 2, None, None)
     alone.rows = 6
-    np.testing.assert_array_equal(alone.whole(alone.states((h,)))[0], h)
+    np.testing.assert_array_equal(alone.gathered(alone.states((h,)))[0], h)
     assert Parts(Serial(), 1, None, None).states((h,)) == [(h,)]
     assert whole[0].states(None) == [None, None]
 

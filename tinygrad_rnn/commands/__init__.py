@@ -1,4 +1,4 @@
-"""What `python -m tinygrad_rnn` can do, one file a command: its arguments, and `run(options)`, which gives the exit code."""
+"""The commands of `python -m tinygrad_rnn`, one per file: its arguments, and `run(options)`, which returns the exit code."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 class Usage(ValueError):
-    """A command was called in a way that makes no sense; the message says which."""
+    """Invalid arguments of a command."""
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """A hint at the name that may have been meant, or nothing."""
+    """A hint at a similar name, "" if there is none."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, list(names), 1)
@@ -19,7 +19,7 @@ def near(name: str, names: Iterable[str]) -> str:
 
 
 def positive(text: str) -> int:
-    """An argument that is a positive integer."""
+    """Parse a positive integer."""
     if not (text.isdecimal() and text.isascii() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
     return int(text)

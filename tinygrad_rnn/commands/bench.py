@@ -1,9 +1,9 @@
-"""The recurrent nets' speed on this machine, beside its own matrix product and the same nets unrolled step by step.
+"""The speed of recurrent nets on this machine, compared with its matrix product and with unrolled nets.
 
-Each figure is the least of several runs through rnn.dynamic_rnn, in float32; the first run is not counted. "forward"
-records nothing; "train" is forward and backward with the gradients of all weights and of the input. "of GEMM" compares
-training's GFLOP/s with NumPy's product of two 1024 x 1024 matrices on as many threads. "unrolled" is how many times
-longer training takes as a graph of single steps.
+Each time is the minimum of several runs of rnn.dynamic_rnn, in float32, after one warm-up run. "forward" records nothing;
+"train" is forward and backward with the gradients of all weights and of the input. "of GEMM" is the ratio of training's
+GFLOP/s to that of NumPy's product of two 1024 x 1024 matrices on the same number of threads. "unrolled" is the time of
+unrolled training divided by "train".
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure and print a table, a row as each case is done; 1 if fused and unrolled results differ."""
+    """Measure and print a table, row by row; ValueError if fused and unrolled results differ."""
     if not 0 <= options.seconds < 600:
         raise Usage(f"--seconds is {options.seconds}, expected a number from 0 to 600")
-    found, before = kernels.info(), kernels.get_num_threads()
-    native = found["implementation"] == "native"
-    threads = list(dict.fromkeys(options.threads or [1, before])) if native else [1]
+    info, threads_before = kernels.info(), kernels.get_num_threads()
+    native = info["implementation"] == "native"
+    threads = list(dict.fromkeys(options.threads or [1, threads_before])) if native else [1]
     rates = {n: _product_rate(n) for n in threads}
     cells, shapes = options.cell or list(CELLS), options.shape or SHAPES
     if not options.json:
-        _begin(found, rates)
+        _begin(info, rates)
     rows = []
     try:
         for cell in cells:
@@ -75,25 +75,25 @@ def run(options: argparse.Namespace) -> int:
                     if not options.json:
                         print(_line(row), flush=True)
     finally:
-        kernels.set_num_threads(before)
+        kernels.set_num_threads(threads_before)
     streaming = {cell: _streaming(cell, options.seconds) for cell in cells}
     if options.json:
-        print(json.dumps({"kernels": found, "gemm_gflops": rates, "cases": rows, "streaming_us": streaming}))
+        print(json.dumps({"kernels": info, "gemm_gflops": rates, "cases": rows, "streaming_us": streaming}))
     else:
-        told = ", ".join(f"{cell} {us:.1f}" for cell, us in streaming.items())
-        print(f"streaming (cell.stepper, B=1 D=32 H=64), us a step: {told}")
+        times = ", ".join(f"{cell} {us:.1f}" for cell, us in streaming.items())
+        print(f"streaming (cell.stepper, B=1 D=32 H=64), us a step: {times}")
     return 0
 
 
-def _begin(found: Info, rates: dict[int, float]) -> None:
-    print(f"{found['implementation']} kernels{', ' + found['isa'] if found['isa'] else ''}; float32")
-    if found["missing"]:
-        print(f"no native kernels: {found['missing']}")
-    busy, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
-    if busy > 0.5:
-        print(f"something else is running here (load {busy:.1f} on {cores} cores): times come out too long")
-    told = ", ".join(f"{rate:.0f} GFLOP/s on {n}" for n, rate in rates.items())
-    print(f"matrix product (GEMM) by NumPy {np.__version__}: {told} threads\n{HEADING}")
+def _begin(info: Info, rates: dict[int, float]) -> None:
+    print(f"{info['implementation']} kernels{', ' + info['isa'] if info['isa'] else ''}; float32")
+    if info["missing"]:
+        print(f"no native kernels: {info['missing']}")
+    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    if load > 0.5:
+        print(f"something else is running here (load {load:.1f} on {cores} cores): times come out too long")
+    speeds = ", ".join(f"{rate:.0f} GFLOP/s on {n}" for n, rate in rates.items())
+    print(f"matrix product (GEMM) by NumPy {np.__version__}: {speeds} threads\n{HEADING}")
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -117,7 +117,7 @@ def _case(cell: str, shape: tuple[int, ...], rates: dict[int, float], seconds: f
     g = rng.standard_normal((B, T, H), dtype=np.float32)
     _compare(cell, net, x, g)
     unrolled = _least(lambda: _train(net, x, g, "unrolled"), seconds)
-    sleep(0.15)  # the product's own threads wait for work a while, and would take the kernels' cores
+    sleep(0.15)  # the threads of the product keep spinning for a while, on the cores that the kernels need
     for n in rates:
         kernels.set_num_threads(n)
         forward, train = _least(lambda: _forward(net, x), seconds), _least(lambda: _train(net, x, g), seconds)
@@ -144,7 +144,7 @@ def _train(net: rnn.RNNCell, x: Tensor, g: Any, impl: str = "auto") -> list[Any]
 
 
 def _compare(cell: str, net: rnn.RNNCell, x: Tensor, g: Any) -> None:
-    """What is fast must be right first: outputs and gradients of both ways agree to 1e-3 of their size."""
+    """Raise ValueError unless fused and unrolled outputs and gradients agree to 1e-3 of their size."""
     for a, b in zip(_train(net, x, g), _train(net, x, g, "unrolled"), strict=True):
         error = float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
         if not error < 1e-3:
@@ -152,7 +152,7 @@ def _compare(cell: str, net: rnn.RNNCell, x: Tensor, g: Any) -> None:
 
 
 def _least(f: Callable[[], Any], seconds: float) -> float:
-    """The least time of a call, over at least three and as many as fit in."""
+    """The minimum time of a call, over at least three calls and as many as fit into `seconds`."""
     f()
     times: list[float] = []
     end = perf_counter() + seconds
@@ -177,17 +177,17 @@ def _streaming(cell: str, seconds: float) -> float:
 
 
 def _product_rate(threads: int) -> float:
-    """GFLOP/s of NumPy's matrix product; in a process of its own, for its threads are chosen when NumPy is loaded."""
+    """GFLOP/s of NumPy's matrix product, in a subprocess: the number of threads is fixed when NumPy is loaded."""
     variables = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     env = {**os.environ, **dict.fromkeys(variables, str(threads))}
-    done = subprocess.run([sys.executable, "-c", PRODUCT], env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError(f"the matrix product could not be measured: {done.stderr.strip()[-200:]}")
-    return float(done.stdout)
+    process = subprocess.run([sys.executable, "-c", PRODUCT], env=env, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise OSError(f"the matrix product could not be measured: {process.stderr.strip()[-200:]}")
+    return float(process.stdout)
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if len(parts) != 4:
+    sizes = text.split(",")
+    if len(sizes) != 4:
         raise argparse.ArgumentTypeError(f"{text!r} is not four sizes such as 32,100,64,128")
-    return tuple(positive(p) for p in parts)
+    return tuple(positive(p) for p in sizes)

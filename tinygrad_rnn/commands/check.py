@@ -1,8 +1,8 @@
-"""Every op's gradients against finite differences, of the first and the second order, and its errors, on this machine.
+"""Check every op's first and second derivatives against finite differences, and its errors, on this machine.
 
-Each op runs on the random samples that it was declared with, and on the kernels that run here. "error/limit" is its worst
-error as a part of what is tolerated: 1 would be just about right, a wrong derivative is far above it. "refusals" are calls
-that the op must refuse with an error that names it and says why.
+Each op runs on the random samples of its declaration, with the kernels of this installation. "error/limit" is its largest
+error divided by the tolerance: at most 1 for a correct derivative, far above it for a wrong one. "refusals" are invalid
+calls, for which the op must raise an error that names it and the reason.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and print a table, a row as each op is done; 1 if a gradient or an error is wrong."""
+    """Check and print a table, row by row; 1 if a gradient or an error is wrong."""
     chosen = _chosen(options.op)
     orders = (options.order,) if options.order else (1, 2)
     results = (check_op(op, orders, options.seed) for op in chosen)
-    found = list(results) if options.json else list(_shown(results, chosen, orders))
-    failed = [r for r in found if r.reports]
+    reports = list(results) if options.json else list(_shown(results, chosen, orders))
+    failed = [r for r in reports if r.reports]
     if options.json:
-        rows = [{**r._asdict(), "worst": None if r.reports else r.worst} for r in found]
+        rows = [{**r._asdict(), "worst": None if r.reports else r.worst} for r in reports]
         print(json.dumps({"kernels": kernels.info(), "seed": options.seed, "ops": rows, "failed": len(failed)}))
     for result in failed:
         print("\n" + "\n\n".join(result.reports), file=sys.stderr)
@@ -54,10 +54,10 @@ def _chosen(names: list[str] | None) -> list[Op]:
 
 
 def _shown(results: Iterator[OpReport], chosen: list[Op], orders: tuple[int, ...]) -> Iterator[OpReport]:
-    """The results, each printed as it comes, and a last line that sums them up."""
+    """Yield the results, printing each, then print a summary."""
     width = max(len(op.name) for op in chosen)
-    found = kernels.info()
-    print(f"fused ops run on {found['implementation']} kernels" + (f" ({found['isa']})" if found["isa"] else ""))
+    info = kernels.info()
+    print(f"fused ops run on {info['implementation']} kernels" + (f" ({info['isa']})" if info["isa"] else ""))
     print(f"{'op':<{width}}  {HEADING}")
     done: list[OpReport] = []
     for r in results:

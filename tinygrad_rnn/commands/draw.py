@@ -1,4 +1,4 @@
-"""A cell, a net, or a figure of the gallery as a picture."""
+"""Draw a cell, a net, or a figure of the gallery."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw it and say which file was written; 1 if the format asked for could not be made."""
+    """Draw and print the name of the file written; 1 if there was a warning, such as a format that is not available."""
     gallery = import_module(f"{_viz().__name__}.gallery")
     figures: dict[str, Any] = {**gallery.FIGURES, **gallery.PLOTS}
     if options.list:
@@ -74,24 +74,24 @@ def run(options: argparse.Namespace) -> int:
     else:
         raise Usage(f"{options.name!r} is no cell and no figure; --list names them all{near(name, [*CELLS, *figures])}")
     if options.output == "-":
-        print(getattr(drawing, "source", None) or drawing.svg(), end="")  # a plot is no graph: its text is SVG
+        print(getattr(drawing, "source", None) or drawing.svg(), end="")  # a plot has no DOT source: print SVG
         return 0
     return _write(drawing, options.output or f"{stem}.svg", options.json)
 
 
 def _viz() -> Any:
-    """tinygrad_rnn.viz, asked of the package, which says how to install it where it is not."""
+    """tinygrad_rnn.viz; the package raises an error with the install command if it is missing."""
     return import_module("tinygrad_rnn").viz
 
 
 def _write(drawing: Any, path: str, as_json: bool) -> int:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
         written: Path = drawing.save(path)
     print(json.dumps({"file": str(written), "bytes": written.stat().st_size}) if as_json else written)
-    for warning in told:
+    for warning in messages:
         print(f"python -m tinygrad_rnn draw: {warning.message}", file=sys.stderr)
-    return 1 if told else 0
+    return 1 if messages else 0
 
 
 def _cell(name: str, view: str, options: argparse.Namespace) -> Any:
@@ -112,12 +112,12 @@ def _cell(name: str, view: str, options: argparse.Namespace) -> Any:
 
 
 def _ran(viz: Any, name: str, view: str, options: argparse.Namespace) -> Any:
-    """The drawing of what a driver computed."""
+    """The drawing of an output of the driver."""
     steps = options.steps or 3
-    wanted = sum(steps) if isinstance(steps, tuple) else steps
-    length = options.length or (wanted + 3 if view == "unrolled" and isinstance(steps, tuple) else wanted)
-    if length < wanted:
-        raise Usage(f"--length is {length}, expected at least the {wanted} steps to draw")
+    drawn_steps = sum(steps) if isinstance(steps, tuple) else steps
+    length = options.length or (drawn_steps + 3 if view == "unrolled" and isinstance(steps, tuple) else drawn_steps)
+    if length < drawn_steps:
+        raise Usage(f"--length is {length}, expected at least the {drawn_steps} steps to draw")
     x = Tensor(np.zeros((2, length, 5), np.float32), name="x")
     impl = "unrolled" if view == "ops" else "auto"
     if options.bidirectional:
@@ -137,11 +137,11 @@ def _stack(name: str, options: argparse.Namespace) -> rnn.RNNCell:
 
 
 def _refuse_for_figure(name: str, options: argparse.Namespace) -> None:
-    """A figure is as it is."""
-    given = [f"--{k}" for k in ("view", "steps", "length") if getattr(options, k) is not None]
-    given += ["--layers"] * (options.layers > 1) + ["--bidirectional"] * options.bidirectional
-    if given:
-        raise Usage(f"{name} is a figure of the gallery, drawn as it is: {', '.join(given)} cannot change it")
+    """Raise Usage for options that do not apply to a figure of the gallery."""
+    ignored = [f"--{k}" for k in ("view", "steps", "length") if getattr(options, k) is not None]
+    ignored += ["--layers"] * (options.layers > 1) + ["--bidirectional"] * options.bidirectional
+    if ignored:
+        raise Usage(f"{name} is a figure of the gallery, drawn as it is: {', '.join(ignored)} cannot change it")
 
 
 def _list(figures: dict[str, Any], as_json: bool) -> None:
@@ -158,9 +158,9 @@ def _list(figures: dict[str, Any], as_json: bool) -> None:
 
 
 def _steps(text: str) -> int | tuple[int, int]:
-    parts = text.split(",")
-    if len(parts) == 2 and all(p.strip().isdecimal() for p in parts) and int(parts[0]) + int(parts[1]):
-        return int(parts[0]), int(parts[1])
-    if len(parts) == 1 and text.isdecimal() and int(text):
+    counts = text.split(",")
+    if len(counts) == 2 and all(p.strip().isdecimal() for p in counts) and int(counts[0]) + int(counts[1]):
+        return int(counts[0]), int(counts[1])
+    if len(counts) == 1 and text.isdecimal() and int(text):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is neither a number of steps nor a pair such as 2,1")

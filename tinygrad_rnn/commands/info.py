@@ -1,4 +1,4 @@
-"""Versions, and what was found to draw and compute with."""
+"""Versions, kernels, and the programs available for drawing."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def info() -> dict[str, Any]:
-    """What this installation is, as plain data."""
-    found: dict[str, Any] = {
+    """The properties of this installation, as plain data."""
+    properties: dict[str, Any] = {
         "version": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
@@ -37,39 +37,41 @@ def info() -> dict[str, Any]:
         "viz": find_spec("tinygrad_rnn.viz") is not None,
     }
     native = kernels.info()
-    found |= {"kernels": native["implementation"], "instruction set": native["isa"], "threads": native["threads"]}
+    properties |= {"kernels": native["implementation"], "instruction set": native["isa"], "threads": native["threads"]}
     if native["missing"]:
-        found["no native kernels"] = native["missing"]
-    if found["viz"]:
+        properties["no native kernels"] = native["missing"]
+    if properties["viz"]:
         try:
-            found["graphviz program"] = import_module("tinygrad_rnn.viz.write.program").find()
+            properties["graphviz program"] = import_module("tinygrad_rnn.viz.write.program").find()
         except DrawingError:
-            found["graphviz program"] = None
+            properties["graphviz program"] = None
     for name in ("graphviz", "safetensors", "tqdm"):
         try:
-            found[name] = metadata.version(name)
+            properties[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            properties[name] = None
+    return properties
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what was found."""
-    found = info()
+    """Print the properties of this installation."""
+    properties = info()
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(properties))
         return 0
-    shown = {k: v for k, v in found.items() if k != "no native kernels" and (v is not None or k != "instruction set")}
+    shown = {
+        k: v for k, v in properties.items() if k != "no native kernels" and (v is not None or k != "instruction set")
+    }
     width = max(map(len, shown))
     for key, value in shown.items():
         text = "not found" if value is None else "yes" if value is True else "no" if value is False else value
         print(f"{key:<{width}}  {text}")
-    if found["viz"] and "no native kernels" in found:
-        why = found["no native kernels"]
-        print("\n" + _wrap(f"The C++ kernels are not here, so NumPy does their work: {why}. {COMPILER}"))
-    if found["viz"] and found["graphviz program"] is None:
+    if properties["viz"] and "no native kernels" in properties:
+        reason = properties["no native kernels"]
+        print("\n" + _wrap(f"The C++ kernels are not here, so NumPy does their work: {reason}. {COMPILER}"))
+    if properties["viz"] and properties["graphviz program"] is None:
         print("\n" + _wrap(PROGRAM))
-    if not found["viz"]:
+    if not properties["viz"]:
         print("\nThis is the bare source tree. To install it with everything: pip install -e .", file=sys.stderr)
     return 0
 

@@ -1,4 +1,4 @@
-"""Activations by Keras's names."""
+"""Keras's activations, by name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..rnn.cells import ACTIVATIONS as OF_CELLS
 
 
 def gelu(x: Any, approximate: bool = False) -> Any:
-    """x Φ(x), Φ the normal distribution's; approximate: in the tanh form [Hendrycks & Gimpel 2016]."""
+    """x Φ(x), Φ the standard normal distribution function; approximate: the tanh form [Hendrycks & Gimpel 2016]."""
     return ops.gelu(x) if approximate else 0.5 * x * (1 + ops.erf(x / 2**0.5))
 
 
 def celu(x: Any) -> Any:
-    """x where it is positive, else eˣ − 1: elu, which it is for α = 1."""
+    """x where it is positive, else eˣ − 1; equal to elu for α = 1."""
     return elu(x)
 
 
@@ -25,7 +25,7 @@ def tanh_shrink(x: Any) -> Any:
 
 
 def soft_shrink(x: Any) -> Any:
-    """x drawn ½ towards 0, 0 between −½ and ½."""
+    """x moved by ½ towards 0; 0 between −½ and ½."""
     return x - ops.clip(x, min=-0.5, max=0.5)
 
 
@@ -141,7 +141,7 @@ config.functions.update(ACTIVATIONS)
 
 
 def get(owner: str, argument: str, activation: Any) -> Callable[[Any], Any]:
-    """The activation of this name, or the function given; None is the identity.
+    """The activation of this name, or the function itself; None is the identity.
 
     >>> get("Dense", "activation", "relu")
     <op relu>
@@ -153,5 +153,5 @@ def get(owner: str, argument: str, activation: Any) -> Callable[[Any], Any]:
     if not callable(activation):
         names = ", ".join(sorted(ACTIVATIONS))
         raise ValueError(f"{owner}: {argument} is {activation!r}, expected one of {names}, or a function of a tensor")
-    found: Callable[[Any], Any] = activation
-    return found
+    function: Callable[[Any], Any] = activation
+    return function

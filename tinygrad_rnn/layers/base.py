@@ -1,4 +1,4 @@
-"""What every layer of the Keras face is: built at its first call, weights as a list, masks and the training flag passed on."""
+"""Base of the Keras layers: building at the first call, weights as a list, masks and the training flag."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..autodiff.tensor import Tensor
 from ..config import Configured
 from ..module import Module, Parameter
 
-Shape = tuple[Any, ...]  # as Keras writes it: None for an axis that may be anything
+Shape = tuple[Any, ...]  # as in Keras: None for an axis of any size
 
-# training= of the layer around this one
+# training= of the enclosing layer
 phase: ContextVar[bool] = ContextVar("tinygrad_rnn.layers.phase", default=False)
-# where the layers inside a call put what their outputs add to the loss; None outside any layer
+# losses added by the layers of the current call; None outside a call
 added: ContextVar[list[Any] | None] = ContextVar("tinygrad_rnn.layers.added", default=None)
 
 
 class Masked(Tensor):
-    """A layer's output together with the mask of its steps, `mask` (B, T), which the next layer takes up by itself.
+    """A layer's output with the mask of its steps, `mask` (B, T), which the next layer uses.
 
-    What is computed from it otherwise, y * 2 say, is a plain tensor: as in Keras, only layers hand masks on.
+    Any other computation, such as y * 2, returns a plain tensor: as in Keras, only layers pass masks on.
     """
 
     __slots__ = ("mask",)
@@ -41,40 +41,40 @@ class Masked(Tensor):
 
 
 def masked(y: Any, mask: Any) -> Any:
-    """The output with this mask, of several outputs the first, or with a list of masks each with its own; the mask that a
-    layer inside gave it stands."""
+    """The output with this mask. Of several outputs the first gets it, or with a list of masks each its own. An output that
+    already has a mask keeps it."""
     if isinstance(y, tuple):
         masks = mask if isinstance(mask, list) else [mask]
-        return (*(masked(one, m) for one, m in zip(y, masks, strict=False)), *y[len(masks) :])
+        return (*(masked(y_i, m) for y_i, m in zip(y, masks, strict=False)), *y[len(masks) :])
     if mask is None or isinstance(y, Masked) or not isinstance(y, Tensor):
         return y
-    found = Masked.__new__(Masked)
-    found.data, found._node, found.requires_grad, found.mask = y.data, y._node, y.requires_grad, mask
-    return found
+    output = Masked.__new__(Masked)
+    output.data, output._node, output.requires_grad, output.mask = y.data, y._node, y.requires_grad, mask
+    return output
 
 
 def mask_of(x: Any) -> Any:
-    """The mask that comes with a layer's output, None if there is none."""
+    """The mask of a layer's output, None if it has none."""
     return x.mask if isinstance(x, Masked) else None
 
 
 class Weights(Configured, Module):
     """A module's parameters by Keras's conventions: lists of arrays, in its order and layout."""
 
-    regularized: tuple[tuple[Parameter, Any], ...] = ()  # own parameters, and what each adds to the loss
-    of_outputs: tuple[Any, ...] = ()  # what the outputs of the last call added to the loss
+    regularized: tuple[tuple[Parameter, Any], ...] = ()  # own parameters with their regularizers
+    of_outputs: tuple[Any, ...] = ()  # losses added by the last call
 
     def count_params(self) -> int:
-        """How many numbers the weights hold."""
+        """The number of elements of all weights."""
         return self.count_parameters()
 
     @property
     def losses(self) -> list[Tensor]:
-        """What is added to the loss: of every regularized weight, as it is now, then of the outputs of the last call.
+        """The terms to add to the loss: those of the regularized weights, then those of the last call.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> layer = tg.layers.Dense(1, kernel_initializer="ones", kernel_regularizer="l2", activity_regularizer="l1")
-        >>> output = layer(np.ones((4, 3)))  # what outputs add is divided by the number of rows
+        >>> output = layer(np.ones((4, 3)))  # terms of outputs are divided by the number of rows
         >>> [round(loss.item(), 4) for loss in layer.losses]
         [0.03, 0.03]
         """
@@ -82,14 +82,14 @@ class Weights(Configured, Module):
         return [regularizer(p) for p, regularizer in pairs] + list(self.of_outputs)
 
     def regularize(self, parameter: Parameter, regularizer: Any) -> Parameter:
-        """Let a parameter add to the loss what a regularizer says of it, None for nothing; returns the parameter."""
-        found = regularizers.get(regularizer)
-        if found is not None:
-            self.regularized = (*self.regularized, (parameter, found))
+        """Add a regularizer (None for none) of a parameter to the losses; returns the parameter."""
+        penalty = regularizers.get(regularizer)
+        if penalty is not None:
+            self.regularized = (*self.regularized, (parameter, penalty))
         return parameter
 
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
-        """Copies of the weights as Keras lists them: (kernel, recurrent_kernel, bias), a GRU's bias (2, 3H) if reset_after.
+        """Copies of the weights in Keras's order: kernel, recurrent_kernel, bias; a GRU's bias is (2, 3H) if reset_after.
 
         >>> import tinygrad_rnn as tg
         >>> [w.shape for w in tg.layers.GRUCell(2).build(3).get_weights()]
@@ -100,7 +100,7 @@ class Weights(Configured, Module):
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set every weight from arrays in the order and shapes of `get_weights`.
 
-        Raises ValueError that names the first one that does not fit; the weights then stay as they were.
+        Raises ValueError that names the first wrong shape; the weights are then unchanged.
         """
         parameters, name = self.parameters(), self.scope_name
         if len(weights) != len(parameters):
@@ -122,8 +122,8 @@ class Weights(Configured, Module):
 
 
 class Input:
-    """The shape of one example, (T, D) say with None for any length: the first thing in a Sequential whose layers are to be
-    built before the first call.
+    """The shape of one example, such as (None, D) for any length. As the first entry of a Sequential it builds the layers
+    before the first call.
 
     >>> from tinygrad_rnn import layers, models
     >>> models.Sequential([layers.Input(shape=(None, 5)), layers.GRU(3)]).output_shape
@@ -135,7 +135,7 @@ class Input:
 
 
 class LayerOptions(TypedDict, total=False):
-    """What every layer takes, for editors and type checkers."""
+    """The options of every layer, for editors and type checkers."""
 
     name: str | None
     dtype: Any
@@ -145,15 +145,15 @@ class LayerOptions(TypedDict, total=False):
 
 
 class Layer(Weights):
-    """Base of all layers. Yours defines `call(inputs)`, and `build(input_shape)` if it has weights.
+    """Base of all layers. A subclass defines `call(inputs)`, and `build(input_shape)` if it has weights.
 
-    layer(inputs, mask=None, training=None): inputs are turned into a tensor of the layer's dtype; the first call builds
-    the layer for their shape; in a Sequential input_shape (of one example) or batch_input_shape (of the batch) builds
-    it before, and so do Keras 1's and 2's input_dim and input_length where they were taken. A `call` that takes mask or
-    training is given them. training: None means what the layer around this one was told, and False where there is none,
-    as in Keras; `with tg.training(False)` does not matter here. A mask goes with the output from layer to layer
-    (Embedding(mask_zero=True) and Masking make one), unless mask= gives another; a layer of yours hands it on if it
-    sets supports_masking = True or defines compute_mask(inputs, mask), else the mask ends there with a warning.
+    layer(inputs, mask=None, training=None) casts the inputs to a tensor of the layer's dtype. The first call builds the
+    layer for their shape; in a Sequential input_shape (of one example) or batch_input_shape (of the batch) builds it
+    earlier, as do input_dim and input_length of Keras 1 and 2. mask and training are passed to a `call` that has these
+    parameters. training=None means the value of the enclosing layer, False without one, as in Keras; `tg.training` has no
+    effect here. Masks, created by Embedding(mask_zero=True) and Masking, pass from layer to layer with the output; mask=
+    overrides them. A layer of your own passes them on if it sets supports_masking = True or defines
+    compute_mask(inputs, mask); otherwise it drops the mask with a warning.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> class Scale(tg.layers.Layer):
@@ -166,11 +166,11 @@ class Layer(Weights):
     ((2, 3), 3)
     """
 
-    casts = True  # inputs to the layer's dtype
+    casts = True  # whether inputs are cast to the layer's dtype
     supports_masking = False
     built_from = "input_shape"
-    scope_kind: tuple[Any, ...] = ()  # kind and number of its scope, where these are not the usual ones
-    hands_on = False  # True where the layers inside gave the output its mask
+    scope_kind: tuple[Any, ...] = ()  # kind and number of its scope, if not the defaults
+    hands_on = False  # True if the inner layers set the mask of the output
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class Layer(Weights):
         self._ready = value
 
     def build(self, input_shape: Shape) -> Any:
-        """Make the weights for inputs of this shape, with `self.add_weight`; the first call does it by itself."""
+        """Create the weights for inputs of this shape with `self.add_weight`; called by the first call."""
 
     @property
     def weights(self) -> list[Parameter]:
@@ -220,7 +220,7 @@ class Layer(Weights):
 
     @property
     def non_trainable_weights(self) -> list[Parameter]:
-        """None: every weight is trained."""
+        """An empty list: every weight is trained."""
         return []
 
     def ensure_built(self, input_shape: Shape) -> None:
@@ -238,7 +238,7 @@ class Layer(Weights):
     def add_weight(
         self, shape: Shape, initializer: Any = "glorot_uniform", *, name: str = "weight", regularizer: Any = None
     ) -> Parameter:
-        """A new parameter of the layer's dtype; set it as an attribute. Raises ValueError for an initializer that gives
+        """Create a parameter of the layer's dtype, to be set as an attribute. Raises ValueError if the initializer returns
         another shape."""
         data = initializers.get(initializer)(tuple(shape), self.dtype)
         if np.shape(data) != tuple(shape):
@@ -248,11 +248,11 @@ class Layer(Weights):
         return self.regularize(Parameter(data, self.dtype, name), regularizer)
 
     def add_loss(self, loss: Any) -> None:
-        """Add a scalar to the loss, within `call`: what the layer's outputs or inputs are to cost."""
-        inside = added.get()
-        if inside is None:
+        """Add a scalar to the loss, inside `call`, such as a penalty on inputs or outputs."""
+        losses = added.get()
+        if losses is None:
             raise ValueError(f"{self.scope_name}: add_loss was called outside of a call; call it within call(inputs)")
-        inside.append(loss)
+        losses.append(loss)
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """The shape of the output for inputs of this shape. The default: the same."""
@@ -270,7 +270,7 @@ class Layer(Weights):
         return None
 
     def call(self, inputs: Any) -> Any:
-        """What the layer computes of inputs of its dtype. A subclass defines it; call the layer itself, layer(inputs)."""
+        """Compute the output from inputs of the layer's dtype. Subclasses define it; users call layer(inputs)."""
         raise TypeError(f"{type(self).__name__} defines no call(inputs)")
 
     def __call__(self, inputs: Any, *args: Any, mask: Any = None, training: bool | None = None, **options: Any) -> Any:
@@ -278,9 +278,9 @@ class Layer(Weights):
         x = self.cast(inputs)
         mask = mask_of(inputs) if mask is None else mask
         self.ensure_built(x.shape)
-        given = {"mask": mask, "training": on}
-        takes = _parameters(type(self).call)
-        options |= {key: value for key, value in given.items() if key in takes and value is not None}
+        arguments = {"mask": mask, "training": on}
+        accepted = _parameters(type(self).call)
+        options |= {key: value for key, value in arguments.items() if key in accepted and value is not None}
         outermost = added.get() is None
         tokens = phase.set(on), added.set([] if outermost else added.get())
         try:

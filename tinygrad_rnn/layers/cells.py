@@ -1,4 +1,4 @@
-"""Cells by Keras's names and conventions: those of `rnn`, called with lists of states in Keras's order."""
+"""Keras's cells: those of `rnn` with Keras's names and arguments, and lists of states in Keras's order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class CellOptions(TypedDict, total=False):
-    """What Keras's cells take by keyword, for editors and type checkers."""
+    """Keyword arguments of Keras's cells, for editors and type checkers."""
 
     kernel_initializer: Any
     recurrent_initializer: Any
@@ -37,10 +37,10 @@ class CellOptions(TypedDict, total=False):
 
 
 class KerasCell(Weights, GatedCell):
-    """What Keras's cells have beside ours: dropout of what is multiplied, and states in lists.
+    """What Keras's cells add to ours: dropout, regularizers, and states in lists.
 
-    While training, dropout acts on the input, one mask a sequence, and recurrent_dropout on the h that meets the
-    recurrent kernel, one mask a sequence and gate [Gal & Ghahramani 2016].
+    In training, dropout applies to the input, with one mask per sequence, and recurrent_dropout to the h that is multiplied
+    by the recurrent kernel, with one mask per sequence and gate [Gal & Ghahramani 2016].
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class KerasCell(Weights, GatedCell):
         self.recurrent_dropout = checks.probability(owner, "recurrent_dropout", recurrent_dropout, "[0, 1)")
         self.rng = random_source(seed)
         initializers = {"kernel": kernel_initializer, "recurrent": recurrent_initializer, "bias": bias_initializer}
-        named: dict[str, Any] = {f"{name}_initializer": get(given) for name, given in initializers.items()}
+        named: dict[str, Any] = {f"{name}_initializer": get(initializer) for name, initializer in initializers.items()}
         super().__init__(self.units, use_bias=use_bias, name=name, **named, **options)
-        costs = {"kernel": kernel_regularizer, "recurrent_kernel": recurrent_regularizer, "bias": bias_regularizer}
-        self.regularizers = {weight: regularizers.get(cost) for weight, cost in costs.items()}
+        penalties = {"kernel": kernel_regularizer, "recurrent_kernel": recurrent_regularizer, "bias": bias_regularizer}
+        self.regularizers = {weight: regularizers.get(penalty) for weight, penalty in penalties.items()}
 
     def add(self, name: str, shape: tuple[int, ...], initializer: Any) -> Parameter:
         return self.regularize(super().add(name, shape, initializer), self.regularizers.get(name))
@@ -79,7 +79,7 @@ class KerasCell(Weights, GatedCell):
         self.regularized = ()
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
-        """A mask of h for each gate where there is recurrent dropout, the same for all steps."""
+        """The dropout masks of h, one for each gate, the same at all steps; empty without recurrent dropout."""
         if not (self.trains and self.recurrent_dropout):
             return ()
         keep, draw = 1 - self.recurrent_dropout, generator(self.rng).random
@@ -89,11 +89,11 @@ class KerasCell(Weights, GatedCell):
         return None if self.trains and self.recurrent_dropout else super().fused()
 
     def as_cell(self) -> rnn.RNNCell:
-        """The cell as drivers run it: with its dropout of inputs around it."""
+        """The cell as the driver runs it, wrapped in its dropout of inputs."""
         return running(self)
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
-        """A list of zeros for each part of the state."""
+        """The initial state: a list of zeros."""
         return listed(self, self.zero_state(batch_size, self.dtype or np.float32))
 
     def __call__(self, x: Any, state: Any, training: bool | None = None) -> tuple[Any, Any]:
@@ -114,15 +114,15 @@ class SimpleRNNCell(KerasCell, rnn.BasicRNNCell):
     """
 
     def __init__(self, units: int, activation: Any = "tanh", use_bias: bool = True, **options: Unpack[CellOptions]):
-        found = activations.get(type(self).__name__, "activation", activation)
-        super().__init__(units, activation=found, use_bias=use_bias, **options)
+        function = activations.get(type(self).__name__, "activation", activation)
+        super().__init__(units, activation=function, use_bias=use_bias, **options)
 
 
 class LSTMCell(KerasCell, rnn.LSTMCell):
     """Keras's LSTMCell: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
 
     cell(inputs, states, training=None) -> (output, [h, c]), inputs (B, D), states [h, c] of (B, H). φ is activation, σ
-    recurrent_activation. unit_forget_bias: the bias of f begins with 1, whatever bias_initializer says. Errors as
+    recurrent_activation. unit_forget_bias: the initial bias of f is 1, regardless of bias_initializer. Errors as
     SimpleRNNCell.
 
     >>> import numpy as np, tinygrad_rnn as tg
@@ -150,15 +150,15 @@ class LSTMCell(KerasCell, rnn.LSTMCell):
 
 
 class UnitForget:
-    """The initial bias of an LSTM whose forget gate begins with 1: in the columns i f c o, ones for f."""
+    """The initial bias of an LSTM with unit_forget_bias: ones for f, the values of `others` for i, c, o."""
 
     def __init__(self, others: Any):
         self.others = others
 
     def __call__(self, shape: tuple[int, ...], dtype: Any) -> Any:
         units = shape[0] // 4
-        parts = [self.others((units,), dtype), np.ones(units, dtype), self.others((2 * units,), dtype)]
-        return np.concatenate(parts)
+        blocks = [self.others((units,), dtype), np.ones(units, dtype), self.others((2 * units,), dtype)]
+        return np.concatenate(blocks)
 
 
 class GRUCell(KerasCell, rnn.GRUCell):
@@ -194,7 +194,7 @@ class GRUCell(KerasCell, rnn.GRUCell):
         return self.reset_after and self.use_bias
 
     def alike(self) -> rnn.GRUCell:
-        """A cell of `rnn` of the same kind and size, with weights of its own: to look at, not to compute with."""
+        """A cell of `rnn` of the same kind and size with weights of its own, for drawings."""
         functions = {"activation": self.activation, "recurrent_activation": self.recurrent_activation}
         options = {"reset_after": self.reset_after, "use_bias": self.use_bias, "seed": 0, **functions}
         return rnn.GRUCell(self.units, name=self.scope_name, **options)
@@ -202,17 +202,17 @@ class GRUCell(KerasCell, rnn.GRUCell):
     def build_parameters(self, input_size: int) -> None:
         if not self.paired:
             return super().build_parameters(input_size)
-        wide = self.gates * self.units
-        self.add("kernel", (input_size, wide), self.initializers["kernel"])
-        self.add("recurrent_kernel", (self.units, wide), self.initializers["recurrent_kernel"])
-        self.add("bias", (2, wide), self.initializers["bias"])
+        columns = self.gates * self.units
+        self.add("kernel", (input_size, columns), self.initializers["kernel"])
+        self.add("recurrent_kernel", (self.units, columns), self.initializers["recurrent_kernel"])
+        self.add("bias", (2, columns), self.initializers["bias"])
 
     def project(self, x: Any) -> Any:
         return x @ self.kernel + self.bias[0] if self.paired else super().project(x)
 
     @property
     def recurrent_bias(self) -> Any:
-        """The half of the bias that goes with h U."""
+        """The half of the bias that is added to h U."""
         return self.bias[1]
 
     @property
@@ -223,15 +223,15 @@ class GRUCell(KerasCell, rnn.GRUCell):
 
 
 def _both(cell: Any, activation: Any, recurrent_activation: Any) -> dict[str, Any]:
-    """The functions of a cell that has two."""
-    given = {"activation": activation, "recurrent_activation": recurrent_activation}
-    return {name: activations.get(type(cell).__name__, name, f) for name, f in given.items()}
+    """The two activations of a gated cell, by argument."""
+    functions = {"activation": activation, "recurrent_activation": recurrent_activation}
+    return {name: activations.get(type(cell).__name__, name, f) for name, f in functions.items()}
 
 
 class StackedRNNCells(Weights, rnn.MultiRNNCell):
-    """Cells on top of one another, each fed with the output of the one below; the states are a list, one entry a cell.
+    """A stack of cells; each reads the output of the one below. The states are a list with one entry per cell.
 
-    Raises TypeError for what is no cell, ValueError for none at all or the same one twice.
+    Raises TypeError for an entry that is not a cell, ValueError for an empty list or a repeated cell.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.layers.StackedRNNCells([tg.layers.LSTMCell(4), tg.layers.GRUCell(3)])
@@ -246,7 +246,7 @@ class StackedRNNCells(Weights, rnn.MultiRNNCell):
         super().__init__([as_cell("StackedRNNCells", cell) for cell in cells], name=name)
 
     def as_cell(self) -> rnn.RNNCell:
-        """The stack as drivers run it: with the dropout of its cells' inputs around each."""
+        """The stack as the driver runs it, each cell wrapped in its dropout of inputs."""
         return running(self)
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
@@ -255,14 +255,14 @@ class StackedRNNCells(Weights, rnn.MultiRNNCell):
         return listed(self, self.zero_state(batch_size, built[0] if built else np.float32))
 
     def __call__(self, x: Any, state: Any, training: bool | None = None) -> tuple[Any, Any]:
-        """The output, and each cell's state in the form it was given: in a list, or as one tensor."""
+        """The output and the new states, each in the form of the old one: a list or a tensor."""
         output, new = stepped(self, x, state, training)
         pairs = zip(state, new, strict=True)
         return output, [after if isinstance(before, (list, tuple)) else after[0] for before, after in pairs]
 
 
 class OwnCell(rnn.RNNCell):
-    """A cell written as Keras's users do, `call(inputs, states) -> (output, [states])` with a `state_size`, for our driver."""
+    """Adapts a user-written Keras cell, `call(inputs, states) -> (output, [states])` with a `state_size`, to our driver."""
 
     def __init__(self, cell: Any):
         self.cell = cell
@@ -282,7 +282,7 @@ class OwnCell(rnn.RNNCell):
         return self
 
     def build_from(self, arrays: Any) -> None:
-        """The cell inside builds itself."""
+        """The user's cell builds itself."""
 
     def call(self, x: Any, state: Any) -> tuple[Any, Any]:
         output, new = self.cell.call(x, list(state) if isinstance(state, tuple) else [state])
@@ -296,7 +296,7 @@ class OwnCell(rnn.RNNCell):
 
 
 def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
-    """A cell of ours, or one written in Keras's way, as a cell of ours."""
+    """The cell, if it is one of ours; a user-written Keras cell is wrapped in OwnCell."""
     if isinstance(cell, rnn.RNNCell):
         return cell
     if isinstance(cell, type) or not callable(getattr(cell, "call", None)) or not hasattr(cell, "state_size"):
@@ -308,7 +308,7 @@ def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
 
 
 def running(cell: rnn.RNNCell) -> rnn.RNNCell:
-    """The cell as the driver runs it: with its dropout of inputs around it."""
+    """The cell as the driver runs it, wrapped in its dropout of inputs."""
     if isinstance(cell, StackedRNNCells):
         return rnn.MultiRNNCell([running(c) for c in cell.cells], name=cell.scope_name)
     if isinstance(cell, KerasCell) and cell.dropout and cell.trains:
@@ -317,20 +317,22 @@ def running(cell: rnn.RNNCell) -> rnn.RNNCell:
 
 
 def listed(cell: rnn.RNNCell, state: Any) -> list[Any]:
-    """A state as Keras lists it: [h, c] of an LSTM, [h] of others, a list of these of a stack.
+    """A state as Keras's list: [h, c] of an LSTM, [h] of other cells, a list of these of a stack.
 
-    In a stack, the state of a cell of one's own whose state_size is a number stands bare, as in Keras.
+    In a stack, the state of a user-written cell whose state_size is a number is not in a list, as in Keras.
     """
     if isinstance(state, LSTMState):
         return [state.h, state.c]
     if isinstance(cell, rnn.MultiRNNCell):
-        parts = [(one, listed(one, part)) for one, part in zip(cell.cells, state, strict=True)]
-        return [part[0] if isinstance(one, OwnCell) and one.single else part for one, part in parts]
+        pairs = [(cell_, listed(cell_, cell_state)) for cell_, cell_state in zip(cell.cells, state, strict=True)]
+        return [
+            cell_state[0] if isinstance(cell_, OwnCell) and cell_.single else cell_state for cell_, cell_state in pairs
+        ]
     return list(state) if isinstance(state, tuple) else [state]
 
 
 def unlisted(owner: str, states: Any, cell: rnn.RNNCell, dtype: Any) -> Any:
-    """Our state from Keras's list, its numbers cast to the dtype."""
+    """Our state from Keras's list, cast to the dtype."""
     size, several = cell.state_size, isinstance(states, (list, tuple))
     if isinstance(size, LSTMState):
         _demand(owner, states, 2, "[h, c]")
@@ -348,10 +350,10 @@ def unlisted(owner: str, states: Any, cell: rnn.RNNCell, dtype: Any) -> Any:
     return _cast(owner, states, dtype)
 
 
-def _demand(owner: str, states: Any, count: int, wanted: str) -> None:
+def _demand(owner: str, states: Any, count: int, expected: str) -> None:
     if not isinstance(states, (list, tuple)) or len(states) != count:
-        came = f"a {type(states).__name__}{f' of {len(states)}' if isinstance(states, (list, tuple)) else ''}"
-        raise ValueError(f"{owner}: the states are {came}, expected {wanted}")
+        received = f"a {type(states).__name__}{f' of {len(states)}' if isinstance(states, (list, tuple)) else ''}"
+        raise ValueError(f"{owner}: the states are {received}, expected {expected}")
 
 
 def _cast(owner: str, state: Any, dtype: Any) -> Tensor:
@@ -370,5 +372,5 @@ def stepped(cell: rnn.RNNCell, x: Any, states: Any, training: bool | None) -> tu
     with _training(phase.get() if training is None else bool(training)):
         state = unlisted(cell.scope_name, states, cell, x.dtype)
         output, new = rnn.RNNCell.__call__(running(cell), x, state)
-    found = listed(cell, new)
-    return output, found if isinstance(states, (list, tuple)) else found[0]
+    new_states = listed(cell, new)
+    return output, new_states if isinstance(states, (list, tuple)) else new_states[0]

@@ -1,4 +1,4 @@
-"""The layers that every net needs beside recurrent ones, by Keras's conventions: Dense, Embedding, Dropout, Masking."""
+"""Keras's Dense, Embedding, Dropout and Masking."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Dense(Layer):
             self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias", regularizer=of_bias)
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
-        """Build to fit a kernel to be loaded."""
+        """Build for the shape of a kernel that is to be loaded."""
         shape = np.shape(arrays.get("kernel", ()))
         if len(shape) == 2:
             self.ensure_built((None, shape[0]))
@@ -87,11 +87,11 @@ class Dense(Layer):
 
 
 class Embedding(Layer):
-    """A table of vectors, looked up by integers: y[...] = embeddings[inputs[...]].
+    """A table of vectors indexed by integers: y[...] = embeddings[inputs[...]].
 
-    inputs (...) integers from 0 to input_dim − 1, y (..., output_dim); embeddings (input_dim, output_dim), which begin
-    uniform on ±0.05. mask_zero: 0 stands for padding, and compute_mask tells where it does not. Raises IndexError for an
-    index out of range, TypeError for inputs that are no integers.
+    inputs (...) integers from 0 to input_dim − 1, y (..., output_dim); embeddings (input_dim, output_dim), by default
+    initially uniform on ±0.05. mask_zero: index 0 is padding, and the mask is True elsewhere. Raises IndexError for an
+    index out of range, TypeError for inputs that are not integers.
 
     >>> import tinygrad_rnn as tg
     >>> layer = tg.layers.Embedding(5, 3, mask_zero=True)
@@ -120,11 +120,11 @@ class Embedding(Layer):
 
     def build(self, input_shape: Shape) -> None:
         shape = (self.input_dim, self.output_dim)
-        given = self.embeddings_initializer, self.embeddings_regularizer
-        self.embeddings = self.add_weight(shape, given[0], name="embeddings", regularizer=given[1])
+        options_ = self.embeddings_initializer, self.embeddings_regularizer
+        self.embeddings = self.add_weight(shape, options_[0], name="embeddings", regularizer=options_[1])
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
-        """Its size is known."""
+        """Build: the size of the table does not depend on the inputs."""
         self.ensure_built((None, None))
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
@@ -136,21 +136,21 @@ class Embedding(Layer):
         return np.asarray(inputs.data if isinstance(inputs, Tensor) else inputs) != 0
 
     def looked_up(self) -> tuple[Any, int]:
-        """For `rnn.stepper`: the table, and the least index."""
+        """For `rnn.stepper`: the table and the smallest valid index."""
         return self.embeddings, int(self.mask_zero)
 
     def call(self, inputs: Tensor) -> Any:
-        found = inputs.data
-        if found.dtype.kind == "f" and np.array_equal(found, np.floor(found)):
-            found = found.astype(np.int64)  # Keras takes whole numbers of any dtype
-        return look_up(self.scope_name, self.embeddings, found, "input_dim")
+        indices = inputs.data
+        if indices.dtype.kind == "f" and np.array_equal(indices, np.floor(indices)):
+            indices = indices.astype(np.int64)  # Keras accepts integral values of any dtype
+        return look_up(self.scope_name, self.embeddings, indices, "input_dim")
 
     def describe(self) -> str:
         return f"{self.input_dim}, {self.output_dim}"
 
 
 class Dropout(Layer):
-    """Dropout [Srivastava et al. 2014]: with training=True each element is 0 with chance rate, else divided by 1 − rate.
+    """Dropout [Srivastava et al. 2014]: with training=True each element is 0 with probability rate, else divided by 1 − rate.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> layer = tg.layers.Dropout(0.5, seed=0)
@@ -173,7 +173,7 @@ class Dropout(Layer):
 
 
 class Masking(Layer):
-    """Mask the steps whose features all equal mask_value; what they hold is then 0.
+    """Mask the steps whose features all equal mask_value, and set them to 0.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.Masking().compute_mask(np.array([[[1.0, 0.0], [0.0, 0.0]]])).tolist()

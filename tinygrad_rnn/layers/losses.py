@@ -1,7 +1,7 @@
-"""Losses and the accuracy by Keras's names: f(y_true, y_pred, mask), of probabilities as Keras takes them.
+"""Keras's losses and accuracies, f(y_true, y_pred, mask), of probabilities.
 
-Each is a mean over what the mask leaves in. Formulas are those of ops/loss.py; probabilities are turned to logits, cut to
-[1e-7, 1 − 1e-7] as in Keras.
+Each is the mean over the unmasked elements. Formulas are those of ops/loss.py; probabilities are clipped to
+[1e-7, 1 − 1e-7] as in Keras and converted to logits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EPSILON = 1e-7
 
 
 def binary_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
-    """−t log p − (1 − t) log(1 − p), of one shape.
+    """−t log p − (1 − t) log(1 − p), for t and p of the same shape.
 
     >>> import tinygrad_rnn as tg
     >>> round(binary_crossentropy([[1.0]], tg.tensor([[0.5]])).item(), 4)
@@ -28,12 +28,12 @@ def binary_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
     """
     p = ops.clip(y_pred, min=EPSILON, max=1 - EPSILON)
     targets = _fitted("binary_crossentropy", y_true, y_pred.shape)
-    wide = None if mask is None else np.broadcast_to(np.asarray(mask)[..., None], y_pred.shape)
-    return ops.binary_cross_entropy_with_logits(ops.log(p) - ops.log(1 - p), targets=targets, mask=wide)
+    expanded = None if mask is None else np.broadcast_to(np.asarray(mask)[..., None], y_pred.shape)
+    return ops.binary_cross_entropy_with_logits(ops.log(p) - ops.log(1 - p), targets=targets, mask=expanded)
 
 
 def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, mask: Any = None) -> Any:
-    """−log p[t] of integer classes t, y_pred (..., C), C at least 2."""
+    """−log p[t] for integer classes t and p (..., C), C at least 2."""
     _several("sparse_categorical_crossentropy", y_pred)
     targets = _classes("sparse_categorical_crossentropy", y_true, y_pred)
     return ops.softmax_cross_entropy(ops.log(ops.clip(y_pred, min=EPSILON)), targets=targets, mask=mask)
@@ -75,7 +75,7 @@ ACCURACIES = {
 
 
 def get(loss: Any) -> Loss:
-    """The loss of this name, or a function f(y_true, y_pred) of one's own."""
+    """The loss of this name, or a user's function f(y_true, y_pred)."""
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]
     if loss in LOSSES.values():
@@ -88,20 +88,24 @@ def get(loss: Any) -> Loss:
 
 
 def _unmasked(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> Any:
-    """A loss that knows no mask."""
+    """Adapts a loss without a mask."""
     return loss(y_true, y_pred)
 
 
-def metric(wanted: Any) -> tuple[str, Callable[..., float]]:
-    """A metric's name and the function: the accuracy, by the shapes or by its own name, a loss, or a function of one's own."""
-    if wanted in ("accuracy", "acc"):
-        return wanted, by_shape
-    if isinstance(wanted, str) and wanted in ACCURACIES:
-        return wanted, partial(accuracy, ACCURACIES[wanted])
-    if not callable(wanted) and wanted not in LOSSES:
+def metric(name_or_function: Any) -> tuple[str, Callable[..., float]]:
+    """The name and function of a metric: an accuracy (chosen by shape or by name), a loss, or a user's function."""
+    if name_or_function in ("accuracy", "acc"):
+        return name_or_function, by_shape
+    if isinstance(name_or_function, str) and name_or_function in ACCURACIES:
+        return name_or_function, partial(accuracy, ACCURACIES[name_or_function])
+    if not callable(name_or_function) and name_or_function not in LOSSES:
         names = ", ".join(["accuracy", *ACCURACIES, *sorted(LOSSES)])
-        raise ValueError(f"compile: metric is {wanted!r}, expected one of {names}, or a function f(y_true, y_pred)")
-    return wanted if isinstance(wanted, str) else getattr(wanted, "__name__", "metric"), partial(_number, get(wanted))
+        raise ValueError(
+            f"compile: metric is {name_or_function!r}, expected one of {names}, or a function f(y_true, y_pred)"
+        )
+    return name_or_function if isinstance(name_or_function, str) else getattr(
+        name_or_function, "__name__", "metric"
+    ), partial(_number, get(name_or_function))
 
 
 def _number(measure: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:
@@ -109,7 +113,7 @@ def _number(measure: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:
 
 
 def by_shape(y_true: Any, y_pred: Any, mask: Any = None) -> float:
-    """Keras's "accuracy": of one output whether it is above ½, of several whether the largest is the right class."""
+    """Keras's "accuracy": for one output the threshold ½, for several the class of the largest."""
     if y_pred.shape[-1] == 1:
         return accuracy(binary_crossentropy, y_true, y_pred, mask)
     integers = np.ndim(y_true) < y_pred.ndim or np.shape(y_true)[-1] == 1
@@ -117,7 +121,7 @@ def by_shape(y_true: Any, y_pred: Any, mask: Any = None) -> float:
 
 
 def accuracy(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> float:
-    """The share of right answers, by what the loss takes for an answer: a class, a row of them, or yes and no."""
+    """The fraction of correct predictions: integer classes, one-hot classes or binary targets, as the loss defines them."""
     p = y_pred.data if isinstance(y_pred, Tensor) else np.asarray(y_pred)
     if loss is sparse_categorical_crossentropy:
         right = p.argmax(-1) == _classes("accuracy", y_true, y_pred)
@@ -137,25 +141,25 @@ def _several(owner: str, y_pred: Any) -> None:
 
 
 def _fitted(owner: str, y_true: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Targets in the shape of the predictions, from which an axis of 1 at the end may be missing."""
-    found = np.asarray(y_true.data if isinstance(y_true, Tensor) else y_true)
-    if found.shape != shape and (*found.shape, 1) != shape:
-        raise ValueError(f"{owner}: targets have shape {found.shape}, expected the predictions' shape {shape}")
-    return found.reshape(shape).astype(np.float64 if found.dtype == np.float64 else np.float32)
+    """Targets in the shape of the predictions; a last axis of size 1 may be missing."""
+    targets = np.asarray(y_true.data if isinstance(y_true, Tensor) else y_true)
+    if targets.shape != shape and (*targets.shape, 1) != shape:
+        raise ValueError(f"{owner}: targets have shape {targets.shape}, expected the predictions' shape {shape}")
+    return targets.reshape(shape).astype(np.float64 if targets.dtype == np.float64 else np.float32)
 
 
 def _classes(owner: str, y_true: Any, y_pred: Any) -> np.ndarray[Any, Any]:
     """Integer classes (...) for predictions (..., C), from (...) or (..., 1)."""
-    found, shape = np.asarray(y_true.data if isinstance(y_true, Tensor) else y_true), y_pred.shape[:-1]
-    if found.shape != shape and found.shape != (*shape, 1):
+    targets, shape = np.asarray(y_true.data if isinstance(y_true, Tensor) else y_true), y_pred.shape[:-1]
+    if targets.shape != shape and targets.shape != (*shape, 1):
         raise ValueError(
-            f"{owner}: targets have shape {found.shape}, expected {shape}, integers below {y_pred.shape[-1]}"
+            f"{owner}: targets have shape {targets.shape}, expected {shape}, integers below {y_pred.shape[-1]}"
         )
-    return found.reshape(shape).astype(np.int64)
+    return targets.reshape(shape).astype(np.int64)
 
 
 def _mean(values: Any, mask: Any) -> Any:
     if mask is None:
         return values.mean()
-    alive = np.asarray(mask, bool)
-    return ops.where(alive, values, 0).sum() / max(int(alive.sum()), 1)
+    selected = np.asarray(mask, bool)
+    return ops.where(selected, values, 0).sum() / max(int(selected.sum()), 1)

@@ -1,4 +1,4 @@
-"""Keras's masks for our driver, which takes lengths: a row's real steps go to its front, and results back to their places."""
+"""Keras's masks for our driver, which takes lengths: unmasked steps are moved to the front of each row, outputs back."""
 
 from __future__ import annotations
 
@@ -11,39 +11,42 @@ from ..autodiff.tensor import Tensor
 
 
 class Mask:
-    """A mask (B, T) of real steps, and how time is read: forward, or backward with outputs in the order of reading.
+    """A mask (B, T), True for real steps, and the direction of time: forward, or backward with outputs in that order.
 
-    A masked step repeats the output before it (0 before the first), or gives 0; the state is carried through.
+    At a masked step the state is copied forward; the output is 0 if `zero`, else that of the last real step (0 before the
+    first).
     """
 
     def __init__(self, owner: str, mask: Any, x: Tensor, backwards: bool, zero: bool):
-        found = np.asarray(mask.data if isinstance(mask, Tensor) else mask)
-        if found.ndim == 3 and found.shape[2] == 1:
-            found = found[:, :, 0]
-        if found.shape != x.shape[:2] or found.dtype.kind not in "biuf":
+        real = np.asarray(mask.data if isinstance(mask, Tensor) else mask)
+        if real.ndim == 3 and real.shape[2] == 1:
+            real = real[:, :, 0]
+        if real.shape != x.shape[:2] or real.dtype.kind not in "biuf":
             raise ValueError(
-                f"{owner}: mask has shape {found.shape} and dtype {found.dtype}, expected {x.shape[:2]}, True for real steps"
+                f"{owner}: mask has shape {real.shape} and dtype {real.dtype}, expected {x.shape[:2]}, True for real steps"
             )
-        found = found.astype(bool)
-        self.rows = np.arange(len(found))[:, None]
-        self.order = np.argsort(~found, axis=1, kind="stable")
-        self.lengths = found.sum(axis=1)
-        self.seen = found[:, ::-1] if backwards else found  # in the order of reading
+        real = real.astype(bool)
+        self.rows = np.arange(len(real))[:, None]
+        self.order = np.argsort(~real, axis=1, kind="stable")
+        self.lengths = real.sum(axis=1)
+        self.in_order = real[:, ::-1] if backwards else real  # in the direction of time
         self.zero = zero
-        self.count = self.seen.cumsum(axis=1)  # real steps read so far
-        last = self.lengths[:, None] - self.count if backwards else self.count - 1  # the place of the one read last
-        self.place = last.clip(0, max(found.shape[1] - 1, 0))
+        self.count = self.in_order.cumsum(axis=1)  # real steps so far
+        last = (
+            self.lengths[:, None] - self.count if backwards else self.count - 1
+        )  # index of the last real step among the packed ones
+        self.place = last.clip(0, max(real.shape[1] - 1, 0))
 
     def packed(self, x: Tensor) -> Tensor:
-        """The inputs with each row's real steps at its front."""
+        """The inputs with the real steps at the front of each row."""
         return x if (self.order[:, 1:] > self.order[:, :-1]).all() else x[self.rows, self.order]
 
     def spread(self, outputs: Tensor) -> Any:
-        """The outputs in their places, in the order of reading."""
-        told = self.seen if self.zero else self.count > 0
-        return ops.where(told[:, :, None], outputs[self.rows, self.place], 0)
+        """The packed outputs moved back to their steps, in the direction of time."""
+        defined = self.in_order if self.zero else self.count > 0
+        return ops.where(defined[:, :, None], outputs[self.rows, self.place], 0)
 
     def last(self, outputs: Tensor) -> Any:
-        """The output of the step read last (0 where there is none)."""
-        found = outputs[self.rows[:, 0], self.place[:, -1]]
-        return ops.where(self.seen[:, -1:], found, 0) if self.zero else found
+        """The output of the last step in the direction of time (0 if there is none)."""
+        last_outputs = outputs[self.rows[:, 0], self.place[:, -1]]
+        return ops.where(self.in_order[:, -1:], last_outputs, 0) if self.zero else last_outputs

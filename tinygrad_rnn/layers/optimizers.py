@@ -1,7 +1,8 @@
-"""Optimisers by Keras's names and defaults. Keras adds epsilon elsewhere than PyTorch: small gradients feel it.
+"""Optimisers with Keras's names and defaults. Keras adds epsilon in another place than PyTorch, which matters for small
+gradients.
 
-One difference stays: on TensorFlow, Keras leaves the rows of an Embedding that are not in a batch as they are, while here
-Adam and RMSprop go on with what they remember of them, as PyTorch's do.
+One difference remains: with TensorFlow, Keras does not update the rows of an Embedding that are not in a batch; here Adam
+and RMSprop keep updating them from their moments, as PyTorch's do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recurrent layers by Keras's conventions: any cell over time, by our driver."""
+"""Keras's recurrent layers: any cell over time, run by our driver."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 class RNN(Layer):
-    """A cell over time: h_t = cell(x_t, h_{t−1}), by Keras's conventions.
+    """Run a cell over time: h_t = cell(x_t, h_{t−1}).
 
-    cell: one of layers' or rnn's, one written as Keras's users do (a state_size, call(inputs, states) -> (output, states)),
-    or a list, which is stacked. layer(x, initial_state=None, mask=None, training=None) with x (B, T, D) returns the last
-    output (B, H), or with return_sequences all (B, T, H); with return_state a tuple: the output, then the states in Keras's
-    order (LSTM: h, c). mask (B, T): where it is False the state is carried and the output repeated, or 0 with
-    zero_output_for_mask (Keras 3 forgets a mask that comes with the inputs where initial_state is given; here it holds).
-    go_backwards reads from the last step to the first and leaves outputs in that order. stateful goes on from the state
-    where the last call ended, until reset_state(). unroll=True runs step by step in primitives; else the whole sequence is
-    one fused op where there is one. Raises ValueError and TypeError that name the argument.
+    cell: a cell of layers or rnn, a user-written Keras cell (state_size and call(inputs, states) -> (output, states)), or a
+    list of cells, which are stacked. layer(x, initial_state=None, mask=None, training=None) with x (B, T, D) returns the
+    last output (B, H), or all of them (B, T, H) with return_sequences; with return_state a tuple: the output, then the
+    states in Keras's order (LSTM: h, c). mask (B, T): where it is False the state is copied forward, and the output is that
+    of the step before, or 0 with zero_output_for_mask (Keras 3 ignores the mask of the inputs if there is an
+    initial_state; here it applies). go_backwards runs from the last step to the first and returns outputs in that order.
+    A stateful layer starts from the final state of the last call, until reset_state(). unroll=True runs step by step in
+    primitives, otherwise the sequence is one fused op if the cell allows it. Raises ValueError and TypeError that name the
+    argument.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> layer = tg.layers.RNN([tg.layers.LSTMCell(4), tg.layers.GRUCell(3)], return_state=True)
@@ -58,7 +59,7 @@ class RNN(Layer):
         self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
         self.go_backwards, self.stateful = bool(go_backwards), bool(stateful)
         self.unroll, self.zero_output_for_mask = bool(unroll), bool(zero_output_for_mask)
-        self.states: Any = None  # where the last call ended, of a stateful layer
+        self.states: Any = None  # final states of the last call, for a stateful layer
 
     @property
     def built(self) -> bool:
@@ -66,7 +67,7 @@ class RNN(Layer):
 
     @built.setter
     def built(self, value: bool) -> None:
-        """The cell knows."""
+        """Ignored: the cell stores it."""
 
     def build(self, input_shape: Shape) -> None:
         if len(input_shape) != 3 or input_shape[2] is None:
@@ -74,7 +75,7 @@ class RNN(Layer):
         self.cell.build(int(input_shape[2]), self.dtype)
 
     def unbuild(self) -> None:
-        """The cell inside does it."""
+        """Nothing to do: the cell holds the weights."""
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         output = (*input_shape[: 2 if self.return_sequences else 1], self.cell.output_size)
@@ -85,7 +86,7 @@ class RNN(Layer):
         return mask if self.return_sequences else None
 
     def streamed(self) -> list[Any]:
-        """What `rnn.stepper` runs: the cell."""
+        """For `rnn.stepper`: the cell."""
         if self.go_backwards:
             raise ValueError(f"stepper: {self.scope_name} goes backwards, so it needs the whole sequence")
         return [running(self.cell)]
@@ -95,7 +96,7 @@ class RNN(Layer):
         return rnn.stepper(self, batch=batch)
 
     def reset_state(self) -> None:
-        """Let a stateful layer begin anew."""
+        """Reset a stateful layer to the initial state."""
         self.states = None
 
     reset_states = reset_state
@@ -121,22 +122,22 @@ class RNN(Layer):
                     "with; call reset_states() before another batch"
                 )
         zero = self.zero_output_for_mask
-        marks = None if mask is None else Mask(owner, mask, x, self.go_backwards, zero)
-        if marks is not None:
-            x = marks.packed(x)
-        lengths = None if marks is None else marks.lengths
+        layout = None if mask is None else Mask(owner, mask, x, self.go_backwards, zero)
+        if layout is not None:
+            x = layout.packed(x)
+        lengths = None if layout is None else layout.lengths
         impl, cell = "unrolled" if self.unroll else "auto", running(self.cell)
         x, lengths, state = _prepare(owner, cell, x, lengths, state, None, False, impl)
         outputs, final = run_cell(owner, cell, x, state, Time(lengths, self.go_backwards, impl=impl))
         if self.stateful:
             self.states = detach(final)
-        output = self._output(outputs, marks)
+        output = self._output(outputs, layout)
         return (output, *listed(self.cell, final)) if self.return_state else output
 
-    def _output(self, outputs: Tensor, marks: Mask | None) -> Any:
-        """What Keras returns of the outputs, which stand in order of time."""
-        if marks is not None:
-            return marks.spread(outputs) if self.return_sequences else marks.last(outputs)
+    def _output(self, outputs: Tensor, layout: Mask | None) -> Any:
+        """Keras's output, from the outputs in order of time."""
+        if layout is not None:
+            return layout.spread(outputs) if self.return_sequences else layout.last(outputs)
         if not self.return_sequences:
             return outputs[:, 0 if self.go_backwards else -1]
         return ops.flip(outputs, axis=1) if self.go_backwards else outputs
@@ -147,12 +148,12 @@ class RNN(Layer):
 
 
 def _shapes(sizes: list[Any], batch: Any) -> list[Any]:
-    """The shapes of listed states from their sizes."""
+    """The shapes of the states from their sizes."""
     return [_shapes(n, batch) if isinstance(n, list) else (batch, n) for n in sizes]
 
 
 class SimpleRNNOptions(CellOptions, LayerOptions, total=False):
-    """What a layer of one cell takes beside its units: the cell's arguments and those of RNN."""
+    """Options of SimpleRNN: the cell's arguments and those of RNN."""
 
     activation: Any
     use_bias: bool
@@ -168,34 +169,34 @@ class SimpleRNNOptions(CellOptions, LayerOptions, total=False):
 
 
 class GatedOptions(SimpleRNNOptions, total=False):
-    """What LSTM and GRU take beside that."""
+    """Options shared by LSTM and GRU."""
 
     recurrent_activation: Any
     use_cudnn: bool | str
 
 
 class LSTMOptions(GatedOptions, total=False):
-    """Keras's LSTM."""
+    """Options of LSTM."""
 
     unit_forget_bias: bool
 
 
 class GRUOptions(GatedOptions, total=False):
-    """Keras's GRU."""
+    """Options of GRU."""
 
     reset_after: bool
 
 
 class OfCell(RNN):
-    """A layer of one cell: it takes the cell's arguments and those of RNN."""
+    """Base of layers with one class of cell; takes the cell's arguments and those of RNN."""
 
     cell_class: Any
 
     def __init__(self, units: int, *arguments: Any, implementation: int = 2, **options: Any):
         bases = (base for base in self.cell_class.__mro__ if "__init__" in vars(base))
         names = {name for base in bases for name in inspect.signature(base).parameters} - {"name"}
-        given = {key: options.pop(key) for key in list(options) if key in names}
-        super().__init__(self.cell_class(units, *arguments, **given), **options)
+        cell_options = {key: options.pop(key) for key in list(options) if key in names}
+        super().__init__(self.cell_class(units, *arguments, **cell_options), **options)
         self.implementation = implementation
 
     @classmethod
@@ -211,7 +212,7 @@ class OfCell(RNN):
 
 
 class OfGatedCell(OfCell):
-    """LSTM and GRU: they take Keras's use_cudnn as well."""
+    """Base of LSTM and GRU, which also accept Keras's use_cudnn."""
 
     def __init__(self, units: int, *arguments: Any, use_cudnn: bool | str = "auto", **options: Any):
         super().__init__(units, *arguments, **options)
@@ -224,8 +225,8 @@ class SimpleRNN(OfCell):
     SimpleRNN(units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
     recurrent_initializer="orthogonal", bias_initializer="zeros", kernel_regularizer=None, recurrent_regularizer=None,
     bias_regularizer=None, activity_regularizer=None, dropout=0.0, recurrent_dropout=0.0, seed=None, and what RNN takes:
-    return_sequences, return_state, go_backwards, stateful, unroll). implementation, which in Keras chooses between products
-    one by one and joined, is taken and ignored: they are joined. Called as RNN: x (B, T, D) gives (B, H), with return_state
+    return_sequences, return_state, go_backwards, stateful, unroll). implementation, by which Keras chooses separate or joint
+    products, is accepted and ignored: products are always joint. Called as RNN: x (B, T, D) gives (B, H), with return_state
     (output, h). Raises ValueError for an unknown activation.
 
     >>> import numpy as np, tinygrad_rnn as tg
@@ -245,8 +246,7 @@ class LSTM(OfGatedCell):
 
     LSTM(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, unit_forget_bias=True, and the rest as
     SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h, c); initial_state=[h, c].
-    tanh and sigmoid run fused, other activations step by step;
-    use_cudnn is taken and ignored, rnn.explain says which way it goes.
+    use_cudnn is accepted and ignored; rnn.explain shows how the layer is run.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> output, h, c = tg.layers.LSTM(3, return_state=True)(np.ones((2, 4, 5)))
@@ -265,8 +265,8 @@ class GRU(OfGatedCell):
     """Keras's GRU: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014], n as in GRUCell by reset_after.
 
     GRU(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, reset_after=True, and the rest as
-    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h). Its bias is
-    one weight (2, 3H) with reset_after, that of x W above that of h U. use_cudnn is taken and ignored.
+    SimpleRNN). Called as RNN: x (B, T, D) gives (B, H), with return_state (output, h). With reset_after its bias is (2, 3H),
+    that of x W above that of h U. use_cudnn is accepted and ignored.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.GRU(3)(np.ones((2, 4, 5))).shape

@@ -1,4 +1,4 @@
-"""Layers without weights, by Keras's conventions: Activation, Flatten, RepeatVector, pooling over time."""
+"""Keras's layers without weights: Activation, Flatten, RepeatVector, pooling over time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Activation(Layer):
-    """A function of every element, or of the last axis (softmax): a name that Dense takes, or a function of a tensor.
+    """Apply an activation to every element, or to the last axis (softmax): a name that Dense takes, or a function.
 
     >>> import tinygrad_rnn as tg
     >>> tg.layers.Activation("relu")([[-1.0, 2.0]]).tolist()
@@ -35,7 +35,7 @@ class Activation(Layer):
 
 
 class Flatten(Layer):
-    """All axes but the first as one: (B, ...) gives (B, ·).
+    """Flatten all axes but the first: (B, ...) gives (B, ·).
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.Flatten()(np.ones((2, 3, 4))).shape
@@ -51,7 +51,7 @@ class Flatten(Layer):
 
 
 class RepeatVector(Layer):
-    """A vector at each of n steps: (B, D) gives (B, n, D). Raises ValueError for n below 1 and inputs of other axes.
+    """Repeat a vector n times: (B, D) gives (B, n, D). Raises ValueError for n below 1 and inputs of another rank.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.RepeatVector(3)(np.ones((2, 4))).shape
@@ -93,7 +93,7 @@ class _OverTime(Layer):
 
 
 class GlobalMaxPooling1D(_OverTime):
-    """The largest value of each feature over all steps: (B, T, D) gives (B, D), with keepdims=True (B, 1, D).
+    """The maximum of each feature over all steps: (B, T, D) gives (B, D), with keepdims=True (B, 1, D).
 
     A mask ends here with a warning, as in Keras: masked steps count. Raises ValueError for inputs of other axes.
 
@@ -107,7 +107,7 @@ class GlobalMaxPooling1D(_OverTime):
 
 
 class GlobalAveragePooling1D(_OverTime):
-    """The mean of each feature over all steps, or those that the mask leaves: (B, T, D) gives (B, D), with keepdims (B, 1, D).
+    """The mean of each feature over all unmasked steps: (B, T, D) gives (B, D), with keepdims=True (B, 1, D).
 
     A row that is masked whole gives 0 (in Keras NaN). Raises ValueError for inputs of other axes.
 

@@ -1,4 +1,4 @@
-"""What Sequential trains with: batches of arrays, the loss and the metrics of a batch, the history."""
+"""Training of Sequential: batches of arrays, the loss and metrics of a batch, the history."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .base import Shape, mask_of
 from .wrappers import TimeDistributed
 
 Array = np.ndarray[Any, Any]
-Totals = dict[str, tuple[float, int]]  # of each figure: the sum of value times weight, and of the weights
+Totals = dict[str, tuple[float, int]]  # by name: the sum of values times weights, and the sum of weights
 
 
 class History:
-    """What `fit` returns: `history`, a dict of lists with a number an epoch; `epoch`, their numbers.
+    """The result of Sequential.fit: `history`, a dict of lists with one value per epoch; `epoch`, the epochs' numbers.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> model = tg.models.Sequential([tg.layers.Dense(1, kernel_initializer="zeros")])
     >>> model.compile("sgd", "mse")
-    >>> found = model.fit(np.zeros((4, 2)), np.ones((4, 1)), epochs=2, batch_size=4)
-    >>> found.epoch, [round(loss, 4) for loss in found.history["loss"]]
+    >>> result = model.fit(np.zeros((4, 2)), np.ones((4, 1)), epochs=2, batch_size=4)
+    >>> result.epoch, [round(loss, 4) for loss in result.history["loss"]]
     ([0, 1], [1.0, 0.9604])
-    >>> found
+    >>> result
     History(2 epochs: loss 0.9604)
     """
 
@@ -41,19 +41,20 @@ class History:
 
 
 class Tally:
-    """The loss of a batch as train.fit asks for it, and running means: a row weighs one, in masked metrics each real step."""
+    """The loss of a batch, as train.fit calls it, and running means of loss and metrics. The weight of a batch is its number
+    of rows, for masked metrics the number of real steps."""
 
     def __init__(self, model: Any):
         self.model = model
         self.clear()
 
     def clear(self) -> None:
-        """Begin again."""
+        """Reset the means."""
         self.totals: Totals = dict.fromkeys(("loss", *self.model._metrics), (0.0, 0))
         self.count = 0  # of batches
 
     def loss(self, batch: tuple[Array, Array]) -> Any:
-        """The loss of a batch, added to the means with the metrics."""
+        """The loss of a batch; adds it and the metrics to the means."""
         x, y = batch
         model = self.model
         y_pred = model(x, training=ambient.get().training)
@@ -77,13 +78,13 @@ class Tally:
 
 
 def means_of(totals: Totals, group: Serial) -> dict[str, float]:
-    """The mean of each figure over all processes; nothing where there was no batch."""
+    """The mean of loss and metrics over all processes; empty without a batch."""
     sums = {name: group.sum(*pair) for name, pair in totals.items()}
     return {name: total / max(weight, 1) for name, (total, weight) in sums.items()} if sums["loss"][1] else {}
 
 
 def _demand_choice(layer: Any, shape: Shape) -> None:
-    """Refuse a softmax over one unit, which gives 1 whatever comes."""
+    """Raise ValueError for a softmax over one unit, which is always 1."""
     while isinstance(layer, TimeDistributed):
         layer = layer.layer
     if shape[-1:] == (1,) and getattr(layer, "activation", None) in (ops.softmax, ops.log_softmax):
@@ -94,7 +95,7 @@ def _demand_choice(layer: Any, shape: Shape) -> None:
 
 
 def split(data: tuple[Array, Array], share: float) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """The data, and the share at their end that is held out."""
+    """Split the data into those for training and the share at their end for validation."""
     cut = int(len(data[0]) * (1 - share))
     if not 0 < cut < len(data[0]):
         raise ValueError(f"fit: validation_split is {share!r} of {len(data[0])} examples, expected some on both sides")
@@ -102,7 +103,7 @@ def split(data: tuple[Array, Array], share: float) -> tuple[tuple[Array, Array],
 
 
 class Epochs:
-    """The batches of every epoch, made anew each time, and how many they are: so that a bar knows its end."""
+    """The batches of an epoch, created at every iteration, with a length for the progress bar."""
 
     def __init__(self, make: Callable[[], Iterator[tuple[Array, Array]]], count: int):
         self.make, self.count = make, count
@@ -115,33 +116,33 @@ class Epochs:
 
 
 def batches(x: Array, y: Array, size: int, order: Array | None = None) -> Iterator[tuple[Array, Array]]:
-    """The batches of one epoch, in the order given."""
+    """The batches of one epoch, optionally in a given order of examples."""
     for i in range(0, len(x), size):
         part: Any = slice(i, i + size) if order is None else order[i : i + size]
         yield x[part], y[part]
 
 
 def batch_size_of(owner: str, batch_size: int | None) -> int:
-    """The size of a batch, by Keras 32 where it is left open."""
+    """The batch size, by default 32 as in Keras."""
     return 32 if batch_size is None else checks.integer(owner, "batch_size", batch_size)
 
 
-def numbers(name: str, given: Any) -> Array:
-    """An array of numbers; the error for what is none tells how to make one."""
+def numbers(name: str, value: Any) -> Array:
+    """The value as a numeric array; the error otherwise explains how to convert it."""
     try:
-        found = np.asarray(given.data if isinstance(given, Tensor) else given)
+        array = np.asarray(value.data if isinstance(value, Tensor) else value)
     except ValueError as error:
-        hint = "of unequal lengths" if isinstance(given, (list, tuple)) else "that form no array"
+        hint = "of unequal lengths" if isinstance(value, (list, tuple)) else "that form no array"
         raise ValueError(
             f"{name} holds sequences {hint}, expected one array; data.pad(sequences).values fills them up ({error})"
         ) from None
-    if found.dtype.kind in "US":
+    if array.dtype.kind in "US":
         raise TypeError(
             f"{name} holds strings, expected numbers; np.unique(labels, return_inverse=True) numbers labels, "
             "data.Vocabulary numbers tokens"
         )
-    if found.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub":
         raise TypeError(
-            f"{name} has dtype {found.dtype}, expected numbers; of unequal sequences data.pad(sequences).values makes an array"
+            f"{name} has dtype {array.dtype}, expected numbers; of unequal sequences data.pad(sequences).values makes an array"
         )
-    return found
+    return array

@@ -1,4 +1,4 @@
-"""Layers around layers: both directions of time, and one layer at every step."""
+"""Layers that wrap other layers: Bidirectional and TimeDistributed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ MERGES = ("concat", "sum", "ave", "mul", None)
 class Bidirectional(Layer):
     """A recurrent layer run forward and backward over time [Schuster & Paliwal 1997].
 
-    layer: a layer such as LSTM(64), of which two fresh copies are made; backward_layer: another one for the way back, with
-    go_backwards=True, taken as it is. x (B, T, D) gives (B, 2H) or (B, T, 2H) by merge_mode "concat", (…, H) by "sum",
-    "ave", "mul", both outputs by None; with return_state a tuple: output, forward states, backward states. The backward
-    output at step t stands at t. initial_state lists the forward states, then the backward ones. Masked steps give 0 where
-    sequences are returned. Raises ValueError for layers that do not go together and an unknown merge_mode.
+    layer: a layer such as LSTM(64), which is copied for both directions; backward_layer: a layer with go_backwards=True
+    for the backward direction, used without a copy. x (B, T, D) gives (B, 2H) or (B, T, 2H) with merge_mode "concat",
+    (…, H) with "sum", "ave" or "mul", and both outputs with None; with return_state a tuple: output, forward states,
+    backward states. Backward outputs are in order of time. initial_state lists the forward states, then the backward ones.
+    With return_sequences the outputs of masked steps are 0. Raises ValueError for layers with different options and for an
+    unknown merge_mode.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> layer = tg.layers.Bidirectional(tg.layers.LSTM(3, return_state=True))
@@ -57,9 +58,9 @@ class Bidirectional(Layer):
             _demand_layer("Bidirectional", "backward_layer", backward_layer, RNN)
             self.backward_layer = backward_layer
         self._check()
-        for number, one in enumerate((self.forward_layer, self.backward_layer)):
-            one.scope_kind = ("direction", number)
-            one.zero_output_for_mask = one.return_sequences
+        for number, side in enumerate((self.forward_layer, self.backward_layer)):
+            side.scope_kind = ("direction", number)
+            side.zero_output_for_mask = side.return_sequences
         self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
 
     def _check(self) -> None:
@@ -86,10 +87,10 @@ class Bidirectional(Layer):
 
     @built.setter
     def built(self, value: bool) -> None:
-        """The layers inside know."""
+        """Ignored: the inner layers store it."""
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
-        fw, bw = (one.compute_output_shape(input_shape) for one in (self.forward_layer, self.backward_layer))
+        fw, bw = (side.compute_output_shape(input_shape) for side in (self.forward_layer, self.backward_layer))
         states = [*fw[1:], *bw[1:]] if self.return_state else []
         first, second = (fw[0], bw[0]) if self.return_state else (fw, bw)
         joined = (*first[:-1], first[-1] + second[-1]) if self.merge_mode == "concat" else first
@@ -97,11 +98,11 @@ class Bidirectional(Layer):
         return (*outputs, *states) if len(outputs) + len(states) > 1 else joined
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        found = mask if self.return_sequences else None
-        return [found, found] if self.merge_mode is None else found
+        output_mask = mask if self.return_sequences else None
+        return [output_mask, output_mask] if self.merge_mode is None else output_mask
 
     def reset_state(self) -> None:
-        """Let stateful layers begin anew."""
+        """Reset the states of stateful layers to the initial ones."""
         self.forward_layer.reset_state()
         self.backward_layer.reset_state()
 
@@ -137,7 +138,7 @@ class Bidirectional(Layer):
 
 
 class Wrapper(Layer):
-    """Base of layers around one layer, `self.layer`, which is built with this one for the same inputs.
+    """Base of layers that wrap one layer, `self.layer`, which is built for the same inputs.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> class Twice(tg.layers.Wrapper):
@@ -161,19 +162,18 @@ class Wrapper(Layer):
 
     @built.setter
     def built(self, value: bool) -> None:
-        """The layer inside knows."""
+        """Ignored: the inner layer stores it."""
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         return self.layer.compute_output_shape(input_shape)
 
 
 class TimeDistributed(Wrapper):
-    """One layer at every step: x (B, T, ...) is run as (B·T, ...), and the output stands as (B, T, ...).
+    """Apply one layer at every step: x (B, T, ...) is reshaped to (B·T, ...), and the output back to (B, T, ...).
 
-    A mask (B, T, ...) of more than two axes goes to a layer that takes one, one (B, T) to a layer of vectors (B, D) that takes
-    one, as (B·T); of the output, a step is masked where all of its
-    parts were. Raises TypeError for what is no layer, ValueError for inputs of fewer than three axes and a mask
-    that does not begin with (B, T).
+    A mask of more than two axes, (B, T, ...), is passed on to the layer; a mask (B, T) is passed as (B·T) to a layer of
+    vectors (B, D) that takes one. A step of the output is masked if all its elements were. Raises TypeError for a layer
+    that is not one, ValueError for inputs of fewer than three axes and for a mask that does not begin with (B, T).
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.TimeDistributed(tg.layers.Dense(3))(np.ones((2, 4, 5))).shape
@@ -189,7 +189,7 @@ class TimeDistributed(Wrapper):
         return (input_shape[0], *input_shape[2:])
 
     def streamed(self) -> list[Any]:
-        """What `rnn.stepper` runs: the layer inside."""
+        """For `rnn.stepper`: the inner layer."""
         return [self.layer]
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
@@ -206,20 +206,20 @@ class TimeDistributed(Wrapper):
                 f"{self.scope_name}: The `mask` passed to the `TimeDistributed` layer has a shape {np.shape(mask)}, expected "
                 f"({batch}, {steps}, ...) to follow inputs of shape {inputs.shape}"
             )
-        of_parts = mask is not None and (np.ndim(mask) > 2 or self._one_each(inputs))
-        inner = np.reshape(mask, (batch * steps, *np.shape(mask)[2:])) if of_parts else None
+        to_layer = mask is not None and (np.ndim(mask) > 2 or self._one_each(inputs))
+        inner = np.reshape(mask, (batch * steps, *np.shape(mask)[2:])) if to_layer else None
         outputs = self.layer(inputs.reshape((batch * steps, *rest)), mask=inner)
         return outputs.reshape((batch, steps, *outputs.shape[1:]))
 
     def _one_each(self, inputs: Tensor) -> bool:
-        """Whether a mask (B, T) goes to the layer as one truth value for each vector: a layer of vectors that takes a mask."""
+        """Whether a mask (B, T) is passed on as (B·T): to a layer of vectors that takes a mask."""
         return inputs.ndim == 3 and not self.layer.hands_on and "mask" in _parameters(type(self.layer).call)
 
 
-def _demand_layer(owner: str, argument: str, given: Any, wanted: type) -> None:
-    if not isinstance(given, wanted):
-        hint = "; RNN(cell) makes a layer of a cell" if isinstance(given, RNNCell) else ""
-        raise TypeError(f"{owner}: {argument} is {kind(given)}, expected a layer such as LSTM(64){hint}")
+def _demand_layer(owner: str, argument: str, layer: Any, expected: type) -> None:
+    if not isinstance(layer, expected):
+        hint = "; RNN(cell) makes a layer of a cell" if isinstance(layer, RNNCell) else ""
+        raise TypeError(f"{owner}: {argument} is {kind(layer)}, expected a layer such as LSTM(64){hint}")
 
 
 def _inner(shape: Shape | None) -> Shape | None:
@@ -227,7 +227,7 @@ def _inner(shape: Shape | None) -> Shape | None:
 
 
 def _fresh(layer: RNN, name: str) -> RNN:
-    """A copy of a layer that has no weights and no state yet."""
+    """A copy of a layer without weights and state."""
     other = copy.deepcopy(layer)
     for module in other.modules():
         module.unbuild()

@@ -1,4 +1,4 @@
-"""Data-parallel training: one model on many processes, each with its own part of every batch, over MPI (mpi4py)."""
+"""Data-parallel training over MPI (mpi4py): every process computes its part of each batch for one model."""
 
 from .faults import fail
 from .launch import detect, rank

@@ -1,4 +1,4 @@
-"""What goes wrong on one process ends all of them: an exception, or a process that leaves while others wait for it."""
+"""Failures: an exception on one process, or a process that exits while others wait for it, ends all processes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def library() -> Any:
 
 
 def fail(error: BaseException) -> None:
-    """Say in one line what went wrong, and end all processes that work together; returns where this one works alone.
+    """Print an error in one line and end all processes; returns if this is the only one.
 
-    For programs that tell errors in their own way; what nobody catches ends all processes in any case.
+    For programs that catch exceptions and report them themselves. Uncaught exceptions end all processes anyway.
 
     >>> import tinygrad_rnn as tg
     >>> tg.parallel.fail(ValueError("alone"))
@@ -38,23 +38,23 @@ def fail(error: BaseException) -> None:
 
 
 class Watch:
-    """Between the processes, beside training: who has left, and the end of all where one fails."""
+    """Notices processes that have exited, and ends all processes if one fails."""
 
     @staticmethod
     @cache
     def of_this_process() -> Watch:
-        """The one watch of this process, over all that mpiexec started."""
+        """The watch of this process, over all processes that mpiexec started."""
         return Watch()
 
     def __init__(self) -> None:
         self.mpi = library()
         self.comm = self.mpi.COMM_WORLD.Dup()
-        self.since: float | None = None  # when somebody was first seen to have left
+        self.since: float | None = None  # the time when another process was first seen to have exited
         self.hook, sys.excepthook = sys.excepthook, self.uncaught
         atexit.register(self.leave)
 
     def look(self) -> None:
-        """Raise RuntimeError if another process has left, and does not finish what it had begun."""
+        """Raise RuntimeError if another process exited more than 2 seconds ago."""
         status = self.mpi.Status()
         if not self.comm.Iprobe(source=self.mpi.ANY_SOURCE, status=status):
             return
@@ -65,14 +65,14 @@ class Watch:
                 "take the same number of steps"
             )
 
-    def uncaught(self, kind: Any, error: BaseException, trace: Any) -> None:
-        """Python's last word on an exception: here it ends all processes."""
+    def uncaught(self, error_type: Any, error: BaseException, trace: Any) -> None:
+        """sys.excepthook: end all processes."""
         self.end(error)
 
     def end(self, error: BaseException, brief: bool = False) -> None:
-        """Say what went wrong, once, and end all processes. brief: without the traceback."""
+        """Print the error and end all processes. brief: without the traceback."""
         rank, size = self.comm.rank, self.comm.size
-        sleep(min(0.25 * rank, 2.0))  # what all processes run into is said by the first
+        sleep(min(0.25 * rank, 2.0))  # an error that occurs on all processes is printed by rank 0
         if isinstance(error, KeyboardInterrupt):
             text, code = f"rank {rank} of {size}: interrupted, all processes end\n", 130
         else:
@@ -84,7 +84,7 @@ class Watch:
         self.comm.Abort(code)
 
     def leave(self) -> None:
-        """At the end of the program: tell the others, and wait until they have ended, too."""
+        """At exit: notify the other processes, and wait until they have ended."""
         if self.mpi.Is_finalized():
             return
         others = [rank for rank in range(self.comm.size) if rank != self.comm.rank]

@@ -1,4 +1,4 @@
-"""Whether mpiexec started this process, known without importing mpi4py; and how many threads each process takes."""
+"""Detection of mpiexec without importing mpi4py, and the number of threads of each process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 
 
 def launched() -> int:
-    """How many processes mpiexec (or srun) started together with this one; 1 without, 0 if it does not say."""
+    """The number of processes that mpiexec (or srun) started; 1 without it, 0 if unknown."""
     for name in SIZES:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
@@ -26,7 +26,7 @@ def launched() -> int:
 
 
 def rank() -> int:
-    """The rank that mpiexec gave this process, 0 without; known before there is an `MPI()`.
+    """The rank of this process, 0 without mpiexec; it does not need an `MPI()`.
 
     >>> import tinygrad_rnn as tg
     >>> tg.parallel.rank()
@@ -36,7 +36,7 @@ def rank() -> int:
 
 
 def warn_of_copies() -> None:
-    """Say, once and on one process, that processes which mpiexec started together train one copy each."""
+    """Warn on rank 0 if mpiexec started several processes that each train a copy of the model."""
     if launched() > 1 and rank() == 0:
         warnings.warn(
             f"fit: mpiexec started {launched()} processes and each trains a copy of its own; for one model on all of them give "
@@ -46,7 +46,7 @@ def warn_of_copies() -> None:
 
 
 def detect(*, deterministic: bool = False) -> Serial:
-    """`MPI(...)` if mpiexec started this process, else `Serial()`: what a script that runs either way asks for.
+    """`MPI(...)` if mpiexec started this process, else `Serial()`, for scripts that run either way.
 
     >>> import tinygrad_rnn as tg
     >>> tg.parallel.detect().size
@@ -60,7 +60,7 @@ def detect(*, deterministic: bool = False) -> Serial:
 
 
 def threads_each(affinities: list[set[int]]) -> int:
-    """Threads for each process of a node, from the cores each may use: all cores divided by the processes.
+    """Threads for each process of a node: the number of cores that the processes may use, divided by their number.
 
     >>> threads_each([{0, 1, 2, 3}, {0, 1, 2, 3}]), threads_each([{0}, {1}]), threads_each([{0}, {0}])
     (2, 1, 1)
@@ -69,14 +69,14 @@ def threads_each(affinities: list[set[int]]) -> int:
 
 
 def cores() -> set[int]:
-    """The numbers of the cores that this process may use."""
+    """The indices of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def limit_blas(threads: int) -> None:
-    """Give NumPy's own OpenBLAS so many threads. Another BLAS goes by its environment variables."""
+    """Set the number of threads of NumPy's bundled OpenBLAS. Other BLAS libraries read environment variables."""
     set_threads = _openblas()
     if set_threads is not None:
         set_threads(threads)
@@ -94,6 +94,6 @@ def _openblas() -> Callable[[int], Any] | None:
                 "openblas_set_num_threads",
             ):
                 if hasattr(library, name):
-                    found: Callable[[int], Any] = getattr(library, name)
-                    return found
+                    function: Callable[[int], Any] = getattr(library, name)
+                    return function
     return None

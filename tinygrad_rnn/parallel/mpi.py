@@ -1,4 +1,4 @@
-"""Many processes over MPI: mpi4py does the transport, every wait notices a process that has failed."""
+"""Data-parallel training over MPI, by mpi4py. Every wait notices a process that has failed."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class MPI(Serial):
     """All processes that mpiexec started, for data-parallel training: `train.fit(…, parallel=tg.parallel.MPI())`.
 
-    Each process runs the same script, on its own part of every batch; gradients are added up over all, so that every
-    process makes the same step. Alone, without mpiexec, it is rank 0 of 1. All processes must make it, and make the same calls.
-    deterministic: add in the order of the ranks, so that the result is that of `fit(accumulate=size)` on one process, bit for
-    bit where NumPy's products have as many threads; otherwise MPI chooses the order (two processes have only one).
+    Each process runs the same script on its own part of every batch. Gradients are summed over all processes, so every
+    process makes the same step. Without mpiexec this is rank 0 of 1. All processes must create it and make the same calls.
+    deterministic: sum in the order of the ranks, so that the result equals that of `fit(accumulate=size)` on one process,
+    bit for bit if NumPy's products use as many threads; otherwise MPI chooses the order (two processes have only one).
     threads: of each process, by default the node's cores divided by its processes. comm: an mpi4py communicator, by default
-    of all processes. `waited` is how many seconds this process has stood still for others.
+    of all processes. `waited` is the time in seconds that this process has waited for others.
 
     Raises ImportError without mpi4py or an MPI library, RuntimeError where mpiexec belongs to another MPI than mpi4py.
 
         parallel = tg.parallel.MPI()
         for inputs, targets in parallel.shard(batches):
             optimizer.zero_grad()
-            if len(inputs):  # a share may be empty
+            if len(inputs):  # a part may be empty
                 model.loss(inputs, targets).backward()
             parallel.average_gradients(model.parameters(), weight=targets.size)
             optimizer.step()
@@ -78,7 +78,7 @@ class MPI(Serial):
     def __repr__(self) -> str:
         return f"MPI(rank {self.rank} of {self.size}, {self.threads} thread{'s' * (self.threads != 1)})"
 
-    # -- loops of one's own ----------------------------------------------------------------------------------------
+    # -- for user-written loops ------------------------------------------------------------------------------------
 
     def average_gradients(self, parameters: Sequence[Tensor], weight: float = 1.0) -> None:
         parameters = list(parameters)
@@ -97,8 +97,8 @@ class MPI(Serial):
         self._reducer.finish([])
 
     def sum(self, *values: float) -> list[float]:
-        found: list[float] = self.sum_later(values)().tolist()
-        return found
+        totals: list[float] = self.sum_later(values)().tolist()
+        return totals
 
     def broadcast(self, value: Any) -> Any:
         content = np.frombuffer(pickle.dumps(value), np.uint8) if self.rank == 0 else np.empty(0, np.uint8)
@@ -112,14 +112,14 @@ class MPI(Serial):
         content = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = np.empty(self.size, np.int64)
         self.wait(self.comm.Iallgather(np.array([len(content)], np.int64), sizes))
-        found = np.empty(int(sizes.sum()), np.uint8)
-        self.wait(self.comm.Iallgatherv(content, [found, sizes.tolist()]))
-        return [pickle.loads(part.tobytes()) for part in np.split(found, np.cumsum(sizes)[:-1])]
+        contents = np.empty(int(sizes.sum()), np.uint8)
+        self.wait(self.comm.Iallgatherv(content, [contents, sizes.tolist()]))
+        return [pickle.loads(piece.tobytes()) for piece in np.split(contents, np.cumsum(sizes)[:-1])]
 
     # -- transport -------------------------------------------------------------------------------------------------
 
     def wait(self, request: Any) -> None:
-        """Wait for a request, but not for a process that has left."""
+        """Wait for a request; raises if a process that it needs has exited."""
         start = looked = perf_counter()
         while not request.Test():
             now = perf_counter()
@@ -130,7 +130,7 @@ class MPI(Serial):
         self.waited += perf_counter() - start
 
     def start(self, array: Array) -> _Sum:
-        """Begin to add up an array over all processes."""
+        """Start a sum of an array over all processes."""
         return _OrderedSum(self, array) if self.deterministic and self.size > 2 else _Sum(self, array)
 
     def sum_later(self, values: Sequence[float]) -> Callable[[], Array]:
@@ -139,28 +139,28 @@ class MPI(Serial):
     def reducer(self, parameters: Sequence[Tensor]) -> Reducer:
         return Reducer(self.start, self.broadcast, parameters)
 
-    # -- what fit asks for -----------------------------------------------------------------------------------------
+    # -- for fit ---------------------------------------------------------------------------------------------------
 
-    def begin(self, wanted: Mapping[str, Any], start: Any) -> None:
-        """Refuse a run that was called otherwise on another process; begin everywhere with rank 0's numbers.
+    def begin(self, settings: Mapping[str, Any], start: Any) -> None:
+        """Raise ValueError if `settings` differ between processes; set every process to rank 0's initial values.
 
-        wanted: what must be alike, by name. start: the numbers to begin with (a train.beginning.Beginning).
+        settings: what must be equal, by name. start: the initial values (a train.beginning.Beginning).
         """
-        texts = {name: str(value) for name, value in wanted.items()}
+        texts = {name: str(value) for name, value in settings.items()}
         digest = hashlib.sha256(repr(sorted(texts.items())).encode()).digest()
         if len(set(self.gather(digest))) > 1:
             everyone = self.gather(texts)
             for rank, other in enumerate(everyone):
                 for name in {**everyone[0], **other}:
-                    here, there = everyone[0].get(name, "missing"), other.get(name, "missing")
-                    if here != there:
+                    expected, actual = everyone[0].get(name, "missing"), other.get(name, "missing")
+                    if expected != actual:
                         raise ValueError(
-                            f"fit: {name} is {there} on rank {rank} and {here} on rank 0; every process must build the same "
-                            "model and call fit alike"
+                            f"fit: {name} is {actual} on rank {rank} and {expected} on rank 0; every process must build the "
+                            "same model and call fit alike"
                         )
         arrays = start.arrays()
-        if (found := self.differing(list(arrays.values()))) is not None:
-            rank, number = found
+        if (mismatch := self.differing(list(arrays.values()))) is not None:
+            rank, number = mismatch
             start.load(self.broadcast(start.state()))
             if self.rank == 0:
                 warnings.warn(
@@ -171,20 +171,20 @@ class MPI(Serial):
         start.set_random(self.broadcast(start.random()))
 
     def check(self, names: Sequence[str], parameters: Sequence[Tensor], step: int) -> None:
-        if (found := self.differing([p.data for p in parameters])) is not None:
-            rank, number = found
+        if (mismatch := self.differing([p.data for p in parameters])) is not None:
+            rank, number = mismatch
             raise RuntimeError(
                 f"fit: after step {step} parameter {names[number]} differs on rank {rank} from rank 0's: something changed it "
                 "on one process only (code that looks at the rank, a faulty machine); the run was stopped"
             )
 
     def differing(self, arrays: Sequence[Array]) -> tuple[int, int] | None:
-        """The first rank, and its first array, that differs from rank 0's by its checksum; None if there is none."""
+        """The first rank, and the index of its first array, whose checksum differs from rank 0's; None if all are equal."""
         own = np.array([zlib.crc32(np.ascontiguousarray(a).data) for a in arrays], np.uint32)
-        everyone = np.empty((self.size, len(own)), np.uint32)
-        self.wait(self.comm.Iallgather(own, everyone))
-        found = np.argwhere(everyone != everyone[0])
-        return None if not len(found) else (int(found[0][0]), int(found[0][1]))
+        checksums = np.empty((self.size, len(own)), np.uint32)
+        self.wait(self.comm.Iallgather(own, checksums))
+        mismatches = np.argwhere(checksums != checksums[0])
+        return None if not len(mismatches) else (int(mismatches[0][0]), int(mismatches[0][1]))
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -197,7 +197,7 @@ class MPI(Serial):
 
 
 class _Sum:
-    """A sum over all processes under way, in the order that MPI chooses."""
+    """A pending sum over all processes, in the order that MPI chooses."""
 
     def __init__(self, link: MPI, array: Array):
         self.link, self.array, self.result = link, array, np.empty_like(array)
@@ -212,29 +212,29 @@ class _Sum:
 
 
 class _OrderedSum(_Sum):
-    """A sum in the order of the ranks: each process adds up its share of the elements, and all collect the shares."""
+    """A sum in the order of the ranks: each process sums its share of the elements, then all gather the shares."""
 
     def __init__(self, link: MPI, array: Array):
         self.link, self.array = link, array
-        self.found: Array | None = None
+        self.total: Array | None = None
         share = -(-array.size // link.size)
         self.sent = np.zeros((link.size, share), array.dtype)
         self.sent.reshape(-1)[: array.size] = array.reshape(-1)
-        self.parts = np.empty_like(self.sent)
-        self.request = link.comm.Ialltoall(self.sent, self.parts)
+        self.received = np.empty_like(self.sent)
+        self.request = link.comm.Ialltoall(self.sent, self.received)
 
     def wait(self) -> Array:
-        if self.found is None:
+        if self.total is None:
             self.link.wait(self.request)
-            total = self.parts[0]
-            for part in self.parts[1:]:
-                total = total + part
+            total = self.received[0]
+            for addend in self.received[1:]:
+                total = total + addend
             collected = np.empty_like(self.sent)
             self.link.wait(self.link.comm.Iallgather(total, collected))
-            self.found = collected.reshape(-1)[: self.array.size].reshape(self.array.shape)
-        return self.found
+            self.total = collected.reshape(-1)[: self.array.size].reshape(self.array.shape)
+        return self.total
 
 
 def _give_way() -> None:
-    """Let another process have the core, if one waits for it."""
+    """Yield the core to another process that waits for it."""
     os.sched_yield() if hasattr(os, "sched_yield") else sleep(0)

@@ -1,4 +1,4 @@
-"""One process: what training does with the processes it runs on, where there is only this one."""
+"""The interface of data-parallel training, for a single process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Serial:
-    """The stand-in for `MPI` on one process: rank 0 of 1. Loops written for many processes run with it as they are.
+    """The replacement of `MPI` on a single process: rank 0 of 1. Loops written for several processes run unchanged.
 
     >>> import tinygrad_rnn as tg
     >>> parallel = tg.parallel.Serial()
@@ -26,11 +26,11 @@ class Serial:
     rank, size = 0, 1
 
     def shard(self, batches: Any) -> Any:
-        """This process's part of the batches: rows rank/size to (rank + 1)/size of each, which may be none.
+        """This process's part of the batches: rows B·rank/size to B·(rank + 1)/size of each, possibly none.
 
-        batches: an iterable of arrays (B, ...), tuples or dicts of such, or a function of the epoch that gives one. Of a
-        `data.TextChunks` or a `data.Batches` only this process's share is kept in memory; where the latter draws its order,
-        each process draws within its share.
+        batches: an iterable of arrays (B, ...), or of tuples or dicts of them, or a function of the epoch that returns one.
+        Of a `data.TextChunks` or `data.Batches` only this process's part is kept in memory; a `Batches` that shuffles does
+        so within the part of each process.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> [batch.tolist() for batch in tg.parallel.Serial().shard([np.arange(3)])]
@@ -43,8 +43,8 @@ class Serial:
         return Own(Dealt(batches, [self.rank], self.size, own=self.size > 1))
 
     def average_gradients(self, parameters: Sequence[Tensor], weight: float = 1.0) -> None:
-        """Give every parameter the mean of its gradients on all processes, each weighing `weight`: how many rows or tokens
-        its loss is the mean of. A process with weight 0 takes part, whatever its gradients are.
+        """Set the gradient of every parameter to the weighted mean over all processes. weight: the number of rows or tokens
+        that this process's loss is the mean over; with weight 0 its gradients are ignored, but it must still call this.
 
         >>> import tinygrad_rnn as tg
         >>> w = tg.Parameter([1.0, 2.0])
@@ -55,7 +55,7 @@ class Serial:
         """
 
     def sum(self, *values: float) -> list[float]:
-        """Each number, added up over all processes.
+        """The sum of each number over all processes.
 
         >>> import tinygrad_rnn as tg
         >>> tg.parallel.Serial().sum(3.0, 4.0)
@@ -64,28 +64,28 @@ class Serial:
         return [float(value) for value in values]
 
     def broadcast(self, value: Any) -> Any:
-        """Rank 0's value, on every process; it must be one that pickle can write."""
+        """Rank 0's value, on every process; it must be picklable."""
         return value
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes in the order of their ranks, on every process."""
         return [value]
 
-    # -- what fit asks for ---------------------------------------------------------------------------------------------
+    # -- for fit -------------------------------------------------------------------------------------------------------
 
     def sum_later(self, values: Sequence[float]) -> Callable[[], Array]:
-        """Begin to add up numbers over all processes; what is returned waits for the sums."""
+        """Start sums of numbers over all processes; the returned function waits for them."""
         return lambda: np.array(values, np.float64)
 
     def reducer(self, parameters: Sequence[Tensor]) -> Any:
-        """What sends gradients on their way."""
+        """The object that computes gradients and sums them over all processes."""
         return Accumulator()
 
-    def begin(self, wanted: Mapping[str, Any], start: Any) -> None:
-        """Make sure that all processes begin alike."""
+    def begin(self, settings: Mapping[str, Any], start: Any) -> None:
+        """Check that all processes start with the same settings and values."""
 
     def check(self, names: Sequence[str], parameters: Sequence[Tensor], step: int) -> None:
-        """Make sure that all processes still have the same parameters."""
+        """Check that all processes still have the same parameters."""
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -94,12 +94,12 @@ class Serial:
 
 
 class Accumulator:
-    """Gradients of one process: backward adds them up, and that is all."""
+    """Accumulates the gradients of a single process."""
 
     def backward(self, loss: Tensor, factor: float, last: bool) -> None:
-        """Add the gradients of factor · loss. last: no other part of the batch follows."""
+        """Add the gradients of factor · loss. last: this is the last part of the batch."""
         loss.backward(np.full(loss.shape, factor, loss.dtype))
 
     def finish(self, values: Sequence[float]) -> list[float]:
-        """Wait until the gradients of all processes are added up, and with them these numbers."""
+        """Wait for the sums of the gradients over all processes; returns those of `values`."""
         return list(values)

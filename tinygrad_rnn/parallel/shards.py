@@ -1,8 +1,8 @@
-"""Batches and states dealt to parts by rows: pure functions, the same for processes and for accumulated parts.
+"""Splitting of batches and states into parts by rows, for processes and for accumulated micro-batches.
 
-Part k of n of a batch of B rows is rows k·B/n to (k+1)·B/n. So that a process holds and reads only what is its own, text
-is dealt by its rows (each a contiguous span), and examples that are drawn anew every epoch are first dealt in contiguous
-shares, inside which each part draws.
+Part k of n of a batch of B rows is rows k·B/n to (k+1)·B/n. A process stores and reads only its own part: text is split
+by its rows (contiguous spans), and shuffled examples are first split into contiguous shares; each part then shuffles
+within its share.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..data import Batches, TextChunks
 from ..rnn.cell import kind, map_state
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Make = Callable[[], Iterator[tuple[int, list[Any]]]]  # an epoch: of each batch its rows, and its parts
+Make = Callable[[], Iterator[tuple[int, list[Any]]]]  # an epoch: the number of rows and the parts of each batch
 
 
 def share(rows: int, part: int, parts: int) -> slice:
-    """The rows of one part where `rows` rows are dealt to `parts` in order: their numbers differ by one at most.
+    """The rows of one part if `rows` rows are split into `parts` in order; sizes differ by at most one.
 
     >>> [share(7, part, 3) for part in range(3)]
     [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
@@ -35,19 +35,19 @@ def share(rows: int, part: int, parts: int) -> slice:
 
 
 def rows_of(batch: Any) -> int:
-    """How many rows a batch has: the first axis of its arrays, which all must have in common."""
-    found = {len(leaf) for leaf in _leaves(batch)}
-    if len(found) != 1:
-        came = f"arrays of {', '.join(map(str, sorted(found)))} rows" if found else kind(batch)
+    """The number of rows of a batch: the size of the first axis, the same for all its arrays."""
+    sizes = {len(leaf) for leaf in _leaves(batch)}
+    if len(sizes) != 1:
+        received = f"arrays of {', '.join(map(str, sorted(sizes)))} rows" if sizes else kind(batch)
         raise ValueError(
-            f"a batch cannot be dealt by rows: it is {came}, expected arrays (B, ...), or tuples and dicts of such; deal "
+            f"a batch cannot be dealt by rows: it is {received}, expected arrays (B, ...), or tuples and dicts of such; deal "
             "it yourself where rows are elsewhere"
         )
-    return found.pop()
+    return sizes.pop()
 
 
 def cut(batch: Any, rows: slice) -> Any:
-    """Those rows of every array in a batch."""
+    """The given rows of every array in a batch."""
     if isinstance(batch, tuple):
         items = [cut(value, rows) for value in batch]
         return type(batch)(*items) if hasattr(batch, "_fields") else tuple(items)
@@ -61,7 +61,7 @@ def cut(batch: Any, rows: slice) -> Any:
 
 
 def _leaves(batch: Any) -> Iterator[Any]:
-    """What in a batch has rows."""
+    """The arrays and lists in a batch that have rows."""
     if isinstance(batch, (tuple, dict)) or _several(batch):
         for value in batch.values() if isinstance(batch, dict) else batch:
             yield from _leaves(value)
@@ -70,7 +70,7 @@ def _leaves(batch: Any) -> Iterator[Any]:
 
 
 def _several(batch: Any) -> bool:
-    """Whether a list is one of arrays that belong together, and not one of rows."""
+    """Whether a list holds several arrays, each with all rows, rather than one element per row."""
     return isinstance(batch, list) and any(isinstance(value, (np.ndarray, Tensor, tuple)) for value in batch)
 
 
@@ -82,10 +82,10 @@ def _has_rows(value: Any) -> bool:
 
 
 class Dealt:
-    """The batches of a source dealt to `count` parts: iterating gives lists, of each batch the parts `numbers`.
+    """The batches of a source, each split into `count` parts; iteration yields, per batch, the list of parts `numbers`.
 
-    `rows` is how many rows the whole of the last batch had. own=True copies what these parts need of the source's arrays,
-    so that the rest can be freed; memory-mapped arrays are read where they are.
+    `rows` is the number of rows of the last batch over all parts. own=True copies the rows of these parts, so that the
+    source can be freed; memory-mapped arrays are not copied.
     """
 
     def __init__(self, source: Any, numbers: Iterable[int], count: int, own: bool = False):
@@ -107,7 +107,7 @@ class Dealt:
 
 
 class Own:
-    """One process's part of every batch of a source, which is what `MPI.shard` gives. It may be empty: no rows."""
+    """One process's part of every batch of a source, as `MPI.shard` returns it; a part may have no rows."""
 
     def __init__(self, dealt: Dealt):
         self.dealt = dealt
@@ -120,12 +120,12 @@ class Own:
 
     @property
     def rows(self) -> int:
-        """How many rows the whole of the last batch had."""
+        """The number of rows of the last batch over all parts."""
         return self.dealt.rows
 
 
 def least_rows(source: Any, parts: int, of: str) -> None:
-    """Refuse a source whose batches can never give each part a row."""
+    """Raise ValueError for a source whose batches all have fewer rows than parts."""
     rows = (
         source.size if isinstance(source, Batches) else len(source.inputs) if isinstance(source, TextChunks) else parts
     )
@@ -134,14 +134,14 @@ def least_rows(source: Any, parts: int, of: str) -> None:
 
 
 def too_few(rows: int, parts: int, of: str) -> ValueError:
-    """The error for batches that cannot give each part a row."""
+    """The error for batches with fewer rows than parts."""
     return ValueError(
         f"fit: a batch has {rows} rows for {parts} {of}; give batches of at least {parts} rows, or fewer {of}"
     )
 
 
 def _slices(source: Any, numbers: list[int], count: int, own: bool) -> Make:
-    """The rows of any batches, as they come."""
+    """Parts of the batches of any iterable."""
 
     def make() -> Iterator[tuple[int, list[Any]]]:
         for batch in source:
@@ -152,7 +152,7 @@ def _slices(source: Any, numbers: list[int], count: int, own: bool) -> Make:
 
 
 def _text(source: TextChunks, numbers: list[int], count: int, own: bool) -> Make:
-    """Rows of text: each part's are one contiguous span of it."""
+    """Parts of text: the rows of each part are a contiguous span."""
     pairs = []
     for number in numbers:
         rows = share(len(source.inputs), number, count)
@@ -168,17 +168,19 @@ def _text(source: TextChunks, numbers: list[int], count: int, own: bool) -> Make
 
 
 def _examples(source: Batches, numbers: list[int], count: int, own: bool) -> Make:
-    """Each part draws among its own examples; all parts put their batches into the same order."""
+    """Parts of `Batches`: each part shuffles its own examples; all parts use the same order of batches."""
     parts = [_Part(source, number, count, own) for number in numbers]
     examples, size = len(source.columns[0]), source.size
     rows = [min(size, examples - i) for i in range(0, examples, size)]
     rules = copy(source)
-    rules.columns = []  # which are not held any longer than they are needed
+    rules.columns = []  # release the source's arrays
 
     def make() -> Iterator[tuple[int, list[Any]]]:
         order, cuts = np.arange(len(rows)), [part.cut for part in parts]
         if rules.shuffle:
-            key = int(generator(None).integers(2**63))  # the same in all processes, whose generators are alike
+            key = int(
+                generator(None).integers(2**63)
+            )  # the same on all processes: their generators have the same state
             order = np.random.default_rng(key).permutation(order)
             streams = [np.random.default_rng([key, number]) for number in numbers]
             cuts = [rules.drawn(p.columns, p.cut, random) for p, random in zip(parts, streams, strict=True)]
@@ -189,16 +191,16 @@ def _examples(source: Batches, numbers: list[int], count: int, own: bool) -> Mak
 
 
 class _Part:
-    """A part's share of the examples in a `Batches`: the columns, and the numbers of its examples in every batch."""
+    """The examples of a `Batches` that one part uses: the columns, and the indices of its examples in every batch."""
 
     def __init__(self, source: Batches, number: int, count: int, own: bool):
-        whole, rest = divmod(len(source.columns[0]), source.size)
+        full, rest = divmod(len(source.columns[0]), source.size)
         rows, last = share(source.size, number, count), share(rest, number, count)
-        sizes = [rows.stop - rows.start] * whole + [last.stop - last.start] * bool(rest)
+        sizes = [rows.stop - rows.start] * full + [last.stop - last.start] * bool(rest)
         if source.shuffle:
-            starts = [whole * rows.start + last.start + i * sizes[0] for i in range(len(sizes))]
+            starts = [full * rows.start + last.start + i * sizes[0] for i in range(len(sizes))]
         else:
-            starts = [i * source.size + (rows.start if i < whole else last.start) for i in range(len(sizes))]
+            starts = [i * source.size + (rows.start if i < full else last.start) for i in range(len(sizes))]
         examples = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, sizes, strict=True)])
         self.columns = source.columns
         if own:
@@ -208,7 +210,7 @@ class _Part:
 
 
 def _taken(column: Any, rows: Array) -> Any:
-    """Some rows of a column by themselves; where they follow one another in a file that is mapped, they stay there."""
+    """A copy of some rows of a column; consecutive rows of a memory-mapped file are not copied."""
     if isinstance(column, list):
         return [column[i] for i in rows]
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
@@ -217,7 +219,7 @@ def _taken(column: Any, rows: Array) -> Any:
 
 
 def _kept(array: Array) -> Array:
-    """A copy, which does not hold the whole that it is a part of; of an array that is mapped to a file, the array."""
+    """A copy, so that the base array can be freed; a memory-mapped array is returned as it is."""
     base: Any = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):
@@ -230,14 +232,14 @@ def _kept(array: Array) -> Array:
 
 
 def state_axis(state: Any, rows: int) -> int:
-    """The axis along which the rows of a state's arrays are: the first, or the second as in nn.LSTM (layers, B, H)."""
-    found = [leaf.shape for leaf in state_leaves(state)]
-    first = all(shape[:1] == (rows,) for shape in found)
-    second = all(len(shape) > 2 and shape[1] == rows for shape in found)
-    if first == second and found:
-        came = "both the first and the second axis fit" if first else f"its arrays have shapes {found}"
+    """The axis of rows in the arrays of a state: the first, or the second as in nn.LSTM (layers, B, H)."""
+    shapes = [leaf.shape for leaf in state_leaves(state)]
+    first = all(shape[:1] == (rows,) for shape in shapes)
+    second = all(len(shape) > 2 and shape[1] == rows for shape in shapes)
+    if first == second and shapes:
+        problem = "both the first and the second axis fit" if first else f"its arrays have shapes {shapes}"
         raise ValueError(
-            f"fit: the state cannot be dealt by rows: the batch has {rows}, {came}; expected arrays (B, ...), or all of "
+            f"fit: the state cannot be dealt by rows: the batch has {rows}, {problem}; expected arrays (B, ...), or all of "
             "them (layers, B, ...)"
         )
     return int(not first)
@@ -246,26 +248,26 @@ def state_axis(state: Any, rows: int) -> int:
 def cut_state(state: Any, axis: int, part: int, parts: int) -> Any:
     """One part of a state."""
 
-    def one(leaf: Any) -> Any:
+    def cut_leaf(leaf: Any) -> Any:
         if not isinstance(leaf, (Tensor, np.ndarray)):
             return leaf
         index = (*(slice(None),) * axis, share(leaf.shape[axis], part, parts))
         return Tensor(leaf.data[index]) if isinstance(leaf, Tensor) else leaf[index]
 
-    return map_state(one, state)
+    return map_state(cut_leaf, state)
 
 
 def joined_state(states: Sequence[Any], axis: int) -> list[Array]:
-    """The arrays of a state, from its parts."""
+    """The arrays of a state, concatenated from those of its parts."""
     parts = [[_array(leaf) for leaf in state_leaves(state)] for state in states]
     return [np.concatenate(leaves, axis=axis) for leaves in zip(*parts, strict=True)]
 
 
 def state_leaves(state: Any) -> list[Any]:
     """The arrays of a state, in order."""
-    found: list[Any] = []
-    map_state(lambda leaf: found.append(leaf) if isinstance(leaf, (Tensor, np.ndarray)) else None, state)
-    return found
+    leaves: list[Any] = []
+    map_state(lambda leaf: leaves.append(leaf) if isinstance(leaf, (Tensor, np.ndarray)) else None, state)
+    return leaves
 
 
 def _array(leaf: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Training: the loop `fit` with `evaluate`, and checkpoints that keep all of a run."""
+"""Training: the loop `fit`, `evaluate`, and checkpoints of a training run."""
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .history import History

@@ -1,4 +1,4 @@
-"""What all processes must have alike when training begins: parameters, the optimiser's state, random generators."""
+"""What all processes must share when training begins: parameters, the optimiser's state, random generators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Beginning:
-    """What `MPI.begin` compares, sends and sets. names: of the parameters."""
+    """The initial values that `MPI.begin` compares and broadcasts. names: those of the parameters."""
 
     def __init__(self, optimizer: Optimizer, model: Module | None, names: list[str]):
         self.optimizer, self.model, self.names = optimizer, model, names
@@ -25,11 +25,11 @@ class Beginning:
         return dict(zip(self.names, (p.data for p in self.optimizer.params), strict=True)) | slots
 
     def state(self) -> Any:
-        """All of it, as rank 0 has it."""
+        """The values to broadcast from rank 0: parameters and the optimiser's state."""
         return [p.data for p in self.optimizer.params], self.optimizer.state_dict()
 
     def load(self, state: Any) -> None:
-        """Set what `state` gave."""
+        """Set the values that `state` returned."""
         arrays, of_optimizer = state
         for p, array in zip(self.optimizer.params, arrays, strict=True):
             p.data = array
@@ -40,5 +40,5 @@ class Beginning:
         return random_state(self.model)
 
     def set_random(self, state: Any) -> None:
-        """Set what `random` gave."""
+        """Set the random generators from `random`."""
         set_random_state(self.model, state)

@@ -1,4 +1,4 @@
-"""Whole training runs in files: parameters, optimiser, schedule, random generators, and the caller's own."""
+"""Checkpoints of training runs: parameters, optimiser, schedule, random generators, and the caller's own data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..module import Module
 from ..optim import Optimizer, Schedule
 from ..saving import Array, Path, Tensors, load, save
 
-Parts = dict[str, dict[str, Array]]
+Sections = dict[str, dict[str, Array]]
 
 
 def save_checkpoint(
@@ -27,10 +27,11 @@ def save_checkpoint(
     metadata: Mapping[str, Any] | None = None,
     random: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all that a training run needs to go on bit for bit: parameters, optimiser, schedule, random generators.
+    """Save a training run so that it can be resumed bit for bit: parameters, optimiser, schedule, random generators.
 
-    The generators are the default one and those that modules hold (a dropout's with its own seed). arrays and metadata
-    are the caller's own: counters, a vocabulary. random: what `random_state(model)` gave, if not what it gives now.
+    The generators are the default one and those of modules (such as a dropout with a seed). arrays and metadata are the
+    caller's own data, such as counters or a vocabulary. random: an earlier result of `random_state(model)` to save instead
+    of the current one.
 
     >>> import os, tempfile, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
@@ -41,9 +42,9 @@ def save_checkpoint(
     3
     """
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    for part, owner in (("optimizer", optimizer), ("schedule", schedule)):
+    for section, owner in (("optimizer", optimizer), ("schedule", schedule)):
         if owner is not None:
-            tensors |= {f"{part}.{k}": v for k, v in owner.state_dict().items()}
+            tensors |= {f"{section}.{k}": v for k, v in owner.state_dict().items()}
     tensors |= {f"run.{k}": v for k, v in (arrays or {}).items()}
     save(path, tensors, {**(metadata or {}), "random": random or random_state(model)})
 
@@ -51,10 +52,10 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: Module, optimizer: Optimizer | None = None, schedule: Schedule | None = None
 ) -> Tensors:
-    """Bring a run back to where `save_checkpoint` stood. Returns the caller's own arrays, with `.metadata`.
+    """Restore a run from the file of `save_checkpoint`. Returns the caller's own arrays, with `.metadata`.
 
-    Raises FileNotFoundError for a missing file and CheckpointError for one that is damaged or does not fit; then model,
-    optimiser, schedule and generators all stay as they were.
+    Raises FileNotFoundError for a missing file and CheckpointError for a damaged file or one of another model; model,
+    optimiser, schedule and generators are then unchanged.
 
     >>> import os, tempfile, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
@@ -63,58 +64,58 @@ def load_checkpoint(
     >>> tg.train.load_checkpoint(path, tg.nn.Linear(3, 2))["losses"].tolist()
     [2.0, 1.0]
     """
-    parts, metadata = read_checkpoint(path)
-    apply_checkpoint(path, parts, metadata, model, optimizer, schedule)
-    result = Tensors(parts["run"])
+    sections, metadata = read_checkpoint(path)
+    apply_checkpoint(path, sections, metadata, model, optimizer, schedule)
+    result = Tensors(sections["run"])
     result.metadata = {k: v for k, v in metadata.items() if k != "random"}
     return result
 
 
-def read_checkpoint(path: Path) -> tuple[Parts, dict[str, Any]]:
-    """A checkpoint's arrays by part ("model", "optimizer", "schedule", "run") and its metadata; nothing is set yet."""
+def read_checkpoint(path: Path) -> tuple[Sections, dict[str, Any]]:
+    """The arrays of a checkpoint by section ("model", "optimizer", "schedule", "run"), and its metadata."""
     tensors = load(path)
-    parts: Parts = {"model": {}, "optimizer": {}, "schedule": {}, "run": {}}
+    sections: Sections = {"model": {}, "optimizer": {}, "schedule": {}, "run": {}}
     for key, array in tensors.items():
-        part, dot, rest = key.partition(".")
-        if not dot or part not in parts:
+        section, dot, rest = key.partition(".")
+        if not dot or section not in sections:
             raise CheckpointError(
                 f"load_checkpoint: {os.fspath(path)} holds {key!r}, which no training run saves; to read plain arrays use "
                 "tg.load"
             )
-        parts[part][rest] = array
+        sections[section][rest] = array
     if not isinstance(tensors.metadata.get("random"), dict):
         raise CheckpointError(
             f"load_checkpoint: {os.fspath(path)} holds no random generators' state, so no training run saved it; to read "
             "plain arrays use tg.load"
         )
-    return parts, tensors.metadata
+    return sections, tensors.metadata
 
 
 def apply_checkpoint(
     path: Path,
-    parts: Parts,
+    sections: Sections,
     metadata: Mapping[str, Any],
     model: Module,
     optimizer: Optimizer | None,
     schedule: Schedule | None,
 ) -> None:
-    """Set model, optimiser, schedule and generators from what was read: all of them, or none."""
+    """Set model, optimiser, schedule and generators from a checkpoint. On an error all of them are unchanged."""
     owners = [("model", model), ("optimizer", optimizer), ("schedule", schedule)]
-    before = [(owner, owner.state_dict()) for part, owner in owners[1:] if owner is not None]
-    fresh = [module for module in model.modules() if not module.built]
-    before += [] if fresh else [(model, model.state_dict())]
+    before = [(owner, owner.state_dict()) for section, owner in owners[1:] if owner is not None]
+    unbuilt = [module for module in model.modules() if not module.built]
+    before += [] if unbuilt else [(model, model.state_dict())]
     random_before = random_state(model)
     try:
-        for part, owner in owners:
+        for section, owner in owners:
             if owner is not None:
-                if not parts[part]:
-                    raise ValueError(f"the file holds no {part}")
-                owner.load_state_dict(parts[part])
+                if not sections[section]:
+                    raise ValueError(f"the file holds no {section}")
+                owner.load_state_dict(sections[section])
         set_random_state(model, metadata["random"])
     except BaseException as error:
         for owner, state in reversed(before):
             owner.load_state_dict(state)
-        for module in fresh:
+        for module in unbuilt:
             module.unbuild()
         set_random_state(model, random_before)
         if isinstance(error, (ValueError, TypeError, KeyError, ArithmeticError)):
@@ -123,32 +124,32 @@ def apply_checkpoint(
 
 
 def random_state(model: Module | None = None) -> dict[str, Any]:
-    """The state of the default random generator and of every generator that a module of the model holds, as plain data."""
+    """The states of the default random generator and of those of the model's modules, as plain data."""
     return {path: _plain(g.bit_generator.state) for path, g in _generators(model).items()}
 
 
 def set_random_state(model: Module | None, state: Mapping[str, Any]) -> None:
     """Set the generators from `random_state(model)`."""
-    found = _generators(model)
-    if set(found) != set(state):
-        raise ValueError(f"it holds random generators {sorted(state)}, expected {sorted(found)}")
-    for path, g in found.items():
+    generators = _generators(model)
+    if set(generators) != set(state):
+        raise ValueError(f"it holds random generators {sorted(state)}, expected {sorted(generators)}")
+    for path, g in generators.items():
         g.bit_generator.state = state[path]
 
 
 def set_streams(model: Module | None, entropy: list[int]) -> None:
-    """Let each of these generators draw from a stream of its own, made of these numbers and its place."""
+    """Give each of these generators a stream of its own, seeded with `entropy` and its index."""
     for i, g in enumerate(_generators(model).values()):
         g.bit_generator.state = type(g.bit_generator)(np.random.SeedSequence([*entropy, i])).state
 
 
 def _generators(model: Module | None) -> dict[str, np.random.Generator]:
-    found = {"default": generator()}
+    generators = {"default": generator()}
     for path, module in model.named_modules("model") if model is not None else ():
         for name, value in vars(module).items():
             if isinstance(value, np.random.Generator):
-                found[f"{path}.{name}"] = value
-    return found
+                generators[f"{path}.{name}"] = value
+    return generators
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a training run leaves behind besides the parameters."""
+"""The record of a training run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class History:
-    """What happened in a training run: plain data, which checkpoints carry on.
+    """Losses, validations and counters of a training run; saved in checkpoints.
 
     >>> import tinygrad_rnn as tg
     >>> history = tg.train.History(validations=[(10, 0.9), (20, 0.4), (30, 0.6)], step=30)
@@ -19,8 +19,8 @@ class History:
     validations: list[tuple[int, float]] = field(default_factory=list, repr=False)  # (step, loss)
     epoch: int = 0  # epochs finished
     step: int = 0  # steps done
-    seconds: float = 0.0  # spent in training steps: validation and saving are not counted
-    stopped: str = ""  # "epochs", "steps", "seconds", "patience" or "interrupted": why it ended
+    seconds: float = 0.0  # of training, without validation and saving
+    stopped: str = ""  # why the run ended: "epochs", "steps", "seconds", "patience" or "interrupted"
 
     @property
     def best(self) -> tuple[int, float] | None:

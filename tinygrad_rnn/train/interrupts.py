@@ -1,4 +1,4 @@
-"""Ctrl-C while training: it waits for the step at hand."""
+"""Ctrl-C during training takes effect after the current step."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-TOGETHER = 1.0  # seconds: mpiexec passes on a Ctrl-C that the terminal has sent to every process as well
+# Seconds within which a second signal counts as the same Ctrl-C: the terminal sends it to every process, and so does mpiexec.
+TOGETHER = 1.0
 
 
 class Interrupts:
-    """Notes a Ctrl-C (`asked`), so that the run ends after the step at hand; a second one, where `allowed`, does not wait."""
+    """Records a Ctrl-C in `asked`, so that the run ends after the current step; a second one, if `allowed`, raises at once."""
 
     asked = False
     allowed = True
@@ -25,9 +26,9 @@ class Interrupts:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Handle Ctrl-C so inside; not in other threads, nor where it is ignored.
+        """Handle Ctrl-C in this way inside the context, except in threads other than the main one or if it is ignored.
 
-        Of several processes also SIGTERM: Open MPI's mpiexec turns a Ctrl-C into it, and so does a cluster's time limit.
+        With several processes SIGTERM too: Open MPI's mpiexec sends it on Ctrl-C, and clusters at the time limit.
         """
         current = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT)
         if not callable(current):

@@ -1,4 +1,4 @@
-"""The training loop: `fit`, and `evaluate` beside it. Feed-forward nets and nets that carry a state go the same way."""
+"""The training loop `fit` and `evaluate`, for feed-forward nets and for nets that carry a state between batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .interrupts import Interrupts
 from .parts import Parts
 from .progress import Progress
 
-Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # the batches of every epoch, or a function of its number
+Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # of every epoch, or a function of the epoch's number
 CHECKED = 100  # steps between two checks that all processes still have the same parameters
 
 
@@ -68,32 +68,34 @@ def fit(
     weight: Weight | None = None,
     parallel: Serial | None = None,
 ) -> History:
-    """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever is first; returns the History.
+    """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever comes first; returns the History.
 
-    loss_fn(batch) -> loss, a scalar tensor. With `state` (the first one, or a function that makes it) it is
+    loss_fn(batch) -> loss, a scalar tensor. With `state` (the initial state, or a function that returns it) it is
     loss_fn(batch, state) -> (loss, next state): the state is carried from batch to batch, detached between them, which is
-    truncated backpropagation through time [Williams & Peng 1990]; each epoch begins anew with the first.
-    batches: an iterable that is read anew every epoch, or a function of the epoch's number (from 0) that gives one.
+    truncated backpropagation through time [Williams & Peng 1990]. Each epoch starts with the initial state.
+    batches: an iterable that is read once per epoch, or a function of the epoch's number (from 0) that returns one.
     Each step: gradients, clipped to global norm `clip`; optimizer.step(); schedule.step().
-    validation: batches for `evaluate`, or a function giving the loss; it runs every validate_every steps, else after each
-    epoch, outside training and without gradients. With `patience`, training ends once that many in a row brought nothing
-    better, and the parameters go back to the best. keep_best=True leaves the model with the parameters of the best
-    validation however training ends, while the checkpoint goes on from the last step. on_validation(history) follows each
-    validation; text it returns is shown. on_step(history) and on_epoch(history) follow each step and, after its validation,
-    each epoch; the run ends once one of them sets history.stopped to a word that says why.
-    checkpoint: a file that keeps all of the run and `metadata`, written every checkpoint_every steps (else after each
-    epoch) and at the end. resume=True goes on from it, bit for bit, or begins if there is none. model: what it saves; by
-    default the module that loss_fn is, or is a method of.
-    Ctrl-C ends the run after the step at hand (stopped="interrupted") and saves it; a second one does not wait. progress:
-    show a bar, or lines where there is no terminal. show: the name under which losses are shown, and a factor.
-    accumulate: compute each batch in so many parts, by rows, one after the other, and add up their gradients: the same step
-    in less memory. Each part weighs weight(batch), which is what its loss is the mean over, by default as many as its last
-    array has elements, as in `evaluate`. parallel: tg.parallel.MPI() deals the parts to processes in the same
-    way, so batches, state and validation are those of one process (a function `validation` is called on all; rank 0's value
-    counts). Only rank 0 saves and shows anything, and calls on_validation; an exception anywhere ends all processes.
+    validation: batches for `evaluate`, or a function that returns the loss. It runs every validate_every steps, by default
+    after each epoch, in evaluation mode and without gradients. With `patience`, training ends after that many validations
+    in a row without improvement, and the best parameters are restored. keep_best=True restores the best parameters
+    however training ends; the checkpoint still holds those of the last step. on_validation(history) is called after each
+    validation, and a string that it returns is printed. on_step(history) and on_epoch(history) are called after each step
+    and after each epoch and its validation; the run ends once one of them sets history.stopped to a reason.
+    checkpoint: a file for the state of the run and `metadata`, written every checkpoint_every steps (by default after each
+    epoch) and at the end. resume=True continues from it bit for bit, or starts anew if there is none. model: the module
+    to save, by default loss_fn itself or the module it is a method of.
+    Ctrl-C ends the run after the current step (stopped="interrupted") and saves it; a second one stops at once. progress:
+    show a bar, or lines without a terminal. show: the name under which losses are shown, and a factor.
+    accumulate: split each batch by rows into this many parts, compute them one after the other and add their gradients:
+    the same step in less memory. The loss of each part is weighted by weight(batch), the number of elements it is the mean
+    over, by default the size of the batch's last array, as in `evaluate`. parallel: tg.parallel.MPI() distributes the
+    parts over processes in the same way: batches, state and validation stay as for one process (a function `validation`
+    is called on all; rank 0's value is used). Only rank 0 saves, prints and calls on_validation; an exception on any
+    process ends all.
 
-    Raises ValueError if nothing limits the run or batches are empty, TypeError for what else loss_fn returns, CheckpointError
-    for a file that does not fit, FloatingPointError for a loss of NaN or infinity (the parameters are those before it).
+    Raises ValueError if the run has no limit or batches are empty, TypeError if loss_fn returns something else,
+    CheckpointError for a file of another run, FloatingPointError for a loss of NaN or infinity (the parameters are those
+    before that step).
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> x, net = np.linspace(-1, 1, 20, dtype=np.float32)[:, None], tg.nn.Linear(1, 1, seed=0)
@@ -102,22 +104,24 @@ def fit(
     >>> history.stopped, history.losses[-1] < 1e-3
     ('epochs', True)
     """
-    given = dict(locals())
+    arguments = dict(locals())
     limits = {"epochs": epochs, "steps": steps, "seconds": seconds}
     if model is None:
         owner = getattr(loss_fn, "__self__", None)
         model = loss_fn if isinstance(loss_fn, Module) else owner if isinstance(owner, Module) else None
-    checks.run(given, limits, model)
+    checks.run(arguments, limits, model)
     group = parallel or Serial()
     if parallel is None:
         warn_of_copies()
-    parts = Parts(group, accumulate, model, weight)
-    run = _Run(limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show, parts)
+    micro_batches = Parts(group, accumulate, model, weight)
+    run = _Run(
+        limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show, micro_batches
+    )
     run.validate_every, run.checkpoint_every = validate_every, checkpoint_every
     run.patience, run.keep_best, run.on_validation = patience, keep_best, on_validation
     run.on_step, run.on_epoch = on_step, on_epoch
     if group.size > 1:
-        group.begin(checks.alike(given, run.names), Beginning(optimizer, model, run.names))
+        group.begin(checks.alike(arguments, run.names), Beginning(optimizer, model, run.names))
     with group.guarded():
         if resume and checkpoint is not None:
             run.resume()
@@ -133,12 +137,12 @@ def evaluate(
     weight: Weight | None = None,
     parallel: Serial | None = None,
 ) -> float:
-    """The mean loss over batches, outside training and without gradients; with `state`, carried as in `fit`.
+    """The mean loss over batches, in evaluation mode and without gradients; a `state` is carried as in `fit`.
 
-    Each batch weighs as many times as its last array (its targets) has elements, of Padded ones those that are real, so the
-    mean over unequal batches is that over all elements; weight(batch) says it otherwise, as for targets of which some do not
-    count. limit: read so many batches only. parallel: share the rows of each batch among its processes; all get the mean
-    over all. Raises ValueError if there are no batches.
+    Each batch is weighted by the number of elements of its last array (its targets), without padding for Padded ones, so
+    the result is the mean over all elements; weight(batch) overrides this, for example if some targets are ignored. limit:
+    the largest number of batches to read. parallel: split the rows of each batch over its processes; all return the mean
+    over all rows. Raises ValueError if there are no batches.
 
     >>> import tinygrad_rnn as tg
     >>> tg.train.evaluate(lambda batch: tg.tensor(batch).mean(), [[1.0, 2.0], [3.0, 4.0]])
@@ -148,14 +152,14 @@ def evaluate(
     group = parallel or Serial()
     parts = Parts(group, 1, None, weight)
     with training(False), no_grad():
-        held = state() if callable(state) else state
+        carried = state() if callable(state) else state
         for i, (batch,) in enumerate(parts.of(batches, strict=False)):
             if limit is not None and i >= limit:
                 break
             if not i:
-                (held,) = parts.states(held)
+                (carried,) = parts.states(carried)
             if parts.count == 1 or rows_of(batch):
-                loss, held = checks.call(loss_fn, batch, held, state is not None)
+                loss, carried = checks.call(loss_fn, batch, carried, state is not None)
                 n = parts.weight(batch)
                 total, weights = total + n * float(loss), weights + n
     total, weights = group.sum(total, weights)
@@ -165,7 +169,7 @@ def evaluate(
 
 
 class _Run:
-    """A training run: what `fit` was given, where it stands, and the state to go on with."""
+    """A training run: the arguments of `fit`, its counters, and the carried state."""
 
     validate_every: int | None = None
     checkpoint_every: int | None = None
@@ -200,16 +204,18 @@ class _Run:
         self.names = [paths.get(id(p)) or p.name or f"params[{i}]" for i, p in enumerate(optimizer.params)]
         self.history = History()
         self.place = 0  # steps done in this epoch
-        self.first: Any = None  # the state to begin with, of the whole batch
-        self.held: list[Any] | None = None  # the states carried, of this process's parts; None before they are cut
+        self.first: Any = None  # the initial state, of all rows
+        self.held: list[Any] | None = (
+            None  # the carried states of this process's parts; None before the initial state is split
+        )
         self.interrupts = Interrupts(self.group.rank, self.group.size)
         self.interrupted = False  # on any process
-        self.seconds = 0.0  # of rank 0, by which all go
+        self.seconds = 0.0  # of rank 0, used by all processes
         self.saved_at = -1  # the step of the last checkpoint
         self.random_at_epoch = self.random = random_state(model)
-        self.best: list[Any] | None = None  # the parameters of the best validation, kept where patience asks for it
-        self.began, self.began_step = 0.0, 0  # seconds and steps of the runs before this one
-        self.total: float | None = None  # seconds or steps of this one
+        self.best: list[Any] | None = None  # the parameters of the best validation, kept for patience and keep_best
+        self.began, self.began_step = 0.0, 0  # seconds and steps of the run before it was resumed
+        self.total: float | None = None  # seconds or steps at which the run ends, if known
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -225,7 +231,7 @@ class _Run:
                 while not self.history.stopped:
                     self.epoch(batches, bar)
         except KeyboardInterrupt:
-            if self.group.size > 1:  # in the middle of a step, of which the others wait for our part
+            if self.group.size > 1:  # the other processes wait for this one in the middle of a step
                 raise
             self.history.stopped = "interrupted"
         finally:
@@ -238,19 +244,19 @@ class _Run:
         self.go_back(self.keep_best)
         return self.history
 
-    def go_back(self, wanted: bool) -> None:
-        """Give the model the parameters of the best validation, if there was one."""
-        if wanted and self.best is not None:
+    def go_back(self, condition: bool) -> None:
+        """Restore the parameters of the best validation, if there was one."""
+        if condition and self.best is not None:
             for p, array in zip(self.optimizer.params, self.best, strict=True):
                 p.data = array
 
     def epoch(self, batches: Batches, bar: Progress) -> None:
-        """One epoch, or what is left of it."""
+        """Run one epoch, or the rest of a resumed one."""
         skipped = self.place
         if not skipped:
             self.random_at_epoch = random_state(self.model)
             self.first, self.held = self.first_state() if callable(self.first_state) else self.first_state, None
-        else:  # make the same batches again, pass those seen, and go on with the random numbers of then
+        else:  # draw the same batches again, skip those already used, and restore the random state
             set_random_state(self.model, self.random_at_epoch)
         self.parts.begin_epoch(self.random_at_epoch)
         source = self.parts.of(batches(self.history.epoch) if callable(batches) else batches)
@@ -290,27 +296,27 @@ class _Run:
         self.optimizer.zero_grad()
         if self.held is None:
             self.held = self.parts.states(self.first)
-        held, value = list(self.held), 0.0
+        states, value = list(self.held), 0.0
         weights = self.parts.weights(batch)
         totals = self.group.sum_later([1, sum(weights)])
-        todo = [k for k, weight in enumerate(weights) if weight]
-        for k in self.parts.drawn(self.history.step, todo):
-            loss, state = checks.call(self.loss_fn, batch[k], held[k], self.first_state is not None)
+        nonempty = [k for k, weight in enumerate(weights) if weight]
+        for k in self.parts.drawn(self.history.step, nonempty):
+            loss, state = checks.call(self.loss_fn, batch[k], states[k], self.first_state is not None)
             checks.finite(float(loss), self.history.step + 1)
             factor = weights[k] / self.total_weight(totals)
             value += factor * float(loss)
-            self.reducer.backward(loss, factor, last=k == todo[-1])
-            held[k] = map_state(checks.constant, state)
+            self.reducer.backward(loss, factor, last=k == nonempty[-1])
+            states[k] = map_state(checks.constant, state)
         self.total_weight(totals)
         value, interrupted, seconds = self.reducer.finish(
             [value, self.interrupts.asked, self.history.seconds * (self.group.rank == 0)]
         )
         if self.clip is not None:
             clip_by_global_norm(self.optimizer.params, self.clip)
-        self.interrupts.allowed = False  # while a step's results are written down
+        self.interrupts.allowed = False  # while the results of a step are stored
         try:
             self.optimizer.step()
-            self.held = held
+            self.held = states
             self.history.losses.append(value)
             self.history.step += 1
             self.interrupted, self.seconds = interrupted > 0, seconds
@@ -323,7 +329,7 @@ class _Run:
             self.interrupts.allowed = True
 
     def total_weight(self, totals: Callable[[], Any]) -> float:
-        """The weight of the whole batch, from all processes."""
+        """The weight of the batch over all processes."""
         present, weight = totals()
         if present < self.group.size:
             raise self.uneven()
@@ -337,11 +343,11 @@ class _Run:
         )
 
     def check(self) -> None:
-        """Whether all processes have the same parameters."""
+        """Raise if the parameters differ between processes."""
         self.group.check(self.names, self.optimizer.params, self.history.step)
 
     def after_step(self, bar: Progress) -> None:
-        """What is due after a step: what the caller asked for, validation, a checkpoint, the end."""
+        """After a step: the callback, validation, a checkpoint, and whether the run ends."""
         if self.on_step is not None:
             self.on_step(self.history)
         if self.history.step % CHECKED == 0:
@@ -355,7 +361,7 @@ class _Run:
         self.history.stopped = self.history.stopped or self.reached(within=True)
 
     def reached(self, within: bool = False) -> str:
-        """The limit that is reached, if any; within an epoch its end is not looked at."""
+        """The name of the limit that is reached, or ""; the limit on epochs is not checked `within` an epoch."""
         done = {"epochs": self.history.epoch, "steps": self.history.step, "seconds": self.spent()}
         for name, limit in self.limits.items():
             if limit is not None and done[name] >= limit and not (within and name == "epochs"):
@@ -363,7 +369,7 @@ class _Run:
         return ""
 
     def spent(self) -> float:
-        """Seconds of training in this run; of many processes those of rank 0 before the last step, which all know."""
+        """Seconds of training in this run; with several processes, those of rank 0 before the last step."""
         return (self.history.seconds if self.group.size == 1 else self.seconds) - self.began
 
     def validate(self, bar: Progress) -> None:
@@ -386,13 +392,13 @@ class _Run:
         if self.out_of_patience():
             history.stopped = "patience"
         if self.on_validation is not None and self.group.rank == 0:
-            told = self.on_validation(history)
-            if isinstance(told, str):
-                bar.write(told)
-        set_random_state(self.model, self.random)  # looking changes nothing
+            message = self.on_validation(history)
+            if isinstance(message, str):
+                bar.write(message)
+        set_random_state(self.model, self.random)  # validation must not change the random numbers of training
 
     def out_of_patience(self) -> bool:
-        """Whether as many validations as `patience` in a row brought nothing better."""
+        """Whether the last `patience` validations brought no improvement."""
         history = self.history
         best = -1 if history.best is None else history.validations.index(history.best)
         return self.patience is not None and len(history.validations) - 1 - best >= self.patience
@@ -400,12 +406,12 @@ class _Run:
     # -- showing ---------------------------------------------------------------------------------------------------
 
     def extent(self, batches: Batches) -> tuple[float | None, float]:
-        """What the bar counts up to (seconds, or steps; None if it is not known) and where it begins."""
+        """The end of the bar in seconds or steps (None if unknown), and its start."""
         limits = self.limits
         if limits["seconds"] is not None:
             return limits["seconds"], 0.0
-        known = len(batches) if isinstance(batches, Sized) else None
-        total = limits["epochs"] * known if known and limits["epochs"] is not None else math.inf
+        epoch_steps = len(batches) if isinstance(batches, Sized) else None
+        total = limits["epochs"] * epoch_steps if epoch_steps and limits["epochs"] is not None else math.inf
         total = min(total, math.inf if limits["steps"] is None else limits["steps"])
         return (None if total == math.inf else total), float(self.history.step)
 
@@ -413,7 +419,7 @@ class _Run:
         return self.spent() if self.limits["seconds"] is not None else self.history.step
 
     def status(self) -> str:
-        """Where the run stands, in words: "step 300, loss 1.234, 25 steps/s"."""
+        """The text beside the bar: "step 300, loss 1.234, 25 steps/s"."""
         history, (name, factor) = self.history, self.show
         if not history.losses:
             return f"step {history.step:,}"
@@ -425,7 +431,7 @@ class _Run:
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the checkpoint, if there is one to write and something new to write."""
+        """Write the checkpoint, if there is one and a step was made since the last."""
         history = self.history
         if self.checkpoint is None or self.model is None or self.saved_at == history.step:
             return
@@ -433,7 +439,7 @@ class _Run:
         arrays: dict[str, Any] = {"losses": np.array(history.losses, np.float64)}
         arrays["validations"] = np.array(history.validations, np.float64).reshape(-1, 2)
         if self.place and self.held is not None:
-            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(self.parts.whole(self.held))}
+            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(self.parts.gathered(self.held))}
         if self.best is not None:
             arrays |= {f"best.{i}": array for i, array in enumerate(self.best)}
         counters = {"epoch": history.epoch, "place": self.place, "step": history.step, "seconds": history.seconds}
@@ -451,28 +457,28 @@ class _Run:
         self.saved_at = history.step
 
     def resume(self) -> None:
-        """Go back to where the checkpoint stood; if there is none, begin."""
+        """Restore the run from the checkpoint, if the file exists."""
         if self.checkpoint is None or self.model is None:
             return
-        there = self.group.rank == 0 and os.path.exists(self.checkpoint)
-        read = self.group.broadcast(read_checkpoint(self.checkpoint) if there else None)
-        if read is None:
+        exists = self.group.rank == 0 and os.path.exists(self.checkpoint)
+        loaded = self.group.broadcast(read_checkpoint(self.checkpoint) if exists else None)
+        if loaded is None:
             return
-        parts, metadata = read
-        arrays, counters = parts["run"], metadata.get("training")
+        sections, metadata = loaded
+        arrays, counters = sections["run"], metadata.get("training")
         if counters is None:
             raise CheckpointError(f"fit: {self.checkpoint} was not written by fit, it does not say where a run stood")
-        held = None
+        carried = None
         if counters["place"]:
             first = self.first_state() if callable(self.first_state) else self.first_state
             leaves = iter([arrays[k] for k in sorted(arrays, key=_number) if k.startswith("state.")])
-            held = map_state(lambda leaf: self.restored(leaf, next(leaves, None)), first)
-        apply_checkpoint(self.checkpoint, parts, metadata, self.model, self.optimizer, self.schedule)
+            carried = map_state(lambda leaf: self.restored(leaf, next(leaves, None)), first)
+        apply_checkpoint(self.checkpoint, sections, metadata, self.model, self.optimizer, self.schedule)
         history = self.history
         history.losses = arrays["losses"].tolist()
         history.validations = [(int(step), float(loss)) for step, loss in arrays["validations"]]
         history.epoch, history.step, history.seconds = counters["epoch"], counters["step"], counters["seconds"]
-        self.place, self.first, self.saved_at = counters["place"], held, history.step
+        self.place, self.first, self.saved_at = counters["place"], carried, history.step
         self.began = self.seconds = history.seconds
         self.began_step = history.step
         self.random_at_epoch, self.random = metadata["random_at_epoch"], metadata["random"]
@@ -481,10 +487,10 @@ class _Run:
     def restored(self, leaf: Any, array: Any) -> Any:
         if not isinstance(leaf, (Tensor, np.ndarray)):
             return leaf
-        came = "nothing" if array is None else f"shape {array.shape}"
-        if came != f"shape {leaf.shape}":
+        received = "nothing" if array is None else f"shape {array.shape}"
+        if received != f"shape {leaf.shape}":
             raise CheckpointError(
-                f"fit: {self.checkpoint} carries a state of {came}, expected {leaf.shape}; resume with the model and the "
+                f"fit: {self.checkpoint} carries a state of {received}, expected {leaf.shape}; resume with the model and the "
                 "batch size that it was trained with, or begin anew"
             )
         return Tensor(array)

@@ -1,4 +1,4 @@
-"""The parts of a step: how batches, states and random numbers are dealt to processes and to accumulated parts."""
+"""The parts of a batch: how rows, states and random numbers are split over processes and accumulated micro-batches."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ from .checkpoint import random_state, set_random_state, set_streams
 
 
 class Parts:
-    """Which parts of every batch this process computes: `accumulate` of the `accumulate` · size in all.
+    """Splits every batch into `accumulate` · size parts, of which this process computes `accumulate`.
 
-    One part in all is the batch as it comes. Otherwise part k draws its random numbers from a stream of its own, made of
-    the generators' state at the epoch's start, the step and k: so it does not matter which process computes it.
+    A single part is the batch itself. Otherwise part k draws its random numbers from a stream of its own, seeded with the
+    generators' state at the start of the epoch, the step and k, so the result does not depend on the process that
+    computes it.
     """
 
     def __init__(self, group: Serial, accumulate: int, model: Module | None, weight: checks.Weight | None):
         self.group, self.own, self.model = group, accumulate, model
         self.count = accumulate * group.size
         self.weight = checks.weight if weight is None else weight
-        self.rows = 0  # of the whole of the last batch
+        self.rows = 0  # of the last batch, over all parts
         self.axis = 0  # along which a state has its rows
         self.key = 0  # of this epoch's streams
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
     def of(self, batches: Any, strict: bool = True) -> Iterator[list[Any]]:
-        """This process's parts of each batch. strict: refuse batches that leave some part without rows throughout."""
+        """This process's parts of each batch. strict: raise if no batch has a row for every part."""
         if self.count == 1:
             yield from ([batch] for batch in batches)
             return
@@ -55,32 +56,32 @@ class Parts:
         if self.group.size > 1 and not isinstance(source, Own):
             source = Own(Dealt(source, [self.group.rank], self.group.size))
         dealt = source if self.own == 1 else Dealt(source, range(self.own), self.own)
-        most = 0
+        largest = 0
         for parts in dealt:
             self.rows = source.rows if self.group.size > 1 else dealt.rows
-            most = max(most, self.rows)
+            largest = max(largest, self.rows)
             yield [parts] if self.own == 1 else parts
-        if strict and 0 < most < size:
-            raise too_few(most, size, what)
+        if strict and 0 < largest < size:
+            raise too_few(largest, size, what)
 
     def weights(self, parts: list[Any]) -> list[float]:
-        """How much each part counts: what its loss is the mean over, a part without rows not at all."""
+        """The weight of each part: the number of elements its loss is the mean over, 0 for a part without rows."""
         if self.count == 1:
             return [1]
         return [self.weight(part) if rows_of(part) else 0 for part in parts]
 
     # -- the state that is carried ---------------------------------------------------------------------------------
 
-    def states(self, whole: Any) -> list[Any]:
-        """The states of this process's parts, from that of the whole batch."""
-        if whole is None or self.count == 1:
-            return [whole] * self.own
-        self.axis = state_axis(whole, self.rows)
-        own = cut_state(whole, self.axis, self.group.rank, self.group.size)
+    def states(self, state: Any) -> list[Any]:
+        """The states of this process's parts, from the state of all rows."""
+        if state is None or self.count == 1:
+            return [state] * self.own
+        self.axis = state_axis(state, self.rows)
+        own = cut_state(state, self.axis, self.group.rank, self.group.size)
         return [cut_state(own, self.axis, k, self.own) for k in range(self.own)]
 
-    def whole(self, states: list[Any]) -> list[Any]:
-        """The arrays of the state of the whole batch, from the states of the parts."""
+    def gathered(self, states: list[Any]) -> list[Any]:
+        """The arrays of the state of all rows, from the states of the parts of all processes."""
         if self.count == 1:
             return state_leaves(states[0])
         own = joined_state(states, self.axis)
@@ -90,12 +91,12 @@ class Parts:
     # -- random numbers ------------------------------------------------------------------------------------------------
 
     def begin_epoch(self, random: Mapping[str, Any]) -> None:
-        """random: the state of all generators at the epoch's start."""
+        """Seed the streams of an epoch. random: the states of all generators at its start."""
         text = json.dumps(random, sort_keys=True)
         self.key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 
     def drawn(self, step: int, chosen: Iterable[int]) -> Iterator[int]:
-        """The numbers of the chosen parts, each with its streams set; then all generators are what they were."""
+        """Yield each chosen part with its random streams set; restores all generators afterwards."""
         if self.count == 1:
             yield from chosen
             return

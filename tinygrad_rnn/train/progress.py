@@ -1,4 +1,4 @@
-"""How far a training run is: a bar with loss and speed on a terminal or in a notebook, plain lines elsewhere."""
+"""Progress of a training run: a bar with loss and speed in a terminal or notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """A bar (tqdm) on a terminal and in Jupyter, else a line every `every` seconds; nothing at all unless shown.
+    """A tqdm bar in a terminal or in Jupyter, otherwise a line every `every` seconds; no output unless `shown`.
 
-    It goes to stderr, but in Jupyter, which shows that as an error, to stdout. total is what `advance` counts up to:
-    steps, or seconds of training.
+    Written to stderr; in Jupyter, which displays stderr as an error, to stdout. total: the steps, or seconds of training,
+    at which the run ends.
     """
 
     def __init__(self, shown: bool, total: float | None, start: float = 0.0, every: float = 10.0):
@@ -27,7 +27,7 @@ class Progress:
             self.bar = tqdm(total=total, initial=start, bar_format=layout, file=self.stream, leave=True, **width)
 
     def advance(self, place: float, seconds: float, text: str) -> None:
-        """Go to `place`; text says how it stands. seconds: of training so far, which paces the plain lines."""
+        """Advance to `place` and show `text`. seconds: of training so far, which determines when plain lines are printed."""
         if self.bar is not None:
             self.bar.set_postfix_str(text, refresh=False)
             self.bar.update(place - self.bar.n if self.bar.total is None else min(place, self.bar.total) - self.bar.n)
@@ -43,7 +43,7 @@ class Progress:
             print(text, file=self.stream, flush=True)
 
     def close(self, text: str) -> None:
-        """Leave the last state standing."""
+        """Show the final text and close the bar."""
         if self.bar is not None:
             self.bar.set_postfix_str(text, refresh=True)
             self.bar.close()

@@ -1,4 +1,4 @@
-"""Which inputs moved a trained model's answers."""
+"""Saliency: how much each input of a trained model affects its outputs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def saliency(fn: Callable[[Tensor], Tensor], inputs: Any) -> Array:
-    """How much every answer depends on every input: s[t, i] = ‖∂ lead_t / ∂ inputs_i‖ [Simonyan, Vedaldi & Zisserman 2014].
+    """How much each output depends on each input: s[t, i] = ‖∂ margin_t / ∂ inputs_i‖ [Simonyan, Vedaldi & Zisserman 2014].
 
-    inputs (S, D): S vectors, of words say. fn(inputs) -> scores (T, C) of T answers, before the softmax or its logarithm.
-    The lead of an answer is the score of its likeliest class less that of the next: gradients of probabilities vanish where
-    a model is sure, those of leads do not. Returns (T, S). One reverse sweep an answer.
+    inputs (S, D): S vectors, such as word embeddings. fn(inputs) -> scores (T, C) of T outputs, before the softmax or its
+    logarithm. The margin is the score of the likeliest class minus that of the second: its gradient does not vanish where
+    the model is certain, as that of a probability does. Returns (T, S). One reverse sweep per output.
 
     Raises ValueError for inputs of another rank, and for scores of another rank or of a single class.
 
@@ -28,19 +28,17 @@ def saliency(fn: Callable[[Tensor], Tensor], inputs: Any) -> Array:
     array([[5., 0.],
            [0., 1.]])
     """
-    start = inputs.data if isinstance(inputs, Tensor) else np.asarray(inputs)
-    if start.ndim != 2:
-        raise ValueError(
-            f"saliency: inputs have shape {start.shape}, expected (S, D); fn can add an axis for the batch"
-        )
+    data = inputs.data if isinstance(inputs, Tensor) else np.asarray(inputs)
+    if data.ndim != 2:
+        raise ValueError(f"saliency: inputs have shape {data.shape}, expected (S, D); fn can add an axis for the batch")
 
-    def leads(x: Tensor) -> Tensor:
+    def margins(x: Tensor) -> Tensor:
         scores = fn(x)
         if scores.ndim != 2 or scores.shape[1] < 2:
             raise ValueError(f"saliency: fn gives scores of shape {scores.shape}, expected (T, C), C at least 2")
         steps, order = np.arange(len(scores.data)), np.argsort(scores.data, axis=1, kind="stable")
-        found: Tensor = scores[steps, order[:, -1]] - scores[steps, order[:, -2]]
-        return found
+        margin: Tensor = scores[steps, order[:, -1]] - scores[steps, order[:, -2]]
+        return margin
 
-    slopes = jacobian(leads, Tensor(start)).data
-    return np.asarray(np.sqrt((slopes**2).sum(axis=-1)))
+    gradients = jacobian(margins, Tensor(data)).data
+    return np.asarray(np.sqrt((gradients**2).sum(axis=-1)))
