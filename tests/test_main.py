@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tinygrad_rnn.viz.gallery import FIGURES, PLOTS
-from tinygrad_rnn.viz.program import find
+from tinygrad_rnn.viz.write.program import find
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import viz

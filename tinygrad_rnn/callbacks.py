@@ -1,4 +1,4 @@
-"""Callbacks by Keras's names: what Sequential's `fit` calls while it trains."""
+"""Keras's callbacks, called by Sequential's `fit` during training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Logs = dict[str, Any]
 
 
 class Callback:
-    """Base of all callbacks; yours defines those methods that it needs.
+    """Base of all callbacks; a subclass defines the methods that it needs.
 
     `self.model` is the model, `self.params` holds "epochs", "steps", "verbose" and "rank". Epochs and batches count from 0;
     logs hold means of the loss and the metrics so far, those of validation with "val_" before their names; what on_epoch_end
@@ -43,11 +43,11 @@ class Callback:
     params: dict[str, Any] | None = None
 
     def set_model(self, model: Any) -> None:
-        """Take the model that is trained; `fit` does it."""
+        """Set the model; called by `fit`."""
         self.model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Take the number of epochs and steps; `fit` does it."""
+        """Set the numbers of epochs and steps; called by `fit`."""
         self.params = params
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -82,12 +82,12 @@ class Callback:
 
 
 class Callbacks(Callback):
-    """Several as one, with the lines that `verbose` asks for last. Raises TypeError for what is no callback."""
+    """A list of callbacks as one; the output that `verbose` requests comes last. Raises TypeError for an invalid entry."""
 
-    def __init__(self, given: Iterable[Callback] | None, model: Any, verbose: int | str, params: dict[str, Any]):
+    def __init__(self, callbacks: Iterable[Callback] | None, model: Any, verbose: int | str, params: dict[str, Any]):
         if verbose not in (0, 1, 2, "auto"):
             raise ValueError(f"fit: verbose is {verbose!r}, expected 0, 1, 2 or 'auto'")
-        self.each = [given] if isinstance(given, Callback) else list(given or ())
+        self.each = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
         for i, one in enumerate(self.each):
             if not isinstance(one, Callback):
                 raise TypeError(
@@ -119,7 +119,7 @@ for _name in [name for name in vars(Callback) if name.startswith("on_")]:
 class LambdaCallback(Callback):
     """Functions as a callback: on_epoch_end=lambda epoch, logs: …, and so every other method of Callback.
 
-    Raises TypeError for a name that Callback has not.
+    Raises TypeError for a name that is not a method of Callback.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> model = tg.models.Sequential([tg.layers.Dense(1, kernel_initializer="zeros")])
@@ -140,7 +140,7 @@ class LambdaCallback(Callback):
 
 
 class _Watching(Callback):
-    """A callback that asks whether a figure of the epoch's logs is better than the best so far."""
+    """Base of callbacks that compare a value of the epoch's logs with the best so far."""
 
     def __init__(self, monitor: str, mode: str, min_delta: float):
         if mode not in ("auto", "min", "max"):
@@ -149,7 +149,7 @@ class _Watching(Callback):
         self.best: float | None = None
 
     def current(self, logs: Logs) -> float:
-        """The figure watched. Raises ValueError that names those there are."""
+        """The monitored value. Raises ValueError that lists the available ones."""
         if self.monitor not in logs:
             raise ValueError(
                 f"{type(self).__name__}: monitor is {self.monitor!r}, which was not measured; there are {', '.join(logs)} "
@@ -158,7 +158,7 @@ class _Watching(Callback):
         return float(logs[self.monitor])
 
     def better(self, current: float, reference: float | None) -> bool:
-        """Whether it is better than a reference by more than min_delta; anything is better than none."""
+        """Whether a value is better than the reference by more than min_delta; True without a reference."""
         if reference is None:
             return True
         name, up = self.monitor.removeprefix("val_"), self.mode == "max"
@@ -178,7 +178,7 @@ class _Watching(Callback):
 
 
 class EarlyStopping(_Watching):
-    """End training once `patience` epochs in a row brought nothing better.
+    """Stop training after `patience` epochs in a row without improvement.
 
     monitor: what is watched. min_delta: by how much it must be better. mode: "min", "max", or by the name. baseline: what must
     be reached first. restore_best_weights: go back to the weights of the best epoch. start_from_epoch: epochs before it do not
@@ -236,7 +236,7 @@ class EarlyStopping(_Watching):
 
 
 class ReduceLROnPlateau(_Watching):
-    """Multiply the learning rate by `factor` once `patience` epochs in a row brought nothing better, down to min_lr.
+    """Multiply the learning rate by `factor` after `patience` epochs in a row without improvement, down to min_lr.
 
     cooldown: epochs that do not count after that. The history then has the rates, "learning_rate". monitor, mode and
     min_delta as in EarlyStopping.
@@ -288,7 +288,7 @@ class ReduceLROnPlateau(_Watching):
 
 
 class ModelCheckpoint(_Watching):
-    """Save the model after every epoch, or with save_best_only after those that are better than all before.
+    """Save the model after every epoch, or with save_best_only after each epoch that is the best so far.
 
     filepath: a safetensors file; {epoch} and the logs' names in it are filled in, "{epoch:02d}-{val_loss:.2f}.safetensors" say.
     save_weights_only: without the configuration. save_freq: "epoch", or a number of batches. initial_value_threshold: what must
@@ -353,7 +353,7 @@ class ModelCheckpoint(_Watching):
 
 
 class LearningRateScheduler(Callback):
-    """Set the learning rate before every epoch to schedule(epoch, rate so far).
+    """Set the learning rate before every epoch to schedule(epoch, current rate).
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> model = tg.models.Sequential([tg.layers.Dense(1)])
@@ -444,7 +444,7 @@ def _duration(seconds: float) -> str:
 
 
 def ours(owner: str, filepath: str | os.PathLike[str]) -> str:
-    """A path that does not end as Keras's formats do, which ValueError says how to replace."""
+    """Check that a path does not have the ending of a Keras format; ValueError names the replacement."""
     path = os.fspath(filepath)
     if path.endswith((".h5", ".hdf5", ".keras")):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Sequences for training: vocabularies, padding, batches by length, long texts in chunks; and drawing from a model."""
+"""Sequence data for training: vocabularies, padding, batches, chunks of long texts; and sampling from a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 def read_text(*paths: str | os.PathLike[str]) -> str:
     """The text of UTF-8 files, joined by newlines.
 
-    Raises FileNotFoundError for a missing file, and ValueError for one that is no UTF-8 or if there is nothing in them.
+    Raises FileNotFoundError for a missing file, ValueError for one that is not UTF-8, and if all are empty.
 
     >>> import pathlib, tempfile, tinygrad_rnn as tg
     >>> path = pathlib.Path(tempfile.mkdtemp(), "greeting.txt")
@@ -42,13 +42,13 @@ def read_text(*paths: str | os.PathLike[str]) -> str:
 
 
 class Vocabulary:
-    """The different tokens of a text, sorted, and their numbers: characters of a string, or words of a list.
+    """The distinct tokens of a text, sorted and numbered: the characters of a string, or the words of a list.
 
-    marks: tokens that mean something and are no text, such as "<start>" and "<end>"; they are numbered first, from 0, and
-    decode leaves them out. unknown: the token that stands for all that are not in the vocabulary; it comes next. size:
-    keep so many in all, the most frequent. `vocabulary[token]` is a number, `vocabulary.tokens` the tokens in order.
-    Raises ValueError for an empty text, without `unknown` where a token is encoded that is not in it, and for numbers to
-    decode that stand for none; TypeError for tokens that are no strings.
+    marks: special tokens such as "<start>" and "<end>"; they come first, numbered from 0, and decode omits them. unknown:
+    the token for all that are not in the vocabulary; it comes next. size: the maximum number of tokens, of which the most
+    frequent are kept. `vocabulary[token]` is a number, `vocabulary.tokens` the tokens in order. Raises ValueError for an
+    empty text, for encoding a token that is not in the vocabulary without `unknown`, and for decoding an invalid number;
+    TypeError for tokens that are not strings.
 
     >>> import tinygrad_rnn as tg
     >>> vocabulary = tg.data.Vocabulary("hello")
@@ -84,7 +84,7 @@ class Vocabulary:
 
     @property
     def characters(self) -> str:
-        """All tokens as one string."""
+        """All tokens, joined to one string."""
         return "".join(self.tokens)
 
     def __len__(self) -> int:
@@ -97,31 +97,31 @@ class Vocabulary:
         return int(self.encode([token])[0])
 
     def encode(self, tokens: Iterable[str]) -> Integers:
-        """The numbers of a string's characters, or of a list's words: (length,)."""
+        """The numbers (length,) of the characters of a string, or of the words of a list."""
         tokens = tokens if isinstance(tokens, (str, list, tuple)) else list(tokens)
         if self.unknown is not None:
             other = self._numbers[self.unknown]
-            found = [self._numbers.get(token, other) for token in tokens]
+            numbers = [self._numbers.get(token, other) for token in tokens]
         else:
             try:
-                found = [self._numbers[token] for token in tokens]
+                numbers = [self._numbers[token] for token in tokens]
             except KeyError as error:
                 at, what = tokens.index(error.args[0]), "token" if self.separator else "character"
                 known = self.tokens if self.separator else self.characters
                 raise ValueError(
                     f"Vocabulary: {what} {at} of the text is {tokens[at]!r}, expected one of the {len(self)} in {known!r:.60}"
                 ) from None
-        return np.array(found, np.int64)
+        return np.array(numbers, np.int64)
 
     def decode(self, numbers: Any) -> str:
-        """The text that these numbers stand for, without the marks: characters joined, words with blanks between them."""
-        found = np.asarray(numbers).ravel()
-        if found.size and found.dtype.kind not in "iu":
-            raise TypeError(f"Vocabulary.decode: numbers have dtype {found.dtype}, expected integers")
-        bad = np.flatnonzero((found < 0) | (found >= len(self)))
+        """The text of these numbers without the marks: characters joined, words separated by spaces."""
+        indices = np.asarray(numbers).ravel()
+        if indices.size and indices.dtype.kind not in "iu":
+            raise TypeError(f"Vocabulary.decode: numbers have dtype {indices.dtype}, expected integers")
+        bad = np.flatnonzero((indices < 0) | (indices >= len(self)))
         if len(bad):
-            raise ValueError(f"Vocabulary.decode: number {bad[0]} is {found[bad[0]]}, expected 0 to {len(self) - 1}")
-        tokens = (self.tokens[i] for i in found)
+            raise ValueError(f"Vocabulary.decode: number {bad[0]} is {indices[bad[0]]}, expected 0 to {len(self) - 1}")
+        tokens = (self.tokens[i] for i in indices)
         return self.separator.join(token for token in tokens if token not in self.marks)
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class Vocabulary:
 
 
 def _strings(name: str, tokens: Any) -> Any:
-    """Tokens of a vocabulary, checked: a string or a list of strings."""
+    """Check the tokens of a vocabulary: a string or a list of strings."""
     if isinstance(tokens, str):
         return tokens
     if not isinstance(tokens, Iterable):
@@ -144,7 +144,7 @@ def _strings(name: str, tokens: Any) -> Any:
 
 
 class Padded(NamedTuple):
-    """Sequences of unequal length as one array: values (B, T, ...), and how long each is, lengths (B,).
+    """Sequences of unequal length as one array, values (B, T, ...), with their lengths (B,).
 
     >>> import tinygrad_rnn as tg
     >>> values, lengths = tg.data.pad([[1, 2, 3], [4]])
@@ -163,10 +163,10 @@ class Padded(NamedTuple):
 
 
 def pad(sequences: Iterable[Any], value: Any = 0) -> Padded:
-    """Sequences (length, ...) one below the other, filled up with `value` to the length of the longest.
+    """Stack sequences (length, ...), padded at the end with `value` to the length of the longest.
 
-    Raises ValueError for no sequences, for some whose elements differ in shape, and for a value that their dtype cannot
-    hold; TypeError for what is no sequence.
+    Raises ValueError for an empty list, for elements of different shapes, and for a value that their dtype cannot
+    represent; TypeError for an entry that is not a sequence.
 
     >>> import tinygrad_rnn as tg
     >>> padded = tg.data.pad([[1, 2, 3], [4], []])
@@ -197,17 +197,17 @@ def pad(sequences: Iterable[Any], value: Any = 0) -> Padded:
 
 
 def _holds(dtype: np.dtype[Any], value: Array) -> bool:
-    """Whether a value stays itself in a dtype; a float may be rounded."""
+    """Whether a dtype can represent a value; floats may be rounded."""
     if dtype.kind == "f":
         return value.dtype.kind in "fiub"
     if dtype.kind in "iub" and value.dtype.kind not in "fiub":
         return False
-    with np.errstate(invalid="ignore"):  # NaN as an integer is another number
+    with np.errstate(invalid="ignore"):  # NaN cast to an integer
         return np.array_equal(value.astype(dtype), value)
 
 
 def _row(number: int, sequence: Any) -> Array:
-    """One of the sequences that are padded, as an array (length, ...)."""
+    """A sequence as an array (length, ...)."""
     try:
         row = np.asarray(sequence)
     except (TypeError, ValueError) as error:
@@ -218,16 +218,15 @@ def _row(number: int, sequence: Any) -> Array:
 
 
 class Batches:
-    """Examples as batches for training: drawn anew every epoch, those of like length together.
+    """Batches of examples for training, shuffled every epoch, with examples of similar length in one batch.
 
-    columns: what belongs together, each with one entry an example: an array (N, ...) or a list of numbers gives
-    arrays (B, ...), a list of sequences of unequal length (or the Padded of such) gives Padded ones. Iterating gives
-    tuples with one entry a column (or with a single column the entry itself). shuffle: the order is drawn from the
-    default generator (tg.seed); False keeps that of the examples. pool: of so many batches drawn the examples are
-    sorted by their length in the first column of sequences, so that rows of a batch need little padding; 1 leaves
-    them as drawn. The last batch may be smaller.
+    columns, each with one entry per example: an array (N, ...) or a list of numbers gives arrays (B, ...), a list of
+    sequences of unequal length (or a Padded) gives Padded. Iteration yields tuples with one entry per column, or the entry
+    itself for a single column. shuffle: use a random order, from the default generator (tg.seed). pool: the examples of
+    this many shuffled batches are sorted by their length in the first column of sequences, which reduces padding; 1 does
+    not sort. The last batch may be smaller.
 
-    Raises ValueError for columns of unequal length or without examples, TypeError for what is no column.
+    Raises ValueError for columns of unequal length or without examples, TypeError for an invalid column.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> words, tags = [[5, 6, 7], [8], [9, 9]], np.array([0, 1, 2])
@@ -263,7 +262,7 @@ class Batches:
             yield self.batch(self.columns, rows)
 
     def batch(self, columns: list[Any], rows: Integers) -> Any:
-        """The examples `rows` of columns such as this one's."""
+        """The batch of the examples `rows` of the given columns."""
         batch = tuple(
             _chosen(column, rows) if ragged else column[rows]
             for column, ragged in zip(columns, self.ragged, strict=True)
@@ -271,7 +270,7 @@ class Batches:
         return batch[0] if len(batch) == 1 else batch
 
     def drawn(self, columns: list[Any], cut: list[Integers], random: np.random.Generator) -> list[Integers]:
-        """The examples of `cut` in a new order, those of like length together, cut into batches of the same sizes."""
+        """Shuffle the examples of `cut`, a list of batches, into batches of the same sizes with similar lengths."""
         order, span = random.permutation(np.concatenate(cut)), max(len(cut[0]), 1) * self.pool
         if self.pool > 1 and any(self.ragged) and len(order):
             column = columns[self.ragged.index(True)]
@@ -282,7 +281,7 @@ class Batches:
 
 
 def _chosen(sequences: list[Any], rows: Integers) -> Padded:
-    """Some of the sequences, padded; of none there is nothing to pad."""
+    """The chosen sequences, padded; no rows give an empty Padded."""
     return pad([sequences[i] for i in rows]) if len(rows) else Padded(np.zeros((0, 0), np.int64), rows)
 
 
@@ -291,7 +290,7 @@ def _column(number: int, column: Any) -> Any:
     if isinstance(column, Padded):
         return [row[:length] for row, length in zip(*column, strict=True)]
     if isinstance(column, (list, tuple)):
-        sequences = [isinstance(one, (list, tuple)) or getattr(one, "ndim", 0) > 0 for one in column]
+        sequences = [isinstance(entry, (list, tuple)) or getattr(entry, "ndim", 0) > 0 for entry in column]
         if any(sequences):
             if not all(sequences):
                 at = sequences.index(False)
@@ -308,9 +307,9 @@ def _column(number: int, column: Any) -> Any:
 class TextChunks:
     """A long sequence as batches for truncated backpropagation through time [Williams & Peng 1990].
 
-    The sequence is laid out in `batch` rows that go on from chunk to chunk, so that the state after one chunk is the
-    state before the next. Iterating gives pairs (inputs, targets), each (batch, steps) integers; targets are the inputs
-    one place further. What is left over at the end of the rows is dropped, or with remainder=True a last, shorter chunk.
+    The sequence is split into `batch` rows, each of which continues from chunk to chunk, so that the final state of a chunk
+    is the initial state of the next. Iteration yields pairs (inputs, targets) of integers (batch, steps); targets are the
+    inputs shifted by one. The remainder of the rows is dropped, or with remainder=True is a last, shorter chunk.
 
     Raises ValueError for a sequence too short for one chunk.
 
@@ -352,11 +351,11 @@ class TextChunks:
 
 
 def draw(logits: Any, temperature: float = 1.0, seed: Any = None, *, top_k: int | None = None) -> Integers:
-    """Draw classes from softmax(logits / temperature): below 1 bolder, above 1 wilder, 0 the likeliest.
+    """Sample classes from softmax(logits / temperature); temperature 0 returns the likeliest class.
 
-    logits (..., C), result (...) integers. top_k: draw among the so many likeliest only. seed: a generator or an integer,
-    else the default generator. Raises ValueError for a negative temperature, for top_k below 1, and for logits that hold
-    NaN or leave no class to draw (−inf throughout).
+    A temperature below 1 makes likely classes likelier, above 1 less likely. logits (..., C), result (...) integers. top_k:
+    sample only from this many likeliest classes. seed: a generator or an integer, else the default generator. Raises
+    ValueError for a negative temperature, for top_k below 1, and for logits that contain NaN or are all −inf.
 
     >>> import tinygrad_rnn as tg
     >>> tg.data.draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
@@ -366,7 +365,7 @@ def draw(logits: Any, temperature: float = 1.0, seed: Any = None, *, top_k: int 
 
 
 def _drawn(owner: str, logits: Any, temperature: Any, random: np.random.Generator, top_k: Any) -> Integers:
-    """What `draw` does."""
+    """`draw`, with the caller's name for errors."""
     z = np.asarray(logits.data if isinstance(logits, Tensor) else logits, np.float64)
     if not isinstance(temperature, (int, float, np.number)) or not 0 <= temperature < np.inf:
         raise ValueError(f"{owner}: temperature is {temperature!r}, expected a finite number >= 0")
@@ -386,9 +385,9 @@ def _drawn(owner: str, logits: Any, temperature: Any, random: np.random.Generato
     z = np.subtract(z, top, out=np.zeros_like(z), where=z != top) / temperature  # inf - inf is 0 here
     if top_k is not None and top_k < z.shape[-1]:
         likeliest = np.argsort(-z, axis=-1, kind="stable")[..., :top_k]
-        kept = np.full_like(z, -np.inf)
-        np.put_along_axis(kept, likeliest, np.take_along_axis(z, likeliest, -1), -1)
-        z = kept
+        restricted = np.full_like(z, -np.inf)
+        np.put_along_axis(restricted, likeliest, np.take_along_axis(z, likeliest, -1), -1)
+        z = restricted
     totals = np.exp(z).cumsum(-1)
     points = random.random((*z.shape[:-1], 1)) * totals[..., -1:]
     return np.asarray((totals <= points).sum(-1), np.int64)
@@ -405,12 +404,13 @@ def generate(
     top_k: int | None = None,
     seed: Any = None,
 ) -> Integers:
-    """Let a model write: each token chosen from its prediction, and read again as the next input.
+    """Generate sequences from a model: each token is sampled from the prediction and is the next input.
 
-    step(tokens (B, T), state) -> (logits (B, T, C), state). prompt (B, T): what it reads first, a start mark say.
-    Returns the tokens (B, up to length) that follow. end: a row that has written it writes nothing else, and when all have,
-    it is over. temperature, top_k, seed: as in `draw`; by default the likeliest token is chosen, which is greedy decoding.
-    Runs outside training and without gradients. Raises TypeError and ValueError for a step that gives no such pair.
+    step(tokens (B, T), state) -> (logits (B, T, C), state). prompt (B, T): the first input, such as a start token.
+    Returns the tokens (B, up to length) that follow. end: a row that has generated this token is filled with it, and when
+    all rows have, generation stops. temperature, top_k, seed: as in `draw`; the default is greedy decoding, the likeliest
+    token. Runs in evaluation mode and without gradients. Raises TypeError and ValueError for a step that returns something
+    else.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> following = np.array([[0, 9, 0, 0], [0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0]])

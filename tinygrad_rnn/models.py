@@ -1,4 +1,4 @@
-"""Sequential by Keras's conventions: layers one after another, a summary, and compile, fit, evaluate, predict."""
+"""Keras's Sequential: a stack of layers with summary, compile, fit, evaluate and predict."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Sequential(Layer):
             self.add(layer)
 
     def add(self, layer: Any) -> None:
-        """Put a layer at the end."""
+        """Append a layer."""
         if isinstance(layer, Input) and not self.layers:
             self._shapes = [layer.batch_input_shape]
             return
@@ -86,12 +86,12 @@ class Sequential(Layer):
             raise
 
     def pop(self) -> Layer:
-        """Take the last layer off."""
+        """Remove the last layer."""
         self._shapes = self._shapes[: len(self.layers)]
         return self.layers.pop()
 
     def _extend(self) -> None:
-        """Build the layers whose input shape is known, and note the shapes of their outputs."""
+        """Build the layers whose input shape is known, and store the shapes of their outputs."""
         while self._shapes and len(self._shapes) <= len(self.layers):
             layer = self.layers[len(self._shapes) - 1]
             layer.ensure_built(self._shapes[-1])
@@ -108,10 +108,10 @@ class Sequential(Layer):
 
     @built.setter
     def built(self, value: bool) -> None:
-        """The layers know."""
+        """Ignored: the layers store it."""
 
     def build(self, input_shape: Shape | None = None) -> None:
-        """Build all layers for inputs of this shape, (None, T, D) say."""
+        """Build all layers for inputs of this shape, such as (None, T, D)."""
         if input_shape is not None and not self._shapes:
             self._shapes = [tuple(input_shape)]
         self._extend()
@@ -129,8 +129,8 @@ class Sequential(Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The layers' configurations, and the shape of the inputs where it is known; from_config makes such a model anew,
-        without the weights."""
+        """The configurations of the layers, and the shape of the inputs if known; from_config creates the model from it,
+        without weights."""
         shape = None if not self._shapes else plain("Sequential: input_shape", self._shapes[0])
         return {"name": self.name, "layers": plain("Sequential: layers", self.layers), "build_input_shape": shape}
 
@@ -145,11 +145,11 @@ class Sequential(Layer):
 
     @property
     def output_shape(self) -> Any:
-        """The shape of what the model gives, None where it is not known."""
+        """The shape of the output, None if unknown."""
         return self._shapes[-1] if len(self._shapes) == len(self.layers) + 1 else None
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        """One layer after the other; a mask goes along with the output that it belongs to."""
+        """Apply the layers one after another; each output is passed on with its mask."""
         x = inputs
         for layer in self.layers:
             x, mask = layer(x, mask=mask), None
@@ -158,7 +158,7 @@ class Sequential(Layer):
         return x
 
     def streamed(self) -> list[Any]:
-        """What `rnn.stepper` runs: the layers."""
+        """For `rnn.stepper`: the layers."""
         return self.layers
 
     def stepper(self, batch: int = 1) -> Any:
@@ -179,7 +179,7 @@ class Sequential(Layer):
         return mask_of(self(inputs, mask=mask))
 
     def reset_state(self) -> None:
-        """Let stateful layers begin anew."""
+        """Reset stateful layers to the initial state."""
         for layer in self.layers:
             if hasattr(layer, "reset_state"):
                 layer.reset_state()
@@ -191,7 +191,7 @@ class Sequential(Layer):
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
         """Print Keras's table: every layer, the shape of its output, the number of its weights.
 
-        What cannot be known before a call stands as "?", and such a layer's weights as "0 (unbuilt)".
+        Shapes that are unknown before a call are shown as "?", the weights of such a layer as "0 (unbuilt)".
         """
         rule, double = "_" * 65, "=" * 65
         shapes = [_text(shape) for shape in self._shapes[1:]] + ["?"] * len(self.layers)
@@ -217,7 +217,7 @@ class Sequential(Layer):
     # -- training: a thin face over train.fit ----------------------------------------------------------------------------
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = ()) -> None:
-        """Say how to train: an optimiser, a loss, and what else to measure.
+        """Set the optimiser, the loss and the metrics.
 
         optimizer: "adam", "adamw", "rmsprop" or "sgd" with Keras's defaults, a function of the parameters such as
         lambda p: optim.Adam(p, 0.01), or an optimiser of this model's parameters. loss: a name such as
@@ -238,9 +238,9 @@ class Sequential(Layer):
             )
         if not isinstance(optimizer, (str, Optimizer)) and not callable(optimizer):
             raise TypeError(f"compile: optimizer is {kind(optimizer)}, expected a name, an optimiser or a function")
-        found = losses.get(loss)
+        loss_function = losses.get(loss)
         self._metrics = dict(losses.metric(one) for one in metrics or ())
-        self._loss = found
+        self._loss = loss_function
         self._make = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else None
 
@@ -303,11 +303,11 @@ class Sequential(Layer):
             events.on_train_batch_end(tally.count - 1, tally.means())
 
         def after_epoch(history: train.History) -> None:
-            found = tally.means(group)
+            means = tally.means(group)
             if held is not None and checks:
-                found |= {f"val_{key}": value for key, value in checks[-1].items()}
-            logs.append(found)
-            events.on_epoch_end(len(seen) - 1, found)
+                means |= {f"val_{key}": value for key, value in checks[-1].items()}
+            logs.append(means)
+            events.on_epoch_end(len(seen) - 1, means)
             if self.stop_training:
                 history.stopped = history.stopped or "callback"
 
@@ -316,9 +316,8 @@ class Sequential(Layer):
             checks.append(self._measured(*held, batch_size, events, group))
             return checks[-1]["loss"]
 
-        given = validation if held is not None else None
-        hooks = {"on_step": after_step, "on_epoch": after_epoch}
-        options = {"validation": given, "model": self, "progress": False, "parallel": parallel, **hooks} | options
+        hooks = {"on_step": after_step, "on_epoch": after_epoch, "validation": validation if held is not None else None}
+        options = {"model": self, "progress": False, "parallel": parallel, **hooks} | options
         self.stop_training = False
         events.on_train_begin()
         run = train.fit(tally.loss, Epochs(epoch, steps), self.optimizer, epochs=epochs, **options)
@@ -349,13 +348,13 @@ class Sequential(Layer):
         """
         arrays, size = self._arrays("evaluate", x, y), batch_size_of("evaluate", batch_size)
         events = Callbacks(callbacks, self, verbose, {"steps": -(-len(arrays[0]) // size)})
-        found = self._measured(*arrays, size, events)
+        logs = self._measured(*arrays, size, events)
         if return_dict:
-            return found
-        return list(found.values()) if self._metrics else found["loss"]
+            return logs
+        return list(logs.values()) if self._metrics else logs["loss"]
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = 0) -> Array:
-        """What the model gives for arrays, batch by batch, as one array; nothing is recorded.
+        """The model's outputs for arrays, computed in batches without recording, as one array.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> tg.models.Sequential([tg.layers.Dense(2)]).predict(np.ones((5, 3))).shape
@@ -371,24 +370,24 @@ class Sequential(Layer):
     ) -> dict[str, float]:
         tally = Tally(self)
 
-        def told() -> Iterator[tuple[Array, Array]]:
+        def measured_batches() -> Iterator[tuple[Array, Array]]:
             for i, batch in enumerate(batches(x, y, size)):
                 events.on_test_batch_begin(i)
                 yield batch
                 events.on_test_batch_end(i, tally.means())
 
         events.on_test_begin()
-        train.evaluate(tally.loss, told(), parallel=group)
-        found = tally.means(group)
-        events.on_test_end(found)
-        return found
+        train.evaluate(tally.loss, measured_batches(), parallel=group)
+        means = tally.means(group)
+        events.on_test_end(means)
+        return means
 
     # -- in files --------------------------------------------------------------------------------------------------------
 
     def save_weights(self, filepath: Path) -> None:
-        """Write the weights to a safetensors file, model.safetensors say, whole or not at all.
+        """Write the weights to a safetensors file, such as model.safetensors, atomically.
 
-        Raises ValueError for the formats of Keras (.h5, .keras), and before the weights are made.
+        Raises ValueError for the formats of Keras (.h5, .keras), and if the model is not built.
 
         >>> import os, tempfile, tinygrad_rnn as tg
         >>> model = tg.models.Sequential([tg.layers.Input((3,)), tg.layers.Dense(2)])
@@ -400,16 +399,16 @@ class Sequential(Layer):
         save(ours("save_weights", filepath), self.state_dict())
 
     def load_weights(self, filepath: Path) -> None:
-        """Set the weights from such a file, also one that `save` wrote; layers that are not built yet are built to fit.
+        """Set the weights from a file of `save_weights` or `save`; layers that are not built yet are built for their shapes.
 
-        Raises ValueError for a file of Keras's (.h5, .keras) and for weights of another model, which then stays as it was.
+        Raises ValueError for a Keras file (.h5, .keras) and for weights of another model; this one is then unchanged.
         """
         self.load_state_dict(load(ours("load_weights", filepath)))
 
     def save(self, filepath: Path) -> None:
-        """Write the model, its configuration and its weights, to a safetensors file, which `models.load_model` reads.
+        """Write the model's configuration and weights to a safetensors file, for `models.load_model`.
 
-        How it was compiled and how far training was are not in it; train.fit's checkpoint= keeps a training run.
+        The file does not contain the arguments of compile or the state of training; see train.fit's checkpoint= for that.
         """
         save(ours("save", filepath), self.state_dict(), {"config": self.get_config()})
 
@@ -425,9 +424,9 @@ class Sequential(Layer):
 
 
 def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None) -> Sequential:
-    """The model that `Sequential.save` wrote; custom_objects: functions and classes of one's own by name.
+    """Read a model written by `Sequential.save`. custom_objects: the user's functions and classes, by name.
 
-    Raises ValueError for a file of Keras's, CheckpointError for one without a configuration.
+    Raises ValueError for a Keras file, CheckpointError for a file without a configuration.
 
     >>> import os, tempfile, tinygrad_rnn as tg
     >>> model = tg.models.Sequential([tg.layers.Input((None, 3)), tg.layers.GRU(2), tg.layers.Dense(1)])
@@ -451,7 +450,7 @@ def _text(shape: Any) -> str:
 
 
 def _row(name: str, shape: str, count: str) -> str:
-    """A line of the summary, cut to Keras's columns."""
+    """A line of the summary in Keras's columns; longer entries are truncated."""
     line = ""
     for text, end in ((name, 29), (shape, 55)):
         line = (line + text)[: end - 1].ljust(end)

@@ -1,4 +1,4 @@
-"""Modules: things with parameters. Cells, wrappers and layers are all Modules.
+"""Modules: objects with parameters. Cells, wrappers and layers are all Modules.
 
 A module's parameters and submodules are simply its attributes (also inside lists, tuples and dicts); their path of
 attribute names is their name in `state_dict`.
@@ -18,7 +18,7 @@ from .autodiff.tensor import Tensor
 
 
 class Parameter(Tensor):
-    """A tensor to be trained: a leaf that requires grad.
+    """A trainable tensor: a leaf that requires grad.
 
     >>> import tinygrad_rnn as tg
     >>> tg.Parameter([1.0, 2.0], name="w")
@@ -32,7 +32,7 @@ class Parameter(Tensor):
 
 
 class Module:
-    """Base of everything with parameters. Subclasses set Parameters and Modules as attributes and define `forward`.
+    """Base of objects with parameters. Subclasses set Parameters and Modules as attributes and define `forward`.
 
     >>> import tinygrad_rnn as tg
     >>> class Scale(tg.Module):
@@ -46,16 +46,16 @@ class Module:
     """
 
     training = True
-    dtype: Any = None  # of a module that remembers what it was built in
-    built_from = "input_size"  # what `build` takes, where a module is built at its first call
+    dtype: Any = None  # of a module that was built for one dtype
+    built_from = "input_size"  # the argument of `build`, for a module that is built at its first call
 
     @property
     def built(self) -> bool:
-        """False for a module that makes its parameters at the first call and was not called yet."""
+        """False for a module that creates its parameters at the first call and was not called yet."""
         return True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes. A subclass defines it; call the module itself, module(x), which also names the scope."""
+        """Compute the output. Subclasses define it; users call module(x), which also opens a scope."""
         raise TypeError(f"{type(self).__name__} defines no forward(...) to be called")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -64,20 +64,20 @@ class Module:
 
     @property
     def scope_name(self) -> str:
-        """What this module is called in graphs: its `name`, else its class in snake case."""
+        """The name of this module in graphs: its `name`, else its class in snake case."""
         name = getattr(self, "name", None)
         return name if isinstance(name, str) else snake_case(type(self).__name__)
 
     # -- the tree --------------------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly inside this one, with their paths."""
+        """The direct submodules, with their paths."""
         for path, value in _items(vars(self)):
             if isinstance(value, Module):
                 yield path, value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all inside it, each once, with their paths."""
+        """This module and all submodules, each once, with their paths."""
         seen: set[int] = set()
         work: list[tuple[str, Module]] = [(prefix, self)]
         while work:
@@ -89,7 +89,7 @@ class Module:
                 work.extend(reversed(inside))
 
     def modules(self) -> Iterator[Module]:
-        """This module and all inside it, each once."""
+        """This module and all submodules, each once."""
         return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -111,13 +111,13 @@ class Module:
         return [p for _, p in self.named_parameters()]
 
     def count_parameters(self) -> int:
-        """How many numbers the parameters hold."""
+        """The number of elements of all parameters."""
         return sum(p.size for p in self.parameters())
 
-    # -- training or not -------------------------------------------------------------------------------------------
+    # -- training mode ---------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Any:
-        """Set the training flag of this module and all inside it; returns the module."""
+        """Set the training flag of this module and all submodules; returns the module."""
         for module in self.modules():
             module.training = mode
         return self
@@ -128,35 +128,35 @@ class Module:
 
     @property
     def trains(self) -> bool:
-        """Whether to behave as in training: this module's flag and the ambient one (`tg.training`) both say so."""
+        """Whether the module is in training mode: its own flag and the ambient one (`tg.training`) are both True."""
         return self.training and ambient.get().training
 
     def zero_grad(self) -> None:
-        """Forget the gradients of all parameters: each `.grad` is None."""
+        """Set the `.grad` of all parameters to None."""
         for p in self.parameters():
             p.grad = None
 
     def astype(self, dtype: Any) -> Any:
         """Convert every parameter to another floating dtype, in place; returns the module."""
-        wanted = np.dtype(dtype)
-        if wanted not in (np.float32, np.float64):
-            raise TypeError(f"astype: got {wanted}, expected float32 or float64")
+        target = np.dtype(dtype)
+        if target not in (np.float32, np.float64):
+            raise TypeError(f"astype: got {target}, expected float32 or float64")
         for p in self.parameters():
-            p.data = p.data.astype(wanted)
+            p.data = p.data.astype(target)
             p._node = Leaf(p.shape, p.dtype, p.requires_grad, p.name)
         for module in self.modules():
             if module.dtype is not None:
-                module.dtype = wanted
+                module.dtype = target
         return self
 
     # -- state -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The parameters' arrays by path. They are not copies; training rebinds parameters and leaves them alone."""
+        """The parameters' arrays by path. They are not copies, but training does not change them."""
         return {path: p.data for path, p in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Set every parameter from arrays by path; modules that are not built yet are built to fit.
+        """Set every parameter from arrays by path; modules that are not built yet are built for their shapes.
 
         Tensors of other libraries will do. strict=False loads what is there and leaves out what the module does not have.
         Raises ValueError that lists what is missing, unexpected or of another shape, TypeError for what is no dict of
@@ -195,7 +195,7 @@ class Module:
                 p.data = np.array(arrays[path], p.dtype, order="C")
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
-        """Build a module that is not built yet to fit arrays to be loaded into it."""
+        """Build an unbuilt module for the shapes of arrays that are to be loaded."""
 
     def unbuild(self) -> None:
         """Undo `build_from`."""
@@ -216,21 +216,21 @@ class Module:
 
 
 def _arrays(state: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """What is to be loaded, as arrays by path."""
+    """A state dict as arrays by path."""
     if not isinstance(state, Mapping):
         hint = "; give its state_dict()" if isinstance(state, Module) else ""
         raise TypeError(f"load_state_dict: state is {type(state).__name__}, expected a dict of arrays by path{hint}")
-    found = {}
+    arrays = {}
     for path, value in state.items():
         try:
-            found[path] = np.asarray(value.data if isinstance(value, Tensor) else value)
+            arrays[path] = np.asarray(value.data if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"load_state_dict: {path} does not turn into an array of numbers: {error}") from None
-    return found
+    return arrays
 
 
 def _items(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Attributes, and what lists, tuples and dicts among them hold, with their paths."""
+    """Attributes and the elements of lists, tuples and dicts among them, with their paths."""
     for name, value in attributes.items():
         if isinstance(value, (list, tuple)):
             yield from ((f"{name}.{i}", v) for i, v in enumerate(value))

@@ -18,7 +18,7 @@ Regularizer = Callable[[Any], Any]
 
 
 class L1L2(Configured):
-    """l1 Σ |x| + l2 Σ x², both 0 unless given. Raises ValueError for factors that are no numbers of at least 0.
+    """l1 Σ |x| + l2 Σ x², with default factors 0. Raises ValueError for factors that are not numbers of at least 0.
 
     >>> import tinygrad_rnn as tg
     >>> tg.regularizers.L1L2(l1=1.0, l2=0.5)(tg.tensor([1.0, -2.0])).item()
@@ -70,7 +70,7 @@ _BY_NAME: dict[str, Callable[[], Regularizer]] = {
 
 
 def get(regularizer: Any) -> Regularizer | None:
-    """The regularizer of this name, with factors of 0.01, or the function given; None stays None.
+    """The regularizer of this name, with factor 0.01, or the function itself; None for None.
 
     >>> import tinygrad_rnn as tg
     >>> tg.regularizers.get("l2").l2
@@ -79,8 +79,8 @@ def get(regularizer: Any) -> Regularizer | None:
     if isinstance(regularizer, str) and regularizer.lower() in _BY_NAME:
         return _BY_NAME[regularizer.lower()]()
     if regularizer is None or (callable(regularizer) and not isinstance(regularizer, type)):
-        found: Regularizer | None = regularizer
-        return found
+        function: Regularizer | None = regularizer
+        return function
     raise ValueError(
         f"regularizer is {regularizer!r}, expected one of {', '.join(_BY_NAME)}, an object such as regularizers.L2(1e-4), or "
         "a function of a tensor"

@@ -1,8 +1,8 @@
-"""Arrays in files: `save` and `load`. What a whole training run needs is in train/checkpoint.py.
+"""Arrays in files: `save` and `load`. Checkpoints of training runs are in train/checkpoint.py.
 
-The format is safetensors: a JSON header and the raw arrays, no code. A file is written beside its place, forced to the
-disk and renamed, so a kill at any moment leaves the old file or the new one, whole. What a killed writer leaves beside it
-is cleared by the next.
+The format is safetensors: a JSON header and the raw arrays, no code. Files are replaced atomically: written to a temporary
+file, synced and renamed, so that an interrupted write leaves the old file. The next write deletes temporary files that an
+interrupted one left.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .module import Module
 fcntl: ModuleType | None
 try:
     import fcntl
-except ImportError:  # on Windows nobody can delete a file that is open, so it needs no lock
+except ImportError:  # on Windows an open file cannot be deleted, so no lock is needed
     fcntl = None
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Path = str | os.PathLike[str]
-HEADER = "tinygrad_rnn"  # the header's entry that holds our metadata as JSON
-TORCHS = (b"PK\x03\x04", b"\x80\x02\x8a\n")  # how files of torch.save begin, now and before its version 1.6
+HEADER = "tinygrad_rnn"  # the header entry with our metadata as JSON
+TORCHS = (b"PK\x03\x04", b"\x80\x02\x8a\n")  # first bytes of files of torch.save, now and before its version 1.6
 DTYPES = (
     "bool",
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
@@ -40,17 +40,17 @@ DTYPES = (
 
 
 class Tensors(dict[str, Array]):
-    """What `load` gives: arrays by name, and beside them the file's `metadata`."""
+    """The result of `load`: arrays by name, and the file's `metadata`."""
 
     metadata: dict[str, Any]
 
 
 def save(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
-    """Write arrays by name to a safetensors file, whole or not at all.
+    """Write arrays by name to a safetensors file, atomically.
 
-    tensors: a dict of tensors, arrays and numbers, such as model.state_dict(). metadata: anything JSON can hold, by
-    name. Raises TypeError for what cannot be written, ValueError for the name "__metadata__", FileNotFoundError if the
-    folder is missing, OSError if the disk refuses; the file that was there before then stays as it was.
+    tensors: a dict of tensors, arrays and numbers, such as model.state_dict(). metadata: JSON values by name. Raises
+    TypeError for values that cannot be written, ValueError for the name "__metadata__", FileNotFoundError if the folder is
+    missing, OSError if writing fails; an existing file is then unchanged.
 
     >>> import os, tempfile, tinygrad_rnn as tg
     >>> path = os.path.join(tempfile.mkdtemp(), "weights.safetensors")
@@ -75,9 +75,9 @@ def save(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | N
 
 
 def load(path: Path) -> Tensors:
-    """The arrays of a safetensors file by name; their `.metadata` is what was saved beside them.
+    """Read the arrays of a safetensors file by name, with its metadata as `.metadata`.
 
-    Raises FileNotFoundError if there is no such file and CheckpointError if it is cut short, damaged, or something else.
+    Raises FileNotFoundError for a missing file and CheckpointError for one that is truncated, damaged or of another format.
 
     >>> import tinygrad_rnn as tg
     >>> tg.load("nowhere.safetensors")
@@ -117,7 +117,7 @@ def load(path: Path) -> Tensors:
 
 
 def _array(name: Any, value: Any) -> Array:
-    """What can be written: real numbers, contiguous, in the machine's byte order."""
+    """The value as an array that can be written: real numbers, contiguous, in the machine's byte order."""
     if not isinstance(name, str):
         raise TypeError(f"save: the name {name!r} is a {type(name).__name__}, expected a string")
     if name == "__metadata__":
@@ -135,7 +135,7 @@ def _array(name: Any, value: Any) -> Array:
 
 
 def check_place(path: Path) -> str:
-    """The real path of a file that can be written there; FileNotFoundError, IsADirectoryError or PermissionError if not."""
+    """The real path, if a file can be written there; else FileNotFoundError, IsADirectoryError or PermissionError."""
     real = os.path.realpath(path)
     folder, name = os.path.split(real)
     if not os.path.isdir(folder):
@@ -148,7 +148,7 @@ def check_place(path: Path) -> str:
 
 
 def _write(path: str, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     folder, name = os.path.split(path)
     _clear(folder, name)
     temporary, file = _begin(folder, name)
@@ -174,7 +174,7 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _begin(folder: str, name: str) -> tuple[str, BinaryIO]:
-    """A new file to write into, locked as long as it is open: a lock ends with its process, however that ends."""
+    """A new temporary file, locked while it is open; the operating system releases the lock when the process ends."""
     while True:
         temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.tmp")
         file = open(temporary, "xb")  # noqa: SIM115
@@ -184,7 +184,7 @@ def _begin(folder: str, name: str) -> tuple[str, BinaryIO]:
 
 
 def _clear(folder: str, name: str) -> None:
-    """Delete what writers of this file that were killed have left; those that still write hold a lock."""
+    """Delete the temporary files of interrupted writes of this file; active ones hold a lock."""
     left = re.compile(re.escape(f".{name}.") + r"[0-9a-f]{12}\.tmp")
     for entry in filter(left.fullmatch, os.listdir(folder)):
         with suppress(OSError), open(os.path.join(folder, entry), "r+b") as file:
@@ -193,7 +193,7 @@ def _clear(folder: str, name: str) -> None:
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Lock a file against other processes and threads; False if one of them has it."""
+    """Lock a file against other processes and threads; False if it is already locked."""
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,25 +16,23 @@ Drawing(18 nodes, 11 edges)
 >>> viz.draw(state), viz.draw(state, opened=True, depth=0)
 (Drawing(6 nodes, 5 edges), Drawing(1 node, 0 edges))
 
-The modules: `unrolled`, `folded`, `inside` (`cell`), `ops` (`draw`), `flow` (`grad_flow`) and `page` are the views. What
-they read: `opened` opens fused ops, `live` finds recorded values and times, `costs` counts, `shorten` leaves out the
-middle, `layers` finds time, `steps` what flows along it, `reading` what each step reads, `floors` what stands around it.
-What they make: a `picture` of nodes, edges and boxes, put into places by `places` and `grid` (unrolled), `sketch` (by
-hand), `layout` (by Graphviz) or `repeat` (one step, again and again), with `arrows` along a `route`, shades and a `legend`.
-What leaves: `drawing` writes `dot` or `mermaid` and runs the `program`.
+The folders are a pipeline. `net` reads a recorded graph: `opened` opens fused ops, `shorten` leaves out the middle, `layers`
+finds passes over time and layers by their scopes, `steps` what flows along time, `floors` what stands around it, `live`
+values. `scene` makes nodes, edges and boxes of it, with places for views over time. `layouts` places the others by the
+Graphviz program. `write` makes DOT, Mermaid, SVG and the page of it. The views, beside the folders, join these.
 """
 
 from .attention import attention
 from .diff import diff
-from .drawing import Drawing
 from .flow import GradFlow, LayerFlow, grad_flow
 from .folded import folded
 from .heatmap import Heatmap, heatmap
+from .html import to_html
 from .inside import cell
 from .ops import draw, mimebundle
-from .page import to_html
 from .plot import Plot
 from .unrolled import unrolled
+from .write.drawing import Drawing
 
 __all__ = [
     "Drawing",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import legend, style
-from .drawing import Drawing
 from .measured import Measured
-from .picture import Edge, Node, Picture
-from .route import straight
-from .shade import Scale
+from .scene import legend, style
+from .scene.picture import Edge, Node, Picture
+from .scene.route import straight
+from .scene.shade import Scale
+from .write.drawing import Drawing
 
 ROW_APART, BESIDE, LEAST = (
     200.0,

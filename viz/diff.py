@@ -8,12 +8,12 @@ from typing import Any
 
 from tinygrad_rnn.autodiff.graph import Graph
 
-from . import legend, style
-from .drawing import Drawing
 from .inside import as_rnn_cell, picture_of_step, step_graph
-from .layers import gate_of
-from .layout import settle
-from .picture import Box, Edge, Node, Picture
+from .layouts.graphviz import settle
+from .net.layers import gate_of
+from .scene import legend, style
+from .scene.picture import Box, Edge, Node, Picture
+from .write.drawing import Drawing
 
 ONLY_FIRST, ONLY_SECOND = "#F6C9A8", "#BBDDF3"  # vermilion and blue, pale [Okabe & Ito 2008]
 APART = 60.0

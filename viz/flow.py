@@ -13,12 +13,12 @@ from tinygrad_rnn.autodiff.graph import Graph, Source, unfuse
 from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
 
-from .layers import time_of
-from .live import nodes_of, refuse_freed
-from .opened import STEPWISE, take
+from .net.layers import time_of
+from .net.live import nodes_of, refuse_freed
+from .net.opened import STEPWISE, take
+from .net.reading import Reading
+from .net.steps import Unrolled, gates_of, read
 from .plot import Plot
-from .reading import Reading
-from .steps import Unrolled, gates_of, read
 
 Numbers = npt.NDArray[np.float64]
 

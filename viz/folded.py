@@ -7,19 +7,19 @@ from typing import Any
 from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.rnn import RNNCell
 
-from . import style
-from .drawing import Drawing
-from .floors import House, Origin
-from .grid import Grid
-from .layers import Layer, Step
-from .opened import STEPWISE, fused_length, open_all, opened_maps
+from .net.floors import House, Origin
+from .net.layers import Layer, Step
+from .net.opened import STEPWISE, fused_length, open_all, opened_maps
+from .net.shorten import shorten
+from .net.steps import State, read
 from .ops import refuse_unrecorded
-from .picture import Point
-from .places import CELL
-from .route import rounded
-from .shorten import shorten
-from .steps import State, read
+from .scene import style
+from .scene.grid import Grid
+from .scene.picture import Point
+from .scene.places import CELL
+from .scene.route import rounded
 from .unrolled import trace
+from .write.drawing import Drawing
 
 TALL = 72.0  # a folded cell's height
 REACH, NEXT = 74.0, 54.0  # how far beside a cell the delay of its innermost state stands, and each one further out

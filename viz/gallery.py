@@ -19,7 +19,6 @@ from tinygrad_rnn.module import Parameter
 
 from .attention import attention
 from .diff import diff
-from .drawing import Drawing
 from .flow import grad_flow
 from .folded import folded
 from .heatmap import Heatmap, heatmap
@@ -27,6 +26,7 @@ from .inside import cell
 from .ops import draw
 from .plot import Plot
 from .unrolled import unrolled
+from .write.drawing import Drawing
 
 READ, WRITTEN = ["le", "chat", "est", "noir", "."], ["the", "cat", "is", "black", "."]
 BATCH, STEPS, SIZE, UNITS, WORDS = 2, 4, 5, 8, 50

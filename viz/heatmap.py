@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import style
 from .measured import Measured
-from .shade import round_up
+from .scene import style
+from .scene.shade import round_up
 
 NEGATIVE, ZERO, POSITIVE = (213, 94, 0), (255, 255, 255), (0, 114, 178)  # vermilion, white, blue [Okabe & Ito 2008]
 BLANK = (190, 190, 190)

@@ -15,18 +15,18 @@ from tinygrad_rnn.layers import GRUCell, Layer
 from tinygrad_rnn.nn.recurrent import CellModule
 from tinygrad_rnn.rnn import RNNCell
 
-from . import legend as legends
-from . import style
-from .drawing import Drawing
-from .layers import Path, gate_of
-from .layout import settle
-from .live import Values, nodes_of
-from .opened import opened_maps, take
+from .layouts.graphviz import settle
+from .net.layers import Path, gate_of
+from .net.live import Values, nodes_of, stepwise
+from .net.opened import opened_maps, take
+from .net.steps import only_weights, state_name
 from .ops import Facts, common, picture_of
-from .picture import Edge, Node, Picture
-from .sketch import Sketch
-from .steps import only_weights, state_name
+from .scene import legend as legends
+from .scene import style
+from .scene.picture import Edge, Node, Picture
+from .scene.sketch import Sketch
 from .unrolled import batch_of, dtype_of, on_copy
+from .write.drawing import Drawing
 
 GATES = {
     "f": "forget gate f",
@@ -200,7 +200,7 @@ def _step(
         given = [str(part.name) for part in flat_tensors(state)]
         output, after = run(x, state)
         made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
-        tensors = [output, *(part for _, part in made)]
+        tensors = list(flat_tensors(stepwise([output, *(part for _, part in made)])))
         graph = opened_maps(tensors) if known is None else take(tensors)
         if known is not None:
             told = Values(tensors, [x, *flat_tensors(state), *run.parameters()])

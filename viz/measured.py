@@ -12,9 +12,9 @@ from tinygrad_rnn.autodiff.graph import Source, flat_tensors, unfuse
 from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .flow import states_of
-from .live import Values, nodes_of, refuse_freed
-from .opened import STEPWISE, take
-from .steps import gates_of, read
+from .net.live import Values, nodes_of, refuse_freed
+from .net.opened import STEPWISE, take
+from .net.steps import gates_of, read
 
 Array = npt.NDArray[Any]
 

@@ -12,18 +12,19 @@ from tinygrad_rnn.autodiff.node import Node as LiveNode
 from tinygrad_rnn.module import Module
 from tinygrad_rnn.rnn import RNNCell
 
-from . import costs, style
-from .costs import counted
-from .drawing import BIGGEST_SHOWN, Drawing
-from .layers import Path, time_of
-from .layout import settle
-from .legend import add as add_legend
-from .live import Values, nodes_of, refuse_freed, stepwise
-from .opened import is_mask, open_all, take
-from .picture import Box, Edge, Node, Picture
-from .repeat import repeat
-from .sequences import sequence_of
-from .shade import Scale
+from .layouts.graphviz import settle
+from .layouts.repeat import repeat
+from .net import costs
+from .net.costs import counted
+from .net.layers import Path, time_of
+from .net.live import Values, nodes_of, refuse_freed, stepwise
+from .net.opened import is_mask, open_all, take
+from .net.sequences import sequence_of
+from .scene import style
+from .scene.legend import add as add_legend
+from .scene.picture import Box, Edge, Node, Picture
+from .scene.shade import Scale
+from .write.drawing import BIGGEST_SHOWN, Drawing
 
 LONG = 2  # steps from which on one is laid out and repeated
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import style
+from .scene import style
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("", "8 3", "2 3", "8 3 2 3", "5 2", "1 2", "12 4")

@@ -15,19 +15,19 @@ from tinygrad_rnn.autodiff.state import Run, generator, step
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
-from . import style
-from .drawing import Drawing
-from .floors import House
 from .flow import Sweep, norm, states_of
-from .grid import Grid
-from .layers import Step
-from .live import Values, nodes_of, refuse_freed, running
-from .opened import STEPWISE, fused_length, open_all, opened_maps, take
+from .net.floors import House
+from .net.layers import Step
+from .net.live import Values, nodes_of, refuse_freed, running
+from .net.opened import STEPWISE, fused_length, open_all, opened_maps, take
+from .net.shorten import recorded_length, shorten
+from .net.steps import Unrolled, gates_of, read
 from .ops import refuse_unrecorded
-from .places import Shading
-from .shade import Scale
-from .shorten import recorded_length, shorten
-from .steps import Unrolled, gates_of, read
+from .scene import style
+from .scene.grid import Grid
+from .scene.places import Shading
+from .scene.shade import Scale
+from .write.drawing import Drawing
 
 DEFAULT_STEPS = 3
 MOST_STEPS = 8  # drawn without being asked for

@@ -14,7 +14,7 @@ import subprocess
 import time
 
 import numpy as np
-from tinygrad_rnn.viz import program
+from tinygrad_rnn.viz.write import program
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz

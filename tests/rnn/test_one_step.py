@@ -130,7 +130,7 @@ def test_a_name_that_a_result_was_given_is_drawn() -> None:
     cell = made("gru", np.float32)
     output, _ = cell(np.ones((2, 4), np.float32), cell.zero_state(2))
     output.name = "code"
-    (opened,) = unfuse(output, "step")
+    (opened,) = unfuse(output, ("step",))
     assert opened.name == "code"
     assert "code" in [n.name for n in tg.snapshot(output).nodes]
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from tinygrad_rnn.viz import program
+from tinygrad_rnn.viz.write import program
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from test_unrolled import check_places, data
-from tinygrad_rnn.viz import costs
-from tinygrad_rnn.viz.live import Values, nodes_of
-from tinygrad_rnn.viz.shade import Scale
+from tinygrad_rnn.viz.net import costs
+from tinygrad_rnn.viz.net.live import Values, nodes_of
+from tinygrad_rnn.viz.scene.shade import Scale
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz

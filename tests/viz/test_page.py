@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinygrad_rnn.viz import program
+from tinygrad_rnn.viz.write import program
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz
 
 NASTY = '<b>"x\n|{}\\n한글</b></script><script>x=1</script>'
-PAGE = Path(viz.__file__).parent / "page"
+PAGE = Path(viz.__file__).parent / "write" / "page"
 
 
 def data_of(page: str) -> Any:

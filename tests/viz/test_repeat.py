@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_unrolled import along, data
-from tinygrad_rnn.viz.repeat import Repeat
+from tinygrad_rnn.viz.layouts.repeat import Repeat
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, rnn, viz
@@ -31,7 +31,7 @@ def check(picture: Any) -> None:
     """Every node has a place of its own; every arrow reaches its ends and runs through no other node."""
     spans = {}
     for node in picture.nodes:
-        wide, tall = node.size or viz.style.fitting_size(node.lines, viz.style.ROLES[node.role].shape)
+        wide, tall = node.size or viz.scene.style.fitting_size(node.lines, viz.scene.style.ROLES[node.role].shape)
         assert node.at is not None
         x, y = node.at
         spans[node.id] = (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_unrolled import along, check_places, data
-from tinygrad_rnn.viz import style
+from tinygrad_rnn.viz.scene import style
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import layers, models, nn, rnn, viz

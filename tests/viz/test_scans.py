@@ -170,7 +170,7 @@ def test_the_operations_of_a_scan_are_those_of_its_steps() -> None:
         counts = []
         for outputs in (fused, plain):
             graph = tg.snapshot(outputs)
-            counts.append(sum(viz.costs.flops(node, graph) for node in graph.nodes if node.op != "getitem"))
+            counts.append(sum(viz.net.costs.flops(node, graph) for node in graph.nodes if node.op != "getitem"))
         assert counts[0] == counts[1], name
     short = viz.draw(next(both("own", [5, 3])), flops=True)
     whole = viz.draw(next(both("own")), flops=True)

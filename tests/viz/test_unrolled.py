@@ -433,4 +433,4 @@ def test_names_fit_into_their_cells(name: str) -> None:
     drawing = viz.unrolled(rnn.GRUCell(3, name=name), 2)
     for node in drawing.picture.nodes:
         assert node.size is not None
-        assert all(viz.style.text_width(line) <= node.size[0] for line in node.lines)
+        assert all(viz.scene.style.text_width(line) <= node.size[0] for line in node.lines)

@@ -1,4 +1,4 @@
-"""What an op does with its arguments before it runs: positional ones and options told apart, values brought into form."""
+"""The arguments of an op: separating inputs from options, and converting values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .tensor import Tensor, holds_tensors, registry
 
 
 class Arguments:
-    """The base of `Op`, which knows what an op takes."""
+    """Base of `Op`: the inputs and options that an op takes."""
 
     name: str
     inputs: tuple[str, ...]
@@ -22,7 +22,7 @@ class Arguments:
     _known: frozenset[str]
 
     def input_name(self, index: int) -> str:
-        """What the input at this place is called in messages."""
+        """The name of an input, for messages."""
         return f"arrays[{index}]" if self.variadic else self.inputs[index]
 
     def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
@@ -40,7 +40,7 @@ class Arguments:
         return args[: len(self.inputs)]
 
     def _unpack(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """A variadic op takes one sequence of arrays, as np.concatenate does; what follows it are options."""
+        """The arrays of a variadic op, which takes one sequence, as np.concatenate does; the other arguments are options."""
         if not args or not isinstance(args[0], (list, tuple)):
             came = described(args[0]) if args else "nothing"
             raise TypeError(f"{self.name}: arrays is {came}, expected a list or tuple of tensors or arrays")
@@ -51,7 +51,7 @@ class Arguments:
         return tuple(args[0])
 
     def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options, of known names; what is a tensor among them as an array."""
+        """Check the names of options; tensors among the values become arrays."""
         if self._known.issuperset(options):
             for value in options.values():
                 if isinstance(value, Tensor):

@@ -1,8 +1,8 @@
-"""The reverse sweep: cotangents flow from outputs to inputs in descending order of creation.
+"""The reverse sweep: cotangents are propagated from outputs to inputs, in descending order of creation.
 
-One rule serves two worlds. The plain sweep hands the vjps ndarrays: nothing is recorded, saved arrays are freed node by
-node. With `wrap` given (create_graph), the vjps get Tensors joined to the graph and record themselves, so their results
-can be differentiated again. No recursion: the work list is a heap of creation counters.
+The plain sweep passes ndarrays to the vjps: nothing is recorded, and saved arrays are freed node by node. With `wrap`
+(create_graph) the vjps get Tensors connected to the graph and are recorded, so their results can be differentiated again.
+The work list is a heap of creation counters, without recursion.
 """
 
 from __future__ import annotations
@@ -33,16 +33,15 @@ def sweep(
     observe: Observer | None = None,
     finished: Finished | None = None,
 ) -> dict[Any, Array]:
-    """Send the cotangents of `seeds` back through the graph.
+    """Propagate the cotangents of `seeds` back through the graph.
 
-    Returns the cotangents that reached `targets` (an edge that none reached is missing), or, without targets, those of
-    every leaf that requires grad. Nodes older than every target are not visited. `observe(node, cotangent)` sees each
-    node as it is reached. `finished(leaf, cotangent)` gets a leaf's whole cotangent as soon as the last node that reads
-    the leaf is through; a leaf that a node without a cotangent reads is left out. With `retain` the saved arrays stay for
-    another sweep.
+    Returns the cotangents of `targets` (without those that none reached), or, without targets, those of every leaf that
+    requires grad. Nodes older than every target are not visited. `observe(node, cotangent)` is called for each node.
+    `finished(leaf, cotangent)` is called with the final cotangent of a leaf once all nodes that read it are done, except
+    for leaves read by a node without a cotangent. With `retain` the saved arrays are kept for another sweep.
     """
-    told = np.geterr()  # an infinite derivative is an answer, and no warning unless the user asked for more than one
-    quiet: dict[str, Any] = {kind: "ignore" for kind in ("divide", "invalid") if told[kind] == "warn"}
+    settings = np.geterr()  # an infinite derivative is a valid result: no default warning for it
+    quiet: dict[str, Any] = {kind: "ignore" for kind in ("divide", "invalid") if settings[kind] == "warn"}
     with np.errstate(**quiet):
         if wrap is not None:
             with recording(True):
@@ -61,11 +60,11 @@ def _run(
     unread = {} if finished is None else _reads(seeds)
     pending: dict[int, Any] = {}  # counter -> [node, cotangent (or the list of its outputs'), whether it is a sum]
     heap: list[int] = []
-    wanted: dict[int, list[Edge]] = {}
+    stops: dict[int, list[Edge]] = {}
     for edge in targets or ():
-        wanted.setdefault(_base(edge).counter, []).append(edge)
-    floor = min(wanted, default=0)
-    found: dict[Any, Array] = {}
+        stops.setdefault(_base(edge).counter, []).append(edge)
+    floor = min(stops, default=0)
+    cotangents: dict[Any, Array] = {}
     raw = wrap is None
     for edge, g in seeds:
         _receive(pending, heap, edge, g)
@@ -75,17 +74,17 @@ def _run(
         node, g, _ = pending.pop(counter)
         if observe is not None:
             observe(node, g)
-        if counter in wanted:
-            for edge in wanted[counter]:
+        if counter in stops:
+            for edge in stops[counter]:
                 part = g[edge.index] if type(edge) is Output else g
                 if part is not None:
-                    found[edge] = asarray(part) if type(part) is RowGradient else part
+                    cotangents[edge] = asarray(part) if type(part) is RowGradient else part
         if counter <= floor:
             continue
         op = node.op
         if op is None:
             if targets is None:
-                found[node] = g
+                cotangents[node] = g
             continue
         saved = node.saved
         if raw and saved is not None and not op.several:
@@ -128,11 +127,11 @@ def _run(
                     unread[leaf] -= 1
                     if not unread[leaf] and leaf.counter in pending:
                         finished(leaf, pending[leaf.counter][1])
-    return found
+    return cotangents
 
 
 def _reads(seeds: Sequence[tuple[Edge, Array]]) -> dict[Any, int]:
-    """How many times the nodes below `seeds` read each leaf that requires grad."""
+    """How often the nodes below `seeds` read each leaf that requires grad."""
     counts: dict[Any, int] = {}
     work: list[Any] = [_base(edge) for edge, _ in seeds]
     seen = set(work)
@@ -147,15 +146,15 @@ def _reads(seeds: Sequence[tuple[Edge, Array]]) -> dict[Any, int]:
 
 
 def _receive(pending: dict[int, Any], heap: list[int], edge: Edge, g: Array) -> None:
-    """Add a cotangent to what waits at a seed or at one of several outputs."""
+    """Add a cotangent to the pending one of a seed or of one of several outputs."""
     node = _base(edge)
     entry = pending.get(node.counter)
     if entry is None:
         entry = pending[node.counter] = [node, [None] * len(node.shape) if isinstance(edge, Output) else None, False]
         heappush(heap, -node.counter)
     if isinstance(edge, Output):
-        held = entry[1][edge.index]
-        entry[1][edge.index] = g if held is None else held + g
+        previous = entry[1][edge.index]
+        entry[1][edge.index] = g if previous is None else previous + g
     else:
         entry[1] = g if entry[1] is None else entry[1] + g
 
@@ -173,7 +172,7 @@ def _pull(node: Node, g: Any, wrap: Wrap | None) -> Any:
             "first pass to run a second one; where a state is carried from one chunk of a sequence to the next "
             "(truncated backpropagation through time), carry state.detach() or rnn.detach(state)"
         )
-    if op.several and not op.keeps:  # kernels know None as 0
+    if op.several and not op.keeps:  # kernels accept None for 0
         g = [np.zeros(s, d) if part is None else part for part, s, d in zip(g, node.shape, node.dtype, strict=True)]
     if wrap is not None:
         if op.expansion is not None:
@@ -184,7 +183,7 @@ def _pull(node: Node, g: Any, wrap: Wrap | None) -> Any:
 
 
 def _handle(value: Any, node: Node, code: int, wrap: Wrap) -> Any:
-    """A saved value as the recorded sweep must see it: joined to the graph if it is an input or the result."""
+    """A saved value for the recorded sweep: connected to the graph if it is an input or the result."""
     if code >= 0:
         parent = node.parents[code]
         return value if parent is None or not parent.requires_grad else wrap(value, parent)
@@ -215,18 +214,18 @@ def _splice(node: Node, g: Any, wrap: Wrap) -> list[Any]:
         for r, part in zip(results, g, strict=True)
         if part is not None and getattr(r, "_node", None) is not None
     ]
-    found = sweep(seeds, targets=[e for e in edges if e is not None], wrap=wrap)
-    return [None if e is None else found.get(e) for e in edges]
+    cotangents = sweep(seeds, targets=[e for e in edges if e is not None], wrap=wrap)
+    return [None if e is None else cotangents.get(e) for e in edges]
 
 
 def fused_inputs(node: Node) -> Any:
-    """The inputs that a fused op's node has saved: the first of what its vjp asks for, of a variadic op the last."""
+    """The inputs among the saved values of a fused op: the first ones, or the last ones for a variadic op."""
     n = len(node.parents)
     return node.saved[len(node.saved) - n :] if node.op.variadic else node.saved[:n]
 
 
 def _fit(node: Node, parent: Edge, g: Array) -> Array:
-    """Sum a cotangent over the axes along which its input was broadcast; refuse any other shape."""
+    """Sum a cotangent over the axes along which its input was broadcast; ValueError for any other shape."""
     op = node.op
     if op.broadcasts and g.ndim >= len(parent.shape):
         out = unbroadcast(g, parent.shape)

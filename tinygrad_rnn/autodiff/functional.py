@@ -1,9 +1,9 @@
-"""Derivatives as functions of a function. All nest to any order, in one another too.
+"""Derivatives of functions, which can be nested to any order.
 
-`jacobian`, `hessian`, `hvp`, `jvp`, `vjp` and `value_and_grad` differentiate fn at points of their own. Where the graph is
-being recorded and the result depends on a tensor that requires grad besides these points (an input that was computed, the
-points of a derivative around this one, a weight that fn reads), the result carries a graph to it. Under `no_grad`, or
-where nothing else requires grad, the result is a constant.
+`jacobian`, `hessian`, `hvp`, `jvp`, `vjp` and `value_and_grad` evaluate fn at new tensors, its points. If the graph is
+recorded and the result depends on another tensor that requires grad (a computed input, the points of an enclosing
+derivative, a weight that fn reads), the result has a graph to it. Under `no_grad`, or if nothing else requires grad, the
+result is a constant.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def grad(
 ) -> Any:
     """d output / d input for each of `inputs`, contracted with `grad_output` (of output's shape; 1 for a scalar).
 
-    inputs: a tensor, giving a tensor of its shape, or a list or tuple of them, giving a tuple. Leaves' `.grad` stays as
-    it is. An input that output does not depend on gets zeros. With create_graph the results carry a graph and can be
-    differentiated again; without it they are constants, inside jacobian and the like too. retain_graph (default:
+    inputs: a tensor, for a result of its shape, or a list or tuple, for a tuple of results. The `.grad` of leaves is not
+    changed. The derivative for an input that output does not depend on is 0. With create_graph the results have a graph and
+    can be differentiated again; without it they are constants, also inside jacobian and the others. retain_graph (default:
     create_graph) keeps the graph for another pass. Raises TypeError for an input that does not require grad, GraphError
     on a freed graph.
 
@@ -42,15 +42,17 @@ def grad(
     >>> dy.item(), tg.grad(dy, x).item()
     (27.0, 18.0)
     """
-    wanted = _tensors(inputs, "grad")
-    for i, t in enumerate(wanted):
+    tensors = _tensors(inputs, "grad")
+    for i, t in enumerate(tensors):
         if not isinstance(t, Tensor) or not t.requires_grad:
             which = f"inputs[{i}]" if isinstance(inputs, (list, tuple)) else "inputs"
-            came = "a tensor that does not require grad" if isinstance(t, Tensor) else type(t).__name__
-            raise TypeError(f"grad: {which} is {came}, expected a tensor with requires_grad=True or computed from one")
+            received = "a tensor that does not require grad" if isinstance(t, Tensor) else type(t).__name__
+            raise TypeError(
+                f"grad: {which} is {received}, expected a tensor with requires_grad=True or computed from one"
+            )
     _, g = output._seed(grad_output, "grad")
     seed = grad_output if create_graph and isinstance(grad_output, Tensor) else g
-    return _like(inputs, _pull([(output, seed)], wanted, create_graph, retain=bool(retain_graph)))
+    return _like(inputs, _pull([(output, seed)], tensors, create_graph, retain=bool(retain_graph)))
 
 
 def jacobian(fn: Callable[..., Tensor], inputs: Any) -> Any:
@@ -84,8 +86,8 @@ def hessian(fn: Callable[..., Tensor], inputs: Any) -> Any:
            [ 0., 12.]], dtype=float32)
     """
     run = _evaluate(fn, inputs, "hessian")
-    slopes = _slopes(run, "hessian", record=True)
-    return _like(inputs, [_like(inputs, _rows(slope, run)) for slope in slopes])
+    gradients = _slopes(run, "hessian", record=True)
+    return _like(inputs, [_like(inputs, _rows(gradient, run)) for gradient in gradients])
 
 
 def hvp(fn: Callable[..., Tensor], inputs: Any, vectors: Any) -> Any:
@@ -98,8 +100,8 @@ def hvp(fn: Callable[..., Tensor], inputs: Any, vectors: Any) -> Any:
     array([ 6., 12.], dtype=float32)
     """
     run = _evaluate(fn, inputs, "hvp", vectors, "vectors")
-    slopes = _slopes(run, "hvp", record=True)
-    return _like(inputs, _pull(zip(slopes, run.vectors, strict=True), run.points, run.record))
+    gradients = _slopes(run, "hvp", record=True)
+    return _like(inputs, _pull(zip(gradients, run.vectors, strict=True), run.points, run.record))
 
 
 def jvp(fn: Callable[..., Tensor], inputs: Any, tangents: Any) -> Tensor:
@@ -154,7 +156,7 @@ def value_and_grad(fn: Callable[..., Tensor], inputs: Any) -> tuple[Tensor, Any]
 
 
 class _Run(NamedTuple):
-    """One evaluation of fn: its points, its output, the vectors (if any), and whether what follows is recorded."""
+    """One evaluation of fn: its points, its output, the vectors (if any), and whether the derivatives are recorded."""
 
     points: list[Tensor]
     out: Tensor
@@ -163,12 +165,12 @@ class _Run(NamedTuple):
 
     @property
     def value(self) -> Tensor:
-        """The output as the caller gets it."""
+        """The output that is returned to the caller."""
         return self.out if self.record else self.out.detach()
 
 
 def _evaluate(fn: Callable[..., Any], inputs: Any, caller: str, vectors: Any = None, argument: str = "") -> _Run:
-    """fn at fresh points with the inputs' values, which are joined to the graph that the inputs belong to."""
+    """Evaluate fn at new points with the values of the inputs, connected to the graph of the inputs."""
     recorded = ambient.get().recording
     with recording(True):
         points = _points(inputs, caller, recorded)
@@ -188,7 +190,7 @@ def _evaluate(fn: Callable[..., Any], inputs: Any, caller: str, vectors: Any = N
 
 
 def _origins(out: Tensor, points: list[Tensor]) -> tuple[bool, bool]:
-    """Whether out was computed from the points, and whether from anything else that requires grad."""
+    """Whether out depends on the points, and whether on anything else that requires grad."""
     own = {p._node.counter for p in points if isinstance(p._node, (Leaf, Node))}
     first = min(own)
     depends = outside = False
@@ -224,9 +226,9 @@ def _rows(out: Tensor, run: _Run) -> list[Tensor]:
     for k in range(out.size):
         basis = np.zeros(out.size, out.dtype)
         basis[k] = 1
-        parts = _pull([(out, basis.reshape(out.shape))], run.points, run.record, retain=True)
-        for column, part in zip(columns, parts, strict=True):
-            column.append(part)
+        row = _pull([(out, basis.reshape(out.shape))], run.points, run.record, retain=True)
+        for column, entry in zip(columns, row, strict=True):
+            column.append(entry)
     return [
         registry["stack"](column).reshape(out.shape + p.shape) if column else _zeros(out.shape + p.shape, p)
         for column, p in zip(columns, run.points, strict=True)
@@ -234,16 +236,16 @@ def _rows(out: Tensor, run: _Run) -> list[Tensor]:
 
 
 def _pull(seeds: Any, points: Sequence[Tensor], record: bool, retain: bool = False) -> list[Tensor]:
-    """The cotangents that reach the points from those of `seeds`, pairs of a tensor and its cotangent."""
+    """The cotangents of the points, from `seeds`, pairs of a tensor and its cotangent."""
     pairs = [(t._node, g if record else data(g)) for t, g in seeds if t.requires_grad and t._node is not None]
     edges = [p._node for p in points if p._node is not None]
-    found = engine.sweep(pairs, targets=edges, wrap=Tensor._made if record else None, retain=retain)
+    cotangents = engine.sweep(pairs, targets=edges, wrap=Tensor._made if record else None, retain=retain)
     results = []
     for p in points:
-        part = found.get(p._node)
-        if part is None:
-            part = _zeros(p.shape, p)
-        results.append(part if isinstance(part, Tensor) else Tensor._made(np.array(part), None))
+        g_p = cotangents.get(p._node)
+        if g_p is None:
+            g_p = _zeros(p.shape, p)
+        results.append(g_p if isinstance(g_p, Tensor) else Tensor._made(np.array(g_p), None))
     return results
 
 
@@ -257,14 +259,14 @@ def _like(inputs: Any, results: Sequence[Any]) -> Any:
 
 
 def _tensors(inputs: Any, caller: str) -> list[Any]:
-    found = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    if not found:
+    tensors = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    if not tensors:
         raise ValueError(f"{caller}: inputs is empty, expected at least one tensor")
-    return found
+    return tensors
 
 
 def _points(inputs: Any, caller: str, joined: bool) -> list[Tensor]:
-    """A point for each input: a fresh leaf, or, joined, an alias of an input that requires grad."""
+    """A point for each input: a new leaf, or, if `joined`, an alias of an input that requires grad."""
     points = []
     for i, t in enumerate(_tensors(inputs, caller)):
         name = getattr(t, "name", None) or f"inputs[{i}]"
@@ -279,17 +281,19 @@ def _points(inputs: Any, caller: str, joined: bool) -> list[Tensor]:
 
 def _vectors(vectors: Any, points: Sequence[Tensor], caller: str, argument: str, of: str = "input") -> list[Any]:
     """One vector per point, of its shape and dtype: an array, or the tensor itself if it requires grad."""
-    given = [vectors]
+    listed_vectors = [vectors]
     if isinstance(vectors, (list, tuple)):
         listed = len(points) > 1 or (len(vectors) == 1 and np.shape(vectors[0]) == points[0].shape)
-        given = list(vectors) if listed else given
-    if len(given) != len(points):
-        raise ValueError(f"{caller}: got {len(given)} {argument}, expected one for each of {len(points)} inputs")
-    found = []
-    for i, (v, p) in enumerate(zip(given, points, strict=True)):
-        kept = isinstance(v, Tensor) and v.requires_grad
-        vector = v.astype(p.dtype) if kept else np.asarray(data(v), p.dtype)
+        listed_vectors = list(vectors) if listed else listed_vectors
+    if len(listed_vectors) != len(points):
+        raise ValueError(
+            f"{caller}: got {len(listed_vectors)} {argument}, expected one for each of {len(points)} inputs"
+        )
+    checked = []
+    for i, (v, p) in enumerate(zip(listed_vectors, points, strict=True)):
+        recorded = isinstance(v, Tensor) and v.requires_grad
+        vector = v.astype(p.dtype) if recorded else np.asarray(data(v), p.dtype)
         if vector.shape != p.shape:
             raise ValueError(f"{caller}: {argument}[{i}] has shape {vector.shape}, expected the {of}'s shape {p.shape}")
-        found.append(vector)
-    return found
+        checked.append(vector)
+    return checked

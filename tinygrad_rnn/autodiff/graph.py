@@ -1,4 +1,4 @@
-"""A recorded graph as plain data, for drawing and counting: `snapshot`."""
+"""`snapshot`: a recorded graph as plain data, for drawing and counting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEP = "step"  # the kind of ops that stand for one step of a cell: every view o
 
 
 class Source(NamedTuple):
-    """Where a node's input comes from: the id of a node and which of its results."""
+    """The source of an input: the id of a node and the index of its result."""
 
     id: int
     output: int
@@ -43,17 +43,17 @@ class NodeInfo(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """A graph in order of creation: a node's sources come before it. `outputs` are what it was taken from."""
+    """A graph in order of creation: a node's sources come before it. `outputs`: the sources of the snapshot's tensors."""
 
     nodes: tuple[NodeInfo, ...]
     outputs: tuple[Source, ...]
 
     def count(self, op: str | None) -> int:
-        """How many nodes are this op (None: leaves)."""
+        """The number of nodes of this op (None: leaves)."""
         return sum(node.op == op for node in self.nodes)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """Jupyter's display: the picture, or text and how to get the picture."""
+        """Jupyter's display: the drawing, or text without viz."""
         try:
             bundle: dict[str, Any] = import_module("tinygrad_rnn.viz").mimebundle(self)
         except ImportError:
@@ -66,13 +66,12 @@ class Graph(NamedTuple):
 
 
 def snapshot(outputs: Any, unfused: bool = False) -> Graph:
-    """Everything that `outputs` (tensors, nested in tuples, lists or dicts) were computed from, as a Graph.
+    """The graph of `outputs` (tensors, nested in tuples, lists or dicts) as plain data.
 
-    A step of a cell, cell(x, state), is opened into the primitives that it stands for; with unfused=True so is every fused
-    op (see `unfuse`).
+    A step of a cell, cell(x, state), is expanded into primitives; with unfused=True so is every fused op (see `unfuse`).
 
-    Ids are 0, 1, 2 … in order of creation, so the same program gives the same graph. The graph holds no arrays and keeps
-    none alive; it can be taken before or after backward. Raises TypeError if nothing was recorded.
+    Ids are 0, 1, 2 … in order of creation, so the same program gives the same graph. The graph references no arrays and
+    can be taken before or after backward. Raises TypeError if nothing was recorded.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True, name="x")
@@ -98,18 +97,17 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
 def unfuse(
     outputs: Any, kinds: tuple[str, ...] | None = None, steps: int | None = None, constants: bool = False
 ) -> list[Tensor]:
-    """The tensors in `outputs` on a graph of their own, in which every fused op (of these kinds, and every single step of a
-    cell) is opened into its expansion.
+    """The tensors in `outputs` on a new graph, in which every fused op (of these kinds, and every single step of a cell) is
+    replaced by its expansion.
 
-    The new graph shares leaves, and all nodes that no fused op leads to, with the old one; it can be drawn and swept
-    (with an observer, say). Where the old graph was freed the expansion runs on zeros: it has the structure and no values.
-    steps: open of ops over time the first steps alone, without lengths, to see what a step does; values are then not those
-    that were computed. constants: record also what the expansions compute of constants alone, to draw where it comes from;
-    such a graph is not for sweeps.
+    The new graph shares leaves, and nodes that depend on no fused op, with the old one; it can be drawn and swept. If the
+    old graph was freed the expansion runs on zeros: the structure is right, the values are not. steps: expand only the
+    first steps of ops over time, without lengths; values then differ from the computed ones. constants: also record
+    computations on constants alone, for drawings; such a graph cannot be swept.
     """
     tensors = list(flat_tensors(outputs))
     old = reachable([t._node for t in tensors if t._node is not None])
-    new: dict[int, Any] = {}  # counter of an old node -> its edges in the new graph, one per output
+    new: dict[int, Any] = {}  # counter of an old node: its edges in the new graph, one per output
 
     def moved(edge: Any) -> Any:
         if edge is None:
@@ -117,10 +115,10 @@ def unfuse(
         node, index = (edge.node, edge.index) if type(edge) is Output else (edge, 0)
         if node.counter not in new:
             return edge
-        found = new[node.counter][index]
-        if type(edge) is Output and edge.name and found is not None and not found.name:
-            found.name = edge.name
-        return found
+        result = new[node.counter][index]
+        if type(edge) is Output and edge.name and result is not None and not result.name:
+            result.name = edge.name
+        return result
 
     paths = Paths(moved)
     for counter in sorted(old):
@@ -129,7 +127,7 @@ def unfuse(
             continue
         assert type(node) is Node
         parents = tuple(moved(p) for p in node.parents)
-        complete = all(option in node.options for option in node.op.options)  # not so in a graph made from a snapshot
+        complete = all(option in node.options for option in node.op.options)  # False in a graph made from a snapshot
         opens = kinds is None or node.op.kind in (*kinds, STEP)
         if node.op.expansion is not None and opens and complete:
             new[counter] = _expanded(node, parents, paths(node.scope), steps, constants)
@@ -147,7 +145,7 @@ def unfuse(
 def _expanded(
     node: Node, parents: tuple[Any, ...], path: tuple[Scope, ...], steps: int | None, constants: bool
 ) -> list[Any]:
-    """The edges of a fused node's results when its expansion runs instead, on these parents."""
+    """The edges of the results of a fused node's expansion on these parents."""
     values = fused_inputs(node) if node.saved else [None if p is None else np.zeros(p.shape, p.dtype) for p in parents]
     options = node.options
     if steps is not None and node.op.first_steps is not None:
@@ -166,33 +164,33 @@ def _expanded(
 
 
 def kept_bytes(outputs: Any, without: Sequence[Any] = ()) -> int:
-    """How many bytes of arrays the graph of `outputs` holds for a backward pass, each memory counted once.
+    """The size in bytes of the arrays that the graph of `outputs` keeps for backward; shared memory is counted once.
 
-    Arrays in `without` (inputs and parameters, say), and views of them, are not counted.
+    Arrays in `without` (such as inputs and parameters) and their views are not counted.
     """
     seen = reachable([t._node for t in flat_tensors(outputs) if t._node is not None])
     owned = {id(_owner(a)) for a in without}
     total = 0
     for node in seen.values():
         for value in (node.saved or ()) if type(node) is Node else ():
-            parts = value if isinstance(value, (tuple, list)) else [value]
-            for part in parts:
-                part = _owner(part) if isinstance(part, np.ndarray) else part
-                if hasattr(part, "nbytes") and id(part) not in owned:
-                    owned.add(id(part))
-                    total += int(part.nbytes)
+            values = value if isinstance(value, (tuple, list)) else [value]
+            for array in values:
+                array = _owner(array) if isinstance(array, np.ndarray) else array
+                if hasattr(array, "nbytes") and id(array) not in owned:
+                    owned.add(id(array))
+                    total += int(array.nbytes)
     return total
 
 
 def _owner(array: Any) -> Any:
-    """The array whose memory a view shows."""
+    """The array that owns the memory of a view."""
     while isinstance(getattr(array, "base", None), np.ndarray):
         array = array.base
     return array
 
 
 def reachable(edges: list[Any]) -> dict[int, Node | Leaf]:
-    """Every node that the edges lead back to, by counter."""
+    """Every node that the edges depend on, by counter."""
     seen: dict[int, Node | Leaf] = {}
     work = list(edges)
     while work:
@@ -223,7 +221,7 @@ def _source(edge: Any, ids: dict[int, int]) -> Source:
 
 
 def _output_names(seen: dict[int, Node | Leaf], edges: list[Any]) -> dict[int, str]:
-    """Names that were given to one of a node's several outputs."""
+    """The names of single outputs of nodes with several."""
     names: dict[int, str] = {}
     for edge in [*edges, *(p for n in seen.values() if type(n) is Node for p in n.parents)]:
         if type(edge) is Output and edge.name:
@@ -233,13 +231,13 @@ def _output_names(seen: dict[int, Node | Leaf], edges: list[Any]) -> dict[int, s
 
 @lru_cache(maxsize=4096)
 def _results(shapes: tuple[Any, ...], dtypes: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[str, ...], int]:
-    """Shapes, dtypes' names and bytes of results: worked out once for all that are alike."""
+    """Shapes, names of dtypes and size in bytes of results; cached."""
     size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in zip(shapes, dtypes, strict=True))
     return shapes, tuple(str(dtype) for dtype in dtypes), size
 
 
 class Paths:
-    """Paths of scopes in another graph: their runs over time tell the states they began with by their places there."""
+    """Copies paths of scopes to another graph: the initial states of their runs are replaced by those of that graph."""
 
     def __init__(self, place: Callable[[Any], Any]):
         self.place = place
@@ -250,28 +248,28 @@ class Paths:
     def __call__(self, path: tuple[Scope, ...]) -> tuple[Scope, ...]:
         if not path:
             return path
-        if (found := self.paths.get(id(path))) is None:  # the nodes keep the paths alive meanwhile
-            found = tuple([part if part.run is None else self._part(part) for part in path])
-            found = self.paths[id(path)] = path if all(map(is_, path, found)) else found
-        return found
+        if (moved := self.paths.get(id(path))) is None:  # ids stay valid: the nodes keep the paths alive
+            moved = tuple([part if part.run is None else self._part(part) for part in path])
+            moved = self.paths[id(path)] = path if all(map(is_, path, moved)) else moved
+        return moved
 
     def _part(self, part: Scope) -> Scope:
-        if (found := self.parts.get(id(part))) is None:
+        if (moved := self.parts.get(id(part))) is None:
             assert part.run is not None
             run = self._run(part.run)
-            found = part if run is part.run else Scope(str(part), part.kind, part.number, run)
-            self.parts[id(part)] = found
-        return found
+            moved = part if run is part.run else Scope(str(part), part.kind, part.number, run)
+            self.parts[id(part)] = moved
+        return moved
 
     def _run(self, run: Run) -> Run:
-        if (found := self.runs.get(id(run))) is None:
-            found = run
+        if (moved := self.runs.get(id(run))) is None:
+            moved = run
             received = [(name, self.place(edge)) for name, edge in run.received]
             if any(a is not b for (_, a), (_, b) in zip(received, run.received, strict=True)):
-                found = Run(run.reverse, run.lengths, run.whole, run.number)
-                found.received = received
-            self.runs[id(run)] = found
-        return found
+                moved = Run(run.reverse, run.lengths, run.whole, run.number)
+                moved.received = received
+            self.runs[id(run)] = moved
+        return moved
 
 
 def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str], paths: Paths) -> NodeInfo:

@@ -1,9 +1,9 @@
-"""What the graph is made of. A tensor points to its node, a node to its parents, and nothing points back.
+"""The nodes of the graph. A tensor refers to its node, a node to its parents, and there are no references back.
 
-`Leaf` is where a graph begins (a parameter, an input, a constant), `Node` is one op that ran, `Output` names one of
-several results of a node. All three have a shape, a dtype and a name; a parent of a node is any of them, or None for a
-plain number. `counter` grows with creation: a node is always younger than its parents, so descending counters are a
-reverse topological order.
+`Leaf` has no parents (a parameter, an input, a constant), `Node` is one call of an op, `Output` is one of several results
+of a node. All three have a shape, a dtype and a name; a parent of a node is one of them, or None for a plain number.
+`counter` increases with creation: a node is always newer than its parents, so descending counters are a reverse
+topological order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ next_counter = count(1).__next__
 
 
 class Leaf:
-    """A tensor that no op made. It holds the gradient, so that a tensor never has to be found from its node."""
+    """The node of a tensor that is not the result of an op. It holds the gradient, so nodes need no reference to tensors."""
 
     __slots__ = ("counter", "dtype", "grad", "name", "requires_grad", "scope", "shape")
     op = None
@@ -43,7 +43,7 @@ class Leaf:
 
 
 class Node:
-    """One op that ran: what it was made from, and what its vjp needs (`saved`; None once freed)."""
+    """One call of an op: its parents, and the values that its vjp needs (`saved`; None once freed)."""
 
     __slots__ = ("counter", "dtype", "name", "op", "options", "parents", "saved", "scope", "shape")
     requires_grad = True
@@ -70,7 +70,7 @@ class Node:
 
 
 class Output:
-    """One of the results of a node that has several."""
+    """One of several results of a node."""
 
     __slots__ = ("dtype", "index", "name", "node", "shape")
     requires_grad = True
@@ -91,7 +91,7 @@ class _Holder:
     array: np.ndarray[Any, Any]
 
 
-owners: set[type] = set()  # of memory that one array alone shows: where the ops' large arrays lie; filled by them
+owners: set[type] = set()  # types of buffers that belong to a single array; ops register theirs
 _count: Any = getattr(sys, "getrefcount", None)  # other interpreters than CPython may have none
 
 
@@ -100,7 +100,7 @@ def _seen(array: Any) -> int:
 
 
 def _alone_count() -> int:
-    """What `alone` counts of an array that one attribute and one local variable hold."""
+    """The reference count that `alone` sees for an array held by one attribute and one local variable."""
     holder = _Holder()
     holder.array = np.empty(1)
     array = holder.array
@@ -111,8 +111,8 @@ _ALONE = _alone_count()
 
 
 def alone(array: np.ndarray[Any, Any], others: int = 0) -> bool:
-    """Whether nobody but the caller can see this array change: one place (an attribute, an item of a list) holds it, the
-    caller's own variable, and `others` more; and if it is a view, nobody else the memory that it shows.
+    """Whether an array may be overwritten: it is held by one attribute or list item, the caller's variable and `others`
+    more references, and no other array uses its memory.
 
     >>> import numpy as np
     >>> held = [np.zeros(3)]

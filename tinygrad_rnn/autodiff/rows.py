@@ -1,8 +1,9 @@
-"""How an op treats the rows of a batch: what a trace must know to run one step for any number of rows.
+"""How an op treats the rows of a batch, so that a traced step can be run for any batch size.
 
 An array has rows if its first axis holds `per` consecutive entries of every batch row (`per` is 1 for x (B, D), and S for
-a memory (B, S, D) reshaped to (B·S, D)). A rule says, from what the inputs have, what the result has. `primitive(rows=…)`
-takes one of the rules below; an op without a rule is taken to mix rows, so a step that uses it is run step by step.
+a memory (B, S, D) reshaped to (B·S, D)). A rule computes the layout of the result from those of the inputs.
+`primitive(rows=…)` takes one of the rules below; an op without a rule is assumed to mix rows, so a step that uses it is
+run step by step.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from .node import Shape
 
 
 class Rows(int):
-    """A size that is `per` times the batch. The shapes of traced arrays hold it, so that options computed from them
-    (a shape to reshape to, say) can be computed again for another batch."""
+    """A size that is `per` times the batch size. The shapes of traced arrays contain it, so that options computed from them
+    (such as the shape of a reshape) can be recomputed for another batch size."""
 
     per: int
 
@@ -42,12 +43,12 @@ class Rows(int):
 
 
 def holds_rows(value: Any) -> bool:
-    """Whether an option names the batch's size."""
+    """Whether an option depends on the batch size."""
     return isinstance(value, Rows) or (isinstance(value, (tuple, list)) and any(map(holds_rows, value)))
 
 
 def with_rows(value: Any, n: int) -> Any:
-    """An option for a batch of n: sizes in place of Rows."""
+    """An option for batch size n: Rows are replaced by sizes."""
     if isinstance(value, Rows):
         return value.per * n
     if isinstance(value, (tuple, list)):
@@ -58,9 +59,9 @@ def with_rows(value: Any, n: int) -> Any:
 
 
 class Layout(NamedTuple):
-    """Where the rows of an array are: `per` entries of each on axis 0, or, if `last`, on the last axis of a matrix.
+    """The position of rows in an array: `per` entries of each on axis 0, or, if `last`, on the last axis of a matrix.
 
-    per = 0: it has none. summed: it is a sum over all rows, to which every row of every step adds its part.
+    per = 0: no rows. summed: a sum over the rows, to be added up over all steps.
     """
 
     per: int = 0
@@ -76,7 +77,7 @@ class MixesRows(Exception):
 
 
 class Operand(NamedTuple):
-    """An input of an op as rules see it; a plain number has shape () and no rows."""
+    """An input of an op, for a rule; a plain number has shape () and no rows."""
 
     shape: Shape
     layout: Layout
@@ -87,26 +88,26 @@ Rule: TypeAlias = Callable[[Sequence[Operand], Shape, dict[str, Any]], Layout]
 
 def _common(inputs: Sequence[Operand]) -> int:
     """The `per` of all inputs that have rows; 0 if none has."""
-    found = {i.layout.per for i in inputs if i.layout.per}
-    if len(found) > 1 or any(i.layout.last for i in inputs):
+    sizes = {i.layout.per for i in inputs if i.layout.per}
+    if len(sizes) > 1 or any(i.layout.last for i in inputs):
         raise MixesRows
-    return found.pop() if found else 0
+    return sizes.pop() if sizes else 0
 
 
 def elementwise(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
-    """Entries are computed from the entries at the same place, with broadcasting."""
+    """Elementwise with broadcasting."""
     if len(inputs) == 1 and inputs[0].layout.last:
         return inputs[0].layout
     per = _common(inputs)
     for i in inputs:
-        whole = len(i.shape) == len(out)
-        if (i.layout.per and not whole) or (per and not i.layout.per and whole and out and i.shape[0] != 1):
+        full_rank = len(i.shape) == len(out)
+        if (i.layout.per and not full_rank) or (per and not i.layout.per and full_rank and out and i.shape[0] != 1):
             raise MixesRows
     return Layout(per)
 
 
 def along_axis(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
-    """Only entries along `axis` (all axes if None) are combined, and that is not the rows' axis."""
+    """Combines entries along `axis` (all axes if None), which must not be the axis of rows."""
     per = _common(inputs)
     if per and 0 in _axes(options.get("axis"), len(inputs[0].shape)):
         raise MixesRows
@@ -114,7 +115,7 @@ def along_axis(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -
 
 
 def sums(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
-    """As along_axis; a sum over the rows' axis adds up."""
+    """As along_axis; over the axis of rows the result is a sum over rows."""
     per = _common(inputs)
     if per and 0 in _axes(options.get("axis"), len(inputs[0].shape)):
         return SUMMED
@@ -122,7 +123,7 @@ def sums(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layo
 
 
 def between_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
-    """Axes change places (transpose, swapaxes): the rows stay first, or a matrix turns them to its last axis."""
+    """Transposes axes (transpose, swapaxes): rows stay on the first axis, or move to the last axis of a matrix."""
     (_shape, layout), ndim = inputs[0], len(inputs[0].shape)
     if not layout.per:
         return NONE
@@ -141,7 +142,7 @@ def between_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any])
 
 
 def reshaped(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
-    """The same entries in the same order; each row's must stay together."""
+    """Reshapes; the entries of each row must stay together."""
     shape, layout = inputs[0]
     if not layout.per:
         return NONE
@@ -154,7 +155,7 @@ def reshaped(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> 
 
 
 def new_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
-    """Axes of size 1 are added (expand_dims) or taken away (squeeze), none before the rows."""
+    """Adds (expand_dims) or removes (squeeze) axes of size 1, but not the first axis."""
     shape, layout = inputs[0]
     if not layout.per:
         return NONE
@@ -166,7 +167,7 @@ def new_axes(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> 
 
 
 def broadcast(inputs: Sequence[Operand], out: Shape, options: dict[str, Any]) -> Layout:
-    """An array is repeated to `shape`; where that names the batch, each row gets its copy."""
+    """Broadcasts to `shape`; if that contains the batch size, each row gets a copy."""
     shape, layout = inputs[0]
     if layout.last or (layout.per and len(shape) != len(out)):
         raise MixesRows

@@ -1,7 +1,7 @@
-"""Ambient state: whether ops record, the scope they stand in, training or not, and the default random generator.
+"""Ambient state: whether ops are recorded, the current scope, training mode, and the default random generator.
 
-The first three live in one context variable, so threads and async tasks never see each other's changes, and they change
-only inside context managers.
+The first three are in one context variable, so changes are local to a thread or async task, and change only inside context
+managers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _run_numbers = count()
 
 
 class Run:
-    """One pass over time, which the scopes of its steps share: whether it goes from the last step to the first, the
-    lengths of its rows, and `received`: names and edges of the states that it began with. whole: False for a step that
-    was marked alone, with `step`; `number` grows, so that such steps can be put in order."""
+    """One loop over time, shared by the scopes of its steps: whether it runs from the last step to the first (`reverse`),
+    the `lengths` of its rows, and `received`, names and edges of its initial states. whole: False for a single step marked
+    with `step`; `number` increases, so that such steps can be ordered."""
 
     __slots__ = ("lengths", "number", "received", "reverse", "whole")
 
@@ -35,12 +35,11 @@ class Run:
 
 
 class Scope(str):
-    """One part of the path of scopes in which an op stands: a name, which is how it prints, and what it encloses.
+    """One entry in the path of scopes of an op: a name, which is its text, and a kind.
 
-    kind: "scope" (what `scope` and modules enter), "layer" (place `number` of a stack), "direction" (`number` 0 forward,
-    1 backward of a pair), "step" (time step `number` of `run`), "gate" (the ops of a value that `rnn.gate` named) or
-    "state" (a state after a step, which drawings put no box around). Every entry makes a new one, so two calls of one
-    module can be told apart.
+    kind: "scope" (entered by `scope` and by modules), "layer" (layer `number` of a stack), "direction" (`number` 0 forward,
+    1 backward), "step" (time step `number` of `run`), "gate" (the ops of a value named by `rnn.gate`) or "state" (a state
+    after a step, drawn without a box). Each entry is a new object, so that two calls of one module differ.
     """
 
     kind: str
@@ -60,14 +59,14 @@ class Ambient(NamedTuple):
     recording: bool = True
     scope: tuple[Scope, ...] = ()
     training: bool = True
-    tracer: Any = None  # what records the ops of a step that is being traced (program/trace.py)
+    tracer: Any = None  # records the ops of a step while it is traced (program/trace.py)
 
 
 ambient: ContextVar[Ambient] = ContextVar("tinygrad_rnn.ambient", default=Ambient())
 
 
 class _Change(ContextDecorator):
-    """A with-block (or decorator) inside which one field of the ambient state differs."""
+    """A context manager and decorator that changes one field of the ambient state."""
 
     def __init__(self, value: Any):
         self._value = value
@@ -78,7 +77,7 @@ class _Change(ContextDecorator):
         return fresh
 
     def __call__(self, func: Any) -> Any:
-        """As a decorator. A generator or a coroutine runs inside only while it runs itself, not while it is suspended."""
+        """Decorate a function. For a generator or coroutine the change applies while it runs, not while it is suspended."""
         if inspect.isasyncgenfunction(func):
             raise TypeError(
                 f"{type(self).__name__}: {func.__name__} is an asynchronous generator, which cannot be decorated: put what it "
@@ -112,7 +111,7 @@ class _Change(ContextDecorator):
 
 
 class _Inside(Generator[Any, Any, Any]):
-    """A generator of which every piece, from one yield to the next, runs inside a change of the ambient state."""
+    """A generator that runs with a change of the ambient state, which is undone at every yield."""
 
     def __init__(self, change: _Change, generator: Generator[Any, Any, Any]):
         self._change, self._generator = change, generator
@@ -131,9 +130,9 @@ class _Inside(Generator[Any, Any, Any]):
 
 
 class scope(_Change):
-    """Name the part of the computation that follows: nodes made inside carry the path of open scopes.
+    """Name a part of the computation: nodes created inside carry the path of open scopes.
 
-    kind, number: what it encloses, see `Scope`.
+    kind, number: see `Scope`.
 
     >>> import tinygrad_rnn as tg
     >>> with tg.scope("encoder"), tg.step(3):
@@ -151,7 +150,7 @@ class scope(_Change):
 
 
 class step(_Change):
-    """Mark what follows as time step t of a loop of one's own, so that drawings know it. `rnn.steps` marks a whole loop.
+    """Mark time step t of a loop written by hand, for drawings. `rnn.steps` marks all steps of a loop.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell, x = tg.rnn.GRUCell(3), np.ones((2, 4, 5), np.float32)
@@ -175,7 +174,7 @@ class step(_Change):
 
 
 class recording(_Change):
-    """Record the graph inside (True) or do not (False)."""
+    """Record the graph (True) or not (False)."""
 
     def __init__(self, flag: bool):
         super().__init__(flag)
@@ -185,9 +184,9 @@ class recording(_Change):
 
 
 class training(_Change):
-    """Set whether the code inside trains. A module trains where both this and its own `training` flag say so.
+    """Set training mode. A module is in training mode if both this and its own `training` flag are True.
 
-    `with tg.training(False):` evaluates a model (no dropout, no zoneout noise) and leaves every flag as it was.
+    `with tg.training(False):` evaluates a model (no dropout, no zoneout noise) and changes no module's flag.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> drop = tg.nn.Dropout(0.5)
@@ -204,11 +203,10 @@ class training(_Change):
 
 
 def no_grad() -> recording:
-    """Compute without recording: results inside carry no graph. Works as a with-block and as a decorator.
+    """Compute without recording: results have no graph. A context manager and a decorator.
 
-    A decorated generator does not record while it runs, and leaves its caller alone while it is suspended. A with-block
-    inside a generator that yields from within it does not end at the yield: its caller goes on without recording. Decorate
-    the generator, or yield after the block.
+    A decorated generator does not record while it runs, and does not affect its caller while it is suspended. A with-block
+    that contains a yield does affect the caller after the yield: decorate the generator, or yield after the block.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor(2.0, requires_grad=True)
@@ -223,9 +221,9 @@ _default: list[np.random.Generator] = []  # the default generator, made when fir
 
 
 def seed(n: int) -> None:
-    """Seed the default random generator, from which every unseeded random choice of this package is drawn.
+    """Seed the default random generator, which this package uses wherever no seed is given.
 
-    Weights of cells and layers, dropout masks, sampled text: after the same seed the same program gives the same numbers.
+    Initial weights, dropout masks and sampled text are then reproducible.
 
     >>> import tinygrad_rnn as tg
     >>> tg.seed(0)
@@ -238,7 +236,7 @@ def seed(n: int) -> None:
 
 
 def generator(source: np.random.Generator | int | None = None) -> np.random.Generator:
-    """The generator to draw from: the one given, one seeded with the integer given, else the default one."""
+    """A random generator: `source` itself, a new one seeded with an integer, or the default one for None."""
     if source is None:
         if not _default:
             _default.append(np.random.default_rng())

@@ -1,4 +1,4 @@
-"""What a loop over time records beside its ops: which values are states before and after a step, and what they are called."""
+"""States in a recorded loop over time: which values are states before and after a step, and their names."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ def current_step() -> Scope | None:
 
 
 def name_states(states: Sequence[Any], fields: Sequence[str] = (), before: Sequence[Any] = ()) -> tuple[str, ...]:
-    """The names of the states after the open step: as rnn.gate named them, else by the fields of their NamedTuple ("" for
-    none), else h, or s1, s2 … of several. What the step made carries its name from then on.
+    """The names of the states after the current step: those set by rnn.gate, else the fields of their NamedTuple ("" for
+    none), else h, or s1, s2 … if there are several. The nodes of the states get these names as scopes.
 
-    before: the states that the step received; those that no step of its run made are noted as what the run began with.
+    before: the states before the step; those from outside the run are stored as its initial states.
     """
     if ambient.get().tracer is not None:
-        return tuple(fields)  # a loop inside of a step that is being traced records nothing
-    here = current_step()
+        return tuple(fields)  # a loop inside a traced step records nothing
+    step = current_step()
     nodes = [s._node if isinstance(s, Tensor) else None for s in states]
-    made = [n if type(n) is Node and any(part is here for part in n.scope) else None for n in nodes]
-    given = [str(n.scope[-1]) if n is not None and n.scope[-1].kind == "gate" else "" for n in made]
-    names = [g or (fields[k] if fields else "") for k, g in enumerate(given)]
+    own = [n if type(n) is Node and any(part is step for part in n.scope) else None for n in nodes]
+    gates = [str(n.scope[-1]) if n is not None and n.scope[-1].kind == "gate" else "" for n in own]
+    names = [g or (fields[k] if fields else "") for k, g in enumerate(gates)]
     names = [name or ("h" if len(names) == 1 else f"s{k + 1}") for k, name in enumerate(names)]
-    for node, name, gate in zip(made, names, given, strict=True):
+    for node, name, gate in zip(own, names, gates, strict=True):
         if node is not None and name != gate and node.scope[-1].kind != "state":
             node.scope = (*node.scope, Scope(name, "state"))
-    if here is not None and here.run is not None and before:
-        _note_begin(here.run, names, before)
+    if step is not None and step.run is not None and before:
+        _note_begin(step.run, names, before)
     return tuple(names)
 
 
 def _note_begin(run: Run, names: Sequence[str], states: Sequence[Any]) -> None:
-    """Note the states that a run received from elsewhere."""
+    """Store the initial states of a run: those that its own steps did not compute."""
     known = [edge for _, edge in run.received]
     for name, value in zip(names, states, strict=True):
         if isinstance(value, Tensor):
@@ -55,7 +55,7 @@ def _note_begin(run: Run, names: Sequence[str], states: Sequence[Any]) -> None:
 
 
 def fields_of(state: Any, name: str = "") -> Iterator[str]:
-    """For each leaf of a state the name of the field of the NamedTuple it stands in; "" for none."""
+    """For each leaf of a state, the name of its field in a NamedTuple; "" for none."""
     if isinstance(state, tuple):
         for part, inner in zip(state, getattr(state, "_fields", [""] * len(state)), strict=True):
             yield from fields_of(part, inner)

@@ -1,8 +1,7 @@
-"""Tensor: an array and the node that made it.
+"""Tensor: an array and its node in the graph.
 
-Operators and methods look their op up in the registry by name, because ops stand above tensors. NumPy's functions reach
-the same registry through the array protocols; a function that has no op is refused rather than computed without its
-gradient.
+Operators and methods look up their op by name in the registry, because ops import tensors. NumPy's functions use the same
+registry through the array protocols; a function without an op raises TypeError instead of dropping the gradient.
 """
 
 from __future__ import annotations
@@ -23,12 +22,14 @@ if TYPE_CHECKING:
 
     from .op import Op
 
-_accumulating = allocate_lock()  # one thread at a time adds to the leaves' gradients
-LONG = 60  # elements: of a longer array only the ends are shown
+_accumulating = allocate_lock()  # protects the gradients of leaves
+LONG = 60  # elements; longer arrays are shown shortened
 registry: dict[str, Op] = {}
 _ops = cast("dict[str, Callable[..., Tensor]]", registry)
-numpy_functions: dict[Callable[..., Any], Callable[..., Any]] = {}  # filled where ops are declared
-data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the data, giving plain arrays
+numpy_functions: dict[Callable[..., Any], Callable[..., Any]] = {}  # filled by the declarations of ops
+data_functions: set[
+    Callable[..., Any]
+] = {  # functions without a gradient, computed on the data; they return plain arrays
     *(np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort),
     *(np.allclose, np.isclose, np.array_equal, np.array_equiv, np.zeros_like, np.ones_like),
     *(np.empty_like, np.full_like, np.any, np.all, np.nonzero, np.count_nonzero, np.argwhere, np.flatnonzero),
@@ -36,7 +37,7 @@ data_functions: set[Callable[..., Any]] = {  # have no gradient: computed on the
     *(np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj, np.searchsorted, np.bincount, np.unique, np.histogram),
     *(np.save, np.savetxt),
 }
-instead = {  # what to write for functions that have no op
+instead = {  # replacements for functions without an op, for the error message
     "np.average": "(x * weights).sum() / weights.sum()",
     "np.nansum": "tg.nan_to_num(x).sum()",
     "np.ptp": "x.max() - x.min()",
@@ -46,10 +47,10 @@ instead = {  # what to write for functions that have no op
 
 
 def _operators(name: str) -> tuple[Callable[[Tensor, Any], Tensor], ...]:
-    """The methods for t ∘ x, x ∘ t and t ∘= x, which look their op up when called.
+    """The methods for t ∘ x, x ∘ t and t ∘= x, which look up their op when called.
 
-    t ∘= x binds t to a new tensor; under no_grad, where t is a leaf that requires grad, to the leaf itself, whose data is
-    rebound (what trains by hand).
+    t ∘= x binds t to a new tensor; but under no_grad a leaf that requires grad stays the same tensor and gets new data, for
+    training loops written by hand.
     """
 
     def left(self: Tensor, other: Any) -> Tensor:
@@ -71,12 +72,12 @@ def _operators(name: str) -> tuple[Callable[[Tensor, Any], Tensor], ...]:
 
 
 class Tensor:
-    """An n-dimensional array that records what was computed from it, for reverse-mode differentiation.
+    """An n-dimensional array that records the computations on it, for reverse-mode differentiation.
 
-    Made by `tg.tensor`. `.data` is the ndarray; `.grad` of a leaf that requires grad is filled by `.backward()` and adds
-    up until it is set to None. Writing through `.data` is not checked: an array that an op has seen must not change, nor
-    an ndarray beside a tensor, of which no copy is made: after y = t * a, the gradient takes a as it is by then.
-    Under no_grad `t -= step` rebinds the `.data` of a leaf that requires grad; elsewhere it binds t to a new tensor.
+    Created by `tg.tensor`. `.data` is the ndarray; `.backward()` adds to the `.grad` of leaves that require grad, until it
+    is set to None. Writing to `.data` is not checked: an array that an op has used must not change. The same holds for
+    ndarray operands, which are not copied: in y = t * a, the gradient uses a as it is at the time of backward.
+    Under no_grad `t -= step` sets new `.data` of a leaf that requires grad; otherwise it binds t to a new tensor.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -103,14 +104,14 @@ class Tensor:
 
     @staticmethod
     def _made(data: npt.NDArray[Any], node: Edge | None) -> Tensor:
-        """The tensor of an op's result, without copying."""
+        """A tensor for the result of an op, without copying."""
         t = _new(Tensor)
         t.data = data
         t._node = node
         t.requires_grad = node is not None and node.requires_grad
         return t
 
-    # -- what it is ------------------------------------------------------------------------------------------------
+    # -- attributes ------------------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> Shape:
@@ -124,12 +125,12 @@ class Tensor:
 
     @property
     def ndim(self) -> int:
-        """How many axes there are."""
+        """The number of axes."""
         return self.data.ndim
 
     @property
     def size(self) -> int:
-        """How many elements there are."""
+        """The number of elements."""
         return self.data.size
 
     @property
@@ -139,12 +140,12 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """True if no recorded op made this tensor."""
+        """True if this tensor is not the result of a recorded op."""
         return self._node is None or isinstance(self._node, Leaf)
 
     @property
     def name(self) -> str | None:
-        """The name that drawings and messages use; None if it was given none."""
+        """The name used by drawings and messages, or None."""
         return None if self._node is None else self._node.name
 
     @name.setter
@@ -155,8 +156,8 @@ class Tensor:
 
     @property
     def grad(self) -> npt.NDArray[Any] | None:
-        """The gradient that `.backward()` has added up here; only leaves keep one. Of the table of an Embedding with
-        sparse=True it is a RowGradient, of which np.asarray makes an array."""
+        """The gradient accumulated by `.backward()`; only leaves have one. For the table of an Embedding with sparse=True it
+        is a RowGradient, which np.asarray turns into an array."""
         return self._node.grad if isinstance(self._node, Leaf) else None
 
     @grad.setter
@@ -170,7 +171,7 @@ class Tensor:
         self._node.grad = value
 
     def item(self) -> Any:
-        """The one value of a tensor of size 1, as a Python number."""
+        """The value of a tensor of size 1, as a Python number."""
         return self.data.item()
 
     def numpy(self) -> npt.NDArray[Any]:
@@ -188,14 +189,14 @@ class Tensor:
     def backward(self, grad: Any = None, retain_graph: bool = False) -> None:
         """Add d self / d leaf, times `grad`, to the `.grad` of every leaf that requires grad.
 
-        `grad` (the cotangent, of self's shape) may be left out for a tensor of size 1. The graph's saved arrays are freed
-        on the way unless retain_graph. Threads may go back at once through graphs of their own to the same leaves. Raises
-        GraphError on a freed graph, TypeError where nothing requires grad.
+        `grad` (the cotangent, of self's shape) may be omitted for a tensor of size 1. The graph's saved arrays are freed
+        unless retain_graph. Threads may run backward concurrently on separate graphs with the same leaves. Raises
+        GraphError on a freed graph, TypeError if nothing requires grad.
         """
         add_gradients(engine.sweep([self._seed(grad, "backward")], retain=retain_graph))
 
     def _seed(self, grad: Any, caller: str) -> tuple[Edge, npt.NDArray[Any]]:
-        """The sweep's start: this tensor's edge and its cotangent, checked."""
+        """The start of a sweep: this tensor's edge and its checked cotangent."""
         if not self.requires_grad or self._node is None:
             raise TypeError(
                 f"{caller}: the tensor does not require grad: no input had requires_grad=True, or it was computed under "
@@ -337,14 +338,14 @@ class Tensor:
     def __repr__(self) -> str:
         kind = "tensor" if type(self) is Tensor else type(self).__name__
         body = np.array2string(self.data, separator=", ", prefix=kind + "(", threshold=LONG, precision=6)
-        parts = [body, str(self.dtype)]
+        fields = [body, str(self.dtype)]
         if self.size == 0 or self.size > LONG:
-            parts.append(f"shape={self.shape}")
+            fields.append(f"shape={self.shape}")
         if self.requires_grad:
-            parts.append("requires_grad=True" if self.is_leaf else f"op={_op_name(self._node)}")
+            fields.append("requires_grad=True" if self.is_leaf else f"op={_op_name(self._node)}")
         if self.name is not None:
-            parts.append(f"name={self.name!r}")
-        return f"{kind}({', '.join(parts)})"
+            fields.append(f"name={self.name!r}")
+        return f"{kind}({', '.join(fields)})"
 
     def __reduce__(self) -> Any:
         if not self.is_leaf:
@@ -415,10 +416,10 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, name: str 
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """A constant tensor on the memory of another library's CPU array, without copying (the DLPack protocol).
+    """A constant tensor that shares the memory of another library's CPU array (the DLPack protocol).
 
-    What is written into that memory later shows in the tensor. The other way, np.from_dlpack(t) and torch.from_dlpack(t)
-    take a tensor that does not require grad.
+    Later changes of that memory are visible in the tensor. np.from_dlpack(t) and torch.from_dlpack(t) accept a tensor that
+    does not require grad.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> a = np.zeros(2)
@@ -433,7 +434,7 @@ def from_dlpack(source: Any) -> Tensor:
 
 
 def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
-    """A new array of real numbers from whatever `tensor` accepts."""
+    """A new array of real numbers from any data that `tensor` accepts."""
     typed = isinstance(data, (np.ndarray, np.generic, Tensor))
     try:
         array = np.array(data, dtype, order="C")
@@ -452,32 +453,32 @@ def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
 
 
 def _holds_arrays(data: Any) -> bool:
-    """Whether a nested list holds NumPy values, whose dtype is meant, rather than Python floats."""
+    """Whether a nested list holds NumPy values, whose dtype is kept, rather than Python floats."""
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
     return isinstance(data, (np.ndarray, np.generic, Tensor))
 
 
-def add_gradients(found: dict[Any, npt.NDArray[Any]]) -> None:
-    """Add what a sweep found to the leaves' gradients. An array that nobody else holds is not copied."""
+def add_gradients(gradients: dict[Any, npt.NDArray[Any]]) -> None:
+    """Add the result of a sweep to the gradients of leaves. Arrays that nothing else refers to are not copied."""
     with _accumulating:
-        for leaf in found:
-            g, held = found[leaf], leaf.grad
-            if isinstance(g, RowGradient) or isinstance(held, RowGradient):
-                leaf.grad = g if held is None else held + g
-            elif held is None:
+        for leaf in gradients:
+            g, previous = gradients[leaf], leaf.grad
+            if isinstance(g, RowGradient) or isinstance(previous, RowGradient):
+                leaf.grad = g if previous is None else previous + g
+            elif previous is None:
                 leaf.grad = g if alone(g) else np.array(g)
             else:
-                leaf.grad = np.asarray(np.add(held, g, out=held if alone(held) else None))
+                leaf.grad = np.asarray(np.add(previous, g, out=previous if alone(previous) else None))
 
 
 def holds_tensors(value: Any) -> bool:
-    """Whether a list or tuple, nested or not, has a tensor in it."""
+    """Whether a (nested) list or tuple contains a tensor."""
     return isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) or holds_tensors(v) for v in value)
 
 
 def data(value: Any) -> Any:
-    """The arrays in place of the tensors in an argument list."""
+    """The value with tensors, also inside lists, tuples and dicts, replaced by their arrays."""
     if isinstance(value, Tensor):
         return value.data
     if isinstance(value, (list, tuple)):

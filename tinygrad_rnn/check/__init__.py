@@ -1,4 +1,4 @@
-"""Gradients against finite differences, of any function (`gradcheck`) and of every op on its own samples (`check_op`)."""
+"""Gradient checks by finite differences: of any function (`gradcheck`), and of an op on its own samples (`check_op`)."""
 
 from .gradients import gradcheck, gradgradcheck
 from .ops import check_op

@@ -1,10 +1,10 @@
-"""A function's vector-Jacobian products against its finite differences, and what is wrong where they differ.
+"""Comparison of vector-Jacobian products with finite differences, and the report if they differ.
 
-Random projections come first: cheap, and no wrong element hides from them. On a mismatch every element of the input at
-fault is compared and the worst are looked at output by output.
+Random projections are compared first: they are cheap, and a wrong element changes them with probability 1. On a mismatch
+every element of that input is compared, and the worst are located output by output.
 
-Differences are central, at steps h and h/2, extrapolated to h → 0 [Richardson 1911]; in float64 they hold some eleven
-digits.
+Differences are central, at steps h and h/2, extrapolated to h → 0 [Richardson 1911]; in float64 they have about eleven
+correct digits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Arrays = list[np.ndarray[Any, Any]]
 
 
 class Problem(NamedTuple):
-    """Functions of the same inputs: their values, and the vector-Jacobian products under test."""
+    """The function to check: its values (`evaluate`), and the vector-Jacobian products under test (`pull`)."""
 
     name: str
     order: int
@@ -36,7 +36,7 @@ class Problem(NamedTuple):
 
 
 def compare(p: Problem, rng: np.random.Generator, directions: int) -> float:
-    """The largest error along random directions, as a part of what is tolerated; GradcheckError if one is above it."""
+    """The largest error along random directions, divided by the tolerance; GradcheckError if one exceeds it."""
     worst = 0.0
     shapes = [v.shape for v in p.evaluate(p.points)]
     for _ in range(directions):
@@ -56,7 +56,7 @@ def compare(p: Problem, rng: np.random.Generator, directions: int) -> float:
 
 
 def _difference(p: Problem, k: int, v: np.ndarray[Any, Any], side: int = 0) -> Arrays:
-    """Each output's derivative along v in input k; side ±1: one-sided, to find kinks."""
+    """The derivative of each output along v in input k; side ±1: one-sided, to detect kinks."""
 
     def at(step: float) -> Arrays:
         moved = list(p.points)
@@ -67,8 +67,10 @@ def _difference(p: Problem, k: int, v: np.ndarray[Any, Any], side: int = 0) -> A
         base = p.evaluate(p.points)
         full, half = at(side * p.eps), at(side * p.eps / 2)
         return [side * (4 * (b - a) - (c - a)) / p.eps for a, b, c in zip(base, half, full, strict=True)]
-    ahead, behind, near, nigh = at(p.eps), at(-p.eps), at(p.eps / 2), at(-p.eps / 2)
-    return [(8 * (b - c) - (a - d)) / (6 * p.eps) for a, b, c, d in zip(ahead, near, nigh, behind, strict=True)]
+    ahead, behind, near_ahead, near_behind = at(p.eps), at(-p.eps), at(p.eps / 2), at(-p.eps / 2)
+    return [
+        (8 * (b - c) - (a - d)) / (6 * p.eps) for a, b, c, d in zip(ahead, near_ahead, near_behind, behind, strict=True)
+    ]
 
 
 def _dot(a: Arrays, b: Arrays) -> Any:
@@ -84,7 +86,7 @@ def _locate(
     expected: float,
     v: np.ndarray[Any, Any],
 ) -> None:
-    """Compare every element of input k, then the worst of them output by output, and raise."""
+    """Compare every element of input k, then the worst output by output, and raise GradcheckError."""
     size = p.points[k].size
     if analytic.shape != p.points[k].shape:
         raise GradcheckError(
@@ -94,7 +96,7 @@ def _locate(
     numeric = np.array([_dot(u, c) for c in columns]).reshape(analytic.shape)
     error = np.abs(analytic - numeric)
     bad = ~(error <= p.atol + p.rtol * np.abs(numeric))
-    if not bad.any():  # only the projection sees it: rounding adds up, or a kink lies within its step
+    if not bad.any():  # only the projection differs: rounding errors, or a kink within its step
         bad = error == error.max()
     order = sorted(np.flatnonzero(bad), key=lambda i: -np.nan_to_num(error.flat[i], nan=np.inf))
     worst = [
@@ -110,9 +112,10 @@ def _projected(p: Problem, k: int, i: int, analytic: Any, numeric: Any) -> Misma
     return Mismatch("random projection", None, p.inputs[k], index, float(analytic.flat[i]), float(numeric.flat[i]))
 
 
-def _by_output(p: Problem, k: int, i: int, column: Arrays, most: int = 400) -> Mismatch | None:
-    """The output element whose derivative by element i of input k is most wrong; None if there are too many to try."""
-    if sum(c.size for c in column) > most:
+def _by_output(p: Problem, k: int, i: int, column: Arrays, limit: int = 400) -> Mismatch | None:
+    """The output element whose derivative with respect to element i of input k has the largest error; None if there are
+    more than `limit` outputs."""
+    if sum(c.size for c in column) > limit:
         return None
     index = tuple(int(j) for j in np.unravel_index(i, p.points[k].shape))
     worst: Mismatch | None = None
@@ -120,11 +123,11 @@ def _by_output(p: Problem, k: int, i: int, column: Arrays, most: int = 400) -> M
         for j in range(c.size):
             basis = [np.zeros(x.shape) for x in column]
             basis[o].flat[j] = 1
-            found = float(p.pull(p.points, basis)[k].flat[i])
-            wanted = float(c.flat[j])
-            if worst is None or not abs(found - wanted) <= abs(worst.analytic - worst.numeric):
+            analytic = float(p.pull(p.points, basis)[k].flat[i])
+            numeric = float(c.flat[j])
+            if worst is None or not abs(analytic - numeric) <= abs(worst.analytic - worst.numeric):
                 at = tuple(int(n) for n in np.unravel_index(j, c.shape))
-                worst = Mismatch(p.outputs[o], at, p.inputs[k], index, found, wanted)
+                worst = Mismatch(p.outputs[o], at, p.inputs[k], index, analytic, numeric)
     return worst
 
 

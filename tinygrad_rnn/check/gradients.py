@@ -1,4 +1,4 @@
-"""`gradcheck`: the gradients of any function of tensors against finite differences, of first and second order."""
+"""`gradcheck`: compares first and second derivatives of any function of tensors with finite differences."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def gradcheck(
 ) -> bool:
     """Compare the gradients of fn(*inputs) with finite differences; True, or GradcheckError with a `.report`.
 
-    fn returns a tensor or nested tuples, lists or dicts of them. inputs: one input or a list or tuple of them. Floating
-    arrays and tensors that require grad are checked (they must be float64), everything else is passed through; a
-    tensor is perturbed in place and restored, so fn may also reach it by itself, as a model reaches its parameters.
-    order=2 checks the second derivative instead: the recorded sweep (create_graph) against differences of the plain one.
-    directions: how many random projections; seed: of their directions; names: what to call the inputs. An error within
-    atol + rtol · |derivative| passes; observe(part) is told the largest, as a part of what is tolerated.
+    fn returns a tensor or nested tuples, lists or dicts of them. inputs: one input, or a list or tuple of them. Floating
+    arrays and tensors that require grad are checked (they must be float64), other inputs are passed through. A tensor's
+    data is perturbed and restored, so fn may also read it directly, as a model reads its parameters. order=2 checks the
+    second derivative: the recorded sweep (create_graph) against differences of the plain one. directions: the number of
+    random projections; seed: of their directions; names: of the inputs, for the report. An error within
+    atol + rtol · |derivative| is accepted; observe(ratio) is called with the largest error divided by its tolerance.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.gradcheck(lambda x: tg.tanh(x) * x, np.linspace(-1, 1, 5))
@@ -45,8 +45,8 @@ def gradcheck(
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order is {order!r}, expected 1 or 2")
     name = str(getattr(fn, "__name__", None) or type(fn).__name__)
-    given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-    arguments, checked, labels = _prepare(given, name, names)
+    values = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    arguments, checked, labels = _prepare(values, name, names)
     run = _Run(fn, arguments, checked)
     outputs = run.outputs()
     rng = np.random.default_rng(seed)
@@ -85,12 +85,12 @@ def gradgradcheck(fn: Callable[..., Any], inputs: Any, **options: Any) -> bool:
     return gradcheck(fn, inputs, order=2, **options)
 
 
-def _prepare(given: list[Any], name: str, names: Sequence[str] | None) -> tuple[list[Any], list[Tensor], list[str]]:
-    """The arguments for fn, those of them to check, and what to call these."""
+def _prepare(values: list[Any], name: str, names: Sequence[str] | None) -> tuple[list[Any], list[Tensor], list[str]]:
+    """The arguments of fn, those to check, and the names of these."""
     arguments: list[Any] = []
     checked: list[Tensor] = []
     labels: list[str] = []
-    for i, a in enumerate(given):
+    for i, a in enumerate(values):
         label = names[i] if names else getattr(a, "name", None) or _parameter(name, i)
         if isinstance(a, np.ndarray) and a.dtype.kind == "f":
             _demand_float64(name, label, a.dtype)
@@ -125,7 +125,7 @@ def _demand_float64(name: str, label: str, dtype: Any) -> None:
 
 
 class _Run:
-    """fn as functions of plain arrays: its values, its gradients by the plain sweep, and those differentiated again."""
+    """fn as functions of plain arrays: its values, its gradients by the plain sweep, and its second derivatives."""
 
     def __init__(self, fn: Callable[..., Any], arguments: list[Any], checked: list[Tensor]):
         self.fn, self.arguments, self.checked = fn, arguments, checked
@@ -136,7 +136,7 @@ class _Run:
 
     @contextmanager
     def at(self, points: Arrays) -> Iterator[None]:
-        """The checked tensors with other data."""
+        """Set the data of the checked tensors; restores it afterwards."""
         before = [t.data for t in self.checked]
         try:
             for t, p in zip(self.checked, points, strict=True):
@@ -147,21 +147,21 @@ class _Run:
                 t.data = old
 
     def outputs(self) -> list[Tensor]:
-        """The floating outputs, after a check that two calls give the same."""
+        """The floating outputs; raises if they are not finite, or differ between two calls."""
         name = getattr(self.fn, "__name__", "fn")
         with recording(True):
-            found, again = list(flat_tensors(self.fn(*self.arguments))), list(flat_tensors(self.fn(*self.arguments)))
-        if not found:
+            first, second = list(flat_tensors(self.fn(*self.arguments))), list(flat_tensors(self.fn(*self.arguments)))
+        if not first:
             raise TypeError(f"gradcheck: {name} returned no tensor")
-        for i, (a, b) in enumerate(zip(found, again, strict=True)):
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
             if not np.array_equal(a.data, b.data, equal_nan=True):
                 raise GradcheckError(
                     f"gradcheck: {name} is not deterministic: output {i} differed between two calls; fix its seed"
                 )
             if not np.all(np.isfinite(a.data)):
                 raise GradcheckError(f"gradcheck: {name}: output {i} holds NaN or infinity at this point")
-        self.live = [t.data.dtype.kind == "f" for t in found]
-        return [t for t, use in zip(found, self.live, strict=True) if use]
+        self.live = [t.data.dtype.kind == "f" for t in first]
+        return [t for t, use in zip(first, self.live, strict=True) if use]
 
     def _outputs(self) -> list[Tensor]:
         return [t for t, use in zip(flat_tensors(self.fn(*self.arguments)), self.live, strict=True) if use]
@@ -174,8 +174,8 @@ class _Run:
         with self.at(points), recording(True):
             outputs = self._outputs()
             seeds: list[Any] = [(t._node, u) for t, u in zip(outputs, cotangents, strict=True) if t.requires_grad]
-            found = engine.sweep(seeds, targets=[t._node for t in self.checked if t._node])
-            return [found.get(t._node, np.zeros_like(t.data)) for t in self.checked]
+            gradients = engine.sweep(seeds, targets=[t._node for t in self.checked if t._node])
+            return [gradients.get(t._node, np.zeros_like(t.data)) for t in self.checked]
 
     def second(self, points: Arrays, cotangents: Arrays, w: Arrays) -> Arrays:
         """d/d(points, cotangents) of Σ <gradient, w>, through the recorded sweep."""
@@ -184,15 +184,15 @@ class _Run:
             dummies = [Tensor(u, requires_grad=True) for u in cotangents]
             seeds: list[Any] = [(t._node, u) for t, u in zip(outputs, dummies, strict=True) if t.requires_grad]
             edges = [t._node for t in self.checked if t._node]
-            found = engine.sweep(seeds, targets=edges, wrap=Tensor._made)
+            gradients = engine.sweep(seeds, targets=edges, wrap=Tensor._made)
             seeds = [
-                (found[e]._node, v)
+                (gradients[e]._node, v)
                 for e, v in zip(edges, w, strict=True)
-                if isinstance(found.get(e), Tensor) and found[e].requires_grad
+                if isinstance(gradients.get(e), Tensor) and gradients[e].requires_grad
             ]
             targets = [*edges, *(d._node for d in dummies if d._node)]
-            again = engine.sweep(seeds, targets=targets) if seeds else {}
-            return [again.get(t._node, np.zeros_like(t.data)) for t in [*self.checked, *dummies]]
+            second_gradients = engine.sweep(seeds, targets=targets) if seeds else {}
+            return [second_gradients.get(t._node, np.zeros_like(t.data)) for t in [*self.checked, *dummies]]
 
 
 def _output_names(outputs: list[Tensor]) -> list[str]:

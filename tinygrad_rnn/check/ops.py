@@ -1,4 +1,4 @@
-"""An op held to its record: its gradients on the samples that it was declared with, its errors on what it must refuse."""
+"""Checks of an op by its declaration: gradients on its samples, and errors for invalid calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_OPTION = "an_option_of_no_op"
 
 
 class OpReport(NamedTuple):
-    """How an op did: per order "ok" or "WRONG"; the worst error as a part of what is tolerated; the failures' reports."""
+    """The result for one op: "ok" or "WRONG" for each order; the largest error divided by its tolerance; failure reports."""
 
     op: str
     samples: int
@@ -38,24 +38,24 @@ def check_op(op: Op, orders: tuple[int, ...] = (1, 2), seed: int = 0) -> OpRepor
     cases = [as_case(s) for s in op.samples(Sampler(seed))]
     reports: list[str] = []
     errors: list[float] = []
-    told, start = {}, perf_counter()
+    verdicts, start = {}, perf_counter()
     for order in orders if op.differentiable else ():
-        told[order] = "ok"
+        verdicts[order] = "ok"
         for case in cases:
             try:
                 gradcheck(function_of(op, case), list(case.arrays), order=order, observe=errors.append)
             except GradcheckError as error:
-                told[order] = "WRONG"
+                verdicts[order] = "WRONG"
                 errors.append(float("inf"))
                 reports.append(str(error))
     refusals = list(refused(op, seed))
     reports += [report for case, text in refusals if (report := wrong_error(op, case, text))]
     ms = 1e3 * (perf_counter() - start)
-    return OpReport(op.name, len(cases), len(refusals), told, max(errors, default=0.0), ms, reports)
+    return OpReport(op.name, len(cases), len(refusals), verdicts, max(errors, default=0.0), ms, reports)
 
 
 def refused(op: Op, seed: int = 0) -> Iterator[tuple[Case, str]]:
-    """Calls that the op must refuse, each with what its error says: those that its record names, and two for every op."""
+    """Invalid calls of the op with the text of their errors: those of its declaration, and two for every op."""
     for case, text in op.errors(Sampler(seed)):
         yield as_case(case), text
     good = as_case(op.samples(Sampler(seed))[0])
@@ -66,7 +66,7 @@ def refused(op: Op, seed: int = 0) -> Iterator[tuple[Case, str]]:
 
 
 def wrong_error(op: Op, case: Case, text: str) -> str | None:
-    """What is wrong with how the op refuses this call; None where its error begins with its name and says the text."""
+    """A report if the call does not raise an error that begins with the op's name and contains the text, else None."""
     shown = ", ".join([*(f"{a!r:.60}" for a in case.arrays), *(f"{k}={v!r:.40}" for k, v in case.options.items())])
     shown = re.sub(r"\s+", " ", shown)
     try:

@@ -1,4 +1,4 @@
-"""What a failed gradient check says: the derivatives that differ, and the cause where the error has a pattern."""
+"""The report of a failed gradient check: the derivatives that differ, and a likely cause."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Mismatch(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """analytic / numeric: −1 tells of a sign, 2 of something counted twice."""
+        """analytic / numeric: −1 means a wrong sign, 2 a term counted twice."""
         return self.analytic / self.numeric if self.numeric else float("inf") if self.analytic else 1.0
 
 
 class Report(NamedTuple):
-    """What a failed check found: the function, the order, the input at fault, the worst elements, the likely cause."""
+    """A failed check: the function, the order, the input, its number of wrong elements, the worst of them, the cause."""
 
     function: str
     order: int
@@ -55,7 +55,7 @@ class Report(NamedTuple):
 
 
 def likely_cause(analytic: np.ndarray[Any, Any], numeric: np.ndarray[Any, Any]) -> str | None:
-    """Name the pattern of an error that has one."""
+    """The likely cause of a wrong gradient, from the pattern of its errors; None if there is none."""
 
     def close(a: Any, b: Any) -> bool:
         return bool(np.allclose(a, b, rtol=1e-4, atol=1e-7))
@@ -66,16 +66,16 @@ def likely_cause(analytic: np.ndarray[Any, Any], numeric: np.ndarray[Any, Any]) 
         return "no gradient arrives: the path is cut (.detach(), .data, no_grad), or the vjp returns zeros"
     if close(analytic, -numeric):
         return "the sign is flipped"
-    alike = float(np.sum(analytic * numeric) / max(float(np.sum(numeric * numeric)), 1e-300))
-    if close(analytic, alike * numeric):
-        return f"every element is off by the factor {alike:.6g}{_factor(alike, analytic.shape)}"
+    factor = float(np.sum(analytic * numeric) / max(float(np.sum(numeric * numeric)), 1e-300))
+    if close(analytic, factor * numeric):
+        return f"every element is off by the factor {factor:.6g}{_factor(factor, analytic.shape)}"
     if numeric.ndim == 2 and numeric.shape[0] == numeric.shape[1] and close(analytic, numeric.T):
         return "the gradient is transposed"
     for axis in range(numeric.ndim):
         if numeric.shape[axis] > 1 and close(analytic, np.flip(numeric, axis)):
             return f"the gradient is reversed along axis {axis}"
-        moved = analytic.sum(axis=axis, keepdims=True)
-        if numeric.shape[axis] > 1 and close(numeric, np.broadcast_to(moved, numeric.shape)):
+        summed = analytic.sum(axis=axis, keepdims=True)
+        if numeric.shape[axis] > 1 and close(numeric, np.broadcast_to(summed, numeric.shape)):
             return f"a reduction over axis {axis} is missing"
     return None
 
@@ -90,5 +90,5 @@ def _factor(factor: float, shape: Shape) -> str:
 
 
 def index_text(index: tuple[int, ...]) -> str:
-    """An index as it is written behind a name: nothing for a number."""
+    """An index as text, "[1, 2]"; "" for a scalar."""
     return f"[{', '.join(map(str, index))}]" if index else ""

@@ -15,7 +15,7 @@ class Case(NamedTuple):
 
 
 class Sampler:
-    """Draws float64 arrays for an op's `samples`. `r(3, 4)` is normal; the named draws keep clear of trouble."""
+    """Draws float64 arrays for the samples of an op; `r(3, 4)` is normal. The methods avoid points where a derivative jumps."""
 
     def __init__(self, seed: int = 0):
         self.rng = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ def info() -> dict[str, Any]:
         properties["no native kernels"] = native["missing"]
     if properties["viz"]:
         try:
-            properties["graphviz program"] = import_module("tinygrad_rnn.viz.program").find()
+            properties["graphviz program"] = import_module("tinygrad_rnn.viz.write.program").find()
         except DrawingError:
             properties["graphviz program"] = None
     for name in ("graphviz", "safetensors", "tqdm"):

@@ -1,4 +1,4 @@
-"""The layers that every net needs beside recurrent ones: Linear, Embedding, LayerNorm, Dropout, and lists of modules."""
+"""Layers that are not recurrent: Linear, Embedding, LayerNorm, Dropout, Sequential and ModuleList."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Linear(Module):
     """A linear map with a bias: y = x Wᵀ + b.
 
     x (..., in_features), y (..., out_features); weight (out_features, in_features), bias (out_features) or None. Both
-    begin uniform on ±1/√in_features, as PyTorch's do. seed: a generator or an integer, else the default generator.
+    are initially uniform on ±1/√in_features, as in PyTorch. seed: a generator or an integer, else the default generator.
     Raises ValueError for sizes below 1 and for another last axis of x, TypeError for an x of another dtype.
 
     >>> import tinygrad_rnn as tg
@@ -57,15 +57,14 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """A table of vectors, looked up by integers: y[...] = weight[indices[...]].
+    """A table of vectors indexed by integers: y[...] = weight[indices[...]].
 
     indices (...) integers from 0 to num_embeddings − 1, y (..., embedding_dim); weight (num_embeddings, embedding_dim),
-    which begins normal(0, 1) as PyTorch's does. The gradient of a row adds up over all places where it was looked up;
-    the row padding_idx begins as zeros and gets none. With sparse=True the table's gradient is a RowGradient, which holds
-    the rows that were looked up and no others, and an optimiser touches these rows only: SGD without momentum and weight
-    decay gives the same, while Adam, RMSprop and momentum go on with their memory of a row only when it is looked up (as
-    PyTorch's SparseAdam). Raises IndexError that names the first index out of range, TypeError
-    for indices that are no integers.
+    initially normal(0, 1) as in PyTorch. The gradient of a row is summed over all its occurrences; the row padding_idx is
+    initially 0 and gets no gradient. With sparse=True the gradient of the table is a RowGradient, which holds only the rows
+    that were looked up, and an optimiser updates only these: SGD without momentum and weight decay gives the same result;
+    Adam, RMSprop and momentum update their moments of a row only when it is looked up, as PyTorch's SparseAdam.
+    Raises IndexError that names the first index out of range, TypeError for indices that are not integers.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.Embedding(5, 3)([[0, 4], [2, 2]]).shape
@@ -105,7 +104,7 @@ class Embedding(Module):
         return result
 
     def looked_up(self) -> tuple[Parameter, int]:
-        """For `rnn.stepper`: the table, and the least index."""
+        """For `rnn.stepper`: the table and the smallest valid index."""
         return self.weight, 0
 
     def describe(self) -> str:
@@ -116,24 +115,24 @@ class Embedding(Module):
 
 
 def look_up(owner: str, table: Tensor, indices: Any, rows: str, sparse: bool = False) -> Tensor:
-    """table[indices], after a check of the indices; `rows` is what the owner calls the number of the table's rows."""
-    found = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
+    """table[indices], with a check of the indices; `rows`: the owner's name for the number of rows, for the error."""
+    array = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
     size = table.shape[0]
-    if found.dtype.kind not in "iu":
-        raise TypeError(f"{owner}: indices have dtype {found.dtype}, expected integers from 0 to {size - 1}")
-    if found.size and (found.min() < 0 or found.max() >= size):
-        at = tuple(int(i) for i in np.argwhere((found < 0) | (found >= size))[0])
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{owner}: indices have dtype {array.dtype}, expected integers from 0 to {size - 1}")
+    if array.size and (array.min() < 0 or array.max() >= size):
+        at = tuple(int(i) for i in np.argwhere((array < 0) | (array >= size))[0])
         where = f"indices[{', '.join(map(str, at))}]" if at else "the index"
-        raise IndexError(f"{owner}: {where} is {found[at]}, expected 0 <= index < {size} ({rows})")
-    result: Tensor = rows_of(table, index=found) if sparse else ops.take(table, found, axis=0)
+        raise IndexError(f"{owner}: {where} is {array[at]}, expected 0 <= index < {size} ({rows})")
+    result: Tensor = rows_of(table, index=array) if sparse else ops.take(table, array, axis=0)
     return result
 
 
 class LayerNorm(Module):
     """Layer normalization [Ba, Kiros & Hinton 2016]: y = (x − mean) / √(var + eps) · weight + bias.
 
-    Mean and (biased) variance are taken over the last axes, those of normalized_shape, for each place before them.
-    x (..., *normalized_shape), y likewise; weight and bias of normalized_shape, beginning as 1 and 0.
+    Mean and (biased) variance are computed over the last axes, those of normalized_shape.
+    x and y (..., *normalized_shape); weight and bias have shape normalized_shape and are initially 1 and 0.
     Raises ValueError if x does not end in normalized_shape, TypeError for an x of another dtype.
 
     >>> import tinygrad_rnn as tg
@@ -157,8 +156,8 @@ class LayerNorm(Module):
         x = _input("LayerNorm", x, self.weight.dtype)
         n = len(self.normalized_shape)
         if x.shape[max(0, x.ndim - n) :] != self.normalized_shape:
-            wanted = ", ".join(["...", *map(str, self.normalized_shape)])
-            raise ValueError(f"LayerNorm: x has shape {x.shape}, expected ({wanted})")
+            expected = ", ".join(["...", *map(str, self.normalized_shape)])
+            raise ValueError(f"LayerNorm: x has shape {x.shape}, expected ({expected})")
         axes = tuple(range(x.ndim - n, x.ndim))
         result: Tensor = normalized(x, axes, self.eps) * self.weight + self.bias
         return result
@@ -168,9 +167,9 @@ class LayerNorm(Module):
 
 
 class Dropout(Module):
-    """Dropout [Srivastava et al. 2014]: while training each element is 0 with chance p, else divided by 1 − p.
+    """Dropout [Srivastava et al. 2014]: in training each element is 0 with probability p, else divided by 1 − p.
 
-    x (...), y likewise. Outside training (module.eval(), or `with tg.training(False)`) y is x. seed: a generator or an
+    x and y (...). In evaluation mode (module.eval(), or `with tg.training(False)`) y is x. seed: a generator or an
     integer, else the default generator. Raises ValueError unless 0 <= p <= 1.
 
     >>> import tinygrad_rnn as tg
@@ -201,8 +200,8 @@ class Dropout(Module):
 class Sequential(Module):
     """Modules (and functions of a tensor) one after another: y = fₙ(… f₂(f₁(x))).
 
-    Parameters are named by position, as PyTorch's: "0.weight". Indexing and len work as on a list.
-    Raises TypeError for what cannot be called.
+    Parameters are named by position, as in PyTorch: "0.weight". Indexing and len work as on a list.
+    Raises TypeError for an argument that cannot be called.
 
     >>> import tinygrad_rnn as tg
     >>> net = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.tanh, tg.nn.Linear(4, 1))
@@ -224,17 +223,17 @@ class Sequential(Module):
         return x
 
     def streamed(self) -> list[Any]:
-        """What `rnn.stepper` runs: the parts; a function behind a recurrent layer gets a pair, as in `forward`."""
-        parts: list[Any] = list(self)
+        """For `rnn.stepper`: the modules; a function after a recurrent layer gets a pair, as in `forward`."""
+        steps: list[Any] = list(self)
         for i, (before, step) in enumerate(pairwise(self)):
             if hasattr(before, "batch_first") and not isinstance(step, Module):
-                parts[i + 1] = partial(_of_pair, step, before.batch_first)
-        return parts
+                steps[i + 1] = partial(_of_pair, step, before.batch_first)
+        return steps
 
     def stepper(self, batch: int = 1) -> Any:
         """This net for streaming, in inference mode: `step(x)` takes an array (B, D); see rnn.stepper.
 
-        Raises ValueError for a net that gives something else step by step than for a sequence.
+        Raises ValueError for a net whose output differs between single steps and a sequence.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> net = tg.nn.Sequential(tg.nn.LSTM(3, 8), lambda pair: pair[0], tg.nn.Linear(8, 2))
@@ -243,11 +242,11 @@ class Sequential(Module):
         """
         batch_first = all(getattr(step, "batch_first", True) for step in self)
 
-        def whole(x: Tensor) -> Tensor:
+        def sequence(x: Tensor) -> Tensor:
             y: Tensor = self(x if batch_first else ops.swapaxes(x, axis1=0, axis2=1))
             return y if batch_first or y.ndim < 3 else ops.swapaxes(y, axis1=0, axis2=1)
 
-        return made((self,), batch, whole=whole)
+        return made((self,), batch, whole=sequence)
 
     def __len__(self) -> int:
         return self.length
@@ -263,16 +262,16 @@ class Sequential(Module):
 
 
 def _of_pair(f: Callable[..., Any], batch_first: bool, x: Tensor) -> Tensor:
-    """f on what a recurrent layer gives for one step, (output, None)."""
+    """Apply f to the result of a recurrent layer for one step, (output, None)."""
     y: Tensor = f((ops.expand_dims(x, axis=1) if batch_first else x, None))
     return y[:, 0] if y.ndim == 3 else y
 
 
 class ModuleList(Module):
-    """Modules in a list, whose parameters are found, named by position: "layers.0.weight".
+    """A list of modules, whose parameters are named by position: "layers.0.weight".
 
-    A plain list as an attribute does the same; this is PyTorch's way to write it. Indexing, len, iteration and `append`
-    work as on a list. Raises TypeError for what is no module.
+    A plain list as an attribute works too; this is PyTorch's name for it. Indexing, len, iteration and `append` work as on
+    a list. Raises TypeError for an entry that is not a module.
 
     >>> import tinygrad_rnn as tg
     >>> layers = tg.nn.ModuleList(tg.nn.Linear(2, 2) for _ in range(2))
@@ -286,7 +285,7 @@ class ModuleList(Module):
             self.append(module)
 
     def append(self, module: Module) -> ModuleList:
-        """Put a module at the end; returns the list."""
+        """Append a module; returns the list."""
         if not isinstance(module, Module):
             raise TypeError(f"ModuleList: module {self.length} is {type(module).__name__}, expected a Module")
         setattr(self, str(self.length), module)
@@ -306,15 +305,15 @@ class ModuleList(Module):
 
 
 def _float(owner: str, dtype: Any) -> np.dtype[Any]:
-    found: np.dtype[Any] = np.dtype(dtype)
-    if found not in (np.float32, np.float64):
-        raise TypeError(f"{owner}: dtype is {found}, expected float32 or float64")
-    return found
+    dtype_: np.dtype[Any] = np.dtype(dtype)
+    if dtype_ not in (np.float32, np.float64):
+        raise TypeError(f"{owner}: dtype is {dtype_}, expected float32 or float64")
+    return dtype_
 
 
-def _input(owner: str, given: Any, dtype: Any) -> Tensor:
+def _input(owner: str, value: Any, dtype: Any) -> Tensor:
     """The input as a tensor of the layer's dtype."""
-    x = as_tensor(given)
+    x = as_tensor(value)
     if x.dtype != dtype:
         remedy = f"x.astype(np.{dtype})" + (f" or layer.astype(np.{x.dtype})" if x.dtype.kind == "f" else "")
         raise TypeError(f"{owner}: x has dtype {x.dtype}, the layer's parameters {dtype}; use {remedy}")
@@ -322,5 +321,5 @@ def _input(owner: str, given: Any, dtype: Any) -> Tensor:
 
 
 def as_tensor(x: Any) -> Tensor:
-    """A tensor as it is, anything else as one."""
+    """x as a tensor; a tensor is returned as it is."""
     return x if isinstance(x, Tensor) else Tensor(x)

@@ -1,4 +1,4 @@
-"""RNNCell, LSTMCell, GRUCell by PyTorch's conventions: one step, with the state as PyTorch orders it."""
+"""PyTorch's RNNCell, LSTMCell and GRUCell: one step, with the state in PyTorch's order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .recurrent import CellModule, beginning, draw_weights, lstm_pair
 
 
 class Cell(CellModule):
-    """What single steps share."""
+    """Base of the cells."""
 
     nonlinearity = "tanh"
     weight_ih: Parameter
@@ -27,11 +27,11 @@ class Cell(CellModule):
         self.hidden_size = checks.integer(owner, "hidden_size", hidden_size)
         self.bias = bool(bias)
         draw = beginning(self.hidden_size, seed)
-        wide = self.cell_class.gates
-        draw_weights(self, wide, self.input_size, self.hidden_size, self.bias, _float(owner, dtype), draw, "")
+        gates = self.cell_class.gates
+        draw_weights(self, gates, self.input_size, self.hidden_size, self.bias, _float(owner, dtype), draw, "")
 
     def as_cell(self) -> rnn.RNNCell:
-        """The cell of `rnn` that drivers run: it computes with these parameters as they are now."""
+        """The cell of `rnn` that the driver runs, with weights computed from the current parameters."""
         return self.cell()
 
     def stepper(self, batch: int = 1) -> Any:
@@ -55,21 +55,21 @@ class Cell(CellModule):
         else:
             if not paired and isinstance(hx, (tuple, list)):
                 raise TypeError(f"{owner}: hx is a {type(hx).__name__}, expected one tensor h")
-            found = [self._part(part, rows, batched) for part in (lstm_pair(owner, hx) if paired else (hx,))]
-            state = rnn.LSTMState(h=found[0], c=found[1]) if paired else found[0]
+            states = [self._part(part, rows, batched) for part in (lstm_pair(owner, hx) if paired else (hx,))]
+            state = rnn.LSTMState(h=states[0], c=states[1]) if paired else states[0]
         _, new = cell(rows, state)
         results = (new.h, new.c) if paired else (new,)
         results = results if batched else tuple(part.squeeze(0) for part in results)
         return results if paired else results[0]
 
-    def _part(self, given: Any, rows: Tensor, batched: bool) -> Tensor:
-        """One part of the state as (B, H)."""
+    def _part(self, value: Any, rows: Tensor, batched: bool) -> Tensor:
+        """Check h or c; returns it as (B, H)."""
         owner = type(self).__name__
-        h = given if isinstance(given, Tensor) else Tensor(given, None if hasattr(given, "dtype") else rows.dtype)
-        wanted = (rows.shape[0], self.hidden_size) if batched else (self.hidden_size,)
-        if h.shape != wanted:
+        h = value if isinstance(value, Tensor) else Tensor(value, None if hasattr(value, "dtype") else rows.dtype)
+        expected = (rows.shape[0], self.hidden_size) if batched else (self.hidden_size,)
+        if h.shape != expected:
             raise ValueError(
-                f"{owner}: hx has shape {h.shape}, expected {wanted} for an x of {'' if batched else 'no '}batch"
+                f"{owner}: hx has shape {h.shape}, expected {expected} for an x of {'' if batched else 'no '}batch"
             )
         if h.dtype != rows.dtype:
             raise TypeError(f"{owner}: hx has dtype {h.dtype}, x has {rows.dtype}; use .astype(np.{rows.dtype}) on it")
@@ -81,12 +81,12 @@ class Cell(CellModule):
 
 
 class RNNCell(Cell):
-    """One plain recurrent step [Elman 1990]: h' = φ(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh).
+    """One step of a simple recurrent net [Elman 1990]: h' = φ(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh).
 
-    cell(x, h=None) -> h'. x (B, D) or (D), h and h' (B, H) or (H); no h is zeros. nonlinearity: "tanh" or "relu".
-    Parameters weight_ih (H, D), weight_hh (H, H), bias_ih, bias_hh (H), beginning uniform on ±1/√H. Raises ValueError
-    for other shapes, TypeError for another dtype. Named and laid out after torch.nn.RNNCell; rnn.BasicRNNCell is the
-    cell for drivers.
+    cell(x, h=None) -> h'. x (B, D) or (D), h and h' (B, H) or (H); h defaults to zeros. nonlinearity: "tanh" or "relu".
+    Parameters weight_ih (H, D), weight_hh (H, H), bias_ih, bias_hh (H), initially uniform on ±1/√H. Raises ValueError
+    for wrong shapes, TypeError for another dtype. Names and layouts are those of torch.nn.RNNCell; rnn.BasicRNNCell is
+    the cell for dynamic_rnn.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.nn.RNNCell(3, 4)
@@ -122,9 +122,9 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """One GRU step [Cho et al. 2014], the reset gate after the product.
+    """One GRU step [Cho et al. 2014], with the reset gate applied after the product.
 
-    r, z = σ(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh) in their blocks; n = tanh(x W_inᵀ + b_in + r (h W_hnᵀ + b_hn));
+    r, z = σ(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh), in the blocks r, z; n = tanh(x W_inᵀ + b_in + r (h W_hnᵀ + b_hn));
     h' = z h + (1 − z) n. cell(x, h) -> h'. Parameters (3H, ·) in blocks r z n; the rest as in RNNCell.
 
     >>> import numpy as np, tinygrad_rnn as tg

@@ -1,7 +1,7 @@
-"""What PyTorch's users write: its names for tensors' methods, for making tensors, and a few modules.
+"""PyTorch's names for methods of tensors, functions that create tensors, and a few modules.
 
-All of them stand here, over ops and modules that exist without them. `import tinygrad_rnn.nn` attaches the methods; the
-functions are reached as tg.cat, tg.zeros and so on.
+All of PyTorch's aliases are in this file. `import tinygrad_rnn.nn` attaches the methods; the functions are tg.cat,
+tg.zeros and so on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ cuda = SimpleNamespace(is_available=lambda: False)
 float32, float64, int32, int64, long = np.float32, np.float64, np.int32, np.int64, np.int64
 
 
-# -- making tensors ----------------------------------------------------------------------------------------------------
+# -- creating tensors --------------------------------------------------------------------------------------------------
 
 
 def _shape(sizes: tuple[Any, ...]) -> tuple[int, ...]:
@@ -50,7 +50,7 @@ def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, device: An
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
-    """A tensor of ones, as zeros."""
+    """A tensor of ones; arguments as for zeros."""
     return _made(np.ones(_shape(size)), dtype, requires_grad, device)
 
 
@@ -70,7 +70,7 @@ def manual_seed(number: int) -> None:
 
 
 def cat(tensors: Any, dim: int = 0) -> Tensor:
-    """Tensors one after another along an axis: tg.concatenate.
+    """tg.concatenate with PyTorch's argument `dim`.
 
     >>> import tinygrad_rnn as tg
     >>> tg.cat([tg.ones(1, 2), tg.zeros(1, 2)], dim=1).tolist()
@@ -81,7 +81,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
 
 
 def from_numpy(array: Any) -> Tensor:
-    """A tensor of an array, a copy of it."""
+    """A tensor with a copy of an array."""
     return Tensor(array)
 
 
@@ -100,7 +100,7 @@ def _on_cpu(device: Any) -> None:
 
 
 class Chosen(NamedTuple):
-    """What x.max(dim=) and x.min(dim=) give: the values and where they stand."""
+    """The result of x.max(dim=) and x.min(dim=): the values and their indices."""
 
     values: Any
     indices: Any
@@ -117,31 +117,31 @@ def _permute(x: Tensor, *dims: Any) -> Tensor:
 
 
 def _expand(x: Tensor, *shape: Any) -> Tensor:
-    wanted = _shape(shape)
-    old = (1,) * (len(wanted) - x.ndim) + x.shape
-    result: Tensor = ops.broadcast_to(x, shape=tuple(n if m == -1 else m for m, n in zip(wanted, old, strict=True)))
+    target = _shape(shape)
+    old = (1,) * (len(target) - x.ndim) + x.shape
+    result: Tensor = ops.broadcast_to(x, shape=tuple(n if m == -1 else m for m, n in zip(target, old, strict=True)))
     return result
 
 
 def _to(x: Any, *where: Any, device: Any = None, dtype: Any = None, **_: Any) -> Any:
     """The tensor or module itself, in another dtype if one is among the arguments; ValueError for a device but the CPU."""
-    for one in (*where, device, dtype):
-        if isinstance(one, Tensor):
-            one = one.dtype
-        if isinstance(one, (type, np.dtype)):
-            x = x.astype(one)
-        elif one is not None and not isinstance(one, bool):
-            _on_cpu(one)
+    for argument in (*where, device, dtype):
+        if isinstance(argument, Tensor):
+            argument = argument.dtype
+        if isinstance(argument, (type, np.dtype)):
+            x = x.astype(argument)
+        elif argument is not None and not isinstance(argument, bool):
+            _on_cpu(argument)
     return x
 
 
 def _cuda(x: Any, *_: Any, **__: Any) -> Any:
-    """Raises ValueError: there is the CPU only."""
+    """Raise ValueError: only the CPU is supported."""
     raise ValueError(NO_GPU)
 
 
 def _itself(x: Any, *_: Any, **__: Any) -> Any:
-    """The same thing: it is there already."""
+    """Return the object itself."""
     return x
 
 
@@ -156,15 +156,15 @@ def _chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def _requires_grad(x: Any, wanted: bool = True) -> Any:
-    """Let a leaf, or every parameter of a module, take part in training or not; returns it."""
+    """Set requires_grad of a leaf, or of every parameter of a module; returns the tensor or module."""
     if isinstance(x, Module):
         for p in x.parameters():
             _requires_grad(p, wanted)
     elif x.requires_grad != wanted:
         if not x.is_leaf:
             raise ValueError("requires_grad_: the tensor was made by an op; use .detach() for a constant")
-        made = Tensor(x.data, x.dtype, wanted, x.name)
-        x.requires_grad, x._node = made.requires_grad, made._node
+        leaf = Tensor(x.data, x.dtype, wanted, x.name)
+        x.requires_grad, x._node = leaf.requires_grad, leaf._node
     return x
 
 
@@ -176,18 +176,18 @@ def _option(dim: Any, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_dim(name: str, numpys: Callable[..., Any]) -> Callable[..., Any]:
-    """A method that takes dim= and keepdim= as well: then max and min give PyTorch's pair, var and std divide by n − 1."""
+    """A method that also takes dim= and keepdim=; with dim=, max and min return PyTorch's pair, var and std divide by n − 1."""
 
     def method(x: Tensor, *arguments: Any, dim: Any = None, **options: Any) -> Any:
         options = _option(dim, options)
         if name in ("var", "std") and (dim is not None or {"unbiased", "correction"} & set(options)):
-            unbiased = options.pop("unbiased", True)  # by dim= it is PyTorch's, divided by n − 1
+            unbiased = options.pop("unbiased", True)  # PyTorch's default
             options["ddof"] = options.pop("correction", int(unbiased))
-        found = numpys(x, *arguments, **options)
+        result = numpys(x, *arguments, **options)
         if name in ("max", "min") and dim is not None:
             indices = getattr(x.data, f"arg{name}")(axis=dim, keepdims=options.get("keepdims", False))
-            return Chosen(found, indices)
-        return found
+            return Chosen(result, indices)
+        return result
 
     method.__name__, method.__doc__ = name, numpys.__doc__
     return method
@@ -195,7 +195,7 @@ def _with_dim(name: str, numpys: Callable[..., Any]) -> Callable[..., Any]:
 
 def _transpose(numpys: Callable[..., Any]) -> Callable[..., Any]:
     def transpose(x: Tensor, *axes: Any, **options: Any) -> Any:
-        if len(axes) == 2 and x.ndim > 2:  # which NumPy refuses: PyTorch's two axes to be exchanged
+        if len(axes) == 2 and x.ndim > 2:  # PyTorch's transpose(dim0, dim1), an error in NumPy
             return ops.swapaxes(x, axis1=axes[0], axis2=axes[1])
         return numpys(x, *axes, **options)
 
@@ -260,23 +260,23 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 
 class Buffer(Tensor):
-    """A tensor of a module that is saved with it and not trained; `register_buffer` makes one."""
+    """A tensor that is saved with a module but not trained; created by `register_buffer`."""
 
     __slots__ = ()
 
 
 def _register_buffer(module: Module, name: str, tensor: Any, persistent: bool = True) -> None:
-    """Keep a constant under a name: as part of state_dict, unless persistent=False."""
-    made = None if tensor is None else as_tensor(tensor).detach()
-    if made is not None and persistent:
-        made = Buffer(made.data)
-    setattr(module, name, made)
+    """Store a constant under a name; it is part of state_dict unless persistent=False."""
+    buffer = None if tensor is None else as_tensor(tensor).detach()
+    if buffer is not None and persistent:
+        buffer = Buffer(buffer.data)
+    setattr(module, name, buffer)
 
 
 def _named_buffers(module: Module) -> Iterator[tuple[str, Tensor]]:
     """The buffers that are saved, with their paths."""
-    for path, inside in module.named_modules():
-        for name, value in vars(inside).items():
+    for path, submodule in module.named_modules():
+        for name, value in vars(submodule).items():
             if isinstance(value, Buffer):
                 yield f"{path}.{name}" if path else name, value
 
@@ -285,7 +285,7 @@ _parameters_state, _load_parameters = Module.state_dict, Module.load_state_dict
 
 
 def _state_dict(module: Module) -> dict[str, Any]:
-    """The arrays of the parameters and the buffers by path. They are not copies; training leaves them alone."""
+    """The arrays of parameters and buffers by path. They are not copies, but training does not change them."""
     return _parameters_state(module) | {path: buffer.data for path, buffer in _named_buffers(module)}
 
 
@@ -294,28 +294,30 @@ def _load_state_dict(module: Module, state: Mapping[str, Any], strict: bool = Tr
     buffers = dict(_named_buffers(module))
     if not buffers or not isinstance(state, Mapping):
         return _load_parameters(module, state, strict)
-    found = {path: np.asarray(getattr(state[path], "data", state[path])) for path in buffers if path in state}
-    faults = [f"missing {path} {b.shape}" for path, b in buffers.items() if strict and path not in found]
-    faults += [
-        f"{k} has shape {a.shape}, expected {buffers[k].shape}" for k, a in found.items() if a.shape != buffers[k].shape
+    arrays = {path: np.asarray(getattr(state[path], "data", state[path])) for path in buffers if path in state}
+    errors = [f"missing {path} {b.shape}" for path, b in buffers.items() if strict and path not in arrays]
+    errors += [
+        f"{k} has shape {a.shape}, expected {buffers[k].shape}"
+        for k, a in arrays.items()
+        if a.shape != buffers[k].shape
     ]
-    if faults:
-        raise ValueError(f"load_state_dict: the state does not fit {type(module).__name__}: " + "; ".join(faults))
+    if errors:
+        raise ValueError(f"load_state_dict: the state does not fit {type(module).__name__}: " + "; ".join(errors))
     _load_parameters(module, {k: v for k, v in state.items() if k not in buffers}, strict)
-    for path, array in found.items():
+    for path, array in arrays.items():
         buffers[path].data = array.astype(buffers[path].dtype)
 
 
 def _zero_grad(owner: Any, set_to_none: bool = True) -> None:
-    """Set the gradient of every parameter to None, or with set_to_none=False those that there are to zeros."""
+    """Set the gradient of every parameter to None; with set_to_none=False, existing gradients to zeros."""
     for p in owner.params if isinstance(owner, Optimizer) else owner.parameters():
         p.grad = None if set_to_none or p.grad is None else np.zeros_like(p.grad)
 
 
 def _apply(module: Module, function: Callable[[Module], Any]) -> Module:
-    """Call a function with this module and all inside it, the innermost first; returns the module."""
-    for one in reversed(list(module.modules())):
-        function(one)
+    """Call a function with every submodule, innermost first, and this module; returns the module."""
+    for submodule in reversed(list(module.modules())):
+        function(submodule)
     return module
 
 
@@ -358,7 +360,7 @@ OF_MODULES: dict[str, Callable[..., Any]] = {
 
 
 def _attach() -> None:
-    """Give tensors, modules and optimisers PyTorch's methods. What NumPy or we call the same keeps its meaning."""
+    """Attach PyTorch's methods to tensors, modules and optimisers. Existing methods keep their meaning."""
     for name in (
         "sum",
         "mean",
@@ -389,7 +391,7 @@ _attach()
 
 
 class Identity(Module):
-    """y = x, whatever it is made with.
+    """y = x; all constructor arguments are ignored.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.Identity(54)(tg.ones(2)).tolist()
@@ -404,9 +406,9 @@ class Identity(Module):
 
 
 class ModuleDict(Module):
-    """Modules by name, whose parameters are found: "encoder.weight". Indexing, len, in, keys, values and items as a dict's.
+    """A dict of modules, whose parameters are named "encoder.weight". Indexing, len, in, keys, values and items as for a dict.
 
-    Raises TypeError for what is no module.
+    Raises TypeError for a value that is not a module.
 
     >>> import tinygrad_rnn as tg
     >>> nets = tg.nn.ModuleDict({"a": tg.nn.Linear(2, 2), "b": tg.nn.Identity()})
@@ -443,11 +445,11 @@ class ModuleDict(Module):
         return name in self.names
 
     def keys(self) -> list[str]:
-        """The names, in the order they came."""
+        """The names, in order of insertion."""
         return list(self.names)
 
     def values(self) -> list[Any]:
-        """The modules, in the order they came."""
+        """The modules, in order of insertion."""
         return [self[name] for name in self.names]
 
     def items(self) -> list[tuple[str, Any]]:
@@ -456,7 +458,7 @@ class ModuleDict(Module):
 
 
 class L1Loss(_Loss):
-    """|input − target|, reduced by "mean", "sum" or "none"; both of one shape, nothing broadcasts.
+    """|input − target|, reduced by "mean", "sum" or "none"; both have the same shape, without broadcasting.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.L1Loss()(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0])).item()

@@ -1,4 +1,4 @@
-"""Losses as modules, by PyTorch's names and conventions: loss(input, target), classes on axis 1."""
+"""PyTorch's losses as modules: loss(input, target), with classes on axis 1."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class _ByClass(_Loss):
             raise TypeError(f"{type(self).__name__}: ignore_index is {ignore_index!r}, expected an integer")
         self.ignore_index = int(ignore_index)
 
-    def prepared(self, given: Any, target: Any) -> tuple[Tensor, Any, Any]:
-        """Scores with the classes last, targets, and which of these count."""
+    def prepared(self, value: Any, target: Any) -> tuple[Tensor, Any, Any]:
+        """Scores with classes on the last axis, targets, and a mask of those that are not ignored."""
         owner = type(self).__name__
-        scores, chosen = as_tensor(given), np.asarray(target.data if isinstance(target, Tensor) else target)
-        if chosen.dtype.kind not in "iu":
-            raise TypeError(f"{owner}: target has dtype {chosen.dtype}, expected integers (class indices)")
-        if scores.ndim == 0 or chosen.shape != scores.shape[:1] * (scores.ndim > 1) + scores.shape[2:]:
+        scores, classes = as_tensor(value), np.asarray(target.data if isinstance(target, Tensor) else target)
+        if classes.dtype.kind not in "iu":
+            raise TypeError(f"{owner}: target has dtype {classes.dtype}, expected integers (class indices)")
+        if scores.ndim == 0 or classes.shape != scores.shape[:1] * (scores.ndim > 1) + scores.shape[2:]:
             raise ValueError(
-                f"{owner}: input has shape {scores.shape} and target {chosen.shape}, expected (B, C, ...) and (B, ...), or "
+                f"{owner}: input has shape {scores.shape} and target {classes.shape}, expected (B, C, ...) and (B, ...), or "
                 "(C) and (): the classes are on axis 1, as in PyTorch"
             )
         last = ops.moveaxis(scores, 1, -1) if scores.ndim > 2 else scores
@@ -53,17 +53,18 @@ class _ByClass(_Loss):
             raise ValueError(
                 f"{owner}: weight has shape {self.weight.shape}, expected ({last.shape[-1]},) for as many classes"
             )
-        kept = chosen != self.ignore_index
-        low, high = chosen[kept].min(initial=0), chosen[kept].max(initial=-1)
+        counted = classes != self.ignore_index
+        low, high = classes[counted].min(initial=0), classes[counted].max(initial=-1)
         if low < 0 or high >= last.shape[-1]:
             raise ValueError(
                 f"{owner}: target holds {low if low < 0 else high}, expected 0 <= target < {last.shape[-1]} (the number of "
                 f"classes) or ignore_index={self.ignore_index}"
             )
-        return last, np.where(kept, chosen, 0), kept
+        return last, np.where(counted, classes, 0), counted
 
     def weighed(self, logs: Tensor, chosen: Any, kept: Any, smoothing: float = 0.0) -> Tensor:
-        """−Σ q log p over the classes, q the one that is right, smoothed, times its weight; the mean is over the weights."""
+        """−Σ q log p over the classes, q the smoothed one-hot target times the class weights; "mean" divides by the sum of
+        the targets' weights."""
         classes = logs.shape[-1]
         weight = np.ones(classes) if self.weight is None else self.weight
         right = chosen[..., None] == np.arange(classes)
@@ -82,11 +83,11 @@ class _ByClass(_Loss):
 class CrossEntropyLoss(_ByClass):
     """−log softmax(input)[target], of logits.
 
-    input (B, C), (B, C, ...) or (C); target (B), (B, ...) or () integers. Entries whose target is ignore_index count for
-    nothing; "mean" divides by the number of the others (0 if there are none; PyTorch gives NaN there), "sum" adds up,
-    "none" gives the target's shape. weight (C): what each class counts, also in the mean. label_smoothing: that share of
-    the target is spread evenly over all classes [Szegedy et al. 2016]. Raises ValueError for other shapes and for a target
-    out of range, TypeError for float targets.
+    input (B, C), (B, C, ...) or (C); target (B), (B, ...) or () integers. Entries whose target is ignore_index are ignored.
+    "mean" divides by the number of the others (0 if there are none, where PyTorch returns NaN), "sum" adds up, "none"
+    returns the target's shape. weight (C): the weight of each class, also in the mean. label_smoothing: the share of the
+    target that is spread evenly over all classes [Szegedy et al. 2016]. Raises ValueError for wrong shapes and targets out
+    of range, TypeError for float targets.
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.CrossEntropyLoss()(tg.tensor([[0.0, 0.0], [5.0, 0.0]]), [1, -100]).item(), 4)
@@ -110,7 +111,7 @@ class CrossEntropyLoss(_ByClass):
 
 
 class NLLLoss(_ByClass):
-    """−input[target], of log-probabilities, such as log_softmax gives; shapes and options as in CrossEntropyLoss.
+    """−input[target], of log-probabilities (see log_softmax); shapes and options as in CrossEntropyLoss.
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.NLLLoss()(tg.log_softmax(tg.tensor([[0.0, 0.0]])), [1]).item(), 4)
@@ -122,7 +123,7 @@ class NLLLoss(_ByClass):
 
 
 class MSELoss(_Loss):
-    """(input − target)², reduced by "mean", "sum" or "none"; both of one shape, nothing broadcasts.
+    """(input − target)², reduced by "mean", "sum" or "none"; both have the same shape, without broadcasting.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.MSELoss()(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0])).item()
@@ -137,7 +138,7 @@ class MSELoss(_Loss):
 
 
 class BCEWithLogitsLoss(_Loss):
-    """−t log σ(z) − (1 − t) log(1 − σ(z)), of logits z and targets t in [0, 1] of one shape; stable for any z.
+    """−t log σ(z) − (1 − t) log(1 − σ(z)), for logits z and targets t in [0, 1] of the same shape; stable for any z.
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.BCEWithLogitsLoss()(tg.tensor([0.0]), [1.0]).item(), 4)

@@ -1,7 +1,7 @@
-"""RNN, LSTM, GRU by PyTorch's conventions, over the cells and the driver of `rnn`.
+"""PyTorch's RNN, LSTM and GRU, on the cells and the driver of `rnn`.
 
-The parameters are PyTorch's, in its layout; each call turns them into a cell's by differentiable ops, so gradients
-arrive in that layout.
+The parameters have PyTorch's names and layout. Each call converts them to a cell's weights by differentiable ops, so
+gradients have that layout too.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def draw_weights(
     end: str,
     projected: int = 0,
 ) -> None:
-    """Make weight_ih, weight_hh, bias_ih, bias_hh with this ending, or the first two, on a module; weight_hr too where h
-    is projected to `projected` numbers."""
-    wide = gates * units
-    shapes = dict(zip(NAMES, ((wide, inputs), (wide, projected or units), (wide,), (wide,)), strict=True))
+    """Create weight_ih, weight_hh and, with `bias`, bias_ih, bias_hh on a module, with this ending; and weight_hr if h is
+    projected to `projected` elements."""
+    rows = gates * units
+    shapes = dict(zip(NAMES, ((rows, inputs), (rows, projected or units), (rows,), (rows,)), strict=True))
     if not bias:
         shapes = {name: shapes[name] for name in NAMES[:2]}
     if projected:
@@ -51,7 +51,7 @@ def draw_weights(
 
 
 def beginning(units: int, seed: Any) -> RandomUniform:
-    """How PyTorch's recurrent weights and biases begin: uniform on ±1/√H."""
+    """The initializer of PyTorch's recurrent weights and biases: uniform on ±1/√H."""
     limit = 1 / float(np.sqrt(units))
     return RandomUniform(-limit, limit, generator(seed))
 
@@ -74,9 +74,9 @@ def unbuilt(cell_class: Any, units: int, options: dict[str, Any]) -> rnn.RNNCell
 
 
 class CellModule(Module):
-    """What layers and single steps share: the cell of `rnn` whose numbers they give, over parameters in PyTorch's layout.
+    """Base of layers and cells: a cell of `rnn` whose weights are computed from parameters in PyTorch's layout.
 
-    A subclass for another cell sets `cell_class`, and `cell_options` if the cell is to be made with some: no more.
+    A subclass for another cell sets `cell_class`, and `cell_options` for the cell's arguments.
     """
 
     cell_class: Any = rnn.BasicRNNCell
@@ -84,31 +84,31 @@ class CellModule(Module):
 
     @property
     def cell_options(self) -> dict[str, Any]:
-        """What the cell is made with beside the number of its units."""
+        """The cell's arguments besides the number of units."""
         return {}
 
     @property
     def kind(self) -> str:
-        """What converters call the cell."""
+        """The converters' name for the cell: "rnn", "lstm" or "gru"."""
         return str(self.cell_class.kind)
 
     def alike(self) -> rnn.RNNCell:
-        """A cell of the same kind and size, with weights of its own: to look at, not to compute with."""
-        made: rnn.RNNCell = self.cell_class(self.hidden_size, seed=0, **self.cell_options)
-        return made
+        """A cell of the same kind and size with weights of its own, for drawings."""
+        cell: rnn.RNNCell = self.cell_class(self.hidden_size, seed=0, **self.cell_options)
+        return cell
 
     def cell(self, end: str = "") -> rnn.RNNCell:
-        """The cell, its weights computed from the parameters with this ending."""
-        four: list[Any] = [getattr(self, name + end, None) for name in NAMES]
-        if four[2] is None or four[3] is None:
-            zeros = Tensor(np.zeros(four[0].shape[0], four[0].dtype))
-            four = [zeros if w is None else w for w in four]
-        arrays = arranged(self.kind, *four, weight_hr=getattr(self, PROJECTION + end, None))
+        """The cell, with weights computed from the parameters with this ending."""
+        filled: list[Any] = [getattr(self, name + end, None) for name in NAMES]
+        if filled[2] is None or filled[3] is None:
+            zeros = Tensor(np.zeros(filled[0].shape[0], filled[0].dtype))
+            filled = [zeros if w is None else w for w in filled]
+        arrays = arranged(self.kind, *filled, weight_hr=getattr(self, PROJECTION + end, None))
         return with_weights(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
 
 
 class Recurrent(CellModule):
-    """What the layers share."""
+    """Base of RNN, LSTM and GRU."""
 
     nonlinearity = "tanh"
     projects = False  # whether proj_size may be set
@@ -146,11 +146,11 @@ class Recurrent(CellModule):
         for layer in range(self.num_layers):
             inputs = self.output_size * self.directions if layer else self.input_size
             for end in self.endings(layer):
-                wide, units = self.cell_class.gates, self.hidden_size
-                draw_weights(self, wide, inputs, units, self.bias, _float(owner, dtype), draw, end, self.proj_size)
+                gates, units = self.cell_class.gates, self.hidden_size
+                draw_weights(self, gates, inputs, units, self.bias, _float(owner, dtype), draw, end, self.proj_size)
 
     def _projection(self, owner: str, proj_size: Any) -> int:
-        """The proj_size given, checked."""
+        """Check proj_size."""
         if proj_size and not self.projects:
             raise ValueError(f"{owner}: proj_size is {proj_size!r}, expected 0: only nn.LSTM projects its h")
         if not checks.is_integer(proj_size):
@@ -171,7 +171,7 @@ class Recurrent(CellModule):
         return 2 if self.bidirectional else 1
 
     def endings(self, layer: int) -> tuple[str, ...]:
-        """What the names of a layer's parameters end in, one for each direction."""
+        """The endings of the names of a layer's parameters, one for each direction."""
         return (f"_l{layer}", f"_l{layer}_reverse")[: self.directions]
 
     def forward(self, x: Any, hx: Any = None, *, lengths: Any = None, impl: str = "auto") -> Any:
@@ -207,12 +207,12 @@ class Recurrent(CellModule):
                 x = self.between(x)
         return (x if batched else x.squeeze(1 - time)), self._joined(finals, batched)
 
-    def _checked(self, given: Any, lengths: Any) -> tuple[Tensor, bool]:
-        """The input with a batch axis, and whether it came with one."""
+    def _checked(self, value: Any, lengths: Any) -> tuple[Tensor, bool]:
+        """The input with a batch axis, and whether it had one."""
         owner = type(self).__name__
-        if hasattr(given, "batch_sizes"):
+        if hasattr(value, "batch_sizes"):
             raise TypeError(f"{owner}: x is a packed sequence, expected a padded array; give its lengths as lengths=")
-        x = _input(owner, given, self.weight_ih_l0.dtype)
+        x = _input(owner, value, self.weight_ih_l0.dtype)
         letters = "B, T" if self.batch_first else "T, B"
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             raise ValueError(
@@ -230,18 +230,18 @@ class Recurrent(CellModule):
         return None if hx is None else self._parts("hx", hx, batch, batched, dtype)
 
     def _parts(
-        self, argument: str, given: Any, batch: int, batched: bool, dtype: Any, size: str = "hidden_size"
+        self, argument: str, value: Any, batch: int, batched: bool, dtype: Any, size: str = "hidden_size"
     ) -> list[Tensor]:
-        """(layers x directions, B, H) cut into its (B, H), with H by the attribute `size`."""
+        """Split a state (layers x directions, B, H) into states (B, H); `size`: the attribute that holds H."""
         owner, count = type(self).__name__, self.num_layers * self.directions
-        if argument == "hx" and isinstance(given, (tuple, list)) and not hasattr(given, "dtype"):
-            raise TypeError(f"{owner}: {argument} is a {type(given).__name__}, expected one tensor h_0")
-        h = given if isinstance(given, Tensor) else Tensor(given, None if hasattr(given, "dtype") else dtype)
+        if argument == "hx" and isinstance(value, (tuple, list)) and not hasattr(value, "dtype"):
+            raise TypeError(f"{owner}: {argument} is a {type(value).__name__}, expected one tensor h_0")
+        h = value if isinstance(value, Tensor) else Tensor(value, None if hasattr(value, "dtype") else dtype)
         units = getattr(self, size)
-        wanted = (count, batch, units) if batched else (count, units)
-        if h.shape != wanted:
+        expected = (count, batch, units) if batched else (count, units)
+        if h.shape != expected:
             raise ValueError(
-                f"{owner}: {argument} has shape {h.shape}, expected {wanted}: (num_layers * directions"
+                f"{owner}: {argument} has shape {h.shape}, expected {expected}: (num_layers * directions"
                 f"{', batch' * batched}, {size}), whatever batch_first says"
             )
         if h.dtype != dtype:
@@ -254,7 +254,7 @@ class Recurrent(CellModule):
         return h if batched else h.squeeze(1)
 
     def streamed(self) -> list[rnn.RNNCell]:
-        """What `rnn.stepper` runs: the cells of all layers."""
+        """For `rnn.stepper`: the cells of all layers."""
         if self.bidirectional:
             raise ValueError(f"stepper: {type(self).__name__} is bidirectional, so it needs the whole sequence")
         return [self.cell(end) for layer in range(self.num_layers) for end in self.endings(layer)]
@@ -276,17 +276,17 @@ class Recurrent(CellModule):
 
 
 class RNN(Recurrent):
-    """A plain recurrent net [Elman 1990], layer on layer: h_t = φ(x_t W_ihᵀ + b_ih + h_{t−1} W_hhᵀ + b_hh).
+    """A stack of simple recurrent layers [Elman 1990]: h_t = φ(x_t W_ihᵀ + b_ih + h_{t−1} W_hhᵀ + b_hh).
 
     layer(x, h_0=None, lengths=None, impl="auto") -> output, h_n. x (T, B, D), or (B, T, D) with batch_first, or (T, D);
-    output (T, B, H·directions) likewise, the top layer's h_t, forward and backward joined; h_0 and h_n
+    output (T, B, H·directions) in the same layout: h_t of the last layer, both directions concatenated; h_0 and h_n
     (num_layers·directions, B, H), without a batch (…, H), in the order layer 0 forward, layer 0 backward, layer 1 …
-    nonlinearity: "tanh" or "relu". dropout acts between layers while training. lengths (B) integers, in any order, 0
-    allowed: past its length a row's output is 0 and h_n is the state at its length (PyTorch packs sequences for that).
+    nonlinearity: "tanh" or "relu". dropout applies between layers in training. lengths (B): integers in any order, 0
+    allowed; past its length a row's output is 0, and h_n is the state at its length (PyTorch uses packed sequences).
     impl as in rnn.dynamic_rnn. Parameters weight_ih_l0 (H, D), weight_hh_l0 (H, H), bias_ih_l0 and bias_hh_l0 (H), …,
-    with _reverse for the backward direction, all beginning uniform on ±1/√H; bias=False leaves the biases out.
-    Raises ValueError for wrong shapes, lengths out of range and a dropout with nothing to act between, TypeError for
-    another dtype. Named and laid out after torch.nn.RNN.
+    with _reverse for the backward direction, all initially uniform on ±1/√H; bias=False omits the biases.
+    Raises ValueError for wrong shapes, lengths out of range and dropout with a single layer, TypeError for another
+    dtype. Names and layouts are those of torch.nn.RNN.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> output, h_n = tg.nn.RNN(3, 4, num_layers=2, bidirectional=True)(np.ones((5, 2, 3), np.float32))
@@ -314,14 +314,14 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """A long short-term memory [Hochreiter & Schmidhuber 1997; Gers et al. 2000], layer on layer.
+    """A stack of long short-term memory layers [Hochreiter & Schmidhuber 1997; Gers et al. 2000].
 
     i, f, g, o = split(x W_ihᵀ + b_ih + h W_hhᵀ + b_hh); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
     layer(x, (h_0, c_0)) -> output, (h_n, c_n), all in the order of torch.nn.LSTM; an rnn.LSTMState is read by name. No
     forget bias is added. Parameters (4H, ·) in blocks i f g o; shapes, options and errors as in RNN.
     proj_size P, below hidden_size: h' = (σ(o) tanh(c')) W_hrᵀ with weight_hr_l0 (P, H), …, so h_0, h_n and the outputs have
-    P numbers where others have H, and weight_hh_l0 is (4H, P) [Sak et al. 2014]; it runs as a traced step, not by the
-    kernel. Raises ValueError for a proj_size outside 0 … hidden_size − 1.
+    size P instead of H, and weight_hh_l0 is (4H, P) [Sak et al. 2014]. Raises ValueError for a proj_size outside
+    0 … hidden_size − 1.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> output, (h_n, c_n) = tg.nn.LSTM(3, 4, batch_first=True)(np.ones((2, 5, 3), np.float32), lengths=[5, 0])

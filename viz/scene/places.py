@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..net.floors import House, Origin
+from ..net.layers import Layer, Step
+from ..net.steps import State, final_states, name_of, states_in
 from . import style
-from .floors import House, Origin
-from .layers import Layer, Step
 from .picture import Node, Picture, Point
 from .shade import Scale
-from .steps import State, final_states, name_of, states_in
 
 CELL = (92.0, 54.0)
 EACH = (92.0, 42.0)

@@ -11,8 +11,9 @@ from typing import Any
 
 from tinygrad_rnn.errors import DrawingError
 
-from . import dot, mermaid, style
-from .picture import Picture
+from ..scene import style
+from ..scene.picture import Picture
+from . import dot, mermaid, page
 from .program import NoProgramError, run
 
 BIGGEST_SHOWN = 2000  # nodes: a notebook asks for a picture unasked, so it must come quickly
@@ -92,9 +93,7 @@ class Drawing:
         elif kind in ("mmd", "mermaid"):
             content = self.mermaid().encode()
         elif kind in ("html", "htm"):
-            from .page import to_html
-
-            content = to_html(self).encode()
+            content = page.write(self.picture).encode()
         else:
             try:
                 content = self.render(kind, program=program, timeout=timeout)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import style
-from .picture import Picture
+from ..scene import style
+from ..scene.picture import Picture
 
 _SHAPES = {"ellipse": ("([", "])"), "box": ("[", "]"), "plaintext": ("[", "]")}
 _CODES = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "\\": "#92;", "`": "#96;"}

@@ -12,9 +12,9 @@ from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, flat_tensors, unf
 from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
 
-from .. import style
-from ..live import Values, nodes_of
-from ..opened import STEPWISE, open_all, take
+from ...net.live import Values, nodes_of
+from ...net.opened import STEPWISE, open_all, take
+from ...scene import style
 
 Rows = list[tuple[str, str]]
 FIRST = 4  # numbers of an array that are shown

@@ -6,8 +6,8 @@ import html
 from importlib import import_module
 from typing import Any
 
-from . import style
-from .picture import Box, Edge, Node, Picture, Point
+from ..scene import style
+from ..scene.picture import Box, Edge, Node, Picture, Point
 
 
 def _colours(look: style.Look) -> dict[str, str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .layout import Layout, Link, lay_out
-from .picture import Box, Edge, Node, Picture, Point
-from .route import rounded
-from .style import ROLES, fitting_size
+from ..scene.picture import Box, Edge, Node, Picture, Point
+from ..scene.route import rounded
+from ..scene.style import ROLES, fitting_size
+from .graphviz import Layout, Link, lay_out
 
 GAP, LANE, TRACK, MARGIN = 58.0, 9.0, 6.0, 60.0
 

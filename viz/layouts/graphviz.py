@@ -11,9 +11,9 @@ from typing import Any
 
 from tinygrad_rnn.errors import DrawingError
 
-from . import style
-from .picture import Box, Node, Picture, Point
-from .program import run
+from ..scene import style
+from ..scene.picture import Box, Node, Picture, Point
+from ..write.program import run
 
 Link = tuple[str, str]
 

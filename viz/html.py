@@ -1,23 +1,18 @@
-"""The interactive page: one HTML file that shows a graph or a drawing, and needs no network and no layout program."""
+"""The interactive page of a graph or a drawing."""
 
 from __future__ import annotations
 
-import html
-import json
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, overload
 
 from tinygrad_rnn.rnn import RNNCell
 
-from ..drawing import Drawing
-from ..inside import cell
-from ..ops import draw
-from .model import page_data
-from .values import read
-
-SCRIPTS = ("model.js", "place.js", "layers.js", "layout.js", "paint.js", "panel.js", "main.js")
+from .inside import cell
+from .ops import draw
+from .write import page
+from .write.drawing import Drawing
+from .write.page.values import read
 
 
 @overload
@@ -58,34 +53,15 @@ def to_html(
     if isinstance(target, RNNCell):
         target = cell(target)
     if isinstance(target, Drawing):
-        data = page_data(target.picture)
-        name = f"{target.picture.name}: {len(data['nodes'])} nodes, {len(data['edges'])} edges"
+        text = page.write(target.picture, None, title)
     else:
         found = read(target, opened, values)
-        data = page_data(draw(found.graph).picture, found)
         ops = sum(node.op is not None for node in found.graph.nodes)
         leaves = len(found.graph.nodes) - ops
         name = f"{ops} op{'s' * (ops != 1)}, {leaves} lea{'ves' if leaves != 1 else 'f'}"
-    text = _page(data, title or name)
+        text = page.write(draw(found.graph).picture, found, title or name)
     if path is None:
         return text
     target_path = Path(path)
     target_path.write_bytes(text.encode())
     return target_path
-
-
-def _page(data: dict[str, Any], title: str) -> str:
-    """The template with its style, data and scripts put in. Names only ever stand in the data, where no "<" is left."""
-    content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {
-        "TITLE": html.escape(title),
-        "STYLE": _asset("page.css"),
-        "DATA": content,
-        "SCRIPT": '"use strict";\n{\n' + "".join(_asset(name) for name in SCRIPTS) + "}\n",  # a block: no global names
-    }
-    pieces = _asset("page.html").split("%%")
-    return "".join(parts[piece] if k % 2 else piece for k, piece in enumerate(pieces))
-
-
-def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -7,15 +7,15 @@ from functools import cached_property
 
 from tinygrad_rnn.autodiff.graph import Source
 
+from ..net.floors import Origin
+from ..net.layers import Layer, Step
+from ..net.opened import INPUT, is_mask, picked_axis
+from ..net.steps import State, final_states, name_of, parameters_of, passes
 from . import legend, style
 from .arrows import Arrows, spot
-from .floors import Origin
-from .layers import Layer, Step
-from .opened import INPUT, is_mask, picked_axis
 from .picture import Box, Picture, Point
 from .places import CELL, EACH, ENDS, ENDS_APART, LINE
 from .route import rounded
-from .steps import State, final_states, name_of, parameters_of, passes
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 

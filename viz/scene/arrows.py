@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..net.floors import Origin
+from ..net.layers import Step
 from . import style
-from .floors import Origin
-from .layers import Step
 from .picture import Edge, Node, Point
 from .places import CELL, Places
 from .route import CLEAR, rounded, straight, upwards

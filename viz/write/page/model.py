@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .. import style
-from ..picture import Box, Edge, Node, Picture
+from ...scene import style
+from ...scene.picture import Box, Edge, Node, Picture
 from .values import Found, Rows
 
 DARK_EDGES = {"data": "#BBBBBB", "state": "#2FC79B", "memory": "#56B4E9", "weight": "#E69F00", "constant": "#888888"}

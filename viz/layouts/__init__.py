@@ -1,0 +1,1 @@
+"""Places by the Graphviz program: of a whole picture, or of one time step that is repeated."""
