@@ -95,7 +95,7 @@ def snapshot(outputs: Any, unfused: bool = False) -> Graph:
 
 
 def unfuse(
-    outputs: Any, kinds: tuple[str, ...] | None = None, steps: int | None = None, constants: bool = False
+    outputs: Any, kinds: str | tuple[str, ...] | None = None, steps: int | None = None, constants: bool = False
 ) -> list[Tensor]:
     """The tensors in `outputs` on a new graph, in which every fused op (of these kinds, and every single step of a cell) is
     replaced by its expansion.
@@ -105,6 +105,7 @@ def unfuse(
     first steps of ops over time, without lengths; values then differ from the computed ones. constants: also record
     computations on constants alone, for drawings; such a graph cannot be swept.
     """
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
     tensors = list(flat_tensors(outputs))
     old = reachable([t._node for t in tensors if t._node is not None])
     new: dict[int, Any] = {}  # counter of an old node: its edges in the new graph, one per output

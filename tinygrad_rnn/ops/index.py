@@ -223,9 +223,8 @@ def _rows(index: Array, size: int) -> Array:
     if index.size and (index.min() < -size or index.max() >= size):
         wrong = index[(index < -size) | (index >= size)].flat[0]
         raise IndexError(f"index {wrong} is out of bounds for axis 0 with size {size}")
-    return (
-        np.where(index < 0, index + size, index).astype(np.int64) if index.dtype.kind == "i" else index.astype(np.int64)
-    )
+    index = index.astype(np.int64)
+    return np.where(index < 0, index + size, index)
 
 
 def _added_rows(shape: Shape, index: Array, x: Array) -> Array:

@@ -89,7 +89,7 @@ def _inputs(graph: Graph) -> set[int]:
 
 
 def open_all(
-    target: Any, kinds: tuple[str, ...] | None = None, steps: int | None = None, constants: bool = True
+    target: Any, kinds: str | tuple[str, ...] | None = None, steps: int | None = None, constants: bool = True
 ) -> Graph:
     """The graph of `target` with every fused op (or those of some kinds) opened; see `autodiff.graph.unfuse`."""
     if isinstance(target, Graph):
