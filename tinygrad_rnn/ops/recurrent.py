@@ -214,6 +214,7 @@ def _samples(gates: int, states: int, *, extra: bool = False, **options: Any) ->
 @primitive(
     label="RNN over time",
     several=True,
+    materialize_grads=False,
     optional=("h0",),
     samples=lambda r: [*_samples(1, 1)(r), *_samples(1, 1, activation="relu")(r)[:1]],
 )
@@ -273,6 +274,7 @@ def _(
 @primitive(
     label="LSTM over time",
     several=True,
+    materialize_grads=False,
     optional=("c0", "h0"),
     samples=lambda r: [*_samples(4, 2)(r), *_samples(4, 2, trace="cells")(r)],
 )
@@ -333,6 +335,7 @@ def _(
 @primitive(
     label="GRU over time",
     several=True,
+    materialize_grads=False,
     optional=("recurrent_bias", "h0"),
     samples=lambda r: [
         *[r.call(*c.arrays[:4], None, *c.arrays[4:], **c.options) for c in _samples(3, 1, reset_after=False)(r)],

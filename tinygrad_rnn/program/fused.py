@@ -37,7 +37,7 @@ class Fused(NamedTuple):
         return f"<fused over {prod(self.leading)} rows>"
 
 
-@primitive(label="fused", several=True, samples=lambda r: fusions(r))
+@primitive(label="fused", several=True, converts=False, materialize_grads=False, samples=lambda r: fusions(r))
 def fused(*arrays: Array, run: Fused, keep: bool = False) -> Any:
     """A chain of ops on rows in one node. arrays: those with rows, then weights."""
     outcome = scan_op.forward(*run.flat(arrays), run=run.scan, keep=keep)

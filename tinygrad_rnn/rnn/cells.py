@@ -389,7 +389,7 @@ def _samples(r: Any) -> list[Any]:
     return cases
 
 
-@primitive(label="one step", several=True, samples=_samples)
+@primitive(label="one step", several=True, converts=False, materialize_grads=False, samples=_samples)
 def cell_step(*arrays: Any, kind: str, option: Any, keep: bool = False) -> Any:
     """One step of a plain cell, LSTM or GRU in one node; returns the new state's parts, h the last.
 
