@@ -13,9 +13,9 @@ An op is one block: the forward under `@primitive`, its rule right below under `
 Positional parameters of the forward are arrays; keyword-only ones are options (shapes, axes, indices) and carry no
 gradient. The parameters of the vjp say what is kept for it: `g` is the cotangent of the result, then come, by name and
 in any order, inputs, `out` (the result), `shape` (of the first input), `shapes` (of all inputs), `needs` (which inputs
-want a gradient), `residuals` (a fused op only: what the forward returned beside its result when called with keep=True)
-and `*arrays` (all inputs of a variadic op). Keyword-only parameters of the vjp are the options. It returns one cotangent
-per input, None where none is needed.
+want a gradient), `residuals` (where the forward has an option `keep`: with keep=True it returns its result and what
+else the vjp needs) and `*arrays` (all inputs of a variadic op). Keyword-only parameters of the vjp are the options. It
+returns one cotangent per input, None where none is needed.
 
 The rule is written with operators and ops, so it works on ndarrays and, recorded, on Tensors. A fused op whose rule
 calls a kernel has, besides, `@name.expands`: the same function in primitives, which gives it higher derivatives and its
@@ -43,6 +43,7 @@ from .node import Array, Leaf, Node, Output, next_counter
 from .rows import Rule
 from .state import Ambient, Scope, ambient
 from .tensor import Tensor, data, numpy_functions, registry
+from .work import MOVES, UNDECLARED, Work
 
 Draw = Callable[[Any], list[Any]]  # from a check.Sampler, calls of an op
 _PLACES = {"shape": -5, "shapes": -4, "out": -3, "needs": -2, "residuals": -1}  # of what a vjp may name beside inputs
@@ -52,22 +53,9 @@ _new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
 class Op(Arguments):
     """A function of arrays, with its gradient: the registry entry that `primitive` makes of a forward."""
 
-    __slots__ = (  # quicker to read than a dictionary, in every call
-        *("__dict__", "_known", "_origins", "arity", "asks_shapes", "broadcasts", "constants", "converts", "defaults"),
-        *(
-            "differentiable",
-            "errors",
-            "expansion",
-            "first_steps",
-            "forward",
-            "inputs",
-            "kind",
-            "label",
-            "name",
-            "numpy",
-        ),
-        *("materialize_grads", "optional", "options", "pick", "residuals", "rows", "rule", "samples", "saves_all"),
-        *("several", "tensors", "variadic"),
+    __slots__ = (  # the fields that calls and sweeps read: a slot is read faster than the dictionary with the others
+        *("__dict__", "arity", "asks_shapes", "converts", "defaults", "differentiable", "forward", "inputs", "pick"),
+        *("residuals", "rule", "several", "variadic"),
     )
 
     def __init__(self, forward: Callable[..., Any], label: str, samples: Draw, **traits: Any):
@@ -80,6 +68,8 @@ class Op(Arguments):
         self.label = label
         self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
+        work = traits["work"] or forward.__globals__.get("WORK")
+        self.work: Work = work if isinstance(work, Work) else UNDECLARED
         self.errors: Draw = traits["errors"]
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
@@ -104,9 +94,7 @@ class Op(Arguments):
         self.pick: Callable[..., tuple[Any, ...]] = self._no_rule  # picks what a node saves (see _picker)
         self.asks_shapes = self.saves_all = False
         self.expansion: Callable[..., Any] | None = None
-        self.first_steps: Callable[..., Any] | None = (
-            None  # of an op over time, its first alone: (arrays, options, steps)
-        )
+        self.first_steps: Callable[..., Any] | None = None  # (arrays, options, n) of an op over time -> of n steps only
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
@@ -263,6 +251,8 @@ class Op(Arguments):
             self._fail(error, arrays, options)
         if needs is None:
             return out
+        if type(out) is not ndarray and not self.several:
+            out = asarray(out)
         options = {**self.defaults, **options} if options else self.defaults
         if self.asks_shapes:
             shapes = tuple([() if p is None else p.shape for p in parents])
@@ -271,8 +261,6 @@ class Op(Arguments):
             saved = self.pick(arrays + (out, needs, residuals))  # noqa: RUF005 - quicker than unpacking
         if self.several:
             return self._several(out, parents, saved, options, scope)
-        if type(out) is not ndarray:
-            out = asarray(out)
         if options and out.dtype.kind != "f":  # astype's: integers and booleans carry no gradient
             return Tensor._made(out, None)
         t = _new(Tensor)
@@ -366,6 +354,7 @@ def primitive(
     converts: bool = True,
     materialize_grads: bool = True,
     rows: Rule | None = None,
+    work: Work | None = None,
     errors: Draw = lambda _: [],
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
@@ -380,6 +369,8 @@ def primitive(
     brought to the tensors' dtype; False for an op whose inputs may be of any dtype, or None. materialize_grads: the cotangent
     of a result that nothing used is an array of zeros; with False it is None. rows: how it treats the rows of a batch, a rule
     of autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
+    work: its floating point operations and what it does to its data, see autodiff/work.py; ops in a module that has WORK
+    need not say it. Drawings and counts take an op of one's own without it to compute each element in one operation.
     errors: from a Sampler, calls that the op must refuse, each paired with what its error must say.
 
     >>> import numpy as np, tinygrad_rnn as tg
@@ -409,6 +400,7 @@ def primitive(
             converts=converts,
             materialize_grads=materialize_grads,
             rows=rows,
+            work=work,
             errors=errors,
         )
         registry[op.name] = op
@@ -442,13 +434,18 @@ def operations() -> Iterator[Op]:
 
 
 def check_registry() -> None:
-    """Refuse differentiable ops without a vjp; run when the package is imported."""
+    """Refuse differentiable ops without a vjp, and ops that do not declare their work; run when the package is imported."""
     for op in operations():
         if op.differentiable and op.rule == op._no_rule:
             raise TypeError(f"{op.name} has no vjp: define one with @{op.name}.vjp, or declare it differentiable=False")
+        if op.work is UNDECLARED:
+            raise TypeError(
+                f"{op.name} does not declare its work: give primitive(work=per_result()) or another of autodiff/work.py, "
+                "or name WORK in its module"
+            )
 
 
-@primitive(label="id", samples=lambda r: [r(2, 3)])
+@primitive(label="id", work=MOVES, samples=lambda r: [r(2, 3)])
 def _identity(x: Array) -> Array:
     return x
 
