@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
 from tinygrad_rnn.autodiff.node import Node as LiveNode
 from tinygrad_rnn.autodiff.state import Scope
@@ -20,7 +18,6 @@ from .net.costs import counted
 from .net.layers import Path, passes_of, time_of
 from .net.live import Values, nodes_of, refuse_freed, stepwise
 from .net.opened import is_mask, open_all, take
-from .net.sequences import sequence_of
 from .scene import style
 from .scene.legend import add as add_legend
 from .scene.picture import Box, Edge, Node, Picture
@@ -137,8 +134,7 @@ class Facts:
         self.graph, self.shapes, self.dtypes, self.bytes, self.flops = graph, shapes, dtypes, bytes, flops
         live = nodes_of(target) if (flops or seconds) and not isinstance(target, Graph) else []
         live = live if len(live) == len(graph.nodes) else []  # not where fused ops were opened on zeros
-        runs = ((i, sequence_of(n)) for i, n in enumerate(live) if isinstance(n, LiveNode))
-        self.rows = {i: int(np.sum(run.lengths)) for i, run in runs if run is not None and run.lengths is not None}
+        self.options = {i: n.options for i, n in enumerate(live) if isinstance(n, LiveNode)}
         values = Values(target) if seconds else None
         ops = enumerate(live) if values is not None else ()
         self.seconds = {i: values.seconds(n) for i, n in ops if values is not None and isinstance(n, LiveNode)}
@@ -162,7 +158,7 @@ class Facts:
         ops = [node for node in nodes if node.op is not None]
         parts = [counted(sum(node.bytes for node in nodes), "B")] if self.bytes else []
         if self.flops and ops:
-            parts.append(counted(sum(costs.flops(node, self.graph, self.rows.get(node.id)) for node in ops), "flop"))
+            parts.append(counted(sum(costs.flops(node, self.graph, self.options.get(node.id)) for node in ops), "flop"))
         lines = [", ".join(parts)] if parts else []
         if any(node.id in self.seconds for node in ops):
             self.took[id] = sum(self.seconds.get(node.id, 0.0) for node in ops)
