@@ -186,7 +186,7 @@ class Sweep:
         step = self.found.step_of.get(source.id)
         made = [s for s in node.sources if step is not None and self.found.step_of.get(s.id) == step]
         where: Any = self.live[source.id]
-        if node.op != "where" or len(made) != 1:
+        if node.effect != "selects" or len(made) != 1:
             return g
         fresh = self.at(cotangents, made[0])
         if g is None or fresh is None:
@@ -226,7 +226,7 @@ def _only_states(found: Unrolled, number: int) -> dict[str, list[Source | None]]
 def _made_by(graph: Graph, i: int) -> int:
     """The op that made what the masks of a step chose."""
     node = graph.nodes[i]
-    while node.op == "where":
+    while node.effect == "selects":
         here = time_of(node.scope)
         own = [s.id for s in node.sources if here and (there := time_of(graph.nodes[s.id].scope)) and there.t == here.t]
         own = [i for i in own if graph.nodes[i].op is not None]

@@ -109,7 +109,7 @@ def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, A
     refuse_unrecorded(target, "unrolled")
     graph = opened_maps(target)
     fused = any(node.kind == "recurrent" for node in graph.nodes)
-    rows = running(target) if fused or any(node.op == "where" for node in graph.nodes) else {}
+    rows = running(target) if fused or any(node.effect == "selects" for node in graph.nodes) else {}
     total = fused_length(graph) if fused else recorded_length(graph)
     shown = _shown(total, steps) if total else []
     if total and None in shown:

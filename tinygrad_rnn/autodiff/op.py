@@ -42,6 +42,7 @@ from .node import Array, Leaf, Node, Output
 from .rows import Rule
 from .state import Ambient, ambient
 from .tensor import Tensor, data, numpy_functions, registry
+from .work import MOVES, UNDECLARED, Work
 
 Draw = Callable[[Any], list[Any]]  # from a check.Sampler, calls of an op
 _SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
@@ -77,6 +78,8 @@ class Op(Arguments):
         self.label = label
         self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
+        work = traits["work"] or forward.__globals__.get("WORK")
+        self.work: Work = work if isinstance(work, Work) else UNDECLARED
         self.errors: Draw = traits["errors"]
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
@@ -370,6 +373,7 @@ def primitive(
     differentiable: bool = True,
     tensors: bool = False,
     rows: Rule | None = None,
+    work: Work | None = None,
     errors: Draw = lambda _: [],
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
@@ -382,6 +386,8 @@ def primitive(
     an op that is constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain
     arrays for tensors (constant tensors with tensors=True). rows: how it treats the rows of a batch, a rule of
     autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
+    work: its floating point operations and what it does to its data, see autodiff/work.py; ops in a module that has WORK
+    need not say it. Drawings and counts take an op of one's own without it to compute each element in one operation.
     errors: from a Sampler, calls that the op must refuse, each paired with what its error must say.
 
     >>> import numpy as np, tinygrad_rnn as tg
@@ -409,6 +415,7 @@ def primitive(
             differentiable=differentiable,
             tensors=tensors,
             rows=rows,
+            work=work,
             errors=errors,
         )
         registry[op.name] = op
@@ -442,13 +449,18 @@ def operations() -> Iterator[Op]:
 
 
 def check_registry() -> None:
-    """Refuse differentiable ops without a vjp; run when the package is imported."""
+    """Refuse differentiable ops without a vjp, and ops that do not declare their work; run when the package is imported."""
     for op in operations():
         if op.differentiable and op.rule == op._no_rule:
             raise TypeError(f"{op.name} has no vjp: define one with @{op.name}.vjp, or declare it differentiable=False")
+        if op.work is UNDECLARED:
+            raise TypeError(
+                f"{op.name} does not declare its work: give primitive(work=per_result()) or another of autodiff/work.py, "
+                "or name WORK in its module"
+            )
 
 
-@primitive(label="id", samples=lambda r: [r(2, 3)])
+@primitive(label="id", work=MOVES, samples=lambda r: [r(2, 3)])
 def _identity(x: Array) -> Array:
     return x
 

@@ -16,9 +16,11 @@ from ..autodiff.state import Run, ambient
 from ..autodiff.state import step as time_step
 from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
+from ..autodiff.work import Work
 from ..kernels.training import empty
 from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.recurrent import without_padding
+from .flops import flops
 from .native import NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
@@ -133,7 +135,12 @@ def _samples(r: Any) -> list[Any]:
     return scans(r)
 
 
-@primitive(label="scan", several=True, samples=_samples)
+def _flops(read: Any, made: Any, options: dict[str, Any]) -> int:
+    run: Scan = options["run"]
+    return flops(run.loops.program, run.loops.plan.forward, run.batch, run.total)
+
+
+@primitive(label="scan", work=Work(_flops), several=True, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
     native = run.loops.native(arrays, run.batch) if run.native is None else run.native

@@ -143,7 +143,7 @@ def running(target: Any) -> dict[int, npt.NDArray[np.bool_]]:
         sequence = sequence_of(node)
         if sequence is not None and sequence.lengths is not None:
             found.update((t, np.asarray(sequence.lengths) > t) for t in range(sequence.steps))
-        elif node.op.name == "where" and node.saved:
+        elif node.op.work.effect == "selects" and node.saved:
             times = [part.number for part in node.scope if part.kind == "step"]
             mask, read = node.saved[0], node.parents[0]  # a mask that has a name is one that a cell drew
             unnamed = read is None or read.name is None

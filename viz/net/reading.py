@@ -101,7 +101,7 @@ class Reading:
         if self.sources is None or len({s.id for s in self.sources}) > 1:
             return None
         cut = self.nodes[self.sources[0].id]
-        if cut.op != "unstack" or cut.id in self.found.step_of:
+        if cut.effect != "cuts" or cut.id in self.found.step_of:
             return None
         multiplied, lengths = None, None
         reversals: list[int] = []
@@ -112,14 +112,14 @@ class Reading:
             data = self._data(node)
             if len(data) != 1:
                 break
-            if node.op == "reverse_sequence":
+            if node.effect == "reverses":
                 before.append(node.id)
                 options: Any = getattr(self.live[node.id], "options", {})
                 lengths = options.get("lengths")
             source = data[0]
             if not passes(node):
                 multiplied, reversals = source, list(before)
-            elif multiplied is not None and node.op in ("where", "getitem"):  # the driver's way with padding
+            elif multiplied is not None and node.effect in ("selects", "picks"):  # the driver's way with padding
                 multiplied = source
             elif multiplied is not None:
                 break
