@@ -222,7 +222,7 @@ def no_grad() -> recording:
     return recording(False)
 
 
-_default: list[np.random.Generator] = []  # the default generator, made when first used: np.random is slow to import
+default_generator: list[np.random.Generator] = []  # holds one, made when first used: np.random is slow to import
 
 
 def seed(n: int) -> None:
@@ -243,9 +243,9 @@ def seed(n: int) -> None:
 def generator(source: np.random.Generator | int | None = None) -> np.random.Generator:
     """A random generator: `source` itself, a new one seeded with an integer, or the default one for None."""
     if source is None:
-        if not _default:
-            _default.append(np.random.default_rng())
-        return _default[0]
+        if not default_generator:
+            default_generator.append(np.random.default_rng())
+        return default_generator[0]
     if isinstance(source, np.random.Generator):
         return source
     if is_integer(source):

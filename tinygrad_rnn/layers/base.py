@@ -279,7 +279,7 @@ class Layer(Weights):
         mask = mask_of(inputs) if mask is None else mask
         self.ensure_built(x.shape)
         arguments = {"mask": mask, "training": on}
-        accepted = _parameters(type(self).call)
+        accepted = accepted_arguments(type(self).call)
         options |= {key: value for key, value in arguments.items() if key in accepted and value is not None}
         outermost = added.get() is None
         tokens = phase.set(on), added.set([] if outermost else added.get())
@@ -315,6 +315,6 @@ _training = training  # __call__ has an argument of that name
 
 
 @cache
-def _parameters(call: Any) -> frozenset[str]:
+def accepted_arguments(call: Any) -> frozenset[str]:
     """The names of what a layer's `call` takes."""
     return frozenset(inspect.signature(call).parameters)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import ops, rnn
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import detach, leaves
-from ..rnn.driver import Time, _prepare, run_cell
+from ..rnn.driver import Time, prepare, run_cell
 from .base import Layer, LayerOptions, Shape
 from .cells import CellOptions, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
 from .masks import Mask
@@ -127,7 +127,7 @@ class RNN(Layer):
             x = layout.packed(x)
         lengths = None if layout is None else layout.lengths
         impl, cell = "unrolled" if self.unroll else "auto", running(self.cell)
-        x, lengths, state = _prepare(owner, cell, x, lengths, state, None, False, impl)
+        x, lengths, state = prepare(owner, cell, x, lengths, state, None, False, impl)
         outputs, final = run_cell(owner, cell, x, state, Time(lengths, self.go_backwards, impl=impl))
         if self.stateful:
             self.states = detach(final)

@@ -18,7 +18,7 @@ from ..autodiff.tensor import Tensor
 from ..module import Module
 from ..optim import Optimizer
 from .basics import as_tensor
-from .losses import _Loss
+from .losses import Loss
 
 NO_GPU = "this package computes on the CPU: leave out .cuda(), .to('cuda') and device='cuda'"
 DTYPES = {"float32": np.float32, "float": np.float32, "float64": np.float64, "double": np.float64, "long": np.int64}
@@ -457,7 +457,7 @@ class ModuleDict(Module):
         return [(name, self[name]) for name in self.names]
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """|input − target|, reduced by "mean", "sum" or "none"; both have the same shape, without broadcasting.
 
     >>> import tinygrad_rnn as tg

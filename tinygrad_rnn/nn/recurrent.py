@@ -21,7 +21,7 @@ from ..interop.torch import NAMES, PROJECTION, arranged
 from ..module import Module, Parameter
 from ..program.scan import checked_lengths
 from ..rnn.driver import Time, run_cell
-from .basics import Dropout, _float, _input
+from .basics import Dropout, floating_dtype, checked_input
 from .utils.rnn import PackedSequence
 
 IMPLS = ("auto", "fused", "unrolled")
@@ -153,7 +153,9 @@ class Recurrent(CellModule):
             inputs = self.output_size * self.directions if layer else self.input_size
             for end in self.endings(layer):
                 gates, units = self.cell_class.gates, self.hidden_size
-                draw_weights(self, gates, inputs, units, self.bias, _float(owner, dtype), draw, end, self.proj_size)
+                draw_weights(
+                    self, gates, inputs, units, self.bias, floating_dtype(owner, dtype), draw, end, self.proj_size
+                )
 
     def _projection(self, owner: str, proj_size: Any) -> int:
         """Check proj_size."""
@@ -218,7 +220,7 @@ class Recurrent(CellModule):
         owner = type(self).__name__
         if hasattr(value, "batch_sizes"):
             raise TypeError(f"{owner}: x is a packed sequence, expected a padded array; give its lengths as lengths=")
-        x = _input(owner, value, self.weight_ih_l0.dtype)
+        x = checked_input(owner, value, self.weight_ih_l0.dtype)
         letters = "B, T" if self.batch_first else "T, B"
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             raise ValueError(

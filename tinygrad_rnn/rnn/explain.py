@@ -12,7 +12,7 @@ from ..autodiff.tensor import Tensor
 from ..module import Module
 from ..program.scan import listener
 from .cell import RNNCell, as_cell, kind
-from .driver import _input_tensor, dynamic_rnn
+from .driver import input_tensor, dynamic_rnn
 
 
 class Explanation(NamedTuple):
@@ -70,7 +70,7 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
         )
     cell = as_cell(model)
     if isinstance(cell, RNNCell):
-        x = _input_tensor("explain", inputs, options.get("dtype"), cell)
+        x = input_tensor("explain", inputs, options.get("dtype"), cell)
         run: Callable[..., Any] = partial(dynamic_rnn, cell)
     else:
         x, run = inputs if isinstance(inputs, Tensor) else Tensor(inputs), model
