@@ -22,16 +22,16 @@ _run_numbers = count()
 
 
 class Run:
-    """One loop over time, shared by the scopes of its steps: whether it runs from the last step to the first (`reverse`),
-    the `lengths` of its rows, and `received`, names and edges of its initial states. whole: False for a single step marked
-    with `step`; `number` increases, so that such steps can be ordered."""
+    """One loop over time, shared by the scopes of its steps: whether it runs from the last step to the first (`reverse`), the
+    `lengths` of its rows, and `initial_states`, the names and edges of its states before the first step. complete: False for
+    a single step marked with `step`. `number` increases from run to run, so that such steps can be ordered."""
 
-    __slots__ = ("lengths", "number", "received", "reverse", "whole")
+    __slots__ = ("complete", "initial_states", "lengths", "number", "reverse")
 
-    def __init__(self, reverse: bool = False, lengths: Any = None, whole: bool = True, number: int | None = None):
-        self.reverse, self.lengths, self.whole = reverse, lengths, whole
+    def __init__(self, reverse: bool = False, lengths: Any = None, complete: bool = True, number: int | None = None):
+        self.reverse, self.lengths, self.complete = reverse, lengths, complete
         self.number = next(_run_numbers) if number is None else number
-        self.received: list[tuple[str, Any]] = []
+        self.initial_states: list[tuple[str, Any]] = []
 
 
 class Scope(str):
@@ -174,7 +174,7 @@ class step(_Change):
 
     def _changed(self, old: Ambient) -> Ambient:
         t, run = self._value
-        mark = Scope(f"t={t}", "step", t, Run(whole=False) if run is None else run)
+        mark = Scope(f"t={t}", "step", t, Run(complete=False) if run is None else run)
         return Ambient(old.recording, (*old.scope, mark), old.training, old.tracer)
 
 

@@ -170,7 +170,7 @@ class Layer(Weights):
     supports_masking = False
     built_from = "input_shape"
     scope_kind: tuple[Any, ...] = ()  # kind and number of its scope, if not the defaults
-    hands_on = False  # True if the inner layers set the mask of the output
+    sets_output_mask = False  # True if the inner layers set the mask of the output
 
     def __init__(
         self,
@@ -291,7 +291,7 @@ class Layer(Weights):
                     self.add_loss(self.activity_regularizer(first) / max(len(first), 1))
                 if outermost and (of_outputs := tuple(added.get() or ())) is not self.of_outputs:
                     self.of_outputs = of_outputs
-                return y if self.hands_on else masked(y, self.compute_mask(x, mask))
+                return y if self.sets_output_mask else masked(y, self.compute_mask(x, mask))
         finally:
             phase.reset(tokens[0])
             added.reset(tokens[1])

@@ -213,7 +213,9 @@ class TimeDistributed(Wrapper):
 
     def _one_each(self, inputs: Tensor) -> bool:
         """Whether a mask (B, T) is passed on as (B·T): to a layer of vectors that takes a mask."""
-        return inputs.ndim == 3 and not self.layer.hands_on and "mask" in accepted_arguments(type(self.layer).call)
+        return (
+            inputs.ndim == 3 and not self.layer.sets_output_mask and "mask" in accepted_arguments(type(self.layer).call)
+        )
 
 
 def _demand_layer(owner: str, argument: str, layer: Any, expected: type) -> None:

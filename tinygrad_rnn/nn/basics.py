@@ -16,7 +16,7 @@ from ..initializers import RandomNormal, RandomUniform
 from ..module import Module, Parameter
 from ..ops.index import rows_of
 from ..rnn.layer_norm import normalized
-from ..rnn.stepper import made
+from ..rnn.stepper import new_stepper
 
 
 class Linear(Module):
@@ -246,7 +246,7 @@ class Sequential(Module):
             y: Tensor = self(x if batch_first else ops.swapaxes(x, axis1=0, axis2=1))
             return y if batch_first or y.ndim < 3 else ops.swapaxes(y, axis1=0, axis2=1)
 
-        return made((self,), batch, whole=sequence)
+        return new_stepper((self,), batch, reference=sequence)
 
     def __len__(self) -> int:
         return self.length

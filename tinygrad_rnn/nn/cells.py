@@ -9,7 +9,7 @@ import numpy as np
 from .. import checks, ops, rnn
 from ..autodiff.tensor import Tensor
 from ..module import Parameter
-from .basics import floating_dtype, checked_input
+from .basics import checked_input, floating_dtype
 from .recurrent import CellModule, beginning, draw_weights, lstm_pair
 
 

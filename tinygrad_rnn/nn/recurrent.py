@@ -17,11 +17,11 @@ from ..autodiff.state import ambient, generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
 from ..interop.gates import with_weights
-from ..interop.torch import NAMES, PROJECTION, arranged
+from ..interop.torch import NAMES, PROJECTION, convert_weights
 from ..module import Module, Parameter
 from ..program.scan import checked_lengths
 from ..rnn.driver import Time, run_cell
-from .basics import Dropout, floating_dtype, checked_input
+from .basics import Dropout, checked_input, floating_dtype
 from .utils.rnn import PackedSequence
 
 IMPLS = ("auto", "fused", "unrolled")
@@ -105,11 +105,11 @@ class CellModule(Module):
             filled[2:4] = (zeros if w is None else w for w in filled[2:4])
         state = ambient.get()
         if state.recording or state.tracer is not None:
-            arrays = arranged(self.kind, *filled[:4], weight_hr=filled[4])
+            arrays = convert_weights(self.kind, *filled[:4], weight_hr=filled[4])
         else:  # on arrays, which takes less time than ops on tensors
             values = [w if w is None else w.data for w in filled]
-            plain = arranged(self.kind, *values[:4], weight_hr=values[4])
-            arrays = {name: Tensor._made(array, None) for name, array in plain.items()}
+            plain = convert_weights(self.kind, *values[:4], weight_hr=values[4])
+            arrays = {name: Tensor._from_array(array, None) for name, array in plain.items()}
         return with_weights(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
 
 

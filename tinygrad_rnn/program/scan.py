@@ -244,7 +244,7 @@ def run_scan(
         flows = tuple(map(or_, flows, prepared.passes))
     if not all(flows):
         pairs = zip(results, flows, strict=True)
-        results = [t if flow or not t.requires_grad else Tensor._made(t.data, None) for t, flow in pairs]
+        results = [t if flow or not t.requires_grad else Tensor._from_array(t.data, None) for t, flow in pairs]
     n, m = len(program.outputs), len(program.new_state)
     wanted = n - len(program.named)
     outputs = rebuilt(program.output_tree, iter(results[:wanted]))

@@ -11,7 +11,7 @@ from ... import nn, ops, rnn
 from ...autodiff.op import Op
 from ...autodiff.state import training
 from ...module import Module
-from ...saving import Path, write_atomically, check_place
+from ...saving import Path, check_place, write_atomically
 from ..gates import Arrays, split_biases
 from ..torch import NAMES
 from ..torch import to_cell as from_torch
