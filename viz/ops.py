@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, flat_tensors
 from tinygrad_rnn.autodiff.node import Leaf
 from tinygrad_rnn.autodiff.node import Node as LiveNode
+from tinygrad_rnn.autodiff.state import Scope
 from tinygrad_rnn.module import Module
 from tinygrad_rnn.rnn import RNNCell
 
@@ -16,7 +17,7 @@ from .layouts.graphviz import settle
 from .layouts.repeat import repeat
 from .net import costs
 from .net.costs import counted
-from .net.layers import Path, time_of
+from .net.layers import Path, passes_of, time_of
 from .net.measure import Measured, nodes_of, stepwise
 from .net.opened import is_mask, open_all, take
 from .scene import style
@@ -25,6 +26,8 @@ from .scene.picture import Box, Edge, Node, Picture
 from .scene.shade import Scale
 from .write.drawing import BIGGEST_SHOWN, Drawing
 
+Place = tuple[tuple[int, Scope], ...]  # a path of scopes, each with what tells it from others of its name
+Part = TypeVar("Part")
 LONG = 2  # steps from which on one is laid out and repeated
 
 
@@ -175,14 +178,14 @@ class Facts:
 
 def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:
     """The nodes, edges and boxes; what lies deeper than `depth` is one node a scope."""
-    places: list[Path] = scopes_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
+    places: list[Place] = places_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
     timed = any(part.kind == "step" for node in graph.nodes for part in node.scope)
     picture = Picture("ops", direction or ("LR" if timed else "TB"))
     limit = max((len(place) for place in places), default=0) if depth is None else depth
     boxes = _boxes([place[:limit] for place in places]) if clusters else {place[:limit]: None for place in places}
     picture.boxes = [box for box in boxes.values() if box is not None]
     ids = {i: f"n{i}" for i in range(len(graph.nodes))}
-    closed: dict[Path, list[int]] = {}
+    closed: dict[Place, list[int]] = {}
     for i, place in enumerate(places):
         if len(place) > limit:
             closed.setdefault(place[: limit + 1], []).append(i)
@@ -192,7 +195,7 @@ def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, di
         if ids[node.id] == f"n{node.id}":
             box = boxes.get(place[:limit])
             inside = closed.get(place[: limit + 1]) if len(place) > limit else None
-            drawn = _closed(facts, place[limit], inside) if inside else _open(facts, node)
+            drawn = _closed(facts, place[limit][1], inside) if inside else _open(facts, node)
             drawn.box, drawn.strong = None if box is None else box.id, drawn.id in wanted
             picture.nodes.append(drawn)
     picture.edges = _edges(graph, ids, bool(closed))
@@ -236,18 +239,41 @@ def _step(node: NodeInfo) -> str | None:
     return None if time is None else time.step
 
 
-def scopes_of(graph: Graph) -> list[Path]:
-    """The scope in which to draw each node: an op's own; a leaf stands where all that use it meet."""
-    places: list[Path] = [_shown(node.scope) for node in graph.nodes]
-    users: dict[int, Path] = {}
+def places_of(graph: Graph) -> list[Place]:
+    """The place in which to draw each node: an op's own scopes; a leaf stands where all that use it meet."""
+    place = Places(graph)
+    places = [place(_shown(node.scope)) if node.op is not None else () for node in graph.nodes]
+    users: dict[int, Place] = {}
     for node in graph.nodes:
         for source in node.sources:
             if graph.nodes[source.id].op is None:
                 users[source.id] = common(users.get(source.id, places[node.id]), places[node.id])
     for i, shared in users.items():
         leaf = graph.nodes[i]
-        places[i] = shared if leaf.kind == "parameter" or not leaf.name else common(shared, places[i])
+        own = (
+            shared
+            if leaf.kind == "parameter" or not leaf.name
+            else common(tuple([part for _, part in shared]), _shown(leaf.scope))
+        )
+        places[i] = shared[: len(own)]
     return places
+
+
+class Places:
+    """Tells scopes apart: two calls of one module are two places, a step is one of its pass over time, and the parts of
+    one gate or layer are together."""
+
+    def __init__(self, graph: Graph):
+        self.passes = passes_of([time_of(path) for path in {id(n.scope): n.scope for n in graph.nodes}.values()])
+        self.calls: dict[int, int] = {}  # by a scope's identity
+
+    def __call__(self, path: Path) -> Place:
+        return tuple([(self._mark(part), part) for part in path])
+
+    def _mark(self, part: Scope) -> int:
+        if part.kind == "step" and part.run is not None:
+            return self.passes.number[id(part.run)]
+        return self.calls.setdefault(id(part), len(self.calls)) if part.kind in ("scope", "direction") else 0
 
 
 def _shown(path: Path) -> Path:
@@ -257,7 +283,7 @@ def _shown(path: Path) -> Path:
     return path
 
 
-def common(a: Path, b: Path) -> Path:
+def common(a: tuple[Part, ...], b: tuple[Part, ...]) -> tuple[Part, ...]:
     """The scope that holds both."""
     same = 0
     for x, y in zip(a, b, strict=False):
@@ -267,15 +293,15 @@ def common(a: Path, b: Path) -> Path:
     return a[:same]
 
 
-def _boxes(places: list[Path]) -> dict[Path, Box | None]:
+def _boxes(places: list[Place]) -> dict[Place, Box | None]:
     """A box for every scope and what it lies in, outer before inner, numbered in order of appearance."""
-    boxes: dict[Path, Box | None] = {(): None}
+    boxes: dict[Place, Box | None] = {(): None}
     for place in places:
         for depth in range(1, len(place) + 1):
             path = place[:depth]
             if path not in boxes:
                 outer = boxes[path[:-1]]
-                part, parent = path[-1], None if outer is None else outer.id
+                part, parent = path[-1][1], None if outer is None else outer.id
                 time = str(part.number) if part.kind == "step" else ""
                 boxes[path] = Box(f"b{len(boxes)}", style.shown(part), "scope", parent, time=time)
     return boxes

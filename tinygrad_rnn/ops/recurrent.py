@@ -374,7 +374,7 @@ def gru_sequence(
     recurrent_bias: Array,
     h0: Array,
     *,
-    reset_after: bool = False,
+    reset_after: bool,
     lengths: Any = None,
     reverse: bool = False,
     time_major: bool = False,
