@@ -118,7 +118,7 @@ class Measured:
         for i, parent in enumerate(node.parents):
             if inputs[i] is None and i not in kept:
                 inputs[i] = 0.5 if parent is None else np.full(parent.shape, 0.5).astype(parent.dtype)
-        options = {**node.options, "keep": True} if node.op.keeps else node.options
+        options = {**node.options, "keep": True} if node.op.residuals else node.options
         times: list[float] = []
         with np.errstate(all="ignore"):
             while len(times) <= RUNS and (len(times) < 2 or sum(times) < ENOUGH):
@@ -228,9 +228,8 @@ def was_freed(target: Any) -> bool:
 
 def _kept(node: Node) -> list[tuple[int, Any]]:
     """What a node kept for its derivative: input i, or -1 for its result, with the value."""
-    op = node.op
-    codes = (*op.saved_codes, *range(len(node.parents))) if op.saves_all else op.saved_codes
-    return [(code, value) for code, value in zip(codes, node.saved or (), strict=False) if code >= -1]
+    origins = node.op.origins(len(node.parents))
+    return [(origin, value) for origin, value in zip(origins, node.saved or (), strict=False) if origin >= -1]
 
 
 def _unkept(node: Node) -> list[Edge | None]:
