@@ -136,6 +136,9 @@ def expand_dims(x: Array, *, axis: Any) -> Array:
     >>> tg.expand_dims(tg.tensor([1, 2]), axis=1).shape
     (2, 1)
     """
+    if type(axis) is int and -x.ndim <= axis + 1 <= x.ndim + 1:  # np.expand_dims takes five times as long
+        axis %= x.ndim + 1
+        return x.reshape(*x.shape[:axis], 1, *x.shape[axis:])
     return np.expand_dims(x, axis)
 
 
