@@ -12,6 +12,7 @@ from ..scene.picture import Box, Picture
 from .repeat import repeat
 
 LEAST, MANY = 8, 100  # repetitions, and nodes in them, from which on one is laid out for all
+WIDEST = 500  # nodes of one repetition
 Block = tuple[int, int, int]  # the index of its first node, how many nodes repeat, and how often
 
 
@@ -26,11 +27,13 @@ def repeated(picture: Picture) -> Block | None:
         ]
     )
     best = (0, 0, 0)  # nodes that are like those one period later, the period (negative), where they begin
-    for period in range(1, len(row) // LEAST + 1):
+    for period in range(1, min(len(row) // LEAST, WIDEST) + 1):
         begin, run = _longest_run(row[:-period] == row[period:])
         best = max(best, (run, -period, begin))
     run, period, begin = best[0], -best[1], best[2]
-    if run < max(period * LEAST, MANY):  # one period more than LEAST repeat, so that every cut leaves as many
+    if period == 1 or run < max(
+        period * LEAST, MANY
+    ):  # one period more than LEAST repeat, so that every cut leaves as many
         return None
     crossed = _crossed(picture)
     cuts = range(begin, begin + period)
