@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, flat_tensors
@@ -14,6 +15,8 @@ from tinygrad_rnn.module import Module
 from tinygrad_rnn.rnn import RNNCell
 
 from .layouts.graphviz import settle
+from .layouts.period import place as place_block
+from .layouts.period import repeated
 from .layouts.repeat import repeat
 from .net import costs
 from .net.costs import counted
@@ -54,8 +57,9 @@ def draw(
     shapes, dtypes, bytes, flops: what labels tell, bytes and flops of an op's result and forward. color="time": every op's
     forward is run again by itself on what the graph holds (else on numbers of the same shape); labels tell the median time
     and shades show its logarithm. legend: tell what shapes and arrows mean. clusters: boxes around scopes. direction: "LR" or
-    "TB"; by default left to right where the graph has time steps, else top to bottom. Steps that are alike are laid out once,
-    so a long loop of your own is drawn many times faster with `rnn.steps` or `tg.step`.
+    "TB"; by default left to right where the graph has time steps or repeats itself, else top to bottom. Steps that are alike
+    are laid out once. What is not marked by `rnn.steps` or `tg.step` has no box of a step, only the boxes of the modules that
+    were called; a long loop is laid out as quickly.
 
     Raises TypeError if nothing was recorded, and, for times, of a Graph; GraphError for times after a backward pass has
     freed the graph.
@@ -91,7 +95,11 @@ def draw(
         took = facts.took.get(node.id)
         node.fill = None if took is None or scale is None else scale.fill(took)
     steps = sum(bool(box.time) for box in picture.boxes)
-    place = repeat if steps >= LONG and picture.direction == "LR" else settle
+    block = repeated(picture) if direction in (None, "LR") and not steps else None
+    place: Callable[..., Picture] = repeat if steps >= LONG and picture.direction == "LR" else settle
+    if block is not None:
+        picture.direction = "LR"
+        place = partial(place_block, block=block)
     plain = replace(picture, nodes=list(picture.nodes))
     return Drawing(
         add_legend(picture, scale, legend),

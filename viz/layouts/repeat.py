@@ -125,8 +125,7 @@ class Repeat:
             boxes = {box.id: f"b{i}" for i, box in enumerate(step.boxes)}
             first = sorted(step.enters, key=lambda s: (s not in self.owner, step.enters[s]))  # states to the left
             ports = {source: f"i{k}" for k, source in enumerate(first)}
-            sizes = {n.id: n.size or fitting_size(n.lines, ROLES[n.role].shape) for n in step.nodes}
-            nodes = [Node(names[n.id], (), n.role, boxes[n.box or ""], size=sizes[n.id]) for n in step.nodes]
+            nodes = [Node(names[n.id], n.lines, n.role, boxes[n.box or ""], size=n.size) for n in step.nodes]
             inner = [
                 Box(boxes[b.id], b.label if i else "step", b.role, boxes.get(b.parent or ""))
                 for i, b in enumerate(step.boxes)
@@ -134,7 +133,9 @@ class Repeat:
             links = [(names[a], names[b]) for a, b in step.inner]
             links += [(ports[s], names[h]) for s, h in step.into] + [(names[n], o) for n, o in step.leaves.items()]
             ends = list(step.leaves.values())
-            shapes = tuple((n.size, n.role, n.box) for n in nodes), tuple((b.label, b.parent) for b in inner)
+            sizes = (n.size or fitting_size(n.lines, ROLES[n.role].shape) for n in nodes)
+            looks = tuple((size, ROLES[n.role].shape, n.box) for n, size in zip(nodes, sizes, strict=True))
+            shapes = looks, tuple((b.label, b.parent) for b in inner)
             build = (*shapes, tuple(links), len(first))
             if build not in known:
                 known[build] = lay_out(
