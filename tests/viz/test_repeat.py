@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from test_unrolled import along, data
+from tinygrad_rnn.viz.layouts import repeat
+from tinygrad_rnn.viz.layouts.graphviz import lay_out
 from tinygrad_rnn.viz.layouts.repeat import Repeat
 
 import tinygrad_rnn as tg
@@ -96,6 +98,18 @@ def test_it_is_used_where_it_is_needed_and_gives_the_same_bytes() -> None:
     assert svg == viz.draw(run).svg()
     assert svg.count('class="node"') == len(viz.draw(run).picture.nodes)
     assert "pos=" not in viz.draw(run).source  # the text is for programs that place nodes themselves
+
+
+def test_steps_that_differ_in_a_name_share_one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x_0, x_1, … are names of one length, so the program is asked once for them."""
+    x = tg.Tensor(np.ones((2, 10, 4), np.float32), name="x")
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(3), x, impl="unrolled")
+    before = viz.draw(outputs).picture
+    assert {"x_3", "x_7"} <= {node.lines[0] for node in before.nodes}
+    asked = []
+    monkeypatch.setattr(repeat, "lay_out", lambda nodes, *args, **options: asked.append(nodes) or lay_out(nodes, *args))
+    check(Repeat(before).placed())
+    assert len(asked) < 6
 
 
 def by_hand(steps: int, marked: bool) -> Any:
