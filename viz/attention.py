@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .measured import Measured
+from .net.measure import Measured
 from .scene import legend, style
 from .scene.picture import Edge, Node, Picture
 from .scene.route import straight
@@ -33,8 +33,8 @@ def attention(
     >>> viz.attention(outputs, memory=["le", "chat"], steps=["the", "cat", "."])
     Drawing(16 nodes, 11 edges)
     """
-    found = Measured(target, "attention")
-    values = found.over_time(found.layer(of, None), of)
+    measured = Measured(target, "attention")
+    values = measured.over_time(measured.layer(of, None), of)
     if values.ndim != 3:
         raise ValueError(f"attention: {of!r} has shape {values.shape}, expected (B, T, S)")
     if not -len(values) <= row < len(values):

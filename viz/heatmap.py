@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .measured import Measured
+from .net.measure import Measured
 from .scene import style
 from .scene.shade import round_up
 
@@ -48,10 +48,12 @@ def heatmap(
     >>> viz.heatmap(outputs, of="f"), viz.heatmap((outputs**2).sum(), of="c", gradient=True, row=1)
     (Heatmap('f': 4 units, 6 steps), Heatmap('d loss / d c': 4 units, 6 steps))
     """
-    found = Measured(target, "heatmap", gradient)
-    names = [name for own in found.names for name in own]
+    measured = Measured(target, "heatmap")
+    if gradient:
+        measured.sweep()
+    names = [name for named in measured.named for name in named]
     of = of or ("h" if "h" in names else next(iter(names), "h"))
-    values = found.over_time(found.layer(of, layer), of)
+    values = measured.over_time(measured.layer(of, layer), of, gradient)
     if row is not None and not -len(values) <= row < len(values):
         raise ValueError(f"heatmap: row is {row}, expected less than {len(values)}, the batch")
     if row is None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
+from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, flat_tensors
+from tinygrad_rnn.autodiff.node import Leaf
 from tinygrad_rnn.autodiff.node import Node as LiveNode
 from tinygrad_rnn.autodiff.state import Scope
 from tinygrad_rnn.module import Module
 from tinygrad_rnn.rnn import RNNCell
 
 from .layouts.graphviz import settle
+from .layouts.period import place as place_block
+from .layouts.period import repeated
 from .layouts.repeat import repeat
 from .net import costs
 from .net.costs import counted
 from .net.layers import Path, passes_of, time_of
-from .net.live import Values, nodes_of, refuse_freed, stepwise
+from .net.measure import Measured, nodes_of, stepwise
 from .net.opened import is_mask, open_all, take
 from .scene import style
 from .scene.legend import add as add_legend
@@ -52,8 +57,9 @@ def draw(
     shapes, dtypes, bytes, flops: what labels tell, bytes and flops of an op's result and forward. color="time": every op's
     forward is run again by itself on what the graph holds (else on numbers of the same shape); labels tell the median time
     and shades show its logarithm. legend: tell what shapes and arrows mean. clusters: boxes around scopes. direction: "LR" or
-    "TB"; by default left to right where the graph has time steps, else top to bottom. Steps that are alike are laid out once,
-    so a long loop of your own is drawn many times faster with `rnn.steps` or `tg.step`.
+    "TB"; by default left to right where the graph has time steps or repeats itself, else top to bottom. Steps that are alike
+    are laid out once. What is not marked by `rnn.steps` or `tg.step` has no box of a step, only the boxes of the modules that
+    were called; a long loop is laid out as quickly.
 
     Raises TypeError if nothing was recorded, and, for times, of a Graph; GraphError for times after a backward pass has
     freed the graph.
@@ -76,16 +82,24 @@ def draw(
     if color not in (None, "time"):
         raise ValueError(f"draw: color is {color!r}, expected 'time' or None")
     refuse_unrecorded(target, "draw")
-    target = _with_values(target, opened) if color == "time" else stepwise(target)
-    graph = open_all(target) if opened and color is None else take(target)
-    facts = Facts(graph, target, shapes, dtypes, bytes, flops, color == "time")
+    measured, runs = None, nodes_of(target) if flops and not isinstance(target, Graph) else []
+    if color == "time":
+        measured = Measured(target, "draw: color='time'", None if opened else (STEP,))
+        graph, runs = measured.graph, measured.nodes
+    else:
+        graph = open_all(target) if opened else take(stepwise(target))
+    facts = Facts(graph, shapes, dtypes, bytes, flops, measured, runs)
     picture = picture_of(graph, facts, depth, clusters, direction)
     scale = facts.scale()
     for node in picture.nodes if scale is not None else ():
         took = facts.took.get(node.id)
         node.fill = None if took is None or scale is None else scale.fill(took)
     steps = sum(bool(box.time) for box in picture.boxes)
-    place = repeat if steps >= LONG and picture.direction == "LR" else settle
+    block = repeated(picture) if direction in (None, "LR") and not steps else None
+    place: Callable[..., Picture] = repeat if steps >= LONG and picture.direction == "LR" else settle
+    if block is not None:
+        picture.direction = "LR"
+        place = partial(place_block, block=block)
     plain = replace(picture, nodes=list(picture.nodes))
     return Drawing(
         add_legend(picture, scale, legend),
@@ -118,26 +132,27 @@ def _way(kind: type, who: str) -> str:
     return "draw it by viz.cell(cell), viz.unrolled(cell) or viz.folded(cell)"
 
 
-def _with_values(target: Any, opened: bool) -> Any:
-    """The tensors to measure."""
-    who = "draw: color='time'"
-    if isinstance(target, Graph):
-        raise TypeError(f"{who} needs the tensors themselves: a Graph holds no arrays to run ops on")
-    refuse_freed(target, who)
-    return unfuse(target) if opened else stepwise(target)
-
-
 class Facts:
-    """What labels tell of the ops of a graph."""
+    """What labels tell of the ops of a graph. measured: for the times of its ops; runs: its recorded nodes, which hold the
+    lengths of rows that a snapshot does not."""
 
-    def __init__(self, graph: Graph, target: Any, shapes: bool, dtypes: bool, bytes: bool, flops: bool, seconds: bool):
+    def __init__(
+        self,
+        graph: Graph,
+        shapes: bool = True,
+        dtypes: bool = False,
+        bytes: bool = False,
+        flops: bool = False,
+        measured: Measured | None = None,
+        runs: Sequence[LiveNode | Leaf] = (),
+    ):
         self.graph, self.shapes, self.dtypes, self.bytes, self.flops = graph, shapes, dtypes, bytes, flops
-        live = nodes_of(target) if (flops or seconds) and not isinstance(target, Graph) else []
-        live = live if len(live) == len(graph.nodes) else []  # not where fused ops were opened on zeros
-        self.options = {i: n.options for i, n in enumerate(live) if isinstance(n, LiveNode)}
-        values = Values(target) if seconds else None
-        ops = enumerate(live) if values is not None else ()
-        self.seconds = {i: values.seconds(n) for i, n in ops if values is not None and isinstance(n, LiveNode)}
+        self.options: dict[int, Any] = {}
+        if len(runs) == len(graph.nodes):  # else ops were opened
+            self.options = {i: n.options for i, n in enumerate(runs) if isinstance(n, LiveNode)}
+        ids = range(len(graph.nodes)) if measured is not None else ()
+        times = {i: measured.seconds(i) for i in ids if measured is not None}
+        self.seconds = {i: seconds for i, seconds in times.items() if seconds is not None}
         self.took: dict[str, float] = {}  # seconds by the id of what is drawn
 
     def lines(self, node: NodeInfo) -> tuple[str, ...]:

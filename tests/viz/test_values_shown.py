@@ -67,6 +67,22 @@ def test_a_heat_map_of_a_gradient() -> None:
     np.testing.assert_allclose(shown, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("impl", ["auto", "unrolled"])
+def test_a_gradient_of_rows_that_end_counts_what_each_step_gives_out(impl: str) -> None:
+    """The rows of a batch do not meet: each has the gradient that it has alone, written out in NumPy."""
+    cell, x, weights = rnn.BasicRNNCell(3, seed=1), data(2, 6, 3), data(2, 6, 3)
+    outputs, _ = rnn.dynamic_rnn(cell, x, sequence_length=LENGTHS, impl=impl)
+    loss = (outputs * weights).sum()
+    h, U = outputs.data, cell.recurrent_kernel.data
+    for row, length in enumerate(LENGTHS):
+        expected = np.full((6, 3), np.nan)
+        for t in reversed(range(length)):
+            after = expected[t + 1] * (1 - h[row, t + 1] ** 2) @ U.T if t + 1 < length else 0.0
+            expected[t] = weights[row, t] + after
+        shown = viz.heatmap(loss, of="h", gradient=True, row=row).values
+        np.testing.assert_allclose(shown, expected.T, rtol=1e-4, atol=1e-6)
+
+
 def pixels(svg: str) -> Any:
     """The pixels of the first image in an SVG, (rows, columns, 3)."""
     found = re.search(r'base64,([^"]+)"', svg)

@@ -239,6 +239,7 @@ def _samples(gates: int, states: int, *, extra: bool = False, **options: Any) ->
     label="RNN over time",
     work=_over_time("rnn"),
     several=True,
+    materialize_grads=False,
     optional=("h0",),
     samples=lambda r: [*_samples(1, 1)(r), *_samples(1, 1, activation="relu")(r)[:1]],
 )
@@ -299,6 +300,7 @@ def _(
     label="LSTM over time",
     work=_over_time("lstm"),
     several=True,
+    materialize_grads=False,
     optional=("c0", "h0"),
     samples=lambda r: [*_samples(4, 2)(r), *_samples(4, 2, trace="cells")(r)],
 )
@@ -360,6 +362,7 @@ def _(
     label="GRU over time",
     work=_over_time("gru"),
     several=True,
+    materialize_grads=False,
     optional=("recurrent_bias", "h0"),
     samples=lambda r: [
         *[r.call(*c.arrays[:4], None, *c.arrays[4:], **c.options) for c in _samples(3, 1, reset_after=False)(r)],

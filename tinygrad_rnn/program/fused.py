@@ -45,7 +45,14 @@ def _flops(read: Any, made: Any, options: dict[str, Any]) -> int:
     return flops(run.loops.program, run.loops.plan.forward, rows, rows)
 
 
-@primitive(label="fused", work=Work(_flops), several=True, samples=lambda r: fusions(r))
+@primitive(
+    label="fused",
+    work=Work(_flops),
+    several=True,
+    converts=False,
+    materialize_grads=False,
+    samples=lambda r: fusions(r),
+)
 def fused(*arrays: Array, run: Fused, keep: bool = False) -> Any:
     """A chain of ops on rows in one node. arrays: those with rows, then weights."""
     outcome = scan_op.forward(*run.flat(arrays), run=run.scan, keep=keep)

@@ -12,7 +12,7 @@ from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 from ..autodiff.rows import with_rows
-from ..autodiff.state import Run, ambient
+from ..autodiff.state import Ambient, Run, ambient
 from ..autodiff.state import step as time_step
 from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
@@ -140,7 +140,7 @@ def _flops(read: Any, made: Any, options: dict[str, Any]) -> int:
     return flops(run.loops.program, run.loops.plan.forward, run.batch, run.total)
 
 
-@primitive(label="scan", work=Work(_flops), several=True, samples=_samples)
+@primitive(label="scan", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
     native = run.loops.native(arrays, run.batch) if run.native is None else run.native
@@ -408,11 +408,8 @@ def apply(instruction: Instruction, registers: dict[int, Any], batch: int) -> No
     args = [i.value if isinstance(i, Literal) else registers[i] for i in instruction.inputs]
     op, options = instruction.op, with_rows(instruction.options, batch)
     outside = ambient.get()
-    token = ambient.set(
-        outside._replace(
-            scope=(*outside.scope, *instruction.scope), recording=outside.recording and not instruction.detached
-        )
-    )
+    recording, path = outside.recording and not instruction.detached, (*outside.scope, *instruction.scope)
+    token = ambient.set(Ambient(recording, path, outside.training, outside.tracer))
     try:
         out = op(args, **options) if op.variadic else op(*args, **options)
     finally:

@@ -396,7 +396,7 @@ def _flops(read: Any, made: Any, options: Any) -> int:
     return int(rows * step_flops(options["kind"], size, units, biases))
 
 
-@primitive(label="one step", work=Work(_flops), several=True, samples=_samples)
+@primitive(label="one step", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
 def cell_step(*arrays: Any, kind: str, option: Any, keep: bool = False) -> Any:
     """One step of a plain cell, LSTM or GRU in one node; returns the new state's parts, h the last.
 
