@@ -21,7 +21,7 @@ LAYERS = [
     {"checks", "errors", "autodiff.sparse"},
     {"autodiff.state"},
     {"autodiff.node"},
-    {"autodiff.rows"},
+    {"autodiff.rows", "autodiff.work"},
     {"autodiff.engine"},
     {"autodiff.tensor"},
     {"autodiff.arguments", "autodiff.graph", "autodiff.steps"},

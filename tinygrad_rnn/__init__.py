@@ -70,6 +70,7 @@ __all__ = [
     "vjp",
 ]
 __all__ += ops.__all__
+autodiff.op.check_registry()
 
 
 if TYPE_CHECKING:

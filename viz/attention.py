@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .measured import Measured
+from .net.measure import Measured
 from .scene import legend, style
 from .scene.picture import Edge, Node, Picture
 from .scene.route import straight
 from .scene.shade import Scale
 from .write.drawing import Drawing
 
-ROW_APART, BESIDE, LEAST = (
-    200.0,
-    22.0,
-    0.01,
-)  # between the rows, between their nodes, the least weight that has an arrow
+ROW_APART, BESIDE = 200.0, 22.0  # between the rows, between their nodes
+LEAST = 0.01  # the least weight that has an arrow
 
 
 def attention(
@@ -34,10 +31,10 @@ def attention(
     >>> cell = tg.rnn.AttentionWrapper(tg.rnn.GRUCell(4), tg.rnn.LuongAttention(4, np.ones((1, 2, 3), np.float32)))
     >>> outputs, _ = tg.rnn.dynamic_rnn(cell, np.ones((1, 3, 3), np.float32))
     >>> viz.attention(outputs, memory=["le", "chat"], steps=["the", "cat", "."])
-    Drawing(11 nodes, 6 edges)
+    Drawing(16 nodes, 11 edges)
     """
-    found = Measured(target, "attention")
-    values = found.over_time(found.layer(of, None), of)
+    measured = Measured(target, "attention")
+    values = measured.over_time(measured.layer(of, None), of)
     if values.ndim != 3:
         raise ValueError(f"attention: {of!r} has shape {values.shape}, expected (B, T, S)")
     if not -len(values) <= row < len(values):
@@ -48,8 +45,11 @@ def attention(
             raise ValueError(f"attention: {name} has {len(texts)} texts, expected {size}")
     scale = Scale([1.0], f"weight ({of})", "activation", log=False)
     picture = Picture("attention", "BT", placed=True)
-    below = _row(picture, "m", memory or [str(k) for k in range(weights.shape[1])], "input", 0.0)
-    above = _row(picture, "t", steps or [style.subscript("t=", t) for t in range(len(weights))], "output", ROW_APART)
+    memory = [style.shown(text, 24) for text in memory or map(str, range(weights.shape[1]))]
+    steps = [style.shown(text, 24) for text in steps or (style.subscript("t=", t) for t in range(len(weights)))]
+    width = max(style.fitting_size((text,), "ellipse")[0] for text in (*memory, *steps))
+    below = _row(picture, "m", memory, "input", width, 0.0)
+    above = _row(picture, "t", steps, "output", width, ROW_APART)
     for t, own in enumerate(weights):
         for place, weight in enumerate(own):
             if weight >= LEAST:  # not a number past a row's length
@@ -57,14 +57,14 @@ def attention(
                 path = straight((x0, y0 + 15.0), (x1, y1 - 15.0))
                 picture.edges.append(Edge(f"m{place}", f"t{t}", path=path, look=scale.line(float(weight))))
     picture.edges.sort(key=lambda edge: edge.look[1] if edge.look else 0.0)  # the strongest on top
-    return Drawing(legend.add(picture, scale, False))
+    return Drawing(legend.add(picture, scale, words=False, lines=True))
 
 
-def _row(picture: Picture, letter: str, texts: Sequence[str], role: str, y: float) -> list[tuple[float, float]]:
+def _row(
+    picture: Picture, letter: str, texts: Sequence[str], role: str, width: float, y: float
+) -> list[tuple[float, float]]:
     """A row of nodes around the middle; returns where they are."""
-    lines = [(style.shown(text, 24),) for text in texts]
-    wide = max(style.fitting_size(line, "ellipse")[0] for line in lines)
-    places = [((k - (len(lines) - 1) / 2) * (wide + BESIDE), y) for k in range(len(lines))]
-    for k, (line, at) in enumerate(zip(lines, places, strict=True)):
-        picture.nodes.append(Node(f"{letter}{k}", line, role, at=at, size=(wide, 30.0)))
+    places = [((k - (len(texts) - 1) / 2) * (width + BESIDE), y) for k in range(len(texts))]
+    for k, (text, at) in enumerate(zip(texts, places, strict=True)):
+        picture.nodes.append(Node(f"{letter}{k}", (text,), role, at=at, size=(width, 30.0)))
     return places

@@ -8,16 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import Graph, Source, unfuse
-from tinygrad_rnn.autodiff.node import Leaf, Node
 from tinygrad_rnn.autodiff.tensor import Tensor
 
-from .net.layers import time_of
-from .net.live import nodes_of, refuse_freed
-from .net.opened import STEPWISE, take
-from .net.reading import Reading
-from .net.steps import Unrolled, gates_of, read
+from .net.inputs import LayerInputs
+from .net.measure import Measured
+from .net.states import states_of
 from .plot import Plot
 
 Numbers = npt.NDArray[np.float64]
@@ -118,32 +113,34 @@ def grad_flow(target: Tensor, grad: Any = None, *, jacobians: bool = False) -> G
     """
     if not isinstance(target, Tensor):
         raise TypeError(f"grad_flow: target is {type(target).__name__}, expected a tensor, such as a loss")
-    _, seed = target._seed(grad if not jacobians or grad is not None else np.ones(target.shape), "grad_flow")
-    run = Sweep(target, "grad_flow")
-    cotangents = run(seed)
+    grad = np.ones(target.shape) if jacobians and grad is None else grad
+    target._seed(grad, "grad_flow")  # refuses what has no gradient
+    measured = Measured(target, "grad_flow")
+    measured.sweep(grad)
     layers = []
-    for number, layer in enumerate(run.found.layers):
-        reading = Reading(run.found, run.live, number)
+    for number, layer in enumerate(measured.net.layers):
+        inputs = LayerInputs(measured, number)
         states = {
-            name: _norms(reading, [run.at(cotangents, source) for source in sources])
-            for name, sources in states_of(run.found, number).items()
+            name: _norms(inputs, [None if s is None else measured.state_gradient(s) for s in sources])
+            for name, sources in states_of(measured.net, number).items()
         }
-        g = reading.gradient(cotangents)
+        g = inputs.gradient()
         layers.append(LayerFlow(layer.name, states, None if g is None else _row_norms(g), layer.backward))
-    return GradFlow(tuple(layers), _jacobians(run, target) if jacobians else None)
+    return GradFlow(tuple(layers), _jacobians(measured, target) if jacobians else None)
 
 
-def _jacobians(run: Sweep, target: Tensor) -> Numbers:
+def _jacobians(measured: Measured, target: Tensor) -> Numbers:
     """d target[0] / d x_t[0], one sweep for each unit of target."""
     if target.ndim != 2:
         raise ValueError(
             f"grad_flow: jacobians=True with a target of shape {target.shape}, expected (B, H), such as a state"
         )
-    reading, rows = Reading(run.found, run.live, 0), []
+    inputs, rows = LayerInputs(measured, 0), []
     for unit in range(target.shape[1]):
         seed = np.zeros_like(target.data)
         seed[0, unit] = 1
-        g = reading.gradient(run(seed))
+        measured.sweep(seed)
+        g = inputs.gradient()
         if g is None:
             raise ValueError(
                 "grad_flow: jacobians=True, but what the first layer reads has no gradient, or is not one array a step; make "
@@ -151,101 +148,6 @@ def _jacobians(run: Sweep, target: Tensor) -> Numbers:
             )
         rows.append(g[:, 0])
     return np.array(rows).swapaxes(0, 1)
-
-
-class Sweep:
-    """Sweeps over a recorded graph, its fused runs opened on their values; gives cotangents by id of the opened graph."""
-
-    def __init__(self, target: Tensor, who: str):
-        refuse_freed(target, who)
-        (opened,) = unfuse(target, STEPWISE)
-        self.found = read(take(opened), who)
-        self.live = nodes_of(opened)
-        self.ids = {node.counter: i for i, node in enumerate(self.live)}
-        self.start: Any = opened._node
-
-    def __call__(self, seed: Any) -> dict[int, Any]:
-        """The cotangents from one seed: of a node with several results, the list of theirs."""
-        seen: dict[int, Any] = {}
-
-        def observe(node: Node | Leaf, g: Any) -> None:
-            seen[self.ids[node.counter]] = g
-
-        engine.sweep([(self.start, seed)], retain=True, observe=observe)
-        return seen
-
-    def at(self, cotangents: dict[int, Any], source: Source | None) -> Any:
-        """The gradient at a state; None where none arrived.
-
-        A state that is carried where a row has ended counts, elsewhere, with all that reads what the step made of it.
-        """
-        if source is None:
-            return None
-        g, node = cotangents.get(source.id), self.found.graph.nodes[source.id]
-        g = g[source.output] if isinstance(g, list) else g
-        step = self.found.step_of.get(source.id)
-        made = [s for s in node.sources if step is not None and self.found.step_of.get(s.id) == step]
-        where: Any = self.live[source.id]
-        if node.op != "where" or len(made) != 1:
-            return g
-        fresh = self.at(cotangents, made[0])
-        if g is None or fresh is None:
-            return fresh if g is None else g
-        return np.where(where.saved[0], fresh, g)
-
-
-def states_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
-    """Where each state of a layer is after each of its steps, by the state's name."""
-    layer = found.layers[number]
-    own: dict[str, dict[int, Source]] = {}
-    for state in found.states:
-        if state.tail is not None and state.tail[0] == number == state.head[0]:
-            own.setdefault(state.name, {})[state.tail[1]] = state.source
-    result: dict[str, list[Source | None]] = {}
-    for name, by_step in sorted(own.items()):
-        last, end = max(by_step), layer.steps[-1]
-        if end not in by_step:
-            final = _at_the_end(found, found.places[number][last], found.places[number][end], by_step[last].id)
-            by_step |= {} if final is None else {end: Source(final, by_step[last].output)}
-        result[name] = [by_step.get(t) for t in layer.steps]
-    return result or _only_states(found, number)
-
-
-def _only_states(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
-    """The states where no step hands one on, as with a single one: c and h by their letters, else what leaves the step."""
-    lettered = {name: sources for name, sources in gates_of(found, number).items() if name in ("c", "h")}
-    if lettered or len(found.layers[number].steps) > 1:
-        return lettered
-    (step,) = found.places[number].values()
-    inside = set(step)
-    read = [s for node in found.graph.nodes if node.id not in inside for s in node.sources]
-    leaving = dict.fromkeys(s for s in (*read, *found.graph.outputs) if s.id in inside)
-    return {"h": list(leaving)} if len(leaving) == 1 else {}
-
-
-def _made_by(graph: Graph, i: int) -> int:
-    """The op that made what the masks of a step chose."""
-    node = graph.nodes[i]
-    while node.op == "where":
-        here = time_of(node.scope)
-        own = [s.id for s in node.sources if here and (there := time_of(graph.nodes[s.id].scope)) and there.t == here.t]
-        own = [i for i in own if graph.nodes[i].op is not None]
-        if not own:
-            break
-        node = graph.nodes[own[-1]]
-    return node.id
-
-
-def _at_the_end(found: Unrolled, step: list[int], end: list[int], i: int) -> int | None:
-    """The op of the last step that is to it what op i is to an earlier one.
-
-    Where sequences have ended, the last step does not carry on the states that no one reads: then what it made itself.
-    """
-    i = i if len(step) == len(end) else _made_by(found.graph, i)
-    for at in (step.index(i), step.index(i) - len(step)):
-        if -len(end) <= at < len(end) and found.graph.nodes[end[at]].op == found.graph.nodes[i].op:
-            return end[at]
-    return None
 
 
 def norm(g: Any) -> float:
@@ -263,11 +165,11 @@ def _row_norms(g: Any) -> Numbers:
     return found
 
 
-def _norms(reading: Reading, parts: list[Any]) -> Numbers:
+def _norms(inputs: LayerInputs, parts: list[Any]) -> Numbers:
     """The norm at every step, in order of time."""
     known = {np.shape(part) for part in parts if part is not None}
     if len(known) > 1 or () in known:  # steps of batches that differ, or of no batch
-        return reading.in_time(np.array([norm(part) for part in parts]))
+        return inputs.in_time(np.array([norm(part) for part in parts]))
     zero = np.zeros(known.pop()[0] if known else 1)
     rows = [zero if part is None else _row_norms(part) for part in parts]
-    return _row_norms(reading.in_time(np.stack(rows)))
+    return _row_norms(inputs.in_time(np.stack(rows)))

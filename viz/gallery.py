@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tinygrad_rnn import ops, rnn
+from tinygrad_rnn import nn, ops, optim, rnn
 from tinygrad_rnn.autodiff.state import scope, step
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.module import Parameter
@@ -28,7 +31,7 @@ from .plot import Plot
 from .unrolled import unrolled
 from .write.drawing import Drawing
 
-READ, WRITTEN = ["le", "chat", "est", "noir", "."], ["the", "cat", "is", "black", "."]
+READ, WRITTEN = ["le", "chat", "noir", "dort", "."], ["the", "black", "cat", "sleeps", "."]
 BATCH, STEPS, SIZE, UNITS, WORDS = 2, 4, 5, 8, 50
 
 FIGURES: dict[str, Callable[[], Drawing]] = {}
@@ -242,16 +245,56 @@ def heatmap_memory() -> Heatmap:
     return heatmap(outputs, of="c", row=1)
 
 
+@functools.cache
 def _translated() -> Any:
-    """What a decoder with attention gives; its weights are drawn by chance, for nobody has trained it."""
-    random = np.random.default_rng(3)
-    memory = random.standard_normal((1, len(READ), UNITS)) * 2
-    one = rnn.AttentionWrapper(rnn.GRUCell(UNITS, seed=1), rnn.LuongAttention(UNITS, memory, seed=1))
-    return rnn.dynamic_rnn(one, random.standard_normal((1, len(WRITTEN), SIZE)) * 2)[0]
+    """What a decoder with attention gives for READ, having learnt 64 sentences of five words; adjectives change places."""
+    nouns = {"chat": "cat", "chien": "dog", "cheval": "horse", "oiseau": "bird"}
+    adjectives = {"noir": "black", "blanc": "white", "grand": "big", "petit": "small"}
+    verbs = {"dort": "sleeps", "mange": "eats", "court": "runs", "chante": "sings"}
+    triples = list(itertools.product(nouns, adjectives, verbs))
+    french = [["le", n, a, v, "."] for n, a, v in triples]
+    english = [["the", adjectives[a], nouns[n], verbs[v], "."] for n, a, v in triples]
+    x, read = _numbered(french)
+    y, written = _numbered(english)
+
+    size = 16
+    attended = rnn.AttentionWrapper(rnn.GRUCell(size, seed=0), rnn.LuongAttention(size, seed=1))
+    net = nn.ModuleDict(
+        {
+            "read": nn.Embedding(len(read), size, dtype=np.float64, seed=2),
+            "encoder": rnn.GRUCell(size, seed=3),
+            "write": nn.Embedding(
+                len(written) + 1, size, dtype=np.float64, seed=4
+            ),  # one more: what stands before the first word
+            "decoder": attended,
+            "output": nn.Linear(size, len(written), dtype=np.float64, seed=5),
+        }
+    )
+
+    def decode(x: Any, y: Any) -> Any:
+        memory, _ = rnn.dynamic_rnn(net["encoder"], net["read"](x))
+        attended.attention_mechanism.setup_memory(memory)
+        before = np.concatenate([np.full((len(y), 1), len(written)), y[:, :-1]], axis=1)
+        return rnn.dynamic_rnn(attended, net["write"](before))[0]
+
+    decode(x, y)  # builds the parameters
+    adam = optim.Adam(net.parameters(), 0.01)
+    for _ in range(150):
+        adam.zero_grad()
+        ops.softmax_cross_entropy(net["output"](decode(x, y)), y).backward()
+        adam.step()
+    place = french.index(READ)
+    return decode(x[place : place + 1], y[place : place + 1])
+
+
+def _numbered(sentences: list[list[str]]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Each word's number, (B, T), and the words by number."""
+    words = sorted({word for sentence in sentences for word in sentence})
+    return np.array([[words.index(word) for word in sentence] for sentence in sentences]), words
 
 
 def heatmap_attention() -> Heatmap:
-    """Attention as a heat map: the words written to the right, the words read upwards."""
+    """Attention as a heat map: the words written to the right, the words read downwards."""
     return heatmap(_translated(), of="alignments", units=READ, steps=WRITTEN)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .measured import Measured
+from .net.measure import Measured
 from .scene import style
 from .scene.shade import round_up
 
@@ -33,7 +33,7 @@ def heatmap(
     units: Sequence[str] = (),
     steps: Sequence[str] = (),
 ) -> Heatmap:
-    """Draw a gate or state of a run as a heat map: units upwards, time to the right, blue above 0 and vermilion below.
+    """Draw a gate or state of a run as a heat map: units downwards, time to the right, blue above 0 and vermilion below.
 
     target: what a run computed (outputs, a state, a loss). of: "h", "c", a gate ("i", "f", "g", "o"; "z", "r", "n"), or any
     name given by rnn.gate; by default h, or else the first state. gradient: of a loss, d loss / d of it instead. row: which
@@ -48,10 +48,12 @@ def heatmap(
     >>> viz.heatmap(outputs, of="f"), viz.heatmap((outputs**2).sum(), of="c", gradient=True, row=1)
     (Heatmap('f': 4 units, 6 steps), Heatmap('d loss / d c': 4 units, 6 steps))
     """
-    found = Measured(target, "heatmap", gradient)
-    names = [name for own in found.names for name in own]
+    measured = Measured(target, "heatmap")
+    if gradient:
+        measured.sweep()
+    names = [name for named in measured.named for name in named]
     of = of or ("h" if "h" in names else next(iter(names), "h"))
-    values = found.over_time(found.layer(of, layer), of)
+    values = measured.over_time(measured.layer(of, layer), of, gradient)
     if row is not None and not -len(values) <= row < len(values):
         raise ValueError(f"heatmap: row is {row}, expected less than {len(values)}, the batch")
     if row is None:
@@ -124,7 +126,8 @@ class Heatmap:
         tall = min(max(units * 20.0, 100.0), max(MOST_TALL, units * 1.0))
         left = 34.0 + max((style.text_width(style.shown(text, 24)) for text in self.units), default=24.0)
         slanted = any(style.text_width(text) > wide / steps for text in self.steps)
-        bottom = 40.0 + (max(style.text_width(style.shown(text, 24)) for text in self.steps) * 0.75 if slanted else 0.0)
+        longest = max((style.text_width(style.shown(text, 24)) for text in self.steps), default=0.0)
+        bottom = 22.0 + longest * 0.75 if slanted else 24.0 if self.steps else 40.0
         least = np.nanmin(self.values) if np.isfinite(self.values).any() else 0.0
         marks = [self.limit, 0.0, *([-self.limit] if least < 0 else [])]
         right = GAP + BAR + 14 + max(style.text_width(f"{mark:g}") for mark in marks)
@@ -135,10 +138,10 @@ class Heatmap:
         )
         yield f'<rect width="{size[0]:.0f}" height="{size[1]:.0f}" fill="white"/>'
         yield f'<text x="{left:.0f}" y="20" font-weight="bold">{html.escape(self.title)}</text>'
-        yield _image(self.colours()[::-1], left, 34.0, wide, tall)
+        yield _image(self.colours(), left, 34.0, wide, tall)
         yield f'<rect x="{left}" y="34" width="{wide}" height="{tall}" fill="none" stroke="#777777"/>'
         for unit in range(0, units, max(1, -(-units // LABELS))):
-            y, text = 34.0 + tall * (units - unit - 0.5) / units + 4, self.units[unit] if self.units else str(unit)
+            y, text = 34.0 + tall * (unit + 0.5) / units + 4, self.units[unit] if self.units else str(unit)
             yield f'<text x="{left - 8:.1f}" y="{y:.1f}" text-anchor="end">{html.escape(style.shown(text, 24))}</text>'
         for t in range(0, steps, max(1, -(-steps // LABELS))):
             x, y, text = left + wide * (t + 0.5) / steps, 34.0 + tall + 16, self.steps[t] if self.steps else str(t)
@@ -160,7 +163,11 @@ class Heatmap:
 
 
 def _image(colours: npt.NDArray[np.uint8], x: float, y: float, wide: float, tall: float) -> str:
-    """Colours (rows, columns, 3) as an image in an SVG, one pixel each."""
+    """Colours (rows, columns, 3) as an image in an SVG, two pixels a point: programs that smooth images blur no cell."""
+    down, across = (
+        max(1, round(2 * points / count)) for points, count in zip((tall, wide), colours.shape, strict=False)
+    )
+    colours = colours.repeat(down, axis=0).repeat(across, axis=1)
     rows, columns, _ = colours.shape
     lines = np.concatenate([np.zeros((rows, 1), np.uint8), colours.reshape(rows, -1)], axis=1)  # 0: no filter
 

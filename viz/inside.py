@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source, flat_tensors
+from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, Source, flat_tensors
 from tinygrad_rnn.autodiff.state import generator
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.layers import GRUCell, Layer
@@ -17,8 +17,8 @@ from tinygrad_rnn.rnn import RNNCell
 
 from .layouts.graphviz import settle
 from .net.layers import Path, gate_of
-from .net.live import Values, nodes_of, stepwise
-from .net.opened import opened_maps, take
+from .net.measure import Measured, stepwise
+from .net.opened import opened_maps
 from .net.steps import only_weights, state_name
 from .ops import Facts, common, picture_of
 from .scene import legend as legends
@@ -143,7 +143,7 @@ def picture_of_step(
 ) -> Picture:
     """The op-level picture with the words of a cell: gates by their names, states by theirs and t, before and after."""
     graph = _inward(graph)
-    facts = Facts(graph, graph, labels.shapes, labels.dtypes, bytes=False, flops=False, seconds=False)
+    facts = Facts(graph, labels.shapes, labels.dtypes)
     picture = picture_of(graph, facts, None, True, direction)
     for box in picture.boxes:
         box.label = GATES.get(box.label, box.label)
@@ -200,11 +200,13 @@ def _step(
         given = [str(part.name) for part in flat_tensors(state)]
         output, after = run(x, state)
         made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
-        tensors = list(flat_tensors(stepwise([output, *(part for _, part in made)])))
-        graph = opened_maps(tensors) if known is None else take(tensors)
-        if known is not None:
-            told = Values(tensors, [x, *flat_tensors(state), *run.parameters()])
-            known.update({i: told(node) for i, node in enumerate(nodes_of(tensors))})
+        tensors = [output, *(part for _, part in made)]
+        if known is None:
+            graph = opened_maps(stepwise(tensors))
+        else:
+            measured = Measured(tensors, "cell", (STEP,), [x, *flat_tensors(state), *run.parameters()])
+            graph = measured.graph
+            known.update({node.id: measured.value(Source(node.id, 0)) for node in graph.nodes})
     finally:
         generator().bit_generator.state = random
     states = list(zip((name for name, _ in made), graph.outputs[-len(made) :] if made else (), strict=True))

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-import numpy as np
-
-from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, flat_tensors, unfuse
+from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, flat_tensors
+from tinygrad_rnn.autodiff.node import Leaf
 from tinygrad_rnn.autodiff.node import Node as LiveNode
+from tinygrad_rnn.autodiff.state import Scope
 from tinygrad_rnn.module import Module
 from tinygrad_rnn.rnn import RNNCell
 
 from .layouts.graphviz import settle
+from .layouts.period import place as place_block
+from .layouts.period import repeated
 from .layouts.repeat import repeat
 from .net import costs
 from .net.costs import counted
-from .net.layers import Path, time_of
-from .net.live import Values, nodes_of, refuse_freed, stepwise
+from .net.layers import Path, passes_of, time_of
+from .net.measure import Measured, nodes_of, stepwise
 from .net.opened import is_mask, open_all, take
-from .net.sequences import sequence_of
 from .scene import style
 from .scene.legend import add as add_legend
 from .scene.picture import Box, Edge, Node, Picture
 from .scene.shade import Scale
 from .write.drawing import BIGGEST_SHOWN, Drawing
 
+Place = tuple[tuple[int, Scope], ...]  # a path of scopes, each with what tells it from others of its name
+Part = TypeVar("Part")
 LONG = 2  # steps from which on one is laid out and repeated
 
 
@@ -52,8 +57,9 @@ def draw(
     shapes, dtypes, bytes, flops: what labels tell, bytes and flops of an op's result and forward. color="time": every op's
     forward is run again by itself on what the graph holds (else on numbers of the same shape); labels tell the median time
     and shades show its logarithm. legend: tell what shapes and arrows mean. clusters: boxes around scopes. direction: "LR" or
-    "TB"; by default left to right where the graph has time steps, else top to bottom. Steps that are alike are laid out once,
-    so a long loop of your own is drawn many times faster with `rnn.steps` or `tg.step`.
+    "TB"; by default left to right where the graph has time steps or repeats itself, else top to bottom. Steps that are alike
+    are laid out once. What is not marked by `rnn.steps` or `tg.step` has no box of a step, only the boxes of the modules that
+    were called; a long loop is laid out as quickly.
 
     Raises TypeError if nothing was recorded, and, for times, of a Graph; GraphError for times after a backward pass has
     freed the graph.
@@ -76,16 +82,24 @@ def draw(
     if color not in (None, "time"):
         raise ValueError(f"draw: color is {color!r}, expected 'time' or None")
     refuse_unrecorded(target, "draw")
-    target = _with_values(target, opened) if color == "time" else stepwise(target)
-    graph = open_all(target) if opened and color is None else take(target)
-    facts = Facts(graph, target, shapes, dtypes, bytes, flops, color == "time")
+    measured, runs = None, nodes_of(target) if flops and not isinstance(target, Graph) else []
+    if color == "time":
+        measured = Measured(target, "draw: color='time'", None if opened else (STEP,))
+        graph, runs = measured.graph, measured.nodes
+    else:
+        graph = open_all(target) if opened else take(stepwise(target))
+    facts = Facts(graph, shapes, dtypes, bytes, flops, measured, runs)
     picture = picture_of(graph, facts, depth, clusters, direction)
     scale = facts.scale()
     for node in picture.nodes if scale is not None else ():
         took = facts.took.get(node.id)
         node.fill = None if took is None or scale is None else scale.fill(took)
     steps = sum(bool(box.time) for box in picture.boxes)
-    place = repeat if steps >= LONG and picture.direction == "LR" else settle
+    block = repeated(picture) if direction in (None, "LR") and not steps else None
+    place: Callable[..., Picture] = repeat if steps >= LONG and picture.direction == "LR" else settle
+    if block is not None:
+        picture.direction = "LR"
+        place = partial(place_block, block=block)
     plain = replace(picture, nodes=list(picture.nodes))
     return Drawing(
         add_legend(picture, scale, legend),
@@ -118,27 +132,27 @@ def _way(kind: type, who: str) -> str:
     return "draw it by viz.cell(cell), viz.unrolled(cell) or viz.folded(cell)"
 
 
-def _with_values(target: Any, opened: bool) -> Any:
-    """The tensors to measure."""
-    who = "draw: color='time'"
-    if isinstance(target, Graph):
-        raise TypeError(f"{who} needs the tensors themselves: a Graph holds no arrays to run ops on")
-    refuse_freed(target, who)
-    return unfuse(target) if opened else stepwise(target)
-
-
 class Facts:
-    """What labels tell of the ops of a graph."""
+    """What labels tell of the ops of a graph. measured: for the times of its ops; runs: its recorded nodes, which hold the
+    lengths of rows that a snapshot does not."""
 
-    def __init__(self, graph: Graph, target: Any, shapes: bool, dtypes: bool, bytes: bool, flops: bool, seconds: bool):
+    def __init__(
+        self,
+        graph: Graph,
+        shapes: bool = True,
+        dtypes: bool = False,
+        bytes: bool = False,
+        flops: bool = False,
+        measured: Measured | None = None,
+        runs: Sequence[LiveNode | Leaf] = (),
+    ):
         self.graph, self.shapes, self.dtypes, self.bytes, self.flops = graph, shapes, dtypes, bytes, flops
-        live = nodes_of(target) if (flops or seconds) and not isinstance(target, Graph) else []
-        live = live if len(live) == len(graph.nodes) else []  # not where fused ops were opened on zeros
-        runs = ((i, sequence_of(n)) for i, n in enumerate(live) if isinstance(n, LiveNode))
-        self.rows = {i: int(np.sum(run.lengths)) for i, run in runs if run is not None and run.lengths is not None}
-        values = Values(target) if seconds else None
-        ops = enumerate(live) if values is not None else ()
-        self.seconds = {i: values.seconds(n) for i, n in ops if values is not None and isinstance(n, LiveNode)}
+        self.options: dict[int, Any] = {}
+        if len(runs) == len(graph.nodes):  # else ops were opened
+            self.options = {i: n.options for i, n in enumerate(runs) if isinstance(n, LiveNode)}
+        ids = range(len(graph.nodes)) if measured is not None else ()
+        times = {i: measured.seconds(i) for i in ids if measured is not None}
+        self.seconds = {i: seconds for i, seconds in times.items() if seconds is not None}
         self.took: dict[str, float] = {}  # seconds by the id of what is drawn
 
     def lines(self, node: NodeInfo) -> tuple[str, ...]:
@@ -159,7 +173,7 @@ class Facts:
         ops = [node for node in nodes if node.op is not None]
         parts = [counted(sum(node.bytes for node in nodes), "B")] if self.bytes else []
         if self.flops and ops:
-            parts.append(counted(sum(costs.flops(node, self.graph, self.rows.get(node.id)) for node in ops), "flop"))
+            parts.append(counted(sum(costs.flops(node, self.graph, self.options.get(node.id)) for node in ops), "flop"))
         lines = [", ".join(parts)] if parts else []
         if any(node.id in self.seconds for node in ops):
             self.took[id] = sum(self.seconds.get(node.id, 0.0) for node in ops)
@@ -172,14 +186,14 @@ class Facts:
 
 def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:
     """The nodes, edges and boxes; what lies deeper than `depth` is one node a scope."""
-    places: list[Path] = scopes_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
+    places: list[Place] = places_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
     timed = any(part.kind == "step" for node in graph.nodes for part in node.scope)
     picture = Picture("ops", direction or ("LR" if timed else "TB"))
     limit = max((len(place) for place in places), default=0) if depth is None else depth
     boxes = _boxes([place[:limit] for place in places]) if clusters else {place[:limit]: None for place in places}
     picture.boxes = [box for box in boxes.values() if box is not None]
     ids = {i: f"n{i}" for i in range(len(graph.nodes))}
-    closed: dict[Path, list[int]] = {}
+    closed: dict[Place, list[int]] = {}
     for i, place in enumerate(places):
         if len(place) > limit:
             closed.setdefault(place[: limit + 1], []).append(i)
@@ -189,7 +203,7 @@ def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, di
         if ids[node.id] == f"n{node.id}":
             box = boxes.get(place[:limit])
             inside = closed.get(place[: limit + 1]) if len(place) > limit else None
-            drawn = _closed(facts, place[limit], inside) if inside else _open(facts, node)
+            drawn = _closed(facts, place[limit][1], inside) if inside else _open(facts, node)
             drawn.box, drawn.strong = None if box is None else box.id, drawn.id in wanted
             picture.nodes.append(drawn)
     picture.edges = _edges(graph, ids, bool(closed))
@@ -233,18 +247,41 @@ def _step(node: NodeInfo) -> str | None:
     return None if time is None else time.step
 
 
-def scopes_of(graph: Graph) -> list[Path]:
-    """The scope in which to draw each node: an op's own; a leaf stands where all that use it meet."""
-    places: list[Path] = [_shown(node.scope) for node in graph.nodes]
-    users: dict[int, Path] = {}
+def places_of(graph: Graph) -> list[Place]:
+    """The place in which to draw each node: an op's own scopes; a leaf stands where all that use it meet."""
+    place = Places(graph)
+    places = [place(_shown(node.scope)) if node.op is not None else () for node in graph.nodes]
+    users: dict[int, Place] = {}
     for node in graph.nodes:
         for source in node.sources:
             if graph.nodes[source.id].op is None:
                 users[source.id] = common(users.get(source.id, places[node.id]), places[node.id])
     for i, shared in users.items():
         leaf = graph.nodes[i]
-        places[i] = shared if leaf.kind == "parameter" or not leaf.name else common(shared, places[i])
+        own = (
+            shared
+            if leaf.kind == "parameter" or not leaf.name
+            else common(tuple([part for _, part in shared]), _shown(leaf.scope))
+        )
+        places[i] = shared[: len(own)]
     return places
+
+
+class Places:
+    """Tells scopes apart: two calls of one module are two places, a step is one of its pass over time, and the parts of
+    one gate or layer are together."""
+
+    def __init__(self, graph: Graph):
+        self.passes = passes_of([time_of(path) for path in {id(n.scope): n.scope for n in graph.nodes}.values()])
+        self.calls: dict[int, int] = {}  # by a scope's identity
+
+    def __call__(self, path: Path) -> Place:
+        return tuple([(self._mark(part), part) for part in path])
+
+    def _mark(self, part: Scope) -> int:
+        if part.kind == "step" and part.run is not None:
+            return self.passes.number[id(part.run)]
+        return self.calls.setdefault(id(part), len(self.calls)) if part.kind in ("scope", "direction") else 0
 
 
 def _shown(path: Path) -> Path:
@@ -254,7 +291,7 @@ def _shown(path: Path) -> Path:
     return path
 
 
-def common(a: Path, b: Path) -> Path:
+def common(a: tuple[Part, ...], b: tuple[Part, ...]) -> tuple[Part, ...]:
     """The scope that holds both."""
     same = 0
     for x, y in zip(a, b, strict=False):
@@ -264,15 +301,15 @@ def common(a: Path, b: Path) -> Path:
     return a[:same]
 
 
-def _boxes(places: list[Path]) -> dict[Path, Box | None]:
+def _boxes(places: list[Place]) -> dict[Place, Box | None]:
     """A box for every scope and what it lies in, outer before inner, numbered in order of appearance."""
-    boxes: dict[Path, Box | None] = {(): None}
+    boxes: dict[Place, Box | None] = {(): None}
     for place in places:
         for depth in range(1, len(place) + 1):
             path = place[:depth]
             if path not in boxes:
                 outer = boxes[path[:-1]]
-                part, parent = path[-1], None if outer is None else outer.id
+                part, parent = path[-1][1], None if outer is None else outer.id
                 time = str(part.number) if part.kind == "step" else ""
                 boxes[path] = Box(f"b{len(boxes)}", style.shown(part), "scope", parent, time=time)
     return boxes

@@ -5,23 +5,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff.graph import Graph, flat_tensors, unfuse
+from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.autodiff.state import Run, generator, step
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
-from .flow import Sweep, norm, states_of
+from .flow import norm
 from .net.floors import House
 from .net.layers import Step
-from .net.live import Values, nodes_of, refuse_freed, running
+from .net.measure import Measured, running
 from .net.opened import STEPWISE, fused_length, open_all, opened_maps, take
 from .net.shorten import recorded_length, shorten
-from .net.steps import Unrolled, gates_of, read
+from .net.states import states_of
+from .net.steps import read
 from .ops import refuse_unrecorded
 from .scene import style
 from .scene.grid import Grid
@@ -76,9 +78,9 @@ def unrolled(
     _check_steps(steps, length)
     labels = style.Labels(shapes, dtypes, legend)
     if color == "grad_norm":
-        return _coloured(target, steps, labels, _by_gradient(target))
+        return _coloured(target, steps, labels, _by_gradient, "unrolled: color='grad_norm'")
     if color == "activation":
-        return _coloured(target, steps, labels, _by_activation(target, of))
+        return _coloured(target, steps, labels, partial(_by_activation, of=of), "unrolled: color='activation'")
     if color is not None:
         raise ValueError(f"unrolled: color is {color!r}, expected 'grad_norm', 'activation' or None")
     if isinstance(target, RNNCell):
@@ -109,7 +111,7 @@ def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, A
     refuse_unrecorded(target, "unrolled")
     graph = opened_maps(target)
     fused = any(node.kind == "recurrent" for node in graph.nodes)
-    rows = running(target) if fused or any(node.op == "where" for node in graph.nodes) else {}
+    rows = running(target) if fused or any(node.effect == "selects" for node in graph.nodes) else {}
     total = fused_length(graph) if fused else recorded_length(graph)
     shown = _shown(total, steps) if total else []
     if total and None in shown:
@@ -128,55 +130,45 @@ def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, A
     return house, _shown(house.total, steps), rows
 
 
-def _coloured(target: Any, steps: Any, labels: style.Labels, shading: tuple[Unrolled, Shading]) -> Drawing:
+def _coloured(
+    target: Any, steps: Any, labels: style.Labels, shade: Callable[[Measured, dict[int, Any]], Shading], who: str
+) -> Drawing:
     """The picture with cells and states shaded by what was measured."""
-    house = House(shading[0])
+    measured, rows = Measured(target, who), running(target)
+    house = House(measured.net)
     grid = Grid(house, _shown(house.total, steps), labels)
-    grid.shading, grid.rows = shading[1], running(target)
+    grid.shading, grid.rows = shade(measured, rows), rows
     return Drawing(grid.picture())
 
 
-def _by_gradient(target: Any) -> tuple[Unrolled, Shading]:
+def _by_gradient(measured: Measured, rows: dict[int, Any]) -> Shading:
     """The norm of the loss's gradient at every state."""
-    who = "unrolled: color='grad_norm'"
-    if not isinstance(target, Tensor):
-        raise TypeError(f"{who} needs a loss to take the gradient of, not {type(target).__name__}")
-    _, seed = target._seed(None, who)
-    sweep = Sweep(target, who)
-    cotangents = sweep(seed)
+    measured.sweep()
     values = {
-        ((number, t), name): norm(sweep.at(cotangents, source))
-        for number, layer in enumerate(sweep.found.layers)
-        for name, sources in states_of(sweep.found, number).items()
+        ((number, t), name): norm(None if source is None else measured.state_gradient(source))
+        for number, layer in enumerate(measured.net.layers)
+        for name, sources in states_of(measured.net, number).items()
         for t, source in zip(layer.steps, sources, strict=True)
     }
-    return sweep.found, Shading(
-        values, Scale(values.values(), "norm of the gradient", "grad_norm"), "h", "|d loss / d {}|"
-    )
+    return Shading(values, Scale(values.values(), "norm of the gradient", "grad_norm"), "h", "|d loss / d {}|")
 
 
-def _by_activation(target: Any, of: str | None) -> tuple[Unrolled, Shading]:
+def _by_activation(measured: Measured, rows: dict[int, Any], of: str | None) -> Shading:
     """The mean size of a state or gate at every step, over units and the rows that run."""
-    who = "unrolled: color='activation'"
-    if isinstance(target, (Graph, RNNCell)) or not any(True for _ in flat_tensors(target)):
-        raise TypeError(f"{who} needs what a run computed (outputs, a state, a loss), not {type(target).__name__}")
-    refuse_freed(target, who)
-    tensors = unfuse(target, STEPWISE)
-    found, live, known, rows = read(take(tensors)), nodes_of(tensors), Values(tensors), running(target)
+    states = sorted({name for number in range(len(measured.named)) for name in states_of(measured.net, number)})
+    names = {name for named in measured.named for name in named}
+    of = of or ("h" if "h" in names else next(iter(states), "h"))
     values: dict[tuple[Step, str], float] = {}
-    states = [states_of(found, number) for number in range(len(found.layers))]
-    names = {name for number, own in enumerate(states) for name in (*own, *gates_of(found, number))}
-    of = of or ("h" if "h" in names else min((name for own in states for name in own), default="h"))
-    for number, layer in enumerate(found.layers):
-        named = {**gates_of(found, number), **states[number]}
-        for t, source in zip(layer.steps, named.get(of, [None] * len(layer.steps)), strict=True):
-            value = None if source is None else known(live[source.id], source.output)
+    for number, layer in enumerate(measured.net.layers):
+        for t, source in zip(layer.steps, measured.named[number].get(of, [None] * len(layer.steps)), strict=True):
+            value = None if source is None else measured.value(source)
             if value is not None:
                 run = value[rows[t]] if t in rows and len(rows[t]) == len(value) else value
                 values[(number, t), of] = float(np.abs(run).mean()) if run.size else 0.0
     if not values:
-        raise ValueError(f"{who}, of={of!r}: no step has it, expected one of {', '.join(sorted(names)) or 'none'}")
-    return found, Shading(values, Scale(values.values(), f"mean |{of}|", "activation", log=False), of, "mean |{}|")
+        known = ", ".join(sorted(names)) or "none"
+        raise ValueError(f"{measured.who}, of={of!r}: no step has it, expected one of {known}")
+    return Shading(values, Scale(values.values(), f"mean |{of}|", "activation", log=False), of, "mean |{}|")
 
 
 def trace(cell: RNNCell, length: int) -> Graph:

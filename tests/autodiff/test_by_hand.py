@@ -116,6 +116,19 @@ def test_a_constant_tensor_keeps_one_leaf_with_its_name() -> None:
     assert (plain.is_leaf, plain.requires_grad) == (True, False)
 
 
+def test_a_list_beside_a_tensor_is_a_constant_of_the_graph() -> None:
+    """Its shape is that of the array it becomes; a drawing shows it as it shows an array."""
+    x = tg.tensor(np.ones((2, 3)), requires_grad=True)
+    joined = tg.concatenate([x, [[1.0, 2.0, 3.0]]])
+    assert [(node.kind, node.shapes) for node in tg.snapshot(joined).nodes[:2]] == [
+        ("input", ((2, 3),)),
+        ("constant", ((1, 3),)),
+    ]
+    (joined * np.arange(9.0).reshape(3, 3)).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
 def test_one_vector_may_stand_in_a_list() -> None:
     """Of one input the vector itself or [vector]; of an input of one row a list of numbers is the row."""
     x, v = np.array([1.0, 2.0]), np.array([3.0, 5.0])

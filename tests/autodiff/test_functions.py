@@ -24,6 +24,11 @@ def derivatives(f: Any, x: Any, orders: int) -> list[float]:
     return found
 
 
+def test_the_derivative_of_abs_at_0_is_0() -> None:
+    x = tg.tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    assert tg.grad(tg.abs(x).sum(), x).tolist() == [-1.0, 0.0, 1.0]
+
+
 # -- element by element --------------------------------------------------------------------------------------------
 
 

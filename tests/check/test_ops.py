@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -47,3 +48,11 @@ def test_an_error_of_other_words_is_reported(halve: Any) -> None:
     halve.errors = lambda r: [(np.zeros(0), "no numbers")]
     (text,) = check_op(halve).reports
     assert "the error is 'halve: x is empty, expected a number at least', expected one that begins 'halve: '" in text
+
+
+def test_a_report_says_how_long_it_took_and_how_far_off_it_was() -> None:
+    start = perf_counter()
+    report = check_op(tg.floor)
+    assert 0 < report.ms <= 1e3 * (perf_counter() - start)
+    assert (report.worst, report.orders) == (0.0, {})  # it has no gradients
+    assert 0 < check_op(tg.tanh).worst < 1

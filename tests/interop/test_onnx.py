@@ -711,3 +711,14 @@ def test_a_file_declares_the_shapes_of_its_outputs(name: str, tmp_path: Path) ->
     found = face.load(path)(x)
     for (_, shape), y in zip(wanted, found if isinstance(found, tuple) else (found,), strict=True):
         assert y.shape == tuple(free.get(n, n) for n in shape)
+
+
+@pytest.mark.parametrize("left_out", ["output", "opset_import"])
+def test_a_model_without_outputs_or_opset_is_refused(left_out: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = written(tmp_path, [("Relu", ["x"], ["y"], {})], {"x": F4}, ["y"])
+    proto = onnx.load(path)
+    del getattr(proto.graph if left_out == "output" else proto, left_out)[:]
+    Path(path).write_bytes(proto.SerializeToString())
+    with pytest.raises(ValueError, match="it holds no graph with outputs, or no opset"):
+        face.load(path)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygrad_rnn import layers
+from tinygrad_rnn import layers, rnn
 
 KINDS = {"SimpleRNN": layers.SimpleRNN, "LSTM": layers.LSTM, "GRU": layers.GRU}
 FLAG = st.booleans()
@@ -77,3 +78,22 @@ def test_fused_and_unrolled_are_one(case: Any) -> None:
         np.testing.assert_allclose(one, other, atol=1e-10)
     shape = made[0].compute_output_shape(x.shape)
     assert [t.shape for t in fused] == (list(shape) if len(fused) > 1 else [shape])
+
+
+@pytest.mark.parametrize("reset_after", [False, True])
+def test_a_cell_for_drawings_is_alike_and_the_same_each_time(reset_after: bool) -> None:
+    cell = layers.GRUCell(3, reset_after=reset_after, use_bias=False, activation="relu", recurrent_activation="tanh")
+    drawn, again, same = cell.alike(), cell.alike(), rnn.GRUCell(3, reset_after, use_bias=False, seed=0)
+    for each in (drawn, again, same):
+        each.build(2, np.float32)
+    assert {name: p.shape for name, p in drawn.named_parameters()} == {
+        name: p.shape for name, p in same.named_parameters()
+    }
+    for name, weight in same.named_parameters():
+        for each in (drawn, again):
+            np.testing.assert_array_equal(dict(each.named_parameters())[name].data, weight.data)
+    x = np.full((1, 2), 0.5, np.float32)
+    expected, _ = rnn.dynamic_rnn(
+        rnn.GRUCell(3, reset_after, use_bias=False, activation="relu", recurrent_activation="tanh", seed=0), x[:, None]
+    )
+    np.testing.assert_array_equal(rnn.dynamic_rnn(drawn, x[:, None])[0].data, expected.data)

@@ -146,3 +146,7 @@ X = array(3, 4)
 def test_bad_input(make: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+def test_what_is_ignored_needs_no_second_class() -> None:
+    assert nn.CrossEntropyLoss()(np.ones((3, 1), np.float32), np.array([0, -100, 0])).item() == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import time
 import warnings
@@ -130,6 +131,28 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys: Any) -> None:
     hidden.write("nothing")
     hidden.close("nothing")
     assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("total", "ends"), [(None, [2.0, 7.0]), (5.0, [2.0, 5.0])])
+def test_a_bar_goes_on_to_its_place_and_not_beyond_its_end(
+    total: float | None, ends: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", Terminal())
+    shown = Progress(True, total)
+    for place, end in zip((2.0, 7.0), ends, strict=True):
+        shown.advance(place, 1.0, f"at {place}")
+        assert shown.bar.n == end
+    shown.write("a line")
+    shown.close("the end")
+    told = shown.stream.getvalue()
+    assert "a line" in told
+    assert told.rstrip().endswith("the end")
+    assert ("100%" in told) == (total is not None)
 
 
 def test_a_second_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -245,3 +246,42 @@ def test_the_core_does_not_wait_for_the_drawer() -> None:
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
     script = "import sys, tinygrad_rnn.viz; print([m for m in sys.modules if m.startswith('graphviz')])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_steps_of_a_loop_without_marks_are_boxes_of_their_own() -> None:
+    cell, x = rnn.GRUCell(3), np.ones((2, 4, 5), np.float32)
+    h = cell.zero_state(2)
+    for t in range(4):
+        _, h = cell(x[:, t], h)
+    picture = viz.draw(h).picture
+    calls = [box.id for box in picture.boxes if box.label == "gru_cell"]
+    parents = {box.id: box.parent for box in picture.boxes}
+    ops = Counter(parents[node.box] or node.box for node in picture.nodes if node.role == "op" and node.box)
+    assert len(calls) == 4
+    assert ops == dict.fromkeys(calls, 18)
+    assert {node.lines[0] for node in picture.nodes if node.box is None} == {"kernel", "recurrent_kernel", "bias"}
+
+
+def test_two_loops_with_marks_are_not_one() -> None:
+    w = tg.Parameter(np.eye(3, dtype=np.float32), name="w")
+    h = tg.Tensor(np.ones((2, 3), np.float32))
+    for _ in range(2):
+        for t in range(3):
+            with tg.step(t):
+                h = tg.tanh(h @ w)
+    boxes = viz.draw(h).picture.boxes
+    assert [box.label for box in boxes] == ["t=0", "t=1", "t=2"] * 2
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_bidirectional_stack_runs_from_left_to_right(depth: int) -> None:
+    outputs: Any = np.ones((2, 3, 4), np.float32)
+    for _ in range(3):
+        both, _ = rnn.bidirectional_dynamic_rnn(rnn.GRUCell(4), rnn.GRUCell(4), outputs, impl="unrolled")
+        outputs = tg.concatenate(both, axis=-1)
+    drawing = viz.draw(outputs, depth=depth)
+    assert drawing._arrange is not None
+    picture = drawing._arrange()
+    assert [box.label for box in picture.boxes if box.parent is None] == ["fw", "bw"] * 3
+    x = {node.id: node.at[0] for node in picture.nodes if node.at is not None}
+    assert all(x[edge.tail] < x[edge.head] for edge in picture.edges)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from test_unrolled import check_places, data
 from tinygrad_rnn.viz.net import costs
-from tinygrad_rnn.viz.net.live import Values, nodes_of
+from tinygrad_rnn.viz.net.measure import Measured
 from tinygrad_rnn.viz.scene.shade import Scale
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz
+from tinygrad_rnn.autodiff.graph import Source
 from tinygrad_rnn.errors import GraphError
 
 RNG = np.random.default_rng(0)
@@ -96,9 +97,9 @@ def test_what_has_no_values_is_refused() -> None:
     with pytest.raises(ValueError, match=r"of='f': no step has it, expected one of h, n, r, z"):
         viz.unrolled(outputs, color="activation", of="f")
     for target in (rnn.GRUCell(3), tg.snapshot(outputs)):
-        with pytest.raises(TypeError, match=r"color='activation' needs what a run computed"):
+        with pytest.raises(TypeError, match=r"color='activation': target is \w+, expected what a run computed"):
             viz.unrolled(target, color="activation")
-    with pytest.raises(TypeError, match="color='time' needs the tensors themselves"):
+    with pytest.raises(TypeError, match="color='time': target is Graph, expected what a run computed"):
         viz.draw(tg.snapshot(outputs), color="time")
     with pytest.raises(ValueError, match="color is 'grad_norm', expected 'time' or None"):
         viz.draw(outputs, color="grad_norm")
@@ -119,13 +120,12 @@ def test_every_value_that_the_graph_tells_is_right() -> None:
     loss = tg.sum(tensors[-1] ** 2)
     for tensor in tensors:
         seen[tensor._node.node.counter if hasattr(tensor._node, "node") else tensor._node.counter] = tensor
-    values, nodes = Values(loss), nodes_of(loss)
+    measured = Measured(loss, "test")
     known = 0
     for tensor in tensors:
         edge = tensor._node
         node, output = (edge.node, edge.index) if hasattr(edge, "node") else (edge, 0)
-        assert node in nodes
-        value = values(node, output)
+        value = measured.value(Source(measured.nodes.index(node), output))
         if value is not None:
             known += 1
             np.testing.assert_array_equal(value, tensor.data)

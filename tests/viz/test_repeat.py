@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
 from test_unrolled import along, data
+from tinygrad_rnn.viz.layouts import repeat
+from tinygrad_rnn.viz.layouts.graphviz import lay_out
 from tinygrad_rnn.viz.layouts.repeat import Repeat
 
 import tinygrad_rnn as tg
@@ -95,3 +98,94 @@ def test_it_is_used_where_it_is_needed_and_gives_the_same_bytes() -> None:
     assert svg == viz.draw(run).svg()
     assert svg.count('class="node"') == len(viz.draw(run).picture.nodes)
     assert "pos=" not in viz.draw(run).source  # the text is for programs that place nodes themselves
+
+
+def test_steps_that_differ_in_a_name_share_one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x_0, x_1, … are names of one length, so the program is asked once for them."""
+    x = tg.Tensor(np.ones((2, 10, 4), np.float32), name="x")
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(3), x, impl="unrolled")
+    before = viz.draw(outputs).picture
+    assert {"x_3", "x_7"} <= {node.lines[0] for node in before.nodes}
+    asked = []
+    monkeypatch.setattr(repeat, "lay_out", lambda nodes, *args, **options: asked.append(nodes) or lay_out(nodes, *args))
+    check(Repeat(before).placed())
+    assert len(asked) < 6
+
+
+def by_hand(steps: int, marked: bool) -> Any:
+    cell, x, losses = rnn.GRUCell(3), np.ones((2, steps, 4), np.float32), []
+    h = cell.zero_state(2)
+    for t in range(steps):
+        with tg.step(t) if marked else nullcontext():
+            y, h = cell(x[:, t], h)
+            losses.append((y * y).sum())
+    return tg.stack(losses).sum()
+
+
+def in_primitives(steps: int, marked: bool) -> Any:
+    w, u = (tg.Parameter(np.eye(3, dtype=np.float32), name=name) for name in "WU")
+    x, h = np.ones((2, steps, 3), np.float32), tg.Tensor(np.zeros((2, 3), np.float32))
+    for t in range(steps):
+        with tg.step(t) if marked else nullcontext():
+            h = tg.tanh(x[:, t] @ w + h @ u)
+    with tg.scope("head"):
+        return (h * h).sum()
+
+
+@pytest.mark.parametrize("loop", [by_hand, in_primitives])
+def test_a_long_loop_without_marks_is_placed_like_one_with_them(loop: Any) -> None:
+    drawing = viz.draw(loop(24, marked=False))
+    assert drawing._arrange is not None
+    picture = drawing._arrange()
+    check(picture)
+    assert [(n.id, n.lines, n.box) for n in picture.nodes] == [(n.id, n.lines, n.box) for n in drawing.picture.nodes]
+    assert [(b.id, b.label, b.parent) for b in picture.boxes] == [
+        (b.id, b.label, b.parent) for b in drawing.picture.boxes
+    ]
+    x = [node.at[0] for node in picture.nodes if node.lines[0] == "tanh" and node.at is not None]
+    assert len(x) == 24
+    assert x == sorted(x)  # time goes from left to right
+
+
+@pytest.mark.parametrize("loop", [by_hand, in_primitives])
+def test_a_long_loop_without_marks_takes_at_most_twice_as_long(loop: Any) -> None:
+    targets = {marked: loop(60, marked) for marked in (True, False)}
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(4):
+        for marked, target in targets.items():
+            start = time.perf_counter()
+            viz.draw(target).svg()
+            seconds[marked].append(time.perf_counter() - start)
+    assert min(seconds[False]) < 2 * min(seconds[True])
+
+
+def test_a_scope_around_a_loop_is_drawn_around_it() -> None:
+    with tg.scope("model"):
+        drawing = viz.draw(by_hand(10, marked=False))
+    assert drawing._arrange is not None
+    picture = drawing._arrange()
+    (model,) = (box for box in picture.boxes if box.label == "model")
+    cells = [box for box in picture.boxes if box.label == "gru_cell"]
+    assert len(cells) == 10
+    assert model.corners is not None
+    for box in cells:
+        assert box.parent == model.id
+        assert box.corners is not None
+        assert all(a < b for a, b in zip(model.corners[:2], box.corners[:2], strict=True))
+        assert all(a > b for a, b in zip(model.corners[2:], box.corners[2:], strict=True))
+
+
+def test_scopes_that_overlap_the_repetitions_are_kept_whole() -> None:
+    w = tg.Parameter(np.eye(3, dtype=np.float32), name="w")
+    h = tg.Tensor(np.ones((2, 3), np.float32))
+    with tg.scope("first half"):
+        for _ in range(20):
+            h = tg.tanh(h @ w) + h
+    for _ in range(20):
+        h = tg.tanh(h @ w) + h
+    drawing = viz.draw(h)
+    assert drawing._arrange is not None
+    picture = drawing._arrange()
+    check(picture)
+    (box,) = picture.boxes
+    assert sum(node.box == box.id for node in picture.nodes) == 61  # with the constant

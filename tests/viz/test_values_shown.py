@@ -67,8 +67,24 @@ def test_a_heat_map_of_a_gradient() -> None:
     np.testing.assert_allclose(shown, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("impl", ["auto", "unrolled"])
+def test_a_gradient_of_rows_that_end_counts_what_each_step_gives_out(impl: str) -> None:
+    """The rows of a batch do not meet: each has the gradient that it has alone, written out in NumPy."""
+    cell, x, weights = rnn.BasicRNNCell(3, seed=1), data(2, 6, 3), data(2, 6, 3)
+    outputs, _ = rnn.dynamic_rnn(cell, x, sequence_length=LENGTHS, impl=impl)
+    loss = (outputs * weights).sum()
+    h, U = outputs.data, cell.recurrent_kernel.data
+    for row, length in enumerate(LENGTHS):
+        expected = np.full((6, 3), np.nan)
+        for t in reversed(range(length)):
+            after = expected[t + 1] * (1 - h[row, t + 1] ** 2) @ U.T if t + 1 < length else 0.0
+            expected[t] = weights[row, t] + after
+        shown = viz.heatmap(loss, of="h", gradient=True, row=row).values
+        np.testing.assert_allclose(shown, expected.T, rtol=1e-4, atol=1e-6)
+
+
 def pixels(svg: str) -> Any:
-    """The first image in an SVG, (rows, columns, 3)."""
+    """The pixels of the first image in an SVG, (rows, columns, 3)."""
     found = re.search(r'base64,([^"]+)"', svg)
     assert found
     png = base64.b64decode(found[1])
@@ -80,10 +96,14 @@ def pixels(svg: str) -> Any:
 
 def test_colours_of_a_heat_map() -> None:
     picture = viz.Heatmap([[0.0, 1.0], [-1.0, np.nan]], "a < b", units=["low", "high"], steps=["one", "two"])
-    assert pixels(picture.svg()).tolist() == [  # the first unit is the lowest
-        [[213, 94, 0], [190, 190, 190]],
-        [[255, 255, 255], [0, 114, 178]],
-    ]
+    shown = pixels(picture.svg())
+    rows, columns, _ = shown.shape
+    halves = [shown[: rows // 2], shown[rows // 2 :]]  # the first unit is the highest
+    quarters = [[half[:, : columns // 2], half[:, columns // 2 :]] for half in halves]
+    expected = [[(255, 255, 255), (0, 114, 178)], [(213, 94, 0), (190, 190, 190)]]
+    for own, colours in zip(quarters, expected, strict=True):
+        for quarter, colour in zip(own, colours, strict=True):
+            assert (quarter == colour).all()  # sharp edges, whatever shows it
     assert [text in picture.svg() for text in ("a &lt; b", ">low<", ">two<")] == [True] * 3
     assert (
         'style="max-width:100%;height:auto"' in picture._repr_mimebundle_()["image/svg+xml"]
@@ -125,7 +145,11 @@ def test_attention_is_as_strong_as_its_weight(impl: str, row: int) -> None:
     words = ["le", "chat", "est", "noir", "."]
     drawing = viz.attention(outputs, row=row, memory=words)
     assert [node.lines[0] for node in drawing.picture.nodes if node.role == "input"] == words
-    drawn = {(edge.tail, edge.head): edge.look[1] for edge in drawing.picture.edges if edge.look}
+    samples = [e for e in drawing.picture.edges if e.tail.startswith("legend")]
+    assert len(samples) == 5  # in one row of the legend
+    assert len({node.at[1] for node in drawing.picture.nodes if node.at and node.id.startswith("legend")}) == 1
+    edges = [edge for edge in drawing.picture.edges if edge not in samples]
+    drawn = {(edge.tail, edge.head): edge.look[1] for edge in edges if edge.look}
     expected = {(f"m{s}", f"t{t}") for t in range(3) for s in range(5) if weights[row, t, s] >= 0.01}
     assert set(drawn) == expected
     order = sorted(expected, key=lambda pair: weights[row, int(pair[1][1:]), int(pair[0][1:])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,7 @@ from .tensor import Tensor, holds_tensors, registry
 class Arguments:
     """Base of `Op`: the inputs and options that an op takes."""
 
+    __slots__ = ()
     name: str
     inputs: tuple[str, ...]
     options: tuple[str, ...]
@@ -74,7 +76,7 @@ class Arguments:
                 options[name] = value.data
         return options
 
-    def _coerce(self, args: tuple[Any, ...], arrays: list[Any]) -> None:
+    def _coerce(self, args: Sequence[Any], arrays: list[Any]) -> None:
         """Keep the float dtype of the tensors: scalars, integers and booleans beside them take it, float arrays do not."""
         dtype = None
         for i, a in enumerate(args):

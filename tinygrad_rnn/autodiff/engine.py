@@ -172,22 +172,22 @@ def _pull(node: Node, g: Any, wrap: Wrap | None) -> Any:
             "first pass to run a second one; where a state is carried from one chunk of a sequence to the next "
             "(truncated backpropagation through time), carry state.detach() or rnn.detach(state)"
         )
-    if op.several and not op.keeps:  # kernels accept None for 0
+    if op.several and op.materialize_grads:
         g = [np.zeros(s, d) if part is None else part for part, s, d in zip(g, node.shape, node.dtype, strict=True)]
     if wrap is not None:
         if op.expansion is not None:
             return _splice(node, g, wrap)
-        codes = (*op.saved_codes, *range(len(node.parents))) if op.saves_all else op.saved_codes
-        saved = tuple(_handle(value, node, code, wrap) for value, code in zip(saved, codes, strict=True))
+        origins = op.origins(len(node.parents))
+        saved = tuple(_handle(value, node, origin, wrap) for value, origin in zip(saved, origins, strict=True))
     return op.rule(g, *saved, **node.options)
 
 
-def _handle(value: Any, node: Node, code: int, wrap: Wrap) -> Any:
+def _handle(value: Any, node: Node, origin: int, wrap: Wrap) -> Any:
     """A saved value for the recorded sweep: connected to the graph if it is an input or the result."""
-    if code >= 0:
-        parent = node.parents[code]
+    if origin >= 0:
+        parent = node.parents[origin]
         return value if parent is None or not parent.requires_grad else wrap(value, parent)
-    if code == -1:
+    if origin == -1:
         return wrap(value, node)
     return value
 

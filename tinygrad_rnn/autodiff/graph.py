@@ -14,7 +14,8 @@ import numpy as np
 from .engine import fused_inputs
 from .node import Leaf, Node, Output, Shape
 from .state import Ambient, Run, Scope, ambient
-from .tensor import Tensor
+from .tensor import Tensor, registry
+from .work import UNDECLARED, Work
 
 STEP = "step"  # the kind of ops that stand for one step of a cell: every view of a graph opens them
 
@@ -40,6 +41,16 @@ class NodeInfo(NamedTuple):
     sources: tuple[Source, ...]
     options: dict[str, Any]
     bytes: int
+
+    @property
+    def work(self) -> Work:
+        """The op's floating point operations and effect on data, as it declares them."""
+        return registry[self.op].work if self.op in registry else UNDECLARED
+
+    @property
+    def effect(self) -> str:
+        """What the op does to its data, see autodiff/work.py; "" for a leaf."""
+        return "" if self.op is None else self.work.effect
 
 
 class Graph(NamedTuple):

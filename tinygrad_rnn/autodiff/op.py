@@ -13,9 +13,9 @@ An op is one block: the forward under `@primitive`, its rule right below under `
 Positional parameters of the forward are arrays; keyword-only ones are options (shapes, axes, indices) and carry no
 gradient. The parameters of the vjp say what is kept for it: `g` is the cotangent of the result, then come, by name and
 in any order, inputs, `out` (the result), `shape` (of the first input), `shapes` (of all inputs), `needs` (which inputs
-want a gradient), `residuals` (a fused op only: what the forward returned beside its result when called with keep=True)
-and `*arrays` (all inputs of a variadic op). Keyword-only parameters of the vjp are the options. It returns one cotangent
-per input, None where none is needed.
+want a gradient), `residuals` (where the forward has an option `keep`: with keep=True it returns its result and what
+else the vjp needs) and `*arrays` (all inputs of a variadic op). Keyword-only parameters of the vjp are the options. It
+returns one cotangent per input, None where none is needed.
 
 The rule is written with operators and ops, so it works on ndarrays and, recorded, on Tensors. A fused op whose rule
 calls a kernel has, besides, `@name.expands`: the same function in primitives, which gives it higher derivatives and its
@@ -31,41 +31,32 @@ vjp would be a constant to whatever records the vjp.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from inspect import CO_VARARGS
+from operator import itemgetter
 from types import CodeType, MethodType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from .arguments import Arguments, described, stacked
-from .node import Array, Leaf, Node, Output
+from .node import Array, Leaf, Node, Output, next_counter
 from .rows import Rule
-from .state import Ambient, ambient
+from .state import Ambient, Scope, ambient
 from .tensor import Tensor, data, numpy_functions, registry
+from .work import MOVES, UNDECLARED, Work
 
 Draw = Callable[[Any], list[Any]]  # from a check.Sampler, calls of an op
-_SPECIAL = {  # what a vjp may ask for beside inputs, and how it is had when the op runs
-    "out": "out",
-    "shape": "shape(arrays[0])",
-    "shapes": "tuple([shape(a) for a in arrays])",
-    "needs": "needs",
-    "residuals": "residuals",
-}
+_PLACES = {"shape": -5, "shapes": -4, "out": -3, "needs": -2, "residuals": -1}  # of what a vjp may name beside inputs
 _new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
-
-
-@cache
-def _picker(kept: str) -> Callable[..., tuple[Any, ...]]:
-    """What puts together the tuple of values to be kept; few differ, and compiling one takes a while."""
-    picker: Callable[..., tuple[Any, ...]] = eval(f"lambda arrays, out, needs, residuals: {kept}", {"shape": np.shape})
-    return picker
 
 
 class Op(Arguments):
     """A function of arrays, with its gradient: the registry entry that `primitive` makes of a forward."""
 
-    expansion: Callable[..., Any] | None = None
-    first_steps: Callable[..., Any] | None = None  # of an op over time, its first alone: (arrays, options, steps)
+    __slots__ = (  # the fields that calls and sweeps read: a slot is read faster than the dictionary with the others
+        *("__dict__", "arity", "asks_shapes", "converts", "defaults", "differentiable", "forward", "inputs", "pick"),
+        *("residuals", "rule", "several", "variadic"),
+    )
 
     def __init__(self, forward: Callable[..., Any], label: str, samples: Draw, **traits: Any):
         code: CodeType = forward.__code__
@@ -77,27 +68,33 @@ class Op(Arguments):
         self.label = label
         self.kind: str = forward.__globals__.get("KIND", forward.__module__.rpartition(".")[2])
         self.samples = samples
+        work = traits["work"] or forward.__globals__.get("WORK")
+        self.work: Work = work if isinstance(work, Work) else UNDECLARED
         self.errors: Draw = traits["errors"]
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
         self.differentiable: bool = traits["differentiable"]
         self.tensors: bool = traits["tensors"]
+        self.converts: bool = traits["converts"]
+        self.materialize_grads: bool = traits["materialize_grads"]
         self.rows: Rule | None = traits["rows"]
         self.optional: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["optional"])
         self.constants: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["constants"])
         self.numpy: Callable[..., Any] | None = traits["numpy"]
-        self.variadic = bool(code.co_flags & 0x04)
+        self.variadic = bool(code.co_flags & CO_VARARGS)
         self.inputs: tuple[str, ...] = code.co_varnames[: code.co_argcount]
         options = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-        self.keeps = "keep" in options
+        self.residuals = "keep" in options  # with keep=True the forward returns (result, residuals)
         self.options = tuple(name for name in options if name != "keep")
         self._known = frozenset(self.options)
         self.defaults: dict[str, Any] = {k: v for k, v in (forward.__kwdefaults__ or {}).items() if k != "keep"}
-        self.plain = self.differentiable and not (self.several or self.keeps or self.variadic or self.constants)
+        plain = self.differentiable and not (self.several or self.residuals or self.variadic or self.constants)
+        self.arity = len(self.inputs) if plain else -1  # -1: calls take the general path
         self.rule: Callable[..., Any] = self._no_rule
-        self.saved_codes: tuple[int, ...] = ()
-        self.saves_all = False
-        self.pick: Callable[..., tuple[Any, ...]] = self._no_rule  # gathers what the vjp's parameters ask to be kept
+        self.pick: Callable[..., tuple[Any, ...]] = self._no_rule  # picks what a node saves (see _picker)
+        self.asks_shapes = self.saves_all = False
+        self.expansion: Callable[..., Any] | None = None
+        self.first_steps: Callable[..., Any] | None = None  # (arrays, options, n) of an op over time -> of n steps only
 
     def _no_rule(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has no vjp: define one with @{self.name}.vjp")
@@ -107,31 +104,30 @@ class Op(Arguments):
         if not self.differentiable:
             raise TypeError(f"vjp of {self.name}: the op is declared with differentiable=False and cannot have one")
         code: CodeType = rule.__code__
-        codes, terms = [], []
-        for name in code.co_varnames[1 : code.co_argcount]:
-            if name in self.inputs:
-                codes.append(self.inputs.index(name))
-                terms.append(f"arrays[{codes[-1]}]")
-            elif name in _SPECIAL:
-                codes.append(-1 if name == "out" else -2)
-                terms.append(_SPECIAL[name])
-            else:
+        asked = code.co_varnames[1 : code.co_argcount]
+        places = _PLACES | {name: i for i, name in enumerate(self.inputs)}
+        for name in asked:
+            if name not in places:
                 raise TypeError(
-                    f"vjp of {self.name}: parameter {name!r} is neither an input {self.inputs} nor one of {tuple(_SPECIAL)}"
+                    f"vjp of {self.name}: parameter {name!r} is neither an input {self.inputs} nor one of {tuple(_PLACES)}"
                 )
         taken = set(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
         if taken != set(self.options):
             raise TypeError(f"vjp of {self.name}: its keyword-only parameters must be the options {self.options}")
-        self.saved_codes = tuple(codes)
-        self.saves_all = bool(code.co_flags & 0x04)
-        kept = ", ".join([*terms, "*arrays"] if self.saves_all else terms)
-        self.pick = _picker(f"({kept}{',' if kept else ''})")
+        self.saves_all = bool(code.co_flags & CO_VARARGS)
+        self.asks_shapes = self.saves_all or not {"shape", "shapes"}.isdisjoint(asked)
+        self._origins = tuple([self.inputs.index(n) if n in self.inputs else -1 if n == "out" else -2 for n in asked])
+        self.pick = _picker([places[name] for name in asked], self.saves_all)
         self.rule = rule
         return rule
 
+    def origins(self, n: int) -> tuple[int, ...]:
+        """What each value saved by a call with n inputs is: the number of an input, -1 for the result, -2 for the rest."""
+        return (*self._origins, *range(n)) if self.saves_all else self._origins
+
     def expands(self, expansion: Callable[..., Any]) -> Callable[..., Any]:
         """Declare what a fused op stands for, in primitives (decorator): same signature, same results."""
-        if not self.variadic and self.saved_codes[: len(self.inputs)] != tuple(range(len(self.inputs))):
+        if not self.variadic and self._origins[: len(self.inputs)] != tuple(range(len(self.inputs))):
             raise TypeError(f"vjp of {self.name}: a fused op's vjp takes every input first, in order: {self.inputs}")
         self.expansion = expansion
         return expansion
@@ -149,26 +145,53 @@ class Op(Arguments):
     # -- calling ---------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        state = ambient.get()
+        if self.arity == len(args) and not options and state.recording and state.tracer is None:
+            # one or two tensors that require grad, or one beside a number: nothing to check or convert
+            if len(args) == 1:
+                (a,) = args
+                if isinstance(a, Tensor) and a.requires_grad:
+                    return self._run((a.data,), (a._node,), (True,), options, state.scope)
+            elif len(args) == 2:
+                a, b = args
+                if isinstance(a, Tensor) and a.requires_grad:
+                    if isinstance(b, Tensor) and b.requires_grad:
+                        return self._run((a.data, b.data), (a._node, b._node), (True, True), options, state.scope)
+                    if type(b) is float or type(b) is int:
+                        return self._run((a.data, b), (a._node, None), (True, False), options, state.scope)
+                elif (type(a) is float or type(a) is int) and isinstance(b, Tensor) and b.requires_grad:
+                    return self._run((a, b.data), (None, b._node), (False, True), options, state.scope)
         if self.variadic:
             args = self._unpack(args, options)
         elif len(args) > len(self.inputs):
             args = self._bind(args, options)
         if options:
             options = self._check_options(options)
-        state = ambient.get()
         if state.tracer is not None:
             return state.tracer.record(self, tuple(map(stacked, args)), options)
-        if self.plain and not options and (tensor := self._call_plain(args, state)) is not None:
-            return tensor
         if not self.differentiable:
             return self._compute(args, options)
         for a in args:
             if type(a) is list or type(a) is tuple:
                 args = tuple(map(stacked, args))
                 break
+        return self._apply(args, options, state, self.converts)
+
+    def apply(self, args: Sequence[Any], options: dict[str, Any]) -> Any:
+        """The op on tensors of one dtype, arrays of that dtype and None, with options that are known to be right: nothing is
+        checked or converted. For callers inside the package that have checked all of it."""
+        state = ambient.get()
+        if state.tracer is not None:
+            return self(list(args), **options) if self.variadic else self(*args, **options)
+        return self._apply(args, options, state, False)
+
+    def _apply(self, args: Sequence[Any], options: dict[str, Any], state: Ambient, converts: bool) -> Any:
+        """The op on tensors, arrays and numbers, all brought to one dtype if `converts`. The result is a tensor if any
+        argument is one, and recorded if any requires grad."""
         arrays: list[Any] = []
         parents: list[Any] = []
-        tensors = recorded = mixed = constants = False
+        needs: list[bool] = []
+        tensors = constants = mixed = False
         dtype = None
         for a in args:
             if isinstance(a, Tensor):
@@ -181,61 +204,44 @@ class Op(Arguments):
                     mixed = True
                 if a.requires_grad:
                     parents.append(a._node)
-                    recorded = True
+                    needs.append(True)
                     continue
                 constants = True
             else:
                 arrays.append(a)
-                if a is not None and (self.variadic or (type(a) is not float and type(a) is not int)):
+                if a is None:
+                    mixed = mixed or len(parents) not in self.optional
+                elif (type(a) is not float and type(a) is not int) or self.variadic:
                     mixed = constants = True
-                elif a is None and len(arrays) - 1 not in self.optional:
-                    mixed = True
             parents.append(None)
-        if mixed and tensors and not (self.keeps and self.variadic):  # `scan` takes its arrays as they are
+            needs.append(False)
+        if mixed and tensors and converts:
             self._coerce(args, arrays)
-        recorded = recorded and state.recording
-        return self._applied(args, arrays, parents, tensors, recorded, constants, options, state)
+        if not (state.recording and True in needs):
+            out = self._run(arrays, (), None, options, ())
+            return self._constant(out) if tensors else out
+        if constants:
+            self._name_constants(args, arrays, parents)
+        return self._run(tuple(arrays), tuple(parents), tuple(needs), options, state.scope)
 
-    def apply(self, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        """The op on tensors of one dtype, arrays of that dtype and None, with options that are known to be right: nothing is
-        checked or brought into form. For callers inside the package that have checked all of it."""
-        state = ambient.get()
-        if state.tracer is not None:
-            return self(list(args), **options) if self.variadic else self(*args, **options)
-        arrays: list[Any] = []
-        parents: list[Any] = []
-        recorded = constants = False
-        for a in args:
-            if isinstance(a, Tensor):
-                arrays.append(a.data)
-                if a.requires_grad:
-                    parents.append(a._node)
-                    recorded = True
-                    continue
-                constants = True
-            else:
-                arrays.append(a)
-                if a is not None:
-                    constants = True
-            parents.append(None)
-        recorded = recorded and state.recording
-        return self._applied(args, arrays, parents, True, recorded, constants, options, state)
+    def _compute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """The call of an op without a gradient: on the tensors' data, nothing recorded."""
+        arrays = tuple([np.asarray(data(a)) if isinstance(a, (list, tuple)) else data(a) for a in args])
+        out = self._run(arrays, (), None, options, ())
+        return self._constant(out) if self.tensors and any(isinstance(a, Tensor) for a in args) else out
 
-    def _applied(
+    def _run(
         self,
-        args: Sequence[Any],
-        arrays: list[Any],
-        parents: list[Any],
-        tensors: bool,
-        recorded: bool,
-        constants: bool,
+        arrays: Any,
+        parents: tuple[Any, ...],
+        needs: tuple[bool, ...] | None,
         options: dict[str, Any],
-        state: Ambient,
+        scope: tuple[Scope, ...],
     ) -> Any:
-        """The forward on arrays, and its result as tensors if any of the arguments is one, recorded or not."""
+        """The forward on arrays. Its result is recorded, as tensors with a node, if `needs` says which parents require grad."""
         residuals = None
         try:
-            if self.keeps and recorded:
+            if self.residuals and needs is not None:
                 out, residuals = self.forward(*arrays, **options, keep=True)
             elif options:
                 out = self.forward(*arrays, **options)
@@ -243,87 +249,34 @@ class Op(Arguments):
                 out = self.forward(*arrays)
         except (ValueError, IndexError, TypeError) as error:
             self._fail(error, arrays, options)
-        if not tensors:
+        if needs is None:
             return out
-        if not recorded or not (self.several or out.dtype.kind == "f"):  # integers and booleans carry no gradient
-            return self._constant(out)
-        needs = tuple([p is not None for p in parents])
-        if constants:
-            self._name_constants(args, parents)
-        full = {**self.defaults, **options} if options else self.defaults
-        if self.several:
-            return self._several(out, tuple(parents), self.pick(arrays, out, needs, residuals), full, state.scope)
-        if type(out) is not ndarray:
+        if type(out) is not ndarray and not self.several:
             out = asarray(out)
-        t = _new(Tensor)
-        t.data = out
-        t.requires_grad = True
-        t._node = Node(
-            self, tuple(parents), self.pick(arrays, out, needs, residuals), full, out.shape, out.dtype, state.scope
-        )
-        return t
-
-    def _compute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """A call of an op without a gradient: on the tensors' data, nothing recorded."""
-        arrays = [np.asarray(data(a)) if isinstance(a, (list, tuple)) else data(a) for a in args]
-        try:
-            out = self.forward(*arrays, **options)
-        except (ValueError, IndexError, TypeError) as error:
-            self._fail(error, arrays, options)
-        return self._constant(out) if self.tensors and any(isinstance(a, Tensor) for a in args) else out
-
-    def _call_plain(self, args: tuple[Any, ...], state: Ambient) -> Tensor | None:
-        """The common case without the general one's loops: one or two tensors to record, or one beside a number."""
-        if not state.recording:
-            return None
-        a = args[0]
-        arrays: tuple[Any, ...]
-        parents: tuple[Any, ...]
-        needs: tuple[bool, ...]
-        if len(args) == 1:
-            if not isinstance(a, Tensor) or not a.requires_grad:
-                return None
-            arrays, parents, needs = (a.data,), (a._node,), (True,)
-        elif len(args) == 2:
-            b = args[1]
-            if isinstance(a, Tensor) and a.requires_grad:
-                if isinstance(b, Tensor) and b.requires_grad:
-                    arrays, parents, needs = (a.data, b.data), (a._node, b._node), (True, True)
-                elif type(b) is float or type(b) is int:
-                    arrays, parents, needs = (a.data, b), (a._node, None), (True, False)
-                else:
-                    return None
-            elif (type(a) is float or type(a) is int) and isinstance(b, Tensor) and b.requires_grad:
-                arrays, parents, needs = (a, b.data), (None, b._node), (False, True)
-            else:
-                return None
+        options = {**self.defaults, **options} if options else self.defaults
+        if self.asks_shapes:
+            shapes = tuple([() if p is None else p.shape for p in parents])
+            saved = self.pick((*arrays, shapes[0], shapes, out, needs, residuals))
         else:
-            return None
-        try:
-            out = self.forward(*arrays)
-        except (ValueError, IndexError, TypeError) as error:
-            self._fail(error, arrays, {})
-        if type(out) is not ndarray:
-            out = asarray(out)
+            saved = self.pick(arrays + (out, needs, residuals))  # noqa: RUF005 - quicker than unpacking
+        if self.several:
+            return self._several(out, parents, saved, options, scope)
+        if options and out.dtype.kind != "f":  # astype's: integers and booleans carry no gradient
+            return Tensor._made(out, None)
         t = _new(Tensor)
         t.data = out
         t.requires_grad = True
-        t._node = Node(
-            self, parents, self.pick(arrays, out, needs, None), self.defaults, out.shape, out.dtype, state.scope
-        )
+        t._node = node = _new(Node)  # filled in here, because a call of Node takes a tenth of a small op's time
+        node.op = self
+        node.parents = parents
+        node.saved = saved
+        node.options = options
+        node.shape = out.shape
+        node.dtype = out.dtype
+        node.scope = scope
+        node.name = None
+        node.counter = next_counter()
         return t
-
-    def _several(self, out: Any, parents: Any, saved: Any, options: Any, path: Any) -> tuple[Tensor, ...]:
-        shapes, dtypes = tuple([r.shape for r in out]), tuple([r.dtype for r in out])
-        node = Node(self, parents, saved, options, shapes, dtypes, path)
-        results = []
-        for i, r in enumerate(out):
-            t = _new(Tensor)
-            t.data = r
-            t.requires_grad = True
-            t._node = Output(node, i, r.shape, r.dtype)
-            results.append(t)
-        return tuple(results)
 
     def _fail(self, error: Exception, arrays: Any, options: dict[str, Any]) -> NoReturn:
         """Raise the error of a forward, with the op and what it got."""
@@ -335,27 +288,56 @@ class Op(Arguments):
         kind = TypeError if isinstance(error, TypeError) else type(error)  # a ufunc's TypeErrors take other arguments
         raise kind(f"{self.name}: {text} (got {', '.join(shown)})") from error
 
-    def _constant(self, result: Any) -> Any:
-        if self.several:
-            return tuple([Tensor._made(asarray(r), None) for r in result])
-        return Tensor._made(np.asarray(result), None)
+    def _several(self, out: Any, parents: Any, saved: Any, options: Any, scope: Any) -> tuple[Tensor, ...]:
+        """Several results as tensors that share a node."""
+        shapes, dtypes = tuple([r.shape for r in out]), tuple([r.dtype for r in out])
+        node = Node(self, parents, saved, options, shapes, dtypes, scope)
+        results = []
+        for i, r in enumerate(out):
+            t = _new(Tensor)
+            t.data = r
+            t.requires_grad = True
+            t._node = Output(node, i, r.shape, r.dtype)
+            results.append(t)
+        return tuple(results)
 
-    def _name_constants(self, args: Sequence[Any], parents: list[Any]) -> None:
-        """Give array constants a leaf, so that drawings show them; a constant tensor keeps one for good."""
-        for i, a in enumerate(args):
-            if parents[i] is None and not isinstance(a, (int, float)):
+    def _constant(self, out: Any) -> Any:
+        """A result, or several, as constant tensors."""
+        if self.several:
+            return tuple([Tensor._made(asarray(r), None) for r in out])
+        t = _new(Tensor)
+        t.data = out if type(out) is ndarray else asarray(out)
+        t.requires_grad = False
+        t._node = None
+        return t
+
+    def _name_constants(self, args: Sequence[Any], arrays: list[Any], parents: list[Any]) -> None:
+        """Give array constants a leaf, so that drawings show them; a constant tensor keeps its own."""
+        for i, array in enumerate(arrays):
+            if parents[i] is None and isinstance(array, ndarray):
+                a = args[i]
                 if isinstance(a, Tensor):
                     if a._node is None:
-                        a._node = Leaf(a.data.shape, a.data.dtype, False)
+                        a._node = Leaf(array.shape, array.dtype, False)
                     parents[i] = a._node
-                elif isinstance(a, np.ndarray):
-                    parents[i] = Leaf(a.shape, a.dtype, False)
+                else:
+                    parents[i] = Leaf(array.shape, array.dtype, False)
 
     @staticmethod
     def alias(tensor: Tensor) -> Tensor:
         """A new node that is the same tensor (the engine's, to mark where an expansion's inputs end)."""
         result: Tensor = _identity(tensor)
         return result
+
+
+def _picker(places: list[int], saves_all: bool) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """What picks the saved values out of (*arrays, shape, shapes, out, needs, residuals), where shape and shapes stand only if
+    they or all arrays are asked for."""
+    if len(places) > 1:
+        pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = itemgetter(*places)
+    else:  # of a slice, an itemgetter gives a tuple
+        pick = itemgetter(slice(places[0], places[0] + 1 or None) if places else slice(0))
+    return (lambda values: (*pick(values), *values[: min(_PLACES.values())])) if saves_all else pick
 
 
 def primitive(
@@ -369,7 +351,10 @@ def primitive(
     optional: tuple[str, ...] = (),
     differentiable: bool = True,
     tensors: bool = False,
+    converts: bool = True,
+    materialize_grads: bool = True,
     rows: Rule | None = None,
+    work: Work | None = None,
     errors: Draw = lambda _: [],
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
@@ -380,8 +365,12 @@ def primitive(
     sums their cotangents back. several: the forward returns a tuple of results. constants: positional arrays that
     carry no gradient (a condition, say) and keep their dtype. optional: arrays that may be None. differentiable: False for
     an op that is constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain
-    arrays for tensors (constant tensors with tensors=True). rows: how it treats the rows of a batch, a rule of
-    autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
+    arrays for tensors (constant tensors with tensors=True). converts: numbers, integers and booleans beside tensors are
+    brought to the tensors' dtype; False for an op whose inputs may be of any dtype, or None. materialize_grads: the cotangent
+    of a result that nothing used is an array of zeros; with False it is None. rows: how it treats the rows of a batch, a rule
+    of autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
+    work: its floating point operations and what it does to its data, see autodiff/work.py; ops in a module that has WORK
+    need not say it. Drawings and counts take an op of one's own without it to compute each element in one operation.
     errors: from a Sampler, calls that the op must refuse, each paired with what its error must say.
 
     >>> import numpy as np, tinygrad_rnn as tg
@@ -408,7 +397,10 @@ def primitive(
             optional=optional,
             differentiable=differentiable,
             tensors=tensors,
+            converts=converts,
+            materialize_grads=materialize_grads,
             rows=rows,
+            work=work,
             errors=errors,
         )
         registry[op.name] = op
@@ -442,13 +434,18 @@ def operations() -> Iterator[Op]:
 
 
 def check_registry() -> None:
-    """Refuse differentiable ops without a vjp; run when the package is imported."""
+    """Refuse differentiable ops without a vjp, and ops that do not declare their work; run when the package is imported."""
     for op in operations():
         if op.differentiable and op.rule == op._no_rule:
             raise TypeError(f"{op.name} has no vjp: define one with @{op.name}.vjp, or declare it differentiable=False")
+        if op.work is UNDECLARED:
+            raise TypeError(
+                f"{op.name} does not declare its work: give primitive(work=per_result()) or another of autodiff/work.py, "
+                "or name WORK in its module"
+            )
 
 
-@primitive(label="id", samples=lambda r: [r(2, 3)])
+@primitive(label="id", work=MOVES, samples=lambda r: [r(2, 3)])
 def _identity(x: Array) -> Array:
     return x
 

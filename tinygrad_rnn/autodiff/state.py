@@ -12,7 +12,7 @@ from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from functools import wraps
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -57,11 +57,16 @@ class Scope(str):
         return str(self), self.kind, self.number
 
 
-class Ambient(NamedTuple):
-    recording: bool = True
-    scope: tuple[Scope, ...] = ()
-    training: bool = True
-    tracer: Any = None  # records the ops of a step while it is traced (program/trace.py)
+class Ambient:
+    """The ambient state. Never changed: a context manager sets a new one."""
+
+    __slots__ = ("recording", "scope", "tracer", "training")
+
+    def __init__(
+        self, recording: bool = True, scope: tuple[Scope, ...] = (), training: bool = True, tracer: Any = None
+    ):
+        self.recording, self.scope, self.training = recording, scope, training
+        self.tracer = tracer  # records the ops of a step while it is traced (program/trace.py)
 
 
 ambient: ContextVar[Ambient] = ContextVar("tinygrad_rnn.ambient", default=Ambient())

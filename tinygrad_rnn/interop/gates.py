@@ -33,7 +33,10 @@ def blocks(array: Any, order: tuple[int, ...], axis: int = -1) -> Any:
     >>> blocks(np.array([1, 2, 3, 4, 5, 6]), (1, 0, 2))
     array([3, 4, 1, 2, 5, 6])
     """
-    return array if order == tuple(range(len(order))) else ops.reorder_blocks(array, order=order, axis=axis)
+    if order == tuple(range(len(order))):
+        return array
+    reorder = ops.reorder_blocks.forward if isinstance(array, np.ndarray) else ops.reorder_blocks
+    return reorder(array, order=order, axis=axis)
 
 
 def gates_of(owner: str, kind: Any) -> int:

@@ -36,7 +36,7 @@ def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: A
     ({'kernel': (3, 2), 'recurrent_kernel': (2, 2), 'bias': (2,)}, [2.0, 2.0])
     """
     order = ORDER.get(kind, (0,))
-    arrays = {"kernel": blocks(weight_ih.T, order), "recurrent_kernel": blocks(weight_hh.T, order)}
+    arrays = {"kernel": blocks(weight_ih, order, 0).T, "recurrent_kernel": blocks(weight_hh, order, 0).T}
     if kind == "gru":
         return {**arrays, "bias": blocks(bias_ih, order), "recurrent_bias": blocks(bias_hh, order)}
     if weight_hr is not None:

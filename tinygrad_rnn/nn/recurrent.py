@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, ops, rnn
-from ..autodiff.state import generator, scope
+from ..autodiff.state import ambient, generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
 from ..interop.gates import with_weights
@@ -99,11 +99,17 @@ class CellModule(Module):
 
     def cell(self, end: str = "") -> rnn.RNNCell:
         """The cell, with weights computed from the parameters with this ending."""
-        filled: list[Any] = [getattr(self, name + end, None) for name in NAMES]
+        filled: list[Any] = [getattr(self, name + end, None) for name in (*NAMES, PROJECTION)]
         if filled[2] is None or filled[3] is None:
             zeros = Tensor(np.zeros(filled[0].shape[0], filled[0].dtype))
-            filled = [zeros if w is None else w for w in filled]
-        arrays = arranged(self.kind, *filled, weight_hr=getattr(self, PROJECTION + end, None))
+            filled[2:4] = (zeros if w is None else w for w in filled[2:4])
+        state = ambient.get()
+        if state.recording or state.tracer is not None:
+            arrays = arranged(self.kind, *filled[:4], weight_hr=filled[4])
+        else:  # on arrays, which takes less time than ops on tensors
+            values = [w if w is None else w.data for w in filled]
+            plain = arranged(self.kind, *values[:4], weight_hr=values[4])
+            arrays = {name: Tensor._made(array, None) for name, array in plain.items()}
         return with_weights(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from ..autodiff.node import owners
-from ..autodiff.op import check_registry
 from ..autodiff.tensor import Tensor, registry
 from ..kernels import training
 from . import (
@@ -87,5 +86,4 @@ for _name, _f in {
 for _op in (reshape, transpose):
     setattr(Tensor, _op.name, _many(_op))
 
-check_registry()
 owners.update(training.OWNERS)

@@ -10,6 +10,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import elementwise
+from ..autodiff.work import per_result
 from .logic import equal, isnan, round
 from .pointwise import exp
 from .select import where
@@ -30,6 +31,7 @@ __all__ = [
 ]
 # fmt: on
 KIND = "pointwise"
+WORK = per_result()
 LN2, LN10 = ln(2), ln(10)
 
 

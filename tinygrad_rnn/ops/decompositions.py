@@ -11,6 +11,7 @@ from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import along_axis
 from ..autodiff.tensor import Tensor
+from ..autodiff.work import per_input, per_matrix
 from .diagonals import diagonal, trace, tril, triu
 from .linalg import cross, matmul
 from .logic import equal, logical_and, sign
@@ -36,6 +37,8 @@ __all__ = [
     "vector_norm",
 ]
 KIND = "linalg"
+SVD = per_matrix(lambda m, n, k: 14 * m * n**2 + 8 * n**3)  # thin, with its vectors [Golub & Van Loan 2013, 8.6]
+LU = per_matrix(lambda m, n, k: 2 * n**3 / 3)
 
 
 def _square(r: Any, *shape: int) -> Array:
@@ -62,6 +65,7 @@ def _check_square(a: Array, name: str) -> None:
 
 @primitive(
     label="inv",
+    work=per_matrix(lambda m, n, k: 2 * n**3),
     numpy=np.linalg.inv,
     samples=lambda r: [_square(r, 3, 3), _square(r, 2, 4, 4)],
     errors=lambda r: [
@@ -89,6 +93,7 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(
     label="solve",
+    work=per_matrix(lambda m, n, k: 2 * n**3 / 3 + 2 * n**2 * k),
     numpy=np.linalg.solve,
     broadcasts=True,
     samples=lambda r: [
@@ -129,6 +134,7 @@ def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
 
 @primitive(
     label="det",
+    work=LU,
     numpy=np.linalg.det,
     samples=lambda r: [r(3, 3), r(2, 2, 2), r(1, 1), np.outer(r(3), r(3)), np.stack([np.ones((3, 3)), r(3, 3)])],
     errors=lambda r: [
@@ -165,7 +171,7 @@ def _wide(g: Array) -> Array:
     return expand_dims(g, axis=(-1, -2))
 
 
-@primitive(label="log|det|", samples=lambda r: [_square(r, 3, 3), -_square(r, 2, 3, 3)])
+@primitive(label="log|det|", work=LU, samples=lambda r: [_square(r, 3, 3), -_square(r, 2, 3, 3)])
 def logabsdet(a: Array) -> Array:
     """log |det a|, the second part of slogdet."""
     _check_square(a, "slogdet")
@@ -197,6 +203,7 @@ def slogdet(a: Array) -> Any:
 
 @primitive(
     label="cholesky",
+    work=per_matrix(lambda m, n, k: n**3 / 3),
     numpy=np.linalg.cholesky,
     samples=lambda r: [_symmetric(r, 3, 3), _symmetric(r, 2, 4, 4), r.call(_symmetric(r, 3, 3), upper=True)],
     errors=lambda r: [
@@ -239,6 +246,7 @@ def _from_triangle(x: Array, upper: bool) -> Array:
 
 @primitive(
     label="eigh",
+    work=per_matrix(lambda m, n, k: 9 * n**3),
     numpy=np.linalg.eigh,
     several=True,
     samples=lambda r: [r(3, 3), r.call(r(2, 3, 3), UPLO="U")],
@@ -289,7 +297,7 @@ def eigvalsh(a: Array, UPLO: str = "L") -> Array:
     return eigh(a, UPLO=UPLO)[0]
 
 
-@primitive(label="svd", several=True, samples=lambda r: [r(3, 3), r(2, 4), r(2, 4, 3)])
+@primitive(label="svd", work=SVD, several=True, samples=lambda r: [r(3, 3), r(2, 4), r(2, 4, 3)])
 def thin_svd(a: Array) -> Any:
     """U (…, m, k), s (k) and Vᵀ (…, k, n) of a (…, m, n), where k is the smaller of m and n."""
     return tuple(np.linalg.svd(a, full_matrices=False))
@@ -345,7 +353,7 @@ def svdvals(a: Array) -> Array:
     return thin_svd(a)[1]
 
 
-@primitive(label="pinv", numpy=np.linalg.pinv, samples=lambda r: [r(3, 2), r(2, 3), r(2, 3, 3)])
+@primitive(label="pinv", work=SVD, numpy=np.linalg.pinv, samples=lambda r: [r(3, 2), r(2, 3), r(2, 3, 3)])
 def pinv(a: Array, *, rcond: float | None = None) -> Array:
     """The pseudo-inverse of each matrix a (…, m, n), where its rank does not change [Golub & Pereyra 1973].
 
@@ -368,6 +376,7 @@ def _(g: Array, a: Array, out: Array, *, rcond: float | None) -> Array:
 
 @primitive(
     label="‖x‖",
+    work=per_input(3),
     rows=along_axis,
     samples=lambda r: [
         r.away(3, 4),

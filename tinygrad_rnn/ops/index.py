@@ -12,6 +12,7 @@ from ..autodiff.op import composite, primitive
 from ..autodiff.rows import indexed
 from ..autodiff.sparse import RowGradient
 from ..autodiff.tensor import Tensor
+from ..autodiff.work import per_input, per_result
 from ..kernels import training
 from ..kernels.training import LARGE
 
@@ -20,6 +21,7 @@ __all__ = ["getitem", "repeat", "take"]
 
 @primitive(
     label="[ ]",
+    work=per_result(0, "picks"),
     rows=indexed,
     samples=lambda r: [
         r.call(r(4, 3), index=1),
@@ -58,6 +60,7 @@ def _(g: Array, shape: Shape, *, index: Any) -> Array:
 
 @primitive(
     label="[ ]",
+    work=per_result(0, "gathers"),
     samples=lambda r: [r.call(r(4, 3), index=np.array([0, 2, 2])), r.call(r(4, 2), index=np.array([[1, -1], [3, 3]]))],
     errors=lambda r: [(r.call(r(4, 3), index=np.array([0, 4])), "index 4 is out of bounds")],
 )
@@ -86,6 +89,7 @@ def _(g: Array, shape: Shape, *, index: Any) -> Any:
 
 @primitive(
     label="scatter +",
+    work=per_input(),
     rows=indexed,
     broadcasts=True,
     samples=lambda r: [
@@ -124,6 +128,7 @@ def _(g: Array, *, index: Any, shape: Shape) -> Array:
 
 @primitive(
     label="reverse",
+    work=per_result(0, "reverses"),
     samples=lambda r: [
         r.call(r(3, 4, 2), lengths=np.array([4, 0, 2])),
         r.call(r(4, 2), lengths=np.array([3, 1]), time_axis=0),
@@ -131,6 +136,7 @@ def _(g: Array, *, index: Any, shape: Shape) -> Array:
     ],
     errors=lambda r: [
         (r.call(r(2, 3), lengths=np.array([1])), "expected (2,) integers"),
+        (r.call(r(2, 3), lengths=np.array([1.0, 2.0])), "expected (2,) integers"),
         (r.call(r(2, 3), lengths=np.array([1, 4])), "expected 0 to 3"),
     ],
 )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
-from ..autodiff.node import Array
+from ..autodiff.node import Array, Shape
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import contraction, product
 from ..autodiff.tensor import Tensor
+from ..autodiff.work import Work
 from ..kernels import training
 from .pointwise import multiply
 from .shape import expand_dims, moveaxis, swapaxes, transpose
@@ -20,8 +22,24 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 __all__ = ["cross", "dot", "einsum", "inner", "kron", "linear", "matmul", "outer", "tensordot", "vdot"]
 
 
+def _product(read: Sequence[Shape], made: Sequence[Shape], options: dict[str, Any]) -> int:
+    return 2 * prod(made[0]) * read[0][-1]
+
+
+def _map(read: Sequence[Shape], made: Sequence[Shape], options: dict[str, Any]) -> int:
+    return prod(made[0]) * (2 * read[0][-1] + (len(read) == 3))
+
+
+def _einsum(read: Sequence[Shape], made: Sequence[Shape], options: dict[str, Any]) -> int:
+    """A product and a sum, or a product less for one operand, for each combination of all the letters."""
+    terms = options["formula"].partition("->")[0].split(",")
+    sizes = dict(zip("".join(terms), [size for shape in read for size in shape], strict=True))
+    return len(terms) * prod(sizes.values())
+
+
 @primitive(
     label="@",
+    work=Work(_product, "contracts"),
     rows=product,
     numpy=(np.matmul, np.linalg.matmul),
     broadcasts=True,
@@ -99,6 +117,7 @@ def _rows(x: Array) -> Array:
 
 @primitive(
     label="x W + b",
+    work=Work(_map, "contracts"),
     optional=("bias",),
     samples=lambda r: [
         (r(3, 4), r(4, 2), r(2)),
@@ -285,6 +304,7 @@ def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
 
 @primitive(
     label="einsum",
+    work=Work(_einsum, "contracts"),
     rows=contraction,
     broadcasts=True,
     samples=lambda r: [

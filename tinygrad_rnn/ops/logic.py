@@ -13,6 +13,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 from ..autodiff.rows import elementwise
+from ..autodiff.work import MOVES, per_result
 
 # fmt: off
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal", "round", "sign", "signbit", "trunc",
 ]
 # fmt: on
+WORK = per_result()
 
 
 def _pairs(r: Any) -> list[Any]:
@@ -259,7 +261,9 @@ def isinf(x: Array) -> Array:
     return np.isinf(x)
 
 
-@primitive(label="detach", rows=elementwise, differentiable=False, tensors=True, samples=lambda r: [r(3, 4), r()])
+@primitive(
+    label="detach", work=MOVES, rows=elementwise, differentiable=False, tensors=True, samples=lambda r: [r(3, 4), r()]
+)
 def detach(x: Array) -> Array:
     """x as a constant: the same values, through which no gradient flows. What `x.detach()` calls.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.work import per_input
 from ..kernels import training
 from .pointwise import sigmoid
 from .reduce import log_softmax, sum
@@ -21,6 +22,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 @primitive(
     label="cross entropy",
+    work=per_input(5),
     samples=lambda r: [
         r.call(r(4, 3), targets=r.integers(3, 4)),
         r.call(r(2, 3, 5), targets=r.integers(5, 2, 3), mask=np.array([[1, 1, 0], [1, 0, 0]], bool)),
@@ -137,6 +139,7 @@ def _weight(n: int, reduction: str) -> float:
 
 @primitive(
     label="binary cross entropy",
+    work=per_input(9),
     samples=lambda r: [
         r.call(r(4), targets=r.integers(2, 4)),
         r.call(r.away(2, 3), targets=r.between(0, 1, 2, 3), mask=np.array([[1, 1, 0], [1, 0, 0]], bool)),
@@ -193,6 +196,7 @@ def _check_binary(logits: Any, targets: Any, mask: Any, reduction: str) -> tuple
 
 @primitive(
     label="mse",
+    work=per_input(3),
     samples=lambda r: [
         (r(3, 4), r(3, 4)),
         r.call(r(5), r(5), reduction="sum"),

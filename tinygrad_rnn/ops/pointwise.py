@@ -9,6 +9,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 from ..autodiff.rows import elementwise
+from ..autodiff.work import MOVES, per_result
 from .logic import equal, less_equal, logical_and, sign
 from .select import where
 
@@ -18,6 +19,7 @@ __all__ = [
     "relu", "sigmoid", "sin", "softplus", "sqrt", "square", "subtract", "tanh",
 ]
 # fmt: on
+WORK = per_result()
 
 
 def _pairs(r: Any) -> list[Any]:
@@ -404,6 +406,7 @@ def _(g: Array, x: Array) -> Array:
 
 @primitive(
     label="astype",
+    work=MOVES,
     rows=elementwise,
     samples=lambda r: [r.call(r(3, 4), dtype=np.float64)],
     errors=lambda r: [

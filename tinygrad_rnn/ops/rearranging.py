@@ -11,6 +11,7 @@ from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import along_axis
 from ..autodiff.tensor import Tensor
+from ..autodiff.work import MOVES
 from .index import getitem
 from .shape import broadcast_to, concatenate, flip, moveaxis, swapaxes
 
@@ -21,6 +22,7 @@ __all__ = [
 ]
 # fmt: on
 KIND = "shape"
+WORK = MOVES
 
 
 @primitive(

@@ -7,19 +7,21 @@ NaN included, touches nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import kernels
-from ..autodiff.node import Array
+from ..autodiff.node import Array, Shape
 from ..autodiff.op import primitive
 from ..autodiff.state import Run, scope
 from ..autodiff.state import step as time_step
 from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
+from ..autodiff.work import Work
 from .index import reverse_sequence
 from .pointwise import relu, sigmoid, tanh
 from .select import where
@@ -170,6 +172,28 @@ class _Step:
         return new[-1], new
 
 
+STEP_OPERATIONS = {
+    "rnn": (1, 2),
+    "lstm": (4, 13),
+    "gru": (3, 11),
+}  # gates; elementwise operations a unit, without biases
+
+
+def step_flops(kind: str, size: int, units: int, biases: int) -> int:
+    """The operations of one step of a cell for one row, whose input is of this size."""
+    gates, each = STEP_OPERATIONS[kind]
+    return units * (2 * (size + units) * gates + each + biases * gates)
+
+
+def _over_time(kind: str) -> Work:
+    def flops(read: Sequence[Shape], made: Sequence[Shape], options: dict[str, Any]) -> int:
+        (*leading, units), lengths = made[0], options.get("lengths")
+        steps = prod(leading) if lengths is None else int(np.sum(lengths))
+        return steps * step_flops(kind, read[0][-1], units, 2 if options.get("reset_after") else 1)
+
+    return Work(flops)
+
+
 def _save(recompute: bool, keep: bool, letters: str = "") -> Any:
     return "recompute" if keep and recompute else keep or bool(letters)
 
@@ -213,7 +237,9 @@ def _samples(gates: int, states: int, *, extra: bool = False, **options: Any) ->
 
 @primitive(
     label="RNN over time",
+    work=_over_time("rnn"),
     several=True,
+    materialize_grads=False,
     optional=("h0",),
     samples=lambda r: [*_samples(1, 1)(r), *_samples(1, 1, activation="relu")(r)[:1]],
 )
@@ -272,7 +298,9 @@ def _(
 
 @primitive(
     label="LSTM over time",
+    work=_over_time("lstm"),
     several=True,
+    materialize_grads=False,
     optional=("c0", "h0"),
     samples=lambda r: [*_samples(4, 2)(r), *_samples(4, 2, trace="cells")(r)],
 )
@@ -332,7 +360,9 @@ def _(
 
 @primitive(
     label="GRU over time",
+    work=_over_time("gru"),
     several=True,
+    materialize_grads=False,
     optional=("recurrent_bias", "h0"),
     samples=lambda r: [
         *[r.call(*c.arrays[:4], None, *c.arrays[4:], **c.options) for c in _samples(3, 1, reset_after=False)(r)],
@@ -347,7 +377,7 @@ def gru_sequence(
     recurrent_bias: Array,
     h0: Array,
     *,
-    reset_after: bool = False,
+    reset_after: bool,
     lengths: Any = None,
     reverse: bool = False,
     time_major: bool = False,

@@ -9,12 +9,14 @@ import numpy as np
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import primitive
 from ..autodiff.rows import along_axis, sums
+from ..autodiff.work import per_input
 from .logic import equal
 from .pointwise import astype, exp
 from .select import where
 from .shape import broadcast_to, concatenate, flip
 
 __all__ = ["cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax", "std", "sum", "var"]
+WORK = per_input()
 
 
 def _reductions(r: Any) -> list[Any]:
@@ -90,7 +92,11 @@ def _(g: Array, shape: Shape, *, axis: Any, keepdims: bool) -> Array:
 
 
 @primitive(
-    label="var", rows=along_axis, numpy=np.var, samples=lambda r: [*_reductions(r), r.call(r(3, 4), axis=1, ddof=1)]
+    label="var",
+    work=per_input(4),
+    rows=along_axis,
+    numpy=np.var,
+    samples=lambda r: [*_reductions(r), r.call(r(3, 4), axis=1, ddof=1)],
 )
 def var(x: Array, *, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Array:
     """Variance: the mean of |x − mean|², with N − ddof in the denominator.
@@ -110,6 +116,7 @@ def _(g: Array, x: Array, *, axis: Any, keepdims: bool, ddof: int) -> Array:
 
 @primitive(
     label="std",
+    work=per_input(4),
     rows=along_axis,
     numpy=np.std,
     samples=lambda r: [*_reductions(r)[:-1], r.call(r(3, 4), axis=1, ddof=1)],
@@ -251,6 +258,7 @@ def _(g: Array, shape: Shape, *, axis: Any) -> Array:
 
 @primitive(
     label="logsumexp",
+    work=per_input(4),
     rows=along_axis,
     samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r.call(r(3, 4), axis=-1, keepdims=True)],
     errors=lambda r: [
@@ -279,6 +287,7 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
 
 @primitive(
     label="softmax",
+    work=per_input(5),
     rows=along_axis,
     samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)],
     errors=lambda r: [
@@ -301,7 +310,9 @@ def _(g: Array, out: Array, *, axis: int) -> Array:
     return out * (g - (g * out).sum(axis=axis, keepdims=True))
 
 
-@primitive(label="log softmax", rows=along_axis, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)])
+@primitive(
+    label="log softmax", work=per_input(5), rows=along_axis, samples=lambda r: [r(3, 4), r.call(r(3, 4), axis=0), r(5)]
+)
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
     """x − log Σ e^x along `axis`: the logarithm of softmax without its rounding.
 

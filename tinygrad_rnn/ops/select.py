@@ -10,9 +10,11 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import elementwise
+from ..autodiff.work import per_result
 from .logic import equal, isnan, less, less_equal, logical_and, logical_not, logical_or
 
 __all__ = ["clip", "fmax", "fmin", "maximum", "minimum", "select", "where"]
+WORK = per_result()
 
 BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}  # integers as wide as the floats
 
@@ -150,6 +152,7 @@ def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
 
 @primitive(
     label="where",
+    work=per_result(0, "selects"),
     rows=elementwise,
     numpy=np.where,
     broadcasts=True,

@@ -9,9 +9,11 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 from ..autodiff.rows import elementwise
+from ..autodiff.work import per_result
 from .pointwise import exp
 
 __all__ = ["erf"]
+WORK = per_result()
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 

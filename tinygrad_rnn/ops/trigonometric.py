@@ -10,6 +10,7 @@ import numpy as np
 from ..autodiff.node import Array
 from ..autodiff.op import composite, primitive
 from ..autodiff.rows import elementwise
+from ..autodiff.work import per_result
 from .pointwise import sqrt
 
 # fmt: off
@@ -19,6 +20,7 @@ __all__ = [
 ]
 # fmt: on
 KIND = "pointwise"
+WORK = per_result()
 
 
 @primitive(

@@ -9,7 +9,9 @@ import numpy as np
 
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
+from ..autodiff.work import Work
 from ..ops import reshape
+from .flops import flops
 from .node import Loops, Scan, apply
 from .node import scan as scan_op
 from .samples import fusions
@@ -37,7 +39,20 @@ class Fused(NamedTuple):
         return f"<fused over {prod(self.leading)} rows>"
 
 
-@primitive(label="fused", several=True, samples=lambda r: fusions(r))
+def _flops(read: Any, made: Any, options: dict[str, Any]) -> int:
+    run: Fused = options["run"]
+    rows = prod(run.leading)
+    return flops(run.loops.program, run.loops.plan.forward, rows, rows)
+
+
+@primitive(
+    label="fused",
+    work=Work(_flops),
+    several=True,
+    converts=False,
+    materialize_grads=False,
+    samples=lambda r: fusions(r),
+)
 def fused(*arrays: Array, run: Fused, keep: bool = False) -> Any:
     """A chain of ops on rows in one node. arrays: those with rows, then weights."""
     outcome = scan_op.forward(*run.flat(arrays), run=run.scan, keep=keep)

@@ -165,32 +165,15 @@ def _pull(
         g: Any = [_zeros(t) if one is None else one for one, t in zip(gs, outs, strict=True)]
     else:
         g = gs[0]
-    saved = [_saved(name, op, arrays, outs, needs) for name in _asked(op)]
-    grads = op.rule(g, *saved, *(arrays if op.saves_all else ()), **instruction.options)
+    shapes = tuple([a.shape if isinstance(a, Tensor) else np.shape(a) for a in arrays])
+    saved = op.pick((*arrays, shapes[0], shapes, outs[0], needs, None))
+    grads = op.rule(g, *saved, **instruction.options)
     if type(grads) not in (tuple, list):
         grads = (grads,)
     for slot, need, part in zip(instruction.inputs, needs, grads, strict=True):
         if need and part is not None:
             assert type(slot) is int
             _add(cotangents, slot, _fitted(op, part, traced[slot]))
-
-
-def _asked(op: Op) -> tuple[str, ...]:
-    code = op.rule.__code__
-    return code.co_varnames[1 : code.co_argcount]
-
-
-def _saved(name: str, op: Op, arrays: list[Any], outs: list[Traced], needs: tuple[bool, ...]) -> Any:
-    """What a vjp asks for by the name of its parameter (see autodiff/op.py)."""
-    if name in op.inputs:
-        return arrays[op.inputs.index(name)]
-    shapes = [a.shape if isinstance(a, Tensor) else np.shape(a) for a in arrays]
-    return {
-        "out": outs[0] if not op.several else tuple(outs),
-        "shape": shapes[0],
-        "shapes": tuple(shapes),
-        "needs": needs,
-    }[name]
 
 
 def _zeros(t: Traced) -> Any:

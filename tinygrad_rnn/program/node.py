@@ -11,13 +11,15 @@ from .. import kernels
 from ..autodiff.node import Array
 from ..autodiff.op import primitive
 from ..autodiff.rows import with_rows
-from ..autodiff.state import Run, ambient
+from ..autodiff.state import Ambient, Run, ambient
 from ..autodiff.state import step as time_step
 from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
+from ..autodiff.work import Work
 from ..kernels.training import empty
 from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.recurrent import without_padding
+from .flops import flops
 from .native import NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
@@ -120,7 +122,12 @@ def _samples(r: Any) -> list[Any]:
     return scans(r)
 
 
-@primitive(label="scan", several=True, samples=_samples)
+def _flops(read: Any, made: Any, options: dict[str, Any]) -> int:
+    run: Scan = options["run"]
+    return flops(run.loops.program, run.loops.plan.forward, run.batch, run.total)
+
+
+@primitive(label="scan", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
     native = run.loops.native(arrays, run.batch) if run.native is None else run.native
@@ -361,11 +368,8 @@ def apply(instruction: Instruction, registers: dict[int, Any], batch: int) -> No
     args = [i.value if isinstance(i, Literal) else registers[i] for i in instruction.inputs]
     op, options = instruction.op, with_rows(instruction.options, batch)
     outside = ambient.get()
-    token = ambient.set(
-        outside._replace(
-            scope=(*outside.scope, *instruction.scope), recording=outside.recording and not instruction.detached
-        )
-    )
+    recording, path = outside.recording and not instruction.detached, (*outside.scope, *instruction.scope)
+    token = ambient.set(Ambient(recording, path, outside.training, outside.tracer))
     try:
         out = op(args, **options) if op.variadic else op(*args, **options)
     finally:

@@ -193,7 +193,7 @@ class Tracer:
         """Run an op on the stand-ins' values and write it down; returns stand-ins of its results."""
         if op.expansion is not None:
             return op.expansion(*args, **{**op.defaults, **options})
-        if op.keeps:
+        if op.residuals:
             refuse(f"the step uses {op.name}, which takes a whole batch and cannot be part of a program")
         if op.name == "matmul" and not self.sums and (cut := self._cut_product(*args)) is not None:
             return cut

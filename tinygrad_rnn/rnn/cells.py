@@ -11,7 +11,9 @@ from .. import checks, kernels, ops
 from ..autodiff.op import primitive
 from ..autodiff.steps import current_step, fields_of, name_states
 from ..autodiff.tensor import Tensor
+from ..autodiff.work import Work
 from ..initializers import GlorotUniform, Orthogonal, get
+from ..ops.recurrent import step_flops
 from .cell import LSTMState, RNNCell, gate, leaves, random_source, rebuild
 
 
@@ -389,7 +391,12 @@ def _samples(r: Any) -> list[Any]:
     return cases
 
 
-@primitive(label="one step", several=True, samples=_samples)
+def _flops(read: Any, made: Any, options: Any) -> int:
+    (rows, size), units, biases = read[0], made[0][-1], sum(len(shape) == 1 for shape in read)
+    return int(rows * step_flops(options["kind"], size, units, biases))
+
+
+@primitive(label="one step", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
 def cell_step(*arrays: Any, kind: str, option: Any, keep: bool = False) -> Any:
     """One step of a plain cell, LSTM or GRU in one node; returns the new state's parts, h the last.
 

@@ -133,7 +133,9 @@ class Repeat:
             links = [(names[a], names[b]) for a, b in step.inner]
             links += [(ports[s], names[h]) for s, h in step.into] + [(names[n], o) for n, o in step.leaves.items()]
             ends = list(step.leaves.values())
-            shapes = tuple((n.lines, n.role, n.box) for n in nodes), tuple((b.label, b.parent) for b in inner)
+            sizes = (n.size or fitting_size(n.lines, ROLES[n.role].shape) for n in nodes)
+            looks = tuple((size, ROLES[n.role].shape, n.box) for n, size in zip(nodes, sizes, strict=True))
+            shapes = looks, tuple((b.label, b.parent) for b in inner)
             build = (*shapes, tuple(links), len(first))
             if build not in known:
                 known[build] = lay_out(

@@ -95,15 +95,15 @@ class House:
     def _further(self, node: NodeInfo, source: Source, pick: int | None) -> list[tuple[Source, int | None]]:
         """One op back, and which step of time it is about, if one is known."""
         sources = node.sources
-        if node.op == "unstack":
+        if node.effect == "cuts":
             return [(s, source.output) for s in sources]
-        if node.op == "reverse_sequence" and pick is not None:
+        if node.effect == "reverses" and pick is not None:
             return [(s, self.total - 1 - pick) for s in sources]
-        if node.op == "stack" and pick is not None and pick < len(sources):
+        if node.effect == "joins" and pick is not None and pick < len(sources):
             return [(sources[pick], None)]
-        if node.op == "where":
+        if node.effect == "selects":
             return [(s, pick) for s in sources if self.graph.nodes[s.id].dtypes[s.output] != "bool"]
-        if node.op == "getitem":
+        if node.effect == "picks":
             pick = self._picked(node, self.graph.nodes[sources[0].id].shapes[sources[0].output])
         return [(s, pick) for s in sources]
 
@@ -170,7 +170,7 @@ class House:
     def _picked_from(self, source: Source, number: int) -> bool:
         """Whether the steps pick their part of a value themselves, x[:, t]."""
         inside = (self.graph.nodes[i] for i in self.found.places[number][self.found.layers[number].steps[0]])
-        return any(source in node.sources and node.op in ("getitem", "take") for node in inside)
+        return any(source in node.sources and node.effect in ("picks", "gathers") for node in inside)
 
     def _meets(self, node: NodeInfo) -> bool:
         """Whether single steps of different columns meet in a concatenation."""
@@ -237,7 +237,7 @@ class House:
         readers = set()
         for n, layer in enumerate(self.cells):
             for source in self.found.feeds.get((n, layer.steps[-1]), ()):
-                if self.graph.nodes[source.id].op == "unstack" and number in {
+                if self.graph.nodes[source.id].effect == "cuts" and number in {
                     o.bar for o in self.origins(source, layer)
                 }:
                     readers.add(n)
@@ -250,9 +250,9 @@ class House:
         """Whether an op treats every step alike, as far as can be told: it works on the last axis or element by element."""
         if math.prod(node.shapes[0][:-1]) < steps:
             return False
-        if node.kind in ("pointwise", "select") or node.op in ("take", "getitem"):
+        if node.kind in ("pointwise", "select") or node.effect in ("picks", "gathers"):
             return True
-        if node.op == "matmul":
+        if node.effect == "contracts":
             return node.sources[-1].id in self.found.only_weights
         axis = node.options.get("axis", -1)
         return node.kind == "reduce" and axis in (-1, len(node.shapes[0]) - 1)

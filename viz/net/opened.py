@@ -45,7 +45,7 @@ def is_mask(leaf: NodeInfo) -> bool:
 
 def picked_axis(node: NodeInfo) -> int | None:
     """The axis along which one index is picked by number, x[:, 3]; None for any other op or index."""
-    index = node.options.get("index") if node.op == "getitem" else None
+    index = node.options.get("index") if node.effect == "picks" else None
     parts = index if isinstance(index, tuple) else (index,)
     whole = [isinstance(part, int) and not isinstance(part, bool) for part in parts]
     plain = all(number or isinstance(part, slice) for number, part in zip(whole, parts, strict=True))
@@ -79,11 +79,11 @@ def _inputs(graph: Graph) -> set[int]:
     named = {node.id for node in graph.nodes if node.kind == "parameter" and node.op is None}
     found = {i for i in named if INPUT.fullmatch(graph.nodes[i].name or "")}
     for node in graph.nodes:
-        if node.op == "scan":
+        if "run" in node.options and node.kind == "recurrent":
             found.update(s.id for s in node.sources[: sequences_read(node)] if s.id in named)
         elif node.op is not None and node.sources and node.sources[0].id in named:
             long = len(graph.nodes[node.sources[0].id].shapes[0]) == 3
-            if long and (node.op in ("matmul", "linear", "unstack") or node.kind == "recurrent"):
+            if long and (node.effect in ("contracts", "cuts") or node.kind == "recurrent"):
                 found.add(node.sources[0].id)
     return found | _cut_by_hand(graph, named)
 

@@ -78,9 +78,9 @@ class _Cut:
 
     def _moved(self, node: NodeInfo, id: int) -> NodeInfo:
         place, sources, shapes = self.places[node.id], node.sources, node.shapes
-        if node.op == "stack" and place is None:
+        if node.effect == "joins" and place is None:
             sources = tuple(s for s in sources if not self._dropped(s.id))
-        elif node.op == "unstack" and len(shapes) == self.total:
+        elif node.effect == "cuts" and len(shapes) == self.total:
             shapes = shapes[: self.keep] + shapes[-self.keep :]
         self.ids[node.id] = id
         sources = tuple([self._source(s, place) for s in sources])
@@ -118,7 +118,7 @@ class _Cut:
                 raise LookupError
             i = self.steps[there[0], self.keep - 1][self.steps[there].index(i)]
         node = self.old.nodes[i]
-        if node.op == "unstack" and there is None and len(node.shapes) == self.total:
+        if node.effect == "cuts" and there is None and len(node.shapes) == self.total:
             if self.keep <= output < self.total - self.keep:
                 raise LookupError
             output = self._number(output)

@@ -13,8 +13,9 @@ from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 from .layers import Layer, Path, Step, find_layers, gate_of, time_of, times_of
 from .opened import INPUT, is_mask
 
-PASS_KINDS = frozenset({"shape", "index"})  # ops that only move data: arrows run through them
-PASS_OPS = frozenset({"where", "astype", "_identity"})
+PASSING = frozenset(
+    {"moves", "selects", "picks", "cuts", "joins", "reverses"}
+)  # arrows run through ops of these effects
 
 
 @dataclass
@@ -71,7 +72,7 @@ def _flow(found: Unrolled) -> None:
             there = step_of.get(source.id)
             if there == here:
                 continue
-            if graph.nodes[i].op == "matmul":
+            if graph.nodes[i].effect == "contracts":
                 multiplied.add((here, source))
             if there is not None and (there[0] == here[0] or there[1] != here[1]):
                 crossing[here, source] = None
@@ -158,7 +159,7 @@ def states_in(found: Unrolled, source: Source) -> list[Source]:
     """The final states that a value is, or of which it is a stack that no layer made: h_n of several layers."""
     node = found.graph.nodes[source.id]
     parts = [source]
-    if node.op == "stack" and source.id not in found.step_of:
+    if node.effect == "joins" and source.id not in found.step_of:
         parts = [] if any(hoisted(found, layer, node) for layer in found.layers) else list(node.sources)
     steps = [found.step_of.get(part.id) for part in parts]
     ends = [step is not None and step[1] == found.layers[step[0]].steps[-1] for step in steps]
@@ -205,9 +206,9 @@ def only_weights(graph: Graph) -> set[int]:
 
 def _chooses(node: NodeInfo) -> bool:
     """Whether an op reads by an array of indices: rows of an embedding, which are data."""
-    index = node.options.get("index", node.options.get("indices"))
+    index = node.options.get("index")  # a snapshot holds no array
     parts = index if isinstance(index, tuple) else (index,)
-    return node.op == "take" or (node.op == "getitem" and any(p is None or hasattr(p, "shape") for p in parts))
+    return node.effect == "gathers" or (node.effect == "picks" and any(p is None or hasattr(p, "shape") for p in parts))
 
 
 def parameters_of(graph: Graph, start: int) -> Iterator[int]:
@@ -239,9 +240,7 @@ def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
 
 def passes(node: NodeInfo) -> bool:
     """Whether an op only moves or chooses data, so that arrows run through it."""
-    if node.op is None or _chooses(node) or node.op == "scatter_add":
-        return False
-    return node.op in PASS_OPS or node.kind in PASS_KINDS
+    return node.effect in PASSING and not _chooses(node)
 
 
 def _hoisted_weights(found: Unrolled, layer: Layer) -> Iterator[int]:

@@ -205,7 +205,7 @@ class Grid(Arrows):
     def fillers(self) -> set[int]:
         """Leaves that are only chosen from, such as what stands in for padding."""
         graph = self.found.graph
-        read = {s.id for node in graph.nodes if node.op != "where" for s in node.sources}
+        read = {s.id for node in graph.nodes if node.effect != "selects" for s in node.sources}
         return {node.id for node in graph.nodes if node.op is None and not node.name and node.id not in read}
 
     def pitch_between(self) -> float:
@@ -248,9 +248,9 @@ class Grid(Arrows):
         whole = source  # before what only moved it
         while graph.nodes[source.id].op is not None and graph.nodes[source.id].sources:
             node = graph.nodes[source.id]
-            cut = node.options.get("axis", 0) if node.op == "unstack" else picked_axis(node)
+            cut = node.options.get("axis", 0) if node.effect == "cuts" else picked_axis(node)
             axis = axis if cut is None else cut
-            source = node.sources[1 if node.op == "where" else 0]
+            source = node.sources[1 if node.effect == "selects" else 0]
             whole = whole if cut is None and passes(node) else source
         if axis is None and len(graph.nodes[whole.id].shapes[whole.output]) > 2:
             inside = (graph.nodes[i] for i in self.found.places[step[0]][step[1]])

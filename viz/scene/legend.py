@@ -13,12 +13,13 @@ ROW, GAP, ARROW = 44.0, 14.0, 40.0
 LEAST_WIDTH = 420.0  # of a row, before the next is begun
 
 
-def add(picture: Picture, scale: Scale | None, words: bool) -> Picture:
+def add(picture: Picture, scale: Scale | None, words: bool, lines: bool = False) -> Picture:
     """Put a legend into the picture: the scale's swatches; with `words`, a sample of each shape and arrow that occurs.
 
-    In a picture with places it stands below; else it is one node, a table, for the program to place.
+    lines: the scale is that of arrows, and its samples are arrows. In a picture with places the legend stands below;
+    else it is one node, a table, for the program to place.
     """
-    groups = [list(_swatches(scale))] if scale is not None else []
+    groups = [list(_line_samples(scale) if lines else _swatches(scale))] if scale is not None else []
     groups += [list(_samples(picture, scale is not None)), list(_arrows(picture))] if words else []
     groups = [group for group in groups if group]
     if picture.placed:
@@ -47,6 +48,13 @@ def _swatches(scale: Scale) -> Iterator[Entry]:
         yield Node(f"legend{i}", (text,), "swatch", size=(52.0, 24.0), fill=fill), None
 
 
+def _line_samples(scale: Scale) -> Iterator[Entry]:
+    yield Node("legend", (scale.title,), "text"), None
+    for i, number in enumerate(scale.numbers()):
+        node = Node(f"legend{i}", (scale.say(number),), "text", size=(style.text_width(scale.say(number)) + 14, 24.0))
+        yield node, Edge(f"legend{i} from", node.id, look=scale.line(number))
+
+
 def _samples(picture: Picture, shaded: bool) -> Iterator[Entry]:
     """A node of each role; without the colour that shades stand instead of."""
     used = {node.role for node in picture.nodes}
@@ -72,15 +80,14 @@ def _arrows(picture: Picture) -> Iterator[Entry]:
 def _below(picture: Picture, groups: list[list[Entry]]) -> None:
     """Rows below all that is there, no wider than it."""
     left, bottom, right = _extent(picture)
-    right = max(right, left + LEAST_WIDTH)
+    right = max(right, left + LEAST_WIDTH, *(left + _width(group) for group in groups[:1]))
     y = bottom + 6
     for group in groups:
         x, y = left, y - ROW
         for node, arrow in group:
-            wide, tall = node.size or style.fitting_size(node.lines, "box")
-            node.size = wide, tall
+            wide, _ = node.size = _size(node)
             lead = ARROW if arrow is not None else 0.0
-            if x > left and x + lead + wide > right:
+            if x > left and x + lead + wide > right + 1e-6:
                 x, y = left, y - ROW
             if arrow is not None:
                 begin: Point = (x + 2, y)
@@ -90,7 +97,20 @@ def _below(picture: Picture, groups: list[list[Entry]]) -> None:
             x += lead
             node.at = (x + wide / 2, y)
             picture.nodes.append(node)
-            x += wide + (2.0 if node.role == "swatch" else GAP)
+            x += wide + _gap(node)
+
+
+def _size(node: Node) -> Point:
+    return node.size or style.fitting_size(node.lines, "box")
+
+
+def _gap(node: Node) -> float:
+    return 2.0 if node.role == "swatch" else GAP
+
+
+def _width(group: list[Entry]) -> float:
+    """Of a row that is not broken."""
+    return sum(_size(node)[0] + _gap(node) + (ARROW if arrow is not None else 0.0) for node, arrow in group)
 
 
 def _extent(picture: Picture) -> tuple[float, float, float]:

@@ -65,14 +65,19 @@ class Scale:
         part = self.part(number)
         return _mix(GREY, self.line_dark, part), 1.0 + 3.0 * part
 
-    def swatches(self) -> list[tuple[str, str]]:
-        """Texts and fills for the legend, from the smallest number to the largest."""
+    def numbers(self) -> list[float]:
+        """The numbers that the legend shows, from the smallest to the largest."""
         if self.log:
             step = max(1, math.ceil((self.high - self.low) / (MOST_SWATCHES - 1)))
-            numbers = [10.0**power for power in range(int(self.low), int(self.high) + 1, step)]
-        else:
-            numbers = [self.high * k / 4 for k in range(5)]
-        return [*((self.say(n), self.fill(n)) for n in numbers), *([("NaN", NO_NUMBER[0])] if self.holes else [])]
+            return [10.0**power for power in range(int(self.low), int(self.high) + 1, step)]
+        return [self.high * k / 4 for k in range(5)]
+
+    def swatches(self) -> list[tuple[str, str]]:
+        """Texts and fills for the legend."""
+        return [
+            *((self.say(n), self.fill(n)) for n in self.numbers()),
+            *([("NaN", NO_NUMBER[0])] if self.holes else []),
+        ]
 
 
 def round_up(number: float) -> float:

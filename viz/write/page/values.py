@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, flat_tensors, unfuse
-from tinygrad_rnn.autodiff.node import Leaf, Node
-from tinygrad_rnn.autodiff.tensor import Tensor
+from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, Source
 
-from ...net.live import Values, nodes_of
+from ...net.measure import Measured, nodes_of, was_freed
 from ...net.opened import STEPWISE, open_all, take
 from ...scene import style
 
@@ -34,51 +31,23 @@ def read(target: Any, opened: bool, given: Any = ()) -> Found:
 
     A Graph holds no values, and one that was freed by a backward pass none that are to be relied on.
     """
-    live = [] if isinstance(target, Graph) else nodes_of(target)
-    if not live or any(isinstance(node, Node) and node.saved is None for node in live):
-        found = Found(open_all(target, STEPWISE, constants=False) if opened else take(target))
-        for info in found.graph.nodes:
-            found.rows[f"n{info.id}"] = _rows(info, [None] * len(info.shapes), [None] * len(info.shapes))
-        return found
-    tensors = unfuse(target, STEPWISE if opened else (STEP,))
+    if isinstance(target, Graph) or was_freed(target) or not nodes_of(target):
+        graph = open_all(target, STEPWISE, constants=False) if opened else take(target)
+        nothing = [[None] * len(info.shapes) for info in graph.nodes]
+        return Found(
+            graph, {f"n{info.id}": _rows(info, none, none) for info, none in zip(graph.nodes, nothing, strict=True)}
+        )
     with np.errstate(all="ignore"):  # what was no number in the run is none here
-        return _found(tensors, _values(target, tensors, given))
-
-
-def _found(tensors: list[Tensor], values: Values) -> Found:
-    """What is told of every node, by its values and gradients."""
-    found = Found(take(tensors))
-    gradients = _gradients(tensors)
-    for info, node in zip(found.graph.nodes, nodes_of(tensors), strict=True):
-        known = [values(node, k) for k in range(len(info.shapes))]
-        parts = gradients.get(node.counter)
-        grads = parts if isinstance(parts, list) else [parts]
-        id = f"n{info.id}"
-        found.rows[id] = _rows(info, known, grads if parts is not None else [None] * len(known))
-        found.norms[id] = _norm(known[0]), _norm(grads[0])
-    return found
-
-
-def _values(target: Any, tensors: list[Tensor], given: Any) -> Values:
-    """The values in the graph of `tensors`; a fused op of `target` that was opened kept its inputs, too."""
-    values = Values(tensors)
-    values.known = Values(target).known | values.known
-    for tensor in flat_tensors(list(given)):
-        if isinstance(tensor._node, Leaf):
-            values.known[tensor._node.counter, 0] = tensor.data
-    return values
-
-
-def _gradients(tensors: list[Tensor]) -> dict[int, Any]:
-    """The gradient of a loss at every node, by its counter; of a node with several results a list. Empty without a loss."""
-    seen: dict[int, Any] = {}
-    if len(tensors) == 1 and tensors[0].shape == ():
-
-        def observe(node: Node | Leaf, g: Any) -> None:
-            seen[node.counter] = g
-
-        engine.sweep([tensors[0]._seed(None, "to_html")], retain=True, observe=observe)
-    return seen
+        measured = Measured(target, "to_html", STEPWISE if opened else (STEP,), given)
+        if [t.shape for t in measured.tensors] == [()]:
+            measured.sweep()
+        found = Found(measured.graph)
+        for info in measured.graph.nodes:
+            results = [Source(info.id, k) for k in range(len(info.shapes))]
+            values, gradients = list(map(measured.value, results)), list(map(measured.gradient, results))
+            found.rows[f"n{info.id}"] = _rows(info, values, gradients)
+            found.norms[f"n{info.id}"] = _norm(values[0]), _norm(gradients[0])
+        return found
 
 
 def _rows(node: NodeInfo, values: list[Any], grads: list[Any]) -> Rows:

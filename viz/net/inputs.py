@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from tinygrad_rnn import ops
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
-from tinygrad_rnn.autodiff.node import Leaf, Node
 
 from .layers import Step
-from .steps import Unrolled, hoisted, passes
+from .measure import Measured
+from .steps import hoisted, passes
 
 Array = npt.NDArray[Any]
 
@@ -30,25 +30,25 @@ class _Cut(NamedTuple):
     lengths: Any  # by which rows were reversed
 
 
-class Reading:
-    """What a layer reads over time. live: the recorded nodes, by the ids of the graph that `found` was read from."""
+class LayerInputs:
+    """What a layer of a measured net reads over time."""
 
-    def __init__(self, found: Unrolled, live: list[Node | Leaf], number: int):
-        self.found, self.live, self.number = found, live, number
-        self.nodes, self.layer = found.graph.nodes, found.layers[number]
+    def __init__(self, measured: Measured, number: int):
+        self.measured, self.found, self.number = measured, measured.net, number
+        self.recorded, self.nodes, self.layer = measured.nodes, measured.graph.nodes, measured.net.layers[number]
         self.others: dict[int, bool] = {}  # by a value's node: whether it is made of what another layer computed
         reads = [self._reads((number, t)) for t in self.layer.steps]
         self.sources = [r[0] for r in reads] if all(len(r) == 1 for r in reads) else None
         self.cut = self._cut()
 
-    def gradient(self, cotangents: dict[int, Any]) -> Array | None:
-        """The gradient at x_t, (T, B, D), by step in order of time; None where it cannot be told."""
+    def gradient(self) -> Array | None:
+        """The gradient of the last sweep at x_t, (T, B, D), by step in order of time; None where it cannot be told."""
         if self.sources is None:
             return None
         if self.cut is not None and self.cut.multiplied is not None:
-            parts = self._before_the_cut(self.cut, self.cut.multiplied, cotangents)
+            parts = self._before_the_cut(self.cut, self.cut.multiplied)
         else:
-            parts = [self._at(source, cotangents) for source in self.sources]
+            parts = [self._at(source) for source in self.sources]
         return None if len({part.shape for part in parts}) > 1 else self.in_time(np.stack(parts))
 
     def in_time(self, values: Array) -> Array:
@@ -67,7 +67,7 @@ class Reading:
         for i in self.found.places[step[0]][step[1]]:
             for source in self.nodes[i].sources:
                 readers.setdefault(source, []).append(i)
-        work = [s for s in self.found.feeds.get(step, ()) if self.live[s.id].requires_grad]
+        work = [s for s in self.found.feeds.get(step, ()) if self.recorded[s.id].requires_grad]
         found: dict[Source, None] = {}
         while work:
             source = work.pop()
@@ -101,7 +101,7 @@ class Reading:
         if self.sources is None or len({s.id for s in self.sources}) > 1:
             return None
         cut = self.nodes[self.sources[0].id]
-        if cut.op != "unstack" or cut.id in self.found.step_of:
+        if cut.effect != "cuts" or cut.id in self.found.step_of:
             return None
         multiplied, lengths = None, None
         reversals: list[int] = []
@@ -112,19 +112,19 @@ class Reading:
             data = self._data(node)
             if len(data) != 1:
                 break
-            if node.op == "reverse_sequence":
+            if node.effect == "reverses":
                 before.append(node.id)
-                options: Any = getattr(self.live[node.id], "options", {})
+                options: Any = getattr(self.recorded[node.id], "options", {})
                 lengths = options.get("lengths")
             source = data[0]
             if not passes(node):
                 multiplied, reversals = source, list(before)
-            elif multiplied is not None and node.op in ("where", "getitem"):  # the driver's way with padding
+            elif multiplied is not None and node.effect in ("selects", "picks"):  # the driver's way with padding
                 multiplied = source
             elif multiplied is not None:
                 break
             node = self.nodes[source.id]
-        if multiplied is not None and not self.live[multiplied.id].requires_grad:
+        if multiplied is not None and not self.recorded[multiplied.id].requires_grad:
             self.sources = None
         return _Cut(cut.id, multiplied, reversals, lengths)
 
@@ -135,23 +135,22 @@ class Reading:
             for s in dict.fromkeys(node.sources)
             if s.id not in self.found.only_weights and self.nodes[s.id].dtypes[s.output] != "bool"
         ]
-        return found if len(found) < 2 else [s for s in found if self.live[s.id].requires_grad]
+        return found if len(found) < 2 else [s for s in found if self.recorded[s.id].requires_grad]
 
     # -- its gradient ------------------------------------------------------------------------------------------------
 
-    def _at(self, source: Source, cotangents: dict[int, Any]) -> Array:
+    def _at(self, source: Source) -> Array:
         """The gradient at a value; 0 where none arrived."""
         node = self.nodes[source.id]
-        g = cotangents.get(source.id)
-        g = g[source.output] if isinstance(g, list) else g
+        g = self.measured.gradient(source)
         return np.zeros(node.shapes[source.output], node.dtypes[source.output]) if g is None else np.asarray(g)
 
-    def _before_the_cut(self, cut: _Cut, multiplied: Source, cotangents: dict[int, Any]) -> list[Array]:
+    def _before_the_cut(self, cut: _Cut, multiplied: Source) -> list[Array]:
         """The gradient at what was multiplied, by step."""
         assert self.sources is not None
-        whole = self._at(multiplied, cotangents)
+        whole = self._at(multiplied)
         for i in reversed(cut.reversals):
-            options: Any = getattr(self.live[i], "options", {})
+            options: Any = getattr(self.recorded[i], "options", {})
             whole = ops.reverse_sequence(whole, **options)
         axis = self.nodes[cut.id].options.get("axis", 0)
         return [np.take(whole, source.output, axis=axis) for source in self.sources]

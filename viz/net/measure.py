@@ -1,0 +1,264 @@
+"""What a recorded graph tells of its run: the values, gradients and times of its results, and the lengths of its rows."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_rnn.autodiff import engine
+from tinygrad_rnn.autodiff.graph import STEP, Graph, Source, flat_tensors, reachable, unfuse
+from tinygrad_rnn.autodiff.node import Edge, Leaf, Node, Output
+from tinygrad_rnn.errors import GraphError
+
+from .opened import STEPWISE, take
+from .sequences import sequence_of
+from .states import values_of
+from .steps import Unrolled, read
+
+Array = npt.NDArray[Any]
+Key = tuple[int, int]  # a node's counter, and which of its results
+RUNS, ENOUGH = 5, 0.05  # how often an op is timed, and after how many seconds that will do
+
+
+class Measured:
+    """The values, gradients and times of a recorded graph.
+
+    target: tensors, of which fused ops of these `kinds` are opened on their values. `graph` is the snapshot, and all that
+    is asked for is named by its ids; `nodes` are the recorded nodes in their order, `net` its layers and time steps.
+    given: tensors that may stand in the graph as leaves, whose values are then known, too.
+
+    A value is known where an op kept it for its derivative: its own, or one that reads it; else it is computed again from
+    what is known. Raises TypeError where nothing was recorded, GraphError where a backward pass has freed the graph.
+    """
+
+    def __init__(self, target: Any, who: str, kinds: tuple[str, ...] | None = STEPWISE, given: Any = ()):
+        if not any(True for _ in flat_tensors(target)):
+            kind = type(target).__name__
+            raise TypeError(f"{who}: target is {kind}, expected what a run computed: outputs, a state, a loss")
+        if was_freed(target):
+            raise GraphError(
+                f"{who}: the graph was freed by a backward pass. Call this (or draw) before backward, or keep the graph "
+                "with backward(retain_graph=True)"
+            )
+        self.who, self._type = who, type(target).__name__
+        self.tensors = unfuse(target, kinds)
+        self.graph: Graph = take(self.tensors)
+        self.nodes = nodes_of(self.tensors)
+        self._known: dict[Key, Any] = {}
+        self._unknown: set[Key] = set()
+        self._gradients: dict[int, Any] = {}
+        ops = [node for node in (*nodes_of(target), *self.nodes) if isinstance(node, Node)]
+        for node in ops:  # those of the target, too: a fused op that was opened kept its inputs
+            for code, value in _kept(node):
+                parent = node.parents[code] if code >= 0 else None
+                if parent is not None:
+                    self._known[_key(parent)] = value
+                elif code == -1:
+                    self._store(node, value)
+        self._known.update((_key(t._node), t.data) for t in flat_tensors((self.tensors, given)) if t._node is not None)
+
+    @cached_property
+    def net(self) -> Unrolled:
+        """Layers and steps. Raises ValueError if the graph has none."""
+        return read(self.graph, self.who)
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def value(self, source: Source) -> Any:
+        """The value of a result; None where the graph does not hold it."""
+        return self._value(self.nodes[source.id], source.output)
+
+    def _value(self, node: Node | Leaf, output: int) -> Any:
+        work = [(node, output)]
+        while work:
+            one, index = work[-1]
+            key = one.counter, index
+            if self._settled(key):
+                work.pop()
+                continue
+            unkept = _unkept(one) if isinstance(one, Node) else []
+            further = [_split(p) for p in unkept if p is not None and not self._settled(_key(p))]
+            if further:
+                work.extend(further)
+            elif isinstance(one, Leaf) or any(p is None or _key(p) in self._unknown for p in unkept):
+                self._unknown.add(key)  # a leaf that no op kept, a plain number, or what is computed from them
+            else:
+                self._store(one, one.op.forward(*self._inputs(one), **one.options))
+        return self._known.get((node.counter, output))
+
+    def _inputs(self, node: Node) -> list[Any]:
+        """The values that an op read; None for those that are not known."""
+        kept = dict(_kept(node))
+        parents = enumerate(node.parents)
+        return [kept[i] if i in kept else None if p is None else self._known.get(_key(p)) for i, p in parents]
+
+    def _settled(self, key: Key) -> bool:
+        return key in self._known or key in self._unknown
+
+    def _store(self, node: Node, value: Any) -> None:
+        for k, part in enumerate(value if node.op.several else (value,)):
+            self._known[node.counter, k] = np.asarray(part)
+
+    # -- times -------------------------------------------------------------------------------------------------------
+
+    def seconds(self, id: int) -> float | None:
+        """The median time of an op's forward, run again by itself as it ran (with what it keeps for backward); None of a
+        leaf. It runs on the recorded values; what the graph does not hold is 0.5 everywhere, of the recorded shape."""
+        node = self.nodes[id]
+        if isinstance(node, Leaf):
+            return None
+        for parent in _unkept(node):
+            if parent is not None:
+                self._value(*_split(parent))
+        inputs, kept = self._inputs(node), dict(_kept(node))
+        for i, parent in enumerate(node.parents):
+            if inputs[i] is None and i not in kept:
+                inputs[i] = 0.5 if parent is None else np.full(parent.shape, 0.5).astype(parent.dtype)
+        options = {**node.options, "keep": True} if node.op.residuals else node.options
+        times: list[float] = []
+        with np.errstate(all="ignore"):
+            while len(times) <= RUNS and (len(times) < 2 or sum(times) < ENOUGH):
+                begin = time.perf_counter()
+                node.op.forward(*inputs, **options)
+                times.append(time.perf_counter() - begin)
+        return float(np.median(times[1:]))  # the first run warms the caches
+
+    # -- gradients ---------------------------------------------------------------------------------------------------
+
+    def sweep(self, grad: Any = None) -> None:
+        """Take the gradient of the target, a loss, or a tensor with its cotangent; no `.grad` changes."""
+        if len(self.tensors) != 1:
+            raise TypeError(f"{self.who}: gradients need a loss, not {self._type}")
+        ids = {node.counter: i for i, node in enumerate(self.nodes)}
+        seen: dict[int, Any] = {}
+
+        def observe(node: Node | Leaf, g: Any) -> None:
+            seen[ids[node.counter]] = g
+
+        engine.sweep([self.tensors[0]._seed(grad, self.who)], retain=True, observe=observe)
+        self._gradients = seen
+
+    def gradient(self, source: Source) -> Any:
+        """The gradient that arrived at a result; None where none did."""
+        g = self._gradients.get(source.id)
+        return g[source.output] if isinstance(g, list) else g
+
+    def state_gradient(self, source: Source) -> Any:
+        """The gradient at a state after a step; None where none arrived.
+
+        Where some rows have ended, the step selects between the state it computed and the one it got. For the rows that
+        run, the gradient is taken at the computed state, which the step's output reads, too.
+        """
+        node, g = self.graph.nodes[source.id], self.gradient(source)
+        step = self.net.step_of.get(source.id)
+        computed = [s for s in node.sources if step is not None and self.net.step_of.get(s.id) == step]
+        if node.effect != "selects" or len(computed) != 1:
+            return g
+        fresh = self.state_gradient(computed[0])
+        if g is None or fresh is None:
+            return fresh if g is None else g
+        recorded: Any = self.nodes[source.id]
+        return np.where(recorded.saved[0], fresh, g)
+
+    # -- over time ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def named(self) -> list[dict[str, list[Source | None]]]:
+        """For each layer its gates and states by name: where they are at each step."""
+        return [values_of(self.net, number) for number in range(len(self.net.layers))]
+
+    def layer(self, name: str, number: int | None) -> int:
+        """The layer meant: the one of this number, else the top one that has a value of this name."""
+        count = len(self.named)
+        if number is not None and not -count <= number < count:
+            raise ValueError(f"{self.who}: layer is {number}, expected less than {count}, the number of layers")
+        numbers = range(count) if number is None else [number % count]
+        wanted = [n for n in numbers if name in self.named[n]]
+        if not wanted:
+            known = ", ".join(sorted({name for named in self.named for name in named})) or "none"
+            which = "no layer has" if number is None else f"layer {number} does not have"
+            raise ValueError(f"{self.who}: {which} {name!r}, expected one of {known}")
+        return wanted[-1]
+
+    def over_time(self, number: int, name: str, gradient: bool = False) -> Array:
+        """A gate or state of a layer, or after `sweep` the gradient there, (B, T, H) in order of time; NaN past a row's
+        length and where it is not known."""
+        layer = self.net.layers[number]
+        parts: list[Any] = [
+            None if s is None else self._gradient_or_zero(s) if gradient else self.value(s)
+            for s in self.named[number][name]
+        ]
+        shapes = {np.shape(part) for part in parts if part is not None}
+        if len(shapes) != 1 or len(next(iter(shapes))) < 2:
+            raise ValueError(f"{self.who}: {name!r} has shapes {sorted(shapes)}, expected one (B, ·) at every step")
+        shape = shapes.pop()
+        found = np.full((shape[0], len(parts), *shape[1:]), np.nan)
+        lengths: Any = next((run.lengths for run in layer.runs if run.lengths is not None), None)
+        lengths = np.full(shape[0], len(parts)) if lengths is None or len(lengths) != shape[0] else lengths
+        for k, part in enumerate(parts):
+            for row in np.flatnonzero(lengths > k) if part is not None else ():
+                found[row, lengths[row] - 1 - k if layer.backward else k] = part[row]
+        return found
+
+    def _gradient_or_zero(self, source: Source) -> Array:
+        g = self.state_gradient(source)
+        return np.zeros(self.graph.nodes[source.id].shapes[source.output]) if g is None else np.asarray(g)
+
+
+def nodes_of(target: Any) -> list[Node | Leaf]:
+    """The recorded nodes behind tensors, in the order of their snapshot's ids."""
+    return [node for _, node in sorted(reachable([t._node for t in flat_tensors(target) if t._node]).items())]
+
+
+def stepwise(target: Any) -> Any:
+    """The target with the single steps of cells in its graph opened into primitives; itself where there are none."""
+    if isinstance(target, Graph) or not any(isinstance(n, Node) and n.op.kind == STEP for n in nodes_of(target)):
+        return target
+    return unfuse(target, (STEP,))
+
+
+def was_freed(target: Any) -> bool:
+    """Whether a backward pass has freed the values."""
+    return any(isinstance(node, Node) and node.saved is None for node in nodes_of(target))
+
+
+def _kept(node: Node) -> list[tuple[int, Any]]:
+    """What a node kept for its derivative: input i, or -1 for its result, with the value."""
+    origins = node.op.origins(len(node.parents))
+    return [(origin, value) for origin, value in zip(origins, node.saved or (), strict=False) if origin >= -1]
+
+
+def _unkept(node: Node) -> list[Edge | None]:
+    """The inputs that an op itself has not kept."""
+    kept = dict(_kept(node))
+    return [p for i, p in enumerate(node.parents) if i not in kept]
+
+
+def _split(edge: Edge) -> tuple[Node | Leaf, int]:
+    return (edge.node, edge.index) if isinstance(edge, Output) else (edge, 0)
+
+
+def _key(edge: Edge) -> Key:
+    node, index = _split(edge)
+    return node.counter, index
+
+
+def running(target: Any) -> dict[int, npt.NDArray[np.bool_]]:
+    """For each step at which some rows are past their length: which rows still run."""
+    found: dict[int, npt.NDArray[np.bool_]] = {}
+    runs: dict[int, tuple[Any, int]] = {}  # lengths and steps of every run
+    for node in [] if isinstance(target, Graph) else nodes_of(target):
+        sequence = sequence_of(node) if isinstance(node, Node) else None
+        if sequence is not None:
+            runs[id(node)] = sequence.lengths, sequence.steps
+        for part in node.scope if isinstance(node, Node) else ():
+            if part.kind == "step" and part.run is not None:
+                runs[id(part.run)] = part.run.lengths, max(part.number + 1, runs.get(id(part.run), (None, 0))[1])
+    for lengths, steps in runs.values():
+        if lengths is not None:
+            found.update((t, np.asarray(lengths) > t) for t in range(steps))
+    return {t: rows for t, rows in sorted(found.items()) if not rows.all()}
