@@ -85,7 +85,7 @@ def place(picture: Picture, block: Block, **options: Any) -> Picture:
     chains = [_chain(node.box, homes) for node in picture.nodes[first : first + period * count]]
     around = [id for id in chains[0] if all(id in chain for chain in chains)]
     outer = around[0] if around else None
-    parts = [Box(f"part{k}", "", "step", outer, time=str(k)) for k in range(count)]
+    parts = [Box(f"part{k}", "", "step", outer, step=k) for k in range(count)]
     part_of: dict[str, str] = {}  # the box of a part, by the boxes and nodes in it
     for k, chain in enumerate(chains):
         part_of.update(dict.fromkeys((id for id in chain if id not in around), f"part{k // period}"))
