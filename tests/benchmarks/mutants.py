@@ -41,7 +41,7 @@ PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/autodiff/graph.py": ["tests/autodiff", "tests/rnn", "tests/viz"],
     "tinygrad_rnn/autodiff/steps.py": ["tests/rnn", "tests/viz"],
     "tinygrad_rnn/autodiff/rows.py": ["tests/program/test_every_op.py", "tests/program/test_rows.py"],
-    "tinygrad_rnn/ops": ["tests/autodiff", "tests/nn", "tests/rnn"],
+    "tinygrad_rnn/ops": ["tests/autodiff", "tests/check/test_ops.py", "tests/nn", "tests/rnn"],
     "tinygrad_rnn/rnn": ["tests/rnn"],
     "tinygrad_rnn/nn": ["tests/nn", "tests/rnn/test_streaming.py"],
     "tinygrad_rnn/layers": ["tests/layers", "tests/rnn/test_streaming.py"],

@@ -19,6 +19,7 @@ import numpy as np
 from ..checks import is_integer
 
 _run_numbers = count()
+_new_text = str.__new__
 
 
 class Run:
@@ -42,13 +43,14 @@ class Scope(str):
     after a step, drawn without a box). Each entry is a new object, so that two calls of one module differ.
     """
 
-    kind: str
-    number: int
-    run: Run | None
+    kind: str = "scope"
+    number: int = 0
+    run: Run | None = None
 
     def __new__(cls, name: str, kind: str = "scope", number: int = 0, run: Run | None = None) -> Scope:
-        self = super().__new__(cls, name)
-        self.kind, self.number, self.run = kind, number, run
+        self = _new_text(cls, name)
+        if kind != "scope":
+            self.kind, self.number, self.run = kind, number, run
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:

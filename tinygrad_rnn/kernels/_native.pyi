@@ -1,13 +1,15 @@
 """What `native/bindings.cpp` gives to Python. The arrays of each function have the dtype that ends its name."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .check import Array, Lengths
 
 Operand: TypeAlias = tuple[int, int, int, Sequence[int], float | None]  # (where, index, offset, strides, value)
 Instruction: TypeAlias = tuple[str, Sequence[int], Operand, Sequence[Operand], Sequence[int]]
 Arrays: TypeAlias = Sequence[Array | None]
+
+def all_hold(guards: list[tuple[int, Any, Any]], missing: object, /) -> bool: ...
 
 class Prepared: ...
 
@@ -44,6 +46,7 @@ class Loop:
         accumulated: Sequence[Array],
         initials: Arrays,
         prepared: Prepared | None,
+        time_major: bool = ...,
     ) -> None: ...
     def prepare(self, isa: str, weights: Sequence[Array]) -> Prepared: ...
     def stepper(

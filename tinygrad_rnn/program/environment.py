@@ -24,7 +24,7 @@ import numpy as np
 
 from ..autodiff import state
 from ..autodiff.tensor import Tensor
-from .guards import difference, of_function, same_function, snapshot
+from .guards import all_hold, difference, of_function, same_array, same_function, same_tensor, snapshot, watched
 from .tracer import user_line
 from .walk import Leaf, Unwatchable, Walk, defined, is_trusted
 
@@ -75,26 +75,19 @@ class Environment:
         self.key = tuple(walk.key)
         self.arrays = walk.arrays
         self.calls: dict[Any, Any] = {}  # what scan found for arguments of some shapes (program/scan.py)
-        tensors = [(a, a.requires_grad) for a in walk.arrays if isinstance(a, Tensor)]
-        self._tensors = [(a, a.data.shape, a.data.dtype, needs) for a, needs in tensors]
-        self._plain = [(a, a.shape, a.dtype) for a in walk.arrays if isinstance(a, np.ndarray)]
         root = step.__func__ if type(step) is MethodType else step
         self._root = of_function(root) if type(root) is FunctionType else None
-        self._guards = [(g.holds, g.holder, g.held) for g in walk.guards if g.holder is not root]  # keeps no step alive
+        self._guards = [watched(g.holds, g.holder, g.held) for g in walk.guards if g.holder is not root]
+        for a in walk.arrays:  # the guards keep the step's arrays alive, not the step
+            held = (a.shape, a.dtype, getattr(a, "requires_grad", False))
+            self._guards.append(watched(same_tensor if isinstance(a, Tensor) else same_array, a, held))
 
     def unchanged(self, step: Any) -> bool:
         """Whether every object that the step reads is the very object that it was, and every array of its kind."""
         root = step.__func__ if type(step) is MethodType else step
         if type(root) is FunctionType and not same_function(root, self._root):
             return False
-        for holds, holder, held in self._guards:
-            if not holds(holder, held):
-                return False
-        for tensor, shape, dtype, needs in self._tensors:
-            data = tensor.data
-            if data.shape != shape or data.dtype != dtype or tensor.requires_grad != needs:
-                return False
-        return all(array.shape == shape and array.dtype == dtype for array, shape, dtype in self._plain)
+        return all_hold(self._guards)
 
     @staticmethod
     def copied(step: Callable[..., Any], leaf: Leaf) -> tuple[Callable[..., Any], Callable[[], str | None]]:

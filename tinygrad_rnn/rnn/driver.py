@@ -18,6 +18,7 @@ from ..autodiff.tensor import Tensor
 from ..program.scan import checked_lengths, listener, run_scan
 from .cell import RNNCell, as_cell, called, gate, is_over_time, kind, leaves, map_state, rebuild
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -170,14 +171,16 @@ def _prepare(
 def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     """Inputs as a floating tensor. Integers and plain lists, which have no floating dtype, take the one asked for, else
     the one that the cell was built in, else float32."""
-    if dtype is None and isinstance(inputs, Tensor) and inputs.dtype.kind == "f":
-        return inputs
     try:
         wanted = None if dtype is None else np.dtype(dtype)
     except TypeError:
         raise TypeError(f"{name}: dtype is {dtype!r}, expected float32 or float64") from None
-    if wanted is not None and wanted not in (np.float32, np.float64):
+    if wanted is not None and wanted not in _FLOATS:
         raise TypeError(f"{name}: dtype is {wanted}, expected float32 or float64")
+    if isinstance(inputs, Tensor):
+        own = inputs.data.dtype
+        if own.kind == "f" and (wanted is None or wanted is own):
+            return inputs
     built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
     default = wanted or next(built, np.dtype(np.float32))
     try:
