@@ -202,7 +202,7 @@ scan.first_steps = _first_steps
 
 
 @scan.vjp
-def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
+def _(g: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
     loops, plan = run.loops, run.loops.plan
     assert plan.backward is not None
     native = residuals.schedule is None
