@@ -136,6 +136,7 @@ def _(g: Array, *, index: Any, shape: Shape) -> Array:
     ],
     errors=lambda r: [
         (r.call(r(2, 3), lengths=np.array([1])), "expected (2,) integers"),
+        (r.call(r(2, 3), lengths=np.array([1.0, 2.0])), "expected (2,) integers"),
         (r.call(r(2, 3), lengths=np.array([1, 4])), "expected 0 to 3"),
     ],
 )

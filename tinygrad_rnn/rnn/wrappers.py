@@ -184,7 +184,7 @@ class DropoutWrapper(_Wrapper):
         if p == 1:
             return ()
         whole = (shape[0], size) if self.variational_recurrent else (*shape[:2], size)
-        return ((generator(self.rng).random(whole) < p) / p).astype(dtype)
+        return np.multiply(generator(self.rng).random(whole, np.float32) < p, 1 / p, dtype=dtype)
 
     def call(self, x: Any, state: Any, drawn: Any = ((), ())) -> tuple[Any, Any]:
         (for_input, for_output, for_state), inside = drawn[0] or ((), (), ()), drawn[1]
