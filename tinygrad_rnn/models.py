@@ -299,10 +299,10 @@ class Sequential(Layer):
             finally:  # also where Ctrl-C ends the epoch early
                 seen.append(tally.totals)
 
-        def after_step(history: train.History) -> None:
+        def after_step(history: train.TrainingLog) -> None:
             events.on_train_batch_end(tally.count - 1, tally.means())
 
-        def after_epoch(history: train.History) -> None:
+        def after_epoch(history: train.TrainingLog) -> None:
             means = tally.means(group)
             if held is not None and checks:
                 means |= {f"val_{key}": value for key, value in checks[-1].items()}

@@ -80,13 +80,13 @@ class KerasCell(Weights, GatedCell):
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
         """The dropout masks of h, one for each gate, the same at all steps; empty without recurrent dropout."""
-        if not (self.trains and self.recurrent_dropout):
+        if not (self.training and self.recurrent_dropout):
             return ()
         keep, draw = 1 - self.recurrent_dropout, generator(self.rng).random
         return tuple(((draw((shape[0], self.output_size)) < keep) / keep).astype(dtype) for _ in range(self.gates))
 
     def fused(self) -> str | None:
-        return None if self.trains and self.recurrent_dropout else super().fused()
+        return None if self.training and self.recurrent_dropout else super().fused()
 
     def as_cell(self) -> rnn.RNNCell:
         """The cell as the driver runs it, wrapped in its dropout of inputs."""
@@ -311,7 +311,7 @@ def running(cell: rnn.RNNCell) -> rnn.RNNCell:
     """The cell as the driver runs it, wrapped in its dropout of inputs."""
     if isinstance(cell, StackedRNNCells):
         return rnn.MultiRNNCell([running(c) for c in cell.cells], name=cell.scope_name)
-    if isinstance(cell, KerasCell) and cell.dropout and cell.trains:
+    if isinstance(cell, KerasCell) and cell.dropout and cell.training:
         return rnn.DropoutWrapper(cell, 1 - cell.dropout, variational_recurrent=True, seed=cell.rng)
     return cell
 
