@@ -45,7 +45,7 @@ class Module:
     ([6.0], ['factor'])
     """
 
-    training = True
+    _training = True  # set by train and eval
     dtype: Any = None  # of a module that was built for one dtype
     built_from = "input_size"  # the argument of `build`, for a module that is built at its first call
 
@@ -116,8 +116,18 @@ class Module:
 
     # -- training mode ---------------------------------------------------------------------------------------------
 
+    @property
+    def training(self) -> bool:
+        """Whether the module is in training mode: `eval` was not called, and no `with tg.training(False)` is open."""
+        return self._training and ambient.get().training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        """Set the mode of this module alone; `train` and `eval` also set that of its submodules."""
+        self._training = bool(mode)
+
     def train(self, mode: bool = True) -> Any:
-        """Set the training flag of this module and all submodules; returns the module."""
+        """Set training mode for this module and all submodules; returns the module."""
         for module in self.modules():
             module.training = mode
         return self
@@ -125,11 +135,6 @@ class Module:
     def eval(self) -> Any:
         """`train(False)`: no dropout, no noise."""
         return self.train(False)
-
-    @property
-    def trains(self) -> bool:
-        """Whether the module is in training mode: its own flag and the ambient one (`tg.training`) are both True."""
-        return self.training and ambient.get().training
 
     def zero_grad(self) -> None:
         """Set the `.grad` of all parameters to None."""

@@ -71,7 +71,7 @@ def save(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | N
         header = {HEADER: json.dumps(dict(metadata or {}))}
     except (TypeError, ValueError) as error:
         raise TypeError(f"save: metadata cannot be written as JSON: {error}") from None
-    _write(check_place(path), to_bytes(arrays, header))
+    write_atomically(check_place(path), to_bytes(arrays, header))
 
 
 def load(path: Path) -> Tensors:
@@ -90,11 +90,7 @@ def load(path: Path) -> Tensors:
     from safetensors.numpy import load as from_bytes
 
     name = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"load: there is no file {name}; tg.save writes one") from None
+    content = read_bytes("load", path, "; tg.save writes one")
     try:
         tensors = Tensors(from_bytes(content))
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
@@ -114,6 +110,15 @@ def load(path: Path) -> Tensors:
             f"else ({error}); take another copy, or save anew with tg.save"
         ) from None
     return tensors
+
+
+def read_bytes(owner: str, path: Path, hint: str = "") -> bytes:
+    """The content of a file; FileNotFoundError with the caller's name and hint if there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{owner}: there is no file {os.fspath(path)}{hint}") from None
 
 
 def _array(name: Any, value: Any) -> Array:
@@ -147,7 +152,7 @@ def check_place(path: Path) -> str:
     return real
 
 
-def _write(path: str, content: bytes) -> None:
+def write_atomically(path: str, content: bytes) -> None:
     """Write a file atomically."""
     folder, name = os.path.split(path)
     _clear(folder, name)

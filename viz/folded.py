@@ -132,7 +132,7 @@ class Folded(Grid):
             half = self.size(layer)[0] / 2
             at = (x - half - 40 - wide / 2, y)
             path = ((at[0] + wide / 2, y), (x - half, y))
-        self.node(f"w{number}", lines, "parameter", at, (wide, tall))
+        self.node(f"w{number}", lines, "parameter", at, (wide, tall), layer=number)
         self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
 
     def states(self) -> None:
@@ -160,7 +160,7 @@ class Folded(Grid):
         far, rise = x + side * (half + REACH + NEXT * rank), 12.0 + 16.0 * rank / max(len(names) - 1, 1)
         reach = 34.0 + 18.0 * rank
         id, cell = f"d{step[0]}{state.name}", f"l{step[0]}t{step[1]}"
-        self.node(id, ("delay",), "delay", (far, y), DELAY)
+        self.node(id, ("delay",), "delay", (far, y), DELAY, layer=state.head[0], state=state.name)
         role = "memory" if state.name == "c" else "state"
         edge, top = x + side * half, y + DELAY[1] / 2
         out = ((edge, y + rise), (edge + side * 30, y + reach), (far, y + reach), (far, top))

@@ -23,7 +23,7 @@ from .net.steps import only_weights, state_name
 from .ops import Facts, common, picture_of
 from .scene import legend as legends
 from .scene import style
-from .scene.picture import Edge, Node, Picture
+from .scene.picture import Corners, Edge, Node, Picture
 from .scene.sketch import Sketch
 from .unrolled import batch_of, dtype_of, on_copy
 from .write.drawing import Drawing
@@ -40,6 +40,7 @@ GATES = {
     "h": "output h",
 }
 MOST_NUMBERS = 8  # of a row, where numbers are written in
+INSIDE = "inside"  # the id of the frame around a step
 POINT, SQUASH, PRODUCT = (26.0, 26.0), (46.0, 28.0), (36.0, 26.0)
 
 
@@ -269,6 +270,7 @@ class _Ops:
         self.keys = {node.id: f"o{i}" for i, node in enumerate(self.ops)}
         self.keys.update({node.id: str(name) for name, node in self.leaves.items()})
         self.wired: set[tuple[str, str]] = set()
+        self.gates: set[str] = set()  # those that have a frame
 
     def __call__(self, plan: Plan, title: str) -> None:
         """Draw by a plan; whatever edge it does not speak of goes straight."""
@@ -286,17 +288,20 @@ class _Ops:
         node = self.leaves[name]
         role, shown = ("parameter", name) if node.kind == "parameter" else _named_leaf(node)
         lines = (shown, *self.labels.of(node.shapes[0], node.dtypes[0]))
-        self.sketch.put(name, lines, role, x, y, tip=_tip(node))
+        box = INSIDE if role == "parameter" else None
+        self.sketch.put(name, lines, role, x, y, tip=_tip(node), box=box)
 
-    def op(self, i: int, x: float, y: float, size: tuple[float, float] | None = None) -> None:
-        """An op, by its number."""
+    def op(self, i: int, x: float, y: float, size: tuple[float, float] | None = None, gate: str = "") -> None:
+        """An op, by its number, in the frame of this gate or of the one that it makes, if that has one."""
         node = self.ops[i]
+        gate = gate or gate_of(node.scope)
         role = "squash" if _squashes(node) else "op"
         if node.op in ("add", "multiply", "subtract"):
             role = "point"
         default = {"squash": SQUASH, "point": POINT}.get(role, PRODUCT)
         label = "1−" if node.op == "subtract" else node.label
-        self.sketch.put(f"o{i}", label, role, x, y, size or default, _tip(node))
+        box = gate if gate in self.gates else INSIDE
+        self.sketch.put(f"o{i}", label, role, x, y, size or default, _tip(node), box)
 
     def wire(self, tail: str, head: str, *via: tuple[float, float], role: str = "data") -> None:
         self.wired.add((tail, head))
@@ -310,8 +315,17 @@ class _Ops:
     def gate(self, letter: str, x: float, y: float, below: float = 0.0) -> None:
         """A frame around a gate's op at x, y (and what stands below it), its name on the left."""
         kind, _, name = GATES[letter].partition(" ")
-        self.sketch.frame(f"{kind}\n{name}", x - 82, y - 24 - below, x + 30, y + 24)
+        self.frame(letter, f"{kind}\n{name}", (x - 82, y - 24 - below, x + 30, y + 24))
         self.sketch.picture.boxes[-1].label_at = (x - 53, y)
+
+    def inside(self, title: str, corners: Corners) -> None:
+        """The frame around all that the step does."""
+        self.sketch.frame(INSIDE, title, corners, "inside")
+
+    def frame(self, letter: str, title: str, corners: Corners) -> None:
+        """A frame around the ops of a gate."""
+        self.gates.add(letter)
+        self.sketch.frame(letter, title, corners, "gate", INSIDE)
 
 
 Plan = Callable[[_Ops, str], None]
@@ -333,7 +347,7 @@ def _input_column(s: _Ops, product: int, plus: int, x: float, y: float) -> None:
 def _plain(s: _Ops, title: str) -> None:
     """h' = activation(x W + b + h U)."""
     squash = len(s.ops) > 4
-    s.sketch.frame(title, 2, -142, 330 if squash else 250, 112, "inside")
+    s.inside(title, (2, -142, 330 if squash else 250, 112))
     _input_column(s, 0, 1, 170, 0)
     s.leaf("h", -60, 0)
     s.op(2, 74, 0)
@@ -347,7 +361,7 @@ def _plain(s: _Ops, title: str) -> None:
 
 def _lstm(s: _Ops, title: str) -> None:
     """c straight through on top; f, i, g and o below it; x W + b + h U at the left."""
-    s.sketch.frame(title, 2, -142, 806, 238, "inside")
+    s.inside(title, (2, -142, 806, 238))
     columns = {"f": 330.0, "i": 448.0, "g": 566.0, "o": 684.0}
     for number, (letter, x) in zip((6, 5, 7, 8), columns.items(), strict=True):
         s.gate(letter, x, 76)
@@ -377,10 +391,10 @@ def _lstm(s: _Ops, title: str) -> None:
 
 def _gru(s: _Ops, title: str) -> None:
     """h straight through on top; z, r and n below it (the reset gate before the product with h)."""
-    s.sketch.frame(title, 2, -196, 786, 242, "inside")
+    s.inside(title, (2, -196, 786, 242))
     s.gate("z", 300, 76)
     s.gate("r", 416, 76)
-    s.sketch.frame(GATES["n"], 508, 34, 750, 104)
+    s.frame("n", GATES["n"], (508, 34, 750, 104))
     _input_column(s, 0, 1, 170, -54)
     s.op(2, 170, -56, (64, 24))
     s.leaf("h", -60, 204)
@@ -393,7 +407,7 @@ def _gru(s: _Ops, title: str) -> None:
     s.op(7, 300, 76)
     s.op(8, 416, 76)
     s.op(9, 416, 160)
-    s.op(11, 544, 60)
+    s.op(11, 544, 60, gate="n")
     s.op(12, 624, 60)
     s.op(13, 706, 60)
     s.op(14, 300, 204)
@@ -416,10 +430,10 @@ def _gru(s: _Ops, title: str) -> None:
 
 def _gru_reset_after(s: _Ops, title: str) -> None:
     """As `_gru`; the reset gate comes after the product with h, which so has its own bias and serves all three."""
-    s.sketch.frame(title, 2, -216, 862, 288, "inside")
+    s.inside(title, (2, -219, 862, 288))
     for letter, x in (("z", 372.0), ("r", 492.0)):
         s.gate(letter, x, 116, below=52)
-    s.sketch.frame(GATES["n"], 536, 34, 832, 104)
+    s.frame("n", GATES["n"], (536, 34, 832, 104))
     for y, name, bias, first in ((-130, "kernel", "bias", 0), (0, "recurrent_kernel", "recurrent_bias", 3)):
         s.op(first, 118, y)
         s.op(first + 1, 186, y)

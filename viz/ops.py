@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, flat_tensors
+from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, Source, flat_tensors
 from tinygrad_rnn.autodiff.node import Leaf
 from tinygrad_rnn.autodiff.node import Node as LiveNode
 from tinygrad_rnn.autodiff.state import Scope
@@ -94,7 +94,7 @@ def draw(
     for node in picture.nodes if scale is not None else ():
         took = facts.took.get(node.id)
         node.fill = None if took is None or scale is None else scale.fill(took)
-    steps = sum(bool(box.time) for box in picture.boxes)
+    steps = sum(box.step is not None for box in picture.boxes)
     block = repeated(picture) if direction in (None, "LR") and not steps else None
     place: Callable[..., Picture] = repeat if steps >= LONG and picture.direction == "LR" else settle
     if block is not None:
@@ -211,7 +211,7 @@ def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, di
 
 
 def _open(facts: Facts, node: NodeInfo) -> Node:
-    return Node(f"n{node.id}", facts.lines(node), _role(node), tip=_tip(node))
+    return Node(f"n{node.id}", facts.lines(node), _role(node), tip=_tip(node), value=Source(node.id, 0))
 
 
 def _closed(facts: Facts, name: str, inside: list[int]) -> Node:
@@ -310,8 +310,9 @@ def _boxes(places: list[Place]) -> dict[Place, Box | None]:
             if path not in boxes:
                 outer = boxes[path[:-1]]
                 part, parent = path[-1][1], None if outer is None else outer.id
-                time = str(part.number) if part.kind == "step" else ""
-                boxes[path] = Box(f"b{len(boxes)}", style.shown(part), "scope", parent, time=time)
+                step = part.number if part.kind == "step" else None
+                time = "" if step is None else str(step)
+                boxes[path] = Box(f"b{len(boxes)}", style.shown(part), "scope", parent, step=step, time=time)
     return boxes
 
 

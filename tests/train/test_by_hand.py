@@ -17,7 +17,7 @@ from tinygrad_rnn import nn, optim, train
 from tinygrad_rnn.autodiff.state import generator
 from tinygrad_rnn.parallel import Serial
 from tinygrad_rnn.train import checks, interrupts
-from tinygrad_rnn.train.beginning import Beginning
+from tinygrad_rnn.train.initial_values import InitialValues
 from tinygrad_rnn.train.progress import Progress
 
 
@@ -56,7 +56,7 @@ def test_seconds_and_speed_are_those_of_this_run(tmp_path: Path, capsys: Any) ->
         time.sleep(0.05)
         return net(batch).sum()
 
-    def run(**limits: Any) -> train.History:
+    def run(**limits: Any) -> train.TrainingLog:
         return train.fit(
             loss,
             [np.ones((1, 1), np.float32)] * 4,
@@ -85,7 +85,7 @@ def test_what_processes_compare_says_what_was_given() -> None:
     assert (found["optimizer"], found["optimizer.lr"], found["parameter 0"]) == ("SGD", 0.5, "w (1,) float32")
 
 
-def quadratic(**options: Any) -> train.History:
+def quadratic(**options: Any) -> train.TrainingLog:
     w = tg.Parameter([1.0])
     return train.fit(lambda batch: (w * w).sum(), [0.0] * 10, optim.SGD([w], 0.1), progress=False, **options)
 
@@ -198,13 +198,13 @@ def test_signals_are_handled_while_training_only(size: int) -> None:
 
 
 def test_a_beginning_is_parameters_and_the_optimizers_state() -> None:
-    def made(start: float, steps: int) -> tuple[Beginning, Any]:
+    def made(start: float, steps: int) -> tuple[InitialValues, Any]:
         w, b = tg.Parameter([start, 2.0], name="w"), tg.Parameter([3.0], name="b")
         optimizer = optim.Adam([w, b], 0.1)
         for _ in range(steps):
             w.grad, b.grad = np.ones(2, np.float32), np.ones(1, np.float32)
             optimizer.step()
-        return Beginning(optimizer, None, ["w", "b"]), optimizer
+        return InitialValues(optimizer, None, ["w", "b"]), optimizer
 
     first, theirs = made(1.0, 2)
     other, ours = made(5.0, 0)

@@ -44,7 +44,7 @@ def tick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> flo
     return request.param
 
 
-def run(batches: Any, **options: Any) -> tuple[train.History, Bar]:
+def run(batches: Any, **options: Any) -> tuple[train.TrainingLog, Bar]:
     """Losses 1, 2, 3, …"""
     w, steps = tg.Parameter([0.0], name="w"), count(1)
     model = tg.nn.Module()

@@ -23,16 +23,16 @@ _new_text = str.__new__
 
 
 class Run:
-    """One loop over time, shared by the scopes of its steps: whether it runs from the last step to the first (`reverse`),
-    the `lengths` of its rows, and `received`, names and edges of its initial states. whole: False for a single step marked
-    with `step`; `number` increases, so that such steps can be ordered."""
+    """One loop over time, shared by the scopes of its steps: whether it runs from the last step to the first (`reverse`), the
+    `lengths` of its rows, and `initial_states`, the names and edges of its states before the first step. complete: False for
+    a single step marked with `step`. `number` increases from run to run, so that such steps can be ordered."""
 
-    __slots__ = ("lengths", "number", "received", "reverse", "whole")
+    __slots__ = ("complete", "initial_states", "lengths", "number", "reverse")
 
-    def __init__(self, reverse: bool = False, lengths: Any = None, whole: bool = True, number: int | None = None):
-        self.reverse, self.lengths, self.whole = reverse, lengths, whole
+    def __init__(self, reverse: bool = False, lengths: Any = None, complete: bool = True, number: int | None = None):
+        self.reverse, self.lengths, self.complete = reverse, lengths, complete
         self.number = next(_run_numbers) if number is None else number
-        self.received: list[tuple[str, Any]] = []
+        self.initial_states: list[tuple[str, Any]] = []
 
 
 class Scope(str):
@@ -176,7 +176,7 @@ class step(_Change):
 
     def _changed(self, old: Ambient) -> Ambient:
         t, run = self._value
-        mark = Scope(f"t={t}", "step", t, Run(whole=False) if run is None else run)
+        mark = Scope(f"t={t}", "step", t, Run(complete=False) if run is None else run)
         return Ambient(old.recording, (*old.scope, mark), old.training, old.tracer)
 
 
@@ -191,9 +191,10 @@ class recording(_Change):
 
 
 class training(_Change):
-    """Set training mode. A module is in training mode if both this and its own `training` flag are True.
+    """Set training mode for the ops in a with-block.
 
-    `with tg.training(False):` evaluates a model (no dropout, no zoneout noise) and changes no module's flag.
+    `with tg.training(False):` evaluates any model (no dropout, no zoneout), whatever its own mode (`module.train()`,
+    `module.eval()`), which it does not change. `with tg.training(True):` is the default.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> drop = tg.nn.Dropout(0.5)
@@ -224,7 +225,7 @@ def no_grad() -> recording:
     return recording(False)
 
 
-_default: list[np.random.Generator] = []  # the default generator, made when first used: np.random is slow to import
+default_generator: list[np.random.Generator] = []  # holds one, made when first used: np.random is slow to import
 
 
 def seed(n: int) -> None:
@@ -245,9 +246,9 @@ def seed(n: int) -> None:
 def generator(source: np.random.Generator | int | None = None) -> np.random.Generator:
     """A random generator: `source` itself, a new one seeded with an integer, or the default one for None."""
     if source is None:
-        if not _default:
-            _default.append(np.random.default_rng())
-        return _default[0]
+        if not default_generator:
+            default_generator.append(np.random.default_rng())
+        return default_generator[0]
     if isinstance(source, np.random.Generator):
         return source
     if is_integer(source):

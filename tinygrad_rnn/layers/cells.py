@@ -80,13 +80,13 @@ class KerasCell(Weights, GatedCell):
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
         """The dropout masks of h, one for each gate, the same at all steps; empty without recurrent dropout."""
-        if not (self.trains and self.recurrent_dropout):
+        if not (self.training and self.recurrent_dropout):
             return ()
         keep, draw = 1 - self.recurrent_dropout, generator(self.rng).random
         return tuple(((draw((shape[0], self.output_size)) < keep) / keep).astype(dtype) for _ in range(self.gates))
 
     def fused(self) -> str | None:
-        return None if self.trains and self.recurrent_dropout else super().fused()
+        return None if self.training and self.recurrent_dropout else super().fused()
 
     def as_cell(self) -> rnn.RNNCell:
         """The cell as the driver runs it, wrapped in its dropout of inputs."""
@@ -261,7 +261,7 @@ class StackedRNNCells(Weights, rnn.MultiRNNCell):
         return output, [after if isinstance(before, (list, tuple)) else after[0] for before, after in pairs]
 
 
-class OwnCell(rnn.RNNCell):
+class CellAdapter(rnn.RNNCell):
     """Adapts a user-written Keras cell, `call(inputs, states) -> (output, [states])` with a `state_size`, to our driver."""
 
     def __init__(self, cell: Any):
@@ -296,7 +296,7 @@ class OwnCell(rnn.RNNCell):
 
 
 def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
-    """The cell, if it is one of ours; a user-written Keras cell is wrapped in OwnCell."""
+    """The cell, if it is one of ours; a user-written Keras cell is wrapped in CellAdapter."""
     if isinstance(cell, rnn.RNNCell):
         return cell
     if isinstance(cell, type) or not callable(getattr(cell, "call", None)) or not hasattr(cell, "state_size"):
@@ -304,14 +304,14 @@ def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
             f"{owner}: cell is {kind(cell)}, expected a cell such as layers.LSTMCell(64), or an object with a state_size "
             "and call(inputs, states)"
         )
-    return OwnCell(cell)
+    return CellAdapter(cell)
 
 
 def running(cell: rnn.RNNCell) -> rnn.RNNCell:
     """The cell as the driver runs it, wrapped in its dropout of inputs."""
     if isinstance(cell, StackedRNNCells):
         return rnn.MultiRNNCell([running(c) for c in cell.cells], name=cell.scope_name)
-    if isinstance(cell, KerasCell) and cell.dropout and cell.trains:
+    if isinstance(cell, KerasCell) and cell.dropout and cell.training:
         return rnn.DropoutWrapper(cell, 1 - cell.dropout, variational_recurrent=True, seed=cell.rng)
     return cell
 
@@ -326,7 +326,8 @@ def listed(cell: rnn.RNNCell, state: Any) -> list[Any]:
     if isinstance(cell, rnn.MultiRNNCell):
         pairs = [(cell_, listed(cell_, cell_state)) for cell_, cell_state in zip(cell.cells, state, strict=True)]
         return [
-            cell_state[0] if isinstance(cell_, OwnCell) and cell_.single else cell_state for cell_, cell_state in pairs
+            cell_state[0] if isinstance(cell_, CellAdapter) and cell_.single else cell_state
+            for cell_, cell_state in pairs
         ]
     return list(state) if isinstance(state, tuple) else [state]
 

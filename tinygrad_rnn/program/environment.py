@@ -36,22 +36,22 @@ class _Draws:
         random = sys.modules.get("random")  # slow to import: who has not done so draws nothing from it
         self.python = random.getstate() if random is not None else None
         self.numpy = np.random.get_state(legacy=False) if "numpy.random" in sys.modules else None
-        self.ours = state._default[0].bit_generator.state if state._default else None
+        self.package = state.default_generator[0].bit_generator.state if state.default_generator else None
 
     def undone(self) -> bool:
         """Whether any was drawn from since; puts back what it was."""
         now = _Draws()
         same = self.python in (None, now.python)  # a step cannot import random (see checked_import)
-        if same and _frozen(now.numpy) == _frozen(self.numpy) and now.ours == self.ours:
+        if same and _frozen(now.numpy) == _frozen(self.numpy) and now.package == self.package:
             return False
         if self.python is not None:
             sys.modules["random"].setstate(self.python)
         if self.numpy is not None:
             np.random.set_state(self.numpy)
-        if self.ours is None:
-            state._default.clear()
+        if self.package is None:
+            state.default_generator.clear()
         else:
-            state._default[0].bit_generator.state = self.ours
+            state.default_generator[0].bit_generator.state = self.package
         return True
 
 

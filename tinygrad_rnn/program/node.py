@@ -318,7 +318,7 @@ def _(*arrays: Array, run: Scan) -> Any:
                 some.append(value)
     if not run.steps:
         kinds = [loop.slots[o] for o in loops.program.outputs]
-        return (*[Tensor._made(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in kinds], *states)
+        return (*[Tensor._from_array(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in kinds], *states)
     return (*[in_order_of_time(some, run) for some in outputs], *states)
 
 

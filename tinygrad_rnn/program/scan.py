@@ -241,7 +241,7 @@ def run_scan(
     arrays = [*tensors, *prepared.weights(environment)]
     if not state.recording:
         values = scan_op.forward(*[a.data if isinstance(a, Tensor) else a for a in arrays], run=run)
-        return call.outcome([Tensor._made(value, None) for value in values], states)
+        return call.outcome([Tensor._from_array(value, None) for value in values], states)
     results = scan_op.apply(arrays, {"run": run})
     flows = prepared.flows
     if not run.steps or (
@@ -250,7 +250,7 @@ def run_scan(
         flows = tuple(map(or_, flows, prepared.passes))
     if not all(flows):
         pairs = zip(results, flows, strict=True)
-        results = [t if flow or not t.requires_grad else Tensor._made(t.data, None) for t, flow in pairs]
+        results = [t if flow or not t.requires_grad else Tensor._from_array(t.data, None) for t, flow in pairs]
     return call.outcome(results, states)
 
 

@@ -157,8 +157,8 @@ class Stepper:
 
         def run() -> None:
             with recording(False), training(False):
-                state = rebuilt(self.state, iter([Tensor._made(a, None) for a in self._arrays]))
-                output, new = checked_result(step(Tensor._made(self._x, None), state), state, 0, len(self._x))
+                state = rebuilt(self.state, iter([Tensor._from_array(a, None) for a in self._arrays]))
+                output, new = checked_result(step(Tensor._from_array(self._x, None), state), state, 0, len(self._x))
             self._take(rebuilt(output, iter([o.data for o in leaves(output)])), [value.data for value in leaves(new)])
 
         return run

@@ -243,7 +243,7 @@ class RNNCell(Module):
             raise TypeError(
                 f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
             )
-        return Tensor._made(np.zeros((batch, size), dtype), None)
+        return Tensor._from_array(np.zeros((batch, size), dtype), None)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class LayerNormLSTMCell(GatedCell):
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
         p = self.dropout_keep_prob
-        if p == 1 or not self.trains:
+        if p == 1 or not self.training:
             return ()
         return ((generator(self.rng).random((*shape[:2], self.num_units)) < p) / p).astype(dtype)
 

@@ -173,7 +173,7 @@ class DropoutWrapper(_Wrapper):
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
         """The masks of input, output and each part of the state that is dropped, () where there is none; then the cell's."""
         own: tuple[Any, ...] = ((), (), ())
-        if self.trains:
+        if self.training:
             for_state = tuple(self._mask("state", shape, size, dtype) for size in _hidden(self.state_size))
             for_output = self._mask("output", shape, self.output_size, dtype)
             own = self._mask("input", shape, shape[2], dtype), for_output, for_state
@@ -253,7 +253,7 @@ class ZoneoutWrapper(_Wrapper):
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
         """Where each part of the state keeps its old value, () where it never does; then what the cell draws."""
         own: Any = ()
-        if self.trains and any(self.zoneout_prob):
+        if self.training and any(self.zoneout_prob):
             draw = generator(self.rng).random
             own = tuple(draw((*shape[:2], n)) < p if p else () for n, p in self._parts(self.state_size))
         return own, self.cell.draw(shape, dtype)

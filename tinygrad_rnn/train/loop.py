@@ -21,7 +21,6 @@ from ..parallel.shards import rows_of
 from ..rnn.cell import map_state
 from ..saving import Path
 from . import checks
-from .beginning import Beginning
 from .checkpoint import (
     apply_checkpoint,
     random_state,
@@ -30,9 +29,10 @@ from .checkpoint import (
     set_random_state,
 )
 from .checks import LossFunction, Weight
-from .history import History
+from .log import TrainingLog
+from .initial_values import InitialValues
 from .interrupts import Interrupts
-from .parts import Parts
+from .microbatches import MicroBatches
 from .progress import Progress
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # of every epoch, or a function of the epoch's number
@@ -61,14 +61,14 @@ def fit(
     metadata: Mapping[str, Any] | None = None,
     progress: bool = True,
     show: tuple[str, float] = ("loss", 1.0),
-    on_validation: Callable[[History], Any] | None = None,
-    on_step: Callable[[History], Any] | None = None,
-    on_epoch: Callable[[History], Any] | None = None,
+    on_validation: Callable[[TrainingLog], Any] | None = None,
+    on_step: Callable[[TrainingLog], Any] | None = None,
+    on_epoch: Callable[[TrainingLog], Any] | None = None,
     accumulate: int = 1,
     weight: Weight | None = None,
     parallel: Serial | None = None,
-) -> History:
-    """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever comes first; returns the History.
+) -> TrainingLog:
+    """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever comes first; returns the TrainingLog.
 
     loss_fn(batch) -> loss, a scalar tensor. With `state` (the initial state, or a function that returns it) it is
     loss_fn(batch, state) -> (loss, next state): the state is carried from batch to batch, detached between them, which is
@@ -113,7 +113,7 @@ def fit(
     group = parallel or Serial()
     if parallel is None:
         warn_of_copies()
-    micro_batches = Parts(group, accumulate, model, weight)
+    micro_batches = MicroBatches(group, accumulate, model, weight)
     run = _Run(
         limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show, micro_batches
     )
@@ -121,7 +121,7 @@ def fit(
     run.patience, run.keep_best, run.on_validation = patience, keep_best, on_validation
     run.on_step, run.on_epoch = on_step, on_epoch
     if group.size > 1:
-        group.begin(checks.alike(arguments, run.names), Beginning(optimizer, model, run.names))
+        group.begin(checks.alike(arguments, run.names), InitialValues(optimizer, model, run.names))
     with group.guarded():
         if resume and checkpoint is not None:
             run.resume()
@@ -150,14 +150,14 @@ def evaluate(
     """
     total = weights = 0.0
     group = parallel or Serial()
-    parts = Parts(group, 1, None, weight)
+    parts = MicroBatches(group, 1, None, weight)
     with training(False), no_grad():
         carried = state() if callable(state) else state
-        for i, (batch,) in enumerate(parts.of(batches, strict=False)):
+        for i, (batch,) in enumerate(parts.split(batches, strict=False)):
             if limit is not None and i >= limit:
                 break
             if not i:
-                (carried,) = parts.states(carried)
+                (carried,) = parts.split_state(carried)
             if parts.count == 1 or rows_of(batch):
                 loss, carried = checks.call(loss_fn, batch, carried, state is not None)
                 n = parts.weight(batch)
@@ -175,9 +175,9 @@ class _Run:
     checkpoint_every: int | None = None
     patience: int | None = None
     keep_best = False
-    on_validation: Callable[[History], Any] | None = None
-    on_step: Callable[[History], Any] | None = None
-    on_epoch: Callable[[History], Any] | None = None
+    on_validation: Callable[[TrainingLog], Any] | None = None
+    on_step: Callable[[TrainingLog], Any] | None = None
+    on_epoch: Callable[[TrainingLog], Any] | None = None
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class _Run:
         checkpoint: Path | None,
         metadata: Mapping[str, Any] | None,
         show: tuple[str, float],
-        parts: Parts,
+        parts: MicroBatches,
     ):
         self.limits = limits
         self.loss_fn, self.optimizer, self.schedule, self.model = loss_fn, optimizer, schedule, model
@@ -202,7 +202,7 @@ class _Run:
         self.reducer = self.group.reducer(optimizer.params)
         paths = {id(p): path for path, p in model.named_parameters()} if model is not None else {}
         self.names = [paths.get(id(p)) or p.name or f"params[{i}]" for i, p in enumerate(optimizer.params)]
-        self.history = History()
+        self.history = TrainingLog()
         self.place = 0  # steps done in this epoch
         self.first: Any = None  # the initial state, of all rows
         self.held: list[Any] | None = (
@@ -219,7 +219,7 @@ class _Run:
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
-    def go(self, batches: Batches, shown: bool) -> History:
+    def go(self, batches: Batches, shown: bool) -> TrainingLog:
         self.history.stopped = self.reached() or "patience" * self.out_of_patience()
         if self.history.stopped:
             self.go_back(self.keep_best or self.history.stopped == "patience")
@@ -259,7 +259,7 @@ class _Run:
         else:  # draw the same batches again, skip those already used, and restore the random state
             set_random_state(self.model, self.random_at_epoch)
         self.parts.begin_epoch(self.random_at_epoch)
-        source = self.parts.of(batches(self.history.epoch) if callable(batches) else batches)
+        source = self.parts.split(batches(self.history.epoch) if callable(batches) else batches)
         for _ in range(skipped):
             next(source, None)
         if skipped:
@@ -295,12 +295,12 @@ class _Run:
         """One step of the optimiser, on this process's parts of a batch."""
         self.optimizer.zero_grad()
         if self.held is None:
-            self.held = self.parts.states(self.first)
+            self.held = self.parts.split_state(self.first)
         states, value = list(self.held), 0.0
         weights = self.parts.weights(batch)
         totals = self.group.sum_later([1, sum(weights)])
         nonempty = [k for k, weight in enumerate(weights) if weight]
-        for k in self.parts.drawn(self.history.step, nonempty):
+        for k in self.parts.seeded(self.history.step, nonempty):
             loss, state = checks.call(self.loss_fn, batch[k], states[k], self.first_state is not None)
             checks.finite(float(loss), self.history.step + 1)
             factor = weights[k] / self.total_weight(totals)
@@ -439,7 +439,7 @@ class _Run:
         arrays: dict[str, Any] = {"losses": np.array(history.losses, np.float64)}
         arrays["validations"] = np.array(history.validations, np.float64).reshape(-1, 2)
         if self.place and self.held is not None:
-            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(self.parts.gathered(self.held))}
+            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(self.parts.gather_state(self.held))}
         if self.best is not None:
             arrays |= {f"best.{i}": array for i, array in enumerate(self.best)}
         counters = {"epoch": history.epoch, "place": self.place, "step": history.step, "seconds": history.seconds}

@@ -84,7 +84,7 @@ class Repeat:
         home: dict[str, str | None] = {}
         for box in self.picture.boxes:
             inside = home.get(box.parent or "")
-            if inside is None and box.time:
+            if inside is None and box.step is not None:
                 self.steps[box.id] = Step(box)
                 inside = box.id
             home[box.id] = inside
@@ -100,7 +100,7 @@ class Repeat:
         by_parent: dict[str | None, list[Step]] = {}
         for step in self.steps.values():
             by_parent.setdefault(step.box.parent, []).append(step)
-        rows = [Row(sorted(steps, key=lambda s: int(s.box.time))) for steps in by_parent.values()]
+        rows = [Row(sorted(steps, key=lambda s: s.box.step or 0)) for steps in by_parent.values()]
         return sorted(rows, key=lambda row: min(int(n.id[1:]) for s in row.steps for n in s.nodes))
 
     def _ports(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..net.floors import Origin
 from ..net.layers import Step
 from . import style
@@ -14,10 +16,18 @@ class Arrows(Places):
     """Puts nodes into their places and leads arrows past them."""
 
     def node(
-        self, id: str, lines: tuple[str, ...], role: str, at: Point, size: Point | None = None, box: str | None = None
+        self,
+        id: str,
+        lines: tuple[str, ...],
+        role: str,
+        at: Point,
+        size: Point | None = None,
+        box: str | None = None,
+        **fields: Any,
     ) -> Node:
-        """Add a node."""
-        found = Node(id, lines, role, box=box, at=at, size=size or style.fitting_size(lines, style.ROLES[role].shape))
+        """Add a node; fields: what it stands for in the net."""
+        size = size or style.fitting_size(lines, style.ROLES[role].shape)
+        found = Node(id, lines, role, box=box, at=at, size=size, **fields)
         self.drawn[id] = found
         self.result.nodes.append(found)
         return found

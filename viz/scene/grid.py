@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from typing import Any
 
 from tinygrad_rnn.autodiff.graph import Source
 
@@ -61,9 +62,9 @@ class Grid(Arrows):
             if node is not None and (name == self.shading.of or node.fill is None):
                 node.fill = scale.fill(value)
                 node.tip = f"{self.shading.tip.format(self.at(name, self.column(step)))} = {value:.3g}"
-        for edge, carried in self.carries.items():
-            if carried in values:
-                self.result.edges[edge].look = scale.line(values[carried])
+        for edge in self.result.edges:
+            if edge.state in values:
+                edge.look = scale.line(values[edge.state])
 
     def frames(self) -> None:
         """A frame around every step."""
@@ -75,7 +76,9 @@ class Grid(Arrows):
                 number = self.number(column)
                 rows = f"{self.rows[number].sum()} of {len(self.rows[number])} rows" if number in self.rows else ""
                 title = f"t={self.time(column)}" + (f"   {rows}" if rows else "")
-                self.result.boxes.append(Box(f"t{column}", title, "step", None, corners, time=self.time(column)))
+                self.result.boxes.append(
+                    Box(f"t{column}", title, "step", None, corners, step=column, time=self.time(column))
+                )
 
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)
@@ -85,9 +88,9 @@ class Grid(Arrows):
             if self.is_shown((number, t)):
                 lines = (style.fitted(layer.name, CELL[0]), *([names] if names else ()))
                 role = "cell" if number in self.recurrent else "each"
-                self.node(
-                    f"l{number}t{t}", lines, role, self.place((number, t)), self.size(layer), f"t{layer.column(t)}"
-                )
+                column, at = layer.column(t), self.place((number, t))
+                fields: Any = {"box": f"t{column}", "layer": number, "step": column}
+                self.node(f"l{number}t{t}", lines, role, at, self.size(layer), **fields)
 
     def letter(self, i: int) -> str:
         """The short name of a weight."""
@@ -237,7 +240,7 @@ class Grid(Arrows):
             own = [s for s in feeds if key[0] in {o.leaf for o in self.house.origins(s)}]
             lines = (self.at(self.input_name(key), column), *self.input_facts(step, own or feeds))
             aside = at * BESIDE - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
-            self.node(id, lines, "input", (self.x(column) + aside, -ENDS), box=f"t{column}")
+            self.node(id, lines, "input", (self.x(column) + aside, -ENDS), box=f"t{column}", step=column)
         return id
 
     def input_facts(self, step: Step, sources: list[Source]) -> tuple[str, ...]:
@@ -272,6 +275,7 @@ class Grid(Arrows):
                 "output",
                 (self.x(column), self.height[self.high] + ENDS),
                 box=f"t{column}",
+                step=column,
             )
             for o in origins:
                 self.rise(f"l{o.layer}t{o.t}", id, column)
@@ -329,7 +333,7 @@ class Grid(Arrows):
             else:
                 self.arrow("more", ids[1], role, (ends[1], ends[0]))
         if len(self.result.edges) > number:
-            self.carries[number] = tail, state.name
+            self.result.edges[number].state = tail, state.name
 
     def feedback(self, tail_id: str, head_id: str, tail: Step, head: Step) -> None:
         """A result that the next step reads: between the frames, and in from below."""
@@ -365,7 +369,7 @@ class Grid(Arrows):
             below = y - CELL[1] / 2 - 34 - ENDS_APART * len(self.between.setdefault(column, []))
             self.between[column].append(id)
             at = (self.x(column) - sign * self.pitch / 2, below)
-        node = self.node(id, lines, role, at)
+        node = self.node(id, lines, role, at, layer=head[0], state=state.name)
         if made >= 0:
             self.begun_from(id, made, at, sign)
         begin = (at[0] + sign * (node.size or (0, 0))[0] / 2, at[1])
@@ -396,11 +400,12 @@ class Grid(Arrows):
         if id in self.drawn:
             return
         at = (self.x(self.column(step)) + sign * (self.pitch / 2 + 34), y + ENDS_APART * self.rank(step[0], name))
-        node = self.node(id, (self.at(name, self.column(step)),), "state", at)
+        fields: Any = {"value": source, "layer": step[0], "state": name}
+        node = self.node(id, (self.at(name, self.column(step)),), "state", at, **fields)
         end = (at[0] - sign * (node.size or (0, 0))[0] / 2, at[1])
         role = "memory" if name == "c" else "state"
-        self.carries[len(self.result.edges)] = step, name
         self.arrow(f"l{step[0]}t{step[1]}", id, role, ((x + sign * CELL[0] / 2, y + rise), end))
+        self.result.edges[-1].state = step, name
 
     def middle(self) -> None:
         """The node for the steps that are left out."""
@@ -445,24 +450,24 @@ class Grid(Arrows):
         gap = self.gap()
         if gap is not None and column not in self.shown and self.shown[-1 if right else 0] is None:
             beside, y = gap - sign * 64, self.height[layer.floor]
-            self.node(f"w{number}", lines, "parameter", (beside - sign * wide / 2, y), (wide, tall))
+            self.node(f"w{number}", lines, "parameter", (beside - sign * wide / 2, y), (wide, tall), layer=number)
             self.arrow(f"w{number}", "more", "weight", ((beside, y), (gap - sign * 24, y)))
             return
         if column not in self.shown or (min(columns) > 0 and not right):
             places = [self.x(c) for c in columns if c in self.shown] or [gap or 0.0]
             lowest = min(node.at[1] - node.size[1] / 2 for node in self.drawn.values() if node.at and node.size)
             at = (sum(places) / len(places), min(lowest, self.bottom) - 16 - tall / 2)
-            self.node(f"w{number}", lines, "parameter", at, (wide, tall))
+            self.node(f"w{number}", lines, "parameter", at, (wide, tall), layer=number)
             return
         x, y = self.x(column) + self.aside(layer), self.height[layer.floor]
         left = self.x(column) - sign * (self.pitch / 2 + 26 + wide / 2)
         t = next(t for t in layer.steps if layer.column(t) == column)
         if layer.kind == "each":
-            self.node(f"w{number}", lines, "parameter", (left, y), (wide, tall))
+            self.node(f"w{number}", lines, "parameter", (left, y), (wide, tall), layer=number)
             path: tuple[Point, ...] = ((left + sign * wide / 2, y), (x - sign * EACH[0] / 2, y))
         else:
             down = y - 23 - ENDS_APART / 2 * max(len(self.state_names[number]) - 1, 1) - tall / 2
-            self.node(f"w{number}", lines, "parameter", (left, down), (wide, tall))
+            self.node(f"w{number}", lines, "parameter", (left, down), (wide, tall), layer=number)
             end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
             path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)
         self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)

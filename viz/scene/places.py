@@ -43,7 +43,6 @@ class Places:
         self.skipped = house.skipped
         self.rows: dict[int, Any] = {}  # by step, where some sequences have ended: which rows run
         self.result = Picture("unrolled", "LR", placed=True)
-        self.carries: dict[int, tuple[Step, str]] = {}  # what state after which step an edge carries, by its number
         self.drawn: dict[str, Node] = {}
         self.rails: dict[tuple[str, ...], int] = {}  # arrows that join beside the bars, by where they come from
         self.lines: dict[tuple[Any, ...], int] = {}  # arrows that join between floors

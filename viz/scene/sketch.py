@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import style
-from .picture import Box, Edge, Node, Picture, Point
+from .picture import Box, Corners, Edge, Node, Picture, Point
 from .route import rounded
 
 
@@ -23,16 +23,17 @@ class Sketch:
         y: float,
         size: Point | None = None,
         tip: str = "",
+        box: str | None = None,
     ) -> None:
-        """Put a node's middle at x, y."""
+        """Put a node's middle at x, y; box: the key of the frame that it stands in."""
         text = (lines,) if isinstance(lines, str) else lines
         fits = size or style.fitting_size(text, style.ROLES[role].shape)
-        self.nodes[key] = Node(key, text, role, at=(x, y), size=fits, tip=tip)
+        self.nodes[key] = Node(key, text, role, box, at=(x, y), size=fits, tip=tip)
         self.picture.nodes.append(self.nodes[key])
 
-    def frame(self, title: str, left: float, bottom: float, right: float, top: float, role: str = "gate") -> None:
-        """A titled frame; a later one lies on an earlier one."""
-        self.picture.boxes.append(Box(f"f{len(self.picture.boxes)}", title, role, None, (left, bottom, right, top)))
+    def frame(self, key: str, title: str, corners: Corners, role: str = "gate", parent: str | None = None) -> None:
+        """A titled frame, in another one or by itself; a later one lies on an earlier one."""
+        self.picture.boxes.append(Box(key, title, role, parent, corners))
 
     def wire(self, tail: str, head: str, *via: Point, role: str = "data", label: str = "") -> None:
         """An arrow along the corners `via`."""
