@@ -11,7 +11,7 @@ from tinygrad_rnn.autodiff.graph import Graph
 from .inside import as_rnn_cell, picture_of_step, step_graph
 from .layouts.graphviz import settle
 from .net.layers import gate_of
-from .scene import legend, style
+from .scene import style
 from .scene.picture import Box, Edge, Node, Picture
 from .write.drawing import Drawing
 
@@ -82,18 +82,20 @@ def _part(letter: str, title: str, picture: Picture, only: set[str], fill: str) 
 
 def _beside(pictures: list[Picture]) -> Picture:
     """Two pictures as one: with places, the first above the second, their left sides in line."""
-    found = Picture("diff", "LR", placed=pictures[0].placed)
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    boxes: list[Box] = []
     low = 0.0
     for picture in pictures:
-        if found.placed:
+        if picture.placed:
             corners = [box.corners for box in picture.boxes if box.corners]
             left, high = min(c[0] for c in corners), max(c[3] for c in corners)
             picture = _moved(picture, -left, low - high)
             low = min(c[1] for c in (box.corners for box in picture.boxes) if c) - APART
-        found.nodes += picture.nodes
-        found.edges += picture.edges
-        found.boxes += picture.boxes
-    return legend.add(found, None, False)
+        nodes += picture.nodes
+        edges += picture.edges
+        boxes += picture.boxes
+    return Picture("diff", "LR", nodes, edges, boxes, placed=pictures[0].placed)
 
 
 def _moved(picture: Picture, dx: float, dy: float) -> Picture:
@@ -102,7 +104,7 @@ def _moved(picture: Picture, dx: float, dy: float) -> Picture:
     def by(point: Any) -> Any:
         return None if point is None else tuple(v + (dy if k % 2 else dx) for k, v in enumerate(point))
 
-    nodes: list[Node] = [replace(n, at=by(n.at)) for n in picture.nodes]
-    edges: list[Edge] = [replace(e, path=tuple(map(by, e.path)), label_at=by(e.label_at)) for e in picture.edges]
+    nodes = [replace(n, at=by(n.at)) for n in picture.nodes]
+    edges = [replace(e, path=tuple(map(by, e.path)), label_at=by(e.label_at)) for e in picture.edges]
     boxes = [replace(box, corners=by(box.corners), label_at=by(box.label_at)) for box in picture.boxes]
     return Picture(picture.name, picture.direction, nodes, edges, boxes, placed=True)

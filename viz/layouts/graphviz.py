@@ -110,13 +110,13 @@ def settle(picture: Picture, **options: Any) -> Picture:
         if upright:
             room.update(crowded)
             boxes = [replace(box, label=box.label.replace(" ", "\n", 1)) if box.id in crowded else box for box in boxes]
-    new = Picture(picture.name, picture.direction, placed=True)
+    nodes = []
     for node in picture.nodes:
         size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
-        new.nodes.append(replace(node, at=layout.nodes[node.id], size=size))
-    new.edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
-    new.boxes = [replace(box, corners=layout.boxes[box.id], label_at=titles[box.id][0]) for box in boxes]
-    return new
+        nodes.append(replace(node, at=layout.nodes[node.id], size=size))
+    edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
+    boxes = [replace(box, corners=layout.boxes[box.id], label_at=titles[box.id][0]) for box in boxes]
+    return Picture(picture.name, picture.direction, nodes, edges, boxes, placed=True)
 
 
 def _in_two(title: str) -> str:
