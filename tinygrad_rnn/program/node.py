@@ -23,7 +23,7 @@ from .flops import flops
 from .native import NativeLoop
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
-from .run import Runner, Schedule, execute
+from .run import Runner, Schedule
 from .view import Unsupported
 
 
@@ -164,7 +164,7 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
     x, state, constants = run.loops.ends
     dtype, leading = runner.dtype, run.leading
     states = arrays[x:state]
-    sequences = [arrays[leaf] for leaf in runner.read_leaves]
+    sequences = [arrays[leaf] for _, leaf in runner.sources]
     outputs, rows = [], {}
     for kind, leaf, inner, size in runner.written:
         if kind == "output":
@@ -176,7 +176,7 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
     final = [np.empty(s.shape, dtype) for s in states]
     runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences, states, final,
-        arrays[state:constants], runner.plain_weights(arrays[constants:]), (), (), (), None, run.time_major,
+        arrays[state:constants], runner.taken(arrays[constants:])[0], (), (), (), None, run.time_major,
     )  # fmt: skip
     return (*outputs, *final), Saved(rows, None) if keep else None
 
@@ -202,18 +202,16 @@ scan.first_steps = _first_steps
 
 
 @scan.vjp
-def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
-    loops = run.loops
-    assert loops.plan.backward is not None
+def _(g: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
+    loops, plan = run.loops, run.loops.plan
+    assert plan.backward is not None
     native = residuals.schedule is None
     runner = loops.runner("backward", native, run.batch)
     back = _backward_native if native else _backward_numpy
     of_x, of_states, of_constants, of_weights = back(run, arrays, runner, residuals, g)
-    plan, inputs = loops.plan, loops.inputs
-    grads: list[Any] = [None] * (len(arrays) - len(of_weights)) + list(of_weights)
-    states = len(inputs.x)
-    constants = states + len(inputs.state)
-    for write, value in zip(loops.plan.backward.writes, of_x, strict=True):
+    states, constants, weights = loops.ends
+    grads: list[Any] = [None] * weights + of_weights
+    for write, value in zip(plan.backward.writes, of_x, strict=True):
         grads[write.leaf] = value
     for k, value in zip(plan.carried, of_states, strict=True):
         grads[states + k] = value
@@ -263,32 +261,22 @@ def _backward_numpy(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -
 
 
 def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -> Any:
-    xs, states, constants, weights = run.parts(arrays)
-    loops, loop, dtype = run.loops, runner.loop, runner.dtype
-    outputs = len(loops.program.outputs)
-    sequences: list[Any] = []
-    for r in loop.reads:
-        if r.kind == "x":
-            sequences.append(xs[r.leaf])
-        elif r.kind == "d_output":
-            sequences.append(g[r.leaf])
-        else:
-            kept = loops.plan.histories[r.leaf] if r.kind in ("state", "before") else r
-            sequences.append(saved.rows[kept.kind, kept.leaf])
-    of_x = [np.empty(np.shape(xs[write.leaf]), dtype) for write in loop.writes]
-    of_states = [np.empty(np.shape(states[k]), dtype) for k in loops.plan.carried]
-    of_constants = [np.empty(np.shape(constants[k]), dtype) for k in loops.plan.added]
+    loops, dtype = run.loops, runner.dtype
+    x, state, constant = loops.ends
+    sources = {"x": arrays, "d_output": g, "saved": saved.rows}
+    sequences = [sources[kind][key] for kind, key in runner.sources]
+    of_x = [np.empty(arrays[write.leaf].shape, dtype) for write in runner.loop.writes]
+    of_states = [np.empty(arrays[x + k].shape, dtype) for k in loops.plan.carried]
+    of_constants = [np.empty(arrays[state + k].shape, dtype) for k in loops.plan.added]
     targets = [np.empty(shape, dtype) for _, shape in runner.targets]
-    registers = dict(zip(loop.weights, weights, strict=True))
-    given = [g[outputs + k] for k in loops.plan.carried]
+    weights, registers = runner.taken(arrays[constant:])
+    outputs = len(loops.program.outputs)
     runner.built().run(
-        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, [*sequences, *of_x],
-        given, of_states, constants, runner.weights(registers), targets,
-        of_constants, [states[k] for k in runner.shifted], None, run.time_major,
+        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences + of_x,
+        [g[outputs + k] for k in loops.plan.carried], of_states, arrays[state:constant], weights, targets,
+        of_constants, [arrays[x + k] for k in runner.shifted], None, run.time_major,
     )  # fmt: skip
-    registers |= {slot: target for (slot, _), target in zip(runner.targets, targets, strict=True)}
-    execute(runner.finish, registers, 0)
-    return of_x, of_states, of_constants, [None if r is None else registers[r] for r in loop.results]
+    return of_x, of_states, of_constants, runner.results(targets, registers)
 
 
 # -- in primitives -------------------------------------------------------------------------------------------------

@@ -134,10 +134,7 @@ class Stepper:
             outputs.append(np.zeros((batch, *(int(n) for n in slot.inner)), slot.dtype))
             sequences.append(outputs[-1].reshape(batch, 1, -1))
         self.output = rebuilt(tree, iter(outputs))
-        arrays = [
-            np.array(a, runner.dtype, order="C")
-            for a in runner.weights(dict(zip(runner.loop.weights, weights, strict=True)))
-        ]
+        arrays = [np.array(a, runner.dtype, order="C") for a in runner.taken(weights)[0]]
         states = [a.reshape(batch, -1) for a in self._arrays]
         step: Callable[[], None] = runner.built().stepper(self._isa, batch, sequences, states, arrays).step
         return step

@@ -29,9 +29,9 @@ from .checkpoint import (
     set_random_state,
 )
 from .checks import LossFunction, Weight
-from .log import TrainingLog
 from .initial_values import InitialValues
 from .interrupts import Interrupts
+from .log import TrainingLog
 from .microbatches import MicroBatches
 from .progress import Progress
 
