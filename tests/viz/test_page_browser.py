@@ -513,5 +513,7 @@ def test_a_page_inside_another_document_moves_into_a_frame(browser: Browser, tmp
 @pytest.mark.parametrize("cell", [rnn.LSTMCell, rnn.GRUCell, rnn.BasicRNNCell])
 def test_the_page_of_a_long_net_opens_with_its_first_step_in_view(show: Any, cell: Any) -> None:
     browser = show(net(50, cell(4)))
-    assert browser.js("return page.painter.view.zoom <= 1 && page.model.steps[0].boxes.every((box) => page.isInView(box))")
+    assert browser.js(
+        "return page.painter.view.zoom <= 1 && page.model.steps[0].boxes.every((box) => page.isInView(box))"
+    )
     assert browser.js("return page.isInView(page.model.nodes.find((node) => node.role === 'parameter'))")
