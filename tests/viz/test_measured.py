@@ -10,7 +10,7 @@ import pytest
 from test_unrolled import check_places, data
 from tinygrad_rnn.viz.net import costs
 from tinygrad_rnn.viz.net.measure import Measured
-from tinygrad_rnn.viz.scene.shade import Scale
+from tinygrad_rnn.viz.scene.color_scale import Scale
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz
