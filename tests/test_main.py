@@ -57,7 +57,7 @@ WRONG = [  # (arguments, exit code, what the one line says)
     (["check", "--op", "tnah"], 2, "did you mean 'tanh'?"),
     (["check", "--order", "3"], 2, "invalid choice: 3"),
     (["bench", "--shape", "3,4"], 2, "four sizes"),
-    (["bench", "--threads", "0"], 2, "'0' is no positive integer"),
+    (["bench", "--threads", "0"], 2, "'0' is not a positive integer"),
     (["bench", "--seconds", "-1"], 2, "from 0 to 600"),
 ]
 

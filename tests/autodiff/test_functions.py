@@ -243,7 +243,7 @@ V, M = tg.tensor(np.ones(3), requires_grad=True), tg.tensor(np.ones((2, 3)), req
         (lambda: np.linalg.solve(M[:, :2], V), ValueError, r"solve: b has shape \(3,\), expected \(2,\) or"),
         (lambda: np.linalg.cholesky(-M[:, :2] * np.eye(2)), np.linalg.LinAlgError, "cholesky: Matrix is not positive"),
         (lambda: np.linalg.eigh(M[:, :2], "X"), ValueError, 'eigh: UPLO is \'X\', expected "L" or "U"'),
-        (lambda: np.linalg.svd(M), ValueError, "svd: a has shape .* take full_matrices=False"),
+        (lambda: np.linalg.svd(M), ValueError, "svd: a has shape .* pass full_matrices=False"),
         (lambda: np.linalg.norm(V, 0), ValueError, "norm: ord is 0, expected p > 0"),
         (lambda: np.linalg.norm(M, 3), ValueError, 'norm: ord is 3, expected "fro"'),
         (lambda: np.linalg.norm(M[None], 2), ValueError, "norm: x has shape .* a pair"),
