@@ -42,7 +42,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 WRONG = [  # (arguments, exit code, what the one line says)
     (["nope"], 2, "invalid choice: 'nope'"),
-    (["draw"], 2, "Give a name"),
+    (["draw"], 2, "the name of a cell or figure is missing"),
     (["draw", "ltsm"], 2, "did you mean 'lstm'?"),
     (["draw", "lstm", "--steps", "3"], 2, "--steps goes with"),
     (["draw", "lstm", "--length", "3"], 2, "--length goes with"),
@@ -51,7 +51,7 @@ WRONG = [  # (arguments, exit code, what the one line says)
     (["draw", "lstm", "--units", "-1"], 2, "-1"),
     (["draw", "lstm", "--layers", "2"], 2, "--layers and --bidirectional"),
     (["draw", "lstm", "--bidirectional", "--view", "unrolled", "--steps", "4", "--length", "3"], 2, "at least the 4"),
-    (["draw", "many_to_one", "--view", "cell"], 2, "--view cannot change it"),
+    (["draw", "many_to_one", "--view", "cell"], 2, "--view cannot be used"),
     (["draw", "lstm", "-o", "nowhere/x.dot"], 1, "draw: nowhere/x.dot: No such file or directory\n"),
     (["draw", "lstm", "-o", "x"], 1, "no ending"),
     (["check", "--op", "tnah"], 2, "did you mean 'tanh'?"),

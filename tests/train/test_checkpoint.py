@@ -238,7 +238,7 @@ def test_metadata_nested_too_deep_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_header_s_own_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"save: the name '__metadata__' is the file's own.*another one"):
+    with pytest.raises(ValueError, match=r"save: the name '__metadata__' is reserved for the file.*another name"):
         tg.save(tmp_path / "file", {"__metadata__": np.ones(1)})
     assert not os.listdir(tmp_path)
 

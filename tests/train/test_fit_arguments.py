@@ -36,7 +36,7 @@ def bad_calls() -> list[Any]:
         (
             lambda: fit(loss_fn, batches, optimizer, keep_best=True, **quiet),
             ValueError,
-            r"keep_best= says nothing witho",
+            r"keep_best= has no effect witho",
         ),
         (
             lambda: fit(loss_fn, batches, optimizer, resume=True, **quiet),

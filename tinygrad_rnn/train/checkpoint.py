@@ -79,8 +79,8 @@ def read_checkpoint(path: Path) -> tuple[Sections, dict[str, Any]]:
         section, dot, rest = key.partition(".")
         if not dot or section not in sections:
             raise CheckpointError(
-                f"load_checkpoint: {os.fspath(path)} holds {key!r}, which is not part of a checkpoint; to read plain arrays use "
-                "tg.load"
+                f"load_checkpoint: {os.fspath(path)} holds {key!r}, which is not part of a checkpoint; to read plain "
+                "arrays use tg.load"
             )
         sections[section][rest] = array
     if not isinstance(tensors.metadata.get("random"), dict):

@@ -1,5 +1,4 @@
-"""The training loop `fit` and `evaluate`, for feed-forward networks and for networks with a state that is passed from
-batch to batch."""
+"""The training loop `fit` and `evaluate`, for networks with and without a state that is passed from batch to batch."""
 
 from __future__ import annotations
 
