@@ -1,4 +1,4 @@
-"""A lowered loop in the native interpreter's hands."""
+"""A lowered loop in the native interpreter's hands: all of it, or its steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .lowering import Lowering
 from .lowering_rules import REDUCTIONS
 from .lowering_stages import STAGES
 from .plan import Loop, Over
-from .run import compiled, execute
+from .run import Runner, Schedule, compiled, execute
 from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 
 
@@ -138,3 +138,47 @@ class NativeLoop:
         registers |= {slot: target for (slot, _), target in zip(self.targets, targets, strict=True)}
         execute(self.finish, registers, 0)
         return [None if r is None else registers[r] for r in self.loop.results]
+
+
+class NativeSteps(Runner):
+    """A loop whose steps run in the interpreter, and what stands before and after them in NumPy. Raises Unsupported where a
+    step has an op that the interpreter lacks."""
+
+    def __init__(self, loop: Loop, dtype: np.dtype[Any]):
+        super().__init__(loop)
+        held = [slot for slot, _ in self.held]
+        reads = [Over("saved", k, slot) for k, (slot, _) in enumerate(self.timed)]
+        writes = [Over("saved", k, slot) for k, slot in enumerate(self.kept)]
+        steps = Loop(loop.slots, loop.weights, tuple(held), tuple(reads), tuple(writes), loop.carried)
+        steps.fixed, steps.body = loop.fixed, loop.body
+        self.steps = NativeLoop(steps, dtype, True, {})
+
+    def built(self) -> Any:
+        """The native loop of the steps."""
+        return self.steps.built()
+
+    def _steps(
+        self,
+        schedule: Schedule,
+        steps: range,
+        registers: dict[int, Any],
+        ranked: dict[int, Any],
+        states: list[Any],
+        backward: bool,
+    ) -> None:
+        dtype, slots = self.steps.dtype, self.loop.slots
+        begin, end = (int(schedule.start[s]) for s in (steps.start, steps.stop))
+        batch, n = int(schedule.start[steps.start + 1]) - begin, end - begin
+        lengths = np.minimum(schedule.lengths[:batch] - steps.start, len(steps))
+        kept = [np.empty((n, size), dtype) for _, _, _, size in self.steps.written]
+        final = [np.empty((batch, *state.shape[1:]), dtype) for state in states]
+        weights, _ = self.steps.taken([registers[slot] for slot in self.loop.weights])
+        self.built().run(
+            kernels.choice.active, batch, len(steps), lengths, False, backward,
+            [registers[slot].reshape(n, -1) for slot, _ in self.timed] + kept, [state[:batch] for state in states], final,
+            [ranked[slot][: batch * per].reshape(batch, -1) for slot, per in self.held], weights, (), (), (), None,
+        )  # fmt: skip
+        states[:] = [np.concatenate([new, old[batch:]]) for new, old in zip(final, states, strict=True)]
+        for slot, rows in zip(self.kept, kept, strict=True):
+            kind = slots[slot]
+            registers[slot] = rows.reshape(n * kind.layout.per, *kind.shape[1:]).astype(kind.dtype, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from itertools import accumulate
 from typing import Any
 
@@ -20,15 +21,23 @@ from ..kernels.training import empty
 from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.recurrent import without_padding
 from .flops import flops
-from .native import NativeLoop
+from .native import NativeLoop, NativeSteps
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
 from .run import Runner, Schedule
 from .view import Unsupported
 
 
+class Way(enum.Enum):
+    """What runs a loop: the interpreter all of it, or the steps, with NumPy what stands before and after them; or NumPy."""
+
+    NATIVE = "native"
+    STEPS = "steps"
+    NUMPY = "NumPy"
+
+
 class Loops:
-    """A planned program with what runs it: NumPy, or the native interpreter where it knows every op of a loop."""
+    """A planned program with what runs it."""
 
     def __init__(self, program: Program, inputs: Leaves, plan: Plan):
         self.program, self.inputs, self.plan = program, inputs, plan
@@ -40,37 +49,51 @@ class Loops:
         if plan.backward is not None:
             self.outputs_read |= {r.leaf for r in plan.backward.reads if r.kind == "output"}
         self._ready: dict[Any, Runner | NativeLoop] = {}
-        self.lacking: str | None = None  # the op that the interpreter lacks
+        self._way: Way | None = None  # the fastest that there is
+        self.lacking: str | None = None  # the op for which that is not NATIVE
 
-    def native(self, arrays: Any, batch: int) -> bool:
-        """Whether the interpreter runs these arrays: it is there, they have the program's dtype, and it knows every op."""
+    def way(self, arrays: Any, batch: int) -> Way:
+        """What runs these arrays: the interpreter where it is there, they have the program's dtype, and it knows every op, or
+        every op of the steps."""
         if kernels.choice.active == "reference" or any(a.dtype.kind == "f" and a.dtype != self.dtype for a in arrays):
-            return False
-        if self.lacking is None:
+            return Way.NUMPY
+        if self._way is None:
+            self._way = self._fastest(batch)
+        return self._way
+
+    def _fastest(self, batch: int) -> Way:
+        loops = {"saving": self.plan.saving, "backward": self.plan.backward}
+        if self.plan.backward is None:
+            loops = {"forward": self.plan.forward}
+        for way in (Way.NATIVE, Way.STEPS):
+            if way is Way.STEPS and not any(loop.body for loop in loops.values() if loop):
+                break
             try:
-                for which in ("saving", "backward") if self.plan.backward else ("forward",):
-                    ready = self.runner(which, True, batch)
-                    assert isinstance(ready, NativeLoop)
-                    ready.built()
+                for which in loops:
+                    self.runner(which, way, batch).built()
             except Unsupported as error:
                 self.lacking = str(error)
-        return self.lacking is None
+            else:
+                return way
+        return Way.NUMPY
 
-    def runner(self, which: str, native: bool, batch: int) -> Runner | NativeLoop:
+    def runner(self, which: str, way: Way, batch: int) -> Any:
         """What runs the loop "forward", "saving" or "backward"."""
-        together = batch <= (NativeLoop if native else Runner).together
-        ready = self._ready.get((which, native, together))
+        together = way is Way.STEPS or batch <= (NativeLoop if way is Way.NATIVE else Runner).together
+        ready = self._ready.get((which, way, together))
         if ready is None:
             loop = getattr(self.plan, which)
-            ready = self._ready[which, native, together] = (
-                NativeLoop(loop, self.dtype, together, self.plan.histories) if native else Runner(loop, together)
-            )
+            if way is Way.NATIVE:
+                ready = NativeLoop(loop, self.dtype, together, self.plan.histories)
+            else:
+                ready = NativeSteps(loop, self.dtype) if way is Way.STEPS else Runner(loop, together)
+            self._ready[which, way, together] = ready
         return ready
 
 
 class Scan:
-    """One run of a step over time: which loops (None where the step runs unrolled), how time is laid out, and whether the
-    interpreter runs it, where that is known."""
+    """One run of a step over time: which loops (None where the step runs unrolled), how time is laid out, and what runs it,
+    where that is known."""
 
     def __init__(
         self,
@@ -82,11 +105,11 @@ class Scan:
         time_major: bool = False,
         recompute: bool = False,
         name: str = "scan",
-        native: bool | None = None,
+        way: Way | None = None,
     ):
         self.loops, self.batch, self.steps, self.lengths = loops, batch, steps, lengths
         self.reverse, self.time_major, self.recompute = reverse, time_major, recompute
-        self.name, self.native = name, native
+        self.name, self.way = name, way
         self.axis = 0 if time_major else 1  # of time
         self.leading = (steps, batch) if time_major else (batch, steps)  # the first two axes of sequence arrays
         self.total = batch * steps if lengths is None else int(lengths.sum())  # steps of all rows
@@ -106,10 +129,10 @@ class Scan:
 
 class Saved:
     """What a run keeps for its gradient: saved slots and the states that steps left behind, in packed order, and outputs.
-    `schedule` is that of a run in NumPy."""
+    `schedule` is that of a run in NumPy. way: what ran."""
 
-    def __init__(self, rows: dict[tuple[str, int], Array], schedule: Schedule | None):
-        self.rows, self.schedule = rows, schedule
+    def __init__(self, rows: dict[tuple[str, int], Array], way: Way, schedule: Schedule | None = None):
+        self.rows, self.way, self.schedule = rows, way, schedule
 
     @property
     def nbytes(self) -> int:
@@ -130,13 +153,13 @@ def _flops(read: Any, made: Any, options: dict[str, Any]) -> int:
 @primitive(label="scan", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
-    native = run.loops.native(arrays, run.batch) if run.native is None else run.native
-    runner = run.loops.runner("saving" if keep else "forward", native, run.batch)
-    results, saved = (_forward_native if native else _forward_numpy)(run, arrays, runner, keep)
+    way = run.way or run.loops.way(arrays, run.batch)
+    runner = run.loops.runner("saving" if keep else "forward", way, run.batch)
+    results, saved = (_forward_native if way is Way.NATIVE else _forward_numpy)(run, arrays, runner, way, keep)
     return (results, saved) if keep else results
 
 
-def _forward_numpy(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any, Saved | None]:
+def _forward_numpy(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) -> tuple[Any, Saved | None]:
     xs, states, constants, weights = run.parts(arrays)
     schedule = Schedule(run.batch, run.steps, run.lengths, run.reverse)
     order = schedule.order
@@ -157,10 +180,10 @@ def _forward_numpy(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any
         else:
             rows[write.kind, write.leaf] = value
     final = [_unranked(s, order) for s in result.final]
-    return (*outputs, *final), Saved(rows, schedule) if keep else None
+    return (*outputs, *final), Saved(rows, way, schedule) if keep else None
 
 
-def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any, Saved | None]:
+def _forward_native(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) -> tuple[Any, Saved | None]:
     x, state, constants = run.loops.ends
     dtype, leading = runner.dtype, run.leading
     states = arrays[x:state]
@@ -178,7 +201,7 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences, states, final,
         arrays[state:constants], runner.taken(arrays[constants:])[0], (), (), (), None, run.time_major,
     )  # fmt: skip
-    return (*outputs, *final), Saved(rows, None) if keep else None
+    return (*outputs, *final), Saved(rows, way) if keep else None
 
 
 def _unranked(ranked: Array, order: Array) -> Array:
@@ -205,9 +228,8 @@ scan.first_steps = _first_steps
 def _(g: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
     loops, plan = run.loops, run.loops.plan
     assert plan.backward is not None
-    native = residuals.schedule is None
-    runner = loops.runner("backward", native, run.batch)
-    back = _backward_native if native else _backward_numpy
+    runner = loops.runner("backward", residuals.way, run.batch)
+    back = _backward_native if residuals.way is Way.NATIVE else _backward_numpy
     of_x, of_states, of_constants, of_weights = back(run, arrays, runner, residuals, g)
     states, constants, weights = loops.ends
     grads: list[Any] = [None] * weights + of_weights
