@@ -1,1 +1,1 @@
-"""The graph: tensors, nodes, ops, the reverse sweep, derivatives of any order, gradient checks."""
+"""The graph: tensors, nodes, ops, the reverse sweep, and derivatives of any order."""

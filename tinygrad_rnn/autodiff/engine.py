@@ -40,7 +40,7 @@ def sweep(
     `finished(leaf, cotangent)` is called with the final cotangent of a leaf once all nodes that read it are done, except
     for leaves read by a node without a cotangent. With `retain` the saved arrays are kept for another sweep.
     """
-    settings = np.geterr()  # an infinite derivative is a valid result: no default warning for it
+    settings = np.geterr()  # an infinite derivative is a valid result: suppress NumPy's default warnings
     quiet: dict[str, Any] = {kind: "ignore" for kind in ("divide", "invalid") if settings[kind] == "warn"}
     with np.errstate(**quiet):
         if wrap is not None:
