@@ -12,7 +12,7 @@ from .inside import as_rnn_cell, picture_of_step, step_graph
 from .layouts.graphviz import settle
 from .net.layers import gate_of
 from .net.steps import only_weights, parameters_of
-from .scene import legend, style
+from .scene import style
 from .scene.picture import Box, Edge, Node, Picture
 from .write.drawing import Drawing
 
@@ -97,17 +97,19 @@ def _part(letter: str, title: str, picture: Picture, only: set[str], fill: str) 
 
 def _beside(pictures: list[Picture]) -> Picture:
     """Two pictures as one: with places, the second to the right of the first, both on one line."""
-    found = Picture("diff", "BT", placed=pictures[0].placed)
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    boxes: list[Box] = []
     begin = 0.0
     for picture in pictures:
-        if found.placed:
+        if picture.placed:
             corners = [box.corners for box in picture.boxes if box.corners]
             picture = _moved(picture, begin - min(c[0] for c in corners), -min(c[1] for c in corners))
             begin = max(box.corners[2] for box in picture.boxes if box.corners) + APART
-        found.nodes += picture.nodes
-        found.edges += picture.edges
-        found.boxes += picture.boxes
-    return legend.add(found, None, False)
+        nodes += picture.nodes
+        edges += picture.edges
+        boxes += picture.boxes
+    return Picture("diff", "BT", nodes, edges, boxes, placed=pictures[0].placed)
 
 
 def _moved(picture: Picture, dx: float, dy: float) -> Picture:
@@ -116,7 +118,7 @@ def _moved(picture: Picture, dx: float, dy: float) -> Picture:
     def by(point: Any) -> Any:
         return None if point is None else tuple(v + (dy if k % 2 else dx) for k, v in enumerate(point))
 
-    nodes: list[Node] = [replace(n, at=by(n.at)) for n in picture.nodes]
-    edges: list[Edge] = [replace(e, path=tuple(map(by, e.path)), label_at=by(e.label_at)) for e in picture.edges]
+    nodes = [replace(n, at=by(n.at)) for n in picture.nodes]
+    edges = [replace(e, path=tuple(map(by, e.path)), label_at=by(e.label_at)) for e in picture.edges]
     boxes = [replace(box, corners=by(box.corners), label_at=by(box.label_at)) for box in picture.boxes]
     return Picture(picture.name, picture.direction, nodes, edges, boxes, placed=True)

@@ -145,16 +145,16 @@ def settle(picture: Picture, **options: Any) -> Picture:
             break
         room.update(crowded)
         boxes = [replace(box, label=_in_two(box.label)) if box.id in crowded else box for box in boxes]
-    new = Picture(picture.name, picture.direction, placed=True)
+    placed = []
     for node in picture.nodes:
         size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
-        new.nodes.append(replace(node, at=layout.nodes[node.id], size=size))
-    new.edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
+        placed.append(replace(node, at=layout.nodes[node.id], size=size))
+    edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
     parents = {box.id: box.parent for box in picture.boxes}
-    new.boxes = [
+    boxes = [
         replace(box, parent=parents[box.id], corners=layout.boxes[box.id], label_at=titles[box.id][0]) for box in boxes
     ]
-    return new
+    return Picture(picture.name, picture.direction, placed, edges, boxes, placed=True)
 
 
 def _outermost(picture: Picture, links: list[Link]) -> Box | None:
