@@ -134,6 +134,7 @@ def test_slopes_at_zero() -> None:
         ("celu", 1.0),
         ("leaky_relu", 0.2),
         ("relu", 0.0),
+        ("relu6", 0.0),
     ):
         x = tg.tensor([-2.0, 0.0, 2.0], requires_grad=True)
         y = layers.Activation(name)(x)
