@@ -81,7 +81,7 @@ def main():
     tg.seed(options.seed)
 
     pictures, digits = load_digits(options.seed)
-    letters = data.Vocabulary("".join(NAMES), marks=[START, END])
+    letters = data.Vocabulary("".join(NAMES), special_tokens=[START, END])
     read = [letters.encode([START, *NAMES[digit]]) for digit in digits]
     wanted = [letters.encode([*NAMES[digit], END]) for digit in digits]
     cut = len(digits) // 5  # the first fifth is held out

@@ -100,7 +100,7 @@ def look_at_checkpoint(chosen, vocabulary):
 
 def main():
     chosen, parallel = options(), tg.parallel.detect()
-    data.draw([0.0], chosen.temperature)  # refuses now what would be refused after the training
+    data.sample([0.0], chosen.temperature)  # refuses now what would be refused after the training
     text = data.read_text(*chosen.files) if chosen.files else pythons_documentation()
     vocabulary = data.Vocabulary(text)
     ids, batch, unroll = vocabulary.encode(text), chosen.batch, chosen.unroll

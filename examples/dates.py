@@ -102,7 +102,7 @@ def main():
     days = [FIRST + datetime.timedelta(n) for n in random.sample(range(DAYS), DAYS)]
     days.remove(SHOWN)
     held, known = [SHOWN, *days[:1999]], days[1999:]
-    letters = data.Vocabulary("".join(form(day) for day in held for form in FORMS) + "-", marks=["<start>"])
+    letters = data.Vocabulary("".join(form(day) for day in held for form in FORMS) + "-", special_tokens=["<start>"])
     letters.encode("".join(options.dates))  # refuses letters that it does not know
 
     def texts(some):

@@ -106,7 +106,7 @@ def main():
     cut, size, batch, unroll, dropout, steps = LEVELS[options.level]
     steps = options.steps or (40 if options.quick else steps)
     tokens = cut("\n".join(topics.values())[: 60_000 if options.quick else None])
-    data.draw([0.0], options.temperature, top_k=options.top_k)  # refuses now what would be refused after the training
+    data.sample([0.0], options.temperature, top_k=options.top_k)  # refuses now what would be refused after the training
     vocabulary = data.Vocabulary(tokens[: len(tokens) * 9 // 10], unknown="<unk>", size=size)
     known, held = np.split(vocabulary.encode(tokens), [len(tokens) * 9 // 10])
     tg.seed(options.seed)

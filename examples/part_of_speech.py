@@ -97,7 +97,7 @@ def main():
 
     pairs = [zip(*expand("SENTENCE", random), strict=True) for _ in range(9000)]
     made = {words: tags for words, tags in pairs if " ".join(words) not in SHOWN}  # each sentence once
-    vocabulary = data.Vocabulary((word for words in made for word in words), marks=["<pad>"])
+    vocabulary = data.Vocabulary((word for words in made for word in words), special_tokens=["<pad>"])
     tags = data.Vocabulary(tag for these in made.values() for tag in these)
     x, y = data.pad(map(vocabulary.encode, made)), data.pad(map(tags.encode, made.values()))
     known, held = slice(1000, None), slice(1000)

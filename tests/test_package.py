@@ -116,6 +116,18 @@ def _siblings(name: str) -> set[str]:
     )
 
 
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_nothing_private_is_imported_from_another_module(name: str, path: Path) -> None:
+    private = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("tinygrad_rnn"))
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__") and alias.name != "_native"  # compiled
+    }
+    assert not private, f"{name} imports {sorted(private)}: what another module uses has no underscore"
+
+
 def test_kernels_import_numpy_only() -> None:
     for name, path in modules():
         if name.startswith("kernels"):

@@ -77,18 +77,18 @@ if TYPE_CHECKING:
     from . import callbacks, check, data, interop, layers, models, nn, optim, parallel, regularizers, train
     from . import viz as viz  # type: ignore[attr-defined]  # in the source tree a folder beside this one
     from .check import gradcheck, gradgradcheck
-    from .nn.habits import cat as cat
-    from .nn.habits import cuda as cuda
-    from .nn.habits import device as device
-    from .nn.habits import float32 as float32
-    from .nn.habits import float64 as float64
-    from .nn.habits import from_numpy as from_numpy
-    from .nn.habits import long as long
-    from .nn.habits import manual_seed as manual_seed
-    from .nn.habits import ones as ones
-    from .nn.habits import rand as rand
-    from .nn.habits import randn as randn
-    from .nn.habits import zeros as zeros
+    from .nn.torch_names import cat as cat
+    from .nn.torch_names import cuda as cuda
+    from .nn.torch_names import device as device
+    from .nn.torch_names import float32 as float32
+    from .nn.torch_names import float64 as float64
+    from .nn.torch_names import from_numpy as from_numpy
+    from .nn.torch_names import long as long
+    from .nn.torch_names import manual_seed as manual_seed
+    from .nn.torch_names import ones as ones
+    from .nn.torch_names import rand as rand
+    from .nn.torch_names import randn as randn
+    from .nn.torch_names import zeros as zeros
 
 _MODULES = (
     *("callbacks", "check", "data", "interop", "layers", "models", "nn", "optim", "parallel", "regularizers"),
@@ -101,7 +101,7 @@ _PYTORCHS = (
 _LAZY = {  # the module that holds a name; it is imported when the name is first asked for
     **{name: name for name in _MODULES},
     **dict.fromkeys(("gradcheck", "gradgradcheck"), "check"),
-    **dict.fromkeys(_PYTORCHS, "nn.habits"),
+    **dict.fromkeys(_PYTORCHS, "nn.torch_names"),
 }
 
 

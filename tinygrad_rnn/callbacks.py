@@ -318,7 +318,11 @@ class ModelCheckpoint(_Watching):
         super().__init__(monitor, mode, 0.0)
         if save_freq != "epoch" and (isinstance(save_freq, (bool, str)) or save_freq < 1):
             raise ValueError(f"ModelCheckpoint: save_freq is {save_freq!r}, expected 'epoch' or a number of batches")
-        self.filepath, self.verbose, self.best = ours("ModelCheckpoint", filepath), verbose, initial_value_threshold
+        self.filepath, self.verbose, self.best = (
+            check_filepath("ModelCheckpoint", filepath),
+            verbose,
+            initial_value_threshold,
+        )
         self.save_best_only, self.save_weights_only, self.save_freq = save_best_only, save_weights_only, save_freq
         self.batches = self.epoch = 0
 
@@ -443,7 +447,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1e3:.0f}ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us"
 
 
-def ours(owner: str, filepath: str | os.PathLike[str]) -> str:
+def check_filepath(owner: str, filepath: str | os.PathLike[str]) -> str:
     """Check that a path does not have the ending of a Keras format; ValueError names the replacement."""
     path = os.fspath(filepath)
     if path.endswith((".h5", ".hdf5", ".keras")):

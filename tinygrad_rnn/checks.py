@@ -9,7 +9,7 @@ import numpy as np
 
 def is_integer(value: Any) -> TypeGuard[int]:
     """Whether this is a whole number, Python's or NumPy's; a bool is none."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, (int, np.integer)) and not isinstance(value, bool))
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -78,7 +78,7 @@ class Configured:
         arguments = {key: value for key, value in (known | arguments).items() if value is not inspect.Parameter.empty}
         if "name" in known:
             arguments["name"] = getattr(self, "name", None)
-        return {key: plain(f"{type(self).__name__}: {key}", value) for key, value in arguments.items()}
+        return {key: to_json(f"{type(self).__name__}: {key}", value) for key, value in arguments.items()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -93,21 +93,23 @@ class Configured:
         )
         """
         known = cls.arguments()
-        arguments = {key: built(f"{cls.__name__}: {key}", value, custom_objects or {}) for key, value in config.items()}
+        arguments = {
+            key: from_json(f"{cls.__name__}: {key}", value, custom_objects or {}) for key, value in config.items()
+        }
         ignored = {"trainable": True, "implementation": 0, "quantization_config": None}
         return cls(**{k: v for k, v in arguments.items() if k in known or not (v is None or ignored.get(k, ...) == v)})
 
 
-def plain(where: str, value: Any) -> Any:
+def to_json(where: str, value: Any) -> Any:
     """An argument as JSON data."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        return [plain(f"{where}[{i}]", v) for i, v in enumerate(value)]
+        return [to_json(f"{where}[{i}]", v) for i, v in enumerate(value)]
     if isinstance(value, dict):
-        return {str(k): plain(f"{where}[{k!r}]", v) for k, v in value.items()}
+        return {str(k): to_json(f"{where}[{k!r}]", v) for k, v in value.items()}
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
     if callable(getattr(value, "get_config", None)) and not isinstance(value, type):
@@ -124,10 +126,10 @@ def plain(where: str, value: Any) -> Any:
     )
 
 
-def built(where: str, value: Any, custom: Mapping[str, Any]) -> Any:
+def from_json(where: str, value: Any, custom: Mapping[str, Any]) -> Any:
     """An argument from JSON data."""
     if isinstance(value, (list, tuple)):
-        return [built(f"{where}[{i}]", v, custom) for i, v in enumerate(value)]
+        return [from_json(f"{where}[{i}]", v, custom) for i, v in enumerate(value)]
     if not isinstance(value, dict) or "class_name" not in value:
         return value
     name, config = value["class_name"], value.get("config", {})

@@ -44,8 +44,8 @@ def read_text(*paths: str | os.PathLike[str]) -> str:
 class Vocabulary:
     """The distinct tokens of a text, sorted and numbered: the characters of a string, or the words of a list.
 
-    marks: special tokens such as "<start>" and "<end>"; they come first, numbered from 0, and decode omits them. unknown:
-    the token for all that are not in the vocabulary; it comes next. size: the maximum number of tokens, of which the most
+    special_tokens: such as "<start>" and "<end>"; they come first, numbered from 0, and decode omits them. unknown: the token
+    that stands for all those not in the vocabulary; it comes next. size: the largest number of tokens, of which the most
     frequent are kept. `vocabulary[token]` is a number, `vocabulary.tokens` the tokens in order. Raises ValueError for an
     empty text, for encoding a token that is not in the vocabulary without `unknown`, and for decoding an invalid number;
     TypeError for tokens that are not strings.
@@ -54,21 +54,28 @@ class Vocabulary:
     >>> vocabulary = tg.data.Vocabulary("hello")
     >>> vocabulary.characters, vocabulary.encode("hole").tolist(), vocabulary.decode([1, 0])
     ('ehlo', [1, 3, 2, 0], 'he')
-    >>> words = tg.data.Vocabulary("to be or not to be".split(), marks=["<end>"], unknown="?", size=4)
+    >>> words = tg.data.Vocabulary("to be or not to be".split(), special_tokens=["<end>"], unknown="?", size=4)
     >>> words.tokens, words.encode(["to", "do", "<end>"]).tolist(), words.decode([2, 1, 0])
     (('<end>', '?', 'be', 'to'), [3, 1, 0], 'be ?')
     """
 
     def __init__(
-        self, tokens: Iterable[str], *, marks: Iterable[str] = (), unknown: str | None = None, size: int | None = None
+        self,
+        tokens: Iterable[str],
+        *,
+        special_tokens: Iterable[str] = (),
+        unknown: str | None = None,
+        size: int | None = None,
     ):
         self.separator = "" if isinstance(tokens, str) else " "
-        if isinstance(marks, str):
-            raise TypeError(f"Vocabulary: marks is {marks!r}, expected a list of strings, [{marks!r}]")
+        if isinstance(special_tokens, str):
+            raise TypeError(
+                f"Vocabulary: special_tokens is {special_tokens!r}, expected a list of strings, [{special_tokens!r}]"
+            )
         if unknown is not None and not isinstance(unknown, str):
             raise TypeError(f"Vocabulary: unknown is {kind(unknown)}, expected a string")
-        self.marks, self.unknown = tuple(_strings("marks", marks)), unknown
-        first = list(dict.fromkeys([*self.marks, *([unknown] if unknown is not None else [])]))
+        self.special_tokens, self.unknown = tuple(_strings("special_tokens", special_tokens)), unknown
+        first = list(dict.fromkeys([*self.special_tokens, *([unknown] if unknown is not None else [])]))
         counts = Counter(_strings("tokens", tokens))
         for token in first:
             counts.pop(token, None)
@@ -77,7 +84,9 @@ class Vocabulary:
         kept = sorted(counts)
         if size is not None:
             if not checks.is_integer(size) or size <= len(first):
-                raise ValueError(f"Vocabulary: size is {size!r}, expected more than the {len(first)} marks and unknown")
+                raise ValueError(
+                    f"Vocabulary: size is {size!r}, expected more than the {len(first)} special tokens and unknown"
+                )
             kept = sorted(sorted(kept, key=lambda token: -counts[token])[: size - len(first)])
         self.tokens = (*first, *kept)
         self._numbers = {token: i for i, token in enumerate(self.tokens)}
@@ -114,7 +123,7 @@ class Vocabulary:
         return np.array(numbers, np.int64)
 
     def decode(self, numbers: Any) -> str:
-        """The text of these numbers without the marks: characters joined, words separated by spaces."""
+        """The text of these numbers without the special tokens: characters joined, words separated by spaces."""
         indices = np.asarray(numbers).ravel()
         if indices.size and indices.dtype.kind not in "iu":
             raise TypeError(f"Vocabulary.decode: numbers have dtype {indices.dtype}, expected integers")
@@ -122,7 +131,7 @@ class Vocabulary:
         if len(bad):
             raise ValueError(f"Vocabulary.decode: number {bad[0]} is {indices[bad[0]]}, expected 0 to {len(self) - 1}")
         tokens = (self.tokens[i] for i in indices)
-        return self.separator.join(token for token in tokens if token not in self.marks)
+        return self.separator.join(token for token in tokens if token not in self.special_tokens)
 
     def __repr__(self) -> str:
         if self.separator:
@@ -256,7 +265,7 @@ class Batches:
         cut = [np.arange(i, min(i + size, count)) for i in range(0, count, size)]
         if self.shuffle:
             random = generator(None)
-            cut = self.drawn(self.columns, cut, random)
+            cut = self.shuffled(self.columns, cut, random)
             cut = [cut[i] for i in random.permutation(len(cut))]
         for rows in cut:
             yield self.batch(self.columns, rows)
@@ -269,7 +278,7 @@ class Batches:
         )
         return batch[0] if len(batch) == 1 else batch
 
-    def drawn(self, columns: list[Any], cut: list[Integers], random: np.random.Generator) -> list[Integers]:
+    def shuffled(self, columns: list[Any], cut: list[Integers], random: np.random.Generator) -> list[Integers]:
         """Shuffle the examples of `cut`, a list of batches, into batches of the same sizes with similar lengths."""
         order, span = random.permutation(np.concatenate(cut)), max(len(cut[0]), 1) * self.pool
         if self.pool > 1 and any(self.ragged) and len(order):
@@ -350,7 +359,7 @@ class TextChunks:
             yield self.inputs[part], self.targets[part]
 
 
-def draw(logits: Any, temperature: float = 1.0, seed: Any = None, *, top_k: int | None = None) -> Integers:
+def sample(logits: Any, temperature: float = 1.0, seed: Any = None, *, top_k: int | None = None) -> Integers:
     """Sample classes from softmax(logits / temperature); temperature 0 returns the likeliest class.
 
     A temperature below 1 makes likely classes likelier, above 1 less likely. logits (..., C), result (...) integers. top_k:
@@ -358,14 +367,14 @@ def draw(logits: Any, temperature: float = 1.0, seed: Any = None, *, top_k: int 
     ValueError for a negative temperature, for top_k below 1, and for logits that contain NaN or are all −inf.
 
     >>> import tinygrad_rnn as tg
-    >>> tg.data.draw([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
+    >>> tg.data.sample([[0.0, 9.0], [9.0, 0.0]], temperature=0).tolist()
     [1, 0]
     """
-    return _drawn("draw", logits, temperature, generator(seed), top_k)
+    return _sampled("sample", logits, temperature, generator(seed), top_k)
 
 
-def _drawn(owner: str, logits: Any, temperature: Any, random: np.random.Generator, top_k: Any) -> Integers:
-    """`draw`, with the caller's name for errors."""
+def _sampled(owner: str, logits: Any, temperature: Any, random: np.random.Generator, top_k: Any) -> Integers:
+    """`sample`, with the caller's name for errors."""
     z = np.asarray(logits.data if isinstance(logits, Tensor) else logits, np.float64)
     if not isinstance(temperature, (int, float, np.number)) or not 0 <= temperature < np.inf:
         raise ValueError(f"{owner}: temperature is {temperature!r}, expected a finite number >= 0")
@@ -408,7 +417,7 @@ def generate(
 
     step(tokens (B, T), state) -> (logits (B, T, C), state). prompt (B, T): the first input, such as a start token.
     Returns the tokens (B, up to length) that follow. end: a row that has generated this token is filled with it, and when
-    all rows have, generation stops. temperature, top_k, seed: as in `draw`; the default is greedy decoding, the likeliest
+    all rows have, generation stops. temperature, top_k, seed: as in `sample`; the default is greedy decoding, the likeliest
     token. Runs in evaluation mode and without gradients. Raises TypeError and ValueError for a step that returns something
     else.
 
@@ -437,7 +446,7 @@ def generate(
                     f"generate: step gave logits of shape {logits.shape} for tokens of shape {tokens.shape}, expected "
                     f"({len(tokens)}, {tokens.shape[1]}, C)"
                 )
-            tokens = _drawn("generate", logits[:, -1], temperature, random, top_k)[:, None]
+            tokens = _sampled("generate", logits[:, -1], temperature, random, top_k)[:, None]
             if end is not None:
                 tokens[(written == end).any(axis=1)] = end
             written = np.concatenate([written, tokens], axis=1)

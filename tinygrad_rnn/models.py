@@ -9,8 +9,8 @@ import numpy as np
 
 from . import train
 from .autodiff.state import generator, no_grad
-from .callbacks import Callback, Callbacks, ours
-from .config import built, plain
+from .callbacks import Callback, Callbacks, check_filepath
+from .config import from_json, to_json
 from .errors import CheckpointError
 from .layers import losses
 from .layers.base import Input, Layer, Shape, mask_of
@@ -19,7 +19,7 @@ from .layers.training import Array, Epochs, History, Tally, Totals, batch_size_o
 from .optim import Optimizer
 from .parallel.serial import Serial
 from .rnn.cell import kind
-from .rnn.stepper import made
+from .rnn.stepper import new_stepper
 from .saving import Path, load, save
 
 __all__ = ["History", "Sequential", "load_model"]
@@ -51,7 +51,7 @@ class Sequential(Layer):
     _________________________________________________________________
     """
 
-    casts, hands_on = False, True
+    casts, sets_output_mask = False, True
     stop_training = False  # a callback sets it to end `fit` after the epoch
 
     def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None):
@@ -131,14 +131,14 @@ class Sequential(Layer):
     def get_config(self) -> dict[str, Any]:
         """The configurations of the layers, and the shape of the inputs if known; from_config creates the model from it,
         without weights."""
-        shape = None if not self._shapes else plain("Sequential: input_shape", self._shapes[0])
-        return {"name": self.name, "layers": plain("Sequential: layers", self.layers), "build_input_shape": shape}
+        shape = None if not self._shapes else to_json("Sequential: input_shape", self._shapes[0])
+        return {"name": self.name, "layers": to_json("Sequential: layers", self.layers), "build_input_shape": shape}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
         shape = config.get("build_input_shape")
         layers = [one for one in config["layers"] if one.get("class_name") != "InputLayer"]  # which Keras lists
-        model = cls(built("Sequential: layers", layers, custom_objects or {}), name=config.get("name"))
+        model = cls(from_json("Sequential: layers", layers, custom_objects or {}), name=config.get("name"))
         if shape is not None and not model._shapes:
             model.build(tuple(shape))
         return model
@@ -173,7 +173,7 @@ class Sequential(Layer):
         >>> stepper.step(np.array([3, 9])).shape
         (2, 1)
         """
-        return made((self,), batch, whole=self)
+        return new_stepper((self,), batch, reference=self)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return mask_of(self(inputs, mask=mask))
@@ -396,21 +396,21 @@ class Sequential(Layer):
         >>> sorted(tg.load(path))
         ['layers.0.bias', 'layers.0.kernel']
         """
-        save(ours("save_weights", filepath), self.state_dict())
+        save(check_filepath("save_weights", filepath), self.state_dict())
 
     def load_weights(self, filepath: Path) -> None:
         """Set the weights from a file of `save_weights` or `save`; layers that are not built yet are built for their shapes.
 
         Raises ValueError for a Keras file (.h5, .keras) and for weights of another model; this one is then unchanged.
         """
-        self.load_state_dict(load(ours("load_weights", filepath)))
+        self.load_state_dict(load(check_filepath("load_weights", filepath)))
 
     def save(self, filepath: Path) -> None:
         """Write the model's configuration and weights to a safetensors file, for `models.load_model`.
 
         The file does not contain the arguments of compile or the state of training; see train.fit's checkpoint= for that.
         """
-        save(ours("save", filepath), self.state_dict(), {"config": self.get_config()})
+        save(check_filepath("save", filepath), self.state_dict(), {"config": self.get_config()})
 
     def _arrays(self, owner: str, x: Any, y: Any) -> tuple[Array, Array]:
         if self._make is None:
@@ -435,7 +435,7 @@ def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None) 
     >>> tg.models.load_model(path).output_shape
     (None, 1)
     """
-    tensors = load(ours("load_model", filepath))
+    tensors = load(check_filepath("load_model", filepath))
     if "config" not in tensors.metadata:
         raise CheckpointError(
             f"load_model: {filepath} holds weights without a model; make the model, then model.load_weights(path)"

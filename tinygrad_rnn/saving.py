@@ -71,7 +71,7 @@ def save(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | N
         header = {HEADER: json.dumps(dict(metadata or {}))}
     except (TypeError, ValueError) as error:
         raise TypeError(f"save: metadata cannot be written as JSON: {error}") from None
-    _write(check_place(path), to_bytes(arrays, header))
+    write_atomically(check_place(path), to_bytes(arrays, header))
 
 
 def load(path: Path) -> Tensors:
@@ -147,7 +147,7 @@ def check_place(path: Path) -> str:
     return real
 
 
-def _write(path: str, content: bytes) -> None:
+def write_atomically(path: str, content: bytes) -> None:
     """Write a file atomically."""
     folder, name = os.path.split(path)
     _clear(folder, name)

@@ -95,7 +95,7 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("ops/decompositions.py", "cond(data)) / np.sqrt(", "cofactors by minors are those by the inverse, only slower"),
     ("nn/utils/rnn.py", "if (steps >= x.shape[1]):", "it fills up with nothing"),
     ("onnx/reader.py", '("", "ai.onnx")), (2))', "no operator changed between opsets 1 and 2"),
-    ("train/parts.py", "= (1)  # ", "it is set before it is read"),
+    ("train/microbatches.py", "= (1)  # ", "it is set before it is read"),
     ("nn/functional.py", ".max(initial=-(2))", "classes that are all negative are refused either way"),
     ("ops/trigonometric.py", "range((13) + order,", "one term more of a series than float64 holds"),
     ("ops/linalg.py", "if b.ndim == 2 and a.ndim > (3):", "many products that are added up are the one product"),

@@ -86,7 +86,7 @@ def test_words_without_onnx_runtime(tmp_path: Path) -> None:
 
 def test_bad_input(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "language_model", "--level", "char", "--top-k", 0, "--plot", "")
-    assert (code, out, err) == (2, "", "language_model.py: draw: top_k is 0, expected a positive integer\n")
+    assert (code, out, err) == (2, "", "language_model.py: sample: top_k is 0, expected a positive integer\n")
     (tmp_path / "language_model.safetensors").write_bytes(b"garbage" * 50)
     code, out, err = run(tmp_path, "language_model", "--resume", "--quick", "--plot", "")
     assert code == 2

@@ -115,7 +115,7 @@ def test_biases() -> None:
     assert list(convert.from_cell("gru", bare, bias=False)) == ["weight_ih", "weight_hh"]
     w = torch_weights(3)
     w["bias_hh"][4:] = 0
-    one = convert.merged("gru", w)
+    one = convert.merge_biases("gru", w)
     cells = [rnn.GRUCell(2, reset_after=True) for _ in range(2)]
     for cell, weights in zip(cells, (w, one), strict=True):
         cell.load_state_dict(convert.to_cell("gru", weights))
@@ -190,7 +190,7 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
             ValueError,
             r"bias=False leaves out bias_ih, which is not 0",
         ),
-        (lambda: convert.merged("gru", torch_weights(3)), ValueError, r"n part of bias_hh is not 0.*stands inside r"),
+        (lambda: convert.merge_biases("gru", torch_weights(3)), ValueError, r"n part of bias_hh is not 0.*stands inside r"),
         (lambda: convert.to_cells("rnn", {"weight_l0": array(2)}), ValueError, r"'weight_l0' is no weight of a recurrent"),
         (
             lambda: convert.to_cells("rnn", {f"{k}_l1": v for k, v in RNN.items()}),
@@ -218,7 +218,7 @@ def test_what_cannot_be_converted(make: Any, error: type[Exception], text: str) 
 
 def test_a_kind_of_cell_that_pytorch_lacks_keeps_its_blocks() -> None:
     w, u, b = (np.arange(float(n)).reshape(shape) for n, shape in ((12, (4, 3)), (8, (4, 2)), (4, (4,))))
-    found = convert.arranged("own", w, u, b, b)
+    found = convert.convert_weights("own", w, u, b, b)
     np.testing.assert_array_equal(found["kernel"], w.T)
     np.testing.assert_array_equal(found["recurrent_kernel"], u.T)
     np.testing.assert_array_equal(found["bias"], 2 * b)

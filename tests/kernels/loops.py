@@ -113,6 +113,7 @@ class Builder:
             more.get("reverse", False), more.get("backward", False), list(sequences),
             more.get("initial", none), more.get("final", none), more.get("constants", []), more.get("weights", []),
             more.get("targets", []), more.get("accumulated", []), more.get("initials", []), more.get("prepared"),
+            more.get("time_major", False),
         )  # fmt: skip
 
 

@@ -110,10 +110,9 @@ def test_bad_runs():
     b.run(2, 3, [x, out])
     frozen = out.copy()
     frozen.flags.writeable = False
-    unaligned = np.frombuffer(bytearray(8 * 24 + 1), np.uint8)[1:].view(np.float64).reshape(2, 3, 4)
     for sequences in (
-        [x], [x, None], [x, out, out], [x[:1], out], [x, out[:, :2]], [x.astype(np.float32), out], [x, out[..., ::-1]],
-        [x, frozen], [x, [1.0]], [x[0], out], [unaligned, out], [x.astype(">f8"), out], [x, out.tolist()],
+        [x], [x, None], [x, out, out], [x[:1], out], [x, out[:, :2]], [x, out.astype(np.float32)], [x, out[..., ::-1]],
+        [x, frozen], [x, [1.0]], [x[0], out], [x, unaligned()], [x, out.astype(">f8")], [x, out.tolist()],
     ):  # fmt: skip
         with pytest.raises(ValueError, match="native kernels: "):
             b.run(2, 3, sequences)
@@ -132,13 +131,39 @@ def test_bad_runs():
     c.product(3, 0, 0, 4, 4)
     with pytest.raises(ValueError, match="too few elements"):
         c.run(2, 3, [x, out], weights=[np.zeros((3, 4))])
-    with pytest.raises(ValueError, match="not contiguous"):
-        c.run(2, 3, [x, out], weights=[np.zeros((8, 4))[::2]])
     with pytest.raises(ValueError, match="too few weights"):
         c.run(2, 3, [x, out])
     prepared = c.build().prepare(NATIVE[0], [np.zeros((4, 4))])
     with pytest.raises(ValueError, match="prepared for another loop"):
         b.run(2, 3, [x, out], prepared=prepared)
+
+
+def unaligned():
+    """Zeros (2, 3, 4) whose elements begin at odd addresses."""
+    return np.frombuffer(bytearray(8 * 24 + 1), np.uint8)[1:].view(np.float64).reshape(2, 3, 4)
+
+
+def test_what_is_read_may_have_any_layout():
+    rng = np.random.default_rng(0)
+    b, x, w = small(), rng.integers(-9, 9, (2, 3, 4)).astype(float), rng.integers(-9, 9, (4, 4)).astype(float)
+    b.product(3, 0, 0, 4, 4)
+    want = np.empty((2, 3, 4))
+    b.run(2, 3, [x, want], weights=[w])
+    odd = unaligned()
+    odd[...] = x
+    wide = np.zeros((8, 4))
+    wide[::2] = w
+    forms = [x, odd, x.astype(np.float32), x.astype(">f8"), x.astype(int), np.repeat(x, 2, -1)[..., ::2], x.tolist()]
+    for form in (*forms, np.asfortranarray(x)):
+        for weights in (w, wide[::2], w.astype(np.float32), np.asfortranarray(w)):
+            out = np.empty((2, 3, 4))
+            b.run(2, 3, [form, out], weights=[weights])
+            np.testing.assert_array_equal(out, want)
+    out = np.empty((3, 2, 4))
+    b.run(2, 3, [x.swapaxes(0, 1).copy(), out], weights=[w], time_major=True)
+    np.testing.assert_array_equal(out.swapaxes(0, 1), want)
+    with pytest.raises((TypeError, ValueError)):
+        b.run(2, 3, ["x", out], weights=[w])
 
 
 def test_steps_on_arrays_that_stay():

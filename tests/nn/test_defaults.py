@@ -47,7 +47,7 @@ PYTORCHS: dict[Any, dict[str, Any]] = {
     tg.Tensor.add: {"alpha": 1},
     tg.Tensor.softmax: {"dim": -1},
     tg.Tensor.log_softmax: {"dim": -1},
-    tg.Tensor.requires_grad_: {"wanted": True},
+    tg.Tensor.requires_grad_: {"requires_grad": True},
     tg.Tensor.backward: {"retain_graph": False},
     tg.Module.register_buffer: {"persistent": True},
     tg.Module.load_state_dict: {"strict": True},

@@ -14,7 +14,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import layers, rnn
 from tinygrad_rnn.layers.cells import KerasCell
-from tinygrad_rnn.layers.recurrent import OfCell
+from tinygrad_rnn.layers.recurrent import CellLayer
 from tinygrad_rnn.nn.cells import Cell
 from tinygrad_rnn.nn.recurrent import Recurrent
 from tinygrad_rnn.rnn.cells import GatedCell
@@ -39,7 +39,7 @@ class MinimalGatedCell(GatedCell):
 class KerasMGUCell(KerasCell, MinimalGatedCell): ...
 
 
-class KerasMGU(OfCell):
+class KerasMGU(CellLayer):
     cell_class = KerasMGUCell
 
 

@@ -120,7 +120,7 @@ def test_too_few_rows_for_the_parts() -> None:
         regression([(X[:2], Y[:2])], accumulate=4)
     with pytest.raises(ValueError, match="accumulate is 0, expected a whole number of at least 1"):
         regression([(X, Y)], accumulate=0)
-    with pytest.raises(ValueError, match=r"dealt by rows: it is arrays of 3, 4 rows, expected arrays \(B, ...\)"):
+    with pytest.raises(ValueError, match=r"split by rows: it is arrays of 3, 4 rows, expected arrays \(B, ...\)"):
         regression([(X[:3], Y[:4])], accumulate=2)
     with pytest.raises(TypeError, match=r"parallel is int 2, expected tg\.parallel\.MPI\(\)"):
         regression([(X, Y)], parallel=2)
@@ -133,17 +133,17 @@ def test_too_few_rows_for_the_parts() -> None:
 @pytest.mark.parametrize(("size", "parts"), [(7, 2), (7, 3), (4, 4), (29, 5), (40, 3)])
 def test_the_parts_of_examples_are_all_of_them_once(size: int, parts: int, shuffle: bool) -> None:
     source = data.Batches(np.arange(29), size=size, shuffle=shuffle)
-    dealt = []
+    split = []
     for part in range(parts):
         tg.seed(1)
-        dealt.append([one.tolist() for (one,) in shards.Dealt(source, [part], parts, own=True)])
-    batches = [[i for part in dealt for i in part[k]] for k in range(len(source))]
+        split.append([one.tolist() for (one,) in shards.SplitBatches(source, [part], parts, copied=True)])
+    batches = [[i for part in split for i in part[k]] for k in range(len(source))]
     assert sorted(i for batch in batches for i in batch) == list(range(29))
     assert sorted(len(batch) for batch in batches) == sorted(min(size, 29 - i) for i in range(0, 29, size))
     if not shuffle:
         assert [i for batch in batches for i in batch] == list(range(29))
     else:
-        own = [sorted(i for batch in part for i in batch) for part in dealt]
+        own = [sorted(i for batch in part for i in batch) for part in split]
         assert [i for part in own for i in part] == list(range(29))  # each part has a contiguous share
 
 
@@ -153,7 +153,7 @@ def test_sentences_of_like_length_meet_in_all_parts() -> None:
     tg.seed(0)
     spread = [
         max(longest) - min(shortest)
-        for batch in shards.Dealt(source, range(3), 3)
+        for batch in shards.SplitBatches(source, range(3), 3)
         for longest, shortest in [([p.lengths.max() for p in batch], [p.lengths.min() for p in batch])]
     ]
     assert np.median(spread) < 20
@@ -167,7 +167,7 @@ def sources(x: Any) -> list[Any]:
 def test_a_share_does_not_hold_the_whole(kind: int) -> None:
     x = np.arange(4000).reshape(1000, 4)
     base = weakref.ref(x)
-    own = shards.Own(shards.Dealt(sources(x)[kind], [1], 4, own=True))
+    own = shards.Shard(shards.SplitBatches(sources(x)[kind], [1], 4, copied=True))
     del x
     assert base() is None
     assert len(list(own)) == len(own)
@@ -178,7 +178,7 @@ def test_a_share_of_a_mapped_file_stays_in_the_file(kind: int, tmp_path: Path) -
     np.save(tmp_path / "x.npy", np.arange(1_000_000).reshape(10_000, 100))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     tracemalloc.start()
-    own = shards.Own(shards.Dealt(sources(mapped)[kind], [1], 4, own=True))
+    own = shards.Shard(shards.SplitBatches(sources(mapped)[kind], [1], 4, copied=True))
     next(iter(own))
     used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

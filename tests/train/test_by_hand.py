@@ -17,7 +17,7 @@ from tinygrad_rnn import nn, optim, train
 from tinygrad_rnn.autodiff.state import generator
 from tinygrad_rnn.parallel import Serial
 from tinygrad_rnn.train import checks, interrupts
-from tinygrad_rnn.train.beginning import Beginning
+from tinygrad_rnn.train.initial_values import InitialValues
 from tinygrad_rnn.train.progress import Progress
 
 
@@ -198,13 +198,13 @@ def test_signals_are_handled_while_training_only(size: int) -> None:
 
 
 def test_a_beginning_is_parameters_and_the_optimizers_state() -> None:
-    def made(start: float, steps: int) -> tuple[Beginning, Any]:
+    def made(start: float, steps: int) -> tuple[InitialValues, Any]:
         w, b = tg.Parameter([start, 2.0], name="w"), tg.Parameter([3.0], name="b")
         optimizer = optim.Adam([w, b], 0.1)
         for _ in range(steps):
             w.grad, b.grad = np.ones(2, np.float32), np.ones(1, np.float32)
             optimizer.step()
-        return Beginning(optimizer, None, ["w", "b"]), optimizer
+        return InitialValues(optimizer, None, ["w", "b"]), optimizer
 
     first, theirs = made(1.0, 2)
     other, ours = made(5.0, 0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import train
-from tinygrad_rnn.data import Batches, Padded, TextChunks, Vocabulary, draw, generate, pad, read_text
+from tinygrad_rnn.data import Batches, Padded, TextChunks, Vocabulary, generate, pad, read_text, sample
 
 
 @given(st.text(min_size=1))
@@ -42,26 +42,26 @@ def test_chunks_follow_one_another(length: int, batch: int, steps: int, remainde
     assert [x.tolist() for x, _ in chunks] == [x.tolist() for x, _ in found]
 
 
-def test_draw_follows_the_probabilities() -> None:
+def test_sample_follows_the_probabilities() -> None:
     p = np.array([0.5, 0.3, 0.2, 0.0])
     with np.errstate(divide="ignore"):
         logits = np.broadcast_to(np.log(p), (20000, 4))
-    found = np.bincount(draw(logits, seed=0), minlength=4) / 20000
+    found = np.bincount(sample(logits, seed=0), minlength=4) / 20000
     assert np.allclose(found, p, atol=0.015)
     assert found[3] == 0
-    cold = np.bincount(draw(logits, 0.5, seed=0), minlength=4) / 20000
+    cold = np.bincount(sample(logits, 0.5, seed=0), minlength=4) / 20000
     assert np.allclose(cold, p**2 / (p**2).sum(), atol=0.015)
-    assert (draw(tg.tensor([1.0, 5.0, 2.0]), 0) == 1).all()
-    assert draw([1e4, -1e4], 0.01) == 0
+    assert (sample(tg.tensor([1.0, 5.0, 2.0]), 0) == 1).all()
+    assert sample([1e4, -1e4], 0.01) == 0
 
 
 @given(st.lists(st.sampled_from(["a", "b", "cc", "dd", "é", "<end>"]), min_size=1), st.integers(3, 9))
 def test_words_with_marks_and_unknown(words: list[str], size: int) -> None:
     if set(words) == {"<end>"}:
         with pytest.raises(ValueError, match="the text is empty"):
-            Vocabulary(words, marks=["<end>"])
+            Vocabulary(words, special_tokens=["<end>"])
         return
-    vocabulary = Vocabulary(words, marks=["<end>"], unknown="?", size=size)
+    vocabulary = Vocabulary(words, special_tokens=["<end>"], unknown="?", size=size)
     assert vocabulary.tokens[:2] == ("<end>", "?")
     kept, left = set(vocabulary.tokens[2:]), set(words) - set(vocabulary.tokens)
     assert list(vocabulary.tokens[2:]) == sorted(kept)
@@ -78,12 +78,12 @@ def test_words_with_marks_and_unknown(words: list[str], size: int) -> None:
 def test_numbers_at_the_ends_of_a_vocabulary() -> None:
     for vocabulary in (
         Vocabulary("abc"),
-        Vocabulary(["b", "c"], marks=["a"]),
-        Vocabulary(["c"], marks=["a"], unknown="b"),
+        Vocabulary(["b", "c"], special_tokens=["a"]),
+        Vocabulary(["c"], special_tokens=["a"], unknown="b"),
     ):
         assert len(vocabulary) == 3
         assert vocabulary.decode([2]) == "c"
-        assert vocabulary.decode([0]) == ("a" if not vocabulary.marks else "")
+        assert vocabulary.decode([0]) == ("a" if not vocabulary.special_tokens else "")
         for wrong in (3, -1):
             with pytest.raises(ValueError, match=rf"Vocabulary.decode: number 1 is {wrong}, expected 0 to 2"):
                 vocabulary.decode([0, wrong])
@@ -91,13 +91,13 @@ def test_numbers_at_the_ends_of_a_vocabulary() -> None:
 
 def test_the_least_size_of_a_vocabulary() -> None:
     words = ["x", "y", "y"]
-    assert Vocabulary(words, marks=["<end>"], unknown="?", size=3).tokens == ("<end>", "?", "y")
+    assert Vocabulary(words, special_tokens=["<end>"], unknown="?", size=3).tokens == ("<end>", "?", "y")
     assert Vocabulary(words, size=1).tokens == ("y",)
-    for marks, unknown, size in ((["<end>"], "?", 2), ([], None, 0), ([], "?", 1), ([], None, True)):
+    for special, unknown, size in ((["<end>"], "?", 2), ([], None, 0), ([], "?", 1), ([], None, True)):
         with pytest.raises(
-            ValueError, match=f"size is {size}, expected more than the {len(marks) + (unknown is not None)}"
+            ValueError, match=f"size is {size}, expected more than the {len(special) + (unknown is not None)}"
         ):
-            Vocabulary(words, marks=marks, unknown=unknown, size=size)
+            Vocabulary(words, special_tokens=special, unknown=unknown, size=size)
 
 
 @given(st.lists(st.lists(st.integers(-9, 9), max_size=5), min_size=1), st.integers(-9, 9))
@@ -162,13 +162,13 @@ def test_unequal_batches_are_evaluated_by_what_is_real() -> None:
     assert train.evaluate(lambda batch: loss(batch[1]), numbered) == pytest.approx(3.5)
 
 
-def test_draw_among_the_likeliest() -> None:
+def test_sample_among_the_likeliest() -> None:
     logits = np.broadcast_to([1.0, 3.0, 2.0, 3.0], (4000, 4))
-    assert set(draw(logits, seed=0, top_k=1).tolist()) == {1}
-    found = np.bincount(draw(logits, seed=0, top_k=3), minlength=4) / 4000
+    assert set(sample(logits, seed=0, top_k=1).tolist()) == {1}
+    found = np.bincount(sample(logits, seed=0, top_k=3), minlength=4) / 4000
     wanted = np.exp([-np.inf, 3, 2, 3])
     assert np.allclose(found, wanted / wanted.sum(), atol=0.03)
-    assert (draw(logits, seed=0, top_k=9) == draw(logits, seed=0)).all()
+    assert (sample(logits, seed=0, top_k=9) == sample(logits, seed=0)).all()
 
 
 def test_generate_feeds_back_what_it_chose() -> None:
@@ -198,13 +198,19 @@ def test_generate_feeds_back_what_it_chose() -> None:
         (lambda: TextChunks([1, 2, 3], 2, 5), r"has 3 elements, expected at least 11 for a batch of 2 rows of 5 steps"),
         (lambda: TextChunks([1, 2, 3], 0, 5), r"TextChunks: batch is 0, expected a positive integer"),
         (lambda: TextChunks([1.5, 2], 1, 1), r"TextChunks: sequence has shape \(2,\) and dtype float64"),
-        (lambda: draw([1.0, 2.0], -1), r"draw: temperature is -1, expected a finite number >= 0"),
-        (lambda: draw([1.0, 2.0], "1"), r"draw: temperature is '1', expected a finite number >= 0"),  # type: ignore
-        (lambda: draw([1.0, 2.0], top_k=0), r"draw: top_k is 0, expected a positive integer"),
-        (lambda: draw([[5.0, 2.0], [np.nan, 9.0]]), r"draw: logits\[1, 0\] is NaN, expected numbers"),
-        (lambda: draw([5.0, np.nan], 0), r"draw: logits\[1\] is NaN"),
-        (lambda: draw([[5.0, 2.0], [-np.inf, -np.inf]]), r"draw: logits\[1\] are -inf throughout, expected a class"),
-        (lambda: draw(np.zeros((2, 0))), r"draw: logits have shape \(2, 0\), expected \(..., C\) with at least one"),
+        (lambda: sample([1.0, 2.0], -1), r"sample: temperature is -1, expected a finite number >= 0"),
+        (lambda: sample([1.0, 2.0], "1"), r"sample: temperature is '1', expected a finite number >= 0"),  # type: ignore
+        (lambda: sample([1.0, 2.0], top_k=0), r"sample: top_k is 0, expected a positive integer"),
+        (lambda: sample([[5.0, 2.0], [np.nan, 9.0]]), r"sample: logits\[1, 0\] is NaN, expected numbers"),
+        (lambda: sample([5.0, np.nan], 0), r"sample: logits\[1\] is NaN"),
+        (
+            lambda: sample([[5.0, 2.0], [-np.inf, -np.inf]]),
+            r"sample: logits\[1\] are -inf throughout, expected a class",
+        ),
+        (
+            lambda: sample(np.zeros((2, 0))),
+            r"sample: logits have shape \(2, 0\), expected \(..., C\) with at least one",
+        ),
         (lambda: Vocabulary("abcd").decode([1, 9]), r"Vocabulary.decode: number 1 is 9, expected 0 to 3"),
         (lambda: Vocabulary("abcd").decode([-1]), r"Vocabulary.decode: number 0 is -1, expected 0 to 3"),
         (lambda: pad([[1, 2], [3]], np.nan), r"pad: value is nan, which the sequences' dtype int64 cannot hold"),
@@ -230,7 +236,10 @@ def test_generate_feeds_back_what_it_chose() -> None:
             lambda: Vocabulary(["a", "b"]).encode(["a", "c"]),
             r"token 1 of the text is 'c', expected one of the 2 in \('a'",
         ),
-        (lambda: Vocabulary("ab", unknown="?", size=1), r"size is 1, expected more than the 1 marks and unknown"),
+        (
+            lambda: Vocabulary("ab", unknown="?", size=1),
+            r"size is 1, expected more than the 1 special tokens and unknown",
+        ),
         (lambda: pad([]), r"pad: there are no sequences"),
         (
             lambda: pad([[[1, 2]], [[1, 2, 3]]]),
@@ -261,8 +270,8 @@ def test_bad_input(call: Any, text: str) -> None:
         (lambda: Vocabulary(["a", 1]), r"Vocabulary: tokens\[1\] is int 1, expected a string"),
         (lambda: Vocabulary([["a"]]), r"Vocabulary: tokens\[0\] is list \['a'\], expected a string"),
         (
-            lambda: Vocabulary("hello", marks="<s>"),
-            r"Vocabulary: marks is '<s>', expected a list of strings, \['<s>'\]",
+            lambda: Vocabulary("hello", special_tokens="<s>"),
+            r"Vocabulary: special_tokens is '<s>', expected a list of strings, \['<s>'\]",
         ),
         (lambda: Vocabulary("hello", unknown=1), r"Vocabulary: unknown is int 1, expected a string"),
         (lambda: pad(5), r"pad: sequences is int 5, expected a list of sequences"),
@@ -283,9 +292,9 @@ def test_what_is_of_another_type(call: Any, text: str) -> None:
         call()
 
 
-def test_draw_where_logits_are_infinite() -> None:
-    assert draw([1.0, np.inf]) == draw([1.0, np.inf], 0) == 1
-    assert set(draw(np.broadcast_to([np.inf, 9.0, np.inf, -np.inf], (99, 4)), seed=0).tolist()) == {0, 2}
+def test_sample_where_logits_are_infinite() -> None:
+    assert sample([1.0, np.inf]) == sample([1.0, np.inf], 0) == 1
+    assert set(sample(np.broadcast_to([np.inf, 9.0, np.inf, -np.inf], (99, 4)), seed=0).tolist()) == {0, 2}
 
 
 def test_sequences_without_a_step_have_no_features_to_differ_in() -> None:

@@ -24,7 +24,7 @@ DOCUMENTED: dict[Any, dict[str, Any]] = {
     train.evaluate: {"state": None, "limit": None, "weight": None, "parallel": None},
     data.Batches: {"shuffle": True, "pool": 20},
     data.TextChunks: {"remainder": False},
-    data.draw: {"temperature": 1.0, "top_k": None},
+    data.sample: {"temperature": 1.0, "top_k": None},
     data.generate: {"temperature": 0.0, "end": None, "top_k": None},
     data.pad: {"value": 0},
 }

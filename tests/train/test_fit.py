@@ -193,10 +193,15 @@ def test_validation_is_outside_training_and_leaves_training_as_it_is() -> None:
     assert history.losses == losses
     assert arrays(plain) == arrays(checked)
     assert seen == [step for step, _ in history.validations] == list(range(3, 2 * len(CHUNKS) + 1, 3))
-    ambient: list[bool] = []
-    fit = language()[1]
-    fit(epochs=1, validation=lambda: ambient.append(tg.autodiff.state.ambient.get()[:3:2]) or 1.0)
-    assert ambient == [(False, False)]
+    modes: list[tuple[bool, bool]] = []
+
+    def validation() -> float:
+        state = tg.autodiff.state.ambient.get()
+        modes.append((state.recording, state.training))
+        return 1.0
+
+    language()[1](epochs=1, validation=validation)
+    assert modes == [(False, False)]
 
 
 def test_early_stop_goes_back_to_the_best() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels, optim
-from tinygrad_rnn.autodiff.node import alone
+from tinygrad_rnn.autodiff.node import may_overwrite
 from tinygrad_rnn.layers import optimizers
 
 NATIVE = kernels.implementations()[:-1]
@@ -225,25 +225,25 @@ def test_two_leaves_never_share_a_gradient() -> None:
 def test_alone() -> None:
     held = [np.zeros((4, 5))]
     array = held[0]
-    assert alone(array)
+    assert may_overwrite(array)
     again = array
-    assert not alone(array)
-    assert alone(array, 1)
+    assert not may_overwrite(array)
+    assert may_overwrite(array, 1)
     del again
     part = array[1]
-    assert not alone(array)
+    assert not may_overwrite(array)
     del part
     array.flags.writeable = False
-    assert not alone(array)
+    assert not may_overwrite(array)
     held[0] = np.zeros((4, 5)).T
     array = held[0]
-    assert alone(array)
+    assert may_overwrite(array)
     base = array.base
-    assert not alone(array)
+    assert not may_overwrite(array)
     del base
     held[0] = np.frombuffer(bytearray(8))
     array = held[0]
-    assert not alone(array)
+    assert not may_overwrite(array)
     held[0] = np.asarray(memoryview(bytearray(8)))
     array = held[0]
-    assert not alone(array)
+    assert not may_overwrite(array)

@@ -92,8 +92,8 @@ def test_a_snapshot_tells_with_which_states_a_run_began() -> None:
     outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(3), data(2, 3, 4), initial_state=h0, impl="unrolled")
     graph = tg.snapshot(outputs)
     runs = {id(part.run): part.run for node in graph.nodes for part in node.scope if part.kind == "step"}
-    (run,) = (run for run in runs.values() if run.whole)
-    ((name, source),) = run.received
+    (run,) = (run for run in runs.values() if run.complete)
+    ((name, source),) = run.initial_states
     assert (name, graph.nodes[source.id].name) == ("h", "h0")
 
 

@@ -239,18 +239,18 @@ def _pull(seeds: Any, points: Sequence[Tensor], record: bool, retain: bool = Fal
     """The cotangents of the points, from `seeds`, pairs of a tensor and its cotangent."""
     pairs = [(t._node, g if record else data(g)) for t, g in seeds if t.requires_grad and t._node is not None]
     edges = [p._node for p in points if p._node is not None]
-    cotangents = engine.sweep(pairs, targets=edges, wrap=Tensor._made if record else None, retain=retain)
+    cotangents = engine.sweep(pairs, targets=edges, wrap=Tensor._from_array if record else None, retain=retain)
     results = []
     for p in points:
         g_p = cotangents.get(p._node)
         if g_p is None:
             g_p = _zeros(p.shape, p)
-        results.append(g_p if isinstance(g_p, Tensor) else Tensor._made(np.array(g_p), None))
+        results.append(g_p if isinstance(g_p, Tensor) else Tensor._from_array(np.array(g_p), None))
     return results
 
 
 def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    return Tensor._made(np.zeros(shape, like.dtype), None)
+    return Tensor._from_array(np.zeros(shape, like.dtype), None)
 
 
 def _like(inputs: Any, results: Sequence[Any]) -> Any:

@@ -151,7 +151,7 @@ def unfuse(
                 if node.op.several
                 else [copy]
             )
-    return [Tensor._made(t.data, moved(t._node)) for t in tensors]
+    return [Tensor._from_array(t.data, moved(t._node)) for t in tensors]
 
 
 def _expanded(
@@ -162,7 +162,7 @@ def _expanded(
     options = node.options
     if steps is not None and node.op.first_steps is not None:
         values, options = node.op.first_steps(values, options, steps)
-    inputs = [None if p is None else Tensor._made(value, p) for p, value in zip(parents, values, strict=False)]
+    inputs = [None if p is None else Tensor._from_array(value, p) for p, value in zip(parents, values, strict=False)]
     for tensor in inputs if constants else ():
         if tensor is not None and tensor.data.dtype.kind == "f":
             tensor.requires_grad = True
@@ -175,7 +175,7 @@ def _expanded(
     return [getattr(r, "_node", None) for r in (results if node.op.several else (results,))]
 
 
-def kept_bytes(outputs: Any, without: Sequence[Any] = ()) -> int:
+def saved_bytes(outputs: Any, without: Sequence[Any] = ()) -> int:
     """The size in bytes of the arrays that the graph of `outputs` keeps for backward; shared memory is counted once.
 
     Arrays in `without` (such as inputs and parameters) and their views are not counted.
@@ -276,10 +276,10 @@ class Paths:
     def _run(self, run: Run) -> Run:
         if (moved := self.runs.get(id(run))) is None:
             moved = run
-            received = [(name, self.place(edge)) for name, edge in run.received]
-            if any(a is not b for (_, a), (_, b) in zip(received, run.received, strict=True)):
-                moved = Run(run.reverse, run.lengths, run.whole, run.number)
-                moved.received = received
+            states = [(name, self.place(edge)) for name, edge in run.initial_states]
+            if any(a is not b for (_, a), (_, b) in zip(states, run.initial_states, strict=True)):
+                moved = Run(run.reverse, run.lengths, run.complete, run.number)
+                moved.initial_states = states
             self.runs[id(run)] = moved
         return moved
 

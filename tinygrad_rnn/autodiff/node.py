@@ -99,33 +99,33 @@ def _seen(array: Any) -> int:
     return _count(array) if _count else 0
 
 
-def _alone_count() -> int:
-    """The reference count that `alone` sees for an array held by one attribute and one local variable."""
+def _unshared_count() -> int:
+    """The reference count that `may_overwrite` sees for an array held by one attribute and one local variable."""
     holder = _Holder()
     holder.array = np.empty(1)
     array = holder.array
     return _seen(array)
 
 
-_ALONE = _alone_count()
+_UNSHARED = _unshared_count()
 
 
-def alone(array: np.ndarray[Any, Any], others: int = 0) -> bool:
+def may_overwrite(array: np.ndarray[Any, Any], others: int = 0) -> bool:
     """Whether an array may be overwritten: it is held by one attribute or list item, the caller's variable and `others`
     more references, and no other array uses its memory.
 
     >>> import numpy as np
     >>> held = [np.zeros(3)]
     >>> array = held[0]
-    >>> before = alone(array)
+    >>> before = may_overwrite(array)
     >>> part = array[1:]
-    >>> before, alone(array)
+    >>> before, may_overwrite(array)
     (True, False)
     """
-    if _count is None or _count(array) > _ALONE + others or not array.flags.writeable:
+    if _count is None or _count(array) > _UNSHARED + others or not array.flags.writeable:
         return False
     while (base := array.base) is not None:
-        if _seen(base) > _ALONE:
+        if _seen(base) > _UNSHARED:
             return False
         if not isinstance(base, np.ndarray):
             return isinstance(base, memoryview) and type(base.obj) in owners

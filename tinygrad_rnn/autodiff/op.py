@@ -262,7 +262,7 @@ class Op(Arguments):
         if self.several:
             return self._several(out, parents, saved, options, scope)
         if options and out.dtype.kind != "f":  # astype's: integers and booleans carry no gradient
-            return Tensor._made(out, None)
+            return Tensor._from_array(out, None)
         t = _new(Tensor)
         t.data = out
         t.requires_grad = True
@@ -304,7 +304,7 @@ class Op(Arguments):
     def _constant(self, out: Any) -> Any:
         """A result, or several, as constant tensors."""
         if self.several:
-            return tuple([Tensor._made(asarray(r), None) for r in out])
+            return tuple([Tensor._from_array(asarray(r), None) for r in out])
         t = _new(Tensor)
         t.data = out if type(out) is ndarray else asarray(out)
         t.requires_grad = False

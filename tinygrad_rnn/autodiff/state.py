@@ -19,19 +19,20 @@ import numpy as np
 from ..checks import is_integer
 
 _run_numbers = count()
+_new_text = str.__new__
 
 
 class Run:
-    """One loop over time, shared by the scopes of its steps: whether it runs from the last step to the first (`reverse`),
-    the `lengths` of its rows, and `received`, names and edges of its initial states. whole: False for a single step marked
-    with `step`; `number` increases, so that such steps can be ordered."""
+    """One loop over time, shared by the scopes of its steps: whether it runs from the last step to the first (`reverse`), the
+    `lengths` of its rows, and `initial_states`, the names and edges of its states before the first step. complete: False for
+    a single step marked with `step`. `number` increases from run to run, so that such steps can be ordered."""
 
-    __slots__ = ("lengths", "number", "received", "reverse", "whole")
+    __slots__ = ("complete", "initial_states", "lengths", "number", "reverse")
 
-    def __init__(self, reverse: bool = False, lengths: Any = None, whole: bool = True, number: int | None = None):
-        self.reverse, self.lengths, self.whole = reverse, lengths, whole
+    def __init__(self, reverse: bool = False, lengths: Any = None, complete: bool = True, number: int | None = None):
+        self.reverse, self.lengths, self.complete = reverse, lengths, complete
         self.number = next(_run_numbers) if number is None else number
-        self.received: list[tuple[str, Any]] = []
+        self.initial_states: list[tuple[str, Any]] = []
 
 
 class Scope(str):
@@ -42,13 +43,14 @@ class Scope(str):
     after a step, drawn without a box). Each entry is a new object, so that two calls of one module differ.
     """
 
-    kind: str
-    number: int
-    run: Run | None
+    kind: str = "scope"
+    number: int = 0
+    run: Run | None = None
 
     def __new__(cls, name: str, kind: str = "scope", number: int = 0, run: Run | None = None) -> Scope:
-        self = super().__new__(cls, name)
-        self.kind, self.number, self.run = kind, number, run
+        self = _new_text(cls, name)
+        if kind != "scope":
+            self.kind, self.number, self.run = kind, number, run
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:
@@ -174,7 +176,7 @@ class step(_Change):
 
     def _changed(self, old: Ambient) -> Ambient:
         t, run = self._value
-        mark = Scope(f"t={t}", "step", t, Run(whole=False) if run is None else run)
+        mark = Scope(f"t={t}", "step", t, Run(complete=False) if run is None else run)
         return Ambient(old.recording, (*old.scope, mark), old.training, old.tracer)
 
 
@@ -222,7 +224,7 @@ def no_grad() -> recording:
     return recording(False)
 
 
-_default: list[np.random.Generator] = []  # the default generator, made when first used: np.random is slow to import
+default_generator: list[np.random.Generator] = []  # holds one, made when first used: np.random is slow to import
 
 
 def seed(n: int) -> None:
@@ -243,9 +245,9 @@ def seed(n: int) -> None:
 def generator(source: np.random.Generator | int | None = None) -> np.random.Generator:
     """A random generator: `source` itself, a new one seeded with an integer, or the default one for None."""
     if source is None:
-        if not _default:
-            _default.append(np.random.default_rng())
-        return _default[0]
+        if not default_generator:
+            default_generator.append(np.random.default_rng())
+        return default_generator[0]
     if isinstance(source, np.random.Generator):
         return source
     if is_integer(source):

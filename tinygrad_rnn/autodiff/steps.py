@@ -42,7 +42,7 @@ def name_states(states: Sequence[Any], fields: Sequence[str] = (), before: Seque
 
 def _note_begin(run: Run, names: Sequence[str], states: Sequence[Any]) -> None:
     """Store the initial states of a run: those that its own steps did not compute."""
-    known = [edge for _, edge in run.received]
+    known = [edge for _, edge in run.initial_states]
     for name, value in zip(names, states, strict=True):
         if isinstance(value, Tensor):
             if value._node is None:
@@ -51,7 +51,7 @@ def _note_begin(run: Run, names: Sequence[str], states: Sequence[Any]) -> None:
             node: Any = getattr(edge, "node", edge)
             own = type(node) is Node and any(part.run is run for part in node.scope)
             if not own and not any(edge is other for other in known):
-                run.received.append((name, edge))
+                run.initial_states.append((name, edge))
 
 
 def fields_of(state: Any, name: str = "") -> Iterator[str]:

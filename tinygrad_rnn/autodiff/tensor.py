@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from . import engine
-from .node import DType, Edge, Leaf, Shape, alone
+from .node import DType, Edge, Leaf, Shape, may_overwrite
 from .sparse import RowGradient
 from .state import ambient
 
@@ -103,7 +103,7 @@ class Tensor:
         self._node = Leaf(self.data.shape, self.data.dtype, self.requires_grad, name) if requires_grad or name else None
 
     @staticmethod
-    def _made(data: npt.NDArray[Any], node: Edge | None) -> Tensor:
+    def _from_array(data: npt.NDArray[Any], node: Edge | None) -> Tensor:
         """A tensor for the result of an op, without copying."""
         t = _new(Tensor)
         t.data = data
@@ -430,7 +430,7 @@ def from_dlpack(source: Any) -> Tensor:
         raise TypeError(
             f"from_dlpack: source is {type(source).__name__}, expected an array with __dlpack__; use tg.tensor"
         )
-    return Tensor._made(np.from_dlpack(source), None)
+    return Tensor._from_array(np.from_dlpack(source), None)
 
 
 def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
@@ -467,9 +467,9 @@ def add_gradients(gradients: dict[Any, npt.NDArray[Any]]) -> None:
             if isinstance(g, RowGradient) or isinstance(previous, RowGradient):
                 leaf.grad = g if previous is None else previous + g
             elif previous is None:
-                leaf.grad = g if alone(g) else np.array(g)
+                leaf.grad = g if may_overwrite(g) else np.array(g)
             else:
-                leaf.grad = np.asarray(np.add(previous, g, out=previous if alone(previous) else None))
+                leaf.grad = np.asarray(np.add(previous, g, out=previous if may_overwrite(previous) else None))
 
 
 def holds_tensors(value: Any) -> bool:

@@ -184,7 +184,7 @@ class _Run:
             dummies = [Tensor(u, requires_grad=True) for u in cotangents]
             seeds: list[Any] = [(t._node, u) for t, u in zip(outputs, dummies, strict=True) if t.requires_grad]
             edges = [t._node for t in self.checked if t._node]
-            gradients = engine.sweep(seeds, targets=edges, wrap=Tensor._made)
+            gradients = engine.sweep(seeds, targets=edges, wrap=Tensor._from_array)
             seeds = [
                 (gradients[e]._node, v)
                 for e, v in zip(edges, w, strict=True)

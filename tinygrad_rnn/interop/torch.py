@@ -24,14 +24,16 @@ BEFORE = (
 )
 
 
-def arranged(kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, *, weight_hr: Any = None) -> Arrays:
+def convert_weights(
+    kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, *, weight_hr: Any = None
+) -> Arrays:
     """Our parameters from PyTorch's, without checks; recorded on tensors, so gradients flow back to all of them.
 
     A kind of cell that PyTorch does not have keeps its order of gates.
 
     >>> import numpy as np
-    >>> from tinygrad_rnn.interop.torch import arranged
-    >>> arrays = arranged("rnn", np.ones((2, 3)), np.ones((2, 2)), np.ones(2), np.ones(2))
+    >>> from tinygrad_rnn.interop.torch import convert_weights
+    >>> arrays = convert_weights("rnn", np.ones((2, 3)), np.ones((2, 2)), np.ones(2), np.ones(2))
     >>> {name: a.shape for name, a in arrays.items()}, arrays["bias"].tolist()
     ({'kernel': (3, 2), 'recurrent_kernel': (2, 2), 'bias': (2,)}, [2.0, 2.0])
     """
@@ -78,7 +80,7 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
         check_shapes(owner, arrays, {"bias_ih": (rows,), "bias_hh": (rows,)})
     zeros = np.zeros(rows, arrays["weight_ih"].dtype)
     stored = [np.ascontiguousarray(arrays.get(name, zeros)) for name in NAMES]
-    return arranged(kind, *stored, weight_hr=arrays.get(PROJECTION))
+    return convert_weights(kind, *stored, weight_hr=arrays.get(PROJECTION))
 
 
 def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Arrays:
@@ -115,19 +117,19 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     return {name: converted[name] for name in NAMES[:2]} | projection
 
 
-def merged(kind: str, weights: Mapping[str, Any]) -> Arrays:
+def merge_biases(kind: str, weights: Mapping[str, Any]) -> Arrays:
     """Add bias_hh to bias_ih and set bias_hh to 0; the outputs are the same.
 
     For libraries with a single bias. In a GRU the bias_hh of n is multiplied by r and cannot be added to bias_ih: raises
     ValueError for a GRU unless that block of bias_hh is 0.
 
     >>> import numpy as np
-    >>> from tinygrad_rnn.interop.torch import merged
+    >>> from tinygrad_rnn.interop.torch import merge_biases
     >>> w = {"weight_ih": np.ones((2, 3)), "weight_hh": np.ones((2, 2)), "bias_ih": np.ones(2), "bias_hh": np.ones(2)}
-    >>> merged("rnn", w)["bias_ih"].tolist()
+    >>> merge_biases("rnn", w)["bias_ih"].tolist()
     [2.0, 2.0]
     """
-    owner = "interop.torch.merged"
+    owner = "interop.torch.merge_biases"
     gates_of(owner, kind)
     arrays = select(owner, weights, NAMES)
     if kind == "gru" and np.any(np.split(arrays["bias_hh"], 3)[2]):

@@ -170,7 +170,7 @@ class Layer(Weights):
     supports_masking = False
     built_from = "input_shape"
     scope_kind: tuple[Any, ...] = ()  # kind and number of its scope, if not the defaults
-    hands_on = False  # True if the inner layers set the mask of the output
+    sets_output_mask = False  # True if the inner layers set the mask of the output
 
     def __init__(
         self,
@@ -279,7 +279,7 @@ class Layer(Weights):
         mask = mask_of(inputs) if mask is None else mask
         self.ensure_built(x.shape)
         arguments = {"mask": mask, "training": on}
-        accepted = _parameters(type(self).call)
+        accepted = accepted_arguments(type(self).call)
         options |= {key: value for key, value in arguments.items() if key in accepted and value is not None}
         outermost = added.get() is None
         tokens = phase.set(on), added.set([] if outermost else added.get())
@@ -291,7 +291,7 @@ class Layer(Weights):
                     self.add_loss(self.activity_regularizer(first) / max(len(first), 1))
                 if outermost and (of_outputs := tuple(added.get() or ())) is not self.of_outputs:
                     self.of_outputs = of_outputs
-                return y if self.hands_on else masked(y, self.compute_mask(x, mask))
+                return y if self.sets_output_mask else masked(y, self.compute_mask(x, mask))
         finally:
             phase.reset(tokens[0])
             added.reset(tokens[1])
@@ -315,6 +315,6 @@ _training = training  # __call__ has an argument of that name
 
 
 @cache
-def _parameters(call: Any) -> frozenset[str]:
+def accepted_arguments(call: Any) -> frozenset[str]:
     """The names of what a layer's `call` takes."""
     return frozenset(inspect.signature(call).parameters)

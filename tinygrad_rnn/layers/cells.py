@@ -261,7 +261,7 @@ class StackedRNNCells(Weights, rnn.MultiRNNCell):
         return output, [after if isinstance(before, (list, tuple)) else after[0] for before, after in pairs]
 
 
-class OwnCell(rnn.RNNCell):
+class CellAdapter(rnn.RNNCell):
     """Adapts a user-written Keras cell, `call(inputs, states) -> (output, [states])` with a `state_size`, to our driver."""
 
     def __init__(self, cell: Any):
@@ -296,7 +296,7 @@ class OwnCell(rnn.RNNCell):
 
 
 def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
-    """The cell, if it is one of ours; a user-written Keras cell is wrapped in OwnCell."""
+    """The cell, if it is one of ours; a user-written Keras cell is wrapped in CellAdapter."""
     if isinstance(cell, rnn.RNNCell):
         return cell
     if isinstance(cell, type) or not callable(getattr(cell, "call", None)) or not hasattr(cell, "state_size"):
@@ -304,7 +304,7 @@ def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
             f"{owner}: cell is {kind(cell)}, expected a cell such as layers.LSTMCell(64), or an object with a state_size "
             "and call(inputs, states)"
         )
-    return OwnCell(cell)
+    return CellAdapter(cell)
 
 
 def running(cell: rnn.RNNCell) -> rnn.RNNCell:
@@ -326,7 +326,8 @@ def listed(cell: rnn.RNNCell, state: Any) -> list[Any]:
     if isinstance(cell, rnn.MultiRNNCell):
         pairs = [(cell_, listed(cell_, cell_state)) for cell_, cell_state in zip(cell.cells, state, strict=True)]
         return [
-            cell_state[0] if isinstance(cell_, OwnCell) and cell_.single else cell_state for cell_, cell_state in pairs
+            cell_state[0] if isinstance(cell_, CellAdapter) and cell_.single else cell_state
+            for cell_, cell_state in pairs
         ]
     return list(state) if isinstance(state, tuple) else [state]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import ops, rnn
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import detach, leaves
-from ..rnn.driver import Time, _prepare, run_cell
+from ..rnn.driver import Time, prepare, run_cell
 from .base import Layer, LayerOptions, Shape
 from .cells import CellOptions, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells, as_cell, listed, running, unlisted
 from .masks import Mask
@@ -127,7 +127,7 @@ class RNN(Layer):
             x = layout.packed(x)
         lengths = None if layout is None else layout.lengths
         impl, cell = "unrolled" if self.unroll else "auto", running(self.cell)
-        x, lengths, state = _prepare(owner, cell, x, lengths, state, None, False, impl)
+        x, lengths, state = prepare(owner, cell, x, lengths, state, None, False, impl)
         outputs, final = run_cell(owner, cell, x, state, Time(lengths, self.go_backwards, impl=impl))
         if self.stateful:
             self.states = detach(final)
@@ -187,7 +187,7 @@ class GRUOptions(GatedOptions, total=False):
     reset_after: bool
 
 
-class OfCell(RNN):
+class CellLayer(RNN):
     """Base of layers with one class of cell; takes the cell's arguments and those of RNN."""
 
     cell_class: Any
@@ -211,7 +211,7 @@ class OfCell(RNN):
         return int(self.cell.output_size)
 
 
-class OfGatedCell(OfCell):
+class GatedCellLayer(CellLayer):
     """Base of LSTM and GRU, which also accept Keras's use_cudnn."""
 
     def __init__(self, units: int, *arguments: Any, use_cudnn: bool | str = "auto", **options: Any):
@@ -219,7 +219,7 @@ class OfGatedCell(OfCell):
         self.use_cudnn = use_cudnn
 
 
-class SimpleRNN(OfCell):
+class SimpleRNN(CellLayer):
     """Keras's SimpleRNN [Elman 1990]: h_t = activation(x_t W + h_{t−1} U + b) over time.
 
     SimpleRNN(units, activation="tanh", use_bias=True, kernel_initializer="glorot_uniform",
@@ -241,7 +241,7 @@ class SimpleRNN(OfCell):
         def __init__(self, units: int, *arguments: Any, **options: Unpack[SimpleRNNOptions]) -> None: ...
 
 
-class LSTM(OfGatedCell):
+class LSTM(GatedCellLayer):
     """Keras's LSTM: i, f, c, o = split(x W + h U + b); c' = σ(f) c + σ(i) φ(c); h' = σ(o) φ(c') [Gers et al. 2000].
 
     LSTM(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, unit_forget_bias=True, and the rest as
@@ -261,7 +261,7 @@ class LSTM(OfGatedCell):
         def __init__(self, units: int, *arguments: Any, **options: Unpack[LSTMOptions]) -> None: ...
 
 
-class GRU(OfGatedCell):
+class GRU(GatedCellLayer):
     """Keras's GRU: z, r = σ(x W + h U + b); h' = z h + (1 − z) n [Cho et al. 2014], n as in GRUCell by reset_after.
 
     GRU(units, activation="tanh", recurrent_activation="sigmoid", use_bias=True, reset_after=True, and the rest as

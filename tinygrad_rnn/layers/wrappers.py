@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops
 from ..autodiff.tensor import Tensor
 from ..rnn.cell import RNNCell, kind
-from .base import Layer, LayerOptions, Shape, _parameters
+from .base import Layer, LayerOptions, Shape, accepted_arguments
 from .recurrent import RNN
 
 if TYPE_CHECKING:
@@ -213,7 +213,9 @@ class TimeDistributed(Wrapper):
 
     def _one_each(self, inputs: Tensor) -> bool:
         """Whether a mask (B, T) is passed on as (B·T): to a layer of vectors that takes a mask."""
-        return inputs.ndim == 3 and not self.layer.hands_on and "mask" in _parameters(type(self.layer).call)
+        return (
+            inputs.ndim == 3 and not self.layer.sets_output_mask and "mask" in accepted_arguments(type(self.layer).call)
+        )
 
 
 def _demand_layer(owner: str, argument: str, layer: Any, expected: type) -> None:

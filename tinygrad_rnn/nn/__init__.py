@@ -5,9 +5,9 @@ from . import functional, utils
 from .activations import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .basics import Dropout, Embedding, LayerNorm, Linear, ModuleList, Sequential
 from .cells import GRUCell, LSTMCell, RNNCell
-from .habits import Identity, L1Loss, ModuleDict
 from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from .recurrent import GRU, LSTM, RNN
+from .torch_names import Identity, L1Loss, ModuleDict
 
 __all__ = [
     "GRU",

@@ -16,7 +16,7 @@ from ..initializers import RandomNormal, RandomUniform
 from ..module import Module, Parameter
 from ..ops.index import rows_of
 from ..rnn.layer_norm import normalized
-from ..rnn.stepper import made
+from ..rnn.stepper import new_stepper
 
 
 class Linear(Module):
@@ -37,14 +37,14 @@ class Linear(Module):
     ):
         self.in_features = checks.integer("Linear", "in_features", in_features)
         self.out_features = checks.integer("Linear", "out_features", out_features)
-        dtype = _float("Linear", dtype)
+        dtype = floating_dtype("Linear", dtype)
         limit = 1 / float(np.sqrt(self.in_features))
         draw = RandomUniform(-limit, limit, generator(seed))
         self.weight = Parameter(draw((self.out_features, self.in_features), dtype), name="weight")
         self.bias = Parameter(draw((self.out_features,), dtype), name="bias") if bias else None
 
     def forward(self, x: Any) -> Tensor:
-        x = _input("Linear", x, self.weight.dtype)
+        x = checked_input("Linear", x, self.weight.dtype)
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(
                 f"Linear: x has shape {x.shape}, expected (..., {self.in_features}) for in_features={self.in_features}"
@@ -85,7 +85,7 @@ class Embedding(Module):
         self.embedding_dim = checks.integer("Embedding", "embedding_dim", embedding_dim)
         draw = RandomNormal(0.0, 1.0, generator(seed))
         shape = (self.num_embeddings, self.embedding_dim)
-        table = draw(shape, _float("Embedding", dtype))
+        table = draw(shape, floating_dtype("Embedding", dtype))
         self.padding_idx = padding_idx
         if padding_idx is not None:
             if not checks.is_integer(padding_idx) or not -self.num_embeddings <= padding_idx < self.num_embeddings:
@@ -148,12 +148,12 @@ class LayerNorm(Module):
         if not eps >= 0:
             raise ValueError(f"LayerNorm: eps is {eps!r}, expected a number >= 0")
         self.eps = float(eps)
-        dtype = _float("LayerNorm", dtype)
+        dtype = floating_dtype("LayerNorm", dtype)
         self.weight = Parameter(np.ones(self.normalized_shape, dtype), name="weight")
         self.bias = Parameter(np.zeros(self.normalized_shape, dtype), name="bias")
 
     def forward(self, x: Any) -> Tensor:
-        x = _input("LayerNorm", x, self.weight.dtype)
+        x = checked_input("LayerNorm", x, self.weight.dtype)
         n = len(self.normalized_shape)
         if x.shape[max(0, x.ndim - n) :] != self.normalized_shape:
             expected = ", ".join(["...", *map(str, self.normalized_shape)])
@@ -246,7 +246,7 @@ class Sequential(Module):
             y: Tensor = self(x if batch_first else ops.swapaxes(x, axis1=0, axis2=1))
             return y if batch_first or y.ndim < 3 else ops.swapaxes(y, axis1=0, axis2=1)
 
-        return made((self,), batch, whole=sequence)
+        return new_stepper((self,), batch, reference=sequence)
 
     def __len__(self) -> int:
         return self.length
@@ -304,14 +304,15 @@ class ModuleList(Module):
         return getattr(self, str(index % self.length))
 
 
-def _float(owner: str, dtype: Any) -> np.dtype[Any]:
+def floating_dtype(owner: str, dtype: Any) -> np.dtype[Any]:
+    """float32 or float64; TypeError for another dtype."""
     dtype_: np.dtype[Any] = np.dtype(dtype)
     if dtype_ not in (np.float32, np.float64):
         raise TypeError(f"{owner}: dtype is {dtype_}, expected float32 or float64")
     return dtype_
 
 
-def _input(owner: str, value: Any, dtype: Any) -> Tensor:
+def checked_input(owner: str, value: Any, dtype: Any) -> Tensor:
     """The input as a tensor of the layer's dtype."""
     x = as_tensor(value)
     if x.dtype != dtype:

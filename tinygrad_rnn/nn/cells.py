@@ -9,7 +9,7 @@ import numpy as np
 from .. import checks, ops, rnn
 from ..autodiff.tensor import Tensor
 from ..module import Parameter
-from .basics import _float, _input
+from .basics import checked_input, floating_dtype
 from .recurrent import CellModule, beginning, draw_weights, lstm_pair
 
 
@@ -28,7 +28,7 @@ class Cell(CellModule):
         self.bias = bool(bias)
         draw = beginning(self.hidden_size, seed)
         gates = self.cell_class.gates
-        draw_weights(self, gates, self.input_size, self.hidden_size, self.bias, _float(owner, dtype), draw, "")
+        draw_weights(self, gates, self.input_size, self.hidden_size, self.bias, floating_dtype(owner, dtype), draw, "")
 
     def as_cell(self) -> rnn.RNNCell:
         """The cell of `rnn` that the driver runs, with weights computed from the current parameters."""
@@ -40,7 +40,7 @@ class Cell(CellModule):
 
     def forward(self, x: Any, hx: Any = None) -> Any:
         owner = type(self).__name__
-        x = _input(owner, x, self.weight_ih.dtype)
+        x = checked_input(owner, x, self.weight_ih.dtype)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(
                 f"{owner}: x has shape {x.shape}, expected (B, {self.input_size}) or ({self.input_size},) for "

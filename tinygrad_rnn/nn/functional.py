@@ -10,8 +10,8 @@ from .. import ops
 from ..autodiff.tensor import Tensor
 from ..layers.activations import elu, gelu, mish, selu, silu, softsign
 from .basics import Dropout, as_tensor, look_up
-from .habits import L1Loss
 from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
+from .torch_names import L1Loss
 
 __all__ = [
     "binary_cross_entropy_with_logits",

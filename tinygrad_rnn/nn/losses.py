@@ -13,7 +13,7 @@ from ..ops.loss import REDUCTIONS
 from .basics import as_tensor
 
 
-class _Loss(Module):
+class Loss(Module):
     def __init__(self, reduction: str = "mean"):
         if reduction not in REDUCTIONS:
             raise ValueError(f"{type(self).__name__}: reduction is {reduction!r}, expected one of {REDUCTIONS}")
@@ -23,7 +23,7 @@ class _Loss(Module):
         return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
 
 
-class _ByClass(_Loss):
+class _ByClass(Loss):
     """A loss of scores (B, C) or (B, C, ...) or (C) and integer targets without the axis C."""
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"):
@@ -122,7 +122,7 @@ class NLLLoss(_ByClass):
         return self.weighed(*self.prepared(input, target))
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """(input − target)², reduced by "mean", "sum" or "none"; both have the same shape, without broadcasting.
 
     >>> import tinygrad_rnn as tg
@@ -137,7 +137,7 @@ class MSELoss(_Loss):
         return result
 
 
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(Loss):
     """−t log σ(z) − (1 − t) log(1 − σ(z)), for logits z and targets t in [0, 1] of the same shape; stable for any z.
 
     >>> import tinygrad_rnn as tg

@@ -17,11 +17,11 @@ from ..autodiff.state import ambient, generator, scope
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
 from ..interop.gates import with_weights
-from ..interop.torch import NAMES, PROJECTION, arranged
+from ..interop.torch import NAMES, PROJECTION, convert_weights
 from ..module import Module, Parameter
 from ..program.scan import checked_lengths
 from ..rnn.driver import Time, run_cell
-from .basics import Dropout, _float, _input
+from .basics import Dropout, checked_input, floating_dtype
 from .utils.rnn import PackedSequence
 
 IMPLS = ("auto", "fused", "unrolled")
@@ -105,11 +105,11 @@ class CellModule(Module):
             filled[2:4] = (zeros if w is None else w for w in filled[2:4])
         state = ambient.get()
         if state.recording or state.tracer is not None:
-            arrays = arranged(self.kind, *filled[:4], weight_hr=filled[4])
+            arrays = convert_weights(self.kind, *filled[:4], weight_hr=filled[4])
         else:  # on arrays, which takes less time than ops on tensors
             values = [w if w is None else w.data for w in filled]
-            plain = arranged(self.kind, *values[:4], weight_hr=values[4])
-            arrays = {name: Tensor._made(array, None) for name, array in plain.items()}
+            plain = convert_weights(self.kind, *values[:4], weight_hr=values[4])
+            arrays = {name: Tensor._from_array(array, None) for name, array in plain.items()}
         return with_weights(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
 
 
@@ -153,7 +153,9 @@ class Recurrent(CellModule):
             inputs = self.output_size * self.directions if layer else self.input_size
             for end in self.endings(layer):
                 gates, units = self.cell_class.gates, self.hidden_size
-                draw_weights(self, gates, inputs, units, self.bias, _float(owner, dtype), draw, end, self.proj_size)
+                draw_weights(
+                    self, gates, inputs, units, self.bias, floating_dtype(owner, dtype), draw, end, self.proj_size
+                )
 
     def _projection(self, owner: str, proj_size: Any) -> int:
         """Check proj_size."""
@@ -218,7 +220,7 @@ class Recurrent(CellModule):
         owner = type(self).__name__
         if hasattr(value, "batch_sizes"):
             raise TypeError(f"{owner}: x is a packed sequence, expected a padded array; give its lengths as lengths=")
-        x = _input(owner, value, self.weight_ih_l0.dtype)
+        x = checked_input(owner, value, self.weight_ih_l0.dtype)
         letters = "B, T" if self.batch_first else "T, B"
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import alone
+from ..autodiff.node import may_overwrite
 from ..autodiff.sparse import RowGradient
 from ..autodiff.tensor import Tensor
 from ..kernels import training
@@ -79,7 +79,7 @@ def _scale(params: Iterable[Tensor], factor: float) -> None:
         if isinstance(g, RowGradient) or not training.takes(g):
             p.grad = g * factor
             continue
-        out = g if alone(g) else training.empty(g.shape, g.dtype)
+        out = g if may_overwrite(g) else training.empty(g.shape, g.dtype)
         arrays, outs = groups.setdefault(g.dtype, ([], []))
         arrays.append(g)
         outs.append(out)

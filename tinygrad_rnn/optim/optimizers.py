@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.node import alone
+from ..autodiff.node import may_overwrite
 from ..autodiff.sparse import RowGradient
 from ..autodiff.tensor import Tensor
 from ..kernels import training
@@ -101,11 +101,11 @@ class Optimizer:
         rows = self.update(p.data[g.index], g.values, i)
         for slot in states:
             array = states[slot]
-            whole = array if alone(array) else array.copy()
+            whole = array if may_overwrite(array) else array.copy()
             whole[g.index] = self.state[slot][i]
             self.state[slot][i] = whole
         x = p.data
-        x = x if alone(x) else x.copy()
+        x = x if may_overwrite(x) else x.copy()
         x[g.index] = rows
         p.data = x.view()
 
@@ -125,7 +125,7 @@ class Optimizer:
             array = self.state[name][i]
             if not training.takes(x, array) or array.shape != x.shape:
                 return None
-            if not alone(array):
+            if not may_overwrite(array):
                 self.state[name][i] = array = array.copy()
             found.append(array)
         return tuple(found)

@@ -33,18 +33,18 @@ def fail(error: BaseException) -> None:
     >>> import tinygrad_rnn as tg
     >>> tg.parallel.fail(ValueError("alone"))
     """
-    if Watch.of_this_process.cache_info().currsize:
-        Watch.of_this_process().end(error, brief=True)
+    if FailureMonitor.of_this_process.cache_info().currsize:
+        FailureMonitor.of_this_process().end(error, brief=True)
 
 
-class Watch:
+class FailureMonitor:
     """Notices processes that have exited, and ends all processes if one fails."""
 
     @staticmethod
     @cache
-    def of_this_process() -> Watch:
+    def of_this_process() -> FailureMonitor:
         """The watch of this process, over all processes that mpiexec started."""
-        return Watch()
+        return FailureMonitor()
 
     def __init__(self) -> None:
         self.mpi = library()

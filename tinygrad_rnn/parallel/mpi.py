@@ -17,7 +17,7 @@ import numpy as np
 from ..autodiff.tensor import Tensor
 from ..kernels import set_num_threads
 from . import launch
-from .faults import Watch, library
+from .faults import FailureMonitor, library
 from .reducer import Reducer
 from .serial import Serial
 
@@ -65,7 +65,7 @@ class MPI(Serial):
         self.comm = world.Dup()
         self.rank, self.size = self.comm.rank, self.comm.size
         self.deterministic = bool(deterministic)
-        self.watch = Watch.of_this_process() if self.size > 1 else None
+        self.monitor = FailureMonitor.of_this_process() if self.size > 1 else None
         self.waited = 0.0
         self._reducer: Reducer | None = None
         node = self.comm.Split_type(mpi.COMM_TYPE_SHARED)
@@ -124,9 +124,9 @@ class MPI(Serial):
         while not request.Test():
             now = perf_counter()
             sleep(0.001) if now - start > 1 else _give_way()
-            if now - looked > 0.05 and self.watch is not None:
+            if now - looked > 0.05 and self.monitor is not None:
                 looked = now
-                self.watch.look()
+                self.monitor.look()
         self.waited += perf_counter() - start
 
     def start(self, array: Array) -> _Sum:
@@ -144,7 +144,7 @@ class MPI(Serial):
     def begin(self, settings: Mapping[str, Any], start: Any) -> None:
         """Raise ValueError if `settings` differ between processes; set every process to rank 0's initial values.
 
-        settings: what must be equal, by name. start: the initial values (a train.beginning.Beginning).
+        settings: what must be equal, by name. start: the initial values (a train.initial_values.InitialValues).
         """
         texts = {name: str(value) for name, value in settings.items()}
         digest = hashlib.sha256(repr(sorted(texts.items())).encode()).digest()
@@ -191,8 +191,8 @@ class MPI(Serial):
         try:
             yield
         except BaseException as error:
-            if self.watch is not None:
-                self.watch.end(error)
+            if self.monitor is not None:
+                self.monitor.end(error)
             raise
 
 

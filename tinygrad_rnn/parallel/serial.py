@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autodiff.tensor import Tensor
-from .shards import Dealt, Own
+from .shards import Shard, SplitBatches
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,11 +36,11 @@ class Serial:
         >>> [batch.tolist() for batch in tg.parallel.Serial().shard([np.arange(3)])]
         [[0, 1, 2]]
         """
-        if isinstance(batches, Own):
+        if isinstance(batches, Shard):
             return batches
         if callable(batches):
             return lambda epoch: self.shard(batches(epoch))
-        return Own(Dealt(batches, [self.rank], self.size, own=self.size > 1))
+        return Shard(SplitBatches(batches, [self.rank], self.size, copied=self.size > 1))
 
     def average_gradients(self, parameters: Sequence[Tensor], weight: float = 1.0) -> None:
         """Set the gradient of every parameter to the weighted mean over all processes. weight: the number of rows or tokens

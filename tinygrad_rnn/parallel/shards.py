@@ -40,8 +40,8 @@ def rows_of(batch: Any) -> int:
     if len(sizes) != 1:
         received = f"arrays of {', '.join(map(str, sorted(sizes)))} rows" if sizes else kind(batch)
         raise ValueError(
-            f"a batch cannot be dealt by rows: it is {received}, expected arrays (B, ...), or tuples and dicts of such; deal "
-            "it yourself where rows are elsewhere"
+            f"a batch cannot be split by rows: it is {received}, expected arrays (B, ...), or tuples and dicts of them; split "
+            "it yourself if its rows are on another axis"
         )
     return sizes.pop()
 
@@ -81,19 +81,19 @@ def _has_rows(value: Any) -> bool:
 # -- all batches ---------------------------------------------------------------------------------------------------
 
 
-class Dealt:
+class SplitBatches:
     """The batches of a source, each split into `count` parts; iteration yields, per batch, the list of parts `numbers`.
 
-    `rows` is the number of rows of the last batch over all parts. own=True copies the rows of these parts, so that the
+    `rows` is the number of rows of the last batch over all parts. copied=True copies the rows of these parts, so that the
     source can be freed; memory-mapped arrays are not copied.
     """
 
-    def __init__(self, source: Any, numbers: Iterable[int], count: int, own: bool = False):
+    def __init__(self, source: Any, numbers: Iterable[int], count: int, copied: bool = False):
         self.rows = 0
         self._length = len(source) if isinstance(source, Sized) else None
         make: Any = _examples if isinstance(source, Batches) else _slices
         make = _text if isinstance(source, TextChunks) else make
-        self._make: Make = make(source, list(numbers), count, own)
+        self._make: Make = make(source, list(numbers), count, copied)
 
     def __len__(self) -> int:
         if self._length is None:
@@ -106,22 +106,22 @@ class Dealt:
             yield parts
 
 
-class Own:
+class Shard:
     """One process's part of every batch of a source, as `MPI.shard` returns it; a part may have no rows."""
 
-    def __init__(self, dealt: Dealt):
-        self.dealt = dealt
+    def __init__(self, batches: SplitBatches):
+        self.batches = batches
 
     def __len__(self) -> int:
-        return len(self.dealt)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        return (part for (part,) in self.dealt)
+        return (part for (part,) in self.batches)
 
     @property
     def rows(self) -> int:
         """The number of rows of the last batch over all parts."""
-        return self.dealt.rows
+        return self.batches.rows
 
 
 def least_rows(source: Any, parts: int, of: str) -> None:
@@ -140,7 +140,7 @@ def too_few(rows: int, parts: int, of: str) -> ValueError:
     )
 
 
-def _slices(source: Any, numbers: list[int], count: int, own: bool) -> Make:
+def _slices(source: Any, numbers: list[int], count: int, copied: bool) -> Make:
     """Parts of the batches of any iterable."""
 
     def make() -> Iterator[tuple[int, list[Any]]]:
@@ -151,12 +151,12 @@ def _slices(source: Any, numbers: list[int], count: int, own: bool) -> Make:
     return make
 
 
-def _text(source: TextChunks, numbers: list[int], count: int, own: bool) -> Make:
+def _text(source: TextChunks, numbers: list[int], count: int, copied: bool) -> Make:
     """Parts of text: the rows of each part are a contiguous span."""
     pairs = []
     for number in numbers:
         rows = share(len(source.inputs), number, count)
-        pairs.append([_kept(array[rows]) if own else array[rows] for array in (source.inputs, source.targets)])
+        pairs.append([_kept(array[rows]) if copied else array[rows] for array in (source.inputs, source.targets)])
     total, steps, chunks = len(source.inputs), source.steps, source.count
 
     def make() -> Iterator[tuple[int, list[Any]]]:
@@ -167,9 +167,9 @@ def _text(source: TextChunks, numbers: list[int], count: int, own: bool) -> Make
     return make
 
 
-def _examples(source: Batches, numbers: list[int], count: int, own: bool) -> Make:
+def _examples(source: Batches, numbers: list[int], count: int, copied: bool) -> Make:
     """Parts of `Batches`: each part shuffles its own examples; all parts use the same order of batches."""
-    parts = [_Part(source, number, count, own) for number in numbers]
+    parts = [_Part(source, number, count, copied) for number in numbers]
     examples, size = len(source.columns[0]), source.size
     rows = [min(size, examples - i) for i in range(0, examples, size)]
     rules = copy(source)
@@ -183,7 +183,7 @@ def _examples(source: Batches, numbers: list[int], count: int, own: bool) -> Mak
             )  # the same on all processes: their generators have the same state
             order = np.random.default_rng(key).permutation(order)
             streams = [np.random.default_rng([key, number]) for number in numbers]
-            cuts = [rules.drawn(p.columns, p.cut, random) for p, random in zip(parts, streams, strict=True)]
+            cuts = [rules.shuffled(p.columns, p.cut, random) for p, random in zip(parts, streams, strict=True)]
         for i in order:
             yield rows[i], [rules.batch(p.columns, cut[i]) for p, cut in zip(parts, cuts, strict=True)]
 
@@ -193,7 +193,7 @@ def _examples(source: Batches, numbers: list[int], count: int, own: bool) -> Mak
 class _Part:
     """The examples of a `Batches` that one part uses: the columns, and the indices of its examples in every batch."""
 
-    def __init__(self, source: Batches, number: int, count: int, own: bool):
+    def __init__(self, source: Batches, number: int, count: int, copied: bool):
         full, rest = divmod(len(source.columns[0]), source.size)
         rows, last = share(source.size, number, count), share(rest, number, count)
         sizes = [rows.stop - rows.start] * full + [last.stop - last.start] * bool(rest)
@@ -203,7 +203,7 @@ class _Part:
             starts = [i * source.size + (rows.start if i < full else last.start) for i in range(len(sizes))]
         examples = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, sizes, strict=True)])
         self.columns = source.columns
-        if own:
+        if copied:
             self.columns = [_taken(column, examples) for column in source.columns]
             examples = np.arange(len(examples))
         self.cut = np.split(examples, np.cumsum(sizes)[:-1])
@@ -239,7 +239,7 @@ def state_axis(state: Any, rows: int) -> int:
     if first == second and shapes:
         problem = "both the first and the second axis fit" if first else f"its arrays have shapes {shapes}"
         raise ValueError(
-            f"fit: the state cannot be dealt by rows: the batch has {rows}, {problem}; expected arrays (B, ...), or all of "
+            f"fit: the state cannot be split by rows: the batch has {rows}, {problem}; expected arrays (B, ...), or all of "
             "them (layers, B, ...)"
         )
     return int(not first)

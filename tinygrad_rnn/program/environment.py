@@ -24,7 +24,7 @@ import numpy as np
 
 from ..autodiff import state
 from ..autodiff.tensor import Tensor
-from .guards import difference, of_function, same_function, snapshot
+from .guards import all_hold, difference, of_function, same_array, same_function, same_tensor, snapshot, watched
 from .tracer import user_line
 from .walk import Leaf, Unwatchable, Walk, defined, is_trusted
 
@@ -36,22 +36,22 @@ class _Draws:
         random = sys.modules.get("random")  # slow to import: who has not done so draws nothing from it
         self.python = random.getstate() if random is not None else None
         self.numpy = np.random.get_state(legacy=False) if "numpy.random" in sys.modules else None
-        self.ours = state._default[0].bit_generator.state if state._default else None
+        self.package = state.default_generator[0].bit_generator.state if state.default_generator else None
 
     def undone(self) -> bool:
         """Whether any was drawn from since; puts back what it was."""
         now = _Draws()
         same = self.python in (None, now.python)  # a step cannot import random (see checked_import)
-        if same and _frozen(now.numpy) == _frozen(self.numpy) and now.ours == self.ours:
+        if same and _frozen(now.numpy) == _frozen(self.numpy) and now.package == self.package:
             return False
         if self.python is not None:
             sys.modules["random"].setstate(self.python)
         if self.numpy is not None:
             np.random.set_state(self.numpy)
-        if self.ours is None:
-            state._default.clear()
+        if self.package is None:
+            state.default_generator.clear()
         else:
-            state._default[0].bit_generator.state = self.ours
+            state.default_generator[0].bit_generator.state = self.package
         return True
 
 
@@ -75,26 +75,19 @@ class Environment:
         self.key = tuple(walk.key)
         self.arrays = walk.arrays
         self.calls: dict[Any, Any] = {}  # what scan found for arguments of some shapes (program/scan.py)
-        tensors = [(a, a.requires_grad) for a in walk.arrays if isinstance(a, Tensor)]
-        self._tensors = [(a, a.data.shape, a.data.dtype, needs) for a, needs in tensors]
-        self._plain = [(a, a.shape, a.dtype) for a in walk.arrays if isinstance(a, np.ndarray)]
         root = step.__func__ if type(step) is MethodType else step
         self._root = of_function(root) if type(root) is FunctionType else None
-        self._guards = [(g.holds, g.holder, g.held) for g in walk.guards if g.holder is not root]  # keeps no step alive
+        self._guards = [watched(g.holds, g.holder, g.held) for g in walk.guards if g.holder is not root]
+        for a in walk.arrays:  # the guards keep the step's arrays alive, not the step
+            held = (a.shape, a.dtype, getattr(a, "requires_grad", False))
+            self._guards.append(watched(same_tensor if isinstance(a, Tensor) else same_array, a, held))
 
     def unchanged(self, step: Any) -> bool:
         """Whether every object that the step reads is the very object that it was, and every array of its kind."""
         root = step.__func__ if type(step) is MethodType else step
         if type(root) is FunctionType and not same_function(root, self._root):
             return False
-        for holds, holder, held in self._guards:
-            if not holds(holder, held):
-                return False
-        for tensor, shape, dtype, needs in self._tensors:
-            data = tensor.data
-            if data.shape != shape or data.dtype != dtype or tensor.requires_grad != needs:
-                return False
-        return all(array.shape == shape and array.dtype == dtype for array, shape, dtype in self._plain)
+        return all_hold(self._guards)
 
     @staticmethod
     def copied(step: Callable[..., Any], leaf: Leaf) -> tuple[Callable[..., Any], Callable[[], str | None]]:

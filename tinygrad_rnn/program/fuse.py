@@ -132,7 +132,7 @@ each of the batch, which goes in inputs or constants"
         flows = zip(results, prepared.flows, strict=True)
         return rebuilt(
             traced.program.output_tree,
-            iter([t if flow or not t.requires_grad else Tensor._made(t.data, None) for t, flow in flows]),
+            iter([t if flow or not t.requires_grad else Tensor._from_array(t.data, None) for t, flow in flows]),
         )
 
     def _find(
@@ -185,7 +185,7 @@ each of the batch, which goes in inputs or constants"
         rng = np.random.default_rng(0)
         lead = (2, 3, 2, 3, 2, 3)[: rows[0].ndim - 1]
         made = [rng.normal(size=(*lead, t.shape[-1])).astype(t.dtype) for t in rows]
-        some = [Tensor._made(a, None) for a in made]
+        some = [Tensor._from_array(a, None) for a in made]
         with recording(False), np.errstate(all="ignore"):
             prepared = _prepared(traced, some, arrays, False)
             run = Fused(prepared.loops, lead, tuple([t.shape[-1:] for t in some]))

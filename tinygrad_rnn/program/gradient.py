@@ -117,7 +117,9 @@ def _replayed(program: Program, tracer: Tracer) -> dict[int, Traced]:
     for instruction in program.instructions:
         options = with_rows(instruction.options, tracer.batch)
         values = [i.value if isinstance(i, Literal) else tracer.values[i] for i in instruction.inputs]
-        args = [Tensor._made(a, None) if isinstance(a, np.ndarray) else a for a in shortened(instruction.op, values)]
+        args = [
+            Tensor._from_array(a, None) if isinstance(a, np.ndarray) else a for a in shortened(instruction.op, values)
+        ]
         outside = ambient.get()
         token = ambient.set(Ambient(False, outside.scope, outside.training))
         try:

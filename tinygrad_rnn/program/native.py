@@ -50,6 +50,7 @@ class NativeLoop:
             kept = histories[over.leaf] if over.kind in ("state", "before") and k < first else over
             kinds.append((kept.kind in ("saved", "state"), shifted, k >= first))
         self.kinds = kinds
+        self.read_leaves = [r.leaf for r in loop.reads]
         self.written = [  # what the loop writes: kind, leaf, shape of a row, its size
             (w.kind, w.leaf, inner, prod(inner))
             for w, inner in ((w, tuple(int(n) for n in loop.slots[w.slot].inner)) for w in loop.writes)
@@ -58,6 +59,7 @@ class NativeLoop:
         self.places: list[int] | None = None  # of the weights that the interpreter gets, where nothing is made of them
         if not self.fixed and not self.literals and all(slot in places for slot in self.weight_slots):
             self.places = [places[slot] for slot in self.weight_slots]
+        self.in_place = self.places == [*range(len(loop.weights))]
         self._low = low
         self._built: Any = None
 
@@ -111,13 +113,13 @@ class NativeLoop:
             index = len(self.weight_slots) - index - 1
         return v.where, index, v.offset, strides, v.value
 
-    def plain_weights(self, weights: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+    def plain_weights(self, weights: Sequence[Any]) -> Sequence[Any]:
         """The arrays that the interpreter gets, from those of the loop's weights."""
         if self.places is None:
             return self.weights(dict(zip(self.loop.weights, weights, strict=True)))
-        return [np.ascontiguousarray(weights[k], self.dtype) for k in self.places]
+        return weights if self.in_place else [weights[k] for k in self.places]
 
-    def weights(self, registers: dict[int, Any]) -> list[np.ndarray[Any, Any]]:
+    def weights(self, registers: dict[int, Any]) -> list[Any]:
         """As plain_weights, from registers by slot, to which it adds what it makes."""
         execute(self.fixed, registers, 0)
-        return [np.ascontiguousarray(registers[s], self.dtype) for s in self.weight_slots] + self.literals
+        return [registers[s] for s in self.weight_slots] + self.literals

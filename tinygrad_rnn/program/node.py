@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -88,26 +87,14 @@ class Scan:
         self.loops, self.batch, self.steps, self.lengths = loops, batch, steps, lengths
         self.reverse, self.time_major, self.recompute = reverse, time_major, recompute
         self.name, self.native = name, native
-
-    @property
-    def axis(self) -> int:
-        """The axis of time."""
-        return 0 if self.time_major else 1
+        self.axis = 0 if time_major else 1  # of time
+        self.leading = (steps, batch) if time_major else (batch, steps)  # the first two axes of sequence arrays
+        self.total = batch * steps if lengths is None else int(lengths.sum())  # steps of all rows
 
     def parts(self, arrays: Any) -> tuple[Any, Any, Any, Any]:
         """The arrays of the op by what they are: x, state, constants, weights."""
         x, state, constants = self.loops.ends
         return arrays[:x], arrays[x:state], arrays[state:constants], arrays[constants:]
-
-    @property
-    def leading(self) -> tuple[int, int]:
-        """The first two axes of sequence arrays."""
-        return (self.steps, self.batch) if self.time_major else (self.batch, self.steps)
-
-    @property
-    def total(self) -> int:
-        """How many steps all rows have together."""
-        return self.batch * self.steps if self.lengths is None else int(self.lengths.sum())
 
     def batch_major(self, x: Array) -> Array:
         """A sequence array with the batch first, as a view."""
@@ -174,46 +161,24 @@ def _forward_numpy(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any
 
 
 def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any, Saved | None]:
-    xs, states, constants, weights = run.parts(arrays)
-    loop, dtype = runner.loop, runner.dtype
-    total = run.total
-    sequences: list[Any] = [_rows_over_time(run, xs[r.leaf], dtype) for r in loop.reads]
+    x, state, constants = run.loops.ends
+    dtype, leading = runner.dtype, run.leading
+    states = arrays[x:state]
+    sequences = [arrays[leaf] for leaf in runner.read_leaves]
     outputs, rows = [], {}
     for kind, leaf, inner, size in runner.written:
         if kind == "output":
-            rows[kind, leaf] = out = np.empty((*run.leading, *inner), dtype)
+            rows[kind, leaf] = out = np.empty(leading + inner, dtype)
             outputs.append(out)
-            sequences.append(run.batch_major(out) if len(inner) == 1 else _rows_over_time(run, out, dtype))
         else:
-            rows[kind, leaf] = packed = empty((total, size), dtype)
-            sequences.append(packed)
+            rows[kind, leaf] = out = empty((run.total, size), dtype)
+        sequences.append(out)
     final = [np.empty(s.shape, dtype) for s in states]
     runner.built().run(
-        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences,
-        [_flat_rows(s, dtype) for s in states], [_flat_rows(f, dtype) for f in final],
-        [_flat_rows(c, dtype) for c in constants], runner.plain_weights(weights), [], [], [], None,
+        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences, states, final,
+        arrays[state:constants], runner.plain_weights(arrays[constants:]), (), (), (), None, run.time_major,
     )  # fmt: skip
     return (*outputs, *final), Saved(rows, None) if keep else None
-
-
-def _rows_over_time(run: Scan, x: Any, dtype: Any) -> Array:
-    """A sequence array as (B, T, size), whose last axis is contiguous: a view where it can be."""
-    if type(x) is np.ndarray and x.ndim == 3 and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
-        return x.swapaxes(0, 1) if run.time_major else x
-    x = np.asarray(x, dtype)
-    if x.ndim != 3:
-        x = x.reshape(*x.shape[:2], prod(x.shape[2:]))
-    if (x.strides[2] != x.itemsize and x.shape[2] > 1) or any(s % x.itemsize for s in x.strides):
-        x = np.ascontiguousarray(x)
-    return run.batch_major(x)
-
-
-def _flat_rows(x: Any, dtype: Any) -> Array:
-    """An array (B, …) as contiguous (B, size): a view where it can be."""
-    if type(x) is np.ndarray and x.ndim == 2 and x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
-        return x
-    x = np.ascontiguousarray(x, dtype)
-    return x if x.ndim == 2 else x.reshape(len(x), prod(x.shape[1:]))
 
 
 def _unranked(ranked: Array, order: Array) -> Array:
@@ -304,27 +269,22 @@ def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) 
     sequences: list[Any] = []
     for r in loop.reads:
         if r.kind == "x":
-            sequences.append(_rows_over_time(run, xs[r.leaf], dtype))
+            sequences.append(xs[r.leaf])
         elif r.kind == "d_output":
-            sequences.append(None if g[r.leaf] is None else _rows_over_time(run, g[r.leaf], dtype))
+            sequences.append(g[r.leaf])
         else:
             kept = loops.plan.histories[r.leaf] if r.kind in ("state", "before") else r
-            rows = saved.rows[kept.kind, kept.leaf]
-            sequences.append(_rows_over_time(run, rows, dtype) if kept.kind == "output" else rows)
-    of_x = []
-    for write in loop.writes:
-        of_x.append(np.empty(np.shape(xs[write.leaf]), dtype))
-        sequences.append(_rows_over_time(run, of_x[-1], dtype))
+            sequences.append(saved.rows[kept.kind, kept.leaf])
+    of_x = [np.empty(np.shape(xs[write.leaf]), dtype) for write in loop.writes]
     of_states = [np.empty(np.shape(states[k]), dtype) for k in loops.plan.carried]
     of_constants = [np.empty(np.shape(constants[k]), dtype) for k in loops.plan.added]
     targets = [np.empty(shape, dtype) for _, shape in runner.targets]
     registers = dict(zip(loop.weights, weights, strict=True))
     given = [g[outputs + k] for k in loops.plan.carried]
     runner.built().run(
-        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences,
-        [None if d is None else _flat_rows(d, dtype) for d in given], [_flat_rows(d, dtype) for d in of_states],
-        [_flat_rows(c, dtype) for c in constants], runner.weights(registers), targets,
-        [_flat_rows(d, dtype) for d in of_constants], [_flat_rows(states[k], dtype) for k in runner.shifted], None,
+        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, [*sequences, *of_x],
+        given, of_states, constants, runner.weights(registers), targets,
+        of_constants, [states[k] for k in runner.shifted], None, run.time_major,
     )  # fmt: skip
     registers |= {slot: target for (slot, _), target in zip(runner.targets, targets, strict=True)}
     execute(runner.finish, registers, 0)
@@ -370,7 +330,7 @@ def _(*arrays: Array, run: Scan) -> Any:
                 some.append(value)
     if not run.steps:
         kinds = [loop.slots[o] for o in loops.program.outputs]
-        return (*[Tensor._made(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in kinds], *states)
+        return (*[Tensor._from_array(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in kinds], *states)
     return (*[in_order_of_time(some, run) for some in outputs], *states)
 
 

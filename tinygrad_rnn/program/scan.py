@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -206,14 +206,14 @@ def run_scan(
     state = ambient.get()
     tensors = [*flat(xs), *flat(states), *flat(constants)]
     reason: str | None = "impl='unrolled'"
-    call = None
+    call: Call | None = None
     if state.tracer is not None:
         reason = "a scan inside a step is part of the step's program"
     elif impl != "unrolled":
         environment = store.environments.of(step, owner)
-        kinds = tuple([(t.data.shape, t.data.dtype, t.requires_grad) for t in tensors])
+        kinds = tuple([((a := t.data).shape, a.dtype, t.requires_grad) for t in tensors])
         how = (length, time_major, recompute, names, state.recording, state.training, kernels.choice.active)
-        key = (kinds, form(xs), form(states), how)
+        key = (kinds, form(xs), form(states), form(constants), how)
         call = environment.calls.get(key)
         reason = None
         if call is None:
@@ -225,8 +225,6 @@ def run_scan(
         if call is None and impl == "fused":
             what = owner[0].scope_name if owner else "this step"
             raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
-    batch, steps = (call.batch, call.steps) if call else _sizes(caller, xs, states, constants, length, time_major)
-    ends = checked_lengths(caller, lengths, batch, steps, "lengths")
     told = listener.get()
     if told is not None and state.tracer is None:
         why = reason or "the whole sequence is one node"
@@ -234,32 +232,52 @@ def run_scan(
             why += f", which runs in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
         told.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
     if call is None:
+        batch, steps = _sizes(caller, xs, states, constants, length, time_major)
+        ends = checked_lengths(caller, lengths, batch, steps, "lengths")
         run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)
         return unrolled(step, xs, states, constants, run, names, checked)
-    program, prepared = call.program, call.prepared
-    run = Scan(prepared.loops, batch, steps, ends, bool(reverse), bool(time_major), recompute, native=call.native)
-    results = scan_op.apply([*tensors, *prepared.weights(environment)], {"run": run})
+    prepared = call.prepared
+    run = call.run(caller, lengths, bool(reverse))
+    arrays = [*tensors, *prepared.weights(environment)]
+    if not state.recording:
+        values = scan_op.forward(*[a.data if isinstance(a, Tensor) else a for a in arrays], run=run)
+        return call.outcome([Tensor._from_array(value, None) for value in values], states)
+    results = scan_op.apply(arrays, {"run": run})
     flows = prepared.flows
-    if not steps or (ends is not None and not ends.all()):  # a row without steps: its state is the initial one
+    if not run.steps or (
+        run.lengths is not None and not run.lengths.all()
+    ):  # a row without steps keeps its initial state
         flows = tuple(map(or_, flows, prepared.passes))
     if not all(flows):
         pairs = zip(results, flows, strict=True)
-        results = [t if flow or not t.requires_grad else Tensor._made(t.data, None) for t, flow in pairs]
-    n, m = len(program.outputs), len(program.new_state)
-    wanted = n - len(program.named)
-    outputs = rebuilt(program.output_tree, iter(results[:wanted]))
-    final = rebuilt(states, iter(results[n : n + m]))
-    return outputs, final, dict(zip(program.named, results[wanted:n], strict=True)) if names else {}
+        results = [t if flow or not t.requires_grad else Tensor._from_array(t.data, None) for t, flow in pairs]
+    return call.outcome(results, states)
 
 
-class Call(NamedTuple):
-    """What was found for a step and arguments of some shapes, dtypes and needs: nothing is looked up twice for these."""
+class Call:
+    """What was found for a step and arguments of some shapes, dtypes and needs: nothing is looked up twice for these.
+    native: whether the interpreter runs it."""
 
-    batch: int
-    steps: int
-    prepared: Prepared
-    program: Program
-    native: bool  # whether the interpreter runs it
+    def __init__(self, prepared: Prepared, program: Program, native: bool, sizes: tuple[int, int], options: Any):
+        self.prepared, self.program, self.native, self.sizes = prepared, program, native, sizes
+        self.runs = [self._run(None, reverse, *options) for reverse in (False, True)]
+        self._options = options
+
+    def _run(self, lengths: Any, reverse: bool, time_major: bool, recompute: bool) -> Scan:
+        return Scan(self.prepared.loops, *self.sizes, lengths, reverse, time_major, recompute, native=self.native)
+
+    def run(self, caller: str, lengths: Any, reverse: bool) -> Scan:
+        """The run of the loops over these lengths: one and the same where all rows have all steps."""
+        if lengths is None:
+            return self.runs[reverse]
+        return self._run(checked_lengths(caller, lengths, *self.sizes, "lengths"), reverse, *self._options)
+
+    def outcome(self, results: Any, states: Any) -> tuple[Any, Any, dict[str, Tensor]]:
+        """The op's results as outputs, final states and values by name, in the trees of the step and of the states."""
+        made = iter(results)
+        outputs = rebuilt(self.program.output_tree, made)
+        named = {name: next(made) for name in self.program.named}
+        return outputs, rebuilt(states, made), named
 
 
 def _call(
@@ -289,7 +307,8 @@ def _call(
     except Untraceable as error:  # raised by an op's vjp
         return str(error), None
     arrays = [*flat((xs, states, constants)), *prepared.weights(environment)]
-    return None, Call(batch, steps, prepared, program, prepared.loops.native(arrays, batch))
+    native = prepared.loops.native(arrays, batch)
+    return None, Call(prepared, program, native, (batch, steps), (bool(time_major), recompute))
 
 
 def _prepared(

@@ -134,7 +134,10 @@ class Stepper:
             outputs.append(np.zeros((batch, *(int(n) for n in slot.inner)), slot.dtype))
             sequences.append(outputs[-1].reshape(batch, 1, -1))
         self.output = rebuilt(tree, iter(outputs))
-        arrays = [np.array(a) for a in runner.weights(dict(zip(runner.loop.weights, weights, strict=True)))]
+        arrays = [
+            np.array(a, runner.dtype, order="C")
+            for a in runner.weights(dict(zip(runner.loop.weights, weights, strict=True)))
+        ]
         states = [a.reshape(batch, -1) for a in self._arrays]
         step: Callable[[], None] = runner.built().stepper(self._isa, batch, sequences, states, arrays).step
         return step
@@ -157,8 +160,8 @@ class Stepper:
 
         def run() -> None:
             with recording(False), training(False):
-                state = rebuilt(self.state, iter([Tensor._made(a, None) for a in self._arrays]))
-                output, new = checked_result(step(Tensor._made(self._x, None), state), state, 0, len(self._x))
+                state = rebuilt(self.state, iter([Tensor._from_array(a, None) for a in self._arrays]))
+                output, new = checked_result(step(Tensor._from_array(self._x, None), state), state, 0, len(self._x))
             self._take(rebuilt(output, iter([o.data for o in leaves(output)])), [value.data for value in leaves(new)])
 
         return run

@@ -21,7 +21,7 @@ def tensor_of(value: Any, name: str) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return Tensor._made(value, None)
+        return Tensor._from_array(value, None)
     try:
         return Tensor(value)
     except (TypeError, ValueError) as error:
@@ -88,20 +88,20 @@ def unrolled(
 def _over_time(values: list[Any], missing: int, run: Scan) -> Tensor:
     """What the steps gave as one array over time, 0 for the steps that no row reached."""
     whole = in_order_of_time(values + [np.zeros(values[0].shape, values[0].dtype)] * missing, run)
-    return whole if isinstance(whole, Tensor) else Tensor._made(whole, None)
+    return whole if isinstance(whole, Tensor) else Tensor._from_array(whole, None)
 
 
 def _no_steps(step: Callable[..., Any], xs: Any, states: Any, constants: tuple[Any, ...], run: Scan) -> Any:
     """Outputs where no step runs: zeros in the shapes that a step on zeros gives."""
     shapes = [(run.batch, *x.shape[2:]) for x in leaves(xs)]
     zeros = rebuilt(
-        xs, iter([Tensor._made(np.zeros(s, x.dtype), None) for s, x in zip(shapes, leaves(xs), strict=True)])
+        xs, iter([Tensor._from_array(np.zeros(s, x.dtype), None) for s, x in zip(shapes, leaves(xs), strict=True)])
     )
     with recording(False):
         output, _ = checked_result(step(zeros, states, *constants), states, 0, run.batch)
     steps = (run.steps, run.batch) if run.time_major else (run.batch, run.steps)
     return rebuilt(
-        output, iter([Tensor._made(np.zeros((*steps, *o.shape[1:]), o.dtype), None) for o in leaves(output)])
+        output, iter([Tensor._from_array(np.zeros((*steps, *o.shape[1:]), o.dtype), None) for o in leaves(output)])
     )
 
 

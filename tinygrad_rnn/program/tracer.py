@@ -204,7 +204,7 @@ class Tracer:
         if not any(isinstance(a, Traced) for a in traced) and not holds_rows(options.get("shape")):
             return _plainly(op, args, options)
         values = [get_value(a) if isinstance(a, Traced) else a for a in traced]
-        values = [Tensor._made(a, None) if isinstance(a, np.ndarray) else a for a in shortened(op, values)]
+        values = [Tensor._from_array(a, None) if isinstance(a, np.ndarray) else a for a in shortened(op, values)]
         results = _plainly(op, values, options)
         results = [_plain(r) for r in results] if op.several else [_plain(results)]
         layout = self._layout(op, traced, results[0].shape, options)

@@ -17,24 +17,30 @@ def leaves(tree: Any) -> Iterator[Any]:
 
 def flat(tree: Any) -> list[Any]:
     """The leaves in a list."""
-    if isinstance(tree, tuple):
-        return [leaf for part in tree for leaf in flat(part)]
-    return [] if tree is None else [tree]
+    if not isinstance(tree, tuple):
+        return [] if tree is None else [tree]
+    found: list[Any] = []
+    for part in tree:
+        if isinstance(part, tuple):
+            found += flat(part)
+        elif part is not None:
+            found.append(part)
+    return found
 
 
 def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
     """A tree of the same form with these leaves."""
-    if isinstance(tree, tuple):
-        parts = [rebuilt(part, values) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return None if tree is None else next(values)
+    if not isinstance(tree, tuple):
+        return None if tree is None else next(values)
+    parts = [rebuilt(part, values) if isinstance(part, tuple) or part is None else next(values) for part in tree]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
 
 
 def form(tree: Any) -> Any:
     """The form of a tree, to be compared: leaves are 0."""
-    if isinstance(tree, tuple):
-        return (type(tree), *[form(part) for part in tree])
-    return None if tree is None else 0
+    if not isinstance(tree, tuple):
+        return None if tree is None else 0
+    return (type(tree), *[form(part) if isinstance(part, tuple) or part is None else 0 for part in tree])
 
 
 class Signature(NamedTuple):

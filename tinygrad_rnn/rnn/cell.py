@@ -231,19 +231,19 @@ class RNNCell(Module):
 
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
-        checks.integer("zero_state", "batch_size", batch_size, least=0)
+        batch = checks.integer("zero_state", "batch_size", batch_size, least=0)
+        return self._zeros(self.state_size, batch, dtype)
 
-        def zeros(size: Any) -> Any:
-            if isinstance(size, tuple):
-                parts = map(zeros, size)
-                return type(size)(*parts) if hasattr(size, "_fields") else tuple(parts)
-            if not checks.is_integer(size) or size < 0:
-                raise TypeError(
-                    f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
-                )
-            return Tensor._made(np.zeros((int(batch_size), size), dtype), None)
-
-        return zeros(self.state_size)
+    def _zeros(self, size: Any, batch: int, dtype: Any) -> Any:
+        """Zeros for a state of this size."""
+        if isinstance(size, tuple):
+            parts = [self._zeros(part, batch, dtype) for part in size]
+            return type(size)(*parts) if hasattr(size, "_fields") else tuple(parts)
+        if not checks.is_integer(size) or size < 0:
+            raise TypeError(
+                f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
+            )
+        return Tensor._from_array(np.zeros((batch, size), dtype), None)
 
     # -- checks ----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from ..autodiff.tensor import Tensor
 from ..program.scan import checked_lengths, listener, run_scan
 from .cell import RNNCell, as_cell, called, gate, is_over_time, kind, leaves, map_state, rebuild
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -57,7 +58,7 @@ def dynamic_rnn(
     """
     cell = as_cell(cell)
     name = "dynamic_rnn"
-    x, lengths, state = _prepare(name, cell, inputs, sequence_length, initial_state, dtype, time_major, impl)
+    x, lengths, state = prepare(name, cell, inputs, sequence_length, initial_state, dtype, time_major, impl)
     traces: list[dict[str, Tensor]] | None = [] if return_trace else None
     outputs, state = run_cell(name, cell, x, state, Time(lengths, False, time_major, recompute, impl), traces)
     if traces is None:
@@ -92,8 +93,8 @@ def bidirectional_dynamic_rnn(
     """
     cell_fw, cell_bw = as_cell(cell_fw), as_cell(cell_bw)
     name = "bidirectional_dynamic_rnn"
-    x, lengths, fw = _prepare(name, cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, impl, "_fw")
-    x, lengths, bw = _prepare(name, cell_bw, x, lengths, initial_state_bw, dtype, time_major, impl, "_bw")
+    x, lengths, fw = prepare(name, cell_fw, inputs, sequence_length, initial_state_fw, dtype, time_major, impl, "_fw")
+    x, lengths, bw = prepare(name, cell_bw, x, lengths, initial_state_bw, dtype, time_major, impl, "_bw")
     with scope("fw", "direction", 0):
         outputs_fw, state_fw = run_cell(name, cell_fw, x, fw, Time(lengths, False, time_major, recompute, impl))
     with scope("bw", "direction", 1):
@@ -124,7 +125,7 @@ def static_rnn(
     if len(set(shapes)) > 1 or len(shapes[0]) != 2:
         raise ValueError(f"static_rnn: inputs have shapes {sorted(set(shapes))}, expected one (B, D) for every step")
     stacked = ops.stack(list(inputs))
-    x, lengths, state = _prepare("static_rnn", cell, stacked, sequence_length, initial_state, dtype, True, impl)
+    x, lengths, state = prepare("static_rnn", cell, stacked, sequence_length, initial_state, dtype, True, impl)
     outputs, state = run_cell("static_rnn", cell, x, state, Time(lengths, time_major=True, impl=impl))
     return list(ops.unstack(outputs)), state
 
@@ -132,7 +133,7 @@ def static_rnn(
 # -- preparation and checks ----------------------------------------------------------------------------------------
 
 
-def _prepare(
+def prepare(
     name: str,
     cell: Any,
     inputs: Any,
@@ -150,7 +151,7 @@ def _prepare(
         raise ValueError(f"{name}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
     if not isinstance(time_major, (bool, np.bool_)):
         raise TypeError(f"{name}: time_major is {time_major!r}, expected True or False")
-    x = _input_tensor(name, inputs, dtype, cell)
+    x = input_tensor(name, inputs, dtype, cell)
     if x.ndim != 3:
         hint = f"; inputs[{':, ' * time_major}None] makes a batch of one" if x.ndim == 2 else ""
         raise ValueError(
@@ -167,17 +168,19 @@ def _prepare(
     return x, lengths, state
 
 
-def _input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
+def input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     """Inputs as a floating tensor. Integers and plain lists, which have no floating dtype, take the one asked for, else
     the one that the cell was built in, else float32."""
-    if dtype is None and isinstance(inputs, Tensor) and inputs.dtype.kind == "f":
-        return inputs
     try:
         wanted = None if dtype is None else np.dtype(dtype)
     except TypeError:
         raise TypeError(f"{name}: dtype is {dtype!r}, expected float32 or float64") from None
-    if wanted is not None and wanted not in (np.float32, np.float64):
+    if wanted is not None and wanted not in _FLOATS:
         raise TypeError(f"{name}: dtype is {wanted}, expected float32 or float64")
+    if isinstance(inputs, Tensor):
+        own = inputs.data.dtype
+        if own.kind == "f" and (wanted is None or wanted is own):
+            return inputs
     built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
     default = wanted or next(built, np.dtype(np.float32))
     try:

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .. import kernels
-from ..autodiff.graph import kept_bytes
+from ..autodiff.graph import saved_bytes
 from ..autodiff.tensor import Tensor
 from ..module import Module
 from ..program.scan import listener
 from .cell import RNNCell, as_cell, kind
-from .driver import _input_tensor, dynamic_rnn
+from .driver import dynamic_rnn, input_tensor
 
 
 class Explanation(NamedTuple):
@@ -70,7 +70,7 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
         )
     cell = as_cell(model)
     if isinstance(cell, RNNCell):
-        x = _input_tensor("explain", inputs, options.get("dtype"), cell)
+        x = input_tensor("explain", inputs, options.get("dtype"), cell)
         run: Callable[..., Any] = partial(dynamic_rnn, cell)
     else:
         x, run = inputs if isinstance(inputs, Tensor) else Tensor(inputs), model
@@ -89,5 +89,5 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
         found["isa"],
         int(found["threads"]),
         found["missing"],
-        kept_bytes(results, without=[x.data, *(p.data for p in model.parameters())]),
+        saved_bytes(results, without=[x.data, *(p.data for p in model.parameters())]),
     )

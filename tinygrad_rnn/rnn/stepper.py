@@ -40,11 +40,13 @@ def stepper(*parts: Any, batch: int = 1, input_size: int | None = None, dtype: A
     >>> bool(np.allclose([stepper.step(x[:, t]).copy() for t in range(5)], np.tanh(outputs).swapaxes(0, 1), atol=1e-6))
     True
     """
-    return made(parts, batch, input_size, dtype)
+    return new_stepper(parts, batch, input_size, dtype)
 
 
-def made(parts: Any, batch: int, input_size: int | None = None, dtype: Any = None, whole: Any = None) -> Stepper:
-    """`stepper`; whole: a function that gives for a sequence (B, T, D) what the steps should give, to be checked once."""
+def new_stepper(
+    parts: Any, batch: int, input_size: int | None = None, dtype: Any = None, reference: Any = None
+) -> Stepper:
+    """`stepper`; reference: a function that gives for a sequence (B, T, D) what the steps should give, to be checked once."""
     if not is_integer(batch):
         raise TypeError(f"stepper: batch is {batch!r}, expected an integer")
     if batch < 0:
@@ -69,7 +71,7 @@ def made(parts: Any, batch: int, input_size: int | None = None, dtype: Any = Non
         now = _flat(parts)
         return partial(_through, tuple(now[table is not None :]), len(cells) == 1), _table(now[0])
 
-    verify = None if whole is None else partial(_verify, whole)
+    verify = None if reference is None else partial(_verify, reference)
     return Stepper(make, (int(batch), int(size)), floats, state, verify)
 
 
@@ -127,11 +129,11 @@ def _through(parts: tuple[Any, ...], single: bool, x: Any, state: Any) -> tuple[
     return x, news[0] if single else tuple(news)
 
 
-def _verify(whole: Callable[[Any], Any], stepper: Stepper) -> None:
+def _verify(reference: Callable[[Any], Any], stepper: Stepper) -> None:
     """Refuse steps that do not give what the model gives for a sequence."""
     x = stepper.sample(3)
     with recording(False), training(False):
-        expected = whole(Tensor._made(x, None)).data
+        expected = reference(Tensor._from_array(x, None)).data
     steps = np.stack([np.array(stepper.step(x[:, t])) for t in range(3)], axis=1)
     if expected.ndim < steps.ndim:
         steps = steps[:, -1]

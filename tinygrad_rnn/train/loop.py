@@ -21,7 +21,6 @@ from ..parallel.shards import rows_of
 from ..rnn.cell import map_state
 from ..saving import Path
 from . import checks
-from .beginning import Beginning
 from .checkpoint import (
     apply_checkpoint,
     random_state,
@@ -31,8 +30,9 @@ from .checkpoint import (
 )
 from .checks import LossFunction, Weight
 from .history import History
+from .initial_values import InitialValues
 from .interrupts import Interrupts
-from .parts import Parts
+from .microbatches import MicroBatches
 from .progress import Progress
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]  # of every epoch, or a function of the epoch's number
@@ -113,7 +113,7 @@ def fit(
     group = parallel or Serial()
     if parallel is None:
         warn_of_copies()
-    micro_batches = Parts(group, accumulate, model, weight)
+    micro_batches = MicroBatches(group, accumulate, model, weight)
     run = _Run(
         limits, loss_fn, optimizer, schedule, model, state, clip, validation, checkpoint, metadata, show, micro_batches
     )
@@ -121,7 +121,7 @@ def fit(
     run.patience, run.keep_best, run.on_validation = patience, keep_best, on_validation
     run.on_step, run.on_epoch = on_step, on_epoch
     if group.size > 1:
-        group.begin(checks.alike(arguments, run.names), Beginning(optimizer, model, run.names))
+        group.begin(checks.alike(arguments, run.names), InitialValues(optimizer, model, run.names))
     with group.guarded():
         if resume and checkpoint is not None:
             run.resume()
@@ -150,14 +150,14 @@ def evaluate(
     """
     total = weights = 0.0
     group = parallel or Serial()
-    parts = Parts(group, 1, None, weight)
+    parts = MicroBatches(group, 1, None, weight)
     with training(False), no_grad():
         carried = state() if callable(state) else state
-        for i, (batch,) in enumerate(parts.of(batches, strict=False)):
+        for i, (batch,) in enumerate(parts.split(batches, strict=False)):
             if limit is not None and i >= limit:
                 break
             if not i:
-                (carried,) = parts.states(carried)
+                (carried,) = parts.split_state(carried)
             if parts.count == 1 or rows_of(batch):
                 loss, carried = checks.call(loss_fn, batch, carried, state is not None)
                 n = parts.weight(batch)
@@ -192,7 +192,7 @@ class _Run:
         checkpoint: Path | None,
         metadata: Mapping[str, Any] | None,
         show: tuple[str, float],
-        parts: Parts,
+        parts: MicroBatches,
     ):
         self.limits = limits
         self.loss_fn, self.optimizer, self.schedule, self.model = loss_fn, optimizer, schedule, model
@@ -259,7 +259,7 @@ class _Run:
         else:  # draw the same batches again, skip those already used, and restore the random state
             set_random_state(self.model, self.random_at_epoch)
         self.parts.begin_epoch(self.random_at_epoch)
-        source = self.parts.of(batches(self.history.epoch) if callable(batches) else batches)
+        source = self.parts.split(batches(self.history.epoch) if callable(batches) else batches)
         for _ in range(skipped):
             next(source, None)
         if skipped:
@@ -295,12 +295,12 @@ class _Run:
         """One step of the optimiser, on this process's parts of a batch."""
         self.optimizer.zero_grad()
         if self.held is None:
-            self.held = self.parts.states(self.first)
+            self.held = self.parts.split_state(self.first)
         states, value = list(self.held), 0.0
         weights = self.parts.weights(batch)
         totals = self.group.sum_later([1, sum(weights)])
         nonempty = [k for k, weight in enumerate(weights) if weight]
-        for k in self.parts.drawn(self.history.step, nonempty):
+        for k in self.parts.seeded(self.history.step, nonempty):
             loss, state = checks.call(self.loss_fn, batch[k], states[k], self.first_state is not None)
             checks.finite(float(loss), self.history.step + 1)
             factor = weights[k] / self.total_weight(totals)
@@ -439,7 +439,7 @@ class _Run:
         arrays: dict[str, Any] = {"losses": np.array(history.losses, np.float64)}
         arrays["validations"] = np.array(history.validations, np.float64).reshape(-1, 2)
         if self.place and self.held is not None:
-            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(self.parts.gathered(self.held))}
+            arrays |= {f"state.{i}": leaf for i, leaf in enumerate(self.parts.gather_state(self.held))}
         if self.best is not None:
             arrays |= {f"best.{i}": array for i, array in enumerate(self.best)}
         counters = {"epoch": history.epoch, "place": self.place, "step": history.step, "seconds": history.seconds}

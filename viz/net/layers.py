@@ -119,7 +119,7 @@ class Passes:
         loops: dict[Path, list[Scope]] = {}
         for outer, step in marked:
             assert step.run is not None
-            if step.run.whole:
+            if step.run.complete:
                 self.number[id(step.run)] = step.run.number
             else:
                 loops.setdefault(outer, []).append(step)

@@ -129,7 +129,7 @@ def _revived(graph: Graph) -> list[Tensor]:
         made = Node(op, tuple(parents), None, options, shape, dtype, paths(node.scope))
         made.name = node.name
         edges[node.id] = [Output(made, k, *shape) for k, shape in enumerate(shapes)] if op.several else [made]
-    return [Tensor._made(np.zeros(0), edges[s.id][s.output]) for s in graph.outputs]
+    return [Tensor._from_array(np.zeros(0), edges[s.id][s.output]) for s in graph.outputs]
 
 
 def fused_length(graph: Graph) -> int | None:

@@ -67,7 +67,7 @@ class _Cut:
                     nodes.append(self._moved(node, len(nodes)))
             for run, received in self.received:
                 kept_ones = [(name, s) for name, s in received if s is not None and s.id in self.ids]
-                run.received = [(name, Source(self.ids[s.id], s.output)) for name, s in kept_ones]
+                run.initial_states = [(name, Source(self.ids[s.id], s.output)) for name, s in kept_ones]
             return Graph(tuple(nodes), tuple(self._source(s) for s in self.old.outputs))
         except LookupError:
             return None
@@ -102,8 +102,8 @@ class _Cut:
         """A run that tells the states it began with by their new places."""
         if run is None or id(run) in self.runs:
             return None if run is None else self.runs[id(run)]
-        self.runs[id(run)] = Run(run.reverse, run.lengths, run.whole, run.number)
-        self.received.append((self.runs[id(run)], run.received))
+        self.runs[id(run)] = Run(run.reverse, run.lengths, run.complete, run.number)
+        self.received.append((self.runs[id(run)], run.initial_states))
         return self.runs[id(run)]
 
     def _number(self, t: int) -> int:

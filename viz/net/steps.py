@@ -102,7 +102,7 @@ def _flow(found: Unrolled) -> None:
 def _received(found: Unrolled, step: Step, sources: list[Source]) -> dict[Source, str]:
     """The states with which a layer begins, as its run recorded them; else, in a loop of one's own, the leaves that the
     first step reads where the next one reads a state."""
-    told = {source: name for run in found.layers[step[0]].runs for name, source in reversed(run.received)}
+    told = {source: name for run in found.layers[step[0]].runs for name, source in reversed(run.initial_states)}
     begun = {source: told[source] for source in sources if source in told and source.id not in found.step_of}
     if told or len(found.layers[step[0]].steps) < 2:
         return begun

@@ -17,7 +17,7 @@ from ...program.scan import checked_lengths
 from ...rnn.driver import Time, run_cell
 from ...rnn.layer_norm import normalized
 from ..gates import CELLS, GATES, with_weights
-from .weights import arranged
+from .weights import convert_weights
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
@@ -287,7 +287,7 @@ def _recurrent(op: str) -> Callable[..., Any]:
         zeros = Tensor(np.zeros(2 * gates * units, w.dtype))
         outputs, finals = [], []
         for i, backward in enumerate(DIRECTIONS[direction]):
-            arrays = arranged(
+            arrays = convert_weights(
                 kind, w[i], r[i], zeros if b is None else b[i], kind == "gru" and bool(linear_before_reset)
             )
             options: dict[str, Any] = {"activation": functions[i][-1]}

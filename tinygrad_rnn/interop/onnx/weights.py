@@ -18,7 +18,7 @@ FROM_ONNX = {"rnn": (0,), "lstm": (0, 2, 3, 1), "gru": (0, 1, 2)}  # ONNX's gate
 TO_ONNX = {"rnn": (0,), "lstm": (0, 3, 1, 2), "gru": (0, 1, 2)}  # our gates in ONNX's order
 
 
-def arranged(kind: str, w: Any, r: Any, b: Any, reset_after: bool) -> Arrays:
+def convert_weights(kind: str, w: Any, r: Any, b: Any, reset_after: bool) -> Arrays:
     """Our parameters from W, R, B of one direction, without checks; recorded on tensors."""
     order = FROM_ONNX[kind]
     arrays = {"kernel": blocks(w.T, order), "recurrent_kernel": blocks(r.T, order)}
@@ -50,7 +50,7 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, linear_before_reset: bool 
     check_shapes(owner, arrays, {"W": (gates * units, "D"), "R": (gates * units, units)})
     arrays.setdefault("B", np.zeros(2 * gates * units, arrays["W"].dtype))
     check_shapes(owner, arrays, {"B": (2 * gates * units,)})
-    return arranged(kind, arrays["W"], arrays["R"], arrays["B"], kind == "gru" and linear_before_reset)
+    return convert_weights(kind, arrays["W"], arrays["R"], arrays["B"], kind == "gru" and linear_before_reset)
 
 
 def from_cell(kind: str, weights: Mapping[str, Any]) -> Arrays:

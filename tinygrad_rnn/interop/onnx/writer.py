@@ -11,7 +11,7 @@ from ... import nn, ops, rnn
 from ...autodiff.op import Op
 from ...autodiff.state import training
 from ...module import Module
-from ...saving import Path, _write, check_place
+from ...saving import Path, check_place, write_atomically
 from ..gates import Arrays, split_biases
 from ..torch import NAMES
 from ..torch import to_cell as from_torch
@@ -71,7 +71,7 @@ def export(model: Any, path: Path, *, lengths: bool = False, initial_state: bool
         x = write(graph, steps, "")
     graph.add("Identity", [x], ["output"])
     graph.outputs.insert(0, ("output", graph.dtype, graph.shape))
-    _write(place, graph.serialized())
+    write_atomically(place, graph.serialized())
 
 
 def runs_over_time(step: Any) -> bool:

@@ -220,6 +220,7 @@ NB_MODULE(_native, m) {
   nb::class_<Kept>(m, "Kept").def_prop_ro("nbytes", [](const Kept& kept) { return kept.gates.bytes() + kept.cells.bytes(); });
   bind<float>(m, "float32");
   bind<double>(m, "float64");
+  bind_guards(m);
   bind_loop(m);
   bind_training(m);
   bind_matmul(m);

@@ -30,6 +30,7 @@ inline const Isa& isa_named(const std::string& name) {
   return *isa;
 }
 
+void bind_guards(nb::module_& m);
 void bind_loop(nb::module_& m);
 void bind_training(nb::module_& m);
 void bind_matmul(nb::module_& m);

@@ -76,43 +76,102 @@ struct Prepared {
   const void* packed = nullptr;
 };
 
-// The arrays of a call, alive as long as it runs.
-template <class T> class Arrays {
+// One array's memory, through the buffer protocol: a third of the time of nb::ndarray.
+class Exported {
  public:
-  explicit Arrays(size_t most) { read_.reserve(most), write_.reserve(most); }
+  Exported() { view_.obj = nullptr; }
+  Exported(const Exported&) = delete;
+  ~Exported() { PyBuffer_Release(&view_); }
 
-  const nb::ndarray<const T, nb::device::cpu>& read(nb::handle from) { return take(read_, from); }
-  const nb::ndarray<T, nb::device::cpu>& write(nb::handle from) { return take(write_, from); }
-
-  template <class Array> static auto data(const Array& array) {
-    expect(aligned(array.data()), "an array is not aligned");
-    using Element = std::remove_pointer_t<decltype(array.data())>;
-    static std::remove_const_t<Element> nothing{};  // an array without elements may have no address, but it is there
-    return array.size() ? array.data() : static_cast<Element*>(&nothing);
+  // Whether `from` is an array of elements of this kind ('f' or 'd') that lie as whole elements.
+  bool take(nb::handle from, char kind, bool written) {
+    if (PyObject_GetBuffer(from.ptr(), &view_, PyBUF_FORMAT | PyBUF_STRIDES | (written ? PyBUF_WRITABLE : 0)) != 0) {
+      PyErr_Clear();
+      return false;
+    }
+    if (!view_.format || view_.format[0] != kind || view_.format[1] != 0 || reinterpret_cast<uintptr_t>(view_.buf) % size_t(view_.itemsize) != 0) return false;
+    for (int k = 0; k < view_.ndim; ++k) {
+      if (view_.strides[k] % view_.itemsize != 0) return false;
+    }
+    return true;
   }
-  // The data of a contiguous array; rows < 0: of any shape, with at least `size` elements.
-  template <class Array> static auto flat(const Array& array, ptrdiff_t rows, ptrdiff_t size) {
-    if (rows >= 0) {
-      expect(array.ndim() == 2 && static_cast<ptrdiff_t>(array.shape(0)) == rows && static_cast<ptrdiff_t>(array.shape(1)) == size,
-             "an array has the wrong shape");
-    } else {
-      expect(static_cast<ptrdiff_t>(array.size()) >= size, "a weight or target has too few elements");
-    }
+  bool again(nb::handle from, char kind) {
+    PyBuffer_Release(&view_);
+    view_.obj = nullptr;
+    return take(from, kind, false);
+  }
+  int ndim() const { return view_.ndim; }
+  ptrdiff_t size() const { return view_.len / view_.itemsize; }
+  ptrdiff_t shape(int axis) const { return view_.shape[axis]; }
+  ptrdiff_t stride(int axis) const { return view_.strides[axis] / view_.itemsize; }
+  // Whether the axes from this one on lie in C order.
+  bool contiguous(int axis = 0) const {
     ptrdiff_t step = 1;
-    for (size_t k = array.ndim(); k-- > 0; step *= array.shape(k)) {
-      expect(array.shape(k) == 1 || array.stride(k) == step || array.size() == 0, "an array is not contiguous");
+    for (int k = ndim(); k-- > axis; step *= shape(k)) {
+      if (shape(k) != 1 && stride(k) != step && size() != 0) return false;
     }
-    return data(array);
+    return true;
+  }
+  ptrdiff_t elements(int axis) const {
+    ptrdiff_t n = 1;
+    for (int k = axis; k < ndim(); ++k) n *= shape(k);
+    return n;
+  }
+  template <class T> T* data() const {
+    static T nothing{};  // an array without elements may have no address, but it is there
+    return size() ? static_cast<T*>(view_.buf) : &nothing;
   }
 
  private:
-  template <class Array> const Array& take(std::vector<Array>& to, nb::handle from) {
-    to.emplace_back();
-    expect(nb::try_cast<Array>(from, to.back(), false), "an argument is not an array of the loop's dtype");
-    return to.back();
+  Py_buffer view_;
+};
+
+// The arrays of a call, alive as long as it runs. Those that are read may have any layout and dtype: what cannot be read as it is, is copied.
+// `as_they_are`: for arrays that stay, which are refused instead.
+template <class T> class Arrays {
+ public:
+  explicit Arrays(size_t most, bool as_they_are = false) : exported_(new Exported[most]), as_they_are_(as_they_are) {}
+
+  // The data of an array in C order, of any shape with at least `size` elements, or with `rows` >= 0 of so many rows of this size.
+  T* read(nb::handle from, ptrdiff_t rows, ptrdiff_t size) { return flat(take(from, false, 0), rows, size); }
+  T* write(nb::handle from, ptrdiff_t rows, ptrdiff_t size) { return flat(take(from, true, 0), rows, size); }
+
+  // A sequence array (B, T, ...), or (T, B, ...) with time_major; or packed: (total, ...).
+  Sequence<T> sequence(const SequenceOf& of, nb::handle from, ptrdiff_t B, ptrdiff_t time, ptrdiff_t total, bool time_major) {
+    expect(!(from.is_none() && of.written), "a written sequence is None");
+    if (from.is_none() || of.size < 0) return {};
+    const int first = of.packed ? 1 : 2, b = !of.packed && time_major ? 1 : 0;
+    const Exported& array = take(from, of.written, first);
+    const bool shaped = array.ndim() >= first && array.shape(b) == (of.packed ? total : B) && (of.packed || array.shape(1 - b) == time);
+    expect(shaped && array.elements(first) == of.size, "a sequence has the wrong shape");
+    expect(array.contiguous(first), "a sequence's rows are not contiguous");
+    return {array.data<T>(), array.stride(b), of.packed ? 0 : array.stride(1 - b)};
   }
-  std::vector<nb::ndarray<const T, nb::device::cpu>> read_;
-  std::vector<nb::ndarray<T, nb::device::cpu>> write_;
+
+ private:
+  // The array, whose axes from this one on must lie in C order.
+  const Exported& take(nb::handle from, bool written, int axis) {
+    constexpr char kind = sizeof(T) == sizeof(float) ? 'f' : 'd';
+    Exported& array = exported_[count_++];
+    const bool taken = array.take(from, kind, written);
+    if (taken && array.contiguous(axis)) return array;
+    const bool may_copy = !written && !as_they_are_;
+    expect(taken || may_copy, "an argument is not an array of the loop's dtype, aligned and, if it is written, writable");
+    expect(may_copy, "an array is not contiguous");
+    nb::object numpy = nb::module_::import_("numpy");
+    nb::object copy = numpy.attr("array")(from, sizeof(T) == sizeof(float) ? "float32" : "float64", nb::arg("order") = "C");
+    expect(array.again(copy, kind), "an argument is not an array of numbers");
+    return array;
+  }
+  static T* flat(const Exported& array, ptrdiff_t rows, ptrdiff_t size) {
+    if (rows >= 0) expect(array.ndim() >= 1 && array.shape(0) == rows && array.elements(1) == size, "an array has the wrong shape");
+    else expect(array.size() >= size, "a weight or target has too few elements");
+    return array.data<T>();
+  }
+
+  std::unique_ptr<Exported[]> exported_;
+  size_t count_ = 0;
+  bool as_they_are_;
 };
 
 using List_ = std::vector<nb::object>;
@@ -121,7 +180,7 @@ using List_ = std::vector<nb::object>;
 // step is done, since what runs after the body may still read those.
 template <class T> struct Steps {
   Steps(const std::shared_ptr<const OwnedProgram>& owner, const Isa& set, ptrdiff_t B, size_t arrays)
-      : program(owner), isa(set), held(arrays), schedule(B, 1, nullptr) {}
+      : program(owner), isa(set), held(arrays, true), schedule(B, 1, nullptr) {}
 
   std::shared_ptr<const OwnedProgram> program;
   const Isa& isa;
@@ -183,11 +242,11 @@ class PyLoop {
 
   void run(const std::string& isa, ptrdiff_t B, ptrdiff_t time, const std::optional<Lengths>& lengths, bool reverse, bool backward,
            const List_& sequences, const List_& initial, const List_& final, const List_& constants, const List_& weights, const List_& targets,
-           const List_& accumulated, const List_& initials, const Prepared* prepared) const {
+           const List_& accumulated, const List_& initials, const Prepared* prepared, bool time_major) const {
     if (program_->view.element == sizeof(double)) {
-      run_as<double>(isa, B, time, lengths, reverse, backward, sequences, initial, final, constants, weights, targets, accumulated, initials, prepared);
+      run_as<double>(isa, B, time, lengths, reverse, backward, sequences, initial, final, constants, weights, targets, accumulated, initials, prepared, time_major);
     } else {
-      run_as<float>(isa, B, time, lengths, reverse, backward, sequences, initial, final, constants, weights, targets, accumulated, initials, prepared);
+      run_as<float>(isa, B, time, lengths, reverse, backward, sequences, initial, final, constants, weights, targets, accumulated, initials, prepared, time_major);
     }
   }
 
@@ -211,10 +270,10 @@ class PyLoop {
     auto made = std::make_shared<Steps<T>>(program_, isa_named(isa), B, sequences.size() + states.size() + weights.size());
     Steps<T>& s = *made;
     for (int k = 0; k < p.sequences.count; ++k) {
-      s.rows.push_back(sequence(s.held, p.sequences[k], sequences[static_cast<size_t>(k)], B, 1, s.schedule.view.total));
+      s.rows.push_back(s.held.sequence(p.sequences[k], sequences[static_cast<size_t>(k)], B, 1, s.schedule.view.total, false));
     }
     for (int k = 0; k < p.states.count; ++k) {
-      s.states.push_back(Arrays<T>::flat(s.held.write(states[static_cast<size_t>(k)]), B, p.states[k].size));
+      s.states.push_back(s.held.write(states[static_cast<size_t>(k)], B, p.states[k].size));
       s.memory.emplace_back(static_cast<size_t>(B * p.states[k].size));
     }
     for (std::vector<T>& m : s.memory) s.fresh.push_back(m.data());
@@ -230,7 +289,7 @@ class PyLoop {
   template <class T> static std::vector<const T*> weights_of(const Program& p, Arrays<T>& arrays, const List_& weights) {
     expect(static_cast<int>(weights.size()) >= p.weights.count, "there are too few weights");
     std::vector<const T*> data;
-    for (int k = 0; k < p.weights.count; ++k) data.push_back(Arrays<T>::flat(arrays.read(weights[static_cast<size_t>(k)]), -1, p.weights[k]));
+    for (int k = 0; k < p.weights.count; ++k) data.push_back(arrays.read(weights[static_cast<size_t>(k)], -1, p.weights[k]));
     return data;
   }
 
@@ -245,7 +304,7 @@ class PyLoop {
   template <class T>
   void run_as(const std::string& isa_name, ptrdiff_t B, ptrdiff_t time, const std::optional<Lengths>& lengths, bool reverse, bool backward,
               const List_& sequences, const List_& initial, const List_& final, const List_& constants, const List_& weights,
-              const List_& targets, const List_& accumulated, const List_& initials, const Prepared* prepared) const {
+              const List_& targets, const List_& accumulated, const List_& initials, const Prepared* prepared, bool time_major) const {
     const Program& p = program_->view;
     const Isa& isa = isa_named(isa_name);
     constexpr ptrdiff_t kMost = ptrdiff_t{1} << 31;
@@ -270,15 +329,17 @@ class PyLoop {
     }
     const OwnedSchedule schedule(B, time, length);
     std::vector<Sequence<T>> rows;
-    for (int k = 0; k < p.sequences.count; ++k) rows.push_back(sequence(arrays, p.sequences[k], sequences[static_cast<size_t>(k)], B, time, schedule.view.total));
+    for (int k = 0; k < p.sequences.count; ++k) {
+      rows.push_back(arrays.sequence(p.sequences[k], sequences[static_cast<size_t>(k)], B, time, schedule.view.total, time_major));
+    }
     const auto read = [&](const List_& list, auto size_of) {
       std::vector<const T*> data;
-      for (size_t k = 0; k < list.size(); ++k) data.push_back(list[k].is_none() ? nullptr : Arrays<T>::flat(arrays.read(list[k]), B, size_of(int(k))));
+      for (size_t k = 0; k < list.size(); ++k) data.push_back(list[k].is_none() ? nullptr : arrays.read(list[k], B, size_of(int(k))));
       return data;
     };
     const auto write = [&](const List_& list, ptrdiff_t count, auto size_of) {
       std::vector<T*> data;
-      for (size_t k = 0; k < list.size(); ++k) data.push_back(list[k].is_none() ? nullptr : Arrays<T>::flat(arrays.write(list[k]), count, size_of(int(k))));
+      for (size_t k = 0; k < list.size(); ++k) data.push_back(list[k].is_none() ? nullptr : arrays.write(list[k], count, size_of(int(k))));
       return data;
     };
     const auto state_size = [&](int k) { return p.states[k].size; };
@@ -311,21 +372,6 @@ class PyLoop {
     kernels_of<T>(isa).loop(p, call, *memory, threads, prepared ? prepared->packed : nullptr);
   }
 
-  template <class T>
-  static Sequence<T> sequence(Arrays<T>& arrays, const SequenceOf& of, const nb::object& from, ptrdiff_t B, ptrdiff_t time, ptrdiff_t total) {
-    expect(!(from.is_none() && of.written), "a written sequence is None");
-    if (from.is_none() || of.size < 0) return {};
-    const auto found = [&](const auto& array) -> Sequence<T> {
-      const size_t last = array.ndim() - 1;
-      const bool shaped = of.packed ? array.ndim() == 2 && static_cast<ptrdiff_t>(array.shape(0)) == total
-                                    : array.ndim() == 3 && static_cast<ptrdiff_t>(array.shape(0)) == B && static_cast<ptrdiff_t>(array.shape(1)) == time;
-      expect(shaped && static_cast<ptrdiff_t>(array.shape(last)) == of.size, "a sequence has the wrong shape");
-      expect(of.size <= 1 || array.size() == 0 || array.stride(last) == 1, "a sequence's last axis is not contiguous");
-      return {const_cast<T*>(Arrays<T>::data(array)), static_cast<ptrdiff_t>(array.stride(0)), of.packed ? 0 : static_cast<ptrdiff_t>(array.stride(1))};
-    };
-    return of.written ? found(arrays.write(from)) : found(arrays.read(from));
-  }
-
   std::shared_ptr<const OwnedProgram> program_;
 };
 
@@ -344,7 +390,7 @@ void bind_loop(nb::module_& m) {
            nb::arg("states"), nb::arg("constants"), nb::arg("sums"), nb::arg("accumulators"), nb::arg("outers") = Outers{})
       .def("run", &PyLoop::run, nb::arg("isa"), nb::arg("B"), nb::arg("T"), nb::arg("lengths").noconvert().none(), nb::arg("reverse"),
            nb::arg("backward"), nb::arg("sequences"), nb::arg("initial"), nb::arg("final"), nb::arg("constants"), nb::arg("weights"),
-           nb::arg("targets"), nb::arg("accumulated"), nb::arg("initials"), nb::arg("prepared").none())
+           nb::arg("targets"), nb::arg("accumulated"), nb::arg("initials"), nb::arg("prepared").none(), nb::arg("time_major") = false)
       .def("prepare", &PyLoop::prepare, nb::arg("isa"), nb::arg("weights"), nb::rv_policy::take_ownership)
       .def("stepper", &PyLoop::stepper, nb::arg("isa"), nb::arg("B"), nb::arg("sequences"), nb::arg("states"), nb::arg("weights"));
 }

@@ -13,7 +13,7 @@ from .checkpoint import random_state, set_random_state
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Beginning:
+class InitialValues:
     """The initial values that `MPI.begin` compares and broadcasts. names: those of the parameters."""
 
     def __init__(self, optimizer: Optimizer, model: Module | None, names: list[str]):

@@ -18,7 +18,7 @@ from ..autodiff.tensor import Tensor
 from ..module import Module
 from ..optim import Optimizer
 from .basics import as_tensor
-from .losses import _Loss
+from .losses import Loss
 
 NO_GPU = "this package computes on the CPU: leave out .cuda(), .to('cuda') and device='cuda'"
 DTYPES = {"float32": np.float32, "float": np.float32, "float64": np.float64, "double": np.float64, "long": np.int64}
@@ -34,7 +34,7 @@ def _shape(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
 
 
-def _made(data: Any, dtype: Any, requires_grad: bool, device: Any) -> Tensor:
+def _new(data: Any, dtype: Any, requires_grad: bool, device: Any) -> Tensor:
     _on_cpu(device)
     return Tensor(data, np.float32 if dtype is None else dtype, requires_grad)
 
@@ -46,22 +46,22 @@ def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False, device: An
     >>> tg.zeros(2).tolist(), tg.ones((1, 2), requires_grad=True).shape
     ([0.0, 0.0], (1, 2))
     """
-    return _made(np.zeros(_shape(size)), dtype, requires_grad, device)
+    return _new(np.zeros(_shape(size)), dtype, requires_grad, device)
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor of ones; arguments as for zeros."""
-    return _made(np.ones(_shape(size)), dtype, requires_grad, device)
+    return _new(np.ones(_shape(size)), dtype, requires_grad, device)
 
 
 def randn(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor of normal numbers, from the default generator (tg.seed, tg.manual_seed)."""
-    return _made(generator(None).normal(size=_shape(size)), dtype, requires_grad, device)
+    return _new(generator(None).normal(size=_shape(size)), dtype, requires_grad, device)
 
 
 def rand(*size: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A tensor of numbers uniform on [0, 1), from the default generator."""
-    return _made(generator(None).random(_shape(size)), dtype, requires_grad, device)
+    return _new(generator(None).random(_shape(size)), dtype, requires_grad, device)
 
 
 def manual_seed(number: int) -> None:
@@ -99,7 +99,7 @@ def _on_cpu(device: Any) -> None:
 # -- methods of tensors ------------------------------------------------------------------------------------------------
 
 
-class Chosen(NamedTuple):
+class ValuesAndIndices(NamedTuple):
     """The result of x.max(dim=) and x.min(dim=): the values and their indices."""
 
     values: Any
@@ -155,15 +155,15 @@ def _chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(ops.split(x, list(range(size, x.shape[dim], size)), axis=dim))
 
 
-def _requires_grad(x: Any, wanted: bool = True) -> Any:
+def _requires_grad(x: Any, requires_grad: bool = True) -> Any:
     """Set requires_grad of a leaf, or of every parameter of a module; returns the tensor or module."""
     if isinstance(x, Module):
         for p in x.parameters():
-            _requires_grad(p, wanted)
-    elif x.requires_grad != wanted:
+            _requires_grad(p, requires_grad)
+    elif x.requires_grad != requires_grad:
         if not x.is_leaf:
             raise ValueError("requires_grad_: the tensor was made by an op; use .detach() for a constant")
-        leaf = Tensor(x.data, x.dtype, wanted, x.name)
+        leaf = Tensor(x.data, x.dtype, requires_grad, x.name)
         x.requires_grad, x._node = leaf.requires_grad, leaf._node
     return x
 
@@ -186,7 +186,7 @@ def _with_dim(name: str, numpys: Callable[..., Any]) -> Callable[..., Any]:
         result = numpys(x, *arguments, **options)
         if name in ("max", "min") and dim is not None:
             indices = getattr(x.data, f"arg{name}")(axis=dim, keepdims=options.get("keepdims", False))
-            return Chosen(result, indices)
+            return ValuesAndIndices(result, indices)
         return result
 
     method.__name__, method.__doc__ = name, numpys.__doc__
@@ -457,7 +457,7 @@ class ModuleDict(Module):
         return [(name, self[name]) for name in self.names]
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """|input − target|, reduced by "mean", "sum" or "none"; both have the same shape, without broadcasting.
 
     >>> import tinygrad_rnn as tg

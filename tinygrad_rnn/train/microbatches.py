@@ -12,8 +12,8 @@ import numpy as np
 from ..module import Module
 from ..parallel.serial import Serial
 from ..parallel.shards import (
-    Dealt,
-    Own,
+    Shard,
+    SplitBatches,
     cut_state,
     joined_state,
     least_rows,
@@ -26,7 +26,7 @@ from . import checks
 from .checkpoint import random_state, set_random_state, set_streams
 
 
-class Parts:
+class MicroBatches:
     """Splits every batch into `accumulate` · size parts, of which this process computes `accumulate`.
 
     A single part is the batch itself. Otherwise part k draws its random numbers from a stream of its own, seeded with the
@@ -35,7 +35,7 @@ class Parts:
     """
 
     def __init__(self, group: Serial, accumulate: int, model: Module | None, weight: checks.Weight | None):
-        self.group, self.own, self.model = group, accumulate, model
+        self.group, self.accumulate, self.model = group, accumulate, model
         self.count = accumulate * group.size
         self.weight = checks.weight if weight is None else weight
         self.rows = 0  # of the last batch, over all parts
@@ -44,23 +44,23 @@ class Parts:
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
-    def of(self, batches: Any, strict: bool = True) -> Iterator[list[Any]]:
+    def split(self, batches: Any, strict: bool = True) -> Iterator[list[Any]]:
         """This process's parts of each batch. strict: raise if no batch has a row for every part."""
         if self.count == 1:
             yield from ([batch] for batch in batches)
             return
-        size, what = (self.group.size, "processes") if self.group.size > 1 else (self.own, "parts")
+        size, what = (self.group.size, "processes") if self.group.size > 1 else (self.accumulate, "parts")
         if strict:
             least_rows(batches, size, what)
         source: Any = batches
-        if self.group.size > 1 and not isinstance(source, Own):
-            source = Own(Dealt(source, [self.group.rank], self.group.size))
-        dealt = source if self.own == 1 else Dealt(source, range(self.own), self.own)
+        if self.group.size > 1 and not isinstance(source, Shard):
+            source = Shard(SplitBatches(source, [self.group.rank], self.group.size))
+        split = source if self.accumulate == 1 else SplitBatches(source, range(self.accumulate), self.accumulate)
         largest = 0
-        for parts in dealt:
-            self.rows = source.rows if self.group.size > 1 else dealt.rows
+        for parts in split:
+            self.rows = source.rows if self.group.size > 1 else split.rows
             largest = max(largest, self.rows)
-            yield [parts] if self.own == 1 else parts
+            yield [parts] if self.accumulate == 1 else parts
         if strict and 0 < largest < size:
             raise too_few(largest, size, what)
 
@@ -72,15 +72,15 @@ class Parts:
 
     # -- the state that is carried ---------------------------------------------------------------------------------
 
-    def states(self, state: Any) -> list[Any]:
+    def split_state(self, state: Any) -> list[Any]:
         """The states of this process's parts, from the state of all rows."""
         if state is None or self.count == 1:
-            return [state] * self.own
+            return [state] * self.accumulate
         self.axis = state_axis(state, self.rows)
         own = cut_state(state, self.axis, self.group.rank, self.group.size)
-        return [cut_state(own, self.axis, k, self.own) for k in range(self.own)]
+        return [cut_state(own, self.axis, k, self.accumulate) for k in range(self.accumulate)]
 
-    def gathered(self, states: list[Any]) -> list[Any]:
+    def gather_state(self, states: list[Any]) -> list[Any]:
         """The arrays of the state of all rows, from the states of the parts of all processes."""
         if self.count == 1:
             return state_leaves(states[0])
@@ -95,7 +95,7 @@ class Parts:
         text = json.dumps(random, sort_keys=True)
         self.key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 
-    def drawn(self, step: int, chosen: Iterable[int]) -> Iterator[int]:
+    def seeded(self, step: int, chosen: Iterable[int]) -> Iterator[int]:
         """Yield each chosen part with its random streams set; restores all generators afterwards."""
         if self.count == 1:
             yield from chosen
@@ -103,7 +103,7 @@ class Parts:
         before = random_state(self.model)
         try:
             for k in chosen:
-                set_streams(self.model, [self.key, step, self.group.rank * self.own + k])
+                set_streams(self.model, [self.key, step, self.group.rank * self.accumulate + k])
                 yield k
         finally:
             set_random_state(self.model, before)

@@ -1,0 +1,124 @@
+// Whether what a traced step reads is still what it was: program/guards.py in C++, since every call asks. Every pair of objects is
+// compared by identity, which costs some nanoseconds here and a call of a Python function there.
+#include "bindings.h"
+
+namespace tgr {
+namespace {
+
+enum class Watched : long { kItems, kNames, kClass, kList, kSet, kCell, kFunction, kTensor, kArray };  // in the order of guards.KINDS
+
+// An attribute's value; null if there is none, or an empty closure's cell was asked for its contents.
+nb::object attribute(PyObject* object, PyObject* name) {
+  PyObject* value = PyObject_GetAttr(object, name);
+  if (!value && (PyErr_ExceptionMatches(PyExc_ValueError) || PyErr_ExceptionMatches(PyExc_AttributeError))) PyErr_Clear();
+  else if (!value) nb::raise_python_error();
+  return nb::steal(value);
+}
+PyObject* item(PyObject* tuple, Py_ssize_t k) {
+  PyObject* one = PyTuple_GetItem(tuple, k);
+  if (!one) nb::raise_python_error();
+  return one;
+}
+bool equal(PyObject* a, PyObject* b) {
+  if (a == b) return true;
+  const int same = PyObject_RichCompareBool(a, b, Py_EQ);
+  if (same < 0) nb::raise_python_error();
+  return same == 1;
+}
+
+// Whether a list of keys or values is that of a dict, in its order.
+bool same_list_as(nb::object list, PyObject* held, bool keys) {
+  if (!list.is_valid()) nb::raise_python_error();
+  PyObject *key, *value;
+  Py_ssize_t k = 0;
+  if (PyList_Size(list.ptr()) != PyDict_Size(held)) return false;
+  for (Py_ssize_t at = 0; PyDict_Next(held, &at, &key, &value); ++k) {
+    if (PyList_GetItem(list.ptr(), k) != (keys ? key : value)) return false;
+  }
+  return true;
+}
+// The same keys and values in the same order. A subclass of dict may have an order of its own.
+bool same_items(PyObject* dict, PyObject* held) {
+  if (!PyDict_CheckExact(dict)) {
+    return same_list_as(nb::steal(PyMapping_Keys(dict)), held, true) && same_list_as(nb::steal(PyMapping_Values(dict)), held, false);
+  }
+  if (PyDict_Size(dict) != PyDict_Size(held)) return false;
+  PyObject *key, *value, *held_key, *held_value;
+  for (Py_ssize_t at = 0, held_at = 0; PyDict_Next(held, &held_at, &held_key, &held_value);) {
+    if (!PyDict_Next(dict, &at, &key, &value) || key != held_key || value != held_value) return false;
+  }
+  return true;
+}
+bool same_names(PyObject* dict, PyObject* held, PyObject* missing) {
+  PyObject *name, *value;
+  for (Py_ssize_t at = 0; PyDict_Next(held, &at, &name, &value);) {
+    PyObject* now = PyDict_GetItemWithError(dict, name);
+    if (!now && PyErr_Occurred()) nb::raise_python_error();
+    if ((now ? now : missing) != value) return false;
+  }
+  return true;
+}
+bool same_list(PyObject* list, PyObject* held) {
+  const Py_ssize_t n = PyList_Size(list);
+  if (n != PyList_Size(held)) return false;
+  for (Py_ssize_t k = 0; k < n; ++k) {
+    if (PyList_GetItem(list, k) != PyList_GetItem(held, k)) return false;
+  }
+  return true;
+}
+
+// The names of attributes, made once.
+struct Names {
+  nb::object code = nb::steal(PyUnicode_InternFromString("__code__")), defaults = nb::steal(PyUnicode_InternFromString("__defaults__")),
+             keywords = nb::steal(PyUnicode_InternFromString("__kwdefaults__")), dict = nb::steal(PyUnicode_InternFromString("__dict__")),
+             contents = nb::steal(PyUnicode_InternFromString("cell_contents")), data = nb::steal(PyUnicode_InternFromString("data")),
+             shape = nb::steal(PyUnicode_InternFromString("shape")), dtype = nb::steal(PyUnicode_InternFromString("dtype")),
+             needs = nb::steal(PyUnicode_InternFromString("requires_grad"));
+};
+
+bool same_array(const Names& names, PyObject* array, PyObject* held) {
+  const nb::object shape = attribute(array, names.shape.ptr()), dtype = attribute(array, names.dtype.ptr());
+  return shape.is_valid() && dtype.is_valid() && equal(shape.ptr(), item(held, 0)) && equal(dtype.ptr(), item(held, 1));
+}
+bool same_class(const Names& names, PyObject* kind, PyObject* held) {
+  const nb::object own = attribute(kind, names.dict.ptr());
+  return own.is_valid() && same_list_as(nb::steal(PyMapping_Values(own.ptr())), held, false);
+}
+
+bool holds(const Names& names, Watched kind, PyObject* holder, PyObject* held, PyObject* missing) {
+  const auto is = [&](const nb::object& name, Py_ssize_t k) { return attribute(holder, name.ptr()).ptr() == item(held, k); };
+  switch (kind) {
+    case Watched::kItems: return same_items(holder, held);
+    case Watched::kNames: return same_names(holder, held, missing);
+    case Watched::kClass: return same_class(names, holder, held);
+    case Watched::kList: return same_list(holder, held);
+    case Watched::kSet: return equal(holder, held);
+    case Watched::kCell: {
+      const nb::object now = attribute(holder, names.contents.ptr());
+      return (now.is_valid() ? now.ptr() : missing) == held;
+    }
+    case Watched::kFunction: return is(names.code, 0) && is(names.defaults, 1) && is(names.keywords, 2);
+    case Watched::kTensor: {
+      const nb::object data = attribute(holder, names.data.ptr());
+      return data.is_valid() && is(names.needs, 2) && same_array(names, data.ptr(), held);
+    }
+    case Watched::kArray: return same_array(names, holder, held);
+  }
+  throw std::invalid_argument("native kernels: no such kind of guard");
+}
+
+}  // namespace
+
+void bind_guards(nb::module_& m) {
+  static const Names* const names = new Names;
+  m.def("all_hold", [](const nb::list& guards, const nb::object& missing) {
+    for (size_t k = 0; k < guards.size(); ++k) {
+      PyObject* guard = PyList_GetItem(guards.ptr(), static_cast<Py_ssize_t>(k));
+      const long kind = PyLong_AsLong(item(guard, 0));
+      if (!holds(*names, static_cast<Watched>(kind), item(guard, 1), item(guard, 2), missing.ptr())) return false;
+    }
+    return true;
+  });
+}
+
+}  // namespace tgr
