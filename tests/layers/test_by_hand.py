@@ -10,6 +10,7 @@ from reference.drawn import Drawn
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import layers, models
+from tinygrad_rnn.layers import losses
 
 
 @pytest.mark.parametrize("share", [1e-17, 0.001, 0.999])
@@ -249,3 +250,8 @@ def test_initial_states_have_the_dtype_of_a_built_cell(kind: Any) -> None:
     for dtype in (np.float32, np.float64):
         built = kind(2).build(4, dtype)
         assert {(state.dtype, state.shape) for state in built.get_initial_state(3)} == {(np.dtype(dtype), (3, 2))}
+
+
+def test_a_probability_of_one_half_is_no_yes() -> None:
+    right = losses.accuracy(losses.binary_crossentropy, np.array([[1.0], [0.0]]), np.array([[0.5], [0.5]]))
+    assert right == 0.5  # of the two only the no, as Keras counts
