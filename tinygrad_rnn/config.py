@@ -121,7 +121,7 @@ def to_json(where: str, value: Any) -> Any:
     if inspect.isfunction(value) and value.__name__ != "<lambda>":
         return {"class_name": "function", "config": value.__name__}
     raise TypeError(
-        f"{where} is {type(value).__name__} {value!r:.60}, which a configuration cannot hold; give a name, a number, a "
+        f"{where} is {type(value).__name__} {value!r:.60}, which a configuration cannot contain; give a name, a number, a "
         "function that was defined with def, or an object with get_config()"
     )
 
@@ -141,7 +141,9 @@ def from_json(where: str, value: Any, custom: Mapping[str, Any]) -> Any:
         raise ValueError(f"{where} is the function {config!r}; give it in custom_objects={{{config!r}: …}}")
     cls_ = custom.get(name) or _class(name, value.get("module"))
     if cls_ is None:
-        raise ValueError(f"{where} is a {name!r}, which is no class here; give it in custom_objects={{{name!r}: …}}")
+        raise ValueError(
+            f"{where} is a {name!r}, which is not a known class; give it in custom_objects={{{name!r}: …}}"
+        )
     if issubclass(cls_, Configured):
         return cls_.from_config(config, custom)
     return cls_.from_config(config) if hasattr(cls_, "from_config") else cls_(**config)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tinygrad_rnn.autodiff.tensor import Tensor
 
 from .net.inputs import LayerInputs
+from .net.layers import layer_names
 from .net.measure import Measured
 from .net.states import states_of
 from .plot import Plot
@@ -75,11 +76,9 @@ class GradFlow(NamedTuple):
 
     def plot(self) -> Plot:
         """Lines over time, one for each layer and state, on a logarithmic scale."""
-        names = [f"{flow.name} backward" if flow.backward else flow.name for flow in self.layers]
         lines = {}
-        for i, (name, flow) in enumerate(zip(names, self.layers, strict=True)):
-            number = f" {names[: i + 1].count(name)}" if names.count(name) > 1 else ""
-            label = f"{name}{number} " if len(names) > 1 else ""
+        for name, flow in zip(layer_names(self.layers), self.layers, strict=True):
+            label = f"{name} " if len(self.layers) > 1 else ""
             lines.update({f"{label}{state}": values for state, values in flow.states.items()})
         return Plot(lines, "step t", "norm of the gradient")
 

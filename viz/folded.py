@@ -14,9 +14,9 @@ from .net.shorten import shorten
 from .net.steps import State, read
 from .ops import refuse_unrecorded
 from .scene import style
-from .scene.grid import Grid
+from .scene.grid import CELL, Grid
+from .scene.net import NetScene
 from .scene.picture import Point
-from .scene.places import CELL
 from .scene.route import rounded
 from .unrolled import trace
 from .write.drawing import Drawing
@@ -40,7 +40,7 @@ def folded(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bo
     """
     graph, left_out = (trace(target, FEW), 0) if isinstance(target, RNNCell) else _few_steps(target)
     found = read(graph, "folded")
-    return Drawing(Folded(House(found, left_out), style.Labels(shapes, dtypes, legend)).picture())
+    return Drawing(FoldedScene(FoldedGrid(House(found, left_out), style.Labels(shapes, dtypes, legend))).picture())
 
 
 def _few_steps(target: Any) -> tuple[Graph, int]:
@@ -54,23 +54,14 @@ def _few_steps(target: Any) -> tuple[Graph, int]:
     return open_all(target, STEPWISE, FEW if left_out else None), left_out
 
 
-class Folded(Grid):
-    """Builds the picture from one step of each layer, one in the middle where there is one."""
+class FoldedGrid(Grid):
+    """One column for each run over time: a step of every layer, one in the middle where there is one."""
 
     def __init__(self, house: House, labels: style.Labels):
-        found = house.found
-        _side_by_side(found.layers)
-        starts = sorted({(layer.start, len(layer.steps)) for layer in found.layers if layer.kind == "cell"})
-        shown: list[int | None] = list(dict.fromkeys(start + min(1, steps - 1) for start, steps in starts))
-        super().__init__(house, shown, labels)
-        self.result.name = "folded"
+        _side_by_side(house.found.layers)
+        starts = sorted({(layer.start, len(layer.steps)) for layer in house.found.layers if layer.kind == "cell"})
+        super().__init__(house, list(dict.fromkeys(start + min(1, steps - 1) for start, steps in starts)), labels)
         self.bottom, self.top = self.bottom - 8, self.top - 10
-
-    def frames(self) -> None:
-        """No frames: there are no steps to tell apart."""
-
-    def finals(self) -> None:
-        """No end of time."""
 
     def time(self, column: int) -> str:
         return "t"
@@ -84,42 +75,40 @@ class Folded(Grid):
     def size(self, layer: Layer) -> Point:
         return (CELL[0], TALL) if layer.kind == "cell" else super().size(layer)
 
-    def node(self, id: str, *args: Any, **options: Any) -> Any:
-        found = super().node(id, *args, **options)
-        found.box = None
-        return found
-
     def pitch_between(self) -> float:
-        most = max((len(self._round(number)) for number in range(len(self.layers))), default=1)
+        most = max((len(self.looped(number)) for number in range(len(self.layers))), default=1)
         return 340.0 + NEXT * max(most - 2, 0)
 
     def room(self, states: int) -> float:
         beside = 132.0 if len(self.shown) > 1 else 0.0  # weights stand above the delays of the floor below
         return 196.0 if self.pairs else max(super().room(states), beside)
 
-    def _round(self, number: int) -> list[str]:
-        """The states that go round in a layer, the innermost first."""
-        own = {s.name for s in self.found.states if s.tail is not None and s.tail[0] == number == s.head[0]}
-        return sorted(own, key=lambda name: (name != "c", name), reverse=True)
+    def lane_beside(self) -> float:
+        return CELL[0] / 2 + 14
+
+
+class FoldedScene(NetScene):
+    """Draws each cell once, its state leading back to it through a delay."""
+
+    name = "folded"
 
     def read_by(self, origins: list[Origin]) -> list[Step]:
         """The cells that a bar reads, whichever of their steps it is."""
         numbers = dict.fromkeys(o.layer for o in origins if o.layer >= 0)
-        return [(n, t) for n in numbers for t in self.layers[n].steps if self.is_shown((n, t))][: len(numbers)]
+        return [(n, t) for n in numbers for t in self.grid.layers[n].steps if self.grid.is_shown((n, t))][
+            : len(numbers)
+        ]
 
     def label_of(self, step: Step, origins: list[Origin]) -> str:
         read = {o.t for o in origins if o.layer == step[0]}
-        return "last h" if read == {self.layers[step[0]].steps[-1]} else super().label_of(step, origins)
-
-    def lane_beside(self) -> float:
-        return CELL[0] / 2 + 14
+        return "last h" if read == {self.grid.layers[step[0]].steps[-1]} else super().label_of(step, origins)
 
     def weights(self, number: int, layer: Layer) -> None:
         lines = self.weight_lines(layer)
         wide, tall = style.fitting_size(lines, "box")
-        t = next(t for t in layer.steps if self.is_shown((number, t)))
-        x, y = self.place((number, t))
-        side = self.aside(layer)
+        t = next(t for t in layer.steps if self.grid.is_shown((number, t)))
+        x, y = self.grid.place((number, t))
+        side = self.grid.aside(layer)
         if side:
             out = max(abs(x) + wide / 4, 58 + wide / 2)  # clear of what stands in the middle
             at = (out if side > 0 else -out, y - TALL / 2 - 40 - tall / 2)
@@ -129,17 +118,17 @@ class Folded(Grid):
             begin, end = (at[0] - wide / 2, at[1]), (x + CELL[0] / 2 - 10, y - TALL / 2)
             path = (begin, (end[0] + 6, at[1]), (end[0], at[1] + 6), end)
         else:
-            half = self.size(layer)[0] / 2
+            half = self.grid.size(layer)[0] / 2
             at = (x - half - 40 - wide / 2, y)
             path = ((at[0] + wide / 2, y), (x - half, y))
-        self.node(f"w{number}", lines, "parameter", at, (wide, tall))
-        self.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
+        self.canvas.node(f"w{number}", lines, "parameter", at, (wide, tall), layer=number)
+        self.canvas.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
 
     def states(self) -> None:
         done: set[tuple[int, str]] = set()
         handed: set[tuple[int, int, str]] = set()
         for state in self.found.states:
-            if state.tail is None or self._upright(state):
+            if state.tail is None or self.grid.stays_in_column(state):
                 continue
             if state.tail[0] != state.head[0]:
                 if (key := (state.tail[0], state.head[0], state.name)) not in handed:
@@ -151,52 +140,42 @@ class Folded(Grid):
 
     def loop(self, state: State) -> None:
         """A state that goes round: out of the cell, through the delay, into the cell again."""
-        layer = self.layers[state.head[0]]
-        step = next((state.head[0], t) for t in layer.steps if self.is_shown((state.head[0], t)))
-        names = self._round(state.head[0])
+        layer = self.grid.layers[state.head[0]]
+        step = next((state.head[0], t) for t in layer.steps if self.grid.is_shown((state.head[0], t)))
+        names = self.grid.looped(state.head[0])
         rank = names.index(state.name)
-        side = -1.0 if self.aside(layer) < 0 else 1.0
-        (x, y), half = self.place(step), CELL[0] / 2
+        side = -1.0 if self.grid.aside(layer) < 0 else 1.0
+        (x, y), half = self.grid.place(step), CELL[0] / 2
         far, rise = x + side * (half + REACH + NEXT * rank), 12.0 + 16.0 * rank / max(len(names) - 1, 1)
         reach = 34.0 + 18.0 * rank
         id, cell = f"d{step[0]}{state.name}", f"l{step[0]}t{step[1]}"
-        self.node(id, ("delay",), "delay", (far, y), DELAY)
+        self.canvas.node(id, ("delay",), "delay", (far, y), DELAY, layer=state.head[0], state=state.name)
         role = "memory" if state.name == "c" else "state"
         edge, top = x + side * half, y + DELAY[1] / 2
         out = ((edge, y + rise), (edge + side * 30, y + reach), (far, y + reach), (far, top))
         back = ((far, y - DELAY[1] / 2), (far, y - reach), (edge + side * 30, y - reach), (edge, y - rise))
-        self.arrow(cell, id, role, out)
-        self.arrow(id, cell, role, back)
-        for edge_drawn, name, sign in zip(
-            self.result.edges[-2:],
-            (f"{state.name}ₜ", f"{state.name}{'ₜ₊₁' if layer.backward else 'ₜ₋₁'}"),
-            (1, -1),
-            strict=True,
-        ):
-            edge_drawn.label = name
-            edge_drawn.label_at = (
-                far + side * (style.text_width(name, style.SMALL) / 2 + 4),
-                y + sign * (DELAY[1] / 2 + 11),
-            )
+        after, before = f"{state.name}ₜ", f"{state.name}{'ₜ₊₁' if layer.backward else 'ₜ₋₁'}"
+        for ends, path, name, sign in (((cell, id), out, after, 1), ((id, cell), back, before, -1)):
+            aside = far + side * (style.text_width(name, style.SMALL) / 2 + 4)
+            self.canvas.arrow(*ends, role, path, name, (aside, y + sign * (DELAY[1] / 2 + 11)))
 
     def handed_on(self, state: State) -> None:
         """The last state of one layer with which another begins."""
         assert state.tail is not None
         tail, head = state.tail[0], state.head[0]
-        begin = next((tail, t) for t in self.layers[tail].steps if self.is_shown((tail, t)))
-        end = next((head, t) for t in self.layers[head].steps if self.is_shown((head, t)))
-        (x0, y0), (x1, y1), half = self.place(begin), self.place(end), CELL[0] / 2
+        begin = next((tail, t) for t in self.grid.layers[tail].steps if self.grid.is_shown((tail, t)))
+        end = next((head, t) for t in self.grid.layers[head].steps if self.grid.is_shown((head, t)))
+        (x0, y0), (x1, y1), half = self.grid.place(begin), self.grid.place(end), CELL[0] / 2
         ids = (f"l{tail}t{begin[1]}", f"l{head}t{end[1]}")
-        names = self._round(tail)
+        names = self.grid.looped(tail)
         lane = len(names) - 1 - names.index(state.name) if state.name in names else 0  # c above h, and h inside
         down, low = x0 + half - 6 - 8 * lane, y0 - TALL / 2 - 20 - 10 * lane
         up, into = x1 - half - 36 + 12 * lane, y1 + 12 - 24 * lane / max(len(names) - 1, 1)
         points = rounded(((down, y0 - TALL / 2), (down, low), (up, low), (up, into), (x1 - half, into)))
-        looping = self.layers[tail].number == self.layers[head].number  # back to the next step of the same loop
-        label = f"{state.name}ₜ₋₁" if looping else f"last {state.name}"
-        self.arrow(*ids, "memory" if state.name == "c" else "state", points, label)
-        at = x0 + half + REACH + NEXT * (len(names) - 1) + DELAY[0] / 2 + 4
-        self.result.edges[-1].label_at = (at, low + (8 if lane == 0 else -8))
+        same_loop = self.grid.layers[tail].number == self.grid.layers[head].number
+        label = f"{state.name}ₜ₋₁" if same_loop else f"last {state.name}"
+        at = x0 + half + REACH + NEXT * (len(names) - 1) + DELAY[0] / 2 + 4, low + (8 if lane == 0 else -8)
+        self.canvas.arrow(*ids, "memory" if state.name == "c" else "state", points, label, at)
 
 
 def _side_by_side(layers: list[Layer]) -> None:

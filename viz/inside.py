@@ -23,7 +23,7 @@ from .net.steps import only_weights, state_name
 from .ops import Facts, common, picture_of
 from .scene import legend as legends
 from .scene import style
-from .scene.picture import Edge, Node, Picture
+from .scene.picture import Corners, Edge, Node, Picture, Point
 from .scene.sketch import Sketch
 from .unrolled import batch_of, dtype_of, on_copy
 from .write.drawing import Drawing
@@ -40,6 +40,7 @@ GATES = {
     "h": "output h",
 }
 MOST_NUMBERS = 8  # of a row, where numbers are written in
+INSIDE = "inside"  # the id of the frame around a step
 POINT, SQUASH, PRODUCT = (26.0, 26.0), (46.0, 28.0), (36.0, 26.0)
 
 
@@ -75,10 +76,11 @@ def cell(
     plan = PLANS.get(_signature(graph))
     if plan is None:
         upwards = _stacked(target)  # layers stand on each other, as in every view
-        return _by_program(graph, results, style.Labels(shapes, dtypes, legend), "BT" if upwards else "LR")
+        labels = style.Labels(shapes, dtypes, legend)
+        return _by_program(picture_of_step(graph, results, labels, "BT" if upwards else "LR"), labels)
     sketch = Sketch("cell")
     _Ops(sketch, graph, style.Labels(shapes, dtypes))(plan, style.shown(target.scope_name, 30))
-    return Drawing(legends.add(sketch.picture, None, legend))
+    return Drawing(legends.add(sketch.picture(), None, legend))
 
 
 def _with_values(target: RNNCell, values: tuple[Any, Any], labels: style.Labels) -> Drawing:
@@ -95,12 +97,14 @@ def _with_values(target: RNNCell, values: tuple[Any, Any], labels: style.Labels)
         raise ValueError(
             f"cell: values of {widest} numbers cannot be read, expected at most {MOST_NUMBERS} units and inputs"
         )
-    drawing = _by_program(graph, results, labels, "BT" if _stacked(target) else "LR")
-    ends = {f"{name}'": source for name, source in results}
-    for node in drawing.picture.nodes:
-        source = ends.get(node.id) or Source(int(node.id[1:]), 0)
-        node.lines = (*node.lines, *_numbers(known.get(source.id), graph.nodes[source.id].kind == "parameter"))
-    return drawing
+    picture = picture_of_step(graph, results, labels, "BT" if _stacked(target) else "LR")
+    nodes = []
+    for node in picture.nodes:
+        assert node.value is not None
+        id = node.value.id
+        numbers = _numbers(known.get(id), graph.nodes[id].kind == "parameter")
+        nodes.append(replace(node, lines=(*node.lines, *numbers)))
+    return _by_program(replace(picture, nodes=nodes), labels)
 
 
 def _numbers(value: Any, whole: bool) -> list[str]:
@@ -128,13 +132,11 @@ def step_graph(target: RNNCell) -> tuple[Graph, list[tuple[str, Source]]]:
     return on_copy(target, _step)
 
 
-def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.Labels, direction: str) -> Drawing:
-    """The picture of a step, laid out by the Graphviz program."""
-    picture = picture_of_step(graph, results, labels, direction)
-    plain = replace(picture, nodes=list(picture.nodes))
+def _by_program(picture: Picture, labels: style.Labels) -> Drawing:
+    """The drawing of a step that the Graphviz program lays out."""
     return Drawing(
         legends.add(picture, None, labels.legend),
-        lambda **options: legends.add(settle(plain, **options), None, labels.legend),
+        lambda **options: legends.add(settle(picture, **options), None, labels.legend),
     )
 
 
@@ -145,21 +147,23 @@ def picture_of_step(
     graph = _inward(graph)
     facts = Facts(graph, labels.shapes, labels.dtypes)
     picture = picture_of(graph, facts, None, True, direction)
-    for box in picture.boxes:
-        box.label = GATES.get(box.label, box.label)
+    boxes = [replace(box, label=GATES.get(box.label, box.label)) for box in picture.boxes]
     leaves = {f"n{leaf.id}": leaf for leaf in graph.nodes if leaf.op is None and leaf.kind == "input"}
+    nodes, edges = [], list(picture.edges)
     for node in picture.nodes:
-        node.strong = False
+        role, lines = node.role, node.lines
         if node.id in leaves:
-            node.role, name = _named_leaf(leaves[node.id])
-            node.lines = (name, *node.lines[1:])
+            role, name = _named_leaf(leaves[node.id])
+            lines = (name, *node.lines[1:])
+        nodes.append(replace(node, role=role, lines=lines, strong=False))
     for name, source in results:
         maker = graph.nodes[source.id]
         lines = (f"{name}ₜ", *labels.of(maker.shapes[source.output], maker.dtypes[source.output]))
-        picture.nodes.append(Node(f"{name}'", lines, "output" if name == "y" else "state"))
+        state = "" if name == "y" else name
+        nodes.append(Node(f"{name}'", lines, "state" if state else "output", value=source, state=state))
         role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
-        picture.edges.append(Edge(f"n{source.id}", f"{name}'", role))
-    return picture
+        edges.append(Edge(f"n{source.id}", f"{name}'", role))
+    return replace(picture, nodes=nodes, edges=edges, boxes=boxes)
 
 
 def _inward(graph: Graph) -> Graph:
@@ -269,6 +273,7 @@ class _Ops:
         self.keys = {node.id: f"o{i}" for i, node in enumerate(self.ops)}
         self.keys.update({node.id: str(name) for name, node in self.leaves.items()})
         self.wired: set[tuple[str, str]] = set()
+        self.gates: set[str] = set()  # those that have a frame
 
     def __call__(self, plan: Plan, title: str) -> None:
         """Draw by a plan; whatever edge it does not speak of goes straight."""
@@ -286,17 +291,20 @@ class _Ops:
         node = self.leaves[name]
         role, shown = ("parameter", name) if node.kind == "parameter" else _named_leaf(node)
         lines = (shown, *self.labels.of(node.shapes[0], node.dtypes[0]))
-        self.sketch.put(name, lines, role, x, y, tip=_tip(node))
+        box = INSIDE if role == "parameter" else None
+        self.sketch.put(name, lines, role, x, y, tip=_tip(node), box=box)
 
-    def op(self, i: int, x: float, y: float, size: tuple[float, float] | None = None) -> None:
-        """An op, by its number."""
+    def op(self, i: int, x: float, y: float, size: tuple[float, float] | None = None, gate: str = "") -> None:
+        """An op, by its number, in the frame of this gate or of the one that it makes, if that has one."""
         node = self.ops[i]
+        gate = gate or gate_of(node.scope)
         role = "squash" if _squashes(node) else "op"
         if node.op in ("add", "multiply", "subtract"):
             role = "point"
         default = {"squash": SQUASH, "point": POINT}.get(role, PRODUCT)
         label = "1−" if node.op == "subtract" else node.label
-        self.sketch.put(f"o{i}", label, role, x, y, size or default, _tip(node))
+        box = gate if gate in self.gates else INSIDE
+        self.sketch.put(f"o{i}", label, role, x, y, size or default, _tip(node), box)
 
     def wire(self, tail: str, head: str, *via: tuple[float, float], role: str = "data") -> None:
         self.wired.add((tail, head))
@@ -310,8 +318,16 @@ class _Ops:
     def gate(self, letter: str, x: float, y: float, below: float = 0.0) -> None:
         """A frame around a gate's op at x, y (and what stands below it), its name on the left."""
         kind, _, name = GATES[letter].partition(" ")
-        self.sketch.frame(f"{kind}\n{name}", x - 82, y - 24 - below, x + 30, y + 24)
-        self.sketch.picture.boxes[-1].label_at = (x - 53, y)
+        self.frame(letter, f"{kind}\n{name}", (x - 82, y - 24 - below, x + 30, y + 24), (x - 53, y))
+
+    def inside(self, title: str, corners: Corners) -> None:
+        """The frame around all that the step does."""
+        self.sketch.frame(INSIDE, title, corners, "inside")
+
+    def frame(self, letter: str, title: str, corners: Corners, title_at: Point | None = None) -> None:
+        """A frame around the ops of a gate."""
+        self.gates.add(letter)
+        self.sketch.frame(letter, title, corners, "gate", INSIDE, title_at)
 
 
 Plan = Callable[[_Ops, str], None]
@@ -333,7 +349,7 @@ def _input_column(s: _Ops, product: int, plus: int, x: float, y: float) -> None:
 def _plain(s: _Ops, title: str) -> None:
     """h' = activation(x W + b + h U)."""
     squash = len(s.ops) > 4
-    s.sketch.frame(title, 2, -142, 330 if squash else 250, 112, "inside")
+    s.inside(title, (2, -142, 330 if squash else 250, 112))
     _input_column(s, 0, 1, 170, 0)
     s.leaf("h", -60, 0)
     s.op(2, 74, 0)
@@ -347,7 +363,7 @@ def _plain(s: _Ops, title: str) -> None:
 
 def _lstm(s: _Ops, title: str) -> None:
     """c straight through on top; f, i, g and o below it; x W + b + h U at the left."""
-    s.sketch.frame(title, 2, -142, 806, 238, "inside")
+    s.inside(title, (2, -142, 806, 238))
     columns = {"f": 330.0, "i": 448.0, "g": 566.0, "o": 684.0}
     for number, (letter, x) in zip((6, 5, 7, 8), columns.items(), strict=True):
         s.gate(letter, x, 76)
@@ -377,10 +393,10 @@ def _lstm(s: _Ops, title: str) -> None:
 
 def _gru(s: _Ops, title: str) -> None:
     """h straight through on top; z, r and n below it (the reset gate before the product with h)."""
-    s.sketch.frame(title, 2, -196, 786, 242, "inside")
+    s.inside(title, (2, -196, 786, 242))
     s.gate("z", 300, 76)
     s.gate("r", 416, 76)
-    s.sketch.frame(GATES["n"], 508, 34, 750, 104)
+    s.frame("n", GATES["n"], (508, 34, 750, 104))
     _input_column(s, 0, 1, 170, -54)
     s.op(2, 170, -56, (64, 24))
     s.leaf("h", -60, 204)
@@ -393,7 +409,7 @@ def _gru(s: _Ops, title: str) -> None:
     s.op(7, 300, 76)
     s.op(8, 416, 76)
     s.op(9, 416, 160)
-    s.op(11, 544, 60)
+    s.op(11, 544, 60, gate="n")
     s.op(12, 624, 60)
     s.op(13, 706, 60)
     s.op(14, 300, 204)
@@ -416,10 +432,10 @@ def _gru(s: _Ops, title: str) -> None:
 
 def _gru_reset_after(s: _Ops, title: str) -> None:
     """As `_gru`; the reset gate comes after the product with h, which so has its own bias and serves all three."""
-    s.sketch.frame(title, 2, -216, 862, 288, "inside")
+    s.inside(title, (2, -219, 862, 288))
     for letter, x in (("z", 372.0), ("r", 492.0)):
         s.gate(letter, x, 116, below=52)
-    s.sketch.frame(GATES["n"], 536, 34, 832, 104)
+    s.frame("n", GATES["n"], (536, 34, 832, 104))
     for y, name, bias, first in ((-130, "kernel", "bias", 0), (0, "recurrent_kernel", "recurrent_bias", 3)):
         s.op(first, 118, y)
         s.op(first + 1, 186, y)

@@ -26,9 +26,9 @@ from .net.states import states_of
 from .net.steps import read
 from .ops import refuse_unrecorded
 from .scene import style
-from .scene.grid import Grid
-from .scene.places import Shading
+from .scene.grid import Grid, Shading
 from .scene.shade import Scale
+from .scene.unrolled import UnrolledScene
 from .write.drawing import Drawing
 
 DEFAULT_STEPS = 3
@@ -91,9 +91,7 @@ def unrolled(
             "length; steps=(first, last) says which of its steps to draw"
         )
     house, shown, rows = _read(target, steps)
-    grid = Grid(house, shown, labels)
-    grid.rows = rows
-    return Drawing(grid.picture())
+    return Drawing(UnrolledScene(Grid(house, shown, labels, rows)).picture())
 
 
 def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None) -> Drawing:
@@ -103,7 +101,7 @@ def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None
     total = length or first + last + open_end
     few = min(total, first + last + 1) if steps is not None else total
     house = House(read(trace(cell, few)), total - few)
-    return Drawing(Grid(house, _shown(few, steps), labels, open_end).picture())
+    return Drawing(UnrolledScene(Grid(house, _shown(few, steps), labels, open_end=open_end)).picture())
 
 
 def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, Any]]:
@@ -136,9 +134,8 @@ def _coloured(
     """The picture with cells and states shaded by what was measured."""
     measured, rows = Measured(target, who), running(target)
     house = House(measured.net)
-    grid = Grid(house, _shown(house.total, steps), labels)
-    grid.shading, grid.rows = shade(measured, rows), rows
-    return Drawing(grid.picture())
+    grid = Grid(house, _shown(house.total, steps), labels, rows)
+    return Drawing(UnrolledScene(grid, shade(measured, rows)).picture())
 
 
 def _by_gradient(measured: Measured, rows: dict[int, Any]) -> Shading:

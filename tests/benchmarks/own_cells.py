@@ -213,9 +213,11 @@ class Ours:
             with tg.no_grad():
                 return run()
 
+        parameters = cell.parameters()
+
         def train() -> None:
             x.grad = memory.grad = None
-            for parameter in cell.parameters():
+            for parameter in parameters:
                 parameter.grad = None
             run().backward(g)
 

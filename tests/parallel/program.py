@@ -143,7 +143,7 @@ def keras(**options: Any) -> tuple[Any, Any]:
     model.compile("adam", "mse", metrics=["mae"])
     history = model.fit(X, Y, batch_size=7, epochs=3, validation_split=0.3, **options)
     figures = np.array([history.history[name] for name in ("loss", "mae", "val_loss", "val_mae")])
-    return model, train.History(losses=figures.ravel().tolist(), step=1)
+    return model, train.TrainingLog(losses=figures.ravel().tolist(), step=1)
 
 
 def loop(parallel: Any = None, **options: Any) -> tuple[Any, Any]:
@@ -158,7 +158,7 @@ def loop(parallel: Any = None, **options: Any) -> tuple[Any, Any]:
                 tg.mse(model(x), y).backward()
             parallel.average_gradients(model.parameters(), weight=len(x))
             opt.step()
-    return model, train.History(losses=losses)
+    return model, train.TrainingLog(losses=losses)
 
 
 def main() -> None:

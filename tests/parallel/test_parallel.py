@@ -25,7 +25,7 @@ Y = X.sum(axis=1, keepdims=True)
 TEXT = RANDOM.integers(0, 5, 200)
 
 
-def regression(batches: Any, **options: Any) -> tuple[Any, train.History]:
+def regression(batches: Any, **options: Any) -> tuple[Any, train.TrainingLog]:
     tg.seed(0)
     model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).astype(np.float64)
     opt = optim.Adam(model.parameters(), 0.1)

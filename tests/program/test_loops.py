@@ -11,6 +11,7 @@ from worlds import WAYS, World, draws, held_to_unrolled, wanted
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 from tinygrad_rnn.program import scan as scans
+from tinygrad_rnn.program.native import NativeLoop
 
 B, T, D, H, S = 3, 4, 2, 3, 5
 
@@ -159,3 +160,58 @@ def test_of_a_value_and_its_reshape_the_value_is_kept() -> None:
     plan = plans(world.step, world.x.data, world.state.data, (world.constants[0].data,))
     made = {o: i for i in (*plan.saving.before, *plan.saving.body) for o in i.outputs}
     assert {made[s].op.name for s in plan.saved} == {"matmul", "softmax"}
+
+
+def lacking_outside(lacks: str = "outside", **options: Any) -> World:
+    """The interpreter has no cumsum: outside the steps, with a mask from a step and what holds for all of them; or in it."""
+    w = weights(W=(D, H), U=(H, H), u=(H,))
+    held = wanted(draws(5)(B, H))
+
+    def step(x: Any, state: Any, held: Any) -> Any:
+        c, h = state
+        z = tg.cumsum(x @ w["W"], axis=-1) * tg.cumsum(held, axis=-1)
+        grows = h > 0.1 * c
+        c = tg.where(grows, c * 0.9, c + z) + held * 0.1
+        h = tg.tanh(z + h @ w["U"]) * (tg.cumsum(c, axis=-1) if lacks == "inside" else c)
+        return (tg.where(grows, tg.cumsum(h, axis=-1), h * w["u"]), tg.flip(x, axis=-1)), (c, h)
+
+    states = (wanted(draws(6)(B, H)), wanted(draws(7)(B, H)))
+    return World(step, state=states, constants=(held,), weights=lambda: list(w.values()), options=options)
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 15], ids=["a chunk for each step", "one chunk"])
+@pytest.mark.parametrize("lengths", [None, [4, 0, 2], [1, 4, 3]], ids=str)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_op_outside_the_steps_leaves_them_native(chunk, lengths, reverse, way, monkeypatch):
+    monkeypatch.setattr("tinygrad_rnn.program.run.CHUNK", chunk)
+    monkeypatch.setattr("tinygrad_rnn.program.run.ROWS", chunk)
+    told = held_to_unrolled(lambda: lacking_outside(lengths=lengths, reverse=reverse))
+    native = ", of which what stands before and after the steps runs in NumPy: the native interpreter has no cumsum"
+    assert told[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else native))
+
+
+def test_an_op_in_the_steps_does_not(way):
+    told = held_to_unrolled(lambda: lacking_outside("inside"))
+    numpy = ", which runs in NumPy: the native interpreter has no cumsum"
+    assert told[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else numpy))
+
+
+def test_steps_between_numpy_are_one_call():
+    """The interpreter is called once for the steps of a chunk, forward and backward."""
+    calls: list[Any] = []
+    if kernels.choice.active == "reference":
+        pytest.skip("there is no interpreter")
+    rng = np.random.default_rng(0)
+    u = tg.tensor(rng.normal(size=H), requires_grad=True)
+
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(tg.cumsum(x, axis=-1) + h * u)
+        return h, h
+
+    x = tg.tensor(rng.normal(size=(B, 200, H)), requires_grad=True)
+    tg.scan(step, x, tg.tensor(np.zeros((B, H))))[0].sum().backward()
+    with pytest.MonkeyPatch.context() as patch:
+        built = NativeLoop.built
+        patch.setattr(NativeLoop, "built", lambda self: calls.append(self) or built(self))
+        tg.scan(step, x, tg.tensor(np.zeros((B, H))))[0].sum().backward()
+    assert len(calls) == 2  # 600 rows of 3 numbers are one chunk

@@ -1746,7 +1746,7 @@ def test_sizes_that_equal_those_of_the_traces(size, batch):
 def training_and_inference():
     class Cell(tg.Module):
         def step(self, x, h):
-            h = tg.tanh(h * (0.5 if self.trains else 0.25))
+            h = tg.tanh(h * (0.5 if self.training else 0.25))
             return h, h
 
     cell = Cell()
@@ -1756,7 +1756,7 @@ def training_and_inference():
 def test_training_is_part_of_what_a_program_is_known_by():
     class Cell(tg.Module):
         def step(self, x, h):
-            h = h * (0.5 if self.trains else 0.25)
+            h = h * (0.5 if self.training else 0.25)
             return h, h
 
     cell = Cell()

@@ -73,8 +73,14 @@ def test_the_ambient_flag_turns_noise_off():
     wrapped = rnn.ZoneoutWrapper(rnn.DropoutWrapper(cell, 0.5, 0.5, 0.5, seed=0), 0.0)
     with tg.training(False):
         assert_same(Run(cell, X, LENGTHS), Run(wrapped, X, LENGTHS), 1e-14)
+        assert not wrapped.training
     assert wrapped.training
     assert wrapped.cell.training
+    wrapped.eval()
+    with tg.training(True):
+        assert not wrapped.training
+        assert not wrapped.cell.training
+    wrapped.train()
     assert not np.allclose(Run(cell, X).output.data, Run(wrapped, X).output.data)
 
 

@@ -56,7 +56,7 @@ def test_seconds_and_speed_are_those_of_this_run(tmp_path: Path, capsys: Any) ->
         time.sleep(0.05)
         return net(batch).sum()
 
-    def run(**limits: Any) -> train.History:
+    def run(**limits: Any) -> train.TrainingLog:
         return train.fit(
             loss,
             [np.ones((1, 1), np.float32)] * 4,
@@ -85,7 +85,7 @@ def test_what_processes_compare_says_what_was_given() -> None:
     assert (found["optimizer"], found["optimizer.lr"], found["parameter 0"]) == ("SGD", 0.5, "w (1,) float32")
 
 
-def quadratic(**options: Any) -> train.History:
+def quadratic(**options: Any) -> train.TrainingLog:
     w = tg.Parameter([1.0])
     return train.fit(lambda batch: (w * w).sum(), [0.0] * 10, optim.SGD([w], 0.1), progress=False, **options)
 

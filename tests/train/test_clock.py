@@ -44,7 +44,7 @@ def tick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> flo
     return request.param
 
 
-def run(batches: Any, **options: Any) -> tuple[train.History, Bar]:
+def run(batches: Any, **options: Any) -> tuple[train.TrainingLog, Bar]:
     """Losses 1, 2, 3, …"""
     w, steps = tg.Parameter([0.0], name="w"), count(1)
     model = tg.nn.Module()
@@ -151,5 +151,5 @@ def test_checkpoints_come_when_they_are_due(tick: float, tmp_path: Path, monkeyp
 def test_evaluation_of_the_first_batches(limit: int) -> None:
     batches = [1.0, 2.0, 3.0]
     assert train.evaluate(tg.tensor, batches, limit=limit) == pytest.approx(sum(batches[:limit]) / len(batches[:limit]))
-    with pytest.raises(ValueError, match="evaluate: batches gave nothing"):
+    with pytest.raises(ValueError, match="evaluate: there are no batches"):
         train.evaluate(tg.tensor, batches, limit=0)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from test_room import ThreeStates
-from test_unrolled import check_places
+from test_unrolled import along, check_places
+from tinygrad_rnn.viz.scene import style
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz
@@ -148,3 +149,25 @@ def test_cells_and_layers_of_every_face_are_drawn_alike(kind: str) -> None:
     assert tg.autodiff.state.generator(None).bit_generator.state == before
     with pytest.raises(TypeError, match=r"cell: target is Dense, expected an rnn\.RNNCell"):
         viz.cell(tg.layers.Dense(3))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [rnn.LSTMCell(4), rnn.GRUCell(4)],
+        [rnn.GRUCell(4, reset_after=True), rnn.LSTMCell(4)],
+        [rnn.LayerNormLSTMCell(4), rnn.BasicRNNCell(3), rnn.GRUCell(4)],
+    ],
+)
+def test_no_arrow_runs_through_a_title_of_the_inside_of_a_stack(cells: Any) -> None:
+    drawing = viz.cell(rnn.MultiRNNCell(cells))
+    assert drawing._arrange is not None
+    picture = drawing._arrange()
+    for box in picture.boxes:
+        assert box.corners is not None
+        lines = box.label.split("\n")
+        half, tall = max(style.text_width(line, style.SMALL) for line in lines) / 2, 5 * len(lines)
+        x, y = box.label_at or (box.corners[0] + 10 + half, box.corners[3] - 12)
+        for edge in picture.edges:
+            through = [p for p in along(edge.path) if abs(p[0] - x) < half and abs(p[1] - y) < tall - 1]
+            assert not through, f"{edge.tail} -> {edge.head} runs through the title {box.label}"

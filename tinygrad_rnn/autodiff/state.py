@@ -191,9 +191,10 @@ class recording(_Change):
 
 
 class training(_Change):
-    """Set training mode. A module is in training mode if both this and its own `training` flag are True.
+    """Set training mode for the ops in a with-block.
 
-    `with tg.training(False):` evaluates a model (no dropout, no zoneout noise) and changes no module's flag.
+    `with tg.training(False):` evaluates any model (no dropout, no zoneout), whatever its own mode (`module.train()`,
+    `module.eval()`), which it does not change. `with tg.training(True):` is the default.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> drop = tg.nn.Dropout(0.5)

@@ -186,7 +186,7 @@ class Dropout(Module):
         x = as_tensor(inputs)
         if x.dtype.kind != "f":
             raise TypeError(f"Dropout: x has dtype {x.dtype}, expected floats; use x.astype(np.float32)")
-        if self.p == 0 or not self.trains:
+        if self.p == 0 or not self.training:
             return x
         kept = generator(self.rng).random(x.shape, np.float32) >= self.p
         scale = 1 / (1 - self.p) if self.p < 1 else 0.0

@@ -62,10 +62,10 @@ def fused(*arrays: Array, run: Fused, keep: bool = False) -> Any:
 
 
 @fused.vjp
-def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Fused) -> Any:
+def _(g: Any, shapes: Any, residuals: Any, *arrays: Array, run: Fused) -> Any:
     n, skip = prod(run.leading), len(run.leading)
     gs = [None if one is None else np.reshape(one, (n, 1, *one.shape[skip:])) for one in g]
-    grads = scan_op.rule(gs, shapes, needs, residuals, *run.flat(arrays), run=run.scan)
+    grads = scan_op.rule(gs, residuals, *run.flat(arrays), run=run.scan)
     return [None if d is None else np.reshape(d, shape) for d, shape in zip(grads, shapes, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""A lowered loop in the native interpreter's hands."""
+"""A lowered loop in the native interpreter's hands: all of it, or its steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .lowering import Lowering
 from .lowering_rules import REDUCTIONS
 from .lowering_stages import STAGES
 from .plan import Loop, Over
-from .run import compiled, execute
+from .run import Runner, Schedule, compiled, execute
 from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 
 
@@ -50,16 +50,26 @@ class NativeLoop:
             kept = histories[over.leaf] if over.kind in ("state", "before") and k < first else over
             kinds.append((kept.kind in ("saved", "state"), shifted, k >= first))
         self.kinds = kinds
-        self.read_leaves = [r.leaf for r in loop.reads]
         self.written = [  # what the loop writes: kind, leaf, shape of a row, its size
             (w.kind, w.leaf, inner, prod(inner))
             for w, inner in ((w, tuple(int(n) for n in loop.slots[w.slot].inner)) for w in loop.writes)
         ]
+        self.sources: list[tuple[str, Any]] = []  # of what is read over time: op's arrays, cotangents or what was saved
+        for r in loop.reads:
+            kept = histories[r.leaf] if r.kind in ("state", "before") else r
+            own = r.kind in ("x", "d_output")
+            self.sources.append((r.kind, r.leaf) if own else ("saved", (kept.kind, kept.leaf)))
         places = {slot: k for k, slot in enumerate(loop.weights)}
-        self.places: list[int] | None = None  # of the weights that the interpreter gets, where nothing is made of them
-        if not self.fixed and not self.literals and all(slot in places for slot in self.weight_slots):
+        self.places: list[int] | None = None  # of the weights that the interpreter gets, where nothing is made of any
+        if not self.fixed and not self.literals and not self.finish and all(s in places for s in self.weight_slots):
             self.places = [places[slot] for slot in self.weight_slots]
-        self.in_place = self.places == [*range(len(loop.weights))]
+        self.in_order = self.places == [*range(len(loop.weights))]
+        sums = {slot: k for k, (slot, _) in enumerate(self.targets)}
+        self.results_in: list[int | None] | None = (
+            None  # which sums are the weights' cotangents, where nothing is made of any
+        )
+        if not self.finish and all(r is None or r in sums for r in loop.results):
+            self.results_in = [None if r is None else sums[r] for r in loop.results]
         self._low = low
         self._built: Any = None
 
@@ -113,13 +123,62 @@ class NativeLoop:
             index = len(self.weight_slots) - index - 1
         return v.where, index, v.offset, strides, v.value
 
-    def plain_weights(self, weights: Sequence[Any]) -> Sequence[Any]:
-        """The arrays that the interpreter gets, from those of the loop's weights."""
-        if self.places is None:
-            return self.weights(dict(zip(self.loop.weights, weights, strict=True)))
-        return weights if self.in_place else [weights[k] for k in self.places]
-
-    def weights(self, registers: dict[int, Any]) -> list[Any]:
-        """As plain_weights, from registers by slot, to which it adds what it makes."""
+    def taken(self, weights: Sequence[Any]) -> tuple[Sequence[Any], dict[int, Any]]:
+        """The weights that the interpreter gets, from those of the loop; and, if any are made of these, all by slot."""
+        if self.places is not None:
+            return (weights if self.in_order else [weights[k] for k in self.places]), {}
+        registers = dict(zip(self.loop.weights, weights, strict=True))
         execute(self.fixed, registers, 0)
-        return [registers[s] for s in self.weight_slots] + self.literals
+        return [registers[s] for s in self.weight_slots] + self.literals, registers
+
+    def results(self, targets: list[Any], registers: dict[int, Any]) -> list[Any]:
+        """The weights' cotangents from the sums: these, or what is made of them."""
+        if self.results_in is not None:
+            return [None if k is None else targets[k] for k in self.results_in]
+        registers |= {slot: target for (slot, _), target in zip(self.targets, targets, strict=True)}
+        execute(self.finish, registers, 0)
+        return [None if r is None else registers[r] for r in self.loop.results]
+
+
+class NativeSteps(Runner):
+    """A loop whose steps run in the interpreter, and what stands before and after them in NumPy. Raises Unsupported where a
+    step has an op that the interpreter lacks."""
+
+    def __init__(self, loop: Loop, dtype: np.dtype[Any]):
+        super().__init__(loop)
+        held = [slot for slot, _ in self.held]
+        reads = [Over("saved", k, slot) for k, (slot, _) in enumerate(self.timed)]
+        writes = [Over("saved", k, slot) for k, slot in enumerate(self.kept)]
+        steps = Loop(loop.slots, loop.weights, tuple(held), tuple(reads), tuple(writes), loop.carried)
+        steps.fixed, steps.body = loop.fixed, loop.body
+        self.steps = NativeLoop(steps, dtype, True, {})
+
+    def built(self) -> Any:
+        """The native loop of the steps."""
+        return self.steps.built()
+
+    def _steps(
+        self,
+        schedule: Schedule,
+        steps: range,
+        registers: dict[int, Any],
+        ranked: dict[int, Any],
+        states: list[Any],
+        backward: bool,
+    ) -> None:
+        dtype, slots = self.steps.dtype, self.loop.slots
+        begin, end = (int(schedule.start[s]) for s in (steps.start, steps.stop))
+        batch, n = int(schedule.start[steps.start + 1]) - begin, end - begin
+        lengths = np.minimum(schedule.lengths[:batch] - steps.start, len(steps))
+        kept = [np.empty((n, size), dtype) for _, _, _, size in self.steps.written]
+        final = [np.empty((batch, *state.shape[1:]), dtype) for state in states]
+        weights, _ = self.steps.taken([registers[slot] for slot in self.loop.weights])
+        self.built().run(
+            kernels.choice.active, batch, len(steps), lengths, False, backward,
+            [registers[slot].reshape(n, -1) for slot, _ in self.timed] + kept, [state[:batch] for state in states], final,
+            [ranked[slot][: batch * per].reshape(batch, -1) for slot, per in self.held], weights, (), (), (), None,
+        )  # fmt: skip
+        states[:] = [np.concatenate([new, old[batch:]]) for new, old in zip(final, states, strict=True)]
+        for slot, rows in zip(self.kept, kept, strict=True):
+            kind = slots[slot]
+            registers[slot] = rows.reshape(n * kind.layout.per, *kind.shape[1:]).astype(kind.dtype, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from itertools import accumulate
 from typing import Any
 
@@ -20,15 +21,23 @@ from ..kernels.training import empty
 from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.recurrent import without_padding
 from .flops import flops
-from .native import NativeLoop
+from .native import NativeLoop, NativeSteps
 from .plan import Leaves, Plan
 from .program import Instruction, Literal, Program
-from .run import Runner, Schedule, execute
+from .run import Runner, Schedule
 from .view import Unsupported
 
 
+class Way(enum.Enum):
+    """What runs a loop: the interpreter all of it, or the steps, with NumPy what stands before and after them; or NumPy."""
+
+    NATIVE = "native"
+    STEPS = "steps"
+    NUMPY = "NumPy"
+
+
 class Loops:
-    """A planned program with what runs it: NumPy, or the native interpreter where it knows every op of a loop."""
+    """A planned program with what runs it."""
 
     def __init__(self, program: Program, inputs: Leaves, plan: Plan):
         self.program, self.inputs, self.plan = program, inputs, plan
@@ -40,37 +49,51 @@ class Loops:
         if plan.backward is not None:
             self.outputs_read |= {r.leaf for r in plan.backward.reads if r.kind == "output"}
         self._ready: dict[Any, Runner | NativeLoop] = {}
-        self.lacking: str | None = None  # the op that the interpreter lacks
+        self._way: Way | None = None  # the fastest that there is
+        self.lacking: str | None = None  # the op for which that is not NATIVE
 
-    def native(self, arrays: Any, batch: int) -> bool:
-        """Whether the interpreter runs these arrays: it is there, they have the program's dtype, and it knows every op."""
+    def way(self, arrays: Any, batch: int) -> Way:
+        """What runs these arrays: the interpreter where it is there, they have the program's dtype, and it knows every op, or
+        every op of the steps."""
         if kernels.choice.active == "reference" or any(a.dtype.kind == "f" and a.dtype != self.dtype for a in arrays):
-            return False
-        if self.lacking is None:
+            return Way.NUMPY
+        if self._way is None:
+            self._way = self._fastest(batch)
+        return self._way
+
+    def _fastest(self, batch: int) -> Way:
+        loops = {"saving": self.plan.saving, "backward": self.plan.backward}
+        if self.plan.backward is None:
+            loops = {"forward": self.plan.forward}
+        for way in (Way.NATIVE, Way.STEPS):
+            if way is Way.STEPS and not any(loop.body for loop in loops.values() if loop):
+                break
             try:
-                for which in ("saving", "backward") if self.plan.backward else ("forward",):
-                    ready = self.runner(which, True, batch)
-                    assert isinstance(ready, NativeLoop)
-                    ready.built()
+                for which in loops:
+                    self.runner(which, way, batch).built()
             except Unsupported as error:
                 self.lacking = str(error)
-        return self.lacking is None
+            else:
+                return way
+        return Way.NUMPY
 
-    def runner(self, which: str, native: bool, batch: int) -> Runner | NativeLoop:
+    def runner(self, which: str, way: Way, batch: int) -> Any:
         """What runs the loop "forward", "saving" or "backward"."""
-        together = batch <= (NativeLoop if native else Runner).together
-        ready = self._ready.get((which, native, together))
+        together = way is Way.STEPS or batch <= (NativeLoop if way is Way.NATIVE else Runner).together
+        ready = self._ready.get((which, way, together))
         if ready is None:
             loop = getattr(self.plan, which)
-            ready = self._ready[which, native, together] = (
-                NativeLoop(loop, self.dtype, together, self.plan.histories) if native else Runner(loop, together)
-            )
+            if way is Way.NATIVE:
+                ready = NativeLoop(loop, self.dtype, together, self.plan.histories)
+            else:
+                ready = NativeSteps(loop, self.dtype) if way is Way.STEPS else Runner(loop, together)
+            self._ready[which, way, together] = ready
         return ready
 
 
 class Scan:
-    """One run of a step over time: which loops (None where the step runs unrolled), how time is laid out, and whether the
-    interpreter runs it, where that is known."""
+    """One run of a step over time: which loops (None where the step runs unrolled), how time is laid out, and what runs it,
+    where that is known."""
 
     def __init__(
         self,
@@ -82,11 +105,11 @@ class Scan:
         time_major: bool = False,
         recompute: bool = False,
         name: str = "scan",
-        native: bool | None = None,
+        way: Way | None = None,
     ):
         self.loops, self.batch, self.steps, self.lengths = loops, batch, steps, lengths
         self.reverse, self.time_major, self.recompute = reverse, time_major, recompute
-        self.name, self.native = name, native
+        self.name, self.way = name, way
         self.axis = 0 if time_major else 1  # of time
         self.leading = (steps, batch) if time_major else (batch, steps)  # the first two axes of sequence arrays
         self.total = batch * steps if lengths is None else int(lengths.sum())  # steps of all rows
@@ -106,10 +129,10 @@ class Scan:
 
 class Saved:
     """What a run keeps for its gradient: saved slots and the states that steps left behind, in packed order, and outputs.
-    `schedule` is that of a run in NumPy."""
+    `schedule` is that of a run in NumPy. way: what ran."""
 
-    def __init__(self, rows: dict[tuple[str, int], Array], schedule: Schedule | None):
-        self.rows, self.schedule = rows, schedule
+    def __init__(self, rows: dict[tuple[str, int], Array], way: Way, schedule: Schedule | None = None):
+        self.rows, self.way, self.schedule = rows, way, schedule
 
     @property
     def nbytes(self) -> int:
@@ -130,13 +153,13 @@ def _flops(read: Any, made: Any, options: dict[str, Any]) -> int:
 @primitive(label="scan", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
-    native = run.loops.native(arrays, run.batch) if run.native is None else run.native
-    runner = run.loops.runner("saving" if keep else "forward", native, run.batch)
-    results, saved = (_forward_native if native else _forward_numpy)(run, arrays, runner, keep)
+    way = run.way or run.loops.way(arrays, run.batch)
+    runner = run.loops.runner("saving" if keep else "forward", way, run.batch)
+    results, saved = (_forward_native if way is Way.NATIVE else _forward_numpy)(run, arrays, runner, way, keep)
     return (results, saved) if keep else results
 
 
-def _forward_numpy(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any, Saved | None]:
+def _forward_numpy(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) -> tuple[Any, Saved | None]:
     xs, states, constants, weights = run.parts(arrays)
     schedule = Schedule(run.batch, run.steps, run.lengths, run.reverse)
     order = schedule.order
@@ -157,14 +180,14 @@ def _forward_numpy(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any
         else:
             rows[write.kind, write.leaf] = value
     final = [_unranked(s, order) for s in result.final]
-    return (*outputs, *final), Saved(rows, schedule) if keep else None
+    return (*outputs, *final), Saved(rows, way, schedule) if keep else None
 
 
-def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[Any, Saved | None]:
+def _forward_native(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) -> tuple[Any, Saved | None]:
     x, state, constants = run.loops.ends
     dtype, leading = runner.dtype, run.leading
     states = arrays[x:state]
-    sequences = [arrays[leaf] for leaf in runner.read_leaves]
+    sequences = [arrays[leaf] for _, leaf in runner.sources]
     outputs, rows = [], {}
     for kind, leaf, inner, size in runner.written:
         if kind == "output":
@@ -176,9 +199,9 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, keep: bool) -> tuple[An
     final = [np.empty(s.shape, dtype) for s in states]
     runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences, states, final,
-        arrays[state:constants], runner.plain_weights(arrays[constants:]), (), (), (), None, run.time_major,
+        arrays[state:constants], runner.taken(arrays[constants:])[0], (), (), (), None, run.time_major,
     )  # fmt: skip
-    return (*outputs, *final), Saved(rows, None) if keep else None
+    return (*outputs, *final), Saved(rows, way) if keep else None
 
 
 def _unranked(ranked: Array, order: Array) -> Array:
@@ -202,18 +225,15 @@ scan.first_steps = _first_steps
 
 
 @scan.vjp
-def _(g: Any, shapes: Any, needs: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
-    loops = run.loops
-    assert loops.plan.backward is not None
-    native = residuals.schedule is None
-    runner = loops.runner("backward", native, run.batch)
-    back = _backward_native if native else _backward_numpy
+def _(g: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
+    loops, plan = run.loops, run.loops.plan
+    assert plan.backward is not None
+    runner = loops.runner("backward", residuals.way, run.batch)
+    back = _backward_native if residuals.way is Way.NATIVE else _backward_numpy
     of_x, of_states, of_constants, of_weights = back(run, arrays, runner, residuals, g)
-    plan, inputs = loops.plan, loops.inputs
-    grads: list[Any] = [None] * (len(arrays) - len(of_weights)) + list(of_weights)
-    states = len(inputs.x)
-    constants = states + len(inputs.state)
-    for write, value in zip(loops.plan.backward.writes, of_x, strict=True):
+    states, constants, weights = loops.ends
+    grads: list[Any] = [None] * weights + of_weights
+    for write, value in zip(plan.backward.writes, of_x, strict=True):
         grads[write.leaf] = value
     for k, value in zip(plan.carried, of_states, strict=True):
         grads[states + k] = value
@@ -263,32 +283,22 @@ def _backward_numpy(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -
 
 
 def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -> Any:
-    xs, states, constants, weights = run.parts(arrays)
-    loops, loop, dtype = run.loops, runner.loop, runner.dtype
-    outputs = len(loops.program.outputs)
-    sequences: list[Any] = []
-    for r in loop.reads:
-        if r.kind == "x":
-            sequences.append(xs[r.leaf])
-        elif r.kind == "d_output":
-            sequences.append(g[r.leaf])
-        else:
-            kept = loops.plan.histories[r.leaf] if r.kind in ("state", "before") else r
-            sequences.append(saved.rows[kept.kind, kept.leaf])
-    of_x = [np.empty(np.shape(xs[write.leaf]), dtype) for write in loop.writes]
-    of_states = [np.empty(np.shape(states[k]), dtype) for k in loops.plan.carried]
-    of_constants = [np.empty(np.shape(constants[k]), dtype) for k in loops.plan.added]
+    loops, dtype = run.loops, runner.dtype
+    x, state, constant = loops.ends
+    sources = {"x": arrays, "d_output": g, "saved": saved.rows}
+    sequences = [sources[kind][key] for kind, key in runner.sources]
+    of_x = [np.empty(arrays[write.leaf].shape, dtype) for write in runner.loop.writes]
+    of_states = [np.empty(arrays[x + k].shape, dtype) for k in loops.plan.carried]
+    of_constants = [np.empty(arrays[state + k].shape, dtype) for k in loops.plan.added]
     targets = [np.empty(shape, dtype) for _, shape in runner.targets]
-    registers = dict(zip(loop.weights, weights, strict=True))
-    given = [g[outputs + k] for k in loops.plan.carried]
+    weights, registers = runner.taken(arrays[constant:])
+    outputs = len(loops.program.outputs)
     runner.built().run(
-        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, [*sequences, *of_x],
-        given, of_states, constants, runner.weights(registers), targets,
-        of_constants, [states[k] for k in runner.shifted], None, run.time_major,
+        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences + of_x,
+        [g[outputs + k] for k in loops.plan.carried], of_states, arrays[state:constant], weights, targets,
+        of_constants, [arrays[x + k] for k in runner.shifted], None, run.time_major,
     )  # fmt: skip
-    registers |= {slot: target for (slot, _), target in zip(runner.targets, targets, strict=True)}
-    execute(runner.finish, registers, 0)
-    return of_x, of_states, of_constants, [None if r is None else registers[r] for r in loop.results]
+    return of_x, of_states, of_constants, runner.results(targets, registers)
 
 
 # -- in primitives -------------------------------------------------------------------------------------------------

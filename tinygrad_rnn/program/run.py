@@ -40,6 +40,7 @@ class Schedule:
         self.rank = np.arange(self.total) - self.start[step]
         self.row = self.order[self.rank]
         self.time = ranked[self.rank] - 1 - step if reverse else step
+        self.lengths = ranked
         self.full = lengths is None or bool((ends == steps).all())
         self.straight = self.full and not reverse and batch > 0
         self.first = self.start[1] if self.steps else 0

@@ -17,7 +17,7 @@ from ..autodiff.state import ambient
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from .environment import Environment, Environments
-from .node import Loops, Scan, apply
+from .node import Loops, Scan, Way, apply
 from .node import scan as scan_op
 from .plan import Leaves, active_slots, plan, prologue, sums_regrouped
 from .program import Program
@@ -228,8 +228,9 @@ def run_scan(
     told = listener.get()
     if told is not None and state.tracer is None:
         why = reason or "the whole sequence is one node"
-        if call and not call.native and call.prepared.loops.lacking:
-            why += f", which runs in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
+        if call and call.way is not Way.NATIVE and call.prepared.loops.lacking:
+            part = "which runs" if call.way is Way.NUMPY else "of which what stands before and after the steps runs"
+            why += f", {part} in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
         told.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
     if call is None:
         batch, steps = _sizes(caller, xs, states, constants, length, time_major)
@@ -256,15 +257,15 @@ def run_scan(
 
 class Call:
     """What was found for a step and arguments of some shapes, dtypes and needs: nothing is looked up twice for these.
-    native: whether the interpreter runs it."""
+    way: what runs it."""
 
-    def __init__(self, prepared: Prepared, program: Program, native: bool, sizes: tuple[int, int], options: Any):
-        self.prepared, self.program, self.native, self.sizes = prepared, program, native, sizes
+    def __init__(self, prepared: Prepared, program: Program, way: Way, sizes: tuple[int, int], options: Any):
+        self.prepared, self.program, self.way, self.sizes = prepared, program, way, sizes
         self.runs = [self._run(None, reverse, *options) for reverse in (False, True)]
         self._options = options
 
     def _run(self, lengths: Any, reverse: bool, time_major: bool, recompute: bool) -> Scan:
-        return Scan(self.prepared.loops, *self.sizes, lengths, reverse, time_major, recompute, native=self.native)
+        return Scan(self.prepared.loops, *self.sizes, lengths, reverse, time_major, recompute, way=self.way)
 
     def run(self, caller: str, lengths: Any, reverse: bool) -> Scan:
         """The run of the loops over these lengths: one and the same where all rows have all steps."""
@@ -307,8 +308,8 @@ def _call(
     except Untraceable as error:  # raised by an op's vjp
         return str(error), None
     arrays = [*flat((xs, states, constants)), *prepared.weights(environment)]
-    native = prepared.loops.native(arrays, batch)
-    return None, Call(prepared, program, native, (batch, steps), (bool(time_major), recompute))
+    way = prepared.loops.way(arrays, batch)
+    return None, Call(prepared, program, way, (batch, steps), (bool(time_major), recompute))
 
 
 def _prepared(

@@ -12,7 +12,7 @@ from ..autodiff.state import recording, training
 from ..autodiff.tensor import Tensor
 from ..kernels import check
 from .environment import Environment
-from .node import Loops
+from .node import Loops, Way
 from .run import Body
 from .scan import Prepared, store
 from .steps import checked_result
@@ -115,7 +115,7 @@ class Stepper:
             prepared = Prepared(traced.program, (1, len(self._arrays), 0), frozenset(), False)
             weights = [w.data if isinstance(w, Tensor) else w for w in prepared.weights(environment)]
         loops, tree = prepared.loops, traced.program.output_tree
-        if loops.native([self._x, *self._arrays, *weights], batch):
+        if loops.way([self._x, *self._arrays, *weights], batch) is Way.NATIVE:
             self.runs = "native"
             self._run = self._native(loops, tree, weights)
         else:
@@ -126,7 +126,7 @@ class Stepper:
     def _native(self, loops: Loops, tree: Any, weights: list[Any]) -> Callable[[], None]:
         """The step as a sequence of length 1 in the interpreter."""
         batch = len(self._x)
-        runner: Any = loops.runner("forward", True, batch)
+        runner: Any = loops.runner("forward", Way.NATIVE, batch)
         sequences: list[Any] = [self._x.reshape(batch, 1, -1) for _ in runner.loop.reads]
         outputs = []
         for write in runner.loop.writes:
@@ -134,10 +134,7 @@ class Stepper:
             outputs.append(np.zeros((batch, *(int(n) for n in slot.inner)), slot.dtype))
             sequences.append(outputs[-1].reshape(batch, 1, -1))
         self.output = rebuilt(tree, iter(outputs))
-        arrays = [
-            np.array(a, runner.dtype, order="C")
-            for a in runner.weights(dict(zip(runner.loop.weights, weights, strict=True)))
-        ]
+        arrays = [np.array(a, runner.dtype, order="C") for a in runner.taken(weights)[0]]
         states = [a.reshape(batch, -1) for a in self._arrays]
         step: Callable[[], None] = runner.built().stepper(self._isa, batch, sequences, states, arrays).step
         return step

@@ -1,4 +1,4 @@
-"""Cells and drivers, by TensorFlow 1's split: a cell is one step, a driver runs any cell over time."""
+"""Cells and drivers, separated as in TensorFlow 1: a cell computes one step, a driver runs any cell over time."""
 
 from ..program.naming import gate
 from .attention import AttentionWrapper, AttentionWrapperState, BahdanauAttention, LuongAttention

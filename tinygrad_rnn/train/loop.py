@@ -1,4 +1,4 @@
-"""The training loop `fit` and `evaluate`, for feed-forward nets and for nets that carry a state between batches."""
+"""The training loop `fit` and `evaluate`, for networks with and without a state that is passed from batch to batch."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .checkpoint import (
     set_random_state,
 )
 from .checks import LossFunction, Weight
-from .history import History
 from .initial_values import InitialValues
 from .interrupts import Interrupts
+from .log import TrainingLog
 from .microbatches import MicroBatches
 from .progress import Progress
 
@@ -61,14 +61,14 @@ def fit(
     metadata: Mapping[str, Any] | None = None,
     progress: bool = True,
     show: tuple[str, float] = ("loss", 1.0),
-    on_validation: Callable[[History], Any] | None = None,
-    on_step: Callable[[History], Any] | None = None,
-    on_epoch: Callable[[History], Any] | None = None,
+    on_validation: Callable[[TrainingLog], Any] | None = None,
+    on_step: Callable[[TrainingLog], Any] | None = None,
+    on_epoch: Callable[[TrainingLog], Any] | None = None,
     accumulate: int = 1,
     weight: Weight | None = None,
     parallel: Serial | None = None,
-) -> History:
-    """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever comes first; returns the History.
+) -> TrainingLog:
+    """Train until `epochs`, `steps` or `seconds` (of training) are reached, whichever comes first; returns the TrainingLog.
 
     loss_fn(batch) -> loss, a scalar tensor. With `state` (the initial state, or a function that returns it) it is
     loss_fn(batch, state) -> (loss, next state): the state is carried from batch to batch, detached between them, which is
@@ -164,7 +164,7 @@ def evaluate(
                 total, weights = total + n * float(loss), weights + n
     total, weights = group.sum(total, weights)
     if not weights:
-        raise ValueError("evaluate: batches gave nothing, expected at least one batch")
+        raise ValueError("evaluate: there are no batches, expected at least one")
     return total / weights
 
 
@@ -175,9 +175,9 @@ class _Run:
     checkpoint_every: int | None = None
     patience: int | None = None
     keep_best = False
-    on_validation: Callable[[History], Any] | None = None
-    on_step: Callable[[History], Any] | None = None
-    on_epoch: Callable[[History], Any] | None = None
+    on_validation: Callable[[TrainingLog], Any] | None = None
+    on_step: Callable[[TrainingLog], Any] | None = None
+    on_epoch: Callable[[TrainingLog], Any] | None = None
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class _Run:
         self.reducer = self.group.reducer(optimizer.params)
         paths = {id(p): path for path, p in model.named_parameters()} if model is not None else {}
         self.names = [paths.get(id(p)) or p.name or f"params[{i}]" for i, p in enumerate(optimizer.params)]
-        self.history = History()
+        self.history = TrainingLog()
         self.place = 0  # steps done in this epoch
         self.first: Any = None  # the initial state, of all rows
         self.held: list[Any] | None = (
@@ -219,7 +219,7 @@ class _Run:
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
-    def go(self, batches: Batches, shown: bool) -> History:
+    def go(self, batches: Batches, shown: bool) -> TrainingLog:
         self.history.stopped = self.reached() or "patience" * self.out_of_patience()
         if self.history.stopped:
             self.go_back(self.keep_best or self.history.stopped == "patience")
@@ -279,7 +279,7 @@ class _Run:
             raise self.uneven()
         if not self.place:
             raise ValueError(
-                f"fit: batches gave nothing in epoch {self.history.epoch}; a generator can be read only once: give a "
+                f"fit: there are no batches in epoch {self.history.epoch}; a generator can be read only once: give a "
                 "list, or a function of the epoch's number that makes one"
             )
         self.history.epoch, self.place = self.history.epoch + 1, 0
@@ -467,7 +467,7 @@ class _Run:
         sections, metadata = loaded
         arrays, counters = sections["run"], metadata.get("training")
         if counters is None:
-            raise CheckpointError(f"fit: {self.checkpoint} was not written by fit, it does not say where a run stood")
+            raise CheckpointError(f"fit: {self.checkpoint} was not written by fit: it has no counters of a run")
         carried = None
         if counters["place"]:
             first = self.first_state() if callable(self.first_state) else self.first_state

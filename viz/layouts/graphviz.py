@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from tinygrad_rnn.errors import DrawingError
@@ -16,6 +18,7 @@ from ..scene.picture import Box, Node, Picture, Point
 from ..write.program import run
 
 Link = tuple[str, str]
+ROOMIER = 4  # layouts that are tried to keep arrows out of titles
 
 
 @dataclass
@@ -37,16 +40,21 @@ def lay_out(
     direction: str,
     first: Sequence[str] = (),
     last: Sequence[str] = (),
+    room: Mapping[str, int] = MappingProxyType({}),
     **options: Any,
 ) -> Layout:
     """Have the program place nodes in their boxes, and ports: ids in `first` where arrows begin, `last` where they end.
 
-    A box whose parent is not among `boxes` stands on its own. options: program and timeout.
+    A box whose parent is not among `boxes` stands on its own. room: by a box's id, how much is left beside its title.
+    options: program and timeout.
     """
     graphviz: Any = import_module("graphviz")
     root = graphviz.Digraph(graph_attr={"rankdir": direction, "nodesep": "0.18", "ranksep": "0.28"})
     root.attr("node", fixedsize="true", label="")
-    known = {box.id: graphviz.Digraph(f"cluster_{box.id}", graph_attr=_title(box, direction)) for box in boxes}
+    known = {
+        box.id: graphviz.Digraph(f"cluster_{box.id}", graph_attr=_title(box, direction, room.get(box.id, 0)))
+        for box in boxes
+    }
     sizes = {node.id: node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape) for node in nodes}
     for node in nodes:
         wide, tall = sizes[node.id]
@@ -84,25 +92,51 @@ def lay_out(
 
 
 def settle(picture: Picture, **options: Any) -> Picture:
-    """A picture with the places that the program gives it, its boxes' titles on top where no arrow runs through them."""
+    """A picture with the places that the program gives it, its boxes' titles on top where no arrow runs through them.
+
+    Where arrows go upright, a title that has no such place is broken into two lines, with room beside them.
+    """
     links = [(edge.tail, edge.head) for edge in picture.edges]
-    layout = lay_out(picture.nodes, picture.boxes, links, picture.direction, **options)
-    new = Picture(picture.name, picture.direction, placed=True)
+    tries = ROOMIER if picture.direction in ("TB", "BT") else 1
+    room: Counter[str] = Counter()
+    boxes = picture.boxes
+    for attempt in range(tries):
+        layout = lay_out(picture.nodes, boxes, links, picture.direction, room=room, **options)
+        passed = [point for path in layout.paths.values() for point in _along(path)]
+        titles = {box.id: _title_on_top(layout.boxes[box.id], box.label, passed) for box in boxes}
+        crowded = {box.id for box in boxes if titles[box.id][1]}
+        if not crowded or attempt == tries - 1:
+            break
+        room.update(crowded)
+        boxes = [replace(box, label=_in_two(box.label)) if box.id in crowded else box for box in boxes]
+    nodes = []
     for node in picture.nodes:
         size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
-        new.nodes.append(replace(node, at=layout.nodes[node.id], size=size))
-    new.edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
-    passed = [point for edge in new.edges for point in _along(edge.path)]
-    for box in picture.boxes:
-        left, _, right, top = corners = layout.boxes[box.id]
-        half = style.text_width(box.label) / 2
-        first, last = left + 10 + half, right - 10 - half
-        places = [(first + (last - first) * k / 12, top - 12) for k in range(13)]
-        if last < first:
-            places = [((left + right) / 2, top - 12)]
-        best = min(places, key=lambda place: _hits(place, half, passed))
-        new.boxes.append(replace(box, corners=corners, label_at=None if best == places[0] and last >= first else best))
-    return new
+        nodes.append(replace(node, at=layout.nodes[node.id], size=size))
+    edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
+    boxes = [replace(box, corners=layout.boxes[box.id], label_at=titles[box.id][0]) for box in boxes]
+    return Picture(picture.name, picture.direction, nodes, edges, boxes, placed=True)
+
+
+def _in_two(title: str) -> str:
+    """A title broken at its first space."""
+    return title if "\n" in title else title.replace(" ", "\n", 1)
+
+
+def _title_on_top(
+    corners: tuple[float, float, float, float], title: str, passed: list[Point]
+) -> tuple[Point | None, int]:
+    """Where on top of a box its title has the fewest arrows, None for its usual place; and how many points of them."""
+    left, _, right, top = corners
+    lines = title.split("\n")
+    half, tall = max(map(style.text_width, lines)) / 2, 6.0 * len(lines)
+    first, last = left + 10 + half, right - 10 - half
+    places = [(first + (last - first) * k / 12, top - 6 - tall) for k in range(13)]
+    if last < first:
+        places = [((left + right) / 2, top - 6 - tall)]
+    best = min(places, key=lambda place: _hits(place, half, tall, passed))
+    usual = best == places[0] and last >= first and len(lines) == 1
+    return None if usual else best, _hits(best, half, tall, passed)
 
 
 def _title_place(corners: tuple[float, float, float, float], title: str, passed: list[Point]) -> Point:
@@ -112,12 +146,12 @@ def _title_place(corners: tuple[float, float, float, float], title: str, passed:
     places = [(left + 7 + half, top - 10), (right - 7 - half, top - 10)]
     if 4 * half + 14 > right - left:
         places = [((left + right) / 2, top - 10)]
-    return min(places, key=lambda place: _hits(place, half, passed))
+    return min(places, key=lambda place: _hits(place, half, 6.0, passed))
 
 
-def _hits(place: Point, half: float, passed: list[Point]) -> int:
+def _hits(place: Point, half: float, tall: float, passed: list[Point]) -> int:
     """How many points of arrows lie in a title."""
-    return sum(abs(x - place[0]) < half + 4 and abs(y - place[1]) < 9 for x, y in passed)
+    return sum(abs(x - place[0]) < half + 4 and abs(y - place[1]) < tall + 3 for x, y in passed)
 
 
 def _along(path: tuple[Point, ...]) -> list[Point]:
@@ -133,11 +167,15 @@ def _along(path: tuple[Point, ...]) -> list[Point]:
     return points
 
 
-def _title(box: Box, direction: str) -> dict[str, str]:
-    """Room on top for a title, which is not drawn: a plain text about as wide."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in " _=") else "m" for c in box.label)
+def _title(box: Box, direction: str, room: int) -> dict[str, str]:
+    """Space on top for a title, which is not drawn: a plain text about as wide; with `room`, on both sides of an arrow."""
+    lines = [
+        "".join(c if c.isascii() and (c.isalnum() or c in " _=") else "m" for c in line)
+        for line in box.label.split("\n")
+    ]
+    plain = "\n".join(f"{line}{'mm' * room}{line}" if room else line for line in lines)
     place = {"labeljust": "l", "labelloc": "b" if direction == "BT" else "t"}  # the program turns them with the picture
-    return {"label": plain or " ", "fontname": style.FONT, "fontsize": "12", **place}
+    return {"label": plain or " ", "fontname": style.FONT, "fontsize": f"{style.SMALL if room else 12:g}", **place}
 
 
 def _read(found: dict[str, Any], known: set[str]) -> Layout:

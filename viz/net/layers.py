@@ -7,9 +7,10 @@ with `tg.step`, are one pass as long as t goes one way. A layer is the same cell
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import neg
+from typing import Any
 
 from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.autodiff.state import Run, Scope
@@ -72,6 +73,12 @@ def times_of(graph: Graph) -> list[Time | None]:
         if id(node.scope) not in known:
             known[id(node.scope)] = time_of(node.scope)
     return [known[id(node.scope)] if node.op is not None else None for node in graph.nodes]
+
+
+def layer_names(layers: Sequence[Any]) -> list[str]:
+    """A name for each layer that no other has: with its direction, and with a number where several are called alike."""
+    names = [f"{layer.name} backward" if layer.backward else layer.name for layer in layers]
+    return [f"{name} {names[: i + 1].count(name)}" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def gate_of(path: Path) -> str:

@@ -1,13 +1,21 @@
-"""A picture as plain data, before any format: nodes, edges and nested boxes. Views make it, writers (DOT, …) read it."""
+"""A picture as plain data, before any format: nodes, edges and nested boxes. Views make it, writers (DOT, …) read it.
+
+What a node, edge or box stands for in the net is a field of it, so that no writer has to find it in a label or a place.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinygrad_rnn.autodiff.graph import Source
 
 Point = tuple[float, float]
+Corners = tuple[float, float, float, float]  # left, bottom, right, top
+Carried = tuple[tuple[int, int], str]  # a state after a step: its layer and t, and its name
 
 
-@dataclass
+@dataclass(frozen=True)
 class Node:
     """One shape with text in it. `at` is its centre in points, y upwards, in a picture that has places."""
 
@@ -21,9 +29,13 @@ class Node:
     fill: str | None = None  # instead of the role's
     strong: bool = False  # drawn with a heavier line: what the picture was asked for
     table: tuple[tuple[str, str, str], ...] = ()  # a legend: of each line the mark, its colour, the text
+    value: Source | None = None  # the result of the recorded graph that it shows
+    layer: int | None = None  # the number of its layer in the net
+    step: int | None = None  # its column in time
+    state: str = ""  # the name of the state that its result is
 
 
-@dataclass
+@dataclass(frozen=True)
 class Edge:
     """An arrow. `path` are the points of its curve (1 + 3 n of them, Bézier), in a picture that has places."""
 
@@ -34,31 +46,33 @@ class Edge:
     path: tuple[Point, ...] = ()
     label_at: Point | None = None
     look: tuple[str, float] | None = None  # colour and width, instead of the role's
+    state: Carried | None = None  # the state that it carries
 
 
-@dataclass
+@dataclass(frozen=True)
 class Box:
     """A frame around nodes, with a title (of several lines, if it holds line ends).
 
-    `corners` are left, bottom, right, top in a picture that has places.
+    `corners` are those of its frame in a picture that has places.
     """
 
     id: str
     label: str
     role: str  # a key of style.BOXES
     parent: str | None = None
-    corners: tuple[float, float, float, float] | None = None
+    corners: Corners | None = None
     label_at: Point | None = None  # the title's middle; by default it stands in the upper left corner
-    time: str = ""  # of a time step: its number, or T−1 …
+    step: int | None = None  # of a time step: its column in time
+    time: str = ""  # and what it is called: its number, or T−1 …
 
 
-@dataclass
+@dataclass(frozen=True)
 class Picture:
     """Nodes, edges and boxes, in drawing order. Every box comes after its parent."""
 
     name: str
     direction: str = "TB"
-    nodes: list[Node] = field(default_factory=list)
-    edges: list[Edge] = field(default_factory=list)
-    boxes: list[Box] = field(default_factory=list)
+    nodes: Sequence[Node] = ()
+    edges: Sequence[Edge] = ()
+    boxes: Sequence[Box] = ()
     placed: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import style
-from .picture import Box, Edge, Node, Picture, Point
+from .picture import Box, Corners, Edge, Node, Picture, Point
 from .route import rounded
 
 
@@ -11,8 +11,14 @@ class Sketch:
     """Collects nodes by key, and wires that leave and enter at the side that faces the next corner."""
 
     def __init__(self, name: str):
-        self.picture = Picture(name, "LR", placed=True)
+        self.name = name
         self.nodes: dict[str, Node] = {}
+        self.edges: list[Edge] = []
+        self.boxes: list[Box] = []
+
+    def picture(self) -> Picture:
+        """All that was drawn."""
+        return Picture(self.name, "LR", tuple(self.nodes.values()), tuple(self.edges), tuple(self.boxes), placed=True)
 
     def put(
         self,
@@ -23,16 +29,24 @@ class Sketch:
         y: float,
         size: Point | None = None,
         tip: str = "",
+        box: str | None = None,
     ) -> None:
-        """Put a node's middle at x, y."""
+        """Put a node's middle at x, y; box: the key of the frame that it stands in."""
         text = (lines,) if isinstance(lines, str) else lines
         fits = size or style.fitting_size(text, style.ROLES[role].shape)
-        self.nodes[key] = Node(key, text, role, at=(x, y), size=fits, tip=tip)
-        self.picture.nodes.append(self.nodes[key])
+        self.nodes[key] = Node(key, text, role, box, at=(x, y), size=fits, tip=tip)
 
-    def frame(self, title: str, left: float, bottom: float, right: float, top: float, role: str = "gate") -> None:
-        """A titled frame; a later one lies on an earlier one."""
-        self.picture.boxes.append(Box(f"f{len(self.picture.boxes)}", title, role, None, (left, bottom, right, top)))
+    def frame(
+        self,
+        key: str,
+        title: str,
+        corners: Corners,
+        role: str = "gate",
+        parent: str | None = None,
+        title_at: Point | None = None,
+    ) -> None:
+        """A titled frame, in another one or by itself; a later one lies on an earlier one."""
+        self.boxes.append(Box(key, title, role, parent, corners, title_at))
 
     def wire(self, tail: str, head: str, *via: Point, role: str = "data", label: str = "") -> None:
         """An arrow along the corners `via`."""
@@ -42,7 +56,7 @@ class Sketch:
         begin, end = _border(a, first), _border(b, last)
         path = rounded((begin, *via, end))
         at = ((path[0][0] + path[3][0]) / 2, (path[0][1] + path[3][1]) / 2 + 8) if label else None
-        self.picture.edges.append(Edge(tail, head, role, label, path, at))
+        self.edges.append(Edge(tail, head, role, label, path, at))
 
 
 def _sides(node: Node) -> tuple[float, float, float, float]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...autodiff.tensor import Tensor
 from ...module import Module, Parameter
-from ...saving import Path
+from ...saving import Path, read_bytes
 from .library import onnx
 from .operators import CASTS, OPERATORS, refused
 
@@ -122,12 +122,7 @@ def load(path: Path) -> Model:
     owner = "interop.onnx.load"
     library = onnx(owner)
     name = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{owner}: there is no file {name}") from None
-    proto = _parsed(library, owner, name, content)
+    proto = _parsed(library, owner, name, read_bytes(owner, path))
     graph = proto.graph
     opset = next((int(o.version) for o in proto.opset_import if o.domain in ("", "ai.onnx")), 1)
     arrays = {a.name: np.array(library.numpy_helper.to_array(a)) for a in graph.initializer}

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, Source
 
+from ...net.layers import layer_names, times_of
 from ...net.measure import Measured, nodes_of, was_freed
 from ...net.opened import STEPWISE, open_all, take
+from ...net.states import states_of
 from ...scene import style
 
 Rows = list[tuple[str, str]]
 FIRST = 4  # numbers of an array that are shown
 
 
+class State(NamedTuple):
+    """A state after a step: its column in time, name and result, and the norms of its value and gradient."""
+
+    step: int
+    name: str
+    value: Source
+    norm: float | None
+    gradient: float | None
+
+
 @dataclass
 class Found:
-    """A graph, and by the ids of its drawn nodes: rows of words and texts, norms of value and gradient."""
+    """A graph; by the ids of its nodes rows of words and texts; and its states in order of time."""
 
     graph: Graph
-    rows: dict[str, Rows] = field(default_factory=dict)
-    norms: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    rows: list[Rows]
+    states: list[State] = field(default_factory=list)
 
 
 def read(target: Any, opened: bool, given: Any = ()) -> Found:
@@ -34,20 +47,33 @@ def read(target: Any, opened: bool, given: Any = ()) -> Found:
     if isinstance(target, Graph) or was_freed(target) or not nodes_of(target):
         graph = open_all(target, STEPWISE, constants=False) if opened else take(target)
         nothing = [[None] * len(info.shapes) for info in graph.nodes]
-        return Found(
-            graph, {f"n{info.id}": _rows(info, none, none) for info, none in zip(graph.nodes, nothing, strict=True)}
-        )
+        return Found(graph, [_rows(info, none, none) for info, none in zip(graph.nodes, nothing, strict=True)])
     with np.errstate(all="ignore"):  # what was no number in the run is none here
         measured = Measured(target, "to_html", STEPWISE if opened else (STEP,), given)
         if [t.shape for t in measured.tensors] == [()]:
             measured.sweep()
-        found = Found(measured.graph)
+        rows = []
         for info in measured.graph.nodes:
             results = [Source(info.id, k) for k in range(len(info.shapes))]
-            values, gradients = list(map(measured.value, results)), list(map(measured.gradient, results))
-            found.rows[f"n{info.id}"] = _rows(info, values, gradients)
-            found.norms[f"n{info.id}"] = _norm(values[0]), _norm(gradients[0])
-        return found
+            rows.append(_rows(info, list(map(measured.value, results)), list(map(measured.gradient, results))))
+        return Found(measured.graph, rows, list(_states(measured)))
+
+
+def _states(measured: Measured) -> Iterator[State]:
+    """The states of all layers at all steps; a layer's name is told where another has a state of the same name."""
+    if not any(times_of(measured.graph)):
+        return
+    net = measured.net
+    states = [states_of(net, number) for number in range(len(net.layers))]
+    names = layer_names(net.layers)
+    for number, own in enumerate(states):
+        for name, sources in own.items():
+            shared = sum(name in other for other in states) > 1
+            title = f"{name} in {names[number]}" if shared else name
+            for t, source in zip(net.layers[number].steps, sources, strict=True):
+                if source is not None:
+                    norms = _norm(measured.value(source)), _norm(measured.state_gradient(source))
+                    yield State(t, title, source, *norms)
 
 
 def _rows(node: NodeInfo, values: list[Any], grads: list[Any]) -> Rows:

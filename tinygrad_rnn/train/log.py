@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class History:
+class TrainingLog:
     """Losses, validations and counters of a training run; saved in checkpoints.
 
     >>> import tinygrad_rnn as tg
-    >>> history = tg.train.History(validations=[(10, 0.9), (20, 0.4), (30, 0.6)], step=30)
+    >>> history = tg.train.TrainingLog(validations=[(10, 0.9), (20, 0.4), (30, 0.6)], step=30)
     >>> history.best
     (20, 0.4)
     """

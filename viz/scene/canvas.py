@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..net.floors import Origin
 from ..net.layers import Step
 from . import style
-from .picture import Edge, Node, Point
-from .places import CELL, Places
+from .grid import CELL, Grid
+from .picture import Box, Carried, Edge, Node, Picture, Point
 from .route import CLEAR, rounded, straight, upwards
 
 
-class Arrows(Places):
-    """Puts nodes into their places and leads arrows past them."""
+class Canvas:
+    """The picture of a net while it is drawn: nodes at their places, and arrows that run past them."""
+
+    def __init__(self, name: str, grid: Grid):
+        self.grid = grid
+        self.name = name
+        self.edges: list[Edge] = []
+        self.boxes: list[Box] = []
+        self.drawn: dict[str, Node] = {}  # by their ids
+        self.rails: dict[tuple[str, ...], int] = {}  # arrows that join beside the bars, by where they come from
+        self.lines: dict[tuple[Any, ...], int] = {}  # arrows that join between ranks
+
+    def picture(self) -> Picture:
+        """All that was drawn."""
+        return Picture(self.name, "LR", tuple(self.drawn.values()), tuple(self.edges), tuple(self.boxes), placed=True)
 
     def node(
-        self, id: str, lines: tuple[str, ...], role: str, at: Point, size: Point | None = None, box: str | None = None
+        self,
+        id: str,
+        lines: tuple[str, ...],
+        role: str,
+        at: Point,
+        size: Point | None = None,
+        box: str | None = None,
+        **fields: Any,
     ) -> Node:
-        """Add a node."""
-        found = Node(id, lines, role, box=box, at=at, size=size or style.fitting_size(lines, style.ROLES[role].shape))
+        """Add a node; fields: what it stands for in the net."""
+        size = size or style.fitting_size(lines, style.ROLES[role].shape)
+        found = Node(id, lines, role, box=box, at=at, size=size, **fields)
         self.drawn[id] = found
-        self.result.nodes.append(found)
         return found
 
-    def arrow(self, tail: str, head: str, role: str, path: tuple[Point, ...], label: str = "") -> None:
-        """Add an arrow: straight through two points, or along a curve."""
+    def arrow(
+        self,
+        tail: str,
+        head: str,
+        role: str,
+        path: tuple[Point, ...],
+        label: str = "",
+        label_at: Point | None = None,
+        state: Carried | None = None,
+    ) -> None:
+        """Add an arrow: straight through two points, or along a curve. label_at: the label's middle, if not beside it."""
         path = path if len(path) > 2 else straight(path[0], path[1])
         (x0, y0), (x1, y1) = path[0], path[-1]
         upright, half = abs(y1 - y0) > abs(x1 - x0), style.text_width(label, style.SMALL) / 2
@@ -33,7 +64,7 @@ class Arrows(Places):
         )
         if role != "data" and abs(y1 - y0) > 20:  # a state that climbs: on its upper side
             middle = ((x0 + x1) / 2 - half - 9, (y0 + y1) / 2 + 4)
-        self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))
+        self.edges.append(Edge(tail, head, role, label, path, (label_at or middle) if label else None, state=state))
 
     def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
         """An arrow upwards from one node to another, past what stands between them in the column."""
@@ -45,7 +76,7 @@ class Arrows(Places):
         elif high.role == "bar":
             end = (min(max(x0, x1 - reach), x1 + reach), end[1])
             reach -= abs(end[0] - x1)
-        blocked, x, half = self.blocked(column, y0, y1), self.x(column), self.lane_beside()
+        blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside()
         lanes = (x + half, x - half) if high.role == "bar" else (x - half, x + half)  # not through the frame's title
         path = upwards(begin, _reach(low), end, reach, blocked, lanes)
         self.arrow(tail, head, "data", path, label)
@@ -53,16 +84,12 @@ class Arrows(Places):
     def blocked(self, column: int, low: float, high: float) -> list[Point]:
         """From where to where cells stand in a column between two heights."""
         spans = []
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.grid.layers):
             for id in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
                 if id in self.drawn and low < spot(self.drawn[id])[0][1] < high:
-                    x, half = spot(self.drawn[id])[0][0], self.size(layer)[0] / 2
+                    x, half = spot(self.drawn[id])[0][0], self.grid.size(layer)[0] / 2
                     spans.append((x - half, x + half))
         return spans
-
-    def lane_beside(self) -> float:
-        """How far from a column's middle an arrow may go up beside the cells."""
-        return self.pitch / 2 - 28
 
     def bars_between(self, begin: Point, head: str) -> bool:
         """Whether a bar stands in the way straight up from a point to the height of another."""
@@ -81,8 +108,12 @@ class Arrows(Places):
         if column is None:
             path: tuple[Point, ...] = ((x0 + side * w0 / 2, y0), (rail, y0), (rail, into), (x1 + side * w1 / 2, into))
         else:
-            shift, turn, up = 28 + 5 * (number % 3), self.top + 8 + 7 * (number % 3), y0 + h0 / 2
-            blocked, middle, beside = self.blocked(column, y0, self.top), self.x(column), self.lane_beside()
+            shift, turn, up = 28 + 5 * (number % 3), self.grid.top + 8 + 7 * (number % 3), y0 + h0 / 2
+            blocked, middle, beside = (
+                self.blocked(column, y0, self.grid.top),
+                self.grid.x(column),
+                self.grid.lane_beside(),
+            )
             lanes = (x0 + shift, x0 - shift, middle + beside, middle - beside)
             out = next((x for x in lanes if all(x <= a - CLEAR or x >= b + CLEAR for a, b in blocked)), lanes[0])
             begin = min(max(out, x0 - shift), x0 + shift)
@@ -92,18 +123,18 @@ class Arrows(Places):
 
     def across(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from steps in other columns, a floor below: they join on their way, and pass through the gap."""
-        floor, id = self.layers[step[0]].floor, f"l{step[0]}t{step[1]}"
+        floor, id = self.grid.layers[step[0]].floor, f"l{step[0]}t{step[1]}"
         number = self.lines.setdefault((floor, *origins), sum(key[0] == floor for key in self.lines))
-        turn = self.height[floor - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
+        turn = self.grid.height[floor - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
         shift = CELL[0] / 4 - 6 * (number % 3)
-        (x1, y1), gap = self.place(step), self.gap()
-        end = ((x1 - shift, turn), (x1 - shift, y1 - self.size(self.layers[step[0]])[1] / 2))
+        (x1, y1), gap = self.grid.place(step), self.grid.gap()
+        end = ((x1 - shift, turn), (x1 - shift, y1 - self.grid.size(self.grid.layers[step[0]])[1] / 2))
         hidden = False
         for tail in ((o.layer, o.t or 0) for o in origins):
-            past = gap is not None and not self.is_shown(tail)
-            if self.is_shown(tail):
-                x0, y0 = self.place(tail)
-                begin = ((x0 + shift, y0 + self.size(self.layers[tail[0]])[1] / 2), (x0 + shift, turn))
+            past = gap is not None and not self.grid.is_shown(tail)
+            if self.grid.is_shown(tail):
+                x0, y0 = self.grid.place(tail)
+                begin = ((x0 + shift, y0 + self.grid.size(self.grid.layers[tail[0]])[1] / 2), (x0 + shift, turn))
                 past = gap is not None and (x0 < gap) != (x1 < gap)
                 edge = gap - 24 if gap is not None and x0 < gap else (gap or 0) + 24
                 path = rounded((*begin, (edge, turn)) if past else (*begin, *end))

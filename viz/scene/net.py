@@ -1,0 +1,300 @@
+"""Drawing a net into its grid: cells, groups of work outside time, inputs and outputs, and how its weights are written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tinygrad_rnn.autodiff.graph import Source
+
+from ..net.floors import Origin
+from ..net.layers import Layer, Step
+from ..net.opened import picked_axis
+from ..net.steps import passes
+from . import legend, style
+from .canvas import Canvas, spot
+from .grid import BESIDE, CELL, ENDS, LINE, Grid, Key, Shading
+from .picture import Picture
+from .route import rounded
+
+LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
+
+LETTERS_OF_STARTS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "b′"}  # PyTorch's
+
+
+class NetScene:
+    """Draws a net into its grid, once: what views over time have in common. Each view adds how states and weights look."""
+
+    name: str
+
+    def __init__(self, grid: Grid, shading: Shading | None = None):
+        self.grid, self.shading = grid, shading
+        self.canvas = Canvas(self.name, grid)
+        self.found = grid.found
+
+    def frames(self) -> None:
+        """Draw frames around steps."""
+
+    def box(self, column: int) -> str | None:
+        """The id of the frame around a column's step."""
+        return None
+
+    def states(self) -> None:
+        """Draw what flows along time."""
+        raise NotImplementedError
+
+    def finals(self) -> None:
+        """Draw the final states."""
+
+    def weights(self, number: int, layer: Layer) -> None:
+        """Draw the weights of a layer, once."""
+        raise NotImplementedError
+
+    # -- drawing -----------------------------------------------------------------------------------------------------
+
+    def picture(self) -> Picture:
+        """The whole picture."""
+        self.frames()
+        for number, layer in enumerate(self.grid.layers):
+            self.cells(number, layer)
+        for number, bar in self.grid.house.shown_bars():
+            self.bar(number, list(bar.origins))
+        for number, bar in self.grid.house.shown_bars():
+            self.into_bar(number, list(bar.origins))
+        for step, origins in sorted(self.grid.feeds.items()):
+            self.feed(step, origins)
+        self.states()
+        self.outputs()
+        for number, layer in enumerate(self.grid.layers):
+            if layer.weights and not self.shared_weights(number, layer):
+                self.weights(number, layer)
+        picture, scale = self.canvas.picture(), None
+        if self.shading is not None:
+            picture, scale = self.shaded(picture, self.shading), self.shading.scale
+        return legend.add(picture, scale, self.grid.labels.legend)
+
+    def shaded(self, picture: Picture, shading: Shading) -> Picture:
+        """The picture with cells, and arrows that carry a state, in the colours of what was measured there."""
+        scale, values = shading.scale, shading.values
+        shown: dict[str, str] = {}  # of a cell: the state whose value it shows
+        for (number, t), name in values:
+            cell = f"l{number}t{t}"
+            if name == shading.of or cell not in shown:
+                shown[cell] = name
+        nodes, edges = {node.id: node for node in picture.nodes}, list(picture.edges)
+        for (step, name), value in values.items():
+            node = nodes.get(f"l{step[0]}t{step[1]}")
+            if node is not None and shown[node.id] == name:
+                tip = f"{shading.tip.format(self.grid.at(name, self.grid.column(step)))} = {value:.3g}"
+                nodes[node.id] = replace(node, fill=scale.fill(value), tip=tip)
+        for k, edge in enumerate(edges):
+            if edge.state in values:
+                edges[k] = replace(edge, look=scale.line(values[edge.state]))
+        return replace(picture, nodes=tuple(nodes.values()), edges=edges)
+
+    def cells(self, number: int, layer: Layer) -> None:
+        names = " ".join(self.letter(i) for i in layer.weights)
+        if style.text_width(names) > CELL[0] - 10:
+            names = f"{len(layer.weights)} weight{'s' * (len(layer.weights) != 1)}"
+        for t in layer.steps:
+            if self.grid.is_shown((number, t)):
+                lines = (style.fitted(layer.name, CELL[0]), *([names] if names else ()))
+                role = "cell" if number in self.grid.recurrent else "each"
+                column, at = layer.column(t), self.grid.place((number, t))
+                fields: Any = {"box": self.box(column), "layer": number, "step": column}
+                self.canvas.node(f"l{number}t{t}", lines, role, at, self.grid.size(layer), **fields)
+
+    def letter(self, i: int) -> str:
+        """The short name of a weight."""
+        name = self.found.graph.nodes[i].name or "?"
+        last = name.rpartition(".")[2]
+        start = next((s for s in LETTERS_OF_STARTS if last.startswith(s)), None)
+        return LETTERS_OF_STARTS[start] if start else LETTERS.get(last, style.shown(name, 12))
+
+    # -- upwards: inputs, layers, bars, outputs ----------------------------------------------------------------------
+
+    def read_by(self, origins: list[Origin]) -> list[Step]:
+        """The steps shown that a bar reads."""
+        read = [(o.layer, o.t) for o in origins if o.layer >= 0]
+        steps = [(n, s) for n, t in read for s in (self.grid.layers[n].steps if t is None else [t])]
+        return [step for step in steps if self.grid.is_shown(step)]
+
+    def bar(self, number: int, origins: list[Origin]) -> None:
+        """Work that is done once: over the columns it reads, or all."""
+        bar = self.grid.house.bars[number]
+        columns = sorted({self.grid.column(s) for s in self.read_by(origins)})
+        if not columns:
+            readers = [self.grid.column(step) for step, found in self.grid.feeds.items() if Origin(bar=number) in found]
+            lower = [
+                self.canvas.drawn[f"bar{o.bar}"].at
+                for o in origins
+                if o.bar >= 0 and f"bar{o.bar}" in self.canvas.drawn
+            ]
+            columns = sorted(set(readers))
+            middle = lower[0][0] if lower and lower[0] else None
+        weights = " ".join(style.shown(self.found.graph.nodes[i].name or "?", 20) for i in bar.weights)
+        lines = (style.shown(bar.name, 30), *([weights] if weights else ()))
+        wide, tall = style.fitting_size(lines, "box")
+        if columns:
+            left, right = self.grid.x(columns[0]), self.grid.x(columns[-1])
+            wide, middle = max(wide, right - left + CELL[0]), (left + right) / 2
+        self.canvas.node(
+            f"bar{number}", lines, "bar", (middle or 0.0, self.grid.height[bar.floor]), (wide, max(tall, 30.0))
+        )
+
+    def into_bar(self, number: int, origins: list[Origin]) -> None:
+        """Arrows from the steps and the bars that a bar reads; where other bars are in the way, around them."""
+        head = f"bar{number}"
+        steps = {step: f"l{step[0]}t{step[1]}" for step in self.read_by(origins)}
+        places = [self.grid.place(step) for step in steps]
+        if any(self.canvas.bars_between(place, head) for place in places):
+            for step, id in steps.items():
+                self.canvas.around(tuple(steps.values()), id, head, self.grid.column(step))
+        else:
+            for step, id in steps.items():
+                label = self.label_of(step, origins) if step[0] in self.grid.recurrent else ""
+                self.canvas.rise(id, head, self.grid.column(step), label)
+        for tail in (f"bar{o.bar}" for o in origins if f"bar{o.bar}" in self.canvas.drawn):
+            (x0, y0), (w0, h0) = spot(self.canvas.drawn[tail])
+            (x1, y1), (w1, h1) = spot(self.canvas.drawn[head])
+            x = x1 if w1 < w0 else x0
+            if self.canvas.bars_between((x, y0), head):
+                self.canvas.around((tail,), tail, head, None)
+            else:
+                self.canvas.arrow(tail, head, "data", ((x, y0 + h0 / 2), (x, y1 - h1 / 2)))
+
+    def label_of(self, step: Step, origins: list[Origin]) -> str:
+        """What a bar reads of a step: h, by its time."""
+        return self.grid.at("h", self.grid.column(step))
+
+    def feed(self, step: Step, origins: list[Origin]) -> None:
+        """Arrows into a step from below."""
+        column, id = self.grid.column(step), f"l{step[0]}t{step[1]}"
+        joined = self.grid.joined(origins)
+        if joined:
+            self.canvas.rise(self.join(joined, column), id, column)
+        for key in self.grid.inputs_of(step, origins):
+            self.canvas.rise(self.input(step, column, key), id, column)
+        across = [
+            o for o in origins if o.t is not None and self.grid.column((o.layer, o.t)) != column and o not in joined
+        ]
+        if across and self.grid.highest_rank(across) == self.grid.layers[step[0]].floor - 1:
+            self.canvas.across(step, across)
+            joined = [*joined, *across]
+        for o in origins:
+            if o.layer >= 0 and o not in joined:
+                tail = (o.layer, self.step_at(o, column))
+                if self.grid.is_shown(tail):
+                    other = o.layer in self.grid.recurrent and step[0] not in self.grid.recurrent
+                    self.canvas.rise(f"l{tail[0]}t{tail[1]}", id, column, self.grid.at("h", column) if other else "")
+            elif o.bar >= 0 and f"bar{o.bar}" in self.canvas.drawn:
+                self.canvas.rise(f"bar{o.bar}", id, column)
+
+    def step_at(self, origin: Origin, column: int) -> int:
+        """The step an origin means in a column."""
+        if origin.t is not None:
+            return origin.t
+        return next(
+            (t for t in self.grid.layers[origin.layer].steps if self.grid.layers[origin.layer].column(t) == column), 0
+        )
+
+    def join(self, origins: list[Origin], column: int) -> str:
+        """The node in which results that stand side by side meet."""
+        id = f"j{column}" + "".join(f"l{o.layer}" for o in origins)
+        if id not in self.canvas.drawn:
+            under = self.grid.highest_rank(origins)
+            y = (self.grid.height[under] + self.grid.height.get(under + 1, self.grid.top)) / 2
+            self.canvas.node(id, ("concat",), "op", (self.grid.x(column), y), box=self.box(column))
+            for o in origins:
+                self.canvas.rise(f"l{o.layer}t{self.step_at(o, column)}", id, column)
+        return id
+
+    def input_name(self, key: Key) -> str:
+        """An input's name, with a prime for each other of that name that stands before it."""
+        shared = (keys[: keys.index(key)] for keys in self.grid.inputs.values() if key in keys)
+        return key[1] + "′" * max(sum(base == key[1] for _, base in before) for before in shared)
+
+    def input(self, step: Step, column: int, key: Key) -> str:
+        """x_t below a column, beside others that are read there."""
+        keys = self.grid.inputs[column]
+        at = keys.index(key)
+        id = f"x{column}" + (f"s{at}" if at else "")
+        if id not in self.canvas.drawn:
+            feeds = self.found.feeds.get(step, [])
+            own = [s for s in feeds if key[0] in {o.leaf for o in self.grid.house.origins(s)}]
+            lines = (self.grid.at(self.input_name(key), column), *self.input_facts(step, own or feeds))
+            aside = at * BESIDE - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
+            self.canvas.node(
+                id, lines, "input", (self.grid.x(column) + aside, -ENDS), box=self.box(column), step=column
+            )
+        return id
+
+    def input_facts(self, step: Step, sources: list[Source]) -> tuple[str, ...]:
+        """Shape and dtype, as asked for, of one step of what comes in: an array over time without its time axis."""
+        if not sources:
+            return ()
+        graph, source, axis = self.found.graph, sources[0], None
+        whole = source  # before what only moved it
+        while graph.nodes[source.id].op is not None and graph.nodes[source.id].sources:
+            node = graph.nodes[source.id]
+            cut = node.options.get("axis", 0) if node.effect == "cuts" else picked_axis(node)
+            axis = axis if cut is None else cut
+            source = node.sources[1 if node.effect == "selects" else 0]
+            whole = whole if cut is None and passes(node) else source
+        if axis is None and len(graph.nodes[whole.id].shapes[whole.output]) > 2:
+            inside = (graph.nodes[i] for i in self.found.places[step[0]][step[1]])
+            axis = next((picked_axis(node) for node in inside if whole in node.sources), None)
+        shape = graph.nodes[whole.id].shapes[whole.output]
+        if axis is not None and len(shape) > 1:
+            shape = shape[:axis] + shape[axis + 1 :]
+        return self.grid.labels.of(shape, graph.nodes[whole.id].dtypes[whole.output])
+
+    def outputs(self) -> None:
+        """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
+        several = {o.layer for origins in self.grid.results.values() for o in origins}
+        letter = "h" if len(several) == 1 and several <= self.grid.recurrent else "y"
+        for column, origins in self.grid.results.items():
+            id = f"y{column}"
+            self.canvas.node(
+                id,
+                (self.grid.at(letter, column),),
+                "output",
+                (self.grid.x(column), self.grid.height[self.grid.high] + ENDS),
+                box=self.box(column),
+                step=column,
+            )
+            for o in origins:
+                self.canvas.rise(f"l{o.layer}t{o.t}", id, column)
+        self.finals()
+
+    # -- weights ------------------------------------------------------------------------------------------------------
+
+    def weight_lines(self, layer: Layer) -> tuple[str, ...]:
+        """What stands in the box of a layer's weights."""
+        lines = []
+        for leaf in (self.grid.found.graph.nodes[i] for i in layer.weights):
+            letter, name = self.letter(leaf.id), style.shown(leaf.name or "?", 30)
+            told = " ".join(style.Labels(True, self.grid.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
+            lines.append(f"{letter}{'' if letter == name else f' = {name}'} {told}")
+        return tuple(lines)
+
+    def shared_weights(self, number: int, layer: Layer) -> bool:
+        """Whether the weights stand already at a row below, at the left: then an arrow leads up from them."""
+        other = next((n for n, x in enumerate(self.grid.layers[:number]) if x.weights == layer.weights), None)
+        box = self.canvas.drawn.get(f"w{other}")
+        first = next(
+            (self.canvas.drawn[id] for t in layer.steps if (id := f"l{number}t{t}") in self.canvas.drawn), None
+        )
+        if box is None or first is None or not (box.at and box.size and first.at and first.size):
+            return False
+        if layer.side or layer.start or layer.backward or first.at[1] <= box.at[1] + box.size[1] or box.at[0] > 0:
+            return False
+        left, low = box.at[0] - box.size[0] / 2 + 16, first.at[1] - first.size[1] / 2
+        under, end = low - 22, first.at[0] - first.size[0] / 2 + 16
+        corners = ((left, box.at[1] + box.size[1] / 2), (left, under), (end, under), (end, low))
+        self.canvas.arrow(box.id, first.id, "weight", rounded(corners))
+        return True
+
+    def offset(self, step: Step, name: str) -> float:
+        """How far above the middle of the cells a state's arrow runs."""
+        return LINE * min(1.0, 2 / max(len(self.grid.state_names[step[0]]), 1)) * self.grid.rank(step[0], name)
