@@ -255,3 +255,16 @@ def test_initial_states_have_the_dtype_of_a_built_cell(kind: Any) -> None:
 def test_a_probability_of_one_half_is_no_yes() -> None:
     right = losses.accuracy(losses.binary_crossentropy, np.array([[1.0], [0.0]]), np.array([[0.5], [0.5]]))
     assert right == 0.5  # of the two only the no, as Keras counts
+
+
+def test_a_cell_that_builds_nothing_is_built() -> None:
+    class Sum:
+        state_size = output_size = 3
+
+        def call(self, x: Any, states: Any) -> Any:
+            h = states[0] + x
+            return h, [h]
+
+    layer = layers.RNN(Sum())
+    assert layer.cell.built
+    assert layer(np.ones((2, 4, 3), np.float32)).tolist() == [[4.0] * 3] * 2
