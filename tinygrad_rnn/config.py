@@ -14,7 +14,7 @@ import numpy as np
 functions: dict[str, Callable[..., Any]] = {}  # functions that a configuration refers to by name: activations
 
 
-class Arguments:
+class ConstructorArguments:
     """The constructor's arguments of an object, hidden from the search for modules and parameters."""
 
     __slots__ = ("named", "positional")
@@ -39,12 +39,12 @@ class WholeSignature:
 class Configured:
     """Base of classes with a configuration: `get_config` returns the constructor's arguments, `from_config` an object."""
 
-    made_with: Arguments
+    made_with: ConstructorArguments
     __signature__ = WholeSignature()
 
     def __new__(cls, *positional: Any, **named: Any) -> Any:
         instance = super().__new__(cls)
-        instance.made_with = Arguments(positional, named)
+        instance.made_with = ConstructorArguments(positional, named)
         return instance
 
     @classmethod
