@@ -56,7 +56,7 @@ class KerasCell(Weights, GatedCell):
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
-        use_bias: bool,
+        use_bias: bool = True,
         name: str | None = None,
         **options: Any,
     ):
