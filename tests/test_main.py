@@ -42,7 +42,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 WRONG = [  # (arguments, exit code, what the one line says)
     (["nope"], 2, "invalid choice: 'nope'"),
-    (["draw"], 2, "Give a name"),
+    (["draw"], 2, "the name of a cell or figure is missing"),
     (["draw", "ltsm"], 2, "did you mean 'lstm'?"),
     (["draw", "lstm", "--steps", "3"], 2, "--steps goes with"),
     (["draw", "lstm", "--length", "3"], 2, "--length goes with"),
@@ -51,13 +51,13 @@ WRONG = [  # (arguments, exit code, what the one line says)
     (["draw", "lstm", "--units", "-1"], 2, "-1"),
     (["draw", "lstm", "--layers", "2"], 2, "--layers and --bidirectional"),
     (["draw", "lstm", "--bidirectional", "--view", "unrolled", "--steps", "4", "--length", "3"], 2, "at least the 4"),
-    (["draw", "many_to_one", "--view", "cell"], 2, "--view cannot change it"),
+    (["draw", "many_to_one", "--view", "cell"], 2, "--view cannot be used"),
     (["draw", "lstm", "-o", "nowhere/x.dot"], 1, "draw: nowhere/x.dot: No such file or directory\n"),
     (["draw", "lstm", "-o", "x"], 1, "no ending"),
     (["check", "--op", "tnah"], 2, "did you mean 'tanh'?"),
     (["check", "--order", "3"], 2, "invalid choice: 3"),
     (["bench", "--shape", "3,4"], 2, "four sizes"),
-    (["bench", "--threads", "0"], 2, "'0' is no positive integer"),
+    (["bench", "--threads", "0"], 2, "'0' is not a positive integer"),
     (["bench", "--seconds", "-1"], 2, "from 0 to 600"),
 ]
 

@@ -98,7 +98,7 @@ _PYTORCHS = (
     *("cat", "cuda", "device", "float32", "float64", "from_numpy", "long", "manual_seed", "ones", "rand", "randn"),
     "zeros",
 )
-_LAZY = {  # the module that holds a name; it is imported when the name is first asked for
+_LAZY = {  # the module that defines a name; it is imported at the first access
     **{name: name for name in _MODULES},
     **dict.fromkeys(("gradcheck", "gradgradcheck"), "check"),
     **dict.fromkeys(_PYTORCHS, "nn.torch_names"),
@@ -114,7 +114,7 @@ def __getattr__(name: str) -> Any:
         if error.name != "tinygrad_rnn.viz":
             raise
         raise ImportError(
-            "tinygrad_rnn.viz is not here: this is the bare source tree, which also has no native kernels. "
+            "tinygrad_rnn.viz is not installed: this is the bare source tree, which also has no native kernels. "
             "Install it from the checkout's root with: pip install -e ."
         ) from None
     return module if _LAZY[name] == name else getattr(module, name)

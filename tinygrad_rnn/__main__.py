@@ -1,4 +1,4 @@
-"""Draw nets, check gradients, measure speed, and see what was installed."""
+"""Draw networks, check gradients, measure speed, and show what is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS: dict[str, ModuleType] = {"draw": draw, "check": check, "bench": bench,
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Paragraphs are filled, each by itself; one with indented lines, such as examples, stays as it is."""
+    """Wraps each paragraph; paragraphs with indented lines, such as examples, are unchanged."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.split("\n\n")
@@ -27,7 +27,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; {self.prog} --help says more\n")
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Usage as error:
         print(f"{where}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # who read us has gone, as head does: what is left to flush goes nowhere
+    except BrokenPipeError:  # the reader has closed the pipe, as head does: discard the rest of the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:

@@ -23,11 +23,10 @@ Logs = dict[str, Any]
 
 
 class Callback:
-    """Base of all callbacks; a subclass defines the methods that it needs.
-
-    `self.model` is the model, `self.params` holds "epochs", "steps", "verbose" and "rank". Epochs and batches count from 0;
-    logs hold means of the loss and the metrics so far, those of validation with "val_" before their names; what on_epoch_end
-    adds to them stands in the history. self.model.stop_training = True ends the run after the epoch.
+    """Base of all callbacks; a subclass overrides the methods it needs. `self.model` is the model; `self.params` has
+    "epochs", "steps", "verbose" and "rank". Epochs and batches are numbered from 0. logs contains the means of loss and
+    metrics so far, those of validation with the prefix "val_"; entries that on_epoch_end adds are included in the
+    history. self.model.stop_training = True ends the run after the epoch.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> class Enough(tg.callbacks.Callback):
@@ -82,7 +81,7 @@ class Callback:
 
 
 class Callbacks(Callback):
-    """A list of callbacks as one; the output that `verbose` requests comes last. Raises TypeError for an invalid entry."""
+    """A list of callbacks as one; the printing for `verbose` is the last. Raises TypeError for an invalid entry."""
 
     def __init__(self, callbacks: Iterable[Callback] | None, model: Any, verbose: int | str, params: dict[str, Any]):
         if verbose not in (0, 1, 2, "auto"):
@@ -92,7 +91,7 @@ class Callbacks(Callback):
             if not isinstance(one, Callback):
                 raise TypeError(
                     f"fit: callbacks[{i}] is {kind(one)}, expected an object of a callbacks.Callback such as "
-                    "EarlyStopping(); train.fit's options (patience=, checkpoint=, on_validation=) stand beside callbacks="
+                    "EarlyStopping(); pass train.fit's options (patience=, checkpoint=, on_validation=) as arguments of fit"
                 )
         if verbose and not params.get("rank"):
             self.each.append(Lines(2 if verbose == 2 else 1))
@@ -117,7 +116,7 @@ for _name in [name for name in vars(Callback) if name.startswith("on_")]:
 
 
 class LambdaCallback(Callback):
-    """Functions as a callback: on_epoch_end=lambda epoch, logs: …, and so every other method of Callback.
+    """A callback made of functions: on_epoch_end=lambda epoch, logs: …, and likewise for every other method of Callback.
 
     Raises TypeError for a name that is not a method of Callback.
 
@@ -140,7 +139,7 @@ class LambdaCallback(Callback):
 
 
 class _Watching(Callback):
-    """Base of callbacks that compare a value of the epoch's logs with the best so far."""
+    """Base of callbacks that monitor a value in the logs of each epoch and compare it with the best so far."""
 
     def __init__(self, monitor: str, mode: str, min_delta: float):
         if mode not in ("auto", "min", "max"):
@@ -180,9 +179,9 @@ class _Watching(Callback):
 class EarlyStopping(_Watching):
     """Stop training after `patience` epochs in a row without improvement.
 
-    monitor: what is watched. min_delta: by how much it must be better. mode: "min", "max", or by the name. baseline: what must
-    be reached first. restore_best_weights: go back to the weights of the best epoch. start_from_epoch: epochs before it do not
-    count. Raises ValueError for a monitor that is not measured.
+    monitor: the name of the value. min_delta: the smallest change that counts as an improvement. mode: "min", "max", or
+    "auto" (by the name). baseline: a value that must be improved on first. restore_best_weights: restore the weights of
+    the best epoch. start_from_epoch: earlier epochs are ignored. Raises ValueError if monitor is not in the logs.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> model = tg.models.Sequential([tg.layers.Dense(1, kernel_initializer="zeros")])
@@ -238,7 +237,7 @@ class EarlyStopping(_Watching):
 class ReduceLROnPlateau(_Watching):
     """Multiply the learning rate by `factor` after `patience` epochs in a row without improvement, down to min_lr.
 
-    cooldown: epochs that do not count after that. The history then has the rates, "learning_rate". monitor, mode and
+    cooldown: the number of epochs ignored after that. The history then includes "learning_rate". monitor, mode and
     min_delta as in EarlyStopping.
 
     >>> import numpy as np, tinygrad_rnn as tg
@@ -290,9 +289,10 @@ class ReduceLROnPlateau(_Watching):
 class ModelCheckpoint(_Watching):
     """Save the model after every epoch, or with save_best_only after each epoch that is the best so far.
 
-    filepath: a safetensors file; {epoch} and the logs' names in it are filled in, "{epoch:02d}-{val_loss:.2f}.safetensors" say.
-    save_weights_only: without the configuration. save_freq: "epoch", or a number of batches. initial_value_threshold: what must
-    be beaten first. monitor and mode as in EarlyStopping. Raises ValueError for .keras and .h5.
+    filepath: a safetensors file; {epoch} and names of the logs are filled in, for example
+    "{epoch:02d}-{val_loss:.2f}.safetensors". save_weights_only: without the configuration. save_freq: "epoch", or a
+    number of batches. initial_value_threshold: a value that must be improved on first. monitor and mode as in
+    EarlyStopping. Raises ValueError for .keras and .h5.
 
     >>> import os, tempfile, numpy as np, tinygrad_rnn as tg
     >>> model = tg.models.Sequential([tg.layers.Dense(1, kernel_initializer="zeros")])
@@ -339,7 +339,7 @@ class ModelCheckpoint(_Watching):
             self._save(logs or {})
 
     def _save(self, logs: Logs) -> None:
-        if (self.params or {}).get("rank"):  # of several processes the first one writes
+        if (self.params or {}).get("rank"):  # only rank 0 writes
             return
         path, said = self.filepath.format(epoch=self.epoch + 1, **logs), "saving model"
         if self.save_best_only:
@@ -384,7 +384,8 @@ class LearningRateScheduler(Callback):
 
 
 class Lines(Callback):
-    """What Keras prints: "Epoch 1/3", then steps, seconds, and the figures; verbose 1 moves a bar where there is a terminal."""
+    """Keras's output: "Epoch 1/3", then steps, seconds, loss and metrics; verbose=1 also shows a progress bar in a
+    terminal."""
 
     width = 20
 
@@ -448,7 +449,7 @@ def _duration(seconds: float) -> str:
 
 
 def check_filepath(owner: str, filepath: str | os.PathLike[str]) -> str:
-    """Check that a path does not have the ending of a Keras format; ValueError names the replacement."""
+    """Check that a path does not have the ending of a Keras format; the ValueError names the replacement."""
     path = os.fspath(filepath)
     if path.endswith((".h5", ".hdf5", ".keras")):
         raise ValueError(

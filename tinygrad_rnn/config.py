@@ -14,7 +14,7 @@ import numpy as np
 functions: dict[str, Callable[..., Any]] = {}  # functions that a configuration refers to by name: activations
 
 
-class Arguments:
+class ConstructorArguments:
     """The constructor's arguments of an object, hidden from the search for modules and parameters."""
 
     __slots__ = ("named", "positional")
@@ -39,12 +39,12 @@ class WholeSignature:
 class Configured:
     """Base of classes with a configuration: `get_config` returns the constructor's arguments, `from_config` an object."""
 
-    made_with: Arguments
+    made_with: ConstructorArguments
     __signature__ = WholeSignature()
 
     def __new__(cls, *positional: Any, **named: Any) -> Any:
         instance = super().__new__(cls)
-        instance.made_with = Arguments(positional, named)
+        instance.made_with = ConstructorArguments(positional, named)
         return instance
 
     @classmethod
@@ -121,7 +121,7 @@ def to_json(where: str, value: Any) -> Any:
     if inspect.isfunction(value) and value.__name__ != "<lambda>":
         return {"class_name": "function", "config": value.__name__}
     raise TypeError(
-        f"{where} is {type(value).__name__} {value!r:.60}, which a configuration cannot hold; give a name, a number, a "
+        f"{where} is {type(value).__name__} {value!r:.60}, which a configuration cannot contain; give a name, a number, a "
         "function that was defined with def, or an object with get_config()"
     )
 
@@ -141,7 +141,9 @@ def from_json(where: str, value: Any, custom: Mapping[str, Any]) -> Any:
         raise ValueError(f"{where} is the function {config!r}; give it in custom_objects={{{config!r}: …}}")
     cls_ = custom.get(name) or _class(name, value.get("module"))
     if cls_ is None:
-        raise ValueError(f"{where} is a {name!r}, which is no class here; give it in custom_objects={{{name!r}: …}}")
+        raise ValueError(
+            f"{where} is a {name!r}, which is not a known class; give it in custom_objects={{{name!r}: …}}"
+        )
     if issubclass(cls_, Configured):
         return cls_.from_config(config, custom)
     return cls_.from_config(config) if hasattr(cls_, "from_config") else cls_(**config)

@@ -35,7 +35,7 @@ def read_text(*paths: str | os.PathLike[str]) -> str:
             with open(path, encoding="utf-8") as file:
                 texts.append(file.read())
         except UnicodeDecodeError as error:
-            raise ValueError(f"read_text: {os.fspath(path)} is no UTF-8 text: {error}") from None
+            raise ValueError(f"read_text: {os.fspath(path)} is not UTF-8 text: {error}") from None
     if not any(texts):
         raise ValueError(f"read_text: {', '.join(os.fspath(p) for p in paths) or 'no file'} is empty, expected text")
     return "\n".join(texts)

@@ -253,7 +253,7 @@ class Identity(Configured):
 class Orthogonal(_Random):
     """A random matrix with orthonormal rows or columns (whichever are fewer), times gain [Saxe et al. 2014].
 
-    As a recurrent kernel it neither stretches nor shrinks what goes round.
+    As a recurrent kernel it preserves the norm of the state.
 
     >>> import tinygrad_rnn as tg
     >>> U = tg.initializers.Orthogonal(seed=0)((3, 3), "float64")
@@ -298,7 +298,7 @@ _BY_NAME: dict[str, Callable[[], Initializer]] = {
 
 
 def get(initializer: Any) -> Initializer:
-    """The initializer of this name, or the callable given.
+    """The initializer of this name; a callable is returned unchanged.
 
     >>> import tinygrad_rnn as tg
     >>> tg.initializers.get("zeros")((2,), "float32")

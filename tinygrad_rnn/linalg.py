@@ -1,5 +1,5 @@
-"""Linear algebra by the names of np.linalg, which reaches the same functions: np.linalg.solve(a, b) of tensors is
-tg.linalg.solve(a, b). Products (tg.matmul, tg.einsum, tg.outer, ...) stand in tg itself, as in NumPy."""
+"""Linear algebra with the names of np.linalg: for tensors, np.linalg.solve(a, b) calls tg.linalg.solve(a, b). Products
+(tg.matmul, tg.einsum, tg.outer, ...) are in tg itself, as in NumPy."""
 
 from .ops.decompositions import (
     cholesky,

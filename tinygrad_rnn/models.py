@@ -26,11 +26,10 @@ __all__ = ["History", "Sequential", "load_model"]
 
 
 class Sequential(Layer):
-    """Layers one after another, y = fₙ(… f₂(f₁(x))); masks are handed on as in Keras.
-
-    layers: a list, or added later by `add`. Where the first layer tells the shape of its input (an Embedding does, Input and
-    input_shape= do), each is built when it is added, else all at the first call. Raises TypeError for what is no layer,
-    ValueError for a layer that gives several outputs.
+    """Layers one after another, y = fₙ(… f₂(f₁(x))); masks are passed on as in Keras. layers: a list; `add` appends more.
+    If the input shape is known (from an Embedding, Input or input_shape=), each layer is built when it is added,
+    otherwise all at the first call. Raises TypeError for an entry that is not a layer, ValueError for a layer with
+    several outputs.
 
     >>> import tinygrad_rnn as tg
     >>> model = tg.models.Sequential()
@@ -58,7 +57,7 @@ class Sequential(Layer):
         super().__init__(name=name)
         self.layers: list[Layer] = []
         self.optimizer: Optimizer | None = None
-        self._shapes: list[Any] = []  # of the input and every layer's output, as far as they are known
+        self._shapes: list[Any] = []  # of the input and the output of every layer, as far as known
         self._make: Any = None
         for layer in layers or []:
             self.add(layer)
@@ -117,11 +116,11 @@ class Sequential(Layer):
         self._extend()
 
     def ensure_built(self, input_shape: Shape) -> None:
-        """Build all layers for a call's inputs, whose number of rows says nothing about the next call's."""
+        """Build all layers for the inputs of a call; the number of rows may differ in the next call."""
         self.build((None, *input_shape[1:]))
 
     def build_from(self, arrays: Any) -> None:
-        """The layers build themselves."""
+        """Nothing to do: the layers build themselves."""
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         for layer in self.layers:
@@ -162,8 +161,8 @@ class Sequential(Layer):
         return self.layers
 
     def stepper(self, batch: int = 1) -> Any:
-        """This model for streaming: `step(x)` takes an array (B, D), or integers (B) for an Embedding, and returns what the
-        model gives for the sequence so far; see rnn.stepper.
+        """This model for streaming: `step(x)` takes an array (B, D), or integers (B) for an Embedding, and returns the
+        model's output for the sequence so far; see rnn.stepper.
 
         Raises ValueError for a model that is not built, and for one that needs a whole sequence (Bidirectional, Flatten).
 
@@ -201,7 +200,7 @@ class Sequential(Layer):
             rows.append(_row(f"{layer.name} ({type(layer).__name__})", shape, count))
         total = sum(layer.count_params() for layer in self.layers if layer.built)
         if self.built:
-            total = self.count_params()  # a layer that stands twice counts once
+            total = self.count_params()  # a layer that occurs twice counts once
         print_fn(f'Model: "{self.scope_name}"')
         print_fn(rule)
         print_fn(_row("Layer (type)", "Output Shape", "Param #"))
@@ -214,19 +213,18 @@ class Sequential(Layer):
         print_fn("Non-trainable params: 0")
         print_fn(rule)
 
-    # -- training: a thin face over train.fit ----------------------------------------------------------------------------
+    # -- training, by train.fit ------------------------------------------------------------------------------------------
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Sequence[Any] | None = ()) -> None:
         """Set the optimiser, the loss and the metrics.
 
-        optimizer: "adam", "adamw", "rmsprop" or "sgd" with Keras's defaults, a function of the parameters such as
-        lambda p: optim.Adam(p, 0.01), or an optimiser of this model's parameters. loss: a name such as
+        optimizer: "adam", "adamw", "rmsprop" or "sgd" with Keras's defaults, a function of the parameters such as lambda
+        p: optim.Adam(p, 0.01), or an optimiser of this model's parameters. loss: a name such as
         "sparse_categorical_crossentropy" (probabilities, not logits), or a function f(y_true, y_pred). metrics: names
         such as "accuracy" (of one output whether it is above ½, of several whether the largest is the right class),
-        "binary_accuracy", "mae", or functions f(y_true, y_pred). One thing goes otherwise than in Keras on TensorFlow:
-        "adam" and "rmsprop" move every row of an Embedding at every step by what they remember of it, as PyTorch's do;
-        there rows that are not in the batch rest. Raises ValueError for unknown names; the model is then compiled as
-        before.
+        "binary_accuracy", "mae", or functions f(y_true, y_pred). Unlike in Keras on TensorFlow, "adam" and "rmsprop"
+        update every row of an Embedding at every step, as in PyTorch; there, rows that are not in the batch are not
+        updated. Raises ValueError for unknown names; the model is then unchanged.
 
         >>> import tinygrad_rnn as tg
         >>> model = tg.models.Sequential([tg.layers.Dense(1)])
@@ -261,9 +259,9 @@ class Sequential(Layer):
         """Train on arrays by train.fit; returns a History, its `history` a dict of lists: loss, accuracy, val_loss ….
 
         x (N, ...), y (N, ...). validation_split takes that share from the end of the data. shuffle draws from the default
-        generator (tg.seed). verbose: 0 is silent, 1 or "auto" shows a bar and the figures of every epoch as Keras does, 2 a
-        line an epoch. callbacks: a list of those in `callbacks`, or of one's own. options: what train.fit takes beside,
-        clip=, patience=, checkpoint= …. parallel: tg.parallel.MPI() trains on all its processes, and the figures are those of
+        generator (tg.seed). verbose: 0 is silent, 1 or "auto" shows a bar and the figures of every epoch as Keras does, 2
+        one line per epoch. callbacks: a list of callbacks. options: further arguments of train.fit, such as clip=,
+        patience= and checkpoint=. parallel: with tg.parallel.MPI() all processes train, and loss and metrics are those of
         all. Raises ValueError before compile, and for arrays of unequal length.
 
         >>> import numpy as np, tinygrad_rnn as tg
@@ -286,7 +284,7 @@ class Sequential(Layer):
         steps, group = -(-len(data[0]) // batch_size), parallel or Serial()
         events = Callbacks(callbacks, self, verbose, {"epochs": epochs, "steps": steps, "rank": group.rank})
         tally, seen, checks = Tally(self), list[Totals](), list[dict[str, float]]()
-        logs: list[dict[str, float]] = []  # of every whole epoch, with what callbacks add
+        logs: list[dict[str, float]] = []  # of every complete epoch, with the entries added by callbacks
 
         def epoch() -> Iterator[tuple[Array, Array]]:
             order = generator(None).permutation(len(data[0])) if shuffle else None
@@ -438,7 +436,7 @@ def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None) 
     tensors = load(check_filepath("load_model", filepath))
     if "config" not in tensors.metadata:
         raise CheckpointError(
-            f"load_model: {filepath} holds weights without a model; make the model, then model.load_weights(path)"
+            f"load_model: {filepath} contains weights but no model; create the model, then call model.load_weights(path)"
         )
     model: Sequential = Sequential.from_config(tensors.metadata["config"], custom_objects)
     model.load_state_dict(tensors)

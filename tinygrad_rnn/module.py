@@ -1,7 +1,7 @@
 """Modules: objects with parameters. Cells, wrappers and layers are all Modules.
 
-A module's parameters and submodules are simply its attributes (also inside lists, tuples and dicts); their path of
-attribute names is their name in `state_dict`.
+A module's parameters and submodules are its attributes (also inside lists, tuples and dicts); the path of attribute names
+is the name in `state_dict`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Module:
 
     @property
     def built(self) -> bool:
-        """False for a module that creates its parameters at the first call and was not called yet."""
+        """False for a module that creates its parameters at the first call and has not been called."""
         return True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -163,9 +163,9 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Set every parameter from arrays by path; modules that are not built yet are built for their shapes.
 
-        Tensors of other libraries will do. strict=False loads what is there and leaves out what the module does not have.
-        Raises ValueError that lists what is missing, unexpected or of another shape, TypeError for what is no dict of
-        arrays; the module then stays as it was.
+        Tensors of other libraries are accepted. strict=False ignores missing and unexpected entries. Raises ValueError
+        that lists the entries that are missing, unexpected or of another shape, TypeError if state is not a dict of
+        arrays; the module is then unchanged.
 
         >>> import tinygrad_rnn as tg
         >>> layer = tg.nn.Linear(2, 1)
@@ -200,7 +200,7 @@ class Module:
                 p.data = np.array(arrays[path], p.dtype, order="C")
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
-        """Build an unbuilt module for the shapes of arrays that are to be loaded."""
+        """Build a module for the shapes of the arrays to be loaded."""
 
     def unbuild(self) -> None:
         """Undo `build_from`."""
@@ -230,7 +230,7 @@ def _arrays(state: Any) -> dict[str, np.ndarray[Any, Any]]:
         try:
             arrays[path] = np.asarray(value.data if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"load_state_dict: {path} does not turn into an array of numbers: {error}") from None
+            raise TypeError(f"load_state_dict: {path} cannot be converted to an array of numbers: {error}") from None
     return arrays
 
 

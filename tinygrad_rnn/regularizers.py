@@ -1,6 +1,5 @@
-"""Regularizers by Keras's names: what large weights, or large outputs, add to the loss.
-
-A regularizer is called with a tensor and returns a number to be added; a function of one's own does as well.
+"""Regularizers with Keras's names: penalties on large weights or outputs. A regularizer is a function of a tensor that
+returns the number to be added to the loss.
 """
 
 from __future__ import annotations

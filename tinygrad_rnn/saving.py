@@ -106,8 +106,8 @@ def load(path: Path) -> Tensors:
                 "safetensors.torch.save_file(model.state_dict(), 'model.safetensors') and load that"
             ) from None
         raise CheckpointError(
-            f"load: {name} ({len(content)} bytes) is no whole safetensors file: it was cut short, damaged, or is something "
-            f"else ({error}); take another copy, or save anew with tg.save"
+            f"load: {name} ({len(content)} bytes) is not a complete safetensors file: it was truncated or damaged, or has "
+            f"another format ({error}); use another copy, or save it again with tg.save"
         ) from None
     return tensors
 
@@ -122,19 +122,19 @@ def read_bytes(owner: str, path: Path, hint: str = "") -> bytes:
 
 
 def _array(name: Any, value: Any) -> Array:
-    """The value as an array that can be written: real numbers, contiguous, in the machine's byte order."""
+    """The value as an array that can be written: real numbers, contiguous, in native byte order."""
     if not isinstance(name, str):
         raise TypeError(f"save: the name {name!r} is a {type(name).__name__}, expected a string")
     if name == "__metadata__":
         raise ValueError(
-            "save: the name '__metadata__' is the file's own, for its metadata; give the array another one"
+            "save: the name '__metadata__' is reserved for the file's metadata; give the array another name"
         )
     array = np.asarray(value.data if isinstance(value, Tensor) else value)
     array = np.array(array, array.dtype.newbyteorder("="), order="C", copy=None)
     if array.dtype.name not in DTYPES:
         raise TypeError(
             f"save: {name!r} is a {type(value).__name__} of dtype {array.dtype}, expected a tensor, an array or a number "
-            f"of dtype {', '.join(DTYPES)}; put other things into metadata="
+            f"of dtype {', '.join(DTYPES)}; pass other values in metadata="
         )
     return array
 
@@ -144,11 +144,11 @@ def check_place(path: Path) -> str:
     real = os.path.realpath(path)
     folder, name = os.path.split(real)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"save: there is no folder {folder} to write {name} into; make it first")
+        raise FileNotFoundError(f"save: there is no folder {folder} to write {name} into; create it first")
     if os.path.isdir(real):
         raise IsADirectoryError(f"save: {real} is a folder, expected the name of a file")
     if not os.access(folder, os.W_OK):
-        raise PermissionError(f"save: the folder {folder} may not be written into, so {name} cannot be; choose another")
+        raise PermissionError(f"save: the folder {folder} is not writable; choose another for {name}")
     return real
 
 

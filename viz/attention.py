@@ -44,27 +44,26 @@ def attention(
         if texts and len(texts) != size:
             raise ValueError(f"attention: {name} has {len(texts)} texts, expected {size}")
     scale = Scale([1.0], f"weight ({of})", "activation", log=False)
-    picture = Picture("attention", "BT", placed=True)
     memory = [style.shown(text, 24) for text in memory or map(str, range(weights.shape[1]))]
     steps = [style.shown(text, 24) for text in steps or (style.subscript("t=", t) for t in range(len(weights)))]
     width = max(style.fitting_size((text,), "ellipse")[0] for text in (*memory, *steps))
-    below = _row(picture, "m", memory, "input", width, 0.0)
-    above = _row(picture, "t", steps, "output", width, ROW_APART)
+    below, above = _row("m", memory, "input", width, 0.0), _row("t", steps, "output", width, ROW_APART)
+    edges = []
     for t, own in enumerate(weights):
         for place, weight in enumerate(own):
             if weight >= LEAST:  # not a number past a row's length
-                (x0, y0), (x1, y1) = below[place], above[t]
+                (x0, y0), (x1, y1) = below[place].at or (0.0, 0.0), above[t].at or (0.0, 0.0)
                 path = straight((x0, y0 + 15.0), (x1, y1 - 15.0))
-                picture.edges.append(Edge(f"m{place}", f"t{t}", path=path, look=scale.line(float(weight))))
-    picture.edges.sort(key=lambda edge: edge.look[1] if edge.look else 0.0)  # the strongest on top
+                edges.append(Edge(f"m{place}", f"t{t}", path=path, look=scale.line(float(weight))))
+    edges.sort(key=lambda edge: edge.look[1] if edge.look else 0.0)  # the strongest on top
+    picture = Picture("attention", "BT", [*below, *above], edges, placed=True)
     return Drawing(legend.add(picture, scale, words=False, lines=True))
 
 
-def _row(
-    picture: Picture, letter: str, texts: Sequence[str], role: str, width: float, y: float
-) -> list[tuple[float, float]]:
-    """A row of nodes around the middle; returns where they are."""
+def _row(letter: str, texts: Sequence[str], role: str, width: float, y: float) -> list[Node]:
+    """A row of nodes around the middle."""
     places = [((k - (len(texts) - 1) / 2) * (width + BESIDE), y) for k in range(len(texts))]
-    for k, (text, at) in enumerate(zip(texts, places, strict=True)):
-        picture.nodes.append(Node(f"{letter}{k}", (text,), role, at=at, size=(width, 30.0)))
-    return places
+    return [
+        Node(f"{letter}{k}", (text,), role, at=at, size=(width, 30.0))
+        for k, (text, at) in enumerate(zip(texts, places, strict=True))
+    ]

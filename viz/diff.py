@@ -1,4 +1,4 @@
-"""Two cells beside each other, op by op, with what only one of them does marked."""
+"""Two cells side by side, op by op, with what only one of them does marked."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
 
-from tinygrad_rnn.autodiff.graph import Graph
+from tinygrad_rnn.autodiff.graph import Graph, NodeInfo
 
 from .inside import as_rnn_cell, picture_of_step, step_graph
 from .layouts.graphviz import settle
 from .net.layers import gate_of
-from .scene import legend, style
+from .net.steps import only_weights, parameters_of
+from .scene import style
 from .scene.picture import Box, Edge, Node, Picture
 from .write.drawing import Drawing
 
@@ -20,23 +21,23 @@ APART = 60.0
 
 
 def diff(a: Any, b: Any) -> Drawing:
-    """Draw one step of two cells, one above the other, with colours where only one does a thing: the first's is vermilion,
-    the second's blue.
+    """Draw one step of two cells side by side, with colours where only one does a thing: the first's is vermilion, the
+    second's blue.
 
     a, b: cells of any face, or layers of them, as for `viz.cell`; the same cell with other options, or two kinds. Ops are
-    compared in the order in which they run, each by what it is and by the gate that it makes; weights and states by their
-    names. Raises TypeError for what is no cell.
+    compared in the order in which they run, each by what it is, by the gate that it makes and by the weights and states that
+    it reads; these by their names. Raises TypeError for what is no cell.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
     >>> picture = viz.diff(tg.rnn.GRUCell(4), tg.rnn.GRUCell(4, reset_after=True)).picture
     >>> sorted(node.lines[0] for node in picture.nodes if node.fill == "#BBDDF3")
-    ['+', '+', 'recurrent_bias', '×']
+    ['+', '+', '+', 'recurrent_bias', '×']
     """
     cells = as_rnn_cell(a, "diff"), as_rnn_cell(b, "diff")
     graphs = [step_graph(cell) for cell in cells]
     labels = style.Labels()
-    pictures = [picture_of_step(graph, results, labels) for graph, results in graphs]
+    pictures = [picture_of_step(graph, results, labels, "BT") for graph, results in graphs]
     only = _only([graph for graph, _ in graphs])
     ends = [{f"{name}'" for name, _ in results} for _, results in graphs]
     only = [only[0] | (ends[0] - ends[1]), only[1] | (ends[1] - ends[0])]
@@ -49,7 +50,10 @@ def diff(a: Any, b: Any) -> Drawing:
 def _only(graphs: list[Graph]) -> list[set[str]]:
     """The ids of nodes that only one of two graphs has."""
     ops = [[node for node in graph.nodes if node.op is not None] for graph in graphs]
-    keys = [[(node.op, gate_of(node.scope)) for node in some] for some in ops]
+    keys = [
+        [(node.op, gate_of(node.scope), _read(graph, node)) for node in some]
+        for graph, some in zip(graphs, ops, strict=True)
+    ]
     found = [{node.id for node in some} for some in ops]
     for match in SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_matching_blocks():
         for k, start in enumerate((match.a, match.b)):
@@ -65,9 +69,20 @@ def _only(graphs: list[Graph]) -> list[set[str]]:
     return [{f"n{i}" for i in some} for some in found]
 
 
+def _read(graph: Graph, node: NodeInfo) -> tuple[str, ...]:
+    """The names of the inputs and states that an op reads, and of the weights, whatever part of them."""
+    weights = only_weights(graph)
+    found: set[str] = set()
+    for source in node.sources:
+        leaves = parameters_of(graph, source.id) if source.id in weights else [source.id]
+        found.update(graph.nodes[i].name or "" for i in leaves if graph.nodes[i].op is None)
+    return tuple(sorted(found))
+
+
 def _part(letter: str, title: str, picture: Picture, only: set[str], fill: str) -> Picture:
     """A cell's picture with ids and a box of its own, and what the other lacks coloured."""
-    frame = Box(letter, style.shown(title, 30), "inside")
+    named_inside = any(box.parent is None and box.label == title for box in picture.boxes)
+    frame = Box(letter, "" if named_inside else style.shown(title, 30), "inside")
 
     def named(id: str | None) -> str:
         return letter if id is None else letter + id
@@ -77,23 +92,24 @@ def _part(letter: str, title: str, picture: Picture, only: set[str], fill: str) 
     ]
     edges = [replace(e, tail=letter + e.tail, head=letter + e.head) for e in picture.edges]
     boxes = [frame, *(replace(box, id=letter + box.id, parent=named(box.parent)) for box in picture.boxes)]
-    return Picture("diff", "LR", nodes, edges, boxes)
+    return Picture("diff", picture.direction, nodes, edges, boxes)
 
 
 def _beside(pictures: list[Picture]) -> Picture:
-    """Two pictures as one: with places, the first above the second, their left sides in line."""
-    found = Picture("diff", "LR", placed=pictures[0].placed)
-    low = 0.0
+    """Two pictures as one: with places, the second to the right of the first, both on one line."""
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    boxes: list[Box] = []
+    begin = 0.0
     for picture in pictures:
-        if found.placed:
+        if picture.placed:
             corners = [box.corners for box in picture.boxes if box.corners]
-            left, high = min(c[0] for c in corners), max(c[3] for c in corners)
-            picture = _moved(picture, -left, low - high)
-            low = min(c[1] for c in (box.corners for box in picture.boxes) if c) - APART
-        found.nodes += picture.nodes
-        found.edges += picture.edges
-        found.boxes += picture.boxes
-    return legend.add(found, None, False)
+            picture = _moved(picture, begin - min(c[0] for c in corners), -min(c[1] for c in corners))
+            begin = max(box.corners[2] for box in picture.boxes if box.corners) + APART
+        nodes += picture.nodes
+        edges += picture.edges
+        boxes += picture.boxes
+    return Picture("diff", "BT", nodes, edges, boxes, placed=pictures[0].placed)
 
 
 def _moved(picture: Picture, dx: float, dy: float) -> Picture:
@@ -102,7 +118,7 @@ def _moved(picture: Picture, dx: float, dy: float) -> Picture:
     def by(point: Any) -> Any:
         return None if point is None else tuple(v + (dy if k % 2 else dx) for k, v in enumerate(point))
 
-    nodes: list[Node] = [replace(n, at=by(n.at)) for n in picture.nodes]
-    edges: list[Edge] = [replace(e, path=tuple(map(by, e.path)), label_at=by(e.label_at)) for e in picture.edges]
+    nodes = [replace(n, at=by(n.at)) for n in picture.nodes]
+    edges = [replace(e, path=tuple(map(by, e.path)), label_at=by(e.label_at)) for e in picture.edges]
     boxes = [replace(box, corners=by(box.corners), label_at=by(box.label_at)) for box in picture.boxes]
     return Picture(picture.name, picture.direction, nodes, edges, boxes, placed=True)

@@ -154,19 +154,10 @@ class FoldedScene(NetScene):
         edge, top = x + side * half, y + DELAY[1] / 2
         out = ((edge, y + rise), (edge + side * 30, y + reach), (far, y + reach), (far, top))
         back = ((far, y - DELAY[1] / 2), (far, y - reach), (edge + side * 30, y - reach), (edge, y - rise))
-        self.canvas.arrow(cell, id, role, out)
-        self.canvas.arrow(id, cell, role, back)
-        for edge_drawn, name, sign in zip(
-            self.canvas.result.edges[-2:],
-            (f"{state.name}ₜ", f"{state.name}{'ₜ₊₁' if layer.backward else 'ₜ₋₁'}"),
-            (1, -1),
-            strict=True,
-        ):
-            edge_drawn.label = name
-            edge_drawn.label_at = (
-                far + side * (style.text_width(name, style.SMALL) / 2 + 4),
-                y + sign * (DELAY[1] / 2 + 11),
-            )
+        after, before = f"{state.name}ₜ", f"{state.name}{'ₜ₊₁' if layer.backward else 'ₜ₋₁'}"
+        for ends, path, name, sign in (((cell, id), out, after, 1), ((id, cell), back, before, -1)):
+            aside = far + side * (style.text_width(name, style.SMALL) / 2 + 4)
+            self.canvas.arrow(*ends, role, path, name, (aside, y + sign * (DELAY[1] / 2 + 11)))
 
     def handed_on(self, state: State) -> None:
         """The last state of one layer with which another begins."""
@@ -181,13 +172,10 @@ class FoldedScene(NetScene):
         down, low = x0 + half - 6 - 8 * lane, y0 - TALL / 2 - 20 - 10 * lane
         up, into = x1 - half - 36 + 12 * lane, y1 + 12 - 24 * lane / max(len(names) - 1, 1)
         points = rounded(((down, y0 - TALL / 2), (down, low), (up, low), (up, into), (x1 - half, into)))
-        looping = (
-            self.grid.layers[tail].number == self.grid.layers[head].number
-        )  # back to the next step of the same loop
-        label = f"{state.name}ₜ₋₁" if looping else f"last {state.name}"
-        self.canvas.arrow(*ids, "memory" if state.name == "c" else "state", points, label)
-        at = x0 + half + REACH + NEXT * (len(names) - 1) + DELAY[0] / 2 + 4
-        self.canvas.result.edges[-1].label_at = (at, low + (8 if lane == 0 else -8))
+        same_loop = self.grid.layers[tail].number == self.grid.layers[head].number
+        label = f"{state.name}ₜ₋₁" if same_loop else f"last {state.name}"
+        at = x0 + half + REACH + NEXT * (len(names) - 1) + DELAY[0] / 2 + 4, low + (8 if lane == 0 else -8)
+        self.canvas.arrow(*ids, "memory" if state.name == "c" else "state", points, label, at)
 
 
 def _side_by_side(layers: list[Layer]) -> None:

@@ -23,7 +23,7 @@ from .net.steps import only_weights, state_name
 from .ops import Facts, common, picture_of
 from .scene import legend as legends
 from .scene import style
-from .scene.picture import Corners, Edge, Node, Picture
+from .scene.picture import Corners, Edge, Node, Picture, Point
 from .scene.sketch import Sketch
 from .unrolled import batch_of, dtype_of, on_copy
 from .write.drawing import Drawing
@@ -76,10 +76,11 @@ def cell(
     plan = PLANS.get(_signature(graph))
     if plan is None:
         upwards = _stacked(target)  # layers stand on each other, as in every view
-        return _by_program(graph, results, style.Labels(shapes, dtypes, legend), "BT" if upwards else "LR")
+        labels = style.Labels(shapes, dtypes, legend)
+        return _by_program(picture_of_step(graph, results, labels, "BT" if upwards else "LR"), labels)
     sketch = Sketch("cell")
     _Ops(sketch, graph, style.Labels(shapes, dtypes))(plan, style.shown(target.scope_name, 30))
-    return Drawing(legends.add(sketch.picture, None, legend))
+    return Drawing(legends.add(sketch.picture(), None, legend))
 
 
 def _with_values(target: RNNCell, values: tuple[Any, Any], labels: style.Labels) -> Drawing:
@@ -96,12 +97,14 @@ def _with_values(target: RNNCell, values: tuple[Any, Any], labels: style.Labels)
         raise ValueError(
             f"cell: values of {widest} numbers cannot be read, expected at most {MOST_NUMBERS} units and inputs"
         )
-    drawing = _by_program(graph, results, labels, "BT" if _stacked(target) else "LR")
-    ends = {f"{name}'": source for name, source in results}
-    for node in drawing.picture.nodes:
-        source = ends.get(node.id) or Source(int(node.id[1:]), 0)
-        node.lines = (*node.lines, *_numbers(known.get(source.id), graph.nodes[source.id].kind == "parameter"))
-    return drawing
+    picture = picture_of_step(graph, results, labels, "BT" if _stacked(target) else "LR")
+    nodes = []
+    for node in picture.nodes:
+        assert node.value is not None
+        id = node.value.id
+        numbers = _numbers(known.get(id), graph.nodes[id].kind == "parameter")
+        nodes.append(replace(node, lines=(*node.lines, *numbers)))
+    return _by_program(replace(picture, nodes=nodes), labels)
 
 
 def _numbers(value: Any, whole: bool) -> list[str]:
@@ -129,13 +132,11 @@ def step_graph(target: RNNCell) -> tuple[Graph, list[tuple[str, Source]]]:
     return on_copy(target, _step)
 
 
-def _by_program(graph: Graph, results: list[tuple[str, Source]], labels: style.Labels, direction: str) -> Drawing:
-    """The picture of a step, laid out by the Graphviz program."""
-    picture = picture_of_step(graph, results, labels, direction)
-    plain = replace(picture, nodes=list(picture.nodes))
+def _by_program(picture: Picture, labels: style.Labels) -> Drawing:
+    """The drawing of a step that the Graphviz program lays out."""
     return Drawing(
         legends.add(picture, None, labels.legend),
-        lambda **options: legends.add(settle(plain, **options), None, labels.legend),
+        lambda **options: legends.add(settle(picture, **options), None, labels.legend),
     )
 
 
@@ -146,21 +147,23 @@ def picture_of_step(
     graph = _inward(graph)
     facts = Facts(graph, labels.shapes, labels.dtypes)
     picture = picture_of(graph, facts, None, True, direction)
-    for box in picture.boxes:
-        box.label = GATES.get(box.label, box.label)
+    boxes = [replace(box, label=GATES.get(box.label, box.label)) for box in picture.boxes]
     leaves = {f"n{leaf.id}": leaf for leaf in graph.nodes if leaf.op is None and leaf.kind == "input"}
+    nodes, edges = [], list(picture.edges)
     for node in picture.nodes:
-        node.strong = False
+        role, lines = node.role, node.lines
         if node.id in leaves:
-            node.role, name = _named_leaf(leaves[node.id])
-            node.lines = (name, *node.lines[1:])
+            role, name = _named_leaf(leaves[node.id])
+            lines = (name, *node.lines[1:])
+        nodes.append(replace(node, role=role, lines=lines, strong=False))
     for name, source in results:
         maker = graph.nodes[source.id]
         lines = (f"{name}ₜ", *labels.of(maker.shapes[source.output], maker.dtypes[source.output]))
-        picture.nodes.append(Node(f"{name}'", lines, "output" if name == "y" else "state"))
+        state = "" if name == "y" else name
+        nodes.append(Node(f"{name}'", lines, "state" if state else "output", value=source, state=state))
         role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
-        picture.edges.append(Edge(f"n{source.id}", f"{name}'", role))
-    return picture
+        edges.append(Edge(f"n{source.id}", f"{name}'", role))
+    return replace(picture, nodes=nodes, edges=edges, boxes=boxes)
 
 
 def _inward(graph: Graph) -> Graph:
@@ -315,17 +318,16 @@ class _Ops:
     def gate(self, letter: str, x: float, y: float, below: float = 0.0) -> None:
         """A frame around a gate's op at x, y (and what stands below it), its name on the left."""
         kind, _, name = GATES[letter].partition(" ")
-        self.frame(letter, f"{kind}\n{name}", (x - 82, y - 24 - below, x + 30, y + 24))
-        self.sketch.picture.boxes[-1].label_at = (x - 53, y)
+        self.frame(letter, f"{kind}\n{name}", (x - 82, y - 24 - below, x + 30, y + 24), (x - 53, y))
 
     def inside(self, title: str, corners: Corners) -> None:
         """The frame around all that the step does."""
         self.sketch.frame(INSIDE, title, corners, "inside")
 
-    def frame(self, letter: str, title: str, corners: Corners) -> None:
+    def frame(self, letter: str, title: str, corners: Corners, title_at: Point | None = None) -> None:
         """A frame around the ops of a gate."""
         self.gates.add(letter)
-        self.sketch.frame(letter, title, corners, "gate", INSIDE)
+        self.sketch.frame(letter, title, corners, "gate", INSIDE, title_at)
 
 
 Plan = Callable[[_Ops, str], None]

@@ -91,19 +91,18 @@ def draw(
     facts = Facts(graph, shapes, dtypes, bytes, flops, measured, runs)
     picture = picture_of(graph, facts, depth, clusters, direction)
     scale = facts.scale()
-    for node in picture.nodes if scale is not None else ():
-        took = facts.took.get(node.id)
-        node.fill = None if took is None or scale is None else scale.fill(took)
+    if scale is not None:
+        fills = {id: scale.fill(took) for id, took in facts.took.items()}
+        picture = replace(picture, nodes=[replace(node, fill=fills.get(node.id)) for node in picture.nodes])
     steps = sum(box.step is not None for box in picture.boxes)
     block = repeated(picture) if direction in (None, "LR") and not steps else None
     place: Callable[..., Picture] = repeat if steps >= LONG and picture.direction == "LR" else settle
     if block is not None:
-        picture.direction = "LR"
+        picture = replace(picture, direction="LR")
         place = partial(place_block, block=block)
-    plain = replace(picture, nodes=list(picture.nodes))
     return Drawing(
         add_legend(picture, scale, legend),
-        lambda **options: add_legend(place(plain, **options), scale, legend),
+        lambda **options: add_legend(place(picture, **options), scale, legend),
     )
 
 
@@ -188,10 +187,9 @@ def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, di
     """The nodes, edges and boxes; what lies deeper than `depth` is one node a scope."""
     places: list[Place] = places_of(graph) if clusters or depth is not None else [()] * len(graph.nodes)
     timed = any(part.kind == "step" for node in graph.nodes for part in node.scope)
-    picture = Picture("ops", direction or ("LR" if timed else "TB"))
+    nodes: list[Node] = []
     limit = max((len(place) for place in places), default=0) if depth is None else depth
     boxes = _boxes([place[:limit] for place in places]) if clusters else {place[:limit]: None for place in places}
-    picture.boxes = [box for box in boxes.values() if box is not None]
     ids = {i: f"n{i}" for i in range(len(graph.nodes))}
     closed: dict[Place, list[int]] = {}
     for i, place in enumerate(places):
@@ -204,10 +202,9 @@ def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, di
             box = boxes.get(place[:limit])
             inside = closed.get(place[: limit + 1]) if len(place) > limit else None
             drawn = _closed(facts, place[limit][1], inside) if inside else _open(facts, node)
-            drawn.box, drawn.strong = None if box is None else box.id, drawn.id in wanted
-            picture.nodes.append(drawn)
-    picture.edges = _edges(graph, ids, bool(closed))
-    return picture
+            nodes.append(replace(drawn, box=None if box is None else box.id, strong=drawn.id in wanted))
+    frames = [box for box in boxes.values() if box is not None]
+    return Picture("ops", direction or ("LR" if timed else "TB"), nodes, _edges(graph, ids, bool(closed)), frames)
 
 
 def _open(facts: Facts, node: NodeInfo) -> Node:

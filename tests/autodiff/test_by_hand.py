@@ -297,7 +297,7 @@ def test_full_singular_vectors_of_square_matrices_alone() -> None:
         np.testing.assert_allclose(((u * s[..., None, :]) @ vh).data, a, atol=1e-12)
     for shape in ((2, 3), (3, 3, 2), (2, 2, 3)):
         x = tg.tensor(np.random.default_rng(0).normal(size=shape))
-        with pytest.raises(ValueError, match="of matrices that are not square take full_matrices=False"):
+        with pytest.raises(ValueError, match="pass full_matrices=False for matrices that are not square"):
             np.linalg.svd(x)
         np.testing.assert_allclose(np.linalg.svd(x, compute_uv=False).data, np.linalg.svd(x.data, compute_uv=False))
 

@@ -477,7 +477,7 @@ def test_options_that_are_none_say_nothing() -> None:
     assert tg.sum(tg.tensor(x), axis=0, out=None, foreign=None).tolist() == [4.0, 7.0]
     with pytest.raises(TypeError, match=r"sum: got an option 'out', expected one of"):
         tg.sum(tg.tensor(x), axis=0, out=x)
-    with pytest.raises(TypeError, match=r"tanh: x is an array and must be given by position"):
+    with pytest.raises(TypeError, match=r"tanh: x is an array and must be passed by position"):
         tg.tanh(x=tg.tensor(x))
 
 

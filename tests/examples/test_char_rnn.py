@@ -163,11 +163,14 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_lost(
         (["empty", *small], r"read_text: empty is empty, expected text"),
         (["short", *small, "--batch", "32"], r"TextChunks: the sequence has 81 elements, expected at least 513.*batch"),
         (["tiny", "--batch", "1", "--unroll", "1"], r"sequence has 0 elements, expected at least 2 .* longer text"),
-        (["binary", *small], r"binary is no UTF-8 text"),
+        (["binary", *small], r"binary is not UTF-8 text"),
         ([tmp_path, *small], r"Is a directory"),
         ([text, *small, "--resume", "--checkpoint", "nowhere"], r"there is no nowhere to resume from; drop --resume"),
-        ([text, *small, "--resume", "--checkpoint", "garbage"], r"garbage \(350 bytes\) is no whole safetensors file"),
-        ([text, *small, "--resume", "--checkpoint", "cut"], r"cut \(\d+ bytes\) is no whole safetensors file"),
+        (
+            [text, *small, "--resume", "--checkpoint", "garbage"],
+            r"garbage \(350 bytes\) is not a complete safetensors file",
+        ),
+        ([text, *small, "--resume", "--checkpoint", "cut"], r"cut \(\d+ bytes\) is not a complete safetensors file"),
         ([text, *small, "--checkpoint", "away/run"], r"there is no folder .*away to write run into"),
         ([other, *small, "--resume"], r"was trained on other characters; give the same files, or drop --resume"),
         (

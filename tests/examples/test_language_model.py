@@ -90,6 +90,6 @@ def test_bad_input(tmp_path: Path) -> None:
     (tmp_path / "language_model.safetensors").write_bytes(b"garbage" * 50)
     code, out, err = run(tmp_path, "language_model", "--resume", "--quick", "--plot", "")
     assert code == 2
-    assert re.fullmatch(r"language_model\.py: .*\(350 bytes\) is no whole safetensors file.*\n", err)
+    assert re.fullmatch(r"language_model\.py: .*\(350 bytes\) is not a complete safetensors file.*\n", err)
     wanted = {"--level", "--steps", "--temperature", "--top-k", "--name", "--resume", "--seed", "--quick", "--plot"}
     assert wanted <= set(run(tmp_path, "language_model", "--help")[1].split())

@@ -234,7 +234,7 @@ def test_models_in_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fresh.predict(ids), model.predict(ids))
     model.save_weights(tmp_path / "w.safetensors")
     with pytest.raises(
-        tg.CheckpointError, match=r"holds weights without a model; make the model, then model.load_weights"
+        tg.CheckpointError, match=r"contains weights but no model; create the model, then call model.load_weights"
     ):
         models.load_model(tmp_path / "w.safetensors")
     before = fresh.get_weights()

@@ -265,14 +265,14 @@ def test_configurations_with_things_of_ones_own() -> None:
     assert other.layers[1].activation is double
     config["layers"][0]["class_name"] = "Unheard"
     with pytest.raises(
-        ValueError, match=r"is a 'Unheard', which is no class here; give it in custom_objects={'Unheard'"
+        ValueError, match=r"is a 'Unheard', which is not a known class; give it in custom_objects={'Unheard'"
     ):
         models.Sequential.from_config(config, {"double": double})
     config["layers"][0]["class_name"] = "Other"
     own = models.Sequential.from_config(config, {"double": double, "Other": Scale})
     assert isinstance(own.layers[0], Scale)
     for bad in (lambda x: x, np.random.default_rng(0)):
-        with pytest.raises(TypeError, match="which a configuration cannot hold; give a name"):
+        with pytest.raises(TypeError, match="which a configuration cannot contain; give a name"):
             layers.LSTM(2, activation=double, seed=bad if not callable(bad) else None, **made(bad)).get_config()
     kerass = {"trainable": True, "kernel_constraint": None, "units": 2, "dtype": {"class_name": "DTypePolicy"}}
     kerass["dtype"] |= {"config": {"name": "float64"}}

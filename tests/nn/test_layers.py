@@ -104,7 +104,7 @@ def test_loading_some_of_a_state_dict_or_what_is_none() -> None:
         net.load_state_dict({"scale": np.ones(2)}, strict=False)
     with pytest.raises(TypeError, match=r"load_state_dict: state is Net, expected a dict .*; give its state_dict\(\)"):
         net.load_state_dict(other)
-    with pytest.raises(TypeError, match="load_state_dict: scale does not turn into an array"):
+    with pytest.raises(TypeError, match="load_state_dict: scale cannot be converted to an array"):
         net.load_state_dict({"scale": [[1.0], [2.0, 3.0]]}, strict=False)
     for name, array in net.state_dict().items():
         assert array is before[name]

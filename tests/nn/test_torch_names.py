@@ -166,7 +166,7 @@ def test_modules() -> None:
     assert list(nets.state_dict()) == ["a.weight", "a.bias", "c.weight", "c.bias"]
     with pytest.raises(KeyError, match="there is no 'd', only a, b, c"):
         nets["d"]
-    with pytest.raises(KeyError, match="'keys' is a name of its own"):
+    with pytest.raises(KeyError, match="'keys' is an attribute of ModuleDict"):
         nets["keys"] = nn.Identity()
     with pytest.raises(TypeError, match="'d' is int, expected a Module"):
         nets["d"] = 3  # type: ignore[assignment]

@@ -21,7 +21,7 @@ MESSAGES = {  # fault -> the rank that says so, what it says
     "changed": (0, r"fit: after step 6 parameter weight differs on rank 1 from rank 0's"),
     "before": (1, "KeyError: 'nothing trained yet'"),
     "after": (1, "KeyError: 'all is trained'"),
-    "left": (0, "rank 1 left the program while rank 0 waits for it"),
+    "left": (0, "rank 1 exited while rank 0 waits for it"),
     "short": (0, "fit: after step 3 some processes have a batch and others none"),
     "model": (0, "fit: parameter 1 is missing on rank 1 and bias (1,) float32 on rank 0; every process must build"),
     "rate": (0, "fit: optimizer.lr is 0.02 on rank 1 and 0.01 on rank 0"),

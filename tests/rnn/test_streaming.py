@@ -174,7 +174,7 @@ def test_what_needs_a_sequence_is_refused() -> None:
     with pytest.raises(ValueError, match="LSTM is bidirectional, so it needs the whole sequence"):
         nn.LSTM(4, 5, bidirectional=True).stepper()
     pooled = nn.Sequential(nn.LSTM(4, 5, batch_first=True), lambda pair: pair[0].mean(axis=1))
-    with pytest.raises(ValueError, match="the model gives something else for a sequence than step by step"):
+    with pytest.raises(ValueError, match="results for a sequence differ from those step by step"):
         pooled.stepper()
     for layer in (layers.Flatten(), layers.GlobalMaxPooling1D(), layers.Bidirectional(layers.LSTM(2))):
         model = models.Sequential([layers.LSTM(3, return_sequences=True), layer])

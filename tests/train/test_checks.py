@@ -141,7 +141,7 @@ def test_a_state_of_many_arrays_is_resumed_in_order(tmp_path: Path) -> None:
 def test_options_that_say_nothing_alone(option: dict[str, Any], needs: str) -> None:
     net, loss_fn, batches = line()
     with pytest.raises(
-        ValueError, match=f"fit: {next(iter(option))}= says nothing without {needs}=; give {needs}= too"
+        ValueError, match=f"fit: {next(iter(option))}= has no effect without {needs}=; give {needs}= too"
     ):
         train.fit(loss_fn, batches, optim.SGD(net.parameters()), epochs=1, progress=False, **option)
 

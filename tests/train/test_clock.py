@@ -151,5 +151,5 @@ def test_checkpoints_come_when_they_are_due(tick: float, tmp_path: Path, monkeyp
 def test_evaluation_of_the_first_batches(limit: int) -> None:
     batches = [1.0, 2.0, 3.0]
     assert train.evaluate(tg.tensor, batches, limit=limit) == pytest.approx(sum(batches[:limit]) / len(batches[:limit]))
-    with pytest.raises(ValueError, match="evaluate: batches gave nothing"):
+    with pytest.raises(ValueError, match="evaluate: there are no batches"):
         train.evaluate(tg.tensor, batches, limit=0)

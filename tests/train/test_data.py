@@ -318,7 +318,7 @@ def test_text_files(tmp_path: Path) -> None:
     assert read_text(first, str(second)) == "née\n\n"
     with pytest.raises(ValueError, match=r"read_text: .*second is empty, expected text"):
         read_text(second)
-    with pytest.raises(ValueError, match=r"read_text: .*wrong is no UTF-8 text: .*position 1"):
+    with pytest.raises(ValueError, match=r"read_text: .*wrong is not UTF-8 text: .*position 1"):
         read_text(first, wrong)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_text(tmp_path / "nowhere")

@@ -19,29 +19,29 @@ def bad_calls() -> list[Any]:
     fit = train.fit
     quiet: dict[str, Any] = {"epochs": 1, "progress": False}
     return [
-        (lambda: fit(loss_fn, batches, optimizer), ValueError, r"nothing says when to stop; give epochs="),
-        (lambda: fit(loss_fn, [], optimizer, **quiet), ValueError, r"batches gave nothing in epoch 0"),
+        (lambda: fit(loss_fn, batches, optimizer), ValueError, r"there is no limit; give epochs="),
+        (lambda: fit(loss_fn, [], optimizer, **quiet), ValueError, r"there are no batches in epoch 0"),
         (
             lambda: fit(loss_fn, iter(batches), optimizer, epochs=2, progress=False),
             ValueError,
-            r"batches gave nothing in epoch 1; a generator can be read only once",
+            r"there are no batches in epoch 1; a generator can be read only once",
         ),
         (lambda: fit(loss_fn, batches, optimizer, checkpoint="x", **quiet), ValueError, r"checkpoint= needs model="),
         (lambda: fit(loss_fn, batches, optimizer, validate_every=0, **quiet), ValueError, r"validate_every is 0"),
         (
             lambda: fit(loss_fn, batches, optimizer, patience=2, **quiet),
             ValueError,
-            r"patience= says nothing without va",
+            r"patience= has no effect without va",
         ),
         (
             lambda: fit(loss_fn, batches, optimizer, keep_best=True, **quiet),
             ValueError,
-            r"keep_best= says nothing witho",
+            r"keep_best= has no effect witho",
         ),
         (
             lambda: fit(loss_fn, batches, optimizer, resume=True, **quiet),
             ValueError,
-            r"resume= says nothing without chec",
+            r"resume= has no effect without chec",
         ),
         (lambda: fit(loss_fn, batches, optimizer, epochs=1.5), ValueError, r"epochs is 1.5, expected a whole number"),
         (
@@ -98,7 +98,7 @@ def bad_calls() -> list[Any]:
             TypeError,
             r"backward: the tensor does not require grad",
         ),
-        (lambda: train.evaluate(loss_fn, []), ValueError, r"evaluate: batches gave nothing"),
+        (lambda: train.evaluate(loss_fn, []), ValueError, r"evaluate: there are no batches"),
     ]
 
 

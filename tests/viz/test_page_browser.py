@@ -508,3 +508,12 @@ def test_a_page_inside_another_document_moves_into_a_frame(browser: Browser, tmp
         time.sleep(0.05)
     assert browser.js(drawn_inside)
     assert [entry["message"] for entry in browser.log("browser")] == []
+
+
+@pytest.mark.parametrize("cell", [rnn.LSTMCell, rnn.GRUCell, rnn.BasicRNNCell])
+def test_the_page_of_a_long_net_opens_with_its_first_step_in_view(show: Any, cell: Any) -> None:
+    browser = show(net(50, cell(4)))
+    assert browser.js(
+        "return page.painter.view.zoom <= 1 && page.model.steps[0].boxes.every((box) => page.isInView(box))"
+    )
+    assert browser.js("return page.isInView(page.model.nodes.find((node) => node.role === 'parameter'))")

@@ -219,10 +219,26 @@ def test_what_only_one_of_two_cells_does_is_marked() -> None:
     assert marked(peepholes, "b").count("×") == marked(peepholes, "b").count("+") == 3  # each weight times c, added
     two = viz.diff(rnn.LSTMCell(4), rnn.GRUCell(4))
     assert "cₜ₋₁" in marked(two, "a")
-    assert {box.label for box in two.picture.boxes if box.parent is None} == {"lstm_cell", "gru_cell"}
+    assert [box.label for box in two.picture.boxes if box.parent in ("a", "b")] == ["lstm_cell", "gru_cell"]
+    ops = {node.id: node for node in two.picture.nodes}
+    read = {(edge.tail[0], ops[edge.tail].lines[0]): ops[edge.head] for edge in two.picture.edges}
+    for leaf in ("xₜ", "kernel", "bias"):  # both begin with x W + b
+        assert read["a", leaf].fill is read["b", leaf].fill is None
     assert two.svg().count("<svg") == 1
     with pytest.raises(TypeError, match="diff: target is int"):
         viz.diff(rnn.LSTMCell(4), 3)
+
+
+def test_two_cells_stand_side_by_side() -> None:
+    drawing = viz.diff(rnn.LSTMCell(4), rnn.GRUCell(4))
+    assert drawing._arrange is not None
+    picture = drawing._arrange()
+    check_places(viz.Drawing(picture))
+    first, second = (box.corners for box in picture.boxes if box.parent is None)
+    assert first is not None
+    assert second is not None
+    assert first[2] < second[0]
+    assert first[1] == second[1]
 
 
 def test_the_flow_of_gradients_is_saved(tmp_path: Any) -> None:

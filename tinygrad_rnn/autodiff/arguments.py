@@ -65,7 +65,7 @@ class Arguments:
                 if value is None:  # NumPy passes out=None and the like
                     return self._check_options({k: v for k, v in options.items() if k != name})
                 if name in self.inputs:
-                    raise TypeError(f"{self.name}: {name} is an array and must be given by position")
+                    raise TypeError(f"{self.name}: {name} is an array and must be passed by position")
                 raise TypeError(f"{self.name}: got an option {name!r}, expected one of {self.options}")
             if isinstance(value, Tensor):
                 if value.requires_grad:
@@ -77,7 +77,7 @@ class Arguments:
         return options
 
     def _coerce(self, args: Sequence[Any], arrays: list[Any]) -> None:
-        """Keep the float dtype of the tensors: scalars, integers and booleans beside them take it, float arrays do not."""
+        """Keep the float dtype of the tensors: scalars, integers and booleans are converted to it, float arrays are not."""
         dtype = None
         for i, a in enumerate(args):
             if isinstance(a, Tensor) and a.data.dtype.kind == "f" and i not in self.constants:
@@ -86,7 +86,7 @@ class Arguments:
             if i in self.constants or (a is None and i in self.optional):
                 continue
             if type(a) in (float, int, bool):
-                if self.variadic:  # NumPy would make an array of its own dtype of it
+                if self.variadic:  # NumPy would convert it to float64
                     arrays[i] = np.asarray(a, dtype)
                 continue
             if isinstance(a, np.generic):
@@ -111,12 +111,12 @@ class Arguments:
 
 
 def stacked(value: Any) -> Any:
-    """A list of tensors, nested or with numbers among them, as one tensor; anything else as it is."""
+    """A list of tensors, possibly nested or with numbers, as one tensor; anything else unchanged."""
     return registry["stack"]([stacked(v) for v in value]) if holds_tensors(value) else value
 
 
 def described(value: Any) -> str:
-    """A value in the words of an error message."""
+    """The description of a value in an error message."""
     if isinstance(value, (Tensor, np.ndarray)):
         return f"of shape {value.shape} and dtype {value.dtype}"
     text = repr(value)

@@ -155,7 +155,7 @@ def value_and_grad(fn: Callable[..., Tensor], inputs: Any) -> tuple[Tensor, Any]
     return run.value, _like(inputs, _slopes(run, "value_and_grad", run.record))
 
 
-class _Run(NamedTuple):
+class _Evaluation(NamedTuple):
     """One evaluation of fn: its points, its output, the vectors (if any), and whether the derivatives are recorded."""
 
     points: list[Tensor]
@@ -169,7 +169,7 @@ class _Run(NamedTuple):
         return self.out if self.record else self.out.detach()
 
 
-def _evaluate(fn: Callable[..., Any], inputs: Any, caller: str, vectors: Any = None, argument: str = "") -> _Run:
+def _evaluate(fn: Callable[..., Any], inputs: Any, caller: str, vectors: Any = None, argument: str = "") -> _Evaluation:
     """Evaluate fn at new points with the values of the inputs, connected to the graph of the inputs."""
     recorded = ambient.get().recording
     with recording(True):
@@ -186,7 +186,7 @@ def _evaluate(fn: Callable[..., Any], inputs: Any, caller: str, vectors: Any = N
             stacklevel=3,
         )
     outside = outside or any(isinstance(v, Tensor) and v.requires_grad for v in along)
-    return _Run(points, out, along, recorded and outside)
+    return _Evaluation(points, out, along, recorded and outside)
 
 
 def _origins(out: Tensor, points: list[Tensor]) -> tuple[bool, bool]:
@@ -213,14 +213,14 @@ def _origins(out: Tensor, points: list[Tensor]) -> tuple[bool, bool]:
     return depends, outside
 
 
-def _slopes(run: _Run, caller: str, record: bool) -> list[Tensor]:
+def _slopes(run: _Evaluation, caller: str, record: bool) -> list[Tensor]:
     """The gradient of a scalar output."""
     if run.out.size != 1:
         raise ValueError(f"{caller}: fn returned shape {run.out.shape}, expected a scalar; reduce it, with .sum() say")
     return _pull([(run.out, np.ones_like(run.out.data))], run.points, record)
 
 
-def _rows(out: Tensor, run: _Run) -> list[Tensor]:
+def _rows(out: Tensor, run: _Evaluation) -> list[Tensor]:
     """For each point the matrix d out / d point, of out.shape + point.shape, row by row."""
     columns: list[list[Tensor]] = [[] for _ in run.points]
     for k in range(out.size):

@@ -100,7 +100,7 @@ def _seen(array: Any) -> int:
 
 
 def _unshared_count() -> int:
-    """The reference count that `may_overwrite` sees for an array held by one attribute and one local variable."""
+    """The reference count in `may_overwrite` of an array referenced by one attribute and one local variable."""
     holder = _Holder()
     holder.array = np.empty(1)
     array = holder.array

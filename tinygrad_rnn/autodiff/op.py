@@ -10,22 +10,22 @@ An op is one block: the forward under `@primitive`, its rule right below under `
     def _(g, a, b, needs):
         return g * b if needs[0] else None, g * a if needs[1] else None
 
-Positional parameters of the forward are arrays; keyword-only ones are options (shapes, axes, indices) and carry no
-gradient. The parameters of the vjp say what is kept for it: `g` is the cotangent of the result, then come, by name and
-in any order, inputs, `out` (the result), `shape` (of the first input), `shapes` (of all inputs), `needs` (which inputs
-want a gradient), `residuals` (where the forward has an option `keep`: with keep=True it returns its result and what
-else the vjp needs) and `*arrays` (all inputs of a variadic op). Keyword-only parameters of the vjp are the options. It
-returns one cotangent per input, None where none is needed.
+Positional parameters of the forward are arrays; keyword-only ones are options (shapes, axes, indices) and have no
+gradient. The parameters of the vjp determine what a node saves for it: `g` is the cotangent of the result, followed in
+any order by inputs, `out` (the result), `shape` (of the first input), `shapes` (of all inputs), `needs` (which inputs
+need a gradient), `residuals` (where the forward has an option `keep`: with keep=True it returns its result and what else
+the vjp needs) and `*arrays` (all inputs of a variadic op). Keyword-only parameters of the vjp are the options. It returns
+one cotangent per input, None where none is needed.
 
-The rule is written with operators and ops, so it works on ndarrays and, recorded, on Tensors. A fused op whose rule
-calls a kernel has, besides, `@name.expands`: the same function in primitives, which gives it higher derivatives and its
-drawing. Its vjp takes every input first, in order.
+A vjp is written with operators and ops, so it works on ndarrays and, recorded, on Tensors. A fused op, whose vjp calls a
+kernel, also has `@name.expands`: the same function in primitives, for higher derivatives and drawings. The vjp of a fused
+op takes all inputs first, in order.
 
-The decorated callable is the registry entry. Called on plain arrays it just computes.
+The decorated function is the registry entry. Called on arrays it only computes the result.
 
 An op that is constant almost everywhere (a comparison, rounding) is declared with differentiable=False and has no vjp.
-Comparisons and the like are ops so that a vjp can be written in nothing but ops: an ndarray made by other means inside a
-vjp would be a constant to whatever records the vjp.
+Comparisons are ops so that a vjp can be written entirely in ops: an ndarray computed in another way would be a constant
+where the vjp is recorded.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from .state import Ambient, Scope, ambient
 from .tensor import Tensor, data, numpy_functions, registry
 from .work import MOVES, UNDECLARED, Work
 
-Draw = Callable[[Any], list[Any]]  # from a check.Sampler, calls of an op
+Samples = Callable[[Any], list[Any]]  # from a check.Sampler, calls of an op
 _PLACES = {"shape": -5, "shapes": -4, "out": -3, "needs": -2, "residuals": -1}  # of what a vjp may name beside inputs
 _new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
 
@@ -58,7 +58,7 @@ class Op(Arguments):
         *("residuals", "rule", "several", "variadic"),
     )
 
-    def __init__(self, forward: Callable[..., Any], label: str, samples: Draw, **traits: Any):
+    def __init__(self, forward: Callable[..., Any], label: str, samples: Samples, **traits: Any):
         code: CodeType = forward.__code__
         self.name = forward.__name__
         self.__name__ = self.__qualname__ = self.name
@@ -70,7 +70,7 @@ class Op(Arguments):
         self.samples = samples
         work = traits["work"] or forward.__globals__.get("WORK")
         self.work: Work = work if isinstance(work, Work) else UNDECLARED
-        self.errors: Draw = traits["errors"]
+        self.errors: Samples = traits["errors"]
         self.broadcasts: bool = traits["broadcasts"]
         self.several: bool = traits["several"]
         self.differentiable: bool = traits["differentiable"]
@@ -126,7 +126,7 @@ class Op(Arguments):
         return (*self._origins, *range(n)) if self.saves_all else self._origins
 
     def expands(self, expansion: Callable[..., Any]) -> Callable[..., Any]:
-        """Declare what a fused op stands for, in primitives (decorator): same signature, same results."""
+        """Declare the expansion of a fused op into primitives (decorator): same signature, same results."""
         if not self.variadic and self._origins[: len(self.inputs)] != tuple(range(len(self.inputs))):
             raise TypeError(f"vjp of {self.name}: a fused op's vjp takes every input first, in order: {self.inputs}")
         self.expansion = expansion
@@ -325,7 +325,7 @@ class Op(Arguments):
 
     @staticmethod
     def alias(tensor: Tensor) -> Tensor:
-        """A new node that is the same tensor (the engine's, to mark where an expansion's inputs end)."""
+        """The same tensor with a new node; with it the engine marks the inputs of an expansion."""
         result: Tensor = _identity(tensor)
         return result
 
@@ -343,7 +343,7 @@ def _picker(places: list[int], saves_all: bool) -> Callable[[tuple[Any, ...]], t
 def primitive(
     *,
     label: str,
-    samples: Draw,
+    samples: Samples,
     numpy: Callable[..., Any] | tuple[Callable[..., Any], ...] | None = None,
     broadcasts: bool = False,
     several: bool = False,
@@ -355,23 +355,23 @@ def primitive(
     materialize_grads: bool = True,
     rows: Rule | None = None,
     work: Work | None = None,
-    errors: Draw = lambda _: [],
+    errors: Samples = lambda _: [],
 ) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op.
 
-    label: what drawings write in the node. samples: from a Sampler, the inputs on which its gradients are checked; there
-    is no default, so an op without a gradient check cannot be defined. numpy: the NumPy function (or functions) that
-    this op implements; `np.f(tensor)` then reaches it. broadcasts: inputs broadcast by NumPy's rules and the engine
-    sums their cotangents back. several: the forward returns a tuple of results. constants: positional arrays that
-    carry no gradient (a condition, say) and keep their dtype. optional: arrays that may be None. differentiable: False for
-    an op that is constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain
-    arrays for tensors (constant tensors with tensors=True). converts: numbers, integers and booleans beside tensors are
-    brought to the tensors' dtype; False for an op whose inputs may be of any dtype, or None. materialize_grads: the cotangent
-    of a result that nothing used is an array of zeros; with False it is None. rows: how it treats the rows of a batch, a rule
-    of autodiff/rows.py; without one it is taken to compute one row from others, and a step that calls it is not fused.
+    label: the text of the node in drawings. samples: from a Sampler, the inputs on which its gradients are checked; there
+    is no default, so an op without a gradient check cannot be defined. numpy: the NumPy function (or functions) that this
+    op implements; `np.f(tensor)` then reaches it. broadcasts: inputs broadcast by NumPy's rules and the engine sums their
+    cotangents back. several: the forward returns a tuple of results. constants: positional arrays that carry no gradient
+    (a condition, say) and keep their dtype. optional: arrays that may be None. differentiable: False for an op that is
+    constant almost everywhere: it has no vjp, only its forward is checked on the samples, and it gives plain arrays for
+    tensors (constant tensors with tensors=True). converts: numbers, integers and booleans beside tensors are brought to
+    the tensors' dtype; False for an op whose inputs may be of any dtype, or None. materialize_grads: the cotangent of a
+    result that nothing used is an array of zeros; with False it is None. rows: how it treats the rows of a batch, a rule
+    of autodiff/rows.py; without one it is assumed to compute one row from others, and a step that calls it is not fused.
     work: its floating point operations and what it does to its data, see autodiff/work.py; ops in a module that has WORK
-    need not say it. Drawings and counts take an op of one's own without it to compute each element in one operation.
-    errors: from a Sampler, calls that the op must refuse, each paired with what its error must say.
+    need not say it. For a user-defined op without it, drawings and counts assume one operation per element. errors: from
+    a Sampler, invalid calls of the op, each with a text that its error must contain.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> @tg.primitive(label="x³", samples=lambda r: [r(3, 4), r()])
@@ -412,7 +412,7 @@ def primitive(
 
 
 def composite(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare a function written in ops as what implements these NumPy functions on tensors."""
+    """Declare a function written in ops as the implementation of these NumPy functions for tensors."""
 
     def declare(f: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:
@@ -434,7 +434,8 @@ def operations() -> Iterator[Op]:
 
 
 def check_registry() -> None:
-    """Refuse differentiable ops without a vjp, and ops that do not declare their work; run when the package is imported."""
+    """Raise TypeError for differentiable ops without a vjp, and ops that do not declare their work; run when the package
+    is imported."""
     for op in operations():
         if op.differentiable and op.rule == op._no_rule:
             raise TypeError(f"{op.name} has no vjp: define one with @{op.name}.vjp, or declare it differentiable=False")

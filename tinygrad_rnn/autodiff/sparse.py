@@ -1,4 +1,4 @@
-"""The gradient of a table of which few rows were read, without the rows that are 0."""
+"""The gradient of a table of which few rows were read: only these rows are stored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class RowGradient:
-    """A gradient of `shape` that is 0 but for some rows: values[i] (N, …) is added at row index[i] (N), a row may recur.
+    """A gradient of `shape` that is 0 except in some rows: values[i] (N, …) is added at row index[i] (N); rows may be
+    repeated.
 
-    `np.asarray` makes an ordinary array of it. Adding to an array gives an array.
+    `np.asarray` converts it to an array. Adding to an array gives an array.
 
     >>> import numpy as np
     >>> g = RowGradient(np.array([2, 0, 2]), np.array([[1.0], [5.0], [2.0]]), (3, 1))
@@ -35,7 +36,7 @@ class RowGradient:
         return RowGradient(self.index, self.values.astype(dtype), self.shape)
 
     def summed(self) -> RowGradient:
-        """With each row once, in rising order."""
+        """The same gradient with each row once, in ascending order."""
         rows, places = np.unique(self.index, return_inverse=True)
         values = np.zeros((len(rows), *self.shape[1:]), self.dtype)
         np.add.at(values, places, self.values)
@@ -48,7 +49,7 @@ class RowGradient:
         return RowGradient(np.concatenate([self.index, other.index]), values, self.shape)
 
     __radd__ = __add__
-    __array_ufunc__ = None  # an array's + comes here
+    __array_ufunc__ = None  # array + RowGradient calls __radd__
 
     def __mul__(self, factor: float) -> RowGradient:
         return RowGradient(self.index, self.values * factor, self.shape)

@@ -78,7 +78,7 @@ class _Change(ContextDecorator):
     def __init__(self, value: Any):
         self._value = value
 
-    def _recreate_cm(self) -> _Change:  # a decorated function enters a fresh one at every call
+    def _recreate_cm(self) -> _Change:  # each call of a decorated function uses a new one
         fresh = object.__new__(type(self))
         fresh._value = self._value
         return fresh

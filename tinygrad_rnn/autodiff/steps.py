@@ -19,8 +19,8 @@ def current_step() -> Scope | None:
 
 
 def name_states(states: Sequence[Any], fields: Sequence[str] = (), before: Sequence[Any] = ()) -> tuple[str, ...]:
-    """The names of the states after the current step: those set by rnn.gate, else the fields of their NamedTuple ("" for
-    none), else h, or s1, s2 … if there are several. The nodes of the states get these names as scopes.
+    """The names of the states after the current step: set by rnn.gate, else the fields of their NamedTuple ("" for none),
+    else h, or s1, s2 … for several. The names are added to the scopes of the states' nodes.
 
     before: the states before the step; those from outside the run are stored as its initial states.
     """
@@ -36,11 +36,11 @@ def name_states(states: Sequence[Any], fields: Sequence[str] = (), before: Seque
         if node is not None and name != gate and node.scope[-1].kind != "state":
             node.scope = (*node.scope, Scope(name, "state"))
     if step is not None and step.run is not None and before:
-        _note_begin(step.run, names, before)
+        _store_initial_states(step.run, names, before)
     return tuple(names)
 
 
-def _note_begin(run: Run, names: Sequence[str], states: Sequence[Any]) -> None:
+def _store_initial_states(run: Run, names: Sequence[str], states: Sequence[Any]) -> None:
     """Store the initial states of a run: those that its own steps did not compute."""
     known = [edge for _, edge in run.initial_states]
     for name, value in zip(names, states, strict=True):

@@ -47,7 +47,7 @@ def gradcheck(
     name = str(getattr(fn, "__name__", None) or type(fn).__name__)
     values = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     arguments, checked, labels = _prepare(values, name, names)
-    run = _Run(fn, arguments, checked)
+    run = _Function(fn, arguments, checked)
     outputs = run.outputs()
     rng = np.random.default_rng(seed)
     if order == 1:
@@ -124,7 +124,7 @@ def _demand_float64(name: str, label: str, dtype: Any) -> None:
         )
 
 
-class _Run:
+class _Function:
     """fn as functions of plain arrays: its values, its gradients by the plain sweep, and its second derivatives."""
 
     def __init__(self, fn: Callable[..., Any], arguments: list[Any], checked: list[Tensor]):

@@ -21,5 +21,5 @@ def near(name: str, names: Iterable[str]) -> str:
 def positive(text: str) -> int:
     """Parse a positive integer."""
     if not (text.isdecimal() and text.isascii() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive integer")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)

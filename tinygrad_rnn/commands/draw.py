@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         _list(figures, options.json)
         return 0
     if options.name is None:
-        raise Usage("draw what? Give a name; --list names them all")
+        raise Usage("the name of a cell or figure is missing; --list shows their names")
     name = options.name.replace("-", "_")
     if name in CELLS:
         view = options.view or "cell"
@@ -72,7 +72,9 @@ def run(options: argparse.Namespace) -> int:
         _refuse_for_figure(name, options)
         drawing, stem = figures[name](), name
     else:
-        raise Usage(f"{options.name!r} is no cell and no figure; --list names them all{near(name, [*CELLS, *figures])}")
+        raise Usage(
+            f"{options.name!r} is neither a cell nor a figure; --list shows their names{near(name, [*CELLS, *figures])}"
+        )
     if options.output == "-":
         print(getattr(drawing, "source", None) or drawing.svg(), end="")  # a plot has no DOT source: print SVG
         return 0
@@ -141,7 +143,7 @@ def _refuse_for_figure(name: str, options: argparse.Namespace) -> None:
     ignored = [f"--{k}" for k in ("view", "steps", "length") if getattr(options, k) is not None]
     ignored += ["--layers"] * (options.layers > 1) + ["--bidirectional"] * options.bidirectional
     if ignored:
-        raise Usage(f"{name} is a figure of the gallery, drawn as it is: {', '.join(ignored)} cannot change it")
+        raise Usage(f"{name} is a figure of the gallery, which has no options: {', '.join(ignored)} cannot be used")
 
 
 def _list(figures: dict[str, Any], as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Layers by Keras's conventions: its names, its arguments and defaults, what it returns."""
+"""Layers with Keras's names, arguments, defaults and return values."""
 
 from .base import Input, Layer
 from .cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells

@@ -59,7 +59,7 @@ def mask_of(x: Any) -> Any:
 
 
 class Weights(Configured, Module):
-    """A module's parameters by Keras's conventions: lists of arrays, in its order and layout."""
+    """A module's parameters in Keras's form: lists of arrays, in its order and layout."""
 
     regularized: tuple[tuple[Parameter, Any], ...] = ()  # own parameters with their regularizers
     of_outputs: tuple[Any, ...] = ()  # losses added by the last call

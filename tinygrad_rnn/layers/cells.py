@@ -37,7 +37,7 @@ class CellOptions(TypedDict, total=False):
 
 
 class KerasCell(Weights, GatedCell):
-    """What Keras's cells add to ours: dropout, regularizers, and states in lists.
+    """Base of Keras's cells, which add dropout, regularizers and states in lists.
 
     In training, dropout applies to the input, with one mask per sequence, and recurrent_dropout to the h that is multiplied
     by the recurrent kernel, with one mask per sequence and gate [Gal & Ghahramani 2016].
@@ -282,7 +282,7 @@ class CellAdapter(rnn.RNNCell):
         return self
 
     def build_from(self, arrays: Any) -> None:
-        """The user's cell builds itself."""
+        """Nothing to do: the user's cell builds itself."""
 
     def call(self, x: Any, state: Any) -> tuple[Any, Any]:
         output, new = self.cell.call(x, list(state) if isinstance(state, tuple) else [state])
@@ -296,7 +296,7 @@ class CellAdapter(rnn.RNNCell):
 
 
 def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
-    """The cell, if it is one of ours; a user-written Keras cell is wrapped in CellAdapter."""
+    """The cell itself if it is an RNNCell; a user-written Keras cell is wrapped in a CellAdapter."""
     if isinstance(cell, rnn.RNNCell):
         return cell
     if isinstance(cell, type) or not callable(getattr(cell, "call", None)) or not hasattr(cell, "state_size"):
@@ -333,7 +333,7 @@ def listed(cell: rnn.RNNCell, state: Any) -> list[Any]:
 
 
 def unlisted(owner: str, states: Any, cell: rnn.RNNCell, dtype: Any) -> Any:
-    """Our state from Keras's list, cast to the dtype."""
+    """The state of the driver from Keras's list, cast to the dtype."""
     size, several = cell.state_size, isinstance(states, (list, tuple))
     if isinstance(size, LSTMState):
         _demand(owner, states, 2, "[h, c]")
@@ -368,7 +368,7 @@ _training = training  # a step has an argument of that name
 
 
 def stepped(cell: rnn.RNNCell, x: Any, states: Any, training: bool | None) -> tuple[Any, Any]:
-    """One step of a cell by Keras's conventions: (output, list of states)."""
+    """One step of a cell in Keras's form: (output, list of states)."""
     x = x if isinstance(x, Tensor) else Tensor(x)
     with _training(phase.get() if training is None else bool(training)):
         state = unlisted(cell.scope_name, states, cell, x.dtype)

@@ -88,7 +88,7 @@ def get(loss: Any) -> Loss:
 
 
 def _unmasked(loss: Loss, y_true: Any, y_pred: Any, mask: Any = None) -> Any:
-    """Adapts a loss without a mask."""
+    """Adapts a loss that takes no mask."""
     return loss(y_true, y_pred)
 
 

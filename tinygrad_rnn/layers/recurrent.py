@@ -1,4 +1,4 @@
-"""Keras's recurrent layers: any cell over time, run by our driver."""
+"""Keras's recurrent layers: any cell over time, run by the driver of `rnn`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RNN(Layer):
         self.cell.build(int(input_shape[2]), self.dtype)
 
     def unbuild(self) -> None:
-        """Nothing to do: the cell holds the weights."""
+        """Nothing to do: the weights are in the cell."""
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         output = (*input_shape[: 2 if self.return_sequences else 1], self.cell.output_size)

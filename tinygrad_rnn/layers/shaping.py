@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Activation(Layer):
-    """Apply an activation to every element, or to the last axis (softmax): a name that Dense takes, or a function.
+    """Apply an activation to every element, or to the last axis (softmax): a name that Dense accepts, or a function.
 
     >>> import tinygrad_rnn as tg
     >>> tg.layers.Activation("relu")([[-1.0, 2.0]]).tolist()
@@ -109,7 +109,7 @@ class GlobalMaxPooling1D(_OverTime):
 class GlobalAveragePooling1D(_OverTime):
     """The mean of each feature over all unmasked steps: (B, T, D) gives (B, D), with keepdims=True (B, 1, D).
 
-    A row that is masked whole gives 0 (in Keras NaN). Raises ValueError for inputs of other axes.
+    The mean of a row with all steps masked is 0 (in Keras NaN). Raises ValueError for inputs of other axes.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.layers.GlobalAveragePooling1D()([[[1.0, 5.0], [3.0, 2.0]]], mask=np.array([[True, False]])).tolist()

@@ -134,7 +134,7 @@ def numbers(name: str, value: Any) -> Array:
     except ValueError as error:
         hint = "of unequal lengths" if isinstance(value, (list, tuple)) else "that form no array"
         raise ValueError(
-            f"{name} holds sequences {hint}, expected one array; data.pad(sequences).values fills them up ({error})"
+            f"{name} holds sequences {hint}, expected one array; data.pad(sequences).values pads them ({error})"
         ) from None
     if array.dtype.kind in "US":
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Layers by PyTorch's conventions: its names, its arguments, its layouts."""
+"""Layers with PyTorch's names, arguments and layouts."""
 
 from ..module import Module, Parameter
 from . import functional, utils

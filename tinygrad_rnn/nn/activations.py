@@ -1,4 +1,4 @@
-"""Activations as modules, to stand in a Sequential."""
+"""Activations as modules, for use in a Sequential."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """y = x − log Σ eˣ over the axis dim, stable for any x; NLLLoss takes it.
+    """y = x − log Σ eˣ over the axis dim, stable for any x; the input of NLLLoss.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.LogSoftmax(dim=-1)(tg.tensor([0.0, 0.0])).data.round(4)

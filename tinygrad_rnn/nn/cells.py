@@ -10,7 +10,7 @@ from .. import checks, ops, rnn
 from ..autodiff.tensor import Tensor
 from ..module import Parameter
 from .basics import checked_input, floating_dtype
-from .recurrent import CellModule, beginning, draw_weights, lstm_pair
+from .recurrent import CellModule, draw_weights, lstm_pair, uniform_initializer
 
 
 class Cell(CellModule):
@@ -26,7 +26,7 @@ class Cell(CellModule):
         self.input_size = checks.integer(owner, "input_size", input_size)
         self.hidden_size = checks.integer(owner, "hidden_size", hidden_size)
         self.bias = bool(bias)
-        draw = beginning(self.hidden_size, seed)
+        draw = uniform_initializer(self.hidden_size, seed)
         gates = self.cell_class.gates
         draw_weights(self, gates, self.input_size, self.hidden_size, self.bias, floating_dtype(owner, dtype), draw, "")
 

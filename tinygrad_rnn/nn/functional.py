@@ -1,4 +1,4 @@
-"""Functions by PyTorch's names: import tinygrad_rnn.nn.functional as F."""
+"""Functions with PyTorch's names: import tinygrad_rnn.nn.functional as F."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
-    """Each element 0 with chance p, else divided by 1 − p; the input itself where training is False.
+    """Each element is 0 with probability p, else divided by 1 − p; the input itself if training is False.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.functional.dropout(tg.ones(2), training=False).tolist()
@@ -117,7 +117,7 @@ def embedding(input: Any, weight: Any) -> Tensor:
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Tensor:
-    """1 where the class is, 0 elsewhere: (...) integers give (..., num_classes); −1 takes as many classes as there are.
+    """1 where the class is, 0 elsewhere: (...) integers give (..., num_classes); −1 means the largest class + 1.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.functional.one_hot([0, 2]).tolist()

@@ -50,7 +50,7 @@ def draw_weights(
         setattr(module, name + end, Parameter(draw(shape, dtype), name=name + end))
 
 
-def beginning(units: int, seed: Any) -> RandomUniform:
+def uniform_initializer(units: int, seed: Any) -> RandomUniform:
     """The initializer of PyTorch's recurrent weights and biases: uniform on ±1/√H."""
     limit = 1 / float(np.sqrt(units))
     return RandomUniform(-limit, limit, generator(seed))
@@ -58,7 +58,7 @@ def beginning(units: int, seed: Any) -> RandomUniform:
 
 @lru_cache(maxsize=128)
 def _pattern(cell_class: Any, units: int, options: tuple[tuple[str, Any], ...]) -> rnn.RNNCell:
-    """A cell of the package's own, of which copies are made: making one from its arguments takes a while."""
+    """A cell that is copied, because a copy is faster than the constructor."""
     made: rnn.RNNCell = cell_class(units, **dict(options))
     return made
 
@@ -148,7 +148,7 @@ class Recurrent(CellModule):
                 f"{owner}: dropout is {dropout!r} with num_layers=1, expected 0: it acts between layers, and there is only "
                 "one; nn.Dropout can follow it"
             )
-        draw = beginning(self.hidden_size, rng)
+        draw = uniform_initializer(self.hidden_size, rng)
         for layer in range(self.num_layers):
             inputs = self.output_size * self.directions if layer else self.input_size
             for end in self.endings(layer):

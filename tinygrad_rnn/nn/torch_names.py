@@ -426,7 +426,7 @@ class ModuleDict(Module):
             raise TypeError(f"ModuleDict: {name!r} is {type(module).__name__}, expected a Module")
         if name not in self.names:
             if hasattr(self, name):
-                raise KeyError(f"ModuleDict: {name!r} is a name of its own; take another")
+                raise KeyError(f"ModuleDict: {name!r} is an attribute of ModuleDict; use another name")
             self.names.append(name)
         setattr(self, name, module)
 

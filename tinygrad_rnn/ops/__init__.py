@@ -1,4 +1,9 @@
-"""The primitives. Each op is one block: forward, vjp, label, samples (see autodiff/op.py for how to read one)."""
+"""The primitives. Each op is one block: forward, vjp, label, samples (autodiff/op.py explains how to read one).
+
+In reading order: pointwise, linalg, reduce, shape, index and joining have what a recurrent network needs; loss and recurrent
+have the fused ops; logic and select have comparisons and choices. The others complete NumPy's functions: arithmetic,
+trigonometric, special, rearranging, diagonals, decompositions (tg.linalg). options: NumPy's further options.
+"""
 
 from typing import Any
 
@@ -23,7 +28,7 @@ from . import (
 from . import (
     options as options,
 )
-from . import select as choices  # its function select takes the module's name
+from . import select as choices  # the function `select` hides the module of that name
 from .arithmetic import *
 from .diagonals import *
 from .index import *
@@ -64,7 +69,7 @@ permute_dims, concat = transpose, concatenate  # the array standard's names
 
 
 def _many(op: Any) -> Any:
-    """A method that takes its one option as a tuple or as separate arguments, like ndarray.reshape."""
+    """A method whose option may be a tuple or separate arguments, like ndarray.reshape."""
 
     def method(self: Tensor, *values: Any) -> Tensor:
         value = values[0] if len(values) == 1 and not isinstance(values[0], int) else values

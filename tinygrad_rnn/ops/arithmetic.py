@@ -1,4 +1,4 @@
-"""More arithmetic element by element: remainders, reciprocals, roots, powers and logarithms to other bases."""
+"""Further elementwise arithmetic: remainders, reciprocals, roots, powers and logarithms to other bases."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ LN2, LN10 = ln(2), ln(10)
     ],
 )
 def remainder(a: Array, b: Array) -> Array:
-    """What floor division leaves: a − b · floor(a / b), with b's sign. Its derivatives are 1 by a, −floor(a / b) by b.
+    """The remainder of floor division, a − b · floor(a / b), with b's sign. Its derivatives are 1 with respect to a and
+    −floor(a / b) with respect to b.
 
     >>> import tinygrad_rnn as tg
     >>> (tg.tensor([5.0, -1.0]) % 3).tolist()
@@ -155,7 +156,7 @@ def _pairs(r: Any) -> list[Any]:
 
 @primitive(label="logaddexp", rows=elementwise, numpy=np.logaddexp, broadcasts=True, samples=_pairs)
 def logaddexp(a: Array, b: Array) -> Array:
-    """log(e^a + e^b), without overflow; −∞ stands for the logarithm of 0 and gets the gradient 0.
+    """log(e^a + e^b), without overflow; −∞ is the logarithm of 0 and gets the gradient 0.
 
     >>> import tinygrad_rnn as tg
     >>> tg.logaddexp(tg.tensor([0.0, 1000.0]), 1000.0)
@@ -202,9 +203,8 @@ def positive(x: Array) -> Array:
 def nan_to_num(
     x: Array, copy: bool = True, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Array:
-    """x with NaN as `nan`, ∞ as `posinf` and −∞ as `neginf` (None: the largest finite numbers); there the gradient is 0.
-
-    copy is there for NumPy's signature: the result is always a new tensor.
+    """x with NaN replaced by `nan`, ∞ by `posinf` and −∞ by `neginf` (None: the largest finite numbers); the gradient of
+    replaced elements is 0. copy is accepted for compatibility with NumPy: the result is always a new tensor.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.nan_to_num(tg.tensor([1.0, np.nan, np.inf]), posinf=9.0).tolist()

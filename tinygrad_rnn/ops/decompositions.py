@@ -1,4 +1,5 @@
-"""Linear algebra beyond products, by the names of np.linalg: inverses, determinants, factors, norms (tg.linalg)."""
+"""Linear algebra other than products, with the names of np.linalg: inverses, determinants, factorisations, norms
+(tg.linalg)."""
 
 from __future__ import annotations
 
@@ -73,9 +74,8 @@ def _check_square(a: Array, name: str) -> None:
     ],
 )
 def inv(a: Array) -> Array:
-    """The inverse of each matrix a (…, n, n); its derivative is −A⁻¹ dA A⁻¹. Raises LinAlgError where a is singular.
-
-    tg.linalg.solve(a, b) is better than inv(a) @ b, faster and more precise.
+    """The inverse of each matrix a (…, n, n); its derivative is −A⁻¹ dA A⁻¹. Raises LinAlgError if a matrix is singular.
+    Prefer tg.linalg.solve(a, b) to inv(a) @ b: it is faster and more precise.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.inv(tg.tensor([[2.0, 0.0], [0.0, 4.0]])).tolist()
@@ -109,7 +109,8 @@ def _(g: Array, out: Array) -> Array:
     ],
 )
 def solve(a: Array, b: Array) -> Array:
-    """The x for which a x = b: a (…, n, n), b a vector (n) or matrices (…, n, k). Raises LinAlgError where a is singular.
+    """The solution x of a x = b: a (…, n, n), b a vector (n) or matrices (…, n, k). Raises LinAlgError where a is
+    singular.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.solve(tg.tensor([[2.0, 0.0], [0.0, 4.0]]), tg.tensor([2.0, 2.0])).tolist()
@@ -144,8 +145,8 @@ def _(g: Array, a: Array, b: Array, out: Array, needs: Any) -> Any:
 def det(a: Array) -> Array:
     """The determinant of each matrix a (…, n, n); its derivative is the matrix of cofactors.
 
-    The cofactors are det A · A⁻ᵀ. Where a matrix of the batch is singular, or nearly so, they are computed as determinants
-    of minors, which takes n² of them: right, but slow for n above 50 or so.
+    The cofactors are det A · A⁻ᵀ. If a matrix of the batch is singular or nearly singular, they are computed as
+    determinants of its n² minors, which is slow for n above about 50.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.det(tg.tensor([[1.0, 2.0], [3.0, 5.0]])).data.round(3)
@@ -213,8 +214,8 @@ def slogdet(a: Array) -> Any:
 def cholesky(a: Array, *, upper: bool = False) -> Array:
     """The lower triangular L with L Lᵀ = a, for positive definite a (…, n, n) [vjp: Murray 2016]; with upper, Lᵀ.
 
-    As NumPy it reads one triangle of a only (the lower one, or the upper), so that only this gets a gradient. Raises
-    LinAlgError where a is not positive definite.
+    As NumPy, it reads one triangle of a only (the lower, or with upper the upper one), so only this triangle gets a
+    gradient. Raises LinAlgError if a matrix is not positive definite.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.cholesky(tg.tensor([[4.0, 2.0], [2.0, 5.0]])).tolist()
@@ -257,8 +258,8 @@ def _from_triangle(x: Array, upper: bool) -> Array:
 def eigh(a: Array, *, UPLO: str = "L") -> Any:
     """Eigenvalues in ascending order and eigenvectors (as columns) of symmetric matrices a (…, n, n).
 
-    Reads the lower triangle of a, or with UPLO="U" the upper one, so that only this gets a gradient. Eigenvectors of equal
-    eigenvalues are not determined: there a gradient through them is infinite or NaN.
+    Reads the lower triangle of a, or with UPLO="U" the upper one, so only this triangle gets a gradient. Eigenvectors of
+    equal eigenvalues are not unique: a gradient through them is infinite or NaN.
 
     >>> import tinygrad_rnn as tg
     >>> values, vectors = tg.linalg.eigh(tg.tensor([[2.0, 1.0], [1.0, 2.0]]))
@@ -326,8 +327,8 @@ def _(g: Any, a: Array) -> Array:
 def svd(a: Array, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
     """The singular value decomposition a = U diag(s) Vᵀ: the tuple (U, s, Vᵀ), or s alone without compute_uv.
 
-    full_matrices=False is wanted where a is not square: of the full U and V the last columns are not determined. Singular
-    vectors of equal singular values are not determined either: there a gradient through them is infinite or NaN.
+    A matrix that is not square needs full_matrices=False, since the last columns of the full U or V are not unique.
+    Singular vectors of equal singular values are not unique either: a gradient through them is infinite or NaN.
 
     >>> import tinygrad_rnn as tg
     >>> u, s, vt = tg.linalg.svd(tg.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]]), full_matrices=False)
@@ -337,7 +338,7 @@ def svd(a: Array, full_matrices: bool = True, compute_uv: bool = True, hermitian
     if hermitian:
         raise TypeError("svd: hermitian=True has no op, use tg.linalg.eigh")
     if compute_uv and full_matrices and a.shape[-1] != a.shape[-2]:
-        raise ValueError(f"svd: a has shape {a.shape}; of matrices that are not square take full_matrices=False")
+        raise ValueError(f"svd: a has shape {a.shape}; pass full_matrices=False for matrices that are not square")
     parts = thin_svd(a)
     return parts if compute_uv else parts[1]
 
@@ -355,7 +356,7 @@ def svdvals(a: Array) -> Array:
 
 @primitive(label="pinv", work=SVD, numpy=np.linalg.pinv, samples=lambda r: [r(3, 2), r(2, 3), r(2, 3, 3)])
 def pinv(a: Array, *, rcond: float | None = None) -> Array:
-    """The pseudo-inverse of each matrix a (…, m, n), where its rank does not change [Golub & Pereyra 1973].
+    """The pseudo-inverse of each matrix a (…, m, n); the derivative assumes constant rank [Golub & Pereyra 1973].
 
     Singular values below `rcond` times the largest one count as 0.
 
@@ -405,8 +406,8 @@ def _(g: Array, x: Array, out: Array, *, p: float, axis: Any, keepdims: bool) ->
 def norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
     """The norm of vectors (axis an integer) or matrices (a pair), of all elements without axis and ord.
 
-    ord: None (√Σ x²) and for vectors p > 0 ((Σ |x|^p)^(1/p)), inf, −inf; for matrices "fro", "nuc", 2, −2 (singular values),
-    1, −1, inf, −inf (sums of columns and rows). Where the norm is 0, so is the gradient.
+    ord: None (√Σ x²) and for vectors p > 0 ((Σ |x|^p)^(1/p)), inf, −inf; for matrices "fro", "nuc", 2, −2 (singular
+    values), 1, −1, inf, −inf (sums of columns and rows). The gradient is 0 where the norm is 0.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> x = tg.tensor([3.0, -4.0], requires_grad=True)
@@ -427,7 +428,7 @@ def norm(x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) ->
 
 def _vector_norm(x: Array, ord: Any, axis: tuple[int, ...], keepdims: bool) -> Array:
     if not isinstance(ord, (int, float)) or not ord or -np.inf < ord < 0:
-        raise ValueError(f"norm: ord is {ord!r}, expected of vectors p > 0, inf or -inf")
+        raise ValueError(f"norm: ord is {ord!r}, expected p > 0, inf or -inf for vectors")
     if abs(ord) == np.inf:
         return (max if ord > 0 else min)(abs(x), axis=axis, keepdims=keepdims)
     return sum(abs(x), axis=axis, keepdims=keepdims) if ord == 1 else p_norm(x, p=ord, axis=axis, keepdims=keepdims)
@@ -444,7 +445,7 @@ def _matrix_norm(x: Array, ord: Any, axis: tuple[int, ...], keepdims: bool) -> A
         sums = sum(abs(x), axis=-2 if abs(ord) == 1 else -1)
         out = (max if ord > 0 else min)(sums, axis=-1)
     else:
-        raise ValueError(f'norm: ord is {ord!r}, expected of matrices "fro", "nuc", 2, -2, 1, -1, inf or -inf')
+        raise ValueError(f'norm: ord is {ord!r}, expected "fro", "nuc", 2, -2, 1, -1, inf or -inf for matrices')
     return expand_dims(out, axis=axis) if keepdims else out
 
 

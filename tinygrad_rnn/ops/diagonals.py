@@ -18,7 +18,8 @@ __all__ = ["diag", "diagflat", "diagonal", "trace", "tril", "triu"]
 
 @composite(np.diagonal)
 def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
-    """The diagonal of the matrices that axes `axis1` and `axis2` form, as a last axis; offset > 0 lies above the main one.
+    """The diagonal of the matrices that axes `axis1` and `axis2` form, as a new last axis; offset > 0 is above the main
+    diagonal.
 
     >>> import tinygrad_rnn as tg
     >>> tg.diagonal(tg.tensor([[1, 2], [3, 4]])).tolist()

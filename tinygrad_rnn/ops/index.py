@@ -1,4 +1,4 @@
-"""Picking elements, and adding gradients back where they were picked from."""
+"""Indexing, and its transpose, which adds gradients at the indexed positions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ __all__ = ["getitem", "repeat", "take"]
 def getitem(x: Array, *, index: Any) -> Array:
     """x[index] by NumPy's rules: integers, slices, ellipsis, None, integer and boolean arrays.
 
-    Its gradient is a `scatter_add`: what was not picked gets 0, what was picked twice gets both.
+    Its gradient is a `scatter_add`: 0 for elements that were not selected; gradients of elements selected several times
+    are added.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -49,7 +50,7 @@ def getitem(x: Array, *, index: Any) -> Array:
     x, index = np.asarray(x), _plain(index)
     if isinstance(index, np.ndarray) and index.dtype.kind in "iu" and x.ndim > 1 and index.size * x[0].nbytes >= LARGE:
         out = training.empty((*index.shape, *x.shape[1:]), x.dtype)
-        return np.take(x, _rows(index, len(x)), axis=0, out=out, mode="wrap")  # which copies row by row into place
+        return np.take(x, _rows(index, len(x)), axis=0, out=out, mode="wrap")  # copies row by row into the result
     return x[index]
 
 
@@ -65,7 +66,8 @@ def _(g: Array, shape: Shape, *, index: Any) -> Array:
     errors=lambda r: [(r.call(r(4, 3), index=np.array([0, 4])), "index 4 is out of bounds")],
 )
 def rows_of(table: Array, *, index: Any) -> Array:
-    """table[index], rows at integer places, whose gradient holds these rows only (a RowGradient; see nn.Embedding).
+    """table[index], the rows at integer positions. The gradient contains only these rows (a RowGradient; see
+    nn.Embedding).
 
     table (V, …), index (…). Raises IndexError for an index out of range.
 
@@ -103,7 +105,7 @@ def _(g: Array, shape: Shape, *, index: Any) -> Any:
     ],
 )
 def scatter_add(x: Array, *, index: Any, shape: Shape) -> Array:
-    """Zeros of `shape` with x added at [index], with broadcasting; where an index stands twice both are added.
+    """Zeros of `shape` with x added at [index], with broadcasting; entries for a repeated index are added.
 
     >>> import tinygrad_rnn as tg
     >>> tg.ops.scatter_add(tg.tensor([1.0, 2.0, 3.0]), index=[0, 2, 0], shape=(4,)).tolist()
@@ -141,7 +143,8 @@ def _(g: Array, *, index: Any, shape: Shape) -> Array:
     ],
 )
 def reverse_sequence(x: Array, *, lengths: Any = None, time_axis: int = 1) -> Array:
-    """Each batch row's first lengths[b] steps in reverse order, what follows where it is; without lengths, all of it.
+    """Reverses the first lengths[b] steps of each batch row and leaves the rest in place; without lengths, reverses all
+    steps.
 
     x (B, T, …), or (T, B, …) with time_axis=0; lengths (B) integers from 0 to T. Reversing twice gives x.
 
@@ -215,7 +218,7 @@ def _plain_part(part: Any) -> Any:
     if isinstance(part, Tensor):
         return part.data
     array = np.asarray(part)
-    return array.astype(np.intp) if not array.size and array.dtype.kind == "f" else array  # [] picks nothing
+    return array.astype(np.intp) if not array.size and array.dtype.kind == "f" else array  # [] selects nothing
 
 
 def _may_repeat(index: Any) -> bool:
@@ -234,7 +237,7 @@ def _rows(index: Array, size: int) -> Array:
 
 
 def _added_rows(shape: Shape, index: Array, x: Array) -> Array:
-    """Zeros with x added at some rows: natively, or each target row summed at once, since sorting beats adding one by one."""
+    """Zeros with x added at some rows: natively, or in NumPy by sorting, which is faster than adding one by one."""
     rows = _rows(index, shape[0]).reshape(-1)
     x = np.broadcast_to(x, index.shape + tuple(shape[1:])).reshape(len(rows), prod(shape[1:]))
     if training.takes(x):

@@ -1,4 +1,4 @@
-"""Arrays out of arrays: nested lists, appending, stacking by rows and columns, cutting into parts."""
+"""Joining and splitting arrays: nested lists, appending, stacking by rows and columns, splitting into parts."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ __all__ = [
 
 
 def array(data: Any, dtype: Any = None) -> Tensor:
-    """A tensor out of a nested list of tensors, arrays and numbers, with gradients to the tensors in it.
-
-    NumPy cannot do it (np.array of tensors that require grad is refused). Numbers take the tensors' dtype. Data without
-    tensors become a constant as by tg.tensor, which makes leaves and copies.
+    """A tensor from a nested list of tensors, arrays and numbers, with gradients to its tensors (np.array raises an error
+    for tensors that require grad). Numbers get the tensors' dtype. Without tensors among the data, the result is a
+    constant as from tg.tensor.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
@@ -119,7 +118,7 @@ def column_stack(arrays: Sequence[Any]) -> Array:
 
 
 class Joiner:
-    """What np.r_ and np.c_ are, for tensors: joins what stands between the brackets, slices as np.arange.
+    """np.r_ and np.c_ for tensors: joins the values in the brackets; a slice is an np.arange.
 
     >>> import tinygrad_rnn as tg
     >>> tg.r_[tg.tensor([1, 2]), 3, 4:6].tolist(), tg.c_[tg.tensor([1, 2]), tg.tensor([3, 4])].tolist()
@@ -179,14 +178,14 @@ def atleast_3d(*arrays: Any) -> Any:
 
 
 def _each(arrays: Sequence[Any], change: Any) -> Any:
-    """The change of the one array given, or a tuple of those of several."""
+    """f of the array, or the tuple of f of each of several arrays."""
     changed = tuple(map(change, _alike(arrays)))
     return changed[0] if len(changed) == 1 else changed
 
 
 @composite(np.array_split)
 def array_split(x: Array, indices_or_sections: Any, axis: int = 0) -> Any:
-    """Cut along `axis` into so many parts, as equal as can be, or before each index in a list.
+    """Split along `axis` into a number of parts of nearly equal size, or before each index in a list.
 
     >>> import tinygrad_rnn as tg
     >>> [part.tolist() for part in tg.array_split(tg.tensor([1, 2, 3, 4, 5]), 2)]
@@ -204,7 +203,7 @@ def array_split(x: Array, indices_or_sections: Any, axis: int = 0) -> Any:
 
 @composite(np.vsplit)
 def vsplit(x: Array, indices_or_sections: Any) -> Any:
-    """Cut into equal parts, or before each index, along the first axis: the inverse of vstack.
+    """Split into equal parts, or before each index, along the first axis: the inverse of vstack.
 
     >>> import tinygrad_rnn as tg
     >>> [part.tolist() for part in tg.vsplit(tg.tensor([[1, 2], [3, 4]]), 2)]
@@ -215,7 +214,7 @@ def vsplit(x: Array, indices_or_sections: Any) -> Any:
 
 @composite(np.hsplit)
 def hsplit(x: Array, indices_or_sections: Any) -> Any:
-    """Cut into equal parts, or before each index, along the second axis (of a vector: the first).
+    """Split into equal parts, or before each index, along the second axis (of a vector: the first).
 
     >>> import tinygrad_rnn as tg
     >>> [part.tolist() for part in tg.hsplit(tg.tensor([[1, 2], [3, 4]]), 2)]
@@ -226,7 +225,7 @@ def hsplit(x: Array, indices_or_sections: Any) -> Any:
 
 @composite(np.dsplit)
 def dsplit(x: Array, indices_or_sections: Any) -> Any:
-    """Cut into equal parts, or before each index, along the third axis.
+    """Split into equal parts, or before each index, along the third axis.
 
     >>> import tinygrad_rnn as tg
     >>> [part.shape for part in tg.dsplit(tg.tensor([[[1, 2], [3, 4]]]), 2)]

@@ -1,4 +1,5 @@
-"""Products of arrays: matmul, dot, outer, kron, cross, einsum, tensordot. Inverses and factors are in decompositions.py."""
+"""Products of arrays: matmul, dot, outer, kron, cross, einsum, tensordot. Inverses and factorisations are in
+decompositions.py."""
 
 from __future__ import annotations
 
@@ -133,7 +134,7 @@ def _rows(x: Array) -> Array:
     ],
 )
 def linear(x: Array, weight: Array, bias: Array | None = None, *, transposed: bool = False) -> Array:
-    """A linear map and a bias: y = x W + b, with transposed=True y = x Wᵀ + b, as PyTorch keeps its weights.
+    """A linear map and a bias: y = x W + b, or with transposed=True y = x Wᵀ + b (PyTorch's layout of weights).
 
     x (…, D), weight (D, U), or (U, D) if transposed, bias (U) or None, y (…, U). Raises ValueError for other shapes.
 
@@ -184,7 +185,7 @@ def _(x: Array, weight: Array, bias: Array, *, transposed: bool) -> Array:
 @composite(np.dot)
 def dot(a: Array, b: Array) -> Array:
     """np.dot: the product with a number, the inner product of vectors, the matrix product, and for more axes the sum over
-    the last axis of a and the last but one of b. Lists are taken for arrays.
+    the last axis of a and the last but one of b. Lists are converted to arrays.
 
     >>> import tinygrad_rnn as tg
     >>> tg.dot(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])).item()
@@ -316,13 +317,14 @@ def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
     ],
 )
 def product_of(*arrays: Array, formula: str) -> Array:
-    """The sum of products that an einsum formula states, where each operand names each of its axes once."""
+    """The sum of products of an einsum formula in which no letter occurs twice in one operand."""
     out = _as_matrices(formula, *arrays) if len(arrays) == 2 else None
     return np.einsum(formula, *arrays, optimize=len(arrays) > 1) if out is None else out
 
 
 def _as_matrices(formula: str, a: Array, b: Array) -> Array | None:
-    """The formula's product as one of matrices, if it is one: what both have is summed over or, where it stays, a batch."""
+    """The formula as a matrix product, if it is one: letters of both operands are summed over or, if they are in the
+    result, batch axes."""
     terms, _, result = formula.partition("->")
     of_a, of_b = terms.split(",")
     sizes = dict(zip(of_a, a.shape, strict=True))
@@ -363,7 +365,8 @@ def _(g: Array, shapes: Any, needs: Any, *arrays: Array, formula: str) -> Any:
 def einsum(formula: Any, *arrays: Any, optimize: Any = None) -> Array:
     """Einstein summation by np.einsum's formulas, ellipsis and repeated indices (traces, diagonals) included.
 
-    Also in NumPy's other form, each array followed by the list of its axes' numbers: einsum(a, [0, 1], b, [1, 2], [0, 2]).
+    NumPy's other form is accepted too, each array followed by the list of the numbers of its axes: einsum(a, [0, 1], b,
+    [1, 2], [0, 2]).
 
     >>> import tinygrad_rnn as tg
     >>> tg.einsum("ii->", tg.tensor([[1.0, 2.0], [3.0, 4.0]]))

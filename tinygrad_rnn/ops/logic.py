@@ -1,7 +1,7 @@
 """Ops without a gradient: comparisons, logic, sign, rounding, tests for NaN and infinity, and `detach`.
 
-They are constant almost everywhere, so on a tensor they compute on its data and give a plain array (`detach` a constant
-tensor). They are ops all the same: vjps are written with them, and whatever watches ops being called sees them.
+They are constant almost everywhere, so for a tensor they compute on its data and return a plain array (`detach` a
+constant tensor). They are ops because vjps use them, and a trace must record them.
 """
 
 from __future__ import annotations

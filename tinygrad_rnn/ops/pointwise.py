@@ -1,4 +1,4 @@
-"""Element by element: arithmetic, powers, exponentials, activations."""
+"""Elementwise arithmetic, powers, exponentials and activations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _pairs(r: Any) -> list[Any]:
     ],
 )
 def add(a: Array, b: Array) -> Array:
-    """a + b, with broadcasting: a gradient is summed over the axes along which its input was stretched.
+    """a + b, with broadcasting: the gradient of an input is summed over the axes along which it was broadcast.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -134,7 +134,7 @@ def _(g: Array, b: Array, out: Array, needs: Any) -> Any:
 def power(a: Array, b: Array) -> Array:
     """a to the power b, with broadcasting.
 
-    The derivative by b is aᵇ log a: NaN for a negative base, and taken as 0 where a is 0 and b is not negative.
+    The derivative with respect to b is aᵇ log a: NaN for negative a, and defined as 0 where a is 0 and b is not negative.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
@@ -188,7 +188,7 @@ def _(g: Array, x: Array) -> Array:
 
 @primitive(label="exp", rows=elementwise, numpy=np.exp, samples=lambda r: [r(3, 4), r()])
 def exp(x: Array) -> Array:
-    """e to the x; it is its own derivative.
+    """e to the power x; its own derivative.
 
     >>> import tinygrad_rnn as tg
     >>> tg.exp(tg.tensor([0.0, 1.0]))
@@ -204,7 +204,7 @@ def _(g: Array, out: Array) -> Array:
 
 @primitive(label="expm1", rows=elementwise, numpy=np.expm1, samples=lambda r: [r(3, 4), r()])
 def expm1(x: Array) -> Array:
-    """e^x − 1, exact near 0.
+    """e^x − 1, accurate near 0.
 
     >>> import tinygrad_rnn as tg
     >>> tg.expm1(tg.tensor(1e-10)).item() > 0
@@ -238,7 +238,7 @@ def _(g: Array, x: Array) -> Array:
     label="log1p", rows=elementwise, numpy=np.log1p, samples=lambda r: [r.between(-0.6, 3, 3, 4), r.between(0, 1)]
 )
 def log1p(x: Array) -> Array:
-    """log(1 + x), exact near 0.
+    """log(1 + x), accurate near 0.
 
     >>> import tinygrad_rnn as tg
     >>> tg.log1p(tg.tensor(1e-10)).item() > 0
@@ -414,7 +414,7 @@ def _(g: Array, x: Array) -> Array:
     ],
 )
 def astype(x: Array, *, dtype: Any) -> Array:
-    """x with another dtype; its gradient comes back in x's own. Integers and booleans carry none: they are constants.
+    """x with another dtype; its gradient has x's dtype. Integers and booleans are constants without a gradient.
 
     >>> import tinygrad_rnn as tg
     >>> tg.tensor([1.5]).astype("float64").dtype

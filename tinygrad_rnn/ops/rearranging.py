@@ -1,4 +1,4 @@
-"""The same elements in another order (rolled, rotated, sorted), and differences between neighbours."""
+"""The same elements in another order (rolled, rotated, sorted), and differences between adjacent elements."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WORK = MOVES
     ],
 )
 def roll(x: Array, *, shift: Any, axis: Any = None) -> Array:
-    """Elements moved on by `shift` places along `axis` (None: of the flattened array); what leaves enters at the other end.
+    """Elements shifted cyclically by `shift` positions along `axis` (None: of the flattened array).
 
     >>> import tinygrad_rnn as tg
     >>> tg.roll(tg.tensor([1, 2, 3, 4]), 1).tolist()
@@ -67,9 +67,8 @@ def _(g: Array, *, shift: Any, axis: Any) -> Array:
     ],
 )
 def reorder_blocks(x: Array, *, order: tuple[int, ...], axis: int = -1) -> Array:
-    """The equal blocks of an axis in another order, as converters do with a recurrent net's gates.
-
-    order: for each block of the result, which one of x it is. Raises ValueError where the blocks would not be equal.
+    """The equal blocks of an axis in another order, such as the gates of a recurrent network. order: for each block of
+    the result its number in x. Raises ValueError if the axis does not divide into equal blocks.
 
     >>> import tinygrad_rnn as tg
     >>> tg.reorder_blocks(tg.tensor([1, 2, 3, 4, 5, 6]), order=(1, 0, 2)).tolist()
@@ -89,7 +88,7 @@ def _(g: Array, *, order: tuple[int, ...], axis: int) -> Array:
 
 @composite(np.rollaxis)
 def rollaxis(x: Array, axis: int, start: int = 0) -> Array:
-    """One axis moved to stand before the axis `start`; tg.moveaxis says the same more plainly.
+    """One axis moved to before the axis `start`; tg.moveaxis is clearer.
 
     >>> import tinygrad_rnn as tg
     >>> tg.rollaxis(tg.tensor([[[1, 2]]]), 2).shape
@@ -167,7 +166,7 @@ def take_along_axis(x: Array, indices: Any, axis: int | None = -1) -> Array:
 
 @composite(np.sort)
 def sort(x: Array, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Array:
-    """Elements in ascending order along `axis` (None: of the flattened array); each takes its gradient along.
+    """Elements in ascending order along `axis` (None: of the flattened array); gradients are reordered back.
 
     >>> import tinygrad_rnn as tg
     >>> tg.sort(tg.tensor([3.0, 1.0, 2.0])).tolist()
@@ -180,7 +179,7 @@ def sort(x: Array, axis: int | None = -1, kind: Any = None, *, stable: bool | No
 
 @composite(np.partition)
 def partition(x: Array, kth: Any, axis: int | None = -1) -> Array:
-    """Elements so that the kth stands where sorting puts it, with none larger before it and none smaller behind it.
+    """Elements partially sorted: the kth is where sorting puts it, with no larger one before and no smaller one after it.
 
     >>> import tinygrad_rnn as tg
     >>> tg.partition(tg.tensor([3.0, 1.0, 2.0]), 1).tolist()
@@ -227,9 +226,8 @@ def _along(x: Array, axis: int, part: Any) -> Array:
 def gradient(x: Array, *spacing: float, axis: Any = None, edge_order: int = 1) -> Any:
     """The slope of equally spaced samples along each axis (or those in `axis`): (x[i + 1] − x[i − 1]) / 2h inside.
 
-    spacing: h, one for all axes or one for each. On the edges the difference to the only neighbour is taken, with
-    edge_order=2 the parabola through three points. A tuple where there are several axes. Not a derivative of the graph:
-    that is tg.grad.
+    spacing: h, one for all axes or one for each. At the edges the difference to the one neighbour, or with edge_order=2
+    the parabola through three points. Returns a tuple for several axes. For the derivative of a graph use tg.grad.
 
     >>> import tinygrad_rnn as tg
     >>> tg.gradient(tg.tensor([1.0, 4.0, 9.0, 16.0])).tolist()

@@ -1,8 +1,8 @@
-"""Whole sequences: fused ops over the kernels, and what they stand for, step by step in primitives.
+"""Whole sequences: fused ops on the kernels, and their expansions into primitives.
 
-The steps are each cell's equations. `unroll` runs any step over time; the fused ops do the same in one node. Letters:
-B batch, T time, D input, H units. Past a row's length outputs are 0, the state is carried through, and the padding,
-NaN included, touches nothing.
+The steps are the equations of the cells. `unroll` runs any step over time; a fused op does the same in one node. Letters:
+B batch, T time, D input, H units. Past a row's length outputs are 0, the state is copied forward, and the padding, NaN
+included, has no effect.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", defa
 
 
 def gate(letter: str, f: Callable[..., Any], *arguments: Any) -> Any:
-    """f(*arguments) under the scope of a gate's or state's letter, shown to the probe if there is one."""
+    """f(*arguments) in the scope of a gate's or state's letter; also passed to the probe, if there is one."""
     with scope(letter, "gate"):
         value = f(*arguments)
     seen = probe.get()
@@ -81,8 +81,8 @@ def gru_step_reset_after(x: Array, h: Array, u: Array, b: Array) -> Array:
 
 
 def without_padding(x: Array, lengths: Any, axis: int) -> Array:
-    """Each row's first step in place of what lies past its length (0 where it has none): NaN there cannot spread, and a
-    step that is not finite at 0, say, meets no input that it was not given."""
+    """x with the padding of each row replaced by its first step (0 if it has none), so that NaN in the padding cannot
+    spread, and the step is evaluated on real inputs only."""
     if lengths is None or lengths.min(initial=x.shape[axis]) >= x.shape[axis]:
         return x
     alive = np.arange(x.shape[axis])[None, :] < lengths[:, None]
@@ -102,7 +102,8 @@ def unroll(
     reverse: bool,
     time_major: bool,
 ) -> tuple[list[Array], list[tuple[Array, ...]], list[dict[str, Array]]]:
-    """Run step(z_t, state) -> (output, state) over time, which is cut once: outputs, states and probed gates by step.
+    """Run step(z_t, state) -> (output, state) over time, which is unstacked once; returns outputs, states and probed
+    gates by step.
 
     z (B, T, ·), already without padding; the state is a flat tuple of arrays (B, ·). With `reverse` each row runs from its
     own last step to its first, and lists are in the order of running.
@@ -132,7 +133,7 @@ def unroll(
 
 
 def in_time(steps: list[Array], like: Array, size: int, *, lengths: Any, reverse: bool, time_major: bool) -> Array:
-    """A list of what every step gave (B, size), as one array (B, T, size) in order of time."""
+    """A list of the values of each step (B, size) as one array (B, T, size) in order of time."""
     axis = 0 if time_major else 1
     if not steps:
         return np.zeros((*like.shape[:2], size), like.dtype)
@@ -143,7 +144,7 @@ def in_time(steps: list[Array], like: Array, size: int, *, lengths: Any, reverse
 def _expansion(
     step: _Step, z: Array, states: Any, letters: str, lengths: Any, reverse: bool, time_major: bool
 ) -> tuple[Array, ...]:
-    """The results of a fused op from its step: outputs, final states, and what every step gave by letter."""
+    """The results of a fused op from its step: outputs, final states, and the traced letters of every step."""
     batch = z.shape[1 if time_major else 0]
     states = tuple(Tensor(np.zeros((batch, step.size), z.dtype)) if s is None else s for s in states)
     time = {"lengths": lengths, "reverse": reverse, "time_major": time_major}
@@ -199,7 +200,7 @@ def _save(recompute: bool, keep: bool, letters: str = "") -> Any:
 
 
 def _letters(trace: str | None, cells: str, gates: str) -> str:
-    """Which letters' arrays follow the results of a fused op."""
+    """The letters whose arrays a fused op also returns."""
     if trace not in (None, "cells", "gates"):
         raise ValueError(f"trace is {trace!r}, expected None, 'cells' or 'gates'")
     return "" if trace is None else cells if trace == "cells" else cells + gates
@@ -260,9 +261,9 @@ def rnn_sequence(
     """h' = φ(x W + h U + b) over a whole sequence [Elman 1990]; returns (outputs, h).
 
     x (B, T, D), or (T, B, D) with time_major; kernel (D, H), recurrent_kernel (H, H), bias (H); h0 (B, H) or None for 0;
-    lengths (B) integers or None; outputs (B, T, H). activation: "tanh" or "relu". reverse: each row runs from its last step
-    to its first. recompute: backward computes again what it needs instead of keeping it. Raises ValueError and TypeError
-    that name the argument.
+    lengths (B) integers or None; outputs (B, T, H). activation: "tanh" or "relu". reverse: each row runs from its last
+    step to its first. recompute: backward recomputes values instead of keeping them. Raises ValueError and TypeError that
+    name the argument.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b = np.ones((4, 3)), np.eye(3), np.zeros(3)
@@ -323,7 +324,7 @@ def lstm_sequence(
 
     i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c'). kernel (D, 4H), recurrent_kernel
     (H, 4H), bias (4H), c0 and h0 (B, H) or None for 0. trace: "cells" adds every c (B, T, H) to the results, "gates" also
-    every i, f, g, o, to which no gradient flows. The rest as in rnn_sequence.
+    every i, f, g, o, which have no gradient. Otherwise as rnn_sequence.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b = np.ones((4, 12)), np.ones((3, 12)), np.zeros(12)
@@ -388,8 +389,8 @@ def gru_sequence(
     """A GRU over a whole sequence [Cho et al. 2014]; returns (outputs, h).
 
     h' = z h + (1 − z) n, with n = tanh(x Wn + bn + (r h) Un), or by reset_after n = tanh(x Wn + bn + r (h Un + b'n)).
-    kernel (D, 3H), recurrent_kernel (H, 3H), bias (3H); recurrent_bias (3H) or None, with reset_after=True only; h0 (B, H)
-    or None for 0. trace: "gates" adds every z, r, n (B, T, H), to which no gradient flows. The rest as in rnn_sequence.
+    kernel (D, 3H), recurrent_kernel (H, 3H), bias (3H); recurrent_bias (3H) or None, with reset_after=True only; h0 (B,
+    H) or None for 0. trace: "gates" adds every z, r, n (B, T, H), which have no gradient. Otherwise as rnn_sequence.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b = np.ones((4, 9)), np.ones((3, 9)), np.zeros(9)

@@ -1,4 +1,4 @@
-"""Along axes: sums, means, extremes, cumulative sums, and the softmax family."""
+"""Operations along axes: sums, means, extremes, cumulative sums, and the softmax family."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _per_freedom(shape: Shape, axis: Any, ddof: int) -> float:
     ],
 )
 def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Largest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
+    """Largest value over all axes, or over `axis`. Equal largest values share the gradient; it is NaN if a value is NaN.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 7.0, 7.0], requires_grad=True)
@@ -169,7 +169,8 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 
 @primitive(label="min", rows=along_axis, numpy=(np.min, np.amin), samples=_reductions)
 def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Smallest value over all axes, or over `axis`; where several tie they share the gradient, which is NaN where one is.
+    """Smallest value over all axes, or over `axis`. Equal smallest values share the gradient; it is NaN if a value is
+    NaN.
 
     >>> import tinygrad_rnn as tg
     >>> tg.min(tg.tensor([[1.0, 2.0], [3.0, 0.0]]), axis=-1).tolist()
@@ -192,7 +193,7 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
     samples=lambda r: [*_reductions(r), r.call(np.array([[0.0, 2, 3], [0, 0, 4]]), axis=1)],
 )
 def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    """Product over all axes, or over `axis`. The gradient is right where factors are 0.
+    """Product over all axes, or over `axis`. The gradient is also correct where factors are 0.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([0.0, 3.0], requires_grad=True)
@@ -275,7 +276,7 @@ def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     x = np.asarray(x)
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
-    with np.errstate(divide="ignore"):  # the logarithm of nothing is −∞
+    with np.errstate(divide="ignore"):  # the logarithm of an empty sum is −∞
         out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     return out if keepdims else np.squeeze(out, axis=_axes(axis, x.ndim))
 
@@ -295,7 +296,7 @@ def _(g: Array, x: Array, out: Array, *, axis: Any, keepdims: bool) -> Array:
     ],
 )
 def softmax(x: Array, *, axis: int = -1) -> Array:
-    """e^x / Σ e^x along `axis`, shifted by the maximum so that it does not overflow: numbers as probabilities.
+    """e^x / Σ e^x along `axis`, shifted by the maximum so that it does not overflow.
 
     >>> import tinygrad_rnn as tg
     >>> tg.softmax(tg.tensor([0.0, 0.0, 1000.0])).tolist()

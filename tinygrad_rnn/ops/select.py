@@ -1,4 +1,4 @@
-"""Element by element, one of several values: maxima and minima of two, limits, `where`, `select`."""
+"""Elementwise selection: maxima and minima of two arrays, limits, `where`, `select`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _untied(r: Any) -> list[Any]:
 
 @primitive(label="max", rows=elementwise, numpy=np.maximum, broadcasts=True, samples=_untied)
 def maximum(a: Array, b: Array) -> Array:
-    """The larger of a and b; where they tie each gets half the gradient. NaN if either is, with derivative 1 by both.
+    """The larger of a and b; equal elements share the gradient. NaN if either is NaN; then both derivatives are 1.
 
     >>> import tinygrad_rnn as tg
     >>> tg.maximum(tg.tensor([1.0, 5.0]), 3).tolist()
@@ -42,7 +42,7 @@ def _(g: Array, a: Array, b: Array) -> Any:
 
 @primitive(label="min", rows=elementwise, numpy=np.minimum, broadcasts=True, samples=_untied)
 def minimum(a: Array, b: Array) -> Array:
-    """The smaller of a and b; where they tie each gets half the gradient. NaN if either is, with derivative 1 by both.
+    """The smaller of a and b; equal elements share the gradient. NaN if either is NaN; then both derivatives are 1.
 
     >>> import tinygrad_rnn as tg
     >>> tg.minimum(tg.tensor([1.0, 5.0]), 3).tolist()
@@ -58,7 +58,7 @@ def _(g: Array, a: Array, b: Array) -> Any:
 
 @primitive(label="fmax", rows=elementwise, numpy=np.fmax, broadcasts=True, samples=_untied)
 def fmax(a: Array, b: Array) -> Array:
-    """The larger of a and b, or the number where the other is NaN; its gradient goes to what was taken.
+    """The larger of a and b, or the number if the other is NaN. The gradient goes to the selected element.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.fmax(tg.tensor([1.0, np.nan]), 3).tolist()
@@ -75,7 +75,7 @@ def _(g: Array, a: Array, b: Array) -> Any:
 
 @primitive(label="fmin", rows=elementwise, numpy=np.fmin, broadcasts=True, samples=_untied)
 def fmin(a: Array, b: Array) -> Array:
-    """The smaller of a and b, or the number where the other is NaN; its gradient goes to what was taken.
+    """The smaller of a and b, or the number if the other is NaN. The gradient goes to the selected element.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.fmin(tg.tensor([1.0, np.nan]), 3).tolist()
@@ -110,7 +110,7 @@ def _nan_alone(a: Array, b: Array) -> Array:
 
 
 def _shared(g: Array, a: Array, b: Array, not_a: Array, not_b: Array) -> Any:
-    """What a and b get of g: nothing where it is not theirs, half each where they tie."""
+    """The parts of g for a and b: 0 for the element that was not selected, half each for equal elements."""
     tie = equal(a, b)
     g = where(tie, 0.5 * g, 0) + where(tie, 0, g)
     return where(not_a, 0, g), where(not_b, 0, g)
@@ -134,7 +134,7 @@ def _shared(g: Array, a: Array, b: Array, not_a: Array, not_b: Array) -> Any:
 def clip(x: Array, *, min: Any = None, max: Any = None) -> Array:
     """x limited to [min, max]; the derivative is 1 on the bounds, 0 outside and at NaN.
 
-    The bounds are numbers or arrays that broadcast with x, and carry no gradient; either may be None.
+    The bounds are numbers or arrays that broadcast with x, and have no gradient; either may be None.
 
     >>> import tinygrad_rnn as tg
     >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), min=-1, max=1).tolist()
@@ -163,7 +163,8 @@ def _(g: Array, x: Array, *, min: Any, max: Any) -> Array:
     ],
 )
 def where(condition: Array, a: Array, b: Array) -> Array:
-    """a where condition holds, b elsewhere; what is not chosen gets no gradient, not even from NaN.
+    """a where condition holds, b elsewhere. The gradient of elements that were not selected is 0, also where the other is
+    NaN.
 
     >>> import tinygrad_rnn as tg
     >>> a, b = tg.tensor([1.0, 2.0]), tg.tensor([10.0, 20.0])
@@ -184,7 +185,7 @@ def _(g: Array, condition: Array, needs: Any) -> Any:
 
 @composite(np.select)
 def select(condlist: Sequence[Any], choicelist: Sequence[Array], default: Any = 0) -> Array:
-    """At each place the first of `choicelist` whose condition holds, or `default`.
+    """For each element the first of `choicelist` whose condition holds, else `default`.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([-2.0, 1.0, 5.0])

@@ -1,4 +1,4 @@
-"""Form without arithmetic: reshaping, permuting, joining, cutting, padding, repeating."""
+"""Shapes: reshaping, permuting, joining, splitting, padding, repeating."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _(g: Array, *, axis1: int, axis2: int) -> Array:
     ],
 )
 def broadcast_to(x: Array, *, shape: Shape) -> Array:
-    """x repeated, without copying, to `shape`.
+    """x broadcast to `shape`, without copying.
 
     >>> import tinygrad_rnn as tg
     >>> tg.broadcast_to(tg.tensor([1, 2]), (2, 2)).tolist()
@@ -152,7 +152,7 @@ def expand_dims(x: Array, *, axis: Any) -> Array:
     ],
 )
 def squeeze(x: Array, *, axis: Any = None) -> Array:
-    """Without its axes of size 1 (all of them, or those in `axis`).
+    """x without its axes of size 1 (all of them, or those in `axis`).
 
     >>> import tinygrad_rnn as tg
     >>> tg.squeeze(tg.tensor([[1, 2]])).shape
@@ -292,9 +292,8 @@ def _(g: Any, shape: Shape, *, axis: int) -> Array:
     ],
 )
 def split(x: Array, *, sections: int | Sequence[int], axis: int = 0) -> Any:
-    """Cut along `axis` into `sections` equal parts, or before each index in a list.
-
-    Part i goes from index i − 1 to index i; parts overlap where the indices fall, and gradients add up there.
+    """Split along `axis` into `sections` equal parts, or before each index in a list. Part i is from index i − 1 to index
+    i; if indices decrease, parts overlap and their gradients are added.
 
     >>> import tinygrad_rnn as tg
     >>> [part.tolist() for part in tg.split(tg.tensor([1, 2, 3, 4]), 2)]
@@ -358,7 +357,9 @@ def moveaxis(x: Array, source: int | Sequence[int], destination: int | Sequence[
     >>> tg.moveaxis(tg.tensor([[[1, 2]]]), 2, 0).shape
     (2, 1, 1)
     """
-    numbered = np.empty(range(x.ndim))  # each axis is as long as its number: the shape tells where NumPy puts them
+    numbered = np.empty(
+        range(x.ndim)
+    )  # the size of each axis is its number, so the shape shows the order after NumPy's moveaxis
     return transpose(x, axes=np.moveaxis(numbered, source, destination).shape)
 
 

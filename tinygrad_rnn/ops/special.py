@@ -1,4 +1,4 @@
-"""Special functions that NumPy has not."""
+"""Special functions that NumPy does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Angles: the trigonometric and hyperbolic functions, their inverses, and what belongs to triangles."""
+"""The trigonometric and hyperbolic functions, their inverses, and functions of triangles."""
 
 from __future__ import annotations
 
@@ -257,10 +257,10 @@ rad2deg, deg2rad = degrees, radians
     samples=lambda r: [r.away(3, 4, gap=0.01), np.array([0.0, 0.05, -0.2, 0.4, 3.0]), r()],
 )
 def sinc(x: Array, *, order: int = 0) -> Array:
-    """sin(πx) / (πx), 1 at 0; `order` asks for that derivative of it.
+    """sin(πx) / (πx), 1 at 0; order=k gives its k-th derivative.
 
     x · sinc(x) = sin(πx) / π, differentiated k times, gives x f_k + k f_{k−1} = π^(k−1) sin(πx + kπ/2); near 0 the power
-    series Σ (−1)^n (πx)^2n / (2n + 1)! takes its place.
+    series Σ (−1)^n (πx)^2n / (2n + 1)! is used instead.
 
     >>> import tinygrad_rnn as tg
     >>> tg.sinc(tg.tensor([0.0, 0.5, 1.5]))

@@ -1,4 +1,4 @@
-"""Checks of what optimisers, clipping and schedules are given."""
+"""Checks of the arguments of optimisers, clipping and schedules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..module import Module
 
 
 def checked(name: str, params: Any) -> list[Tensor]:
-    """The parameters as a list: tensors, each once, each a leaf that requires grad."""
+    """Check that all parameters are different leaves that require grad; returns them as a list."""
     if isinstance(params, (Tensor, Module, Mapping)) or not isinstance(params, Iterable):
         hint = "; pass model.parameters()" if isinstance(params, Module) else ""
         raise TypeError(f"{name}: params is a {type(params).__name__}, expected an iterable of parameters{hint}")
@@ -39,7 +39,7 @@ def checked(name: str, params: Any) -> list[Tensor]:
 
 
 def number(name: str, argument: str, value: Any, low: float, high: float, below: bool = False) -> float:
-    """A number within bounds, as a float."""
+    """Check that a value is a number within bounds; returns it as a float."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f"{name}: {argument} is {value!r:.60}, expected a number")
     if not (low <= value < high if below else low <= value <= high) or not np.isfinite(value):
@@ -49,6 +49,6 @@ def number(name: str, argument: str, value: Any, low: float, high: float, below:
 
 
 def limit(name: str, value: Any) -> None:
-    """Refuse a limit that is not above 0."""
+    """Raise ValueError for a limit that is not above 0."""
     if not value > 0:
         raise ValueError(f"{name}: the limit is {value!r}, expected a number > 0")

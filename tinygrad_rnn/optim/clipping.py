@@ -16,7 +16,7 @@ from .optimizers import Array
 
 
 def clip_by_value(params: Iterable[Tensor], limit: float) -> None:
-    """Bring every element of every gradient into [−limit, limit]. Raises ValueError unless limit > 0.
+    """Clip every element of every gradient to [−limit, limit]. Raises ValueError unless limit > 0.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> w = tg.Parameter([1.0, 2.0])
@@ -38,7 +38,7 @@ def clip_by_value(params: Iterable[Tensor], limit: float) -> None:
 
 
 def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
-    """Shrink all gradients by one factor where their joint norm exceeds max_norm; returns the norm before.
+    """Scale all gradients by one factor if their joint norm exceeds max_norm; returns the norm before scaling.
 
     norm = √Σ g² over all parameters; g ← g · min(1, max_norm / (norm + 1e-6)), which is PyTorch's factor [Pascanu,
     Mikolov & Bengio 2013]. Raises ValueError unless max_norm > 0.
@@ -51,7 +51,7 @@ def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
     """
     check_limit("clip_by_global_norm", max_norm)
     found = [p for p in params if p.grad is not None]
-    groups: dict[Any, list[Array]] = {}  # what goes through the native kernels, by dtype
+    groups: dict[Any, list[Array]] = {}  # gradients for the native kernels, by dtype
     square = 0.0
     for p in found:
         g: Any = p.grad
@@ -72,7 +72,7 @@ def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
 
 
 def _scale(params: Iterable[Tensor], factor: float) -> None:
-    """Multiply all gradients by a factor, in place where nobody else holds them."""
+    """Multiply all gradients by a factor, in place if no other reference to them exists."""
     groups: dict[Any, tuple[list[Array], list[Array]]] = {}
     for p in params:
         g: Any = p.grad

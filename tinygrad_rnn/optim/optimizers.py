@@ -1,9 +1,9 @@
 """Optimisers, with PyTorch's formulas and defaults.
 
-An optimiser gives each parameter a new array (`p.data = …`). Its own arrays (moments) and gradients change in place where
-nobody else holds them, so what the graph, a state_dict or a checkpoint holds stays as it was.
-Where the native kernels run, one pass over memory updates all parameters; `update` of each class is the same in NumPy, to
-the same bits.
+An optimiser assigns a new array to each parameter (`p.data = …`). Its own arrays (moments) and gradients are changed in
+place only if no other reference to them exists, so arrays in the graph, a state_dict or a checkpoint do not change. With
+the native kernels, one pass over memory updates all parameters; the method `update` of each class is the same in NumPy,
+with the same bits.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Optimizer:
-    """Base of all: holds the parameters, `lr`, and per parameter a step count and the arrays named in `slots`.
+    """Base of all optimisers: the parameters, `lr`, and for each parameter a step count and the arrays named in `slots`.
 
     A subclass defines `update(x, g, i)`, which returns parameter i's new array from its array x and its gradient g;
-    `self.counts[i]` is then the number of this step, from 1. Parameters without a gradient are left out.
+    `self.counts[i]` is then the number of this step, from 1. Parameters without a gradient are skipped.
 
     >>> import tinygrad_rnn as tg
     >>> class Signs(tg.optim.Optimizer):
@@ -41,14 +41,14 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ("lr",)  # what state_dict keeps beside counts and slots
-    kernel = ""  # the native rule that does what `update` does; "" without one
-    kernel_slots: tuple[str, ...] = ()  # its slots, in its order; those that are not in `slots` are not in use
+    numbers: tuple[str, ...] = ("lr",)  # attributes in state_dict, besides counts and slots
+    kernel = ""  # the native equivalent of `update`; "" if there is none
+    kernel_slots: tuple[str, ...] = ()  # its slots, in order; those not in `slots` are unused
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "kernel" not in vars(cls) and not {"update", "keep", "decayed"}.isdisjoint(vars(cls)):
-            cls.kernel = ""  # another rule than the base's
+            cls.kernel = ""  # a subclass overrides update
 
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
         self.name = type(self).__name__
@@ -63,9 +63,9 @@ class Optimizer:
         raise TypeError(f"{self.name} defines no update(x, g, i)")
 
     def step(self) -> None:
-        """Give every parameter that has a gradient its new array."""
-        work: dict[Any, list[Any]] = {}  # by dtype: what the native rule gets
-        constants: dict[int, tuple[float, ...]] = {}  # by number of the step
+        """Update every parameter that has a gradient."""
+        work: dict[Any, list[Any]] = {}  # the arguments of the native rule, by dtype
+        constants: dict[int, tuple[float, ...]] = {}  # constants by step number
         changed = []
         for i, p in enumerate(self.params):
             g: Any = p.grad
@@ -91,9 +91,8 @@ class Optimizer:
             p.data = out
 
     def step_of_rows(self, i: int, p: Tensor, g: RowGradient) -> None:
-        """Update the rows of a table that a RowGradient has, and their part of the state; the others stay as they are.
-
-        The rows are written into the table where nobody else holds it.
+        """Update the rows of a table that a RowGradient contains, and their part of the state; the other rows are
+        unchanged. The table is changed in place if no other reference to it exists.
         """
         states = {slot: arrays[i] for slot, arrays in self.state.items()}
         for slot, array in states.items():
@@ -110,11 +109,11 @@ class Optimizer:
         p.data = x.view()
 
     def constants(self, count: int) -> tuple[float, ...]:
-        """The numbers that the native rule takes at step `count`; see kernels/native/training.h."""
+        """The constants of the native rule at step `count`; see kernels/native/training.h."""
         raise TypeError(f"{self.name} has no native rule")
 
     def writable(self, i: int, x: Array, g: Array) -> tuple[Array | None, ...] | None:
-        """Parameter i's slots for the native rule, as arrays that it may write into; None where it cannot be used."""
+        """Parameter i's slots as writable arrays for the native rule; None if it cannot be used."""
         if not training.takes(x) or type(g) is not np.ndarray or g.dtype != x.dtype or not g.flags.aligned:
             return None
         found: list[Array | None] = []
@@ -131,7 +130,8 @@ class Optimizer:
         return tuple(found)
 
     def keep(self, slot: str, i: int, value: Any) -> Array:
-        """Store parameter i's array of a slot, and return it; arithmetic makes numbers of 0-d arrays, this an array again."""
+        """Store and return parameter i's array of a slot, converted to an array (arithmetic turns 0-d arrays into
+        numbers)."""
         array: Array = np.asarray(value)
         self.state[slot][i] = array
         return array
@@ -146,9 +146,8 @@ class Optimizer:
         return g + self.weight_decay * x if self.weight_decay else g
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while training, flat: numbers, and arrays by slot and parameter ("m.0").
-
-        It can go into `tg.save` as it is. The arrays are not copies; they are not written into as long as they are held.
+        """The values that change during training, as a flat dict: numbers, and arrays by slot and parameter ("m.0"),
+        which `tg.save` accepts. The arrays are not copies, but are not changed as long as they are referenced.
         """
         state: dict[str, Any] = {name: getattr(self, name) for name in self.numbers}
         state["counts"] = np.array(self.counts, np.int64)
@@ -157,7 +156,8 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set everything from `state_dict()`. ValueError lists what does not fit; the optimiser then stays as it was."""
+        """Set everything from `state_dict()`. Raises ValueError that lists what does not fit; the optimiser is then
+        unchanged."""
         expected = self.state_dict()
         faults = [f"missing {k}" for k in expected if k not in state]
         faults += [f"unexpected {k}" for k in state if k not in expected]
@@ -176,7 +176,7 @@ class Optimizer:
         vars(self).update(numbers, counts=counts, state=arrays)
 
     def _fault(self, key: str, value: Array, shape: tuple[int, ...]) -> str:
-        """What keeps a value from being loaded; "" for nothing."""
+        """Why a value cannot be loaded; "" if it can."""
         if value.shape != shape:
             return f"{key} has shape {value.shape}, expected {shape}"
         if value.dtype.kind not in "fiu":
@@ -239,9 +239,9 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """RMSprop [Tieleman & Hinton 2012]: steps divided by a running root mean square of the gradient.
 
-    s ← alpha · s + (1 − alpha) · g²;  x ← x − lr · g / (√s + eps). centered subtracts the square of the running mean
-    from s [Graves 2013]; momentum · v + g / (√s + eps) takes the quotient's place; weight_decay adds weight_decay · x
-    to g. Raises ValueError for numbers out of range.
+    s ← alpha · s + (1 − alpha) · g²; x ← x − lr · g / (√s + eps). centered subtracts the square of the running mean from
+    s [Graves 2013]; momentum · v + g / (√s + eps) replaces the quotient; weight_decay adds weight_decay · x to g. Raises
+    ValueError for numbers out of range.
 
     >>> import tinygrad_rnn as tg
     >>> tg.optim.RMSprop([tg.Parameter([1.0])], lr=0.01)
@@ -282,12 +282,12 @@ class RMSprop(Optimizer):
         return x - self.lr * move
 
     def root(self, s: Array) -> Array:
-        """What the gradient is divided by."""
+        """The divisor of the gradient."""
         return np.sqrt(s) + self.eps
 
 
 class Adam(Optimizer):
-    """Adam [Kingma & Ba 2015]: momentum and running squares of the gradient, both freed of their start at zero.
+    """Adam [Kingma & Ba 2015]: running means of the gradient and its square, both corrected for their start at zero.
 
     m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  x ← x − lr · m̂ / (√v̂ + eps), with m̂ = m / (1 − β₁ᵗ) and
     v̂ = v / (1 − β₂ᵗ) at step t. weight_decay adds weight_decay · x to g. Raises ValueError for numbers out of range.

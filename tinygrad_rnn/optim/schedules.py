@@ -16,7 +16,7 @@ from .optimizers import Optimizer
 class Schedule:
     """Base of schedules: sets `optimizer.lr` to `rate(count)` after `count` calls of step(). count 0 is the start.
 
-    `part` is how much of the run is over, from 0 to 1: `fit` sets it before each step, or None where it cannot know.
+    `part` is the fraction of the run that is done, from 0 to 1; `fit` sets it before each step, to None if it is unknown.
 
     >>> import tinygrad_rnn as tg
     >>> class Halving(tg.optim.Schedule):
@@ -42,18 +42,17 @@ class Schedule:
         raise TypeError(f"{type(self).__name__} defines no rate(count)")
 
     def step(self) -> None:
-        """One step further: call it after `optimizer.step()`."""
+        """Advance by one step; call it after `optimizer.step()`."""
         self.count += 1
         self.optimizer.lr = self.rate(self.count)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands, as plain numbers."""
+        """The state of the schedule, as numbers."""
         return {"base": self.base, "count": self.count} | ({} if self.part is None else {"part": self.part})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state_dict()` stood, and set the optimiser's rate. Where that cannot be, nothing is changed.
-
-        Raises ValueError or TypeError for what is missing, no number, negative, NaN or infinite, or a part outside 0 to 1.
+        """Restore the state from `state_dict()` and set the optimiser's rate. Raises ValueError or TypeError for values
+        that are missing, not numbers, negative, NaN or infinite, and for a part outside 0 to 1; nothing is changed then.
         """
         if not {"base", "count"} <= set(state) <= {"base", "count", "part"}:
             raise ValueError(
@@ -93,8 +92,8 @@ class StepLR(Schedule):
 class CosineLR(Schedule):
     """Half a cosine from base down to `floor` over `total` steps, where it stays [Loshchilov & Hutter 2017].
 
-    lr = floor + (base − floor) · (1 + cos(π · count / total)) / 2. Without a total it is spread over the run that `fit`
-    makes, be it limited by epochs, steps or seconds; each run then begins with base again.
+    lr = floor + (base − floor) · (1 + cos(π · count / total)) / 2. Without a total it extends over a run of `fit`,
+    limited by epochs, steps or seconds; each run then starts at base again.
 
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.Parameter([1.0])], lr=1.0)

@@ -43,7 +43,7 @@ class FailureMonitor:
     @staticmethod
     @cache
     def of_this_process() -> FailureMonitor:
-        """The watch of this process, over all processes that mpiexec started."""
+        """The monitor of this process, for all processes that mpiexec started."""
         return FailureMonitor()
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class FailureMonitor:
         self.since = self.since or perf_counter()
         if perf_counter() - self.since > 2:
             raise RuntimeError(
-                f"rank {status.Get_source()} left the program while rank {self.comm.rank} waits for it; all processes must "
+                f"rank {status.Get_source()} exited while rank {self.comm.rank} waits for it; all processes must "
                 "take the same number of steps"
             )
 

@@ -156,7 +156,7 @@ class MPI(Serial):
                     if expected != actual:
                         raise ValueError(
                             f"fit: {name} is {actual} on rank {rank} and {expected} on rank 0; every process must build the "
-                            "same model and call fit alike"
+                            "same model and call fit with the same arguments"
                         )
         arrays = start.arrays()
         if (mismatch := self.differing(list(arrays.values()))) is not None:

@@ -97,7 +97,7 @@ class SplitBatches:
 
     def __len__(self) -> int:
         if self._length is None:
-            raise TypeError("how many batches there are is not known")
+            raise TypeError("the number of batches is not known")
         return self._length
 
     def __iter__(self) -> Iterator[list[Any]]:

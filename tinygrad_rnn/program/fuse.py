@@ -18,7 +18,7 @@ from ..autodiff.tensor import Tensor
 from ..ops import broadcast_to
 from .environment import Environment
 from .fused import Fused, fused
-from .scan import Prepared, Traced, listener, store
+from .scan import Prepared, TracedStep, listener, store
 from .steps import tensor_of
 from .tracer import Untraceable
 from .tree import Hidden, Signature, Spec, leaves, rebuilt
@@ -36,7 +36,7 @@ class Place(enum.Enum):
 class Known(NamedTuple):
     """What is known of a function for one set of shapes."""
 
-    traced: Traced
+    traced: TracedStep
     sources: tuple[tuple[bool, int], ...]  # of the environment's arrays: whether an argument, and which
 
 
@@ -164,7 +164,7 @@ each of the batch, which goes in inputs or constants"
             if more and traced.program is not None:
                 arrays = _Arrays([weights[n] if own_ else environment.arrays[n] for own_, n in known.sources])
                 reason = self._differs(traced, call, rows, weights, arrays)
-                known = known if reason is None else Known(Traced(None, reason), ())
+                known = known if reason is None else Known(TracedStep(None, reason), ())
             self.known[key] = known
             while len(self.known) > MOST:
                 self.known.popitem(last=False)
@@ -180,7 +180,7 @@ each of the batch, which goes in inputs or constants"
             raise Untraceable(str(known.traced.reason))
         return known
 
-    def _differs(self, traced: Traced, call: Any, rows: Any, weights: Any, arrays: Any) -> str | None:
+    def _differs(self, traced: TracedStep, call: Any, rows: Any, weights: Any, arrays: Any) -> str | None:
         """Whether the function means something else by arrays of more axes than the rows (B, ·) that were traced."""
         rng = np.random.default_rng(0)
         lead = (2, 3, 2, 3, 2, 3)[: rows[0].ndim - 1]
@@ -203,7 +203,7 @@ each of the batch, which goes in inputs or constants"
         return None
 
 
-def _prepared(traced: Traced, rows: Any, arrays: Any, records: bool) -> Prepared:
+def _prepared(traced: TracedStep, rows: Any, arrays: Any, records: bool) -> Prepared:
     """The program's loops, planned when first asked for."""
     program = traced.program
     assert program is not None

@@ -33,13 +33,13 @@ KEPT = 512  # programs, and refusals
 listener: ContextVar[list[tuple[str, str, str]] | None] = ContextVar("tinygrad_rnn.scan.listener", default=None)
 
 
-class Traced:
+class TracedStep:
     """What is known of a step for one signature: its program and loops, or why it has none."""
 
     def __init__(self, program: Program | None, reason: str | None):
         self.program, self.reason = program, reason
         self.batches: set[int] = set()  # sizes of batches on which the trace was verified
-        self.refused: dict[int, Traced] = {}  # sizes on which the step does something else
+        self.refused: dict[int, TracedStep] = {}  # sizes on which the step does something else
         self.prepared: dict[Any, Prepared | Untraceable] = {}
 
 
@@ -48,10 +48,10 @@ class Store:
 
     def __init__(self) -> None:
         self.lock = RLock()
-        self.traced: OrderedDict[Any, Traced] = OrderedDict()
+        self.traced: OrderedDict[Any, TracedStep] = OrderedDict()
         self.environments = Environments(KEPT)
 
-    def find(self, step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> Traced:
+    def find(self, step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> TracedStep:
         """The step's program for this signature, traced now if it is not known."""
         key = (environment.key, signature, ambient.get().training)
         with self.lock:
@@ -61,10 +61,10 @@ class Store:
                     if environment.reason:
                         raise Untraceable(environment.reason)
                     program, size = trace(step, environment, signature, batch)
-                    traced = Traced(program, None)
+                    traced = TracedStep(program, None)
                     traced.batches = {BATCHES[0], size}
                 except Untraceable as error:
-                    traced = Traced(None, str(error))
+                    traced = TracedStep(None, str(error))
                 self.traced[key] = traced
                 while len(self.traced) > KEPT:
                     self.traced.popitem(last=False)
@@ -74,7 +74,7 @@ class Store:
                 try:
                     verify(traced.program, step, environment, signature, batch)
                 except Untraceable as error:
-                    traced.refused[batch] = Traced(None, str(error))
+                    traced.refused[batch] = TracedStep(None, str(error))
                 traced.batches.add(batch)
         return traced.refused.get(batch, traced)
 
@@ -313,7 +313,7 @@ def _call(
 
 
 def _prepared(
-    traced: Traced,
+    traced: TracedStep,
     program: Program,
     environment: Environment,
     xs: Any,

@@ -1,4 +1,4 @@
-"""Attention over a memory: Luong's and Bahdanau's scores, and the wrapper that gives them to a cell."""
+"""Attention over a memory: Luong's and Bahdanau's mechanisms, and the wrapper that adds them to a cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from .cell import RNNCell, called, gate, kind, random_source
 
 
 class AttentionWrapperState(NamedTuple):
-    """State of an AttentionWrapper: the cell's own, the attention last given out, and the weights of the memory's places.
+    """State of an AttentionWrapper: the cell's state, the last attention output, and the weights of the memory's
+    positions.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> mechanism = tg.rnn.LuongAttention(4, np.ones((2, 5, 3), np.float32))
@@ -31,7 +32,7 @@ class AttentionWrapperState(NamedTuple):
 
 
 class AttentionMechanism(Module):
-    """What the two mechanisms share: a memory with its mask, and its keys. A subclass defines `score(query, keys)`."""
+    """Base of the two mechanisms: a memory with its mask and keys. A subclass defines `score(query, keys)`."""
 
     built_from = "query_size"
     memory: Tensor | None = None
@@ -55,9 +56,9 @@ class AttentionMechanism(Module):
     # -- the memory ------------------------------------------------------------------------------------------------
 
     def setup_memory(self, memory: Any, memory_sequence_length: Any = None) -> None:
-        """Attend to another memory (B, S, M), of which each row's first memory_sequence_length[b] places count, 1 to S.
-
-        Its size M must stay; B and S may change. A gradient flows to it. What stands past a row's length touches nothing.
+        """Attend to another memory (B, S, M), of which the first memory_sequence_length[b] positions of each row (1 to S)
+        are used. M must be the same as before; B and S may change. Gradients flow into it. Positions past a row's length
+        have no effect.
         """
         owner = type(self).__name__
         memory = memory if isinstance(memory, Tensor) else Tensor(memory)
@@ -82,13 +83,14 @@ class AttentionMechanism(Module):
         self.mask = None if lengths is None else np.arange(places) < lengths[:, None]
 
     def the_memory(self) -> Tensor:
-        """The memory; ValueError if there is none yet."""
+        """The memory; ValueError before one is set."""
         if self.memory is None:
             raise ValueError(f"{type(self).__name__}: there is no memory to attend to; call setup_memory(memory)")
         return self.memory
 
     def constants(self, batch: int, dtype: Any) -> tuple[Any, ...]:
-        """What holds for a whole sequence: keys (B, S, U), values (B, S, M) and, where there are lengths, the mask (B, S)."""
+        """Tensors that are the same at all steps: keys (B, S, U), values (B, S, M) and, where there are lengths, the mask
+        (B, S)."""
         values, owner = self.the_memory(), type(self).__name__
         if values.shape[0] != batch:
             raise ValueError(
@@ -108,7 +110,7 @@ class AttentionMechanism(Module):
         return self.query_size is not None
 
     def build(self, query_size: int, dtype: Any = np.float32) -> Any:
-        """Make the parameters for queries of this size; the wrapper does it. Returns the mechanism."""
+        """Create the parameters for queries of this size; called by the wrapper. Returns the mechanism."""
         if not self.built:
             self.dtype = np.dtype(dtype)
             self.build_parameters(query_size, self.the_memory().shape[2])
@@ -116,11 +118,11 @@ class AttentionMechanism(Module):
         return self
 
     def build_parameters(self, query_size: int, memory_size: int) -> None:
-        """Make the parameters with `self.add(name, array)`."""
+        """Create the parameters with `self.add(name, array)`."""
         self.add("memory_kernel", self.initializer((memory_size, self.num_units), self.dtype))
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
-        """The wrapper builds it."""
+        """Nothing to do: the wrapper builds the mechanism."""
 
     def unbuild(self) -> None:
         for name in [k for k, v in vars(self).items() if isinstance(v, Parameter)]:
@@ -158,12 +160,12 @@ class AttentionMechanism(Module):
 class LuongAttention(AttentionMechanism):
     """Multiplicative attention [Luong, Pham & Manning 2015]: score_s = q · k_s, times g with scale=True.
 
-    Keys k = memory K with memory_kernel K (M, U); the query q (B, U), the cell's output, must have num_units numbers.
-    alignments = softmax(score) over the places s below memory_sequence_length[b]; context = Σ_s alignments_s memory_s.
-    memory (B, S, M) may carry a gradient; `setup_memory(memory, memory_sequence_length)` attends to another one, for each
-    batch say. scale: a parameter attention_g (), beginning with 1. Named after TensorFlow 1's contrib.seq2seq and TensorFlow
+    Keys k = memory K with memory_kernel K (M, U); the query q (B, U), the cell's output, must have size num_units.
+    alignments = softmax(score) over the positions s below memory_sequence_length[b]; context = Σ_s alignments_s memory_s.
+    memory (B, S, M) may carry a gradient; `setup_memory(memory, memory_sequence_length)` replaces it, for example for
+    each batch. scale: a parameter attention_g (), initially 1. Named after TensorFlow 1's contrib.seq2seq and TensorFlow
     Addons' tfa.seq2seq, whose equations it has. Raises ValueError for wrong shapes, lengths outside 1 … S and a query of
-    another size, TypeError for a memory of no floats or another dtype than x.
+    another size, TypeError for a memory that is not floating-point or has another dtype than x.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> mechanism = tg.rnn.LuongAttention(4, np.ones((2, 5, 3), np.float32), memory_sequence_length=[5, 2])
@@ -203,8 +205,8 @@ class BahdanauAttention(AttentionMechanism):
     """Additive attention [Bahdanau, Cho & Bengio 2015]: score_s = Σ_u v_u tanh(k_s + q Q)_u.
 
     Keys k = memory K with memory_kernel K (M, U); q (B, ·), the cell's output, by query_kernel Q (·, U); attention_v (U).
-    normalize=True: weight normalization [Salimans & Kingma 2016] of v and a bias, score_s = Σ_u (g v / ‖v‖)_u
-    tanh(k_s + q Q + b)_u, attention_g () beginning with √(1/U), attention_b (U) with 0. The rest as LuongAttention.
+    normalize=True: weight normalization [Salimans & Kingma 2016] of v and a bias, score_s = Σ_u (g v / ‖v‖)_u tanh(k_s +
+    q Q + b)_u, attention_g () is initially √(1/U), attention_b (U) 0. Otherwise as LuongAttention.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> mechanism = tg.rnn.BahdanauAttention(7, np.ones((2, 5, 3), np.float32), normalize=True)
@@ -241,15 +243,16 @@ class BahdanauAttention(AttentionMechanism):
 
 
 class AttentionWrapper(RNNCell):
-    """A cell that attends to a memory at every step and sees at the next what it found [Luong et al. 2015].
+    """A cell with attention to a memory at every step; the result is an input of the next step [Luong et al. 2015].
 
     y, s' = cell([x, a], s); context, alignments = attention_mechanism(y); a' = [y, context] A with attention_kernel A
     (output_size + M, attention_layer_size), or the context itself without an attention_layer_size. The output is a', with
     output_attention=False y. x (B, D), state AttentionWrapperState(cell_state, attention (B, ·), alignments (B, S)).
-    cell_input_fn(x, a): what the cell gets in place of [x, a]. dynamic_rnn(…, return_trace=True) gives the "alignments" of
-    every step, (B, T, S), which TensorFlow 1 calls alignment_history. Keys, values and mask are computed once a sequence.
-    After TensorFlow 1's tf.contrib.seq2seq.AttentionWrapper (equations of tfa.seq2seq), with one mechanism.
-    Raises TypeError for what is no cell or mechanism, ValueError for wrong sizes and where the memory's batch is not x's.
+    cell_input_fn(x, a): the input of the cell in place of [x, a]. dynamic_rnn(…, return_trace=True) also returns the
+    "alignments" of every step, (B, T, S), which TensorFlow 1 calls alignment_history. Keys, values and mask are computed
+    once per sequence. After TensorFlow 1's tf.contrib.seq2seq.AttentionWrapper (equations of tfa.seq2seq), with one
+    mechanism. Raises TypeError for an invalid cell or mechanism, ValueError for wrong sizes and if the batch sizes of
+    memory and x differ.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> memory = tg.tensor(np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32), requires_grad=True)
@@ -292,7 +295,7 @@ class AttentionWrapper(RNNCell):
 
     @property
     def attention_size(self) -> int:
-        """The size of what is given out and seen at the next step."""
+        """The size of the attention output."""
         return self.attention_layer_size or self.attention_mechanism.the_memory().shape[2]
 
     @property
@@ -302,7 +305,7 @@ class AttentionWrapper(RNNCell):
 
     @property
     def state_size(self) -> Any:
-        """The cell's, the size of the attention, and the number of the memory's places."""
+        """The cell's, the size of the attention, and the number of the memory's positions."""
         places = self.attention_mechanism.the_memory().shape[1]
         return AttentionWrapperState(self.cell.state_size, self.attention_size, places)
 
@@ -316,21 +319,21 @@ class AttentionWrapper(RNNCell):
 
     def build_from(self, arrays: Mapping[str, Any]) -> None:
         raise ValueError(
-            f"load_state_dict: {self.scope_name} is not built yet, and the state does not tell the size of x; call "
+            f"load_state_dict: {self.scope_name} is not built yet, and the size of x cannot be inferred from the state; call "
             "build(input_size, dtype) first"
         )
 
     # -- running ---------------------------------------------------------------------------------------------------
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
-        """Keys, values and mask of the memory, for all steps; then what the cell draws."""
+        """Keys, values and mask of the memory, for all steps; then the arrays drawn by the cell."""
         seen = (*shape[:2], shape[2] + self.attention_size if self.cell.input_size is None else self.cell.input_size)
         with scope(self.attention_mechanism.scope_name):
             constants = self.attention_mechanism.constants(shape[0], dtype)
         return constants, self.cell.draw(seen, dtype)
 
     def _seen(self, x: Any, attention: Any) -> Any:
-        """What the cell gets."""
+        """The input of the cell."""
         if self.cell_input_fn is not None:
             return self.cell_input_fn(x, attention)
         return ops.concatenate([x, attention], axis=-1)

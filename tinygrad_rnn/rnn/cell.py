@@ -1,4 +1,4 @@
-"""The cell: one step of a recurrent net. It knows no time; a driver (rnn/driver.py) runs any cell over time.
+"""The cell: one step of a recurrent network. A driver (rnn/driver.py) runs any cell over time.
 
 Conventions of every cell here (letters: B batch, T time, D input, H units, G gates):
   kernel (D, G·H), recurrent_kernel (H, G·H), bias (G·H); LSTM gates in the order i f g o, GRU gates z r n.
@@ -22,7 +22,7 @@ from ..program.tree import rebuilt
 
 
 class LSTMState(NamedTuple):
-    """State of an LSTM: the memory c and the output h. Read it by name; other libraries order it otherwise.
+    """State of an LSTM: the memory c and the output h. Access them by name; other libraries have another order.
 
     >>> import tinygrad_rnn as tg
     >>> state = tg.rnn.LSTMCell(3).zero_state(2)
@@ -54,7 +54,7 @@ def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
 
 
 def detach(state: Any) -> Any:
-    """The state as constants, to carry it into the next chunk of a sequence (truncated backpropagation through time).
+    """The state as constants, as initial state of the next chunk of a sequence (truncated backpropagation through time).
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell, state = tg.rnn.LSTMCell(3), None
@@ -70,12 +70,12 @@ def detach(state: Any) -> Any:
 class RNNCell(Module):
     """Base of all cells. To write your own, set `state_size` and `output_size` and define `call(x, state)`.
 
-    cell(x, state) -> (output, new state), with x (B, D), output (B, output_size). Parameters are made in
-    `build_parameters(input_size)`, run at the first call, with the dtype of its x.
+    cell(x, state) -> (output, new state), with x (B, D), output (B, output_size). Parameters are created in
+    `build_parameters(input_size)`, at the first call, in the dtype of its x.
 
     A cell that needs random numbers (a dropout mask) defines `draw(shape, dtype)`, which a driver calls once before a
-    sequence, and gets what it drew as the third argument of `call(x, state, drawn)`; tensors that hold for the whole
-    sequence, an attention's memory say, come by the same way.
+    sequence; the result is passed as third argument to `call(x, state, drawn)`. Tensors that are the same at all steps,
+    such as the memory of an attention, are passed in the same way.
 
     >>> import tinygrad_rnn as tg
     >>> class Decay(tg.rnn.RNNCell):
@@ -98,16 +98,16 @@ class RNNCell(Module):
     # -- building --------------------------------------------------------------------------------------------------
 
     def build_parameters(self, input_size: int) -> None:
-        """Make the parameters with `self.add(...)`. The default has none."""
+        """Create the parameters with `self.add(...)`. The default has none."""
 
     @property
     def built(self) -> bool:
         return self.input_size is not None or type(self).build_parameters is RNNCell.build_parameters
 
     def build(self, input_size: int, dtype: Any = np.float32) -> Any:
-        """Make the parameters for inputs of this size and dtype; the first call does it by itself. Returns the cell.
+        """Create the parameters for inputs of this size and dtype, as the first call does. Returns the cell.
 
-        Raises ValueError or TypeError if the cell was built before for another size or dtype.
+        Raises ValueError or TypeError if the cell was already built for another size or dtype.
         """
         if type(input_size) is int and input_size == self.input_size and dtype is self.dtype:
             return self
@@ -138,7 +138,7 @@ class RNNCell(Module):
                 f"load_state_dict: {self.scope_name} is not built yet, and the state holds no floating matrix 'kernel' that "
                 "tells its input_size; call build(input_size, dtype) first"
             )
-        # Nothing is drawn: what is loaded replaces it, and a load that fails leaves seeds as they were.
+        # No initial values are drawn: the loaded ones replace them, and a load that fails leaves the generators unchanged.
         self._blank = True
         try:
             self.build(kernel.shape[0], kernel.dtype)
@@ -151,7 +151,7 @@ class RNNCell(Module):
         self.input_size = self.dtype = None
 
     def add(self, name: str, shape: tuple[int, ...], initializer: Any) -> Parameter:
-        """Make a parameter in the cell's dtype and set it as an attribute."""
+        """Create a parameter in the cell's dtype and set it as an attribute."""
         data = np.zeros(shape, self.dtype) if self._blank else initializers.get(initializer)(shape, self.dtype)
         if np.shape(data) != tuple(shape):
             raise ValueError(
@@ -174,25 +174,27 @@ class RNNCell(Module):
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    layers: tuple[RNNCell, ...] = ()  # the cells of a stack, which drivers run one after the other over all time
+    layers: tuple[
+        RNNCell, ...
+    ] = ()  # the cells of a stack, each of which drivers run over the whole sequence before the next
 
     def call(self, x: Any, state: Any) -> tuple[Any, Any]:
         """One step: x (B, D) and the state to (output, new state)."""
         raise TypeError(f"{type(self).__name__} defines no call(x, state) that returns (output, new state)")
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
-        """What the steps of one sequence of inputs of this shape (B, T, D) get beside x and the state, in nested tuples:
-        random arrays, (B, T, ·) where each step has its own, (B, ·) where all share one; and tensors (B, …) that hold for
-        the whole sequence and carry a gradient, such as an attention's memory. `call` gets them in the same form, of the
-        arrays each as (B, ·)."""
+        """Further arguments of the steps of one sequence of inputs of this shape (B, T, D), in nested tuples: random
+        arrays, (B, T, ·) with an entry for each step or (B, ·) shared by all steps; and tensors (B, …) that are the same
+        at all steps and have a gradient, such as the memory of an attention. They are passed to `call` in the same nested
+        tuples, the arrays as (B, ·)."""
         return ()
 
     def fused(self) -> str | None:
-        """The name of the kernel written by hand that runs this cell, None if there is none."""
+        """The name of the kernel for this cell, or None if it has none."""
         return None
 
     def fused_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """One step in one node, where `fused` names a kernel."""
+        """One step as one node, for a cell with a kernel."""
         raise TypeError(f"{type(self).__name__} has no kernel of its own")
 
     def __call__(self, x: Any, state: Any) -> tuple[Any, Any]:
@@ -216,9 +218,9 @@ class RNNCell(Module):
     def stepper(self, batch: int = 1) -> Any:
         """This cell for streaming, in inference mode: `stepper.step(x)` takes an array (B, D) and returns the output.
 
-        Nothing is recorded. The result is an array of the stepper, written anew by each step, so copy what is to stay.
-        `stepper.reset()` begins again; `stepper.reload()` takes up weights that training has changed. `rnn.stepper` joins
-        cells with what follows them. Raises ValueError for a cell that has no weights yet.
+        Nothing is recorded. The result is an array of the stepper that the next step overwrites: copy it to keep it.
+        `stepper.reset()` returns to the zero state; `stepper.reload()` loads the cell's weights again. `rnn.stepper`
+        combines cells with the layers after them. Raises ValueError for a cell without weights.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> stepper = tg.rnn.ResidualWrapper(tg.rnn.GRUCell(3)).build(3).stepper()
@@ -250,7 +252,7 @@ class RNNCell(Module):
     # -- checks ----------------------------------------------------------------------------------------------------
 
     def check_input(self, x: Tensor, ndim: int) -> None:
-        """Refuse an x of other than `ndim` axes, of no floating dtype, or other than the cell was built for."""
+        """Raise an error for an x that does not have `ndim` axes, is not floating-point, or does not fit the cell."""
         shape = x.data.shape
         if len(shape) == ndim and shape[-1] == self.input_size and x.data.dtype is self.dtype:
             return
@@ -278,7 +280,7 @@ class RNNCell(Module):
         return _check_state(self.scope_name, state, self.state_size, batch, dtype, argument)
 
     def check_result(self, result: Any, batch: int, dtype: Any) -> tuple[Any, Any]:
-        """What a step returned, after a check that it is (output, new state) of the sizes that the cell tells."""
+        """The result of a step, after a check that it is (output, new state) with the cell's sizes."""
         if not isinstance(result, tuple) or len(result) != 2:
             came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
             raise TypeError(f"{self.scope_name}: the step returned {came}, expected the pair (output, new state)")
@@ -294,7 +296,7 @@ class RNNCell(Module):
         return output, state
 
     def check_output(self, shape: tuple[int, ...], came: Any, batch: int, dtype: Any) -> None:
-        """Refuse a step's output of another shape or dtype than the cell tells."""
+        """Raise an error for an output of another shape or dtype than the cell's."""
         if shape != (batch, self.output_size):
             raise ValueError(
                 f"{self.scope_name}: the step's output has shape {shape}, expected ({batch}, {self.output_size}): the batch "
@@ -307,7 +309,7 @@ class RNNCell(Module):
 
 
 def _unnamed(state: Any, size: Any) -> Any:
-    """The NamedTuple of a state's size in whose place the state has a plain tuple; None if there is none."""
+    """The NamedTuple in `size` for which `state` has a plain tuple instead; None if there is none."""
     if not isinstance(size, tuple):
         return None
     if hasattr(size, "_fields") and not hasattr(state, "_fields"):
@@ -316,7 +318,7 @@ def _unnamed(state: Any, size: Any) -> Any:
 
 
 def _fits(state: Any, size: Any, batch: int, dtype: Any) -> bool:
-    """Whether a state is in form already: what _check_state would return as it is."""
+    """Whether _check_state would return the state unchanged."""
     if isinstance(size, tuple):
         return (
             type(state) is type(size)
@@ -357,27 +359,27 @@ def _check_state(owner: str, state: Any, size: Any, batch: int, dtype: Any, path
 
 
 def is_over_time(drawn: Any) -> bool:
-    """Whether an array that was drawn has an entry for each step, (B, T, ·); a tensor holds for all of them."""
+    """Whether a drawn array has an entry for each step, (B, T, ·); tensors are shared by all steps."""
     return not isinstance(drawn, Tensor) and drawn.ndim == 3
 
 
 def called(cell: RNNCell, x: Any, state: Any, drawn: Any) -> tuple[Any, Any]:
-    """One step of a cell, with what was drawn for it if it draws."""
+    """One step of a cell, with its drawn arrays, if any."""
     return cell.call(x, state, drawn) if leaves(drawn) else cell.call(x, state)  # type: ignore[call-arg]
 
 
 def as_cell(given: Any) -> Any:
-    """A cell of another face as drivers run it, with its weights as they are now; anything else as it is."""
+    """A cell of `nn` or `layers` as a cell of `rnn`, with its current weights; anything else unchanged."""
     return given.as_cell() if hasattr(type(given), "as_cell") else given
 
 
 def random_source(seed: Any) -> np.random.Generator | None:
-    """A generator of one's own for a seed; None stays None: the default generator, whatever it is by then."""
+    """A new generator for a seed. None stays None and means the default generator at the time of use."""
     return None if seed is None else generator(seed)
 
 
 def kind(value: Any) -> str:
-    """What a value is, for messages about wrong arguments: newcomers give a class where an instance is wanted."""
+    """A description of a value for error messages; it distinguishes a class from an instance."""
     return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
 
 

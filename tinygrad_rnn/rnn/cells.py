@@ -1,4 +1,4 @@
-"""The cells: plain recurrent, LSTM and GRU, each by its equations in primitives."""
+"""The cells: plain recurrent, LSTM and GRU, written in primitives."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 
 
 def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
-    """The activation of this name, or the callable given."""
+    """The activation of this name; a function is returned unchanged."""
     if isinstance(activation, str) and activation in ACTIVATIONS:
         return ACTIVATIONS[activation]
     if activation is None:
@@ -49,14 +49,14 @@ _PACKAGE = __name__.partition(".")[0] + "."
 
 
 class GatedCell(RNNCell):
-    """What the three share: units, a kernel for x, a recurrent kernel for h, a bias, in `gates` column blocks."""
+    """Base of the three: units, a kernel for x, a recurrent kernel for h and a bias, each in `gates` column blocks."""
 
     gates = 1
     kind = "rnn"  # the kernels' name for it
 
     @property
     def fused_options(self) -> dict[str, Any]:
-        """What the kernels need to know beside the weights."""
+        """The options of the kernels."""
         return {}
 
     def __init__(
@@ -92,7 +92,7 @@ class GatedCell(RNNCell):
         return x @ self.kernel + self.bias if self.use_bias else x @ self.kernel
 
     def recur(self, h: Any, drawn: Any, first: int = 0, last: int | None = None) -> Any:
-        """h U, of the blocks of columns from `first` to before `last`; with masks drawn, one a block, (h ∘ mask) U."""
+        """h U for the column blocks first … last − 1; with drawn masks, one per block, (h ∘ mask) U."""
         n, blocks = self.num_units, range(first, self.gates if last is None else last)
         if drawn:
             parts = [(h * drawn[k]) @ self.recurrent_kernel[:, k * n : (k + 1) * n] for k in blocks]
@@ -105,8 +105,7 @@ class GatedCell(RNNCell):
         return None if self.redefined() else self.kind
 
     def redefined(self) -> str | None:
-        """The method by which a subclass of the user's, or this very cell, computes a step in its own way; None if there
-        is none."""
+        """The name of a method of the step that a user's subclass, or this instance, overrides; None if there is none."""
         kind, own = type(self), vars(self)
         for method in _METHODS:
             if method in own or not getattr(kind, method).__module__.startswith(_PACKAGE):
@@ -115,7 +114,7 @@ class GatedCell(RNNCell):
 
     @property
     def weights(self) -> tuple[Any, ...]:
-        """What a fused op takes after x and before the initial state."""
+        """The weights in the order of a fused op's arguments."""
         bias = self.bias if self.use_bias else np.zeros(self.kernel.shape[1], self.dtype)
         return self.kernel, self.recurrent_kernel, bias
 
@@ -127,7 +126,7 @@ class GatedCell(RNNCell):
         return new[-1], rebuild(state, new)
 
     def stepper(self, batch: int = 1) -> Any:
-        """As of any cell; a cell with a kernel of its own has a `kernels.Stepper`.
+        """As for any cell; a cell with a kernel returns a `kernels.Stepper`.
 
         >>> import numpy as np, tinygrad_rnn as tg
         >>> stepper = tg.rnn.GRUCell(3).build(2).stepper()
@@ -180,7 +179,7 @@ class BasicRNNCell(GatedCell):
 
 
 class _ActivatedCell(GatedCell):
-    """A cell whose gates and states each have a function, σ and φ = tanh unless told otherwise."""
+    """A cell with an activation for its gates (default σ) and one for its states (default tanh)."""
 
     def __init__(self, num_units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", **options: Any):
         super().__init__(num_units, **options)
@@ -195,17 +194,17 @@ class _ActivatedCell(GatedCell):
 class LSTMCell(_ActivatedCell):
     """The long short-term memory step with forget gate [Hochreiter & Schmidhuber 1997; Gers et al. 2000].
 
-    i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
-    x (B, D), state LSTMState(c, h), each (B, H), output h'. forget_bias is what the bias of f begins with. activation and
-    recurrent_activation stand in the places of tanh and σ, use_bias=False leaves b out; so in the other cells.
+    i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c'). x (B, D), state LSTMState(c, h),
+    each (B, H), output h'. forget_bias is the initial bias of f. activation and recurrent_activation replace tanh and σ;
+    use_bias=False omits b. These options are the same in the other cells.
 
-    TensorFlow 1's options, each by its name there. use_peepholes: gates look at the memory, σ(i + p_i ∘ c), σ(f + p_f ∘ c)
-    and, at the new one, σ(o + p_o ∘ c'); the parameters peephole_i, peephole_f, peephole_o (H) [Gers & Schmidhuber 2000].
-    cell_clip: c' is limited to ±cell_clip before the output is made of it. num_proj: h' = (σ(o) tanh(c')) P with
-    projection_kernel (H, P), so h has P numbers and recurrent_kernel is (P, 4H) [Sak et al. 2014]; proj_clip then limits
-    h' to ±proj_clip. The projection begins as
-    kernel_initializer says, a peephole as the diagonal of an (H, H) matrix of it, which is how TensorFlow 1 scales both.
-    Raises ValueError for a clip or num_proj that is not positive, and for proj_clip without num_proj.
+    TensorFlow 1's options, with its names. use_peepholes: the gates also depend on the memory, σ(i + p_i ∘ c), σ(f + p_f
+    ∘ c) and, on the new one, σ(o + p_o ∘ c'); parameters peephole_i, peephole_f, peephole_o (H) [Gers & Schmidhuber
+    2000]. cell_clip: c' is limited to ±cell_clip before the output is computed from it. num_proj: h' = (σ(o) tanh(c')) P
+    with projection_kernel (H, P), so h has P numbers and recurrent_kernel is (P, 4H) [Sak et al. 2014]; proj_clip then
+    limits h' to ±proj_clip. The projection is initialised by kernel_initializer, a peephole by the diagonal of an (H, H)
+    matrix of it, as in TensorFlow 1. Raises ValueError for a clip or num_proj that is not positive, and for proj_clip
+    without num_proj.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.LSTMCell(2)
@@ -275,7 +274,7 @@ class LSTMCell(_ActivatedCell):
             self.add("projection_kernel", (self.num_units, self.num_proj), self.initializers["kernel"])
 
     def _diagonal(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A peephole is a diagonal matrix: it begins as the diagonal of one that the kernel's initializer makes."""
+        """The initial value of a peephole: the diagonal of a matrix drawn by the kernel's initializer."""
         return np.diag(self.initializers["kernel"](shape * 2, dtype))
 
     def call(self, x: Any, state: Any, drawn: Any = ()) -> tuple[Any, Any]:
@@ -309,10 +308,10 @@ def _limited(x: Any, bound: float | None) -> Any:
 class GRUCell(_ActivatedCell):
     """The gated recurrent unit [Cho et al. 2014].
 
-    z, r = σ(x W + h U + b) in their columns; h' = z h + (1 − z) n, where the candidate n is, by reset_after:
-    False (the 2014 paper's, TensorFlow 1's): n = tanh(x Wn + bn + (r h) Un); the bias of z and r begins with 1.
-    True (cuDNN's, Keras's and PyTorch's): n = tanh(x Wn + bn + r (h Un + b'n)), with a second bias, `recurrent_bias`.
-    x (B, D), state h (B, H), output h'.
+    z, r = σ(x W + h U + b) in their columns; h' = z h + (1 − z) n. The candidate n depends on reset_after. False (the
+    2014 paper's, TensorFlow 1's): n = tanh(x Wn + bn + (r h) Un); the initial bias of z and r is 1. True (cuDNN's,
+    Keras's and PyTorch's): n = tanh(x Wn + bn + r (h Un + b'n)), with a second bias, `recurrent_bias`. x (B, D), state h
+    (B, H), output h'.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.GRUCell(2)
@@ -415,7 +414,7 @@ def cell_step(*arrays: Any, kind: str, option: Any, keep: bool = False) -> Any:
     return (state, saved) if keep else state
 
 
-cell_step.kind = "step"  # which drawings and snapshots open
+cell_step.kind = "step"  # ops of this kind are expanded in drawings and snapshots
 
 
 @cell_step.vjp

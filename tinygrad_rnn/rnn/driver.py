@@ -1,7 +1,7 @@
 """Drivers run any cell over time: dynamic_rnn, its bidirectional form, and static_rnn for lists of steps.
 
-The rule past the end of a sequence, for every driver and cell: outputs are 0, the state is carried through, and what the
-padding holds (NaN included) touches neither results nor gradients.
+Past the length of a row, for every driver and cell: its outputs are 0, its state is copied forward, and the content of
+the padding (NaN included) affects neither results nor gradients.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ def dynamic_rnn(
     """Run a cell over time: h_t = cell(x_t, h_{t−1}) for t = 0 … T−1; returns (outputs, final state).
 
     inputs (B, T, D), or (T, B, D) with time_major; outputs (B, T, H) likewise. sequence_length (B) integers in any order
-    from 0 to T: past a row's length its outputs are 0 and its state is carried through, so the final state is the one at
-    its length. initial_state: as the cell's state, else zeros. dtype: of the zero state, and of inputs that are integers
-    or plain lists; others keep their own. impl: "fused" runs whole sequences as one node and refuses cells whose
-    step cannot be traced (see tg.scan), "unrolled" runs step by step in primitives, "auto" takes the fused way wherever
-    there is one (rnn.explain says which and why).
-    recompute: the backward pass computes gates again instead of keeping them. return_trace: a third result, what every
-    step gave by letter (i, f, g, o, c, h or z, r, n, h), each (B, T, H); for a stack a tuple of these, one a layer; of a
-    cell of one's own its states by name (h; h0, h1, … of a tuple; a NamedTuple's names) and what it shows with rnn.gate.
-    States carry gradients; gates do on the unrolled path and are constants on the fused one.
+    from 0 to T: past a row's length its outputs are 0 and its state is copied forward, so the final state is the one at
+    its length. initial_state: a state of the cell; default zeros. dtype: of the zero state, and of inputs that are
+    integers or plain lists; other inputs keep their dtype. impl: "fused" runs a whole sequence as one node and raises an
+    error for cells whose step cannot be traced (see tg.scan), "unrolled" runs step by step in primitives, "auto" is fused
+    where possible (rnn.explain says which and why). recompute: the backward pass computes gates again instead of keeping
+    them. return_trace: a third result, the gates and states of every step by letter (i, f, g, o, c, h or z, r, n, h),
+    each (B, T, H); for a stack a tuple of these, one per layer; for a user-defined cell its states by name (h; h0, h1, …
+    of a tuple; a NamedTuple's fields) and the values named by rnn.gate. States have gradients; gates have them on the
+    unrolled path and are constants on the fused one.
 
-    Cells of `layers` and of `nn` are taken as well; their states are ours here, an LSTM's is LSTMState(c, h).
-    Raises ValueError for wrong shapes, lengths out of range and an unknown impl, TypeError for wrong dtypes and for what
-    is no cell. Named after TensorFlow 1's tf.nn.dynamic_rnn.
+    Cells of `layers` and `nn` are accepted too, with states as in `rnn`: LSTMState(c, h) for an LSTM. Raises ValueError
+    for wrong shapes, lengths out of range and an unknown impl, TypeError for wrong dtypes and an invalid cell. Named
+    after TensorFlow 1's tf.nn.dynamic_rnn.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.LSTMCell(2), np.ones((3, 5, 4), np.float32), sequence_length=[5, 3, 4])
@@ -81,9 +81,9 @@ def bidirectional_dynamic_rnn(
 ) -> tuple[tuple[Tensor, Tensor], tuple[Any, Any]]:
     """Run one cell forward and one backward over time [Schuster & Paliwal 1997].
 
-    Returns ((outputs_fw, outputs_bw), (state_fw, state_bw)), the outputs not joined: tg.concatenate(outputs, axis=-1)
-    does that. The backward cell reads each row from its own last step (by sequence_length) to its first; its output at
-    step t stands at t, and its final state is the one after step 0. Arguments as in dynamic_rnn.
+    Returns ((outputs_fw, outputs_bw), (state_fw, state_bw)), the outputs not concatenated (tg.concatenate(outputs,
+    axis=-1) does that). The backward cell reads each row from its own last step (by sequence_length) to its first. Its
+    outputs are in order of time; its final state is the one after step 0. Arguments as in dynamic_rnn.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cells = tg.rnn.GRUCell(2), tg.rnn.GRUCell(2)
@@ -110,7 +110,7 @@ def static_rnn(
     sequence_length: Any = None,
     impl: str = "auto",
 ) -> tuple[list[Tensor], Any]:
-    """Run a cell over a list of steps, each (B, D); returns (list of outputs, final state). The rest as dynamic_rnn.
+    """Run a cell over a list of steps, each (B, D); returns (list of outputs, final state). Otherwise as dynamic_rnn.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> outputs, state = tg.rnn.static_rnn(tg.rnn.GRUCell(2), [np.ones((3, 4), np.float32)] * 5)
@@ -144,7 +144,7 @@ def prepare(
     impl: str,
     side: str = "",
 ) -> tuple[Tensor, Lengths | None, Any]:
-    """Inputs as a checked tensor, lengths as checked integers, the initial state; the cell built."""
+    """Check the arguments of a driver and build the cell; returns inputs, lengths and the initial state."""
     if not isinstance(cell, RNNCell):
         raise TypeError(f"{name}: cell{side} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "fused", "unrolled"):
@@ -170,8 +170,8 @@ def prepare(
 
 
 def input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
-    """Inputs as a floating tensor. Integers and plain lists, which have no floating dtype, take the one asked for, else
-    the one that the cell was built in, else float32."""
+    """Inputs as a floating-point tensor. Integers and plain lists get the dtype asked for, else that of the built cell,
+    else float32."""
     try:
         wanted = None if dtype is None else np.dtype(dtype)
     except TypeError:
@@ -214,8 +214,8 @@ class Time(NamedTuple):
 def run_cell(
     caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None = None
 ) -> tuple[Tensor, Any]:
-    """Run a cell over checked inputs; returns (outputs, final state). `traces` collects what the steps gave by name, one
-    entry a layer. The layers of a stack run one after the other over all time."""
+    """Run a cell over checked inputs; returns (outputs, final state). `traces` collects gates and states by name, one
+    entry per layer. Each layer of a stack runs over the whole sequence before the next."""
     now = ambient.get()
     if not (cell.layers or now.recording or now.tracer) and listener.get() is None:
         return _run_layer(caller, cell, x, state, time, traces)  # scopes would name nothing
@@ -239,7 +239,9 @@ def _run_layer(
     return _run_scan(caller, cell, x, state, time, traces)
 
 
-_SEQUENCES: dict[str, tuple[Any, str]] = {  # the op of a whole sequence, and what it can tell of each step beside h
+_SEQUENCES: dict[
+    str, tuple[Any, str]
+] = {  # the op of a whole sequence, and the values other than h that it can return for each step
     "rnn": (ops.rnn_sequence, ""),
     "lstm": (ops.lstm_sequence, "cifgo"),
     "gru": (ops.gru_sequence, "zrn"),
@@ -249,7 +251,7 @@ _SEQUENCES: dict[str, tuple[Any, str]] = {  # the op of a whole sequence, and wh
 def _run_kernel(
     cell: Any, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
 ) -> tuple[Tensor, Any]:
-    """The sequence by the kernel that was written for this cell by hand."""
+    """Run the sequence by the cell's kernel."""
     if (told := listener.get()) is not None:
         told.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
     op, letters = _SEQUENCES[cell.kind]
@@ -269,7 +271,7 @@ def _run_kernel(
 def _run_scan(
     caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
 ) -> tuple[Tensor, Any]:
-    """The sequence by `scan`; what the cell draws is drawn here, the same for every way it runs: arrays (B, T, ·) are
+    """Run the sequence by `scan`. Random arrays are drawn here, so they do not depend on the path: arrays (B, T, ·) are
     inputs of the scan, arrays (B, ·) and tensors are its constants."""
     batch, steps = (x.shape[1], x.shape[0]) if time.time_major else x.shape[:2]
     drawn = cell.draw((batch, steps, x.shape[2]), x.dtype)
@@ -298,7 +300,7 @@ def _run_scan(
 
 
 def _step(cell: RNNCell, form: Any, names: bool, x: Any, state: Any, *constants: Any) -> Any:
-    """The step of a cell that a scan runs: x, with what was drawn for this step behind it."""
+    """The step that a scan runs: x is followed by the arrays drawn for this step."""
     drawn: Any = ()
     if form:
         rest, held = iter(()), iter(constants)

@@ -16,7 +16,8 @@ from .driver import dynamic_rnn, input_tensor
 
 
 class Explanation(NamedTuple):
-    """What `explain` found: for every cell that ran (name, path, why), by what, and the bytes kept for backward.
+    """The result of `explain`: (name, path, why) for every cell that ran, the kernels used, and the bytes kept for
+    backward.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4))])
@@ -34,7 +35,7 @@ class Explanation(NamedTuple):
 
     @property
     def path(self) -> str:
-        """ "fused" if every cell with a recurrence of its own ran fused, else "unrolled"."""
+        """ "fused" if every cell ran fused, else "unrolled"."""
         return "fused" if all(path == "fused" for _, path, _ in self.paths) else "unrolled"
 
     def __str__(self) -> str:
@@ -50,12 +51,12 @@ class Explanation(NamedTuple):
 
 
 def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Explanation:
-    """Run a cell as dynamic_rnn would, or any other module as it is called, and say which path ran and why.
+    """Run a cell as dynamic_rnn does, or call another module, and report which path ran and why.
 
     model: a cell, with the arguments of dynamic_rnn (sequence_length, initial_state, dtype, time_major, impl, recompute);
-    or a layer of `nn` or `layers`, a Sequential, a Module of one's own, with the arguments of its call. A cell is named by
-    its place, "lstm/cell_1/bw/lstm_cell". bytes_kept counts the arrays that the graph holds for the backward pass,
-    beyond parameters and inputs. Raises TypeError for what is no module, ValueError if it runs no cell over time.
+    or a layer of `nn` or `layers`, a Sequential, or your own Module, with the arguments of its call. A cell is named by
+    its path, "lstm/cell_1/bw/lstm_cell". bytes_kept counts the arrays that the graph keeps for the backward pass, without
+    parameters and inputs. Raises TypeError if model is not a module, ValueError if it runs no cell over time.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> x = np.ones((2, 3, 5), np.float32)
@@ -81,7 +82,7 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
     finally:
         listener.reset(token)
     if not paths:
-        raise ValueError(f"explain: {model.scope_name} ran no cell over time, so there is no path to tell")
+        raise ValueError(f"explain: {model.scope_name} ran no cell over time, so there is no path to report")
     found = kernels.info()
     return Explanation(
         tuple(paths),

@@ -27,13 +27,13 @@ def normalized(x: Any, axes: int | tuple[int, ...] = -1, eps: float = 1e-12) -> 
 class LayerNormLSTMCell(GatedCell):
     """An LSTM step with layer normalization of each gate and of the memory [Ba, Kiros & Hinton 2016].
 
-    i, f, g, o = split(x W + h U), each normalized over its units, times gain plus shift in its columns;
-    c' = LN(σ(f) c + σ(i) tanh(g)), normalized too, with state_gain and state_shift; h' = σ(o) tanh(c').
-    x (B, D), state LSTMState(c, h), each (B, H), output h'. kernel (D, 4H), recurrent_kernel (H, 4H), no bias; gain and
-    shift (4H), beginning as norm_gain and norm_shift, the shift of f with forget_bias added; state_gain, state_shift (H).
-    dropout_keep_prob: while training, each element of tanh(g) is kept with this chance and divided by it [Semeniuta et
-    al. 2016]. The formula is that of TensorFlow 1's LayerNormBasicLSTMCell.
-    Raises ValueError for a dropout_keep_prob outside (0, 1]; the rest as LSTMCell.
+    i, f, g, o = split(x W + h U), each normalized over its units, times gain plus shift in its columns; c' = LN(σ(f) c +
+    σ(i) tanh(g)), normalized too, with state_gain and state_shift; h' = σ(o) tanh(c'). x (B, D), state LSTMState(c, h),
+    each (B, H), output h'. kernel (D, 4H), recurrent_kernel (H, 4H), no bias; gain and shift (4H), initially norm_gain
+    and norm_shift, with forget_bias added to the shift of f; state_gain, state_shift (H). dropout_keep_prob: in training
+    mode each element of tanh(g) is kept with this probability and divided by it [Semeniuta et al. 2016]. The formula is
+    that of TensorFlow 1's LayerNormBasicLSTMCell. Raises ValueError for a dropout_keep_prob outside (0, 1]; otherwise as
+    LSTMCell.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.LayerNormLSTMCell(2)

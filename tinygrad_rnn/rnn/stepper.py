@@ -1,4 +1,4 @@
-"""Streaming: cells and what follows them, one step at a time."""
+"""Streaming: cells and the layers after them, one step at a time."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .cell import RNNCell, as_cell, kind, map_state
 
 
 def stepper(*parts: Any, batch: int = 1, input_size: int | None = None, dtype: Any = None) -> Stepper:
-    """Cells and what follows them for streaming: `step(x)` takes an array (B, D) and returns the output of the last part.
+    """Cells and the layers after them, for streaming: `step(x)` takes an array (B, D) and returns the output of the last
+    part.
 
     parts: in order, cells, wrappers, stacks, recurrent layers of `nn` and `layers`, Sequentials of both, and layers or
-    functions of a tensor (B, ·) that treat rows alone; an Embedding may stand first, x then is integers (B). So a model of
-    one's own that is a cell and a head is streamed by `rnn.stepper(model.cell, model.head)`, and one whose step is more than
-    that is an RNNCell of one's own. Everything runs in inference mode and nothing is recorded. The step is traced once, as
-    `tg.scan` does it, and runs in the native loop with its weights packed; what cannot runs in NumPy or op by op
+    functions of a tensor (B, ·) that compute each row independently; the first may be an Embedding, then x is integers
+    (B). A model of a cell and a head is streamed by `rnn.stepper(model.cell, model.head)`; for a more complex step write
+    an RNNCell. Everything runs in inference mode and nothing is recorded. The step is traced once, like that of
+    `tg.scan`, and runs in the native loop with packed weights; if that is not possible, it runs in NumPy or op by op
     (`stepper.runs` says which and why).
 
-    batch: rows of x. input_size and dtype: of x, where the parts do not know them. The stepper has
-    `state` (of one cell its own, of several a tuple), `reset()`, and `reload()`, which takes up weights that training has
-    changed. Raises TypeError for what is no such part, ValueError for cells without weights and for layers that need a
-    whole sequence.
+    batch: rows of x. input_size and dtype: of x, if the parts do not determine them. The stepper has `state` (that of the
+    cell, or a tuple for several cells), `reset()`, and `reload()`, which loads the weights again after training. Raises
+    TypeError for an invalid part, ValueError for cells without weights and for layers that need a whole sequence.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell, head = tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(8)), tg.nn.Linear(8, 2)
@@ -46,7 +46,7 @@ def stepper(*parts: Any, batch: int = 1, input_size: int | None = None, dtype: A
 def new_stepper(
     parts: Any, batch: int, input_size: int | None = None, dtype: Any = None, reference: Any = None
 ) -> Stepper:
-    """`stepper`; reference: a function that gives for a sequence (B, T, D) what the steps should give, to be checked once."""
+    """As `stepper`. reference: a function of a sequence (B, T, D) with which the results of the steps are compared once."""
     if not is_integer(batch):
         raise TypeError(f"stepper: batch is {batch!r}, expected an integer")
     if batch < 0:
@@ -62,7 +62,7 @@ def new_stepper(
     floats = np.dtype(next(iter(given), np.float32) if dtype is None else dtype)
     size = table.array.shape[1] if table else _input_size(found[0]) if input_size is None else input_size
     if size is None:
-        raise ValueError("stepper: the first part does not tell the size of x; pass input_size=")
+        raise ValueError("stepper: the size of x cannot be inferred from the first part; pass input_size=")
     cells = [part for part in found if isinstance(part, RNNCell)]
     states = [map_state(lambda t: t.data, cell.zero_state(int(batch), floats)) for cell in cells]
     state = states[0] if len(cells) == 1 else tuple(states)
@@ -89,7 +89,7 @@ def _flat(parts: Any) -> list[Any]:
         out = [one for part in parts for one in _parts(part)]
     if not out:
         raise TypeError(
-            "stepper: there are no parts, expected a cell, such as rnn.LSTMCell(64).build(3), and what follows"
+            "stepper: there are no parts, expected a cell such as rnn.LSTMCell(64).build(3), and the layers after it"
         )
     return out
 
@@ -106,7 +106,7 @@ def _parts(part: Any) -> Iterator[Any]:
 
 
 def _input_size(part: Any) -> int | None:
-    """The size of a part's input, if it tells."""
+    """The input size of a part, or None if it is not known."""
     while isinstance(part, RNNCell) and part.input_size is None:
         part = part.layers[0] if part.layers else getattr(part, "cell", None)
     for name in ("input_size", "in_features"):
@@ -130,7 +130,7 @@ def _through(parts: tuple[Any, ...], single: bool, x: Any, state: Any) -> tuple[
 
 
 def _verify(reference: Callable[[Any], Any], stepper: Stepper) -> None:
-    """Refuse steps that do not give what the model gives for a sequence."""
+    """Raise an error if the steps do not give the model's results for a sequence."""
     x = stepper.sample(3)
     with recording(False), training(False):
         expected = reference(Tensor._from_array(x, None)).data
@@ -139,6 +139,6 @@ def _verify(reference: Callable[[Any], Any], stepper: Stepper) -> None:
         steps = steps[:, -1]
     if steps.shape != expected.shape or not np.allclose(steps, expected, 1e-3, 1e-4, equal_nan=True):
         raise ValueError(
-            "stepper: the model gives something else for a sequence than step by step: a layer reads more than the step at "
-            "hand; pass the parts that do not to rnn.stepper(...)"
+            "stepper: the model's results for a sequence differ from those step by step: a layer reads more than the current "
+            "step; pass the other parts to rnn.stepper(...)"
         )

@@ -1,4 +1,4 @@
-"""Time steps of a loop of one's own."""
+"""Time steps of loops written by hand."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from ..autodiff.tensor import Tensor
 
 
 def steps(inputs: Any, time_major: bool = False) -> Iterator[tuple[int, Any]]:
-    """The steps (t, x_t) of inputs (B, T, …), or (T, B, …) with time_major, for a loop of one's own.
-
-    What the loop's body computes is recorded as time step t, so drawings and `viz.grad_flow` know it. Time is cut once.
-    Raises ValueError for inputs of less than two axes. `tg.step(t)` marks a single step.
+    """The steps (t, x_t) of inputs (B, T, …), or (T, B, …) with time_major, for a loop written by hand. The ops in the
+    body of the loop are recorded as time step t, for drawings and `viz.grad_flow`. The inputs are unstacked once. Raises
+    ValueError for inputs with fewer than two axes. `tg.step(t)` marks a single step.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell, x = tg.rnn.LSTMCell(3), np.ones((2, 4, 5), np.float32)

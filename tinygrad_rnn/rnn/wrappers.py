@@ -1,4 +1,4 @@
-"""Cells made of cells: stacks, dropout, residual connections, zoneout."""
+"""Cells that contain cells: stacks, dropout, residual connections, zoneout."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from .cell import LSTMState, RNNCell, called, kind, leaves, random_source, rebui
 
 
 class MultiRNNCell(RNNCell):
-    """A stack of cells, each fed with the output of the one below [Graves 2013]. The state is the tuple of their states.
-
-    Raises ValueError if the same cell object stands twice, also inside wrappers, which would share its weights;
-    share=True allows that; and for state_is_tuple=False, TensorFlow 1's other form of the state.
+    """A stack of cells, each of which reads the output of the one below [Graves 2013]. The state is the tuple of their
+    states. Raises ValueError if a cell object occurs twice, also inside wrappers, since its weights would be shared
+    (share=True allows that), and for state_is_tuple=False, TensorFlow 1's other form of the state.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])
@@ -70,7 +69,7 @@ class MultiRNNCell(RNNCell):
         return self
 
     def build_from(self, arrays: Any) -> None:
-        """The cells inside build themselves."""
+        """Nothing to do: the inner cells build themselves."""
 
     def check_input(self, x: Tensor, ndim: int) -> None:
         self.cells[0].check_input(x, ndim)
@@ -93,7 +92,7 @@ class MultiRNNCell(RNNCell):
 
 
 class _Wrapper(RNNCell):
-    """A cell around another: sizes, building and checks are the inner cell's."""
+    """Base of cells that wrap another: sizes, building and checks are the inner cell's."""
 
     def __init__(self, cell: RNNCell, name: str | None = None):
         _demand_cell(type(self).__name__, cell, "cell")
@@ -120,7 +119,7 @@ class _Wrapper(RNNCell):
         return self
 
     def build_from(self, arrays: Any) -> None:
-        """The cell inside builds itself."""
+        """Nothing to do: the inner cell builds itself."""
 
     def check_input(self, x: Tensor, ndim: int) -> None:
         self.cell.check_input(x, ndim)
@@ -135,13 +134,11 @@ class _Wrapper(RNNCell):
 
 
 class DropoutWrapper(_Wrapper):
-    """Dropout on a cell's input, output and new state, while training [Zaremba et al. 2014].
-
-    Each keep_prob in (0, 1] is the chance that an element is kept, and then divided by it. Of an LSTM's state, h is
-    dropped and c is not. variational_recurrent=True draws one mask a sequence and uses it at every step [Gal &
-    Ghahramani 2016]. seed: a generator or an integer, else the default generator. input_size and dtype, which TensorFlow 1
-    needs for variational_recurrent, are taken and not used: the masks fit what comes. Raises ValueError for a keep_prob
-    outside (0, 1].
+    """Dropout on a cell's input, output and new state in training mode [Zaremba et al. 2014]. Each keep_prob in (0, 1] is
+    the probability that an element is kept; kept elements are divided by it. In an LSTM's state, it applies to h and not
+    to c. variational_recurrent=True draws one mask per sequence and uses it at every step [Gal & Ghahramani 2016]. seed:
+    a generator or an integer, else the default generator. input_size and dtype, which TensorFlow 1 needs for
+    variational_recurrent, are accepted and ignored. Raises ValueError for a keep_prob outside (0, 1].
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.DropoutWrapper(tg.rnn.LSTMCell(4), output_keep_prob=0.5, seed=0)
@@ -171,7 +168,7 @@ class DropoutWrapper(_Wrapper):
         self.rng = random_source(seed)
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
-        """The masks of input, output and each part of the state that is dropped, () where there is none; then the cell's."""
+        """The masks of input, output and parts of the state, () for none; then the arrays drawn by the cell."""
         own: tuple[Any, ...] = ((), (), ())
         if self.training:
             for_state = tuple(self._mask("state", shape, size, dtype) for size in _hidden(self.state_size))
@@ -199,7 +196,7 @@ class DropoutWrapper(_Wrapper):
 class ResidualWrapper(_Wrapper):
     """output = x + the cell's output [He et al. 2016], or residual_fn(x, output).
 
-    Raises ValueError where x and the output differ in shape and there is no residual_fn.
+    Raises ValueError if x and the output differ in shape and no residual_fn is given.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.ResidualWrapper(tg.rnn.GRUCell(4))
@@ -226,11 +223,11 @@ class ResidualWrapper(_Wrapper):
 
 
 class ZoneoutWrapper(_Wrapper):
-    """Zoneout [Krueger et al. 2017]: while training each unit of a state keeps its old value with chance p; otherwise
-    the expectation p · old + (1 − p) · new is used.
+    """Zoneout [Krueger et al. 2017]: in training mode each unit of a state keeps its old value with probability p;
+    otherwise the expectation p · old + (1 − p) · new is used.
 
-    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1). Where the cell's
-    output is a part of its state, it is the mixed one; so other wrappers go around this one, not inside.
+    zoneout_prob: one number for every part of the state, or for an LSTM a pair (c, h), each in [0, 1). If the cell's
+    output is a part of its state, zoneout applies to it too; so put other wrappers around this one, not inside.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4), zoneout_prob=(0.5, 0.05), seed=0)
@@ -251,7 +248,8 @@ class ZoneoutWrapper(_Wrapper):
         self.rng = random_source(seed)
 
     def draw(self, shape: tuple[int, int, int], dtype: Any) -> Any:
-        """Where each part of the state keeps its old value, () where it never does; then what the cell draws."""
+        """For each part of the state a mask of the units that keep their old value, () for none; then the arrays drawn by
+        the cell."""
         own: Any = ()
         if self.training and any(self.zoneout_prob):
             draw = generator(self.rng).random
@@ -277,7 +275,7 @@ class ZoneoutWrapper(_Wrapper):
             else:
                 mixed.append(p * before + (1 - p) * after if p else after)
         for old, value in zip(leaves(new), mixed, strict=True):
-            if old is output:  # the output is a part of the state: it is the mixed one
+            if old is output:  # the output is a part of the state, after zoneout
                 output = value
                 break
         return output, rebuild(new, tuple(mixed))
@@ -300,7 +298,7 @@ def _hidden(state: Any) -> list[Any]:
 
 
 def _map_hidden(f: Callable[[Any], Any], state: Any) -> Any:
-    """f on those parts."""
+    """f on these parts."""
     if isinstance(state, LSTMState):
         return LSTMState(state.c, f(state.h))
     if not isinstance(state, tuple):

@@ -79,13 +79,13 @@ def read_checkpoint(path: Path) -> tuple[Sections, dict[str, Any]]:
         section, dot, rest = key.partition(".")
         if not dot or section not in sections:
             raise CheckpointError(
-                f"load_checkpoint: {os.fspath(path)} holds {key!r}, which no training run saves; to read plain arrays use "
-                "tg.load"
+                f"load_checkpoint: {os.fspath(path)} holds {key!r}, which is not part of a checkpoint; to read plain "
+                "arrays use tg.load"
             )
         sections[section][rest] = array
     if not isinstance(tensors.metadata.get("random"), dict):
         raise CheckpointError(
-            f"load_checkpoint: {os.fspath(path)} holds no random generators' state, so no training run saved it; to read "
+            f"load_checkpoint: {os.fspath(path)} holds no random generators' state, so it is not a checkpoint; to read "
             "plain arrays use tg.load"
         )
     return sections, tensors.metadata
@@ -109,7 +109,7 @@ def apply_checkpoint(
         for section, owner in owners:
             if owner is not None:
                 if not sections[section]:
-                    raise ValueError(f"the file holds no {section}")
+                    raise ValueError(f"the file has no section {section}")
                 owner.load_state_dict(sections[section])
         set_random_state(model, metadata["random"])
     except BaseException as error:

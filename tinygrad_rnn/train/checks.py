@@ -31,7 +31,7 @@ NEEDS = {  # argument: the arguments that have no effect without it
 def run(arguments: Mapping[str, Any], limits: Mapping[str, Any], model: Module | None) -> None:
     """Raise for arguments of `fit`, here by name, that are invalid or would have no effect."""
     if all(limit is None for limit in limits.values()):
-        raise ValueError("fit: nothing says when to stop; give epochs=, steps= or seconds=")
+        raise ValueError("fit: there is no limit; give epochs=, steps= or seconds=")
     for name in ("epochs", "steps"):
         number(name, limits[name], 0, integral=True)
     number("seconds", limits["seconds"], 0)
@@ -45,7 +45,7 @@ def run(arguments: Mapping[str, Any], limits: Mapping[str, Any], model: Module |
     for required, names in NEEDS.items():
         dependent = [name for name in names if arguments[name]]
         if dependent and arguments[required] is None:
-            raise ValueError(f"fit: {dependent[0]}= says nothing without {required}=; give {required}= too")
+            raise ValueError(f"fit: {dependent[0]}= has no effect without {required}=; give {required}= too")
     batches, optimizer, schedule = arguments["batches"], arguments["optimizer"], arguments["schedule"]
     if not callable(batches) and not isinstance(batches, Iterable):
         raise TypeError(f"fit: batches is {kind(batches)}, expected an iterable of batches, or a function of the epoch")
@@ -55,7 +55,7 @@ def run(arguments: Mapping[str, Any], limits: Mapping[str, Any], model: Module |
         received = "another optimizer's" if isinstance(schedule, Schedule) else kind(schedule)
         raise ValueError(f"fit: schedule is {received}, expected one made for this optimizer, or None")
     if model is not None and not {id(p) for p in model.parameters()} & {id(p) for p in optimizer.params}:
-        raise ValueError("fit: the optimizer has none of the model's parameters; make it of model.parameters()")
+        raise ValueError("fit: the optimizer has none of the model's parameters; create it with model.parameters()")
     show = arguments["show"]
     if not isinstance(show, tuple) or len(show) != 2:
         raise TypeError(f"fit: show is {show!r}, expected a pair, a name and a factor, such as ('bits', 1.44)")

@@ -1,4 +1,5 @@
-"""What all processes must share when training begins: parameters, the optimiser's state, random generators."""
+"""The values that must be the same on all processes at the start of training: parameters, optimiser state, random
+generators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop `fit` and `evaluate`, for feed-forward nets and for nets that carry a state between batches."""
+"""The training loop `fit` and `evaluate`, for networks with and without a state that is passed from batch to batch."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def evaluate(
                 total, weights = total + n * float(loss), weights + n
     total, weights = group.sum(total, weights)
     if not weights:
-        raise ValueError("evaluate: batches gave nothing, expected at least one batch")
+        raise ValueError("evaluate: there are no batches, expected at least one")
     return total / weights
 
 
@@ -279,7 +279,7 @@ class _Run:
             raise self.uneven()
         if not self.place:
             raise ValueError(
-                f"fit: batches gave nothing in epoch {self.history.epoch}; a generator can be read only once: give a "
+                f"fit: there are no batches in epoch {self.history.epoch}; a generator can be read only once: give a "
                 "list, or a function of the epoch's number that makes one"
             )
         self.history.epoch, self.place = self.history.epoch + 1, 0
@@ -467,7 +467,7 @@ class _Run:
         sections, metadata = loaded
         arrays, counters = sections["run"], metadata.get("training")
         if counters is None:
-            raise CheckpointError(f"fit: {self.checkpoint} was not written by fit, it does not say where a run stood")
+            raise CheckpointError(f"fit: {self.checkpoint} was not written by fit: it has no counters of a run")
         carried = None
         if counters["place"]:
             first = self.first_state() if callable(self.first_state) else self.first_state

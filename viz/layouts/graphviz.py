@@ -18,7 +18,7 @@ from ..scene.picture import Box, Node, Picture, Point
 from ..write.program import run
 
 Link = tuple[str, str]
-ROOMIER = 3  # layouts that are tried to keep arrows out of titles
+ROOMIER = 4  # layouts that are tried to keep arrows out of titles
 
 
 @dataclass
@@ -97,26 +97,25 @@ def settle(picture: Picture, **options: Any) -> Picture:
     Where arrows go upright, a title that has no such place is broken into two lines, with room beside them.
     """
     links = [(edge.tail, edge.head) for edge in picture.edges]
-    upright = picture.direction in ("TB", "BT")
+    tries = ROOMIER if picture.direction in ("TB", "BT") else 1
     room: Counter[str] = Counter()
     boxes = picture.boxes
-    for _ in range(1 + upright * ROOMIER):
+    for attempt in range(tries):
         layout = lay_out(picture.nodes, boxes, links, picture.direction, room=room, **options)
         passed = [point for path in layout.paths.values() for point in _along(path)]
         titles = {box.id: _title_on_top(layout.boxes[box.id], box.label, passed) for box in boxes}
         crowded = {box.id for box in boxes if titles[box.id][1]}
-        if not crowded:
+        if not crowded or attempt == tries - 1:
             break
-        if upright:
-            room.update(crowded)
-            boxes = [replace(box, label=box.label.replace(" ", "\n", 1)) if box.id in crowded else box for box in boxes]
-    new = Picture(picture.name, picture.direction, placed=True)
+        room.update(crowded)
+        boxes = [replace(box, label=_in_two(box.label)) if box.id in crowded else box for box in boxes]
+    nodes = []
     for node in picture.nodes:
         size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
-        new.nodes.append(replace(node, at=layout.nodes[node.id], size=size))
-    new.edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
-    new.boxes = [replace(box, corners=layout.boxes[box.id], label_at=titles[box.id][0]) for box in boxes]
-    return new
+        nodes.append(replace(node, at=layout.nodes[node.id], size=size))
+    edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
+    boxes = [replace(box, corners=layout.boxes[box.id], label_at=titles[box.id][0]) for box in boxes]
+    return Picture(picture.name, picture.direction, nodes, edges, boxes, placed=True)
 
 
 def _in_two(title: str) -> str:

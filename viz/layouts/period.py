@@ -79,9 +79,11 @@ def place(picture: Picture, block: Block, **options: Any) -> Picture:
     boxes[at:at] = [Box(f"part{k}", "", "step", outer, step=k) for k in range(block.times)]
     placed = repeat(replace(picture, nodes=nodes, boxes=boxes), **options)
     own_box = {node.id: node.box for node in picture.nodes}
-    placed.nodes = [replace(node, box=own_box[node.id]) for node in placed.nodes]
-    placed.boxes = [replace(box, parent=parents[box.id]) for box in placed.boxes if box.id in parents]
-    return placed
+    return replace(
+        placed,
+        nodes=[replace(node, box=own_box[node.id]) for node in placed.nodes],
+        boxes=[replace(box, parent=parents[box.id]) for box in placed.boxes if box.id in parents],
+    )
 
 
 def _ops(picture: Picture) -> list[Node]:

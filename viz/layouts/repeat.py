@@ -336,25 +336,21 @@ class Repeat:
                 self.frames[box.id] = [frame]
                 if box.parent is not None:
                     self.frames.setdefault(box.parent, []).append(frame)
-        picture = Picture(self.picture.name, self.picture.direction, placed=True)
-        for node in self.picture.nodes:
-            picture.nodes.append(replace(node, at=self.where[node.id]))
-        for k, edge in enumerate(self.picture.edges):
-            picture.edges.append(replace(edge, path=self.edges[k]))
         holds, titles = self._held(), self._titles()
+        kept = {box.id for box in self.picture.boxes if box.id in self.frames and holds.get(box.id, True)}
+        around: dict[str | None, str | None] = {
+            None: None
+        }  # for each box, itself or the nearest one around it that is kept
         for box in self.picture.boxes:
-            if box.id in self.frames and holds.get(box.id, True):
-                new = replace(box, corners=self.frames[box.id][0], label_at=titles.get(box.id))
-                picture.boxes.append(new)
-        kept = {box.id for box in picture.boxes}
-        parents = {box.id: box.parent for box in self.picture.boxes}
-        for thing in picture.nodes:
-            while thing.box is not None and thing.box not in kept:
-                thing.box = parents[thing.box]
-        for frame_box in picture.boxes:
-            while frame_box.parent is not None and frame_box.parent not in kept:
-                frame_box.parent = parents[frame_box.parent]
-        return picture
+            around[box.id] = box.id if box.id in kept else around[box.parent]
+        nodes = [replace(n, at=self.where[n.id], box=around[n.box]) for n in self.picture.nodes]
+        edges = [replace(edge, path=self.edges[k]) for k, edge in enumerate(self.picture.edges)]
+        boxes = [
+            replace(b, corners=self.frames[b.id][0], label_at=titles.get(b.id), parent=around[b.parent])
+            for b in self.picture.boxes
+            if b.id in kept
+        ]
+        return Picture(self.picture.name, self.picture.direction, nodes, edges, boxes, placed=True)
 
     def _titles(self) -> dict[str, Point]:
         """Where the titles of the boxes within steps stand; a step's own stands as others do, unless an arrow is there."""

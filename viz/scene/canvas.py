@@ -8,7 +8,7 @@ from ..net.floors import Origin
 from ..net.layers import Step
 from . import style
 from .grid import CELL, Grid
-from .picture import Edge, Node, Picture, Point
+from .picture import Box, Carried, Edge, Node, Picture, Point
 from .route import CLEAR, rounded, straight, upwards
 
 
@@ -17,10 +17,16 @@ class Canvas:
 
     def __init__(self, name: str, grid: Grid):
         self.grid = grid
-        self.result = Picture(name, "LR", placed=True)
-        self.drawn: dict[str, Node] = {}
+        self.name = name
+        self.edges: list[Edge] = []
+        self.boxes: list[Box] = []
+        self.drawn: dict[str, Node] = {}  # by their ids
         self.rails: dict[tuple[str, ...], int] = {}  # arrows that join beside the bars, by where they come from
         self.lines: dict[tuple[Any, ...], int] = {}  # arrows that join between ranks
+
+    def picture(self) -> Picture:
+        """All that was drawn."""
+        return Picture(self.name, "LR", tuple(self.drawn.values()), tuple(self.edges), tuple(self.boxes), placed=True)
 
     def node(
         self,
@@ -36,11 +42,19 @@ class Canvas:
         size = size or style.fitting_size(lines, style.ROLES[role].shape)
         found = Node(id, lines, role, box=box, at=at, size=size, **fields)
         self.drawn[id] = found
-        self.result.nodes.append(found)
         return found
 
-    def arrow(self, tail: str, head: str, role: str, path: tuple[Point, ...], label: str = "") -> None:
-        """Add an arrow: straight through two points, or along a curve."""
+    def arrow(
+        self,
+        tail: str,
+        head: str,
+        role: str,
+        path: tuple[Point, ...],
+        label: str = "",
+        label_at: Point | None = None,
+        state: Carried | None = None,
+    ) -> None:
+        """Add an arrow: straight through two points, or along a curve. label_at: the label's middle, if not beside it."""
         path = path if len(path) > 2 else straight(path[0], path[1])
         (x0, y0), (x1, y1) = path[0], path[-1]
         upright, half = abs(y1 - y0) > abs(x1 - x0), style.text_width(label, style.SMALL) / 2
@@ -50,7 +64,7 @@ class Canvas:
         )
         if role != "data" and abs(y1 - y0) > 20:  # a state that climbs: on its upper side
             middle = ((x0 + x1) / 2 - half - 9, (y0 + y1) / 2 + 4)
-        self.result.edges.append(Edge(tail, head, role, label, path, middle if label else None))
+        self.edges.append(Edge(tail, head, role, label, path, (label_at or middle) if label else None, state=state))
 
     def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
         """An arrow upwards from one node to another, past what stands between them in the column."""

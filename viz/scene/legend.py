@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from . import style
 from .picture import Edge, Node, Picture, Point
@@ -22,12 +23,13 @@ def add(picture: Picture, scale: Scale | None, words: bool, lines: bool = False)
     groups = [list(_line_samples(scale) if lines else _swatches(scale))] if scale is not None else []
     groups += [list(_samples(picture, scale is not None)), list(_arrows(picture))] if words else []
     groups = [group for group in groups if group]
+    if not groups:
+        return picture
     if picture.placed:
-        _below(picture, groups)
-    elif groups:
-        rows = tuple(_row(node, arrow) for group in groups for node, arrow in group)
-        picture.nodes.append(Node("legend", tuple(row[2] for row in rows), "text", table=rows))
-    return picture
+        return _below(picture, groups)
+    rows = tuple(_row(node, arrow) for group in groups for node, arrow in group)
+    table = Node("legend", tuple(row[2] for row in rows), "text", table=rows)
+    return replace(picture, nodes=[*picture.nodes, table])
 
 
 def _row(node: Node, arrow: Edge | None) -> tuple[str, str, str]:
@@ -77,27 +79,26 @@ def _arrows(picture: Picture) -> Iterator[Entry]:
             )
 
 
-def _below(picture: Picture, groups: list[list[Entry]]) -> None:
+def _below(picture: Picture, groups: list[list[Entry]]) -> Picture:
     """Rows below all that is there, no wider than it."""
     left, bottom, right = _extent(picture)
     right = max(right, left + LEAST_WIDTH, *(left + _width(group) for group in groups[:1]))
     y = bottom + 6
+    nodes, edges = list(picture.nodes), list(picture.edges)
     for group in groups:
         x, y = left, y - ROW
         for node, arrow in group:
-            wide, _ = node.size = _size(node)
+            wide, tall = _size(node)
             lead = ARROW if arrow is not None else 0.0
             if x > left and x + lead + wide > right + 1e-6:
                 x, y = left, y - ROW
             if arrow is not None:
-                begin: Point = (x + 2, y)
-                picture.nodes.append(Node(arrow.tail, ("",), "text", at=begin, size=(4.0, 4.0)))
-                arrow.path = straight((x + 4, y), (x + lead, y))
-                picture.edges.append(arrow)
+                nodes.append(Node(arrow.tail, ("",), "text", at=(x + 2, y), size=(4.0, 4.0)))
+                edges.append(replace(arrow, path=straight((x + 4, y), (x + lead, y))))
             x += lead
-            node.at = (x + wide / 2, y)
-            picture.nodes.append(node)
+            nodes.append(replace(node, at=(x + wide / 2, y), size=(wide, tall)))
             x += wide + _gap(node)
+    return replace(picture, nodes=nodes, edges=edges)
 
 
 def _size(node: Node) -> Point:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tinygrad_rnn.autodiff.graph import Source
@@ -64,25 +65,32 @@ class NetScene:
             self.feed(step, origins)
         self.states()
         self.outputs()
-        self.shade()
         for number, layer in enumerate(self.grid.layers):
             if layer.weights and not self.shared_weights(number, layer):
                 self.weights(number, layer)
-        return legend.add(self.canvas.result, self.shading.scale if self.shading else None, self.grid.labels.legend)
+        picture, scale = self.canvas.picture(), None
+        if self.shading is not None:
+            picture, scale = self.shaded(picture, self.shading), self.shading.scale
+        return legend.add(picture, scale, self.grid.labels.legend)
 
-    def shade(self) -> None:
-        """Shade cells, and the arrows that carry a state, by what was measured there."""
-        if self.shading is None:
-            return
-        scale, values = self.shading.scale, self.shading.values
+    def shaded(self, picture: Picture, shading: Shading) -> Picture:
+        """The picture with cells, and arrows that carry a state, in the colours of what was measured there."""
+        scale, values = shading.scale, shading.values
+        shown: dict[str, str] = {}  # of a cell: the state whose value it shows
+        for (number, t), name in values:
+            cell = f"l{number}t{t}"
+            if name == shading.of or cell not in shown:
+                shown[cell] = name
+        nodes, edges = {node.id: node for node in picture.nodes}, list(picture.edges)
         for (step, name), value in values.items():
-            node = self.canvas.drawn.get(f"l{step[0]}t{step[1]}")
-            if node is not None and (name == self.shading.of or node.fill is None):
-                node.fill = scale.fill(value)
-                node.tip = f"{self.shading.tip.format(self.grid.at(name, self.grid.column(step)))} = {value:.3g}"
-        for edge in self.canvas.result.edges:
+            node = nodes.get(f"l{step[0]}t{step[1]}")
+            if node is not None and shown[node.id] == name:
+                tip = f"{shading.tip.format(self.grid.at(name, self.grid.column(step)))} = {value:.3g}"
+                nodes[node.id] = replace(node, fill=scale.fill(value), tip=tip)
+        for k, edge in enumerate(edges):
             if edge.state in values:
-                edge.look = scale.line(values[edge.state])
+                edges[k] = replace(edge, look=scale.line(values[edge.state]))
+        return replace(picture, nodes=tuple(nodes.values()), edges=edges)
 
     def cells(self, number: int, layer: Layer) -> None:
         names = " ".join(self.letter(i) for i in layer.weights)

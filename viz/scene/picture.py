@@ -5,15 +5,17 @@ What a node, edge or box stands for in the net is a field of it, so that no writ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tinygrad_rnn.autodiff.graph import Source
 
 Point = tuple[float, float]
 Corners = tuple[float, float, float, float]  # left, bottom, right, top
+Carried = tuple[tuple[int, int], str]  # a state after a step: its layer and t, and its name
 
 
-@dataclass
+@dataclass(frozen=True)
 class Node:
     """One shape with text in it. `at` is its centre in points, y upwards, in a picture that has places."""
 
@@ -33,7 +35,7 @@ class Node:
     state: str = ""  # the name of the state that its result is
 
 
-@dataclass
+@dataclass(frozen=True)
 class Edge:
     """An arrow. `path` are the points of its curve (1 + 3 n of them, Bézier), in a picture that has places."""
 
@@ -44,10 +46,10 @@ class Edge:
     path: tuple[Point, ...] = ()
     label_at: Point | None = None
     look: tuple[str, float] | None = None  # colour and width, instead of the role's
-    state: tuple[tuple[int, int], str] | None = None  # what it carries: the layer and t of the state, and its name
+    state: Carried | None = None  # the state that it carries
 
 
-@dataclass
+@dataclass(frozen=True)
 class Box:
     """A frame around nodes, with a title (of several lines, if it holds line ends).
 
@@ -64,13 +66,13 @@ class Box:
     time: str = ""  # and what it is called: its number, or T−1 …
 
 
-@dataclass
+@dataclass(frozen=True)
 class Picture:
     """Nodes, edges and boxes, in drawing order. Every box comes after its parent."""
 
     name: str
     direction: str = "TB"
-    nodes: list[Node] = field(default_factory=list)
-    edges: list[Edge] = field(default_factory=list)
-    boxes: list[Box] = field(default_factory=list)
+    nodes: Sequence[Node] = ()
+    edges: Sequence[Edge] = ()
+    boxes: Sequence[Box] = ()
     placed: bool = False

@@ -11,8 +11,14 @@ class Sketch:
     """Collects nodes by key, and wires that leave and enter at the side that faces the next corner."""
 
     def __init__(self, name: str):
-        self.picture = Picture(name, "LR", placed=True)
+        self.name = name
         self.nodes: dict[str, Node] = {}
+        self.edges: list[Edge] = []
+        self.boxes: list[Box] = []
+
+    def picture(self) -> Picture:
+        """All that was drawn."""
+        return Picture(self.name, "LR", tuple(self.nodes.values()), tuple(self.edges), tuple(self.boxes), placed=True)
 
     def put(
         self,
@@ -29,11 +35,18 @@ class Sketch:
         text = (lines,) if isinstance(lines, str) else lines
         fits = size or style.fitting_size(text, style.ROLES[role].shape)
         self.nodes[key] = Node(key, text, role, box, at=(x, y), size=fits, tip=tip)
-        self.picture.nodes.append(self.nodes[key])
 
-    def frame(self, key: str, title: str, corners: Corners, role: str = "gate", parent: str | None = None) -> None:
+    def frame(
+        self,
+        key: str,
+        title: str,
+        corners: Corners,
+        role: str = "gate",
+        parent: str | None = None,
+        title_at: Point | None = None,
+    ) -> None:
         """A titled frame, in another one or by itself; a later one lies on an earlier one."""
-        self.picture.boxes.append(Box(key, title, role, parent, corners))
+        self.boxes.append(Box(key, title, role, parent, corners, title_at))
 
     def wire(self, tail: str, head: str, *via: Point, role: str = "data", label: str = "") -> None:
         """An arrow along the corners `via`."""
@@ -43,7 +56,7 @@ class Sketch:
         begin, end = _border(a, first), _border(b, last)
         path = rounded((begin, *via, end))
         at = ((path[0][0] + path[3][0]) / 2, (path[0][1] + path[3][1]) / 2 + 8) if label else None
-        self.picture.edges.append(Edge(tail, head, role, label, path, at))
+        self.edges.append(Edge(tail, head, role, label, path, at))
 
 
 def _sides(node: Node) -> tuple[float, float, float, float]:

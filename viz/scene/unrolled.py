@@ -12,7 +12,7 @@ from ..net.steps import State, final_states, name_of, parameters_of
 from . import style
 from .grid import CELL, EACH, ENDS_APART
 from .net import NetScene
-from .picture import Box, Point
+from .picture import Box, Carried, Point
 from .route import rounded
 
 
@@ -38,7 +38,7 @@ class UnrolledScene(NetScene):
                     else ""
                 )
                 title = f"t={self.grid.time(column)}" + (f"   {rows}" if rows else "")
-                self.canvas.result.boxes.append(
+                self.canvas.boxes.append(
                     Box(self.box(column), title, "step", None, corners, step=column, time=self.grid.time(column))
                 )
 
@@ -70,36 +70,32 @@ class UnrolledScene(NetScene):
         rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
         sign = -1.0 if self.grid.layers[head[0]].backward else 1.0
         label = self.grid.at(state.name, self.grid.column(tail))
-        number = len(self.canvas.result.edges)
+        carried: Carried = (tail, state.name)
         ids = (f"l{tail[0]}t{tail[1]}", f"l{head[0]}t{head[1]}")
         if tail[0] != head[0] and self.grid.layers[tail[0]].floor > self.grid.layers[head[0]].floor:
             if self.grid.is_shown(tail) and self.grid.is_shown(head):
-                self.feedback(*ids, tail, head)
+                self.feedback(*ids, tail, head, carried)
         elif self.grid.is_shown(tail) and self.grid.is_shown(head):
             (x0, y0), (x1, y1) = self.grid.place(tail), self.grid.place(head)
-            self.canvas.arrow(
-                *ids, role, ((x0 + sign * CELL[0] / 2, y0 + rise), (x1 - sign * CELL[0] / 2, y1 + rise)), label
-            )
-            if y0 == y1:  # between the frames, where no arrow goes up
-                between = (self.grid.x(self.grid.column(tail)) + self.grid.x(self.grid.column(head))) / 2
-                self.canvas.result.edges[-1].label_at = (between, y0 + rise + 8)
+            path = ((x0 + sign * CELL[0] / 2, y0 + rise), (x1 - sign * CELL[0] / 2, y1 + rise))
+            middle = (self.grid.x(self.grid.column(tail)) + self.grid.x(self.grid.column(head))) / 2
+            between = (middle, y0 + rise + 8) if y0 == y1 else None  # between the frames, where no arrow goes up
+            self.canvas.arrow(*ids, role, path, label, between, carried)
         elif self.grid.is_shown(tail) or self.grid.is_shown(head):
             gap, (x, y) = self.grid.gap() or 0.0, self.grid.place(tail if self.grid.is_shown(tail) else head)
             inward = 1.0 if gap > x else -1.0
             ends = ((x + inward * CELL[0] / 2, y + rise), (gap - inward * 24, y + rise))
             if self.grid.is_shown(tail):
-                self.canvas.arrow(ids[0], "more", role, ends, label)
+                self.canvas.arrow(ids[0], "more", role, ends, label, state=carried)
             else:
-                self.canvas.arrow("more", ids[1], role, (ends[1], ends[0]))
-        if len(self.canvas.result.edges) > number:
-            self.canvas.result.edges[number].state = tail, state.name
+                self.canvas.arrow("more", ids[1], role, (ends[1], ends[0]), state=carried)
 
-    def feedback(self, tail_id: str, head_id: str, tail: Step, head: Step) -> None:
+    def feedback(self, tail_id: str, head_id: str, tail: Step, head: Step, carried: Carried) -> None:
         """A result that the next step reads: between the frames, and in from below."""
         (x0, y0), (x1, y1) = self.grid.place(tail), self.grid.place(head)
         low, between = y1 - CELL[1] / 2, x1 - CELL[0] / 2 - 13
         corners = ((x0 + CELL[0] / 2, y0), (between, y0), (between, low - 24), (x1 - 20, low - 24), (x1 - 20, low))
-        self.canvas.arrow(tail_id, head_id, "data", rounded(corners))
+        self.canvas.arrow(tail_id, head_id, "data", rounded(corners), state=carried)
 
     def initial(self, state: State) -> None:
         """Where a state begins: zeros, or a leaf with a name."""
@@ -169,8 +165,9 @@ class UnrolledScene(NetScene):
         node = self.canvas.node(id, (self.grid.at(name, self.grid.column(step)),), "state", at, **fields)
         end = (at[0] - sign * (node.size or (0, 0))[0] / 2, at[1])
         role = "memory" if name == "c" else "state"
-        self.canvas.arrow(f"l{step[0]}t{step[1]}", id, role, ((x + sign * CELL[0] / 2, y + rise), end))
-        self.canvas.result.edges[-1].state = step, name
+        self.canvas.arrow(
+            f"l{step[0]}t{step[1]}", id, role, ((x + sign * CELL[0] / 2, y + rise), end), state=(step, name)
+        )
 
     def middle(self) -> None:
         """The node for the steps that are left out."""

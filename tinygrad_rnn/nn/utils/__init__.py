@@ -12,7 +12,7 @@ __all__ = ["clip_grad_norm_", "rnn"]
 
 
 def clip_grad_norm_(parameters: Any, max_norm: float) -> float:
-    """Shrink all gradients by one factor where their joint norm exceeds max_norm; returns the norm before.
+    """Scale all gradients by one factor if their joint norm exceeds max_norm; returns the norm before scaling.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> w = tg.Parameter([0.0, 0.0])

@@ -1,7 +1,5 @@
-"""Packed sequences as a thin front to lengths: padded arrays that know how long each row is.
-
-`nn.RNN`, `nn.LSTM` and `nn.GRU` take them and give them; lengths= does the same without. Rows stand in the order they came,
-and lengths may be in any order, also 0.
+"""Packed sequences: padded arrays with the length of each row. `nn.RNN`, `nn.LSTM` and `nn.GRU` accept and return them;
+their argument lengths= has the same effect. Rows keep their order; lengths may be in any order and may be 0.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from ...data import pad
 
 
 class PackedSequence(NamedTuple):
-    """Padded sequences with their lengths; `pack_padded_sequence` makes one."""
+    """Padded sequences with their lengths, created by `pack_padded_sequence`."""
 
     padded: Tensor
     lengths: np.ndarray[Any, Any]
@@ -53,7 +51,7 @@ def pack_padded_sequence(
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Tensor, np.ndarray[Any, Any]]:
-    """The padded sequences, cut to the longest or filled up to total_length, and the lengths.
+    """The padded sequences, truncated to the longest or padded to total_length, and the lengths.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn.nn.utils.rnn import pack_sequence, pad_packed_sequence

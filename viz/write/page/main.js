@@ -56,17 +56,21 @@ class Page {
     this.later();
   }
 
-  // The first view: all, or of a long net the beginning, large enough to read.
+  // The first view: all, or of a long net the beginning, large enough to read and its first step whole where it fits.
   begin() {
     this.fit();
     const view = this.painter.view;
     if (view.zoom < PLAIN) {
       const { x, y, h } = this.bounds(),
-        { height } = this.svg.getBoundingClientRect();
-      const zoom = Math.max(PLAIN, Math.min((height - 40) / h, 1));
-      const first = this.layout.rects.get(this.model.shown(this.model.nodes[0]));
+        { width, height } = this.svg.getBoundingClientRect();
+      const step = this.model.steps.length ? this.model.steps[0].boxes.find((box) => !this.model.isHidden(box)) : null;
+      const first = this.layout.rects.get(step || this.model.shown(this.model.nodes[0]));
+      const end = first.x + first.w;
+      const plain = Math.max(PLAIN, Math.min((height - 40) / h, 1));
+      const zoom = Math.max(SMALLEST, Math.min(plain, (width - 40) / (end - x)));
+      const begin = (end - x) * zoom > width - 40 ? Math.min(first.x, end - (width - 40) / zoom) : x;
       const top = h * zoom < height ? (height - h * zoom) / 2 - y * zoom : height / 2 - (first.y + first.h / 2) * zoom;
-      this.painter.view = { zoom, x: 20 - x * zoom, y: top };
+      this.painter.view = { zoom, x: 20 - begin * zoom, y: top };
     }
     this.painter.paint();
   }
@@ -404,6 +408,7 @@ function around(rects) {
 }
 
 const PLAIN = 0.65; // the zoom at which labels are easy to read
+const SMALLEST = 0.5; // the zoom below which no page opens
 
 // Lines in the colours of the picture, in two sets: for light and dark pages.
 function edgeColours(data) {
