@@ -228,8 +228,8 @@ def run_scan(
     reports = listener.get()
     if reports is not None and state.tracer is None:
         why = reason or "the whole sequence is one node"
-        if call and call.way is not Way.NATIVE and call.prepared.loops.lacking:
-            part = "which runs" if call.way is Way.NUMPY else "of which what stands before and after the steps runs"
+        if call and call.way != "native" and call.prepared.loops.lacking:
+            part = "which runs" if call.way == "NumPy" else "of which what stands before and after the steps runs"
             why += f", {part} in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
         reports.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
     if call is None:
@@ -239,7 +239,7 @@ def run_scan(
         return unrolled(step, xs, states, constants, run, names, checked)
     prepared = call.prepared
     run = call.run(caller, lengths, bool(reverse))
-    arrays = [*tensors, *prepared.weights(environment)]
+    arrays = tensors + prepared.weights(environment)
     if not state.recording:
         values = scan_op.forward(*[a.data if isinstance(a, Tensor) else a for a in arrays], run=run)
         return call.outcome([Tensor._from_array(value, None) for value in values], states)
@@ -277,7 +277,7 @@ class Call:
         """The op's results as outputs, final states and values by name, in the trees of the step and of the states."""
         made = iter(results)
         outputs = rebuilt(self.program.output_tree, made)
-        named = {name: next(made) for name in self.program.named}
+        named = {name: next(made) for name in self.program.named} if self.program.named else {}
         return outputs, rebuilt(states, made), named
 
 
