@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -163,7 +164,23 @@ def picture_of_step(
         nodes.append(Node(f"{name}'", lines, "state" if state else "output", value=source, state=state))
         role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
         edges.append(Edge(f"n{source.id}", f"{name}'", role))
+        if role == "memory":
+            line = set(itertools.pairwise(_memory_line(graph, name, source)))
+            edges = [replace(edge, role=role) if (edge.tail, edge.head) in line else edge for edge in edges]
     return replace(picture, nodes=nodes, edges=edges, boxes=boxes)
+
+
+def _memory_line(graph: Graph, name: str, result: Source) -> list[str]:
+    """The ids of the nodes on the shortest way of a memory through a step; none where ops on the way mix its elements."""
+    work = [[result.id]]
+    while work:
+        way = work.pop(0)
+        node = graph.nodes[way[-1]]
+        if node.op is None and node.kind == "input" and node.name == name:
+            return [f"n{i}" for i in reversed(way)]
+        if node.kind in ("pointwise", "select"):
+            work.extend([*way, source.id] for source in node.sources)
+    return []
 
 
 def _inward(graph: Graph) -> Graph:

@@ -59,11 +59,11 @@ def _run(
 ) -> dict[Any, Array]:
     unread = {} if finished is None else _reads(seeds)
     pending: dict[int, Any] = {}  # counter -> [node, cotangent (or the list of its outputs'), whether it is a sum]
-    heap: list[int] = []
+    heap: list[int] = []  # the negated counters of the pending nodes: the newest node first
     stops: dict[int, list[Edge]] = {}
     for edge in targets or ():
         stops.setdefault(_base(edge).counter, []).append(edge)
-    floor = min(stops, default=0)
+    oldest = min(stops, default=0)  # nodes created before it are not visited
     cotangents: dict[Any, Array] = {}
     raw = wrap is None
     for edge, g in seeds:
@@ -79,7 +79,7 @@ def _run(
                 part = g[edge.index] if type(edge) is Output else g
                 if part is not None:
                     cotangents[edge] = asarray(part) if type(part) is RowGradient else part
-        if counter <= floor:
+        if counter <= oldest:
             continue
         op = node.op
         if op is None:
@@ -107,7 +107,7 @@ def _run(
             if type(parent) is Output:
                 _receive(pending, heap, parent, g)
                 continue
-            counter = parent.counter
+            counter = parent.counter  # as _receive, without a call for each edge; a sum is added to in place
             entry = pending.get(counter)
             if entry is None:
                 pending[counter] = [parent, g, False]

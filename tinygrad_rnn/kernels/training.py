@@ -58,10 +58,22 @@ def empty(shape: Sequence[int], dtype: Any) -> Array:
     >>> tg.kernels.training.empty((2, 3), "float32").shape
     (2, 3)
     """
+    if is_small(shape) or choice.active == "reference":
+        return np.empty(shape, dtype)
     dtype = np.dtype(dtype)
-    if choice.active == "reference" or prod(shape) * dtype.itemsize < LARGE or dtype not in FLOATS:
+    if prod(shape) * dtype.itemsize < LARGE or dtype not in FLOATS:
         return np.empty(shape, dtype)
     return EMPTY[dtype](shape)
+
+
+def is_small(shape: Sequence[int]) -> bool:
+    """Whether memory of this size is not worth keeping, whatever the dtype.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.kernels.training.is_small((2, 3))
+    True
+    """
+    return 8 * prod(shape) < LARGE
 
 
 def update(

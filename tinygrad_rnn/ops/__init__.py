@@ -1,4 +1,9 @@
-"""The primitives. Each op is one block: forward, vjp, label, samples (see autodiff/op.py for how to read one)."""
+"""The primitives. Each op is one block: forward, vjp, label, samples (autodiff/op.py explains how to read one).
+
+In reading order: pointwise, linalg, reduce, shape, index and joining have what a recurrent network needs; loss and recurrent
+have the fused ops; logic and select have comparisons and choices. The others complete NumPy's functions: arithmetic,
+trigonometric, special, rearranging, diagonals, decompositions (tg.linalg). options: NumPy's further options.
+"""
 
 from typing import Any
 

@@ -272,9 +272,7 @@ def unstack(x: Array, *, axis: int = 0) -> Any:
 
 
 @unstack.vjp
-def _(g: Any, shape: Shape, *, axis: int) -> Array:
-    if not g:
-        return np.zeros(shape)
+def _(g: Any, *, axis: int) -> Array:
     return stack(list(g), axis=axis)
 
 

@@ -1,6 +1,15 @@
 """A step as data: traced once into a program, planned around the loop over time, differentiated, and run.
 
-trace: a step on two small batches -> Program. environment: what a step reads besides its arguments. plan: which
-instructions run before, in and after the loop. gradient: the backward program, from the ops' own vjps. run: NumPy, op by
-op. native: the same plan for the C++ interpreter. scan: the op.
+In reading order:
+
+- program: the data: slots, instructions, programs. tree: nested tuples of arrays and their signatures.
+- tracer: stand-ins for tensors, and the recorder of the ops called on them. trace: a step on two small batches of different
+  size -> Program. naming: `rnn.gate`.
+- gradient: the backward program, from the ops' own vjps.
+- plan: which instructions run before, in and after the loop over time.
+- run: a plan in NumPy, op by op. node: the op `scan`: forward, vjp and expansion. scan: `tg.scan`, which finds or makes the
+  program of a step and calls the op. steps: the same step by step, for steps that cannot be traced.
+- environment, guards, walk: what a step reads besides its arguments, and whether it has changed since the trace.
+- view, lowering, lowering_stages, lowering_rules, native: the plan for the C++ interpreter.
+- fuse, fused: `tg.fuse`. stepper: streaming. flops: counts for drawings. samples: inputs for the gradient checks.
 """

@@ -18,7 +18,7 @@ from ..autodiff.tensor import Tensor
 from ..ops import broadcast_to
 from .environment import Environment
 from .fused import Fused, fused
-from .scan import Prepared, Traced, listener, store
+from .scan import Prepared, TracedStep, listener, store
 from .steps import tensor_of
 from .tracer import Untraceable
 from .tree import Hidden, Signature, Spec, leaves, rebuilt
@@ -36,7 +36,7 @@ class Place(enum.Enum):
 class Known(NamedTuple):
     """What is known of a function for one set of shapes."""
 
-    traced: Traced
+    traced: TracedStep
     sources: tuple[tuple[bool, int], ...]  # of the environment's arrays: whether an argument, and which
 
 
@@ -72,9 +72,9 @@ class FusedFunction:
             path, why = "fused", "the function is one node"
         except Untraceable as error:
             outcome, path, why = None, "unrolled", str(error)
-        told = listener.get()
-        if told is not None:
-            told.append(("/".join((*ambient.get().scope, getattr(self, "__name__", "fuse"))), path, why))
+        reports = listener.get()
+        if reports is not None:
+            reports.append(("/".join((*ambient.get().scope, getattr(self, "__name__", "fuse"))), path, why))
         return self.function(*args, **options) if outcome is None else outcome
 
     def explain(self, *args: Any, **options: Any) -> str:
@@ -85,14 +85,14 @@ class FusedFunction:
         "unrolled: the step's mean computes a row's result from other rows of the batch, or reads an array with a row for \
 each of the batch, which goes in inputs or constants"
         """
-        told: list[tuple[str, str, str]] = []
-        token = listener.set(told)
+        reports: list[tuple[str, str, str]] = []
+        token = listener.set(reports)
         try:
             with recording(False):
                 self(*args, **options)
         finally:
             listener.reset(token)
-        return f"{told[-1][1]}: {told[-1][2]}"
+        return f"{reports[-1][1]}: {reports[-1][2]}"
 
     def _run(self, args: Any, options: Any) -> Any:
         """The function as one node. Raises Untraceable with the reason why it cannot be."""
@@ -164,23 +164,23 @@ each of the batch, which goes in inputs or constants"
             if more and traced.program is not None:
                 arrays = _Arrays([weights[n] if own_ else environment.arrays[n] for own_, n in known.sources])
                 reason = self._differs(traced, call, rows, weights, arrays)
-                known = known if reason is None else Known(Traced(None, reason), ())
+                known = known if reason is None else Known(TracedStep(None, reason), ())
             self.known[key] = known
             while len(self.known) > MOST:
                 self.known.popitem(last=False)
         elif known.traced.program is not None and batch not in known.traced.batches:
             own = [Tensor(w.data, requires_grad=need) for w, (_, _, need) in zip(weights, shapes, strict=True)]
             step = partial(_step, self.function, call, tuple(own))
-            found = store.find(step, Environment(step), signature, batch)
-            if found.program is None:
-                raise Untraceable(str(found.reason))
+            traced = store.find(step, Environment(step), signature, batch)
+            if traced.program is None:
+                raise Untraceable(str(traced.reason))
         if batch in known.traced.refused:
             raise Untraceable(str(known.traced.refused[batch].reason))
         if known.traced.program is None:
             raise Untraceable(str(known.traced.reason))
         return known
 
-    def _differs(self, traced: Traced, call: Any, rows: Any, weights: Any, arrays: Any) -> str | None:
+    def _differs(self, traced: TracedStep, call: Any, rows: Any, weights: Any, arrays: Any) -> str | None:
         """Whether the function means something else by arrays of more axes than the rows (B, ·) that were traced."""
         rng = np.random.default_rng(0)
         lead = (2, 3, 2, 3, 2, 3)[: rows[0].ndim - 1]
@@ -203,7 +203,7 @@ each of the batch, which goes in inputs or constants"
         return None
 
 
-def _prepared(traced: Traced, rows: Any, arrays: Any, records: bool) -> Prepared:
+def _prepared(traced: TracedStep, rows: Any, arrays: Any, records: bool) -> Prepared:
     """The program's loops, planned when first asked for."""
     program = traced.program
     assert program is not None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from .. import kernels
+from ..kernels.training import empty, is_small
 from .lowering import Lowering
 from .lowering_rules import REDUCTIONS
 from .lowering_stages import STAGES
@@ -50,10 +52,9 @@ class NativeLoop:
             kept = histories[over.leaf] if over.kind in ("state", "before") and k < first else over
             kinds.append((kept.kind in ("saved", "state"), shifted, k >= first))
         self.kinds = kinds
-        self.written = [  # what the loop writes: kind, leaf, shape of a row, its size
-            (w.kind, w.leaf, inner, prod(inner))
-            for w, inner in ((w, tuple(int(n) for n in loop.slots[w.slot].inner)) for w in loop.writes)
-        ]
+        self.keys = [(w.kind, w.leaf) for w in loop.writes]
+        self.inner = [tuple(int(n) for n in loop.slots[w.slot].inner) for w in loop.writes]  # shape of a row
+        self._makers: tuple[Any, list[Callable[[], Any]]] = (None, [])
         self.sources: list[tuple[str, Any]] = []  # of what is read over time: op's arrays, cotangents or what was saved
         for r in loop.reads:
             kept = histories[r.leaf] if r.kind in ("state", "before") else r
@@ -123,6 +124,17 @@ class NativeLoop:
             index = len(self.weight_slots) - index - 1
         return v.where, index, v.offset, strides, v.value
 
+    def makers(self, leading: tuple[int, int], total: int) -> list[Callable[[], Any]]:
+        """What makes each array that the loop forward writes: outputs begin with two axes, what is saved has a row for each
+        step."""
+        asked, makers = self._makers
+        if asked != (leading, total):
+            outputs = [kind == "output" for kind, _ in self.keys]
+            shapes = [leading + n if out else (total, prod(n)) for out, n in zip(outputs, self.inner, strict=True)]
+            makers = [partial(np.empty if is_small(shape) else empty, shape, self.dtype) for shape in shapes]
+            self._makers = (leading, total), makers
+        return makers
+
     def taken(self, weights: Sequence[Any]) -> tuple[Sequence[Any], dict[int, Any]]:
         """The weights that the interpreter gets, from those of the loop; and, if any are made of these, all by slot."""
         if self.places is not None:
@@ -170,7 +182,7 @@ class NativeSteps(Runner):
         begin, end = (int(schedule.start[s]) for s in (steps.start, steps.stop))
         batch, n = int(schedule.start[steps.start + 1]) - begin, end - begin
         lengths = np.minimum(schedule.lengths[:batch] - steps.start, len(steps))
-        kept = [np.empty((n, size), dtype) for _, _, _, size in self.steps.written]
+        kept = [np.empty((n, prod(inner)), dtype) for inner in self.steps.inner]
         final = [np.empty((batch, *state.shape[1:]), dtype) for state in states]
         weights, _ = self.steps.taken([registers[slot] for slot in self.loop.weights])
         self.built().run(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from ..autodiff.state import step as time_step
 from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
 from ..autodiff.work import Work
-from ..kernels.training import empty
 from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.recurrent import without_padding
 from .flops import flops
@@ -27,13 +25,9 @@ from .program import Instruction, Literal, Program
 from .run import Runner, Schedule
 from .view import Unsupported
 
-
-class Way(enum.Enum):
-    """What runs a loop: the interpreter all of it, or the steps, with NumPy what stands before and after them; or NumPy."""
-
-    NATIVE = "native"
-    STEPS = "steps"
-    NUMPY = "NumPy"
+# What runs a loop. "native": the interpreter; "steps": the interpreter the steps, and NumPy what stands before and after
+# them; "NumPy".
+Way: TypeAlias = str
 
 
 class Loops:
@@ -48,6 +42,11 @@ class Loops:
         self.outputs_read = {over.leaf for over in plan.histories.values() if over.kind == "output"}
         if plan.backward is not None:
             self.outputs_read |= {r.leaf for r in plan.backward.reads if r.kind == "output"}
+        x, state, _ = self.ends
+        backward = plan.backward
+        of_x = [write.leaf for write in backward.writes] if backward else []
+        # Those of the op's arrays with rows that get a gradient, in the order in which the loop backward makes these.
+        self.differentiated = [*of_x, *(x + k for k in plan.carried), *(state + k for k in plan.added)]
         self._ready: dict[Any, Runner | NativeLoop] = {}
         self._way: Way | None = None  # the fastest that there is
         self.lacking: str | None = None  # the op for which that is not NATIVE
@@ -56,7 +55,7 @@ class Loops:
         """What runs these arrays: the interpreter where it is there, they have the program's dtype, and it knows every op, or
         every op of the steps."""
         if kernels.choice.active == "reference" or any(a.dtype.kind == "f" and a.dtype != self.dtype for a in arrays):
-            return Way.NUMPY
+            return "NumPy"
         if self._way is None:
             self._way = self._fastest(batch)
         return self._way
@@ -65,8 +64,8 @@ class Loops:
         loops = {"saving": self.plan.saving, "backward": self.plan.backward}
         if self.plan.backward is None:
             loops = {"forward": self.plan.forward}
-        for way in (Way.NATIVE, Way.STEPS):
-            if way is Way.STEPS and not any(loop.body for loop in loops.values() if loop):
+        for way in ("native", "steps"):
+            if way == "steps" and not any(loop.body for loop in loops.values() if loop):
                 break
             try:
                 for which in loops:
@@ -75,18 +74,18 @@ class Loops:
                 self.lacking = str(error)
             else:
                 return way
-        return Way.NUMPY
+        return "NumPy"
 
     def runner(self, which: str, way: Way, batch: int) -> Any:
         """What runs the loop "forward", "saving" or "backward"."""
-        together = way is Way.STEPS or batch <= (NativeLoop if way is Way.NATIVE else Runner).together
+        together = way == "steps" or batch <= (NativeLoop if way == "native" else Runner).together
         ready = self._ready.get((which, way, together))
         if ready is None:
             loop = getattr(self.plan, which)
-            if way is Way.NATIVE:
+            if way == "native":
                 ready = NativeLoop(loop, self.dtype, together, self.plan.histories)
             else:
-                ready = NativeSteps(loop, self.dtype) if way is Way.STEPS else Runner(loop, together)
+                ready = NativeSteps(loop, self.dtype) if way == "steps" else Runner(loop, together)
             self._ready[which, way, together] = ready
         return ready
 
@@ -155,7 +154,7 @@ def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
     way = run.way or run.loops.way(arrays, run.batch)
     runner = run.loops.runner("saving" if keep else "forward", way, run.batch)
-    results, saved = (_forward_native if way is Way.NATIVE else _forward_numpy)(run, arrays, runner, way, keep)
+    results, saved = (_forward_native if way == "native" else _forward_numpy)(run, arrays, runner, way, keep)
     return (results, saved) if keep else results
 
 
@@ -185,23 +184,16 @@ def _forward_numpy(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) ->
 
 def _forward_native(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) -> tuple[Any, Saved | None]:
     x, state, constants = run.loops.ends
-    dtype, leading = runner.dtype, run.leading
-    states = arrays[x:state]
-    sequences = [arrays[leaf] for _, leaf in runner.sources]
-    outputs, rows = [], {}
-    for kind, leaf, inner, size in runner.written:
-        if kind == "output":
-            rows[kind, leaf] = out = np.empty(leading + inner, dtype)
-            outputs.append(out)
-        else:
-            rows[kind, leaf] = out = empty((run.total, size), dtype)
-        sequences.append(out)
+    dtype, states = runner.dtype, arrays[x:state]
+    written = [make() for make in runner.makers(run.leading, run.total)]
     final = [np.empty(s.shape, dtype) for s in states]
     runner.built().run(
-        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False, sequences, states, final,
+        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False,
+        [arrays[leaf] for _, leaf in runner.sources] + written, states, final,
         arrays[state:constants], runner.taken(arrays[constants:])[0], (), (), (), None, run.time_major,
     )  # fmt: skip
-    return (*outputs, *final), Saved(rows, way) if keep else None
+    results = (*written[: len(run.loops.program.outputs)], *final)
+    return results, Saved(dict(zip(runner.keys, written, strict=True)), way) if keep else None
 
 
 def _unranked(ranked: Array, order: Array) -> Array:
@@ -226,19 +218,13 @@ scan.first_steps = _first_steps
 
 @scan.vjp
 def _(g: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
-    loops, plan = run.loops, run.loops.plan
-    assert plan.backward is not None
-    runner = loops.runner("backward", residuals.way, run.batch)
-    back = _backward_native if residuals.way is Way.NATIVE else _backward_numpy
-    of_x, of_states, of_constants, of_weights = back(run, arrays, runner, residuals, g)
-    states, constants, weights = loops.ends
-    grads: list[Any] = [None] * weights + of_weights
-    for write, value in zip(plan.backward.writes, of_x, strict=True):
-        grads[write.leaf] = value
-    for k, value in zip(plan.carried, of_states, strict=True):
-        grads[states + k] = value
-    for k, value in zip(plan.added, of_constants, strict=True):
-        grads[constants + k] = value
+    loops, way = run.loops, residuals.way
+    runner = loops.runner("backward", way, run.batch)
+    back = _backward_native if way == "native" else _backward_numpy
+    of_rows, of_weights = back(run, arrays, runner, residuals, g)
+    grads: list[Any] = [None] * loops.ends[2] + of_weights
+    for place, value in zip(loops.differentiated, of_rows, strict=True):
+        grads[place] = value
     return grads
 
 
@@ -274,12 +260,8 @@ def _backward_numpy(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -
         [np.asarray(w) for w in weights],
         backward=True,
     )
-    return (
-        [np.asarray(run.batch_major(schedule.unpacked(value))) for value in result.writes],
-        [_unranked(value, order) for value in result.final],
-        [_unranked(value, order) for value in result.added],
-        result.results,
-    )
+    of_x = [np.asarray(run.batch_major(schedule.unpacked(value))) for value in result.writes]
+    return [*of_x, *(_unranked(value, order) for value in (*result.final, *result.added))], result.results
 
 
 def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -> Any:
@@ -287,18 +269,17 @@ def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) 
     x, state, constant = loops.ends
     sources = {"x": arrays, "d_output": g, "saved": saved.rows}
     sequences = [sources[kind][key] for kind, key in runner.sources]
-    of_x = [np.empty(arrays[write.leaf].shape, dtype) for write in runner.loop.writes]
-    of_states = [np.empty(arrays[x + k].shape, dtype) for k in loops.plan.carried]
-    of_constants = [np.empty(arrays[state + k].shape, dtype) for k in loops.plan.added]
+    made = [np.empty(arrays[place].shape, dtype) for place in loops.differentiated]
+    of_x, of_states = len(runner.loop.writes), len(runner.loop.writes) + len(loops.plan.carried)
     targets = [np.empty(shape, dtype) for _, shape in runner.targets]
     weights, registers = runner.taken(arrays[constant:])
     outputs = len(loops.program.outputs)
     runner.built().run(
-        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences + of_x,
-        [g[outputs + k] for k in loops.plan.carried], of_states, arrays[state:constant], weights, targets,
-        of_constants, [arrays[x + k] for k in runner.shifted], None, run.time_major,
+        kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences + made[:of_x],
+        [g[outputs + k] for k in loops.plan.carried], made[of_x:of_states], arrays[state:constant], weights, targets,
+        made[of_states:], [arrays[x + k] for k in runner.shifted], None, run.time_major,
     )  # fmt: skip
-    return of_x, of_states, of_constants, runner.results(targets, registers)
+    return made, runner.results(targets, registers)
 
 
 # -- in primitives -------------------------------------------------------------------------------------------------

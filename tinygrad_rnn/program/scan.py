@@ -33,13 +33,13 @@ KEPT = 512  # programs, and refusals
 listener: ContextVar[list[tuple[str, str, str]] | None] = ContextVar("tinygrad_rnn.scan.listener", default=None)
 
 
-class Traced:
+class TracedStep:
     """What is known of a step for one signature: its program and loops, or why it has none."""
 
     def __init__(self, program: Program | None, reason: str | None):
         self.program, self.reason = program, reason
         self.batches: set[int] = set()  # sizes of batches on which the trace was verified
-        self.refused: dict[int, Traced] = {}  # sizes on which the step does something else
+        self.refused: dict[int, TracedStep] = {}  # sizes on which the step does something else
         self.prepared: dict[Any, Prepared | Untraceable] = {}
 
 
@@ -48,10 +48,10 @@ class Store:
 
     def __init__(self) -> None:
         self.lock = RLock()
-        self.traced: OrderedDict[Any, Traced] = OrderedDict()
+        self.traced: OrderedDict[Any, TracedStep] = OrderedDict()
         self.environments = Environments(KEPT)
 
-    def find(self, step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> Traced:
+    def find(self, step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> TracedStep:
         """The step's program for this signature, traced now if it is not known."""
         key = (environment.key, signature, ambient.get().training)
         with self.lock:
@@ -61,10 +61,10 @@ class Store:
                     if environment.reason:
                         raise Untraceable(environment.reason)
                     program, size = trace(step, environment, signature, batch)
-                    traced = Traced(program, None)
+                    traced = TracedStep(program, None)
                     traced.batches = {BATCHES[0], size}
                 except Untraceable as error:
-                    traced = Traced(None, str(error))
+                    traced = TracedStep(None, str(error))
                 self.traced[key] = traced
                 while len(self.traced) > KEPT:
                     self.traced.popitem(last=False)
@@ -74,7 +74,7 @@ class Store:
                 try:
                     verify(traced.program, step, environment, signature, batch)
                 except Untraceable as error:
-                    traced.refused[batch] = Traced(None, str(error))
+                    traced.refused[batch] = TracedStep(None, str(error))
                 traced.batches.add(batch)
         return traced.refused.get(batch, traced)
 
@@ -225,13 +225,13 @@ def run_scan(
         if call is None and impl == "fused":
             what = owner[0].scope_name if owner else "this step"
             raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
-    told = listener.get()
-    if told is not None and state.tracer is None:
+    reports = listener.get()
+    if reports is not None and state.tracer is None:
         why = reason or "the whole sequence is one node"
-        if call and call.way is not Way.NATIVE and call.prepared.loops.lacking:
-            part = "which runs" if call.way is Way.NUMPY else "of which what stands before and after the steps runs"
+        if call and call.way != "native" and call.prepared.loops.lacking:
+            part = "which runs" if call.way == "NumPy" else "of which what stands before and after the steps runs"
             why += f", {part} in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
-        told.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
+        reports.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
     if call is None:
         batch, steps = _sizes(caller, xs, states, constants, length, time_major)
         ends = checked_lengths(caller, lengths, batch, steps, "lengths")
@@ -239,7 +239,7 @@ def run_scan(
         return unrolled(step, xs, states, constants, run, names, checked)
     prepared = call.prepared
     run = call.run(caller, lengths, bool(reverse))
-    arrays = [*tensors, *prepared.weights(environment)]
+    arrays = tensors + prepared.weights(environment)
     if not state.recording:
         values = scan_op.forward(*[a.data if isinstance(a, Tensor) else a for a in arrays], run=run)
         return call.outcome([Tensor._from_array(value, None) for value in values], states)
@@ -277,7 +277,7 @@ class Call:
         """The op's results as outputs, final states and values by name, in the trees of the step and of the states."""
         made = iter(results)
         outputs = rebuilt(self.program.output_tree, made)
-        named = {name: next(made) for name in self.program.named}
+        named = {name: next(made) for name in self.program.named} if self.program.named else {}
         return outputs, rebuilt(states, made), named
 
 
@@ -313,7 +313,7 @@ def _call(
 
 
 def _prepared(
-    traced: Traced,
+    traced: TracedStep,
     program: Program,
     environment: Environment,
     xs: Any,
@@ -399,18 +399,18 @@ def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument:
     if lengths is None:
         return None
     try:
-        found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+        counts = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
     except ValueError:
         raise ValueError(f"{caller}: {argument} is {lengths!r:.60}, expected {batch} integers") from None
-    if found.shape != (batch,):
-        raise ValueError(f"{caller}: {argument} has shape {found.shape}, expected ({batch},): one length for each row")
-    if found.dtype.kind not in "iu" and found.size:
-        at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
+    if counts.shape != (batch,):
+        raise ValueError(f"{caller}: {argument} has shape {counts.shape}, expected ({batch},): one length for each row")
+    if counts.dtype.kind not in "iu" and counts.size:
+        at = np.flatnonzero(np.isnan(counts)) if counts.dtype.kind == "f" else np.zeros(0, int)
         hint = f"; {argument}[{at[0]}] is NaN" if len(at) else f"; use np.asarray({argument}, dtype=int)"
-        raise TypeError(f"{caller}: {argument} has dtype {found.dtype}, expected integers{hint}")
-    bad = np.flatnonzero((found < 0) | (found > steps))
+        raise TypeError(f"{caller}: {argument} has dtype {counts.dtype}, expected integers{hint}")
+    bad = np.flatnonzero((counts < 0) | (counts > steps))
     if len(bad):
         raise ValueError(
-            f"{caller}: {argument}[{bad[0]}] is {found[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
+            f"{caller}: {argument}[{bad[0]}] is {counts[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
         )
-    return found.astype(np.int64)
+    return counts.astype(np.int64)

@@ -12,7 +12,7 @@ from ..autodiff.state import recording, training
 from ..autodiff.tensor import Tensor
 from ..kernels import check
 from .environment import Environment
-from .node import Loops, Way
+from .node import Loops
 from .run import Body
 from .scan import Prepared, store
 from .steps import checked_result
@@ -115,7 +115,7 @@ class Stepper:
             prepared = Prepared(traced.program, (1, len(self._arrays), 0), frozenset(), False)
             weights = [w.data if isinstance(w, Tensor) else w for w in prepared.weights(environment)]
         loops, tree = prepared.loops, traced.program.output_tree
-        if loops.way([self._x, *self._arrays, *weights], batch) is Way.NATIVE:
+        if loops.way([self._x, *self._arrays, *weights], batch) == "native":
             self.runs = "native"
             self._run = self._native(loops, tree, weights)
         else:
@@ -126,7 +126,7 @@ class Stepper:
     def _native(self, loops: Loops, tree: Any, weights: list[Any]) -> Callable[[], None]:
         """The step as a sequence of length 1 in the interpreter."""
         batch = len(self._x)
-        runner: Any = loops.runner("forward", Way.NATIVE, batch)
+        runner: Any = loops.runner("forward", "native", batch)
         sequences: list[Any] = [self._x.reshape(batch, 1, -1) for _ in runner.loop.reads]
         outputs = []
         for write in runner.loop.writes:

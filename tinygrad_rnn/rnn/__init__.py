@@ -1,4 +1,12 @@
-"""Cells and drivers, separated as in TensorFlow 1: a cell computes one step, a driver runs any cell over time."""
+"""Cells and drivers, separated as in TensorFlow 1: a cell computes one step, a driver runs any cell over time.
+
+In reading order:
+
+- cell: RNNCell, the base of all cells, and states as trees of tensors.
+- cells: the plain cell, LSTM and GRU. layer_norm: an LSTM with layer normalization.
+- driver: dynamic_rnn and the other drivers, which run a cell by a kernel or by `scan`. explain: reports which, and why.
+- wrappers, attention: cells that contain cells. stepper: streaming. steps: time steps of loops written by hand.
+"""
 
 from ..program.naming import gate
 from .attention import AttentionWrapper, AttentionWrapperState, BahdanauAttention, LuongAttention

@@ -240,6 +240,8 @@ class RNNCell(Module):
         """Zeros for a state of this size."""
         if isinstance(size, tuple):
             parts = [self._zeros(part, batch, dtype) for part in size]
+            if type(size) is tuple:
+                return tuple(parts)
             return type(size)(*parts) if hasattr(size, "_fields") else tuple(parts)
         if not checks.is_integer(size) or size < 0:
             raise TypeError(
@@ -251,8 +253,8 @@ class RNNCell(Module):
 
     def check_input(self, x: Tensor, ndim: int) -> None:
         """Raise an error for an x that does not have `ndim` axes, is not floating-point, or does not fit the cell."""
-        shape = x.shape
-        if len(shape) == ndim and shape[-1] == self.input_size and x.dtype is self.dtype:
+        shape = x.data.shape
+        if len(shape) == ndim and shape[-1] == self.input_size and x.data.dtype is self.dtype:
             return
         wanted = "(B, D)" if ndim == 2 else "(B, T, D)"
         if len(shape) != ndim:
@@ -312,7 +314,7 @@ def _unnamed(state: Any, size: Any) -> Any:
         return None
     if hasattr(size, "_fields") and not hasattr(state, "_fields"):
         return type(size)
-    return next((found for s, n in zip(state, size, strict=True) if (found := _unnamed(s, n))), None)
+    return next((named for s, n in zip(state, size, strict=True) if (named := _unnamed(s, n))), None)
 
 
 def _fits(state: Any, size: Any, batch: int, dtype: Any) -> bool:

@@ -152,19 +152,20 @@ def prepare(
     if not isinstance(time_major, (bool, np.bool_)):
         raise TypeError(f"{name}: time_major is {time_major!r}, expected True or False")
     x = input_tensor(name, inputs, dtype, cell)
-    if x.ndim != 3:
+    shape, own = x.data.shape, x.data.dtype
+    if len(shape) != 3:
         hint = f"; inputs[{':, ' * time_major}None] makes a batch of one" if x.ndim == 2 else ""
         raise ValueError(
             f"{name}: inputs have shape {x.shape}, expected {'(T, B, D)' if time_major else '(B, T, D)'}{hint}"
         )
-    batch, steps = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
+    batch, steps = shape[1::-1] if time_major else shape[:2]
     cell.check_input(x, 3)
     lengths = checked_lengths(name, sequence_length, batch, steps, "sequence_length")
     if initial_state is None:
-        state = cell.zero_state(batch, x.dtype)
+        state = cell.zero_state(batch, own)
     else:
-        state = cell.check_state(initial_state, batch, x.dtype, f"initial_state{side}")
-    cell.build(x.shape[2], x.dtype)
+        state = cell.check_state(initial_state, batch, own, f"initial_state{side}")
+    cell.build(shape[2], own)
     return x, lengths, state
 
 
@@ -215,6 +216,9 @@ def run_cell(
 ) -> tuple[Tensor, Any]:
     """Run a cell over checked inputs; returns (outputs, final state). `traces` collects gates and states by name, one
     entry per layer. Each layer of a stack runs over the whole sequence before the next."""
+    now = ambient.get()
+    if not (cell.layers or now.recording or now.tracer) and listener.get() is None:
+        return _run_layer(caller, cell, x, state, time, traces)  # scopes would name nothing
     with scope(cell.scope_name):
         if cell.layers and (time.impl != "unrolled" or traces is not None):
             news = []
@@ -223,9 +227,16 @@ def run_cell(
                     x, new = run_cell(caller, layer, x, old, time, traces)
                 news.append(new)
             return x, tuple(news)
-        if time.impl != "unrolled" and cell.fused() is not None:
-            return _run_kernel(cell, x, state, time, traces)
-        return _run_scan(caller, cell, x, state, time, traces)
+        return _run_layer(caller, cell, x, state, time, traces)
+
+
+def _run_layer(
+    caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
+) -> tuple[Tensor, Any]:
+    """One cell, no stack, by its kernel or by `scan`."""
+    if time.impl != "unrolled" and cell.fused() is not None:
+        return _run_kernel(cell, x, state, time, traces)
+    return _run_scan(caller, cell, x, state, time, traces)
 
 
 _SEQUENCES: dict[
@@ -241,8 +252,8 @@ def _run_kernel(
     cell: Any, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
 ) -> tuple[Tensor, Any]:
     """Run the sequence by the cell's kernel."""
-    if (told := listener.get()) is not None:
-        told.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
+    if (reports := listener.get()) is not None:
+        reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
     op, letters = _SEQUENCES[cell.kind]
     initial = leaves(state)
     options = cell.fused_options

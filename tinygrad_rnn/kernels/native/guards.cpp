@@ -85,8 +85,21 @@ bool same_class(const Names& names, PyObject* kind, PyObject* held) {
   return own.is_valid() && same_list_as(nb::steal(PyMapping_Values(own.ptr())), held, false);
 }
 
+#ifdef Py_LIMITED_API
+PyObject* contents(const Names& names, PyObject* cell) { return attribute(cell, names.contents.ptr()).ptr(); }  // which the cell keeps alive
+bool same_function(const Names& names, PyObject* f, PyObject* held) {
+  const auto is = [&](const nb::object& name, Py_ssize_t k) { return attribute(f, name.ptr()).ptr() == item(held, k); };
+  return is(names.code, 0) && is(names.defaults, 1) && is(names.keywords, 2);
+}
+#else  // the same without a look-up of names, of which there are a dozen
+PyObject* contents(const Names&, PyObject* cell) { return PyCell_GET(cell); }
+bool same_function(const Names&, PyObject* f, PyObject* held) {
+  const auto is = [&](PyObject* now, Py_ssize_t k) { return (now ? now : Py_None) == item(held, k); };
+  return is(PyFunction_GET_CODE(f), 0) && is(PyFunction_GET_DEFAULTS(f), 1) && is(PyFunction_GET_KW_DEFAULTS(f), 2);
+}
+#endif
+
 bool holds(const Names& names, Watched kind, PyObject* holder, PyObject* held, PyObject* missing) {
-  const auto is = [&](const nb::object& name, Py_ssize_t k) { return attribute(holder, name.ptr()).ptr() == item(held, k); };
   switch (kind) {
     case Watched::kItems: return same_items(holder, held);
     case Watched::kNames: return same_names(holder, held, missing);
@@ -94,13 +107,13 @@ bool holds(const Names& names, Watched kind, PyObject* holder, PyObject* held, P
     case Watched::kList: return same_list(holder, held);
     case Watched::kSet: return equal(holder, held);
     case Watched::kCell: {
-      const nb::object now = attribute(holder, names.contents.ptr());
-      return (now.is_valid() ? now.ptr() : missing) == held;
+      PyObject* const now = contents(names, holder);
+      return (now ? now : missing) == held;
     }
-    case Watched::kFunction: return is(names.code, 0) && is(names.defaults, 1) && is(names.keywords, 2);
+    case Watched::kFunction: return same_function(names, holder, held);
     case Watched::kTensor: {
       const nb::object data = attribute(holder, names.data.ptr());
-      return data.is_valid() && is(names.needs, 2) && same_array(names, data.ptr(), held);
+      return data.is_valid() && attribute(holder, names.needs.ptr()).ptr() == item(held, 2) && same_array(names, data.ptr(), held);
     }
     case Watched::kArray: return same_array(names, holder, held);
   }
