@@ -17,7 +17,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.autodiff.op import Op
 from tinygrad_rnn.autodiff.tensor import registry
 
-# Where users take names from; other modules are the inside of these. The figures of viz.gallery are examples themselves.
+# Where users take names from; other modules are the inside of these. The figures of commands.gallery are examples themselves.
 PUBLIC = [
     *(
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,13 +19,13 @@ from tinygrad_rnn.rnn import RNNCell
 from .layouts.graphviz import settle
 from .net.layers import Path, gate_of
 from .net.measure import Measured, stepwise
-from .net.opened import opened_maps
 from .net.steps import only_weights, state_name
+from .net.unfused import opened_maps
 from .ops import Facts, common, picture_of
 from .scene import legend as legends
 from .scene import style
+from .scene.manual import ManualLayout
 from .scene.picture import Corners, Edge, Node, Picture, Point
-from .scene.sketch import Sketch
 from .unrolled import batch_of, dtype_of, on_copy
 from .write.drawing import Drawing
 
@@ -78,7 +79,7 @@ def cell(
         upwards = _stacked(target)  # layers stand on each other, as in every view
         labels = style.Labels(shapes, dtypes, legend)
         return _by_program(picture_of_step(graph, results, labels, "BT" if upwards else "LR"), labels)
-    sketch = Sketch("cell")
+    sketch = ManualLayout("cell")
     _Ops(sketch, graph, style.Labels(shapes, dtypes))(plan, style.shown(target.scope_name, 30))
     return Drawing(legends.add(sketch.picture(), None, legend))
 
@@ -163,7 +164,23 @@ def picture_of_step(
         nodes.append(Node(f"{name}'", lines, "state" if state else "output", value=source, state=state))
         role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
         edges.append(Edge(f"n{source.id}", f"{name}'", role))
+        if role == "memory":
+            line = set(itertools.pairwise(_memory_line(graph, name, source)))
+            edges = [replace(edge, role=role) if (edge.tail, edge.head) in line else edge for edge in edges]
     return replace(picture, nodes=nodes, edges=edges, boxes=boxes)
+
+
+def _memory_line(graph: Graph, name: str, result: Source) -> list[str]:
+    """The ids of the nodes on the shortest way of a memory through a step; none where ops on the way mix its elements."""
+    work = [[result.id]]
+    while work:
+        way = work.pop(0)
+        node = graph.nodes[way[-1]]
+        if node.op is None and node.kind == "input" and node.name == name:
+            return [f"n{i}" for i in reversed(way)]
+        if node.kind in ("pointwise", "select"):
+            work.extend([*way, source.id] for source in node.sources)
+    return []
 
 
 def _inward(graph: Graph) -> Graph:
@@ -266,7 +283,7 @@ def _squashes(node: NodeInfo) -> bool:
 class _Ops:
     """The ops of a step by number, and its leaves by name, to be put and wired."""
 
-    def __init__(self, sketch: Sketch, graph: Graph, labels: style.Labels):
+    def __init__(self, sketch: ManualLayout, graph: Graph, labels: style.Labels):
         self.sketch, self.graph, self.labels = sketch, graph, labels
         self.ops = [node for node in graph.nodes if node.op is not None]
         self.leaves = {node.name: node for node in graph.nodes if node.op is None}

@@ -29,6 +29,12 @@ def test_the_derivative_of_abs_at_0_is_0() -> None:
     assert tg.grad(tg.abs(x).sum(), x).tolist() == [-1.0, 0.0, 1.0]
 
 
+@pytest.mark.parametrize("ord", [-1, -0.5, 0, "fro"])
+def test_a_norm_of_a_vector_is_no_norm_for_these(ord: Any) -> None:
+    with pytest.raises(ValueError, match=r"norm: ord is .*, expected p > 0, inf or -inf for vectors"):
+        tg.linalg.norm(tg.tensor([1.0, 2.0]), ord=ord)
+
+
 # -- element by element --------------------------------------------------------------------------------------------
 
 

@@ -74,6 +74,7 @@ def test_flops_are_those_that_xla_counts(result: Any, xla: int) -> None:
     [  # Golub & Van Loan, Matrix Computations: LU, Cholesky, symmetric QR and Golub-Reinsch SVD with vectors
         (lambda a: tg.linalg.inv(a), 2 * 6**3),
         (lambda a: tg.linalg.solve(a, tg.Parameter(np.ones((6, 2)))), 2 * 6**3 / 3 + 2 * 6**2 * 2),
+        (lambda a: tg.linalg.solve(a, tg.Parameter(np.ones(6))), 2 * 6**3 / 3 + 2 * 6**2),
         (lambda a: tg.linalg.det(a), 2 * 6**3 / 3),
         (lambda a: tg.linalg.cholesky(a), 6**3 / 3),
         (lambda a: tg.linalg.eigh(a)[0], 9 * 6**3),

@@ -42,7 +42,7 @@ PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/autodiff/steps.py": ["tests/rnn", "tests/viz"],
     "tinygrad_rnn/autodiff/rows.py": ["tests/program/test_every_op.py", "tests/program/test_rows.py"],
     "tinygrad_rnn/ops": ["tests/autodiff", "tests/check/test_ops.py", "tests/nn", "tests/rnn"],
-    "tinygrad_rnn/rnn": ["tests/rnn"],
+    "tinygrad_rnn/rnn": ["tests/rnn", "tests/autodiff/test_work.py"],
     "tinygrad_rnn/nn": ["tests/nn", "tests/rnn/test_streaming.py"],
     "tinygrad_rnn/layers": ["tests/layers", "tests/rnn/test_streaming.py"],
     "tinygrad_rnn/optim": ["tests/train"],
@@ -110,6 +110,14 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("autodiff/functional.py", "elif (node.counter <= first) or type(node) is Leaf:", "the first is one of the points"),
     ("autodiff/node.py", "return _count(array) if _count else (1)", "CPython counts references"),
     ("rnn/cell.py", "zip(state, size, strict=(True))", "the lengths were compared before"),
+    ("layers/", "Options(GatedOptions, total=(True))", "types of arguments, which only type checkers read"),
+    ("ops/linalg.py", "or (1) in sizes.values():", "the way that all formulas can go gives the same"),
+    ("autodiff/graph.py", "zip(parents, values, strict=(True))", "an assertion of zip that never fails"),
+    ("layers/training.py", "cut = int(len(data[(1)]) * (1 - share))", "inputs and targets are as many"),
+    ("rnn/attention.py", "self.draw((x.shape[0], (2), x.shape[1])", "of the masks of two steps the first is taken"),
+    ("autodiff/op.py", "(a._node, None), (True, (True))", "the gradient of a number is computed and goes nowhere"),
+    ("ops/decompositions.py", "gaps = where(one, (2),", "what stands on the diagonal is not read"),
+    ("optim/optimizers.py", "float(self.nesterov), 0.0, (1.0), 0.0)", "a number that SGD does not read"),
 ]
 SWAPS: dict[type, list[type]] = {
     ast.Add: [ast.Sub],

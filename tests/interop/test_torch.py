@@ -176,6 +176,11 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
             ValueError,
             r"weight_ih has shape \(8, 3\), expected \(12, D\)",
         ),
+        (
+            lambda: convert.from_cell("lstm", {"kernel": array(3, 8), "recurrent_kernel": array(2, 6), "bias": array(8)}),
+            ValueError,
+            r"recurrent_kernel has shape \(2, 6\), expected \(2, 8\)",
+        ),
         (lambda: convert.to_cell("gru", torch_weights(3), reset_after=False), ValueError, r"no weights make"),
         (lambda: convert.from_cell("gru", OURS), ValueError, r"PyTorch's GRU resets after.*use GRUCell\(n, reset_after=True"),
         (lambda: convert.from_cell("lstm", OURS), ValueError, r"kernel has shape \(3, 6\), expected \(D, 8\)"),

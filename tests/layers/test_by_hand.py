@@ -10,6 +10,7 @@ from reference.drawn import Drawn
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import layers, models
+from tinygrad_rnn.layers import losses
 
 
 @pytest.mark.parametrize("share", [1e-17, 0.001, 0.999])
@@ -134,6 +135,7 @@ def test_slopes_at_zero() -> None:
         ("celu", 1.0),
         ("leaky_relu", 0.2),
         ("relu", 0.0),
+        ("relu6", 0.0),
     ):
         x = tg.tensor([-2.0, 0.0, 2.0], requires_grad=True)
         y = layers.Activation(name)(x)
@@ -248,3 +250,21 @@ def test_initial_states_have_the_dtype_of_a_built_cell(kind: Any) -> None:
     for dtype in (np.float32, np.float64):
         built = kind(2).build(4, dtype)
         assert {(state.dtype, state.shape) for state in built.get_initial_state(3)} == {(np.dtype(dtype), (3, 2))}
+
+
+def test_a_probability_of_one_half_is_no_yes() -> None:
+    right = losses.accuracy(losses.binary_crossentropy, np.array([[1.0], [0.0]]), np.array([[0.5], [0.5]]))
+    assert right == 0.5  # of the two only the no, as Keras counts
+
+
+def test_a_cell_that_builds_nothing_is_built() -> None:
+    class Sum:
+        state_size = output_size = 3
+
+        def call(self, x: Any, states: Any) -> Any:
+            h = states[0] + x
+            return h, [h]
+
+    layer = layers.RNN(Sum())
+    assert layer.cell.built
+    assert layer(np.ones((2, 4, 3), np.float32)).tolist() == [[4.0] * 3] * 2

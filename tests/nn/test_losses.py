@@ -150,3 +150,8 @@ def test_bad_input(make: Any, error: type[Exception], text: str) -> None:
 
 def test_what_is_ignored_needs_no_second_class() -> None:
     assert nn.CrossEntropyLoss()(np.ones((3, 1), np.float32), np.array([0, -100, 0])).item() == 0.0
+
+
+def test_what_is_usual_is_not_shown() -> None:
+    assert repr(nn.CrossEntropyLoss()) == "CrossEntropyLoss()"
+    assert repr(nn.CrossEntropyLoss(ignore_index=-101)) == "CrossEntropyLoss(ignore_index=-101)"

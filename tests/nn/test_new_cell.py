@@ -72,10 +72,11 @@ def test_rnn() -> None:
 
 
 def test_layers() -> None:
-    layer = KerasMGU(H, return_sequences=True, return_state=True, dtype="float64", use_bias=True)
+    layer = KerasMGU(H, return_sequences=True, return_state=True, dtype="float64")
     outputs, h = layer(X)
     np.testing.assert_allclose(outputs.data, by_hand(X, *layer.get_weights()), atol=1e-12)
     np.testing.assert_array_equal(h.data, outputs.data[:, -1])
+    assert len(layer.get_weights()) == len(KerasMGU(H, use_bias=True).cell.build(D).parameters())
     both = layers.Bidirectional(KerasMGU(H, return_sequences=True, dtype="float64"))
     assert both(X, mask=np.arange(T) < np.array([[5], [2], [0]])).shape == (B, T, 2 * H)
     np.testing.assert_allclose(

@@ -226,6 +226,8 @@ def test_packing_by_hand() -> None:
     packed = pack_sequence(rows)
     assert (packed.lengths.tolist(), packed.padded.shape) == ([2, 4], (2, 4, 3))
     assert pad_packed_sequence(packed, total_length=6)[0].shape == (6, 2, 3)
+    wide = pack_padded_sequence(np.ones((3, 2, 9), np.float32), [3, 1])  # more features than steps
+    assert pad_packed_sequence(wide, total_length=4)[0].shape == (4, 2, 9)
     x = tg.tensor(np.ones((2, 4, 3)))
     assert tg.gradcheck(lambda x: pad_packed_sequence(pack_padded_sequence(x, [1, 3], True), True)[0], [x.data])
     for lengths in ([1, 5], [1], [1.0, 2.0], [-1, 2]):

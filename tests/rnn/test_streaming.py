@@ -212,3 +212,13 @@ def test_steps_do_not_add_up_memory(name: str) -> None:
         assert run(3000) - first < 2000
     finally:
         tracemalloc.stop()
+
+
+def test_steps_of_a_model_in_training_drop_nothing() -> None:
+    model = models.Sequential([layers.LSTM(4, return_sequences=True), layers.Dropout(0.5), layers.Dense(2)])
+    x = np.ones((1, 3, 3), np.float32)
+    expected = model(x).data
+    with tg.training(True):
+        stream = rnn.stepper(model)
+        found = [np.array(stream.step(x[:, t])) for t in range(3)]
+    np.testing.assert_allclose(np.stack(found, axis=1), expected, rtol=1e-5, atol=1e-6)

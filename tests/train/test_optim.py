@@ -269,3 +269,18 @@ MODEL = tg.nn.Linear(2, 2)
 def test_bad_input(call: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+def test_a_schedule_without_an_end_goes_on_where_it_stood() -> None:
+    states = []
+    for state in (None, {"base": 0.5, "count": 3}):
+        optimizer = optim.SGD([tg.Parameter([1.0])], 0.5)
+        schedule = optim.StepLR(optimizer, 2)
+        if state is None:
+            for _ in range(3):
+                schedule.step()
+        else:
+            schedule.load_state_dict(state)
+        states.append((optimizer.lr, schedule.state_dict()["count"]))
+    assert states[0] == states[1]
+    assert states[0][1] == 3

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_recorded import Peephole
 from test_room import ThreeStates
 from test_unrolled import along, check_places
 from tinygrad_rnn.viz.scene import style
@@ -171,3 +172,31 @@ def test_no_arrow_runs_through_a_title_of_the_inside_of_a_stack(cells: Any) -> N
         for edge in picture.edges:
             through = [p for p in along(edge.path) if abs(p[0] - x) < half and abs(p[1] - y) < tall - 1]
             assert not through, f"{edge.tail} -> {edge.head} runs through the title {box.label}"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Peephole(),
+        rnn.LSTMCell(4, use_peepholes=True),
+        rnn.LayerNormLSTMCell(4),
+        rnn.ResidualWrapper(rnn.LSTMCell(3)),
+        rnn.ZoneoutWrapper(rnn.LSTMCell(3), 0.1),
+    ],
+)
+def test_the_memory_runs_straight_through_every_cell(cell: Any) -> None:
+    drawing = viz.cell(cell)
+    assert drawing._arrange is not None
+    picture = drawing._arrange()
+    check_places(viz.Drawing(picture))
+    at = {node.id: node.at for node in picture.nodes}
+    line = [edge for edge in picture.edges if edge.role == "memory"]
+    names = {node.id: node.lines[0] for node in picture.nodes}
+    assert (names[line[0].tail], names[line[-1].head]) in (("cₜ₋₁", "cₜ"), ("cₜ₋₁", "where"))
+    heights = [at[id][1] for edge in line for id in (edge.tail, edge.head)]
+    assert max(heights) - min(heights) < 1
+    assert all(abs(y - heights[0]) < 12 for edge in line for _, y in along(edge.path))
+    (frame,) = (box.corners for box in picture.boxes if box.parent is None)
+    for node in picture.nodes:
+        left, right = node.at[0] - node.size[0] / 2, node.at[0] + node.size[0] / 2
+        assert (frame[0] < left < right < frame[2]) == (node.box is not None)

@@ -79,17 +79,17 @@ def inputs(
 def lengths(where: str, value: npt.ArrayLike, B: int, T: int) -> Lengths:
     """Checks the lengths; returns them as int64 (B,)."""
     try:
-        found = np.asarray(value)
+        counts = np.asarray(value)
     except Exception as error:
         raise TypeError(f"{where}: lengths cannot be read as an array of {B} integers: {error}") from None
-    if found.dtype.kind not in "iu" and not (found.size == 0 and isinstance(value, (list, tuple))):
-        raise TypeError(f"{where}: lengths has dtype {found.dtype}, expected integers")
-    if found.shape != (B,):
-        raise ValueError(f"{where}: lengths has shape {found.shape}, expected ({B},), one for each row of the batch")
-    if B and (found.min() < 0 or found.max() > T):
-        worst = int(np.flatnonzero((found < 0) | (found > T))[0])
-        raise ValueError(f"{where}: lengths[{worst}] is {found[worst]}, expected 0..{T}, x having {T} steps")
-    return np.array(found, dtype=np.int64)
+    if counts.dtype.kind not in "iu" and not (counts.size == 0 and isinstance(value, (list, tuple))):
+        raise TypeError(f"{where}: lengths has dtype {counts.dtype}, expected integers")
+    if counts.shape != (B,):
+        raise ValueError(f"{where}: lengths has shape {counts.shape}, expected ({B},), one for each row of the batch")
+    if B and (counts.min() < 0 or counts.max() > T):
+        worst = int(np.flatnonzero((counts < 0) | (counts > T))[0])
+        raise ValueError(f"{where}: lengths[{worst}] is {counts[worst]}, expected 0..{T}, x having {T} steps")
+    return np.array(counts, dtype=np.int64)
 
 
 def choice(where: str, name: str, value: T_, allowed: Sequence[object]) -> T_:

@@ -73,14 +73,14 @@ class Saved:
             time = (self.lengths, self.reverse, self.time_major)
             run = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, *time, True)[2]
         assert run is not None
-        found: dict[str, Array] = {}
+        trace: dict[str, Array] = {}
         for which, name in enumerate(GATES[self.kind] + ("c" if self.kind == "lstm" else "")):
-            found[name] = np.empty_like(self.outputs)
+            trace[name] = np.empty_like(self.outputs)
             TRACE[self.x.dtype](
-                run.kept, self.code, self.reverse, self.time_major, which, *self.inputs[:4], found[name]
+                run.kept, self.code, self.reverse, self.time_major, which, *self.inputs[:4], trace[name]
             )
-        found["h"] = self.outputs.copy()
-        return found
+        trace["h"] = self.outputs.copy()
+        return trace
 
 
 def _sequence(array: Array) -> Array:

@@ -290,10 +290,10 @@ def backward(
             db = dz.sum(axis=0)
         d_initial: list[Array | None] = []
         for wanted, sorted_rows in zip(needs[5:], d_state, strict=True):
-            found = np.empty_like(sorted_rows) if wanted else None
-            if found is not None:
-                found[walk.order] = sorted_rows
-            d_initial.append(found)
+            d_first = np.empty_like(sorted_rows) if wanted else None
+            if d_first is not None:
+                d_first[walk.order] = sorted_rows
+            d_initial.append(d_first)
     return dx, dW, dU if needs[2] else None, db, dc if needs[4] else None, *d_initial
 
 

@@ -53,11 +53,11 @@ def softmax_cross_entropy(
     targets, mask = _check_targets(logits, targets, mask, reduction)
     rows = logits.reshape(targets.size, logits.shape[-1])
     chosen, counts = targets.reshape(-1), None if mask is None else mask.reshape(-1)
-    found = training.cross_entropy(rows, chosen, counts) if training.takes(rows) else None
-    if found is None:
+    computed = training.cross_entropy(rows, chosen, counts) if training.takes(rows) else None
+    if computed is None:
         _check_classes(targets, mask, logits.shape[-1])
-        found = _losses(rows, chosen, counts)
-    losses, largest, total = found
+        computed = _losses(rows, chosen, counts)
+    losses, largest, total = computed
     weight = _weight(chosen.size if mask is None else int(mask.sum()), reduction)
     out = losses.reshape(targets.shape) if reduction == "none" else np.sum(losses) * logits.dtype.type(weight)
     return (out, (chosen, counts, largest, total, weight)) if keep else out

@@ -118,16 +118,16 @@ def unroll(
             output, new = step(z_t, state)
             name_states(new, names, state)
             seen = probe.get()
-            found = dict(seen) if seen is not None else {}
+            values = dict(seen) if seen is not None else {}
             if lengths is not None and t >= lengths.min(initial=t + 1):
                 alive = (t < lengths)[:, None]
                 output = where(alive, output, 0)
-                found = {letter: where(alive, g, 0) for letter, g in found.items()}
+                values = {letter: where(alive, g, 0) for letter, g in values.items()}
                 new = tuple(where(alive, n, o) for n, o in zip(new, state, strict=True))
                 name_states(new, names)
         outputs.append(output)
         states.append(new)
-        gates.append(found)
+        gates.append(values)
         state = new
     return outputs, states, gates
 
@@ -209,8 +209,8 @@ def _letters(trace: str | None, cells: str, gates: str) -> str:
 def _traced(saved: Any, letters: str) -> tuple[Any, ...]:
     if not letters:
         return ()
-    found = saved.trace()
-    return tuple(found[letter] for letter in letters)
+    arrays = saved.trace()
+    return tuple(arrays[letter] for letter in letters)
 
 
 # -- the fused ops -------------------------------------------------------------------------------------------------

@@ -193,6 +193,7 @@ def _(g: Array, *, axis: Any) -> Array:
 
 @primitive(
     label="concat",
+    work=per_result(0, "concatenates"),
     rows=joined,
     numpy=(np.concatenate, np.concat if hasattr(np, "concat") else np.concatenate),
     samples=lambda r: [
@@ -271,9 +272,7 @@ def unstack(x: Array, *, axis: int = 0) -> Any:
 
 
 @unstack.vjp
-def _(g: Any, shape: Shape, *, axis: int) -> Array:
-    if not g:
-        return np.zeros(shape)
+def _(g: Any, *, axis: int) -> Array:
     return stack(list(g), axis=axis)
 
 

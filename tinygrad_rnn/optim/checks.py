@@ -16,11 +16,11 @@ def checked(name: str, params: Any) -> list[Tensor]:
     if isinstance(params, (Tensor, Module, Mapping)) or not isinstance(params, Iterable):
         hint = "; pass model.parameters()" if isinstance(params, Module) else ""
         raise TypeError(f"{name}: params is a {type(params).__name__}, expected an iterable of parameters{hint}")
-    found = list(params)
-    if not found:
+    parameters = list(params)
+    if not parameters:
         raise ValueError(f"{name}: params is empty, expected at least one parameter (or was an iterator read before?)")
     first: dict[int, int] = {}
-    for i, p in enumerate(found):
+    for i, p in enumerate(parameters):
         if not isinstance(p, Tensor):
             raise TypeError(f"{name}: params[{i}] is a {type(p).__name__}, expected a tg.Parameter")
         if not p.is_leaf:
@@ -35,7 +35,7 @@ def checked(name: str, params: Any) -> list[Tensor]:
                 f"{name}: params[{first[id(p)]}] and params[{i}] are the same parameter, expected each once"
             )
         first[id(p)] = i
-    return found
+    return parameters
 
 
 def number(name: str, argument: str, value: Any, low: float, high: float, below: bool = False) -> float:

@@ -50,10 +50,10 @@ def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
     (5.0, [0.6000000238418579, 0.800000011920929])
     """
     check_limit("clip_by_global_norm", max_norm)
-    found = [p for p in params if p.grad is not None]
+    with_grad = [p for p in params if p.grad is not None]
     groups: dict[Any, list[Array]] = {}  # gradients for the native kernels, by dtype
     square = 0.0
-    for p in found:
+    for p in with_grad:
         g: Any = p.grad
         if isinstance(g, RowGradient):
             g = g.summed()
@@ -67,7 +67,7 @@ def clip_by_global_norm(params: Iterable[Tensor], max_norm: float) -> float:
     del groups
     factor = max_norm / (norm + 1e-6)
     if factor < 1:
-        _scale({id(p): p for p in found}.values(), factor)
+        _scale({id(p): p for p in with_grad}.values(), factor)
     return norm
 
 

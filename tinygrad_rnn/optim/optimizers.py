@@ -116,18 +116,18 @@ class Optimizer:
         """Parameter i's slots as writable arrays for the native rule; None if it cannot be used."""
         if not training.takes(x) or type(g) is not np.ndarray or g.dtype != x.dtype or not g.flags.aligned:
             return None
-        found: list[Array | None] = []
+        arrays: list[Array | None] = []
         for name in self.kernel_slots:
             if name not in self.slots:
-                found.append(None)
+                arrays.append(None)
                 continue
             array = self.state[name][i]
             if not training.takes(x, array) or array.shape != x.shape:
                 return None
             if not may_overwrite(array):
                 self.state[name][i] = array = array.copy()
-            found.append(array)
-        return tuple(found)
+            arrays.append(array)
+        return tuple(arrays)
 
     def keep(self, slot: str, i: int, value: Any) -> Array:
         """Store and return parameter i's array of a slot, converted to an array (arithmetic turns 0-d arrays into
@@ -161,8 +161,8 @@ class Optimizer:
         expected = self.state_dict()
         faults = [f"missing {k}" for k in expected if k not in state]
         faults += [f"unexpected {k}" for k in state if k not in expected]
-        found = (self._fault(k, np.asarray(state[k]), np.shape(v)) for k, v in expected.items() if k in state)
-        faults += [fault for fault in found if fault]
+        checks = (self._fault(k, np.asarray(state[k]), np.shape(v)) for k, v in expected.items() if k in state)
+        faults += [fault for fault in checks if fault]
         if faults:
             raise ValueError(
                 f"load_state_dict: the state does not fit {self.name} of {len(self.params)} parameters: "

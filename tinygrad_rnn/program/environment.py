@@ -101,14 +101,16 @@ class Environment:
         draws = _Draws()
 
         def changed() -> str | None:
-            found = [d for path, now, then in before if (d := difference(now, then, path))]
+            changes = [d for path, now, then in before if (d := difference(now, then, path))]
             for guard in walk.guards:
                 if not guard.holds(guard.holder, guard.held):
                     guard.put_back(guard.holder, guard.held)
-                    found.append(guard.path)
+                    changes.append(guard.path)
             if draws.undone():
-                found.append("a random generator (draw before the scan and pass what was drawn in inputs or constants)")
-            return next(iter(found), None)
+                changes.append(
+                    "a random generator (draw before the scan and pass what was drawn in inputs or constants)"
+                )
+            return next(iter(changes), None)
 
         return copy, changed
 

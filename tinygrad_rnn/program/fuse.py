@@ -72,9 +72,9 @@ class FusedFunction:
             path, why = "fused", "the function is one node"
         except Untraceable as error:
             outcome, path, why = None, "unrolled", str(error)
-        told = listener.get()
-        if told is not None:
-            told.append(("/".join((*ambient.get().scope, getattr(self, "__name__", "fuse"))), path, why))
+        reports = listener.get()
+        if reports is not None:
+            reports.append(("/".join((*ambient.get().scope, getattr(self, "__name__", "fuse"))), path, why))
         return self.function(*args, **options) if outcome is None else outcome
 
     def explain(self, *args: Any, **options: Any) -> str:
@@ -85,14 +85,14 @@ class FusedFunction:
         "unrolled: the step's mean computes a row's result from other rows of the batch, or reads an array with a row for \
 each of the batch, which goes in inputs or constants"
         """
-        told: list[tuple[str, str, str]] = []
-        token = listener.set(told)
+        reports: list[tuple[str, str, str]] = []
+        token = listener.set(reports)
         try:
             with recording(False):
                 self(*args, **options)
         finally:
             listener.reset(token)
-        return f"{told[-1][1]}: {told[-1][2]}"
+        return f"{reports[-1][1]}: {reports[-1][2]}"
 
     def _run(self, args: Any, options: Any) -> Any:
         """The function as one node. Raises Untraceable with the reason why it cannot be."""
@@ -171,9 +171,9 @@ each of the batch, which goes in inputs or constants"
         elif known.traced.program is not None and batch not in known.traced.batches:
             own = [Tensor(w.data, requires_grad=need) for w, (_, _, need) in zip(weights, shapes, strict=True)]
             step = partial(_step, self.function, call, tuple(own))
-            found = store.find(step, Environment(step), signature, batch)
-            if found.program is None:
-                raise Untraceable(str(found.reason))
+            traced = store.find(step, Environment(step), signature, batch)
+            if traced.program is None:
+                raise Untraceable(str(traced.reason))
         if batch in known.traced.refused:
             raise Untraceable(str(known.traced.refused[batch].reason))
         if known.traced.program is None:

@@ -51,18 +51,18 @@ def _enclose(top: Node, name: str) -> None:
 
 def enclosed(program: Program) -> list[Instruction]:
     """The instructions of a program with the ops of every named value in a scope of its name, as `_enclose` puts them."""
-    found = list(program.instructions)
-    made = {o: k for k, instruction in enumerate(found) for o in instruction.outputs}
+    instructions = list(program.instructions)
+    made = {o: k for k, instruction in enumerate(instructions) for o in instruction.outputs}
     for slot, name in program.names.items():
-        work = [made[slot]] if slot in made and not found[made[slot]].op.several else []
-        scope = found[work[0]].scope if work else ()
+        work = [made[slot]] if slot in made and not instructions[made[slot]].op.several else []
+        scope = instructions[work[0]].scope if work else ()
         mark = Scope(name, "gate")
         while work:
             k = work.pop()
-            if found[k].scope == scope and not (scope and scope[-1].kind == "gate"):
-                work += [made[i] for i in found[k].inputs if i in made and _is_inside(found[made[i]].op)]
-                found[k] = found[k]._replace(scope=(*scope, mark))
-    return found
+            if instructions[k].scope == scope and not (scope and scope[-1].kind == "gate"):
+                work += [made[i] for i in instructions[k].inputs if i in made and _is_inside(instructions[made[i]].op)]
+                instructions[k] = instructions[k]._replace(scope=(*scope, mark))
+    return instructions
 
 
 def _is_inside(op: Op) -> bool:

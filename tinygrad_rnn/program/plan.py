@@ -261,9 +261,9 @@ def within_steps(loop: Loop) -> Loop:
             late.update(instruction.outputs)
         else:
             raised.append(instruction)
-    found = copy(loop)
-    found.before, found.body, found.after = kept, [*sunk, *loop.body, *raised], rest
-    return found
+    moved = copy(loop)
+    moved.before, moved.body, moved.after = kept, [*sunk, *loop.body, *raised], rest
+    return moved
 
 
 class Plan(NamedTuple):

@@ -225,13 +225,13 @@ def run_scan(
         if call is None and impl == "fused":
             what = owner[0].scope_name if owner else "this step"
             raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
-    told = listener.get()
-    if told is not None and state.tracer is None:
+    reports = listener.get()
+    if reports is not None and state.tracer is None:
         why = reason or "the whole sequence is one node"
         if call and call.way != "native" and call.prepared.loops.lacking:
             part = "which runs" if call.way == "NumPy" else "of which what stands before and after the steps runs"
             why += f", {part} in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
-        told.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
+        reports.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
     if call is None:
         batch, steps = _sizes(caller, xs, states, constants, length, time_major)
         ends = checked_lengths(caller, lengths, batch, steps, "lengths")
@@ -399,18 +399,18 @@ def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument:
     if lengths is None:
         return None
     try:
-        found = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+        counts = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
     except ValueError:
         raise ValueError(f"{caller}: {argument} is {lengths!r:.60}, expected {batch} integers") from None
-    if found.shape != (batch,):
-        raise ValueError(f"{caller}: {argument} has shape {found.shape}, expected ({batch},): one length for each row")
-    if found.dtype.kind not in "iu" and found.size:
-        at = np.flatnonzero(np.isnan(found)) if found.dtype.kind == "f" else np.zeros(0, int)
+    if counts.shape != (batch,):
+        raise ValueError(f"{caller}: {argument} has shape {counts.shape}, expected ({batch},): one length for each row")
+    if counts.dtype.kind not in "iu" and counts.size:
+        at = np.flatnonzero(np.isnan(counts)) if counts.dtype.kind == "f" else np.zeros(0, int)
         hint = f"; {argument}[{at[0]}] is NaN" if len(at) else f"; use np.asarray({argument}, dtype=int)"
-        raise TypeError(f"{caller}: {argument} has dtype {found.dtype}, expected integers{hint}")
-    bad = np.flatnonzero((found < 0) | (found > steps))
+        raise TypeError(f"{caller}: {argument} has dtype {counts.dtype}, expected integers{hint}")
+    bad = np.flatnonzero((counts < 0) | (counts > steps))
     if len(bad):
         raise ValueError(
-            f"{caller}: {argument}[{bad[0]}] is {found[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
+            f"{caller}: {argument}[{bad[0]}] is {counts[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
         )
-    return found.astype(np.int64)
+    return counts.astype(np.int64)

@@ -70,10 +70,10 @@ def trace_once(step: Callable[..., Any], environment: Environment, signature: Si
         if not isinstance(array, Tensor):
             tracer.plain.add(t.number)
         tracer.known[id(array)] = t
-        found.append((t.number, number))
+        captures.append((t.number, number))
         return t
 
-    found: list[tuple[int, int]] = []
+    captures: list[tuple[int, int]] = []
     trees = [signature.x, signature.state, *signature.constants]
     args = [rebuilt(tree, map(row_leaf, leaves(tree))) for tree in trees]
     inputs = tuple(range(len(tracer.slots)))
@@ -101,13 +101,13 @@ def trace_once(step: Callable[..., Any], environment: Environment, signature: Si
     if refusal is not None:
         raise refusal from None
     try:
-        return _program(tracer, inputs, found, result, signature)
+        return _program(tracer, inputs, captures, result, signature)
     except Untraceable as error:
         raise Untraceable(f"{error} ({where(step)})") from None
 
 
 def _program(
-    tracer: Tracer, inputs: tuple[int, ...], found: list[tuple[int, int]], result: Any, signature: Signature
+    tracer: Tracer, inputs: tuple[int, ...], captures: list[tuple[int, int]], result: Any, signature: Signature
 ) -> Program:
     """The program that a trace has written down, after a check of what the step returned."""
     if not isinstance(result, tuple) or len(result) != 2:
@@ -129,7 +129,7 @@ def _program(
                 f"(batch, {', '.join(map(str, wanted.spec.shape))}) and {wanted.spec.dtype}"
             )
     program = Program(
-        tracer.slots, tracer.instructions, inputs, tuple(found), tuple(numbers[:n]), tuple(numbers[n:]), tracer.names,
+        tracer.slots, tracer.instructions, inputs, tuple(captures), tuple(numbers[:n]), tuple(numbers[n:]), tracer.names,
         rebuilt(output, iter(numbers[:n])), fields=tuple(fields_of(state)),
     )  # fmt: skip
     return program._replace(instructions=enclosed(program))

@@ -19,13 +19,13 @@ def flat(tree: Any) -> list[Any]:
     """The leaves in a list."""
     if not isinstance(tree, tuple):
         return [] if tree is None else [tree]
-    found: list[Any] = []
+    parts: list[Any] = []
     for part in tree:
         if isinstance(part, tuple):
-            found += flat(part)
+            parts += flat(part)
         elif part is not None:
-            found.append(part)
-    return found
+            parts.append(part)
+    return parts
 
 
 def rebuilt(tree: Any, values: Iterator[Any]) -> Any:

@@ -314,7 +314,7 @@ def _unnamed(state: Any, size: Any) -> Any:
         return None
     if hasattr(size, "_fields") and not hasattr(state, "_fields"):
         return type(size)
-    return next((found for s, n in zip(state, size, strict=True) if (found := _unnamed(s, n))), None)
+    return next((named for s, n in zip(state, size, strict=True) if (named := _unnamed(s, n))), None)
 
 
 def _fits(state: Any, size: Any, batch: int, dtype: Any) -> bool:

@@ -40,8 +40,8 @@ def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
         raise ValueError(
             f"{owner}: activation is {activation!r}, expected one of {tuple(ACTIVATIONS)} or a function of a tensor"
         )
-    found: Callable[[Any], Any] = activation
-    return found
+    function: Callable[[Any], Any] = activation
+    return function
 
 
 _METHODS = ("project", "recur", "call", "draw")  # by which a cell computes a step

@@ -252,8 +252,8 @@ def _run_kernel(
     cell: Any, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
 ) -> tuple[Tensor, Any]:
     """Run the sequence by the cell's kernel."""
-    if (told := listener.get()) is not None:
-        told.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
+    if (reports := listener.get()) is not None:
+        reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
     op, letters = _SEQUENCES[cell.kind]
     initial = leaves(state)
     options = cell.fused_options

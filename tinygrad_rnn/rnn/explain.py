@@ -21,8 +21,8 @@ class Explanation(NamedTuple):
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.ZoneoutWrapper(tg.rnn.LSTMCell(4))])
-    >>> told = tg.rnn.explain(cell, np.ones((2, 3, 5), np.float32))
-    >>> told.paths[-1][1:], told.path
+    >>> explanation = tg.rnn.explain(cell, np.ones((2, 3, 5), np.float32))
+    >>> explanation.paths[-1][1:], explanation.path
     (('fused', 'the whole sequence is one node'), 'fused')
     """
 
@@ -83,12 +83,12 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
         listener.reset(token)
     if not paths:
         raise ValueError(f"explain: {model.scope_name} ran no cell over time, so there is no path to report")
-    found = kernels.info()
+    kernel_info = kernels.info()
     return Explanation(
         tuple(paths),
-        str(found["implementation"]),
-        found["isa"],
-        int(found["threads"]),
-        found["missing"],
+        str(kernel_info["implementation"]),
+        kernel_info["isa"],
+        int(kernel_info["threads"]),
+        kernel_info["missing"],
         saved_bytes(results, without=[x.data, *(p.data for p in model.parameters())]),
     )

@@ -51,19 +51,19 @@ def new_stepper(
         raise TypeError(f"stepper: batch is {batch!r}, expected an integer")
     if batch < 0:
         raise ValueError(f"stepper: batch is {batch}, expected at least 0")
-    found = _flat(parts)
-    for part in found:
+    flat = _flat(parts)
+    for part in flat:
         if isinstance(part, RNNCell) and not part.built:
             raise ValueError(
                 f"stepper: {part.scope_name} has no weights yet; call .build(input_size) or run it once first"
             )
-    table = _table(found[0])
-    given = {p.dtype for part in found if isinstance(part, Module) for p in part.parameters()}
-    floats = np.dtype(next(iter(given), np.float32) if dtype is None else dtype)
-    size = table.array.shape[1] if table else _input_size(found[0]) if input_size is None else input_size
+    table = _table(flat[0])
+    dtypes = {p.dtype for part in flat if isinstance(part, Module) for p in part.parameters()}
+    floats = np.dtype(next(iter(dtypes), np.float32) if dtype is None else dtype)
+    size = table.array.shape[1] if table else _input_size(flat[0]) if input_size is None else input_size
     if size is None:
         raise ValueError("stepper: the size of x cannot be inferred from the first part; pass input_size=")
-    cells = [part for part in found if isinstance(part, RNNCell)]
+    cells = [part for part in flat if isinstance(part, RNNCell)]
     states = [map_state(lambda t: t.data, cell.zero_state(int(batch), floats)) for cell in cells]
     state = states[0] if len(cells) == 1 else tuple(states)
 
@@ -110,8 +110,8 @@ def _input_size(part: Any) -> int | None:
     while isinstance(part, RNNCell) and part.input_size is None:
         part = part.layers[0] if part.layers else getattr(part, "cell", None)
     for name in ("input_size", "in_features"):
-        if isinstance(found := getattr(part, name, None), int):
-            return found
+        if isinstance(size := getattr(part, name, None), int):
+            return size
     kernel = getattr(part, "kernel", None)
     return int(kernel.shape[0]) if isinstance(kernel, Parameter) else None
 

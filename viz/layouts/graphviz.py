@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import MappingProxyType
@@ -18,6 +18,8 @@ from ..scene.picture import Box, Node, Picture, Point
 from ..write.program import run
 
 Link = tuple[str, str]
+STRAIGHT = "100"  # the weight of an edge that is to be straight
+FRAME = 9.0  # from a frame to what stands in it
 ROOMIER = 4  # layouts that are tried to keep arrows out of titles
 
 
@@ -41,15 +43,19 @@ def lay_out(
     first: Sequence[str] = (),
     last: Sequence[str] = (),
     room: Mapping[str, int] = MappingProxyType({}),
+    line: Collection[Link] = (),
+    before: Collection[Link] = (),
     **options: Any,
 ) -> Layout:
     """Have the program place nodes in their boxes, and ports: ids in `first` where arrows begin, `last` where they end.
 
     A box whose parent is not among `boxes` stands on its own. room: by a box's id, how much is left beside its title.
-    options: program and timeout.
+    line: links that are to be one straight line. before: pairs of ids of which the
+    first stands before the second. options: program and timeout.
     """
     graphviz: Any = import_module("graphviz")
-    root = graphviz.Digraph(graph_attr={"rankdir": direction, "nodesep": "0.18", "ranksep": "0.28"})
+    look = {"rankdir": direction, "nodesep": "0.18", "ranksep": "0.28"}
+    root = graphviz.Digraph(graph_attr={**look, "newrank": "true"} if before else look)
     root.attr("node", fixedsize="true", label="")
     known = {
         box.id: graphviz.Digraph(f"cluster_{box.id}", graph_attr=_title(box, direction, room.get(box.id, 0)))
@@ -59,7 +65,10 @@ def lay_out(
     for node in nodes:
         wide, tall = sizes[node.id]
         shape = "ellipse" if style.ROLES[node.role].shape == "ellipse" else "box"
-        known.get(node.box or "", root).node(node.id, shape=shape, width=f"{wide / 72:.3f}", height=f"{tall / 72:.3f}")
+        group = {"group": "line"} if any(node.id in link for link in line) else {}
+        known.get(node.box or "", root).node(
+            node.id, shape=shape, width=f"{wide / 72:.3f}", height=f"{tall / 72:.3f}", **group
+        )
     for box in reversed(boxes):  # inner before outer
         known.get(box.parent or "", root).subgraph(known[box.id])
     for side, ports in (("source", first), ("sink", last)):
@@ -70,13 +79,16 @@ def lay_out(
                 for a, b in itertools.pairwise(ports):
                     rank.edge(a, b, style="invis")
     heads, tails = {head for _, head in links}, {tail for tail, _ in links}
+    for a, b in before:
+        root.edge(a, b, style="invis", weight="0")
     for node in nodes:  # where arrows come in and go out, no node stands in their way
         if first and node.id not in heads:
             root.edge(first[0], node.id, style="invis", weight="0")
         if last and node.id not in tails:
             root.edge(node.id, last[0], style="invis", weight="0")
     for k, (tail, head) in enumerate(links):
-        root.edge(tail, head, id=str(k), **({"arrowhead": "none"} if head in last else {}))
+        weight = {"weight": STRAIGHT} if (tail, head) in line else {}
+        root.edge(tail, head, id=str(k), **({"arrowhead": "none"} if head in last else {}), **weight)
     said = run(root.source, "json0", **options)
     try:
         layout = _read(json.loads(said), set(known))
@@ -94,14 +106,38 @@ def lay_out(
 def settle(picture: Picture, **options: Any) -> Picture:
     """A picture with the places that the program gives it, its boxes' titles on top where no arrow runs through them.
 
-    Where arrows go upright, a title that has no such place is broken into two lines, with room beside them.
+    Where arrows go upright, a title that has no such place is broken into two lines, with room beside them. The way of a
+    memory through a step that is drawn from left to right is one straight line, from what comes in to what goes out.
     """
     links = [(edge.tail, edge.head) for edge in picture.edges]
+    line = (
+        {(edge.tail, edge.head) for edge in picture.edges if edge.role == "memory"}
+        if picture.direction == "LR"
+        else set()
+    )
+    outer = _outermost(picture, links) if line else None
+    nodes = [replace(node, box=None) if outer and node.box == outer.id else node for node in picture.nodes]
+    boxes = [
+        replace(box, parent=None) if outer and box.parent == outer.id else box
+        for box in picture.boxes
+        if box is not outer
+    ]
     tries = ROOMIER if picture.direction in ("TB", "BT") else 1
     room: Counter[str] = Counter()
-    boxes = picture.boxes
     for attempt in range(tries):
-        layout = lay_out(picture.nodes, boxes, links, picture.direction, room=room, **options)
+        layout = lay_out(
+            nodes,
+            boxes,
+            links,
+            picture.direction,
+            room=room,
+            line=line,
+            before=_order(picture, links) if outer else (),
+            **options,
+        )
+        if outer is not None:
+            layout.boxes[outer.id] = _frame(picture, outer, layout)
+            boxes = [outer, *boxes]
         passed = [point for path in layout.paths.values() for point in _along(path)]
         titles = {box.id: _title_on_top(layout.boxes[box.id], box.label, passed) for box in boxes}
         crowded = {box.id for box in boxes if titles[box.id][1]}
@@ -109,13 +145,50 @@ def settle(picture: Picture, **options: Any) -> Picture:
             break
         room.update(crowded)
         boxes = [replace(box, label=_in_two(box.label)) if box.id in crowded else box for box in boxes]
-    nodes = []
+    placed = []
     for node in picture.nodes:
         size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
-        nodes.append(replace(node, at=layout.nodes[node.id], size=size))
+        placed.append(replace(node, at=layout.nodes[node.id], size=size))
     edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
-    boxes = [replace(box, corners=layout.boxes[box.id], label_at=titles[box.id][0]) for box in boxes]
-    return Picture(picture.name, picture.direction, nodes, edges, boxes, placed=True)
+    parents = {box.id: box.parent for box in picture.boxes}
+    boxes = [
+        replace(box, parent=parents[box.id], corners=layout.boxes[box.id], label_at=titles[box.id][0]) for box in boxes
+    ]
+    return Picture(picture.name, picture.direction, placed, edges, boxes, placed=True)
+
+
+def _outermost(picture: Picture, links: list[Link]) -> Box | None:
+    """The box around all but what comes in and what goes out; None where there is none."""
+    heads, tails = {head for _, head in links}, {tail for tail, _ in links}
+    boxes = [box for box in picture.boxes if box.parent is None]
+    inside = all(node.box or node.id not in heads or node.id not in tails for node in picture.nodes)
+    return boxes[0] if len(boxes) == 1 and inside else None
+
+
+def _order(picture: Picture, links: list[Link]) -> list[Link]:
+    """What comes in stands before all with which the picture begins, what goes out after all with which it ends."""
+    heads, tails = {head for _, head in links}, {tail for tail, _ in links}
+    inner = {node.id for node in picture.nodes if node.box is not None}
+    ends = {a for a, b in links if b not in inner and b not in tails}
+    begins = [id for id in inner if id not in heads]
+    onward = {a for a, b in links if b in inner}
+    pairs = [(node.id, id) for node in picture.nodes if node.id not in inner | heads for id in begins]
+    last = [id for id in inner if id in ends or id not in onward]
+    return pairs + [(id, node.id) for node in picture.nodes if node.id not in inner | tails for id in last]
+
+
+def _frame(picture: Picture, outer: Box, layout: Layout) -> tuple[float, float, float, float]:
+    """The corners of a box around all that stands in it, with room on top for its title."""
+    spans = [layout.boxes[box.id] for box in picture.boxes if box.id in layout.boxes]
+    for node in picture.nodes:
+        if node.box is not None:
+            (x, y), (w, h) = (
+                layout.nodes[node.id],
+                node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape),
+            )
+            spans.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+    left, bottom, right, top = zip(*spans, strict=True)
+    return min(left) - FRAME, min(bottom) - FRAME, max(right) + FRAME, max(top) + 3 * FRAME
 
 
 def _in_two(title: str) -> str:
