@@ -120,14 +120,14 @@ def write_pages(_: Any) -> None:
 
 def write_gallery(_: Any) -> None:
     """All pictures of the gallery on one page."""
-    pictures = sorted((HERE.parent / "viz" / "gallery").glob("*.svg"))
-    parts = [f"## {p.stem.replace('_', ' ')}\n\n![{p.stem}](../viz/gallery/{p.name})\n" for p in pictures]
+    pictures = sorted((HERE.parent / "examples" / "gallery").glob("*.svg"))
+    parts = [f"## {p.stem.replace('_', ' ')}\n\n![{p.stem}](../examples/gallery/{p.name})\n" for p in pictures]
     keep(HERE / "gallery.md", "\n".join(["# The gallery\n", *parts]))
 
 
 def link_gallery(app: Any, name: str, source: list[str]) -> None:
     """Links to the folder of pictures lead to their page."""
-    source[0] = re.sub(r"\]\((?:\.\./)*viz/gallery/?\)", "](/.docs/gallery.md)", source[0])
+    source[0] = re.sub(r"\]\((?:\.\./)*(?:examples/)?gallery/?\)", "](/.docs/gallery.md)", source[0])
 
 
 def keep(path: Path, text: str) -> None:

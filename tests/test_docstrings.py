@@ -17,7 +17,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.autodiff.op import Op
 from tinygrad_rnn.autodiff.tensor import registry
 
-# The public modules; the others are internal. The figures of viz.gallery are examples themselves.
+# The public modules; the others are internal. The figures of commands.gallery are examples themselves.
 PUBLIC = [
     *(
         "",

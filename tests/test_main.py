@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinygrad_rnn.viz.gallery import FIGURES, PLOTS
 from tinygrad_rnn.viz.write.program import find
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import viz
 from tinygrad_rnn.__main__ import main
+from tinygrad_rnn.commands.gallery import FIGURES, PLOTS
 from tinygrad_rnn.errors import DrawingError
 
 COMMAND = [sys.executable, "-m", "tinygrad_rnn"]

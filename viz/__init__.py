@@ -4,7 +4,7 @@
 the inside of one step, `draw` every op of a graph. `grad_flow` measures the gradient at every step. Colours show where the
 gradient goes, how large states and gates are, and how long ops take. All but `grad_flow` return a `Drawing`, which shows
 itself in Jupyter and saves itself as SVG, PNG, PDF, DOT or Mermaid text; `to_html` makes one, or a graph with its values,
-an interactive page in one file. `gallery` holds the figures that courses draw.
+an interactive page in one file.
 
 >>> import numpy as np, tinygrad_rnn as tg
 >>> from tinygrad_rnn import viz
@@ -16,10 +16,11 @@ Drawing(18 nodes, 11 edges)
 >>> viz.draw(state), viz.draw(state, opened=True, depth=0)
 (Drawing(6 nodes, 5 edges), Drawing(1 node, 0 edges))
 
-The folders are a pipeline. `net` reads a recorded graph: `opened` opens fused ops, `shorten` leaves out the middle, `layers`
-finds passes over time and layers by their scopes, `steps` what flows along time, `floors` what stands around it, `live`
-values. `scene` makes nodes, edges and boxes of it, with places for views over time. `layouts` places the others by the
-Graphviz program. `write` makes DOT, Mermaid, SVG and the page of it. The views, beside the folders, join these.
+The folders are a pipeline. `net` reads a recorded graph: `unfused` opens fused ops, `elide` leaves out the middle steps,
+`layers` finds passes over time and layers by their scopes, `steps` what flows along time, `ranks` the work around the steps
+and how high each layer stands, `measure` values, gradients and times. `scene` makes nodes, edges and boxes of it, with
+coordinates for views over time. `layouts` has the Graphviz program place the others. `write` makes DOT, Mermaid, SVG and the
+page of it. The views, beside the folders, join these.
 """
 
 from .attention import attention

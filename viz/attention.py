@@ -7,9 +7,9 @@ from typing import Any
 
 from .net.measure import Measured
 from .scene import legend, style
+from .scene.color_scale import ColorScale
+from .scene.paths import straight
 from .scene.picture import Edge, Node, Picture
-from .scene.route import straight
-from .scene.shade import Scale
 from .write.drawing import Drawing
 
 ROW_APART, BESIDE = 200.0, 22.0  # between the rows, between their nodes
@@ -43,7 +43,7 @@ def attention(
     for name, texts, size in (("memory", memory, weights.shape[1]), ("steps", steps, weights.shape[0])):
         if texts and len(texts) != size:
             raise ValueError(f"attention: {name} has {len(texts)} texts, expected {size}")
-    scale = Scale([1.0], f"weight ({of})", "activation", log=False)
+    scale = ColorScale([1.0], f"weight ({of})", "activation", log=False)
     memory = [style.shown(text, 24) for text in memory or map(str, range(weights.shape[1]))]
     steps = [style.shown(text, 24) for text in steps or (style.subscript("t=", t) for t in range(len(weights)))]
     width = max(style.fitting_size((text,), "ellipse")[0] for text in (*memory, *steps))

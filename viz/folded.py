@@ -7,17 +7,17 @@ from typing import Any
 from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.rnn import RNNCell
 
-from .net.floors import House, Origin
+from .net.elide import shorten
 from .net.layers import Layer, Step
-from .net.opened import STEPWISE, fused_length, open_all, opened_maps
-from .net.shorten import shorten
+from .net.ranks import Origin, RankedNet
 from .net.steps import State, read
+from .net.unfused import STEPWISE, fused_length, open_all, opened_maps
 from .ops import refuse_unrecorded
 from .scene import style
 from .scene.grid import CELL, Grid
 from .scene.net import NetScene
+from .scene.paths import rounded
 from .scene.picture import Point
-from .scene.route import rounded
 from .unrolled import trace
 from .write.drawing import Drawing
 
@@ -39,8 +39,12 @@ def folded(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bo
     Drawing(5 nodes, 5 edges)
     """
     graph, left_out = (trace(target, FEW), 0) if isinstance(target, RNNCell) else _few_steps(target)
-    found = read(graph, "folded")
-    return Drawing(FoldedScene(FoldedGrid(House(found, left_out), style.Labels(shapes, dtypes, legend))).picture())
+    net = read(graph, "folded")
+    return Drawing(
+        FoldedScene(
+            FoldedGrid(RankedNet(net, left_out, pairs_share_a_rank=True), style.Labels(shapes, dtypes, legend))
+        ).picture()
+    )
 
 
 def _few_steps(target: Any) -> tuple[Graph, int]:
@@ -57,10 +61,9 @@ def _few_steps(target: Any) -> tuple[Graph, int]:
 class FoldedGrid(Grid):
     """One column for each run over time: a step of every layer, one in the middle where there is one."""
 
-    def __init__(self, house: House, labels: style.Labels):
-        _side_by_side(house.found.layers)
-        starts = sorted({(layer.start, len(layer.steps)) for layer in house.found.layers if layer.kind == "cell"})
-        super().__init__(house, list(dict.fromkeys(start + min(1, steps - 1) for start, steps in starts)), labels)
+    def __init__(self, ranked: RankedNet, labels: style.Labels):
+        starts = sorted({(layer.start, len(layer.steps)) for layer in ranked.net.layers if layer.kind == "cell"})
+        super().__init__(ranked, list(dict.fromkeys(start + min(1, steps - 1) for start, steps in starts)), labels)
         self.bottom, self.top = self.bottom - 8, self.top - 10
 
     def time(self, column: int) -> str:
@@ -80,7 +83,7 @@ class FoldedGrid(Grid):
         return 340.0 + NEXT * max(most - 2, 0)
 
     def room(self, states: int) -> float:
-        beside = 132.0 if len(self.shown) > 1 else 0.0  # weights stand above the delays of the floor below
+        beside = 132.0 if len(self.shown) > 1 else 0.0  # weights stand above the delays of the rank below
         return 196.0 if self.pairs else max(super().room(states), beside)
 
     def lane_beside(self) -> float:
@@ -93,7 +96,7 @@ class FoldedScene(NetScene):
     name = "folded"
 
     def read_by(self, origins: list[Origin]) -> list[Step]:
-        """The cells that a bar reads, whichever of their steps it is."""
+        """The cells that a group reads, whichever of their steps it is."""
         numbers = dict.fromkeys(o.layer for o in origins if o.layer >= 0)
         return [(n, t) for n in numbers for t in self.grid.layers[n].steps if self.grid.is_shown((n, t))][
             : len(numbers)
@@ -127,7 +130,7 @@ class FoldedScene(NetScene):
     def states(self) -> None:
         done: set[tuple[int, str]] = set()
         handed: set[tuple[int, int, str]] = set()
-        for state in self.found.states:
+        for state in self.net.states:
             if state.tail is None or self.grid.stays_in_column(state):
                 continue
             if state.tail[0] != state.head[0]:
@@ -176,13 +179,3 @@ class FoldedScene(NetScene):
         label = f"{state.name}ₜ₋₁" if same_loop else f"last {state.name}"
         at = x0 + half + REACH + NEXT * (len(names) - 1) + DELAY[0] / 2 + 4, low + (8 if lane == 0 else -8)
         self.canvas.arrow(*ids, "memory" if state.name == "c" else "state", points, label, at)
-
-
-def _side_by_side(layers: list[Layer]) -> None:
-    """Put the two layers of a pair on one floor."""
-    for layer in layers:
-        pair = [other for other in layers if layer.side == "bw" and other.pair == layer.pair]
-        if any(other.floor == layer.floor - 1 and other.side == "fw" for other in pair):
-            for other in layers:
-                if other.floor >= layer.floor:
-                    other.floor -= 1

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .net.measure import Measured
 from .scene import style
-from .scene.shade import round_up
+from .scene.color_scale import round_up
 
 NEGATIVE, ZERO, POSITIVE = (213, 94, 0), (255, 255, 255), (0, 114, 178)  # vermilion, white, blue [Okabe & Ito 2008]
 BLANK = (190, 190, 190)

@@ -19,13 +19,13 @@ from tinygrad_rnn.rnn import RNNCell
 from .layouts.graphviz import settle
 from .net.layers import Path, gate_of
 from .net.measure import Measured, stepwise
-from .net.opened import opened_maps
 from .net.steps import only_weights, state_name
+from .net.unfused import opened_maps
 from .ops import Facts, common, picture_of
 from .scene import legend as legends
 from .scene import style
+from .scene.manual import ManualLayout
 from .scene.picture import Corners, Edge, Node, Picture, Point
-from .scene.sketch import Sketch
 from .unrolled import batch_of, dtype_of, on_copy
 from .write.drawing import Drawing
 
@@ -79,7 +79,7 @@ def cell(
         upwards = _stacked(target)  # layers stand on each other, as in every view
         labels = style.Labels(shapes, dtypes, legend)
         return _by_program(picture_of_step(graph, results, labels, "BT" if upwards else "LR"), labels)
-    sketch = Sketch("cell")
+    sketch = ManualLayout("cell")
     _Ops(sketch, graph, style.Labels(shapes, dtypes))(plan, style.shown(target.scope_name, 30))
     return Drawing(legends.add(sketch.picture(), None, legend))
 
@@ -283,7 +283,7 @@ def _squashes(node: NodeInfo) -> bool:
 class _Ops:
     """The ops of a step by number, and its leaves by name, to be put and wired."""
 
-    def __init__(self, sketch: Sketch, graph: Graph, labels: style.Labels):
+    def __init__(self, sketch: ManualLayout, graph: Graph, labels: style.Labels):
         self.sketch, self.graph, self.labels = sketch, graph, labels
         self.ops = [node for node in graph.nodes if node.op is not None]
         self.leaves = {node.name: node for node in graph.nodes if node.op is None}

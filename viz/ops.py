@@ -22,11 +22,11 @@ from .net import costs
 from .net.costs import counted
 from .net.layers import Path, passes_of, time_of
 from .net.measure import Measured, nodes_of, stepwise
-from .net.opened import is_mask, open_all, take
+from .net.unfused import is_mask, open_all, take
 from .scene import style
+from .scene.color_scale import ColorScale
 from .scene.legend import add as add_legend
 from .scene.picture import Box, Edge, Node, Picture
-from .scene.shade import Scale
 from .write.drawing import BIGGEST_SHOWN, Drawing
 
 Place = tuple[tuple[int, Scope], ...]  # a path of scopes, each with what tells it from others of its name
@@ -179,8 +179,10 @@ class Facts:
             lines.append(costs.lasted(self.took[id]))
         return lines
 
-    def scale(self) -> Scale | None:
-        return Scale(self.took.values(), "time of an op's forward", "time", say=costs.lasted) if self.took else None
+    def scale(self) -> ColorScale | None:
+        return (
+            ColorScale(self.took.values(), "time of an op's forward", "time", say=costs.lasted) if self.took else None
+        )
 
 
 def picture_of(graph: Graph, facts: Facts, depth: int | None, clusters: bool, direction: str | None) -> Picture:

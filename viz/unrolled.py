@@ -17,17 +17,17 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
 from .flow import norm
-from .net.floors import House
+from .net.elide import recorded_length, shorten
 from .net.layers import Step
 from .net.measure import Measured, running
-from .net.opened import STEPWISE, fused_length, open_all, opened_maps, take
-from .net.shorten import recorded_length, shorten
+from .net.ranks import RankedNet
 from .net.states import states_of
 from .net.steps import read
+from .net.unfused import STEPWISE, fused_length, open_all, opened_maps, take
 from .ops import refuse_unrecorded
 from .scene import style
+from .scene.color_scale import ColorScale
 from .scene.grid import Grid, Shading
-from .scene.shade import Scale
 from .scene.unrolled import UnrolledScene
 from .write.drawing import Drawing
 
@@ -90,8 +90,8 @@ def unrolled(
             f"unrolled: length={length} was given with {type(target).__name__}, expected a cell: what was run has its own "
             "length; steps=(first, last) says which of its steps to draw"
         )
-    house, shown, rows = _read(target, steps)
-    return Drawing(UnrolledScene(Grid(house, shown, labels, rows)).picture())
+    ranked, shown, rows = _read(target, steps)
+    return Drawing(UnrolledScene(Grid(ranked, shown, labels, rows)).picture())
 
 
 def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None) -> Drawing:
@@ -100,11 +100,11 @@ def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None
     open_end = length is None and last > 0
     total = length or first + last + open_end
     few = min(total, first + last + 1) if steps is not None else total
-    house = House(read(trace(cell, few)), total - few)
-    return Drawing(UnrolledScene(Grid(house, _shown(few, steps), labels, open_end=open_end)).picture())
+    ranked = RankedNet(read(trace(cell, few)), total - few)
+    return Drawing(UnrolledScene(Grid(ranked, _shown(few, steps), labels, open_end=open_end)).picture())
 
 
-def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, Any]]:
+def _read(target: Any, steps: Any) -> tuple[RankedNet, list[int | None], dict[int, Any]]:
     """The net, the columns to show, and which rows run; steps that are not drawn are neither read nor opened."""
     refuse_unrecorded(target, "unrolled")
     graph = opened_maps(target)
@@ -121,11 +121,11 @@ def _read(target: Any, steps: Any) -> tuple[House, list[int | None], dict[int, A
         elif not fused:
             short, left_out = shorten(graph, keep)
         if left_out > 0:
-            house = House(read(short), left_out)
-            if house.total == 2 * keep:
-                return house, [c if c is None or c < gap else c - left_out for c in shown], rows
-    house = House(read(open_all(target, STEPWISE) if fused else graph))
-    return house, _shown(house.total, steps), rows
+            ranked = RankedNet(read(short), left_out)
+            if ranked.total == 2 * keep:
+                return ranked, [c if c is None or c < gap else c - left_out for c in shown], rows
+    ranked = RankedNet(read(open_all(target, STEPWISE) if fused else graph))
+    return ranked, _shown(ranked.total, steps), rows
 
 
 def _coloured(
@@ -133,8 +133,8 @@ def _coloured(
 ) -> Drawing:
     """The picture with cells and states shaded by what was measured."""
     measured, rows = Measured(target, who), running(target)
-    house = House(measured.net)
-    grid = Grid(house, _shown(house.total, steps), labels, rows)
+    ranked = RankedNet(measured.net)
+    grid = Grid(ranked, _shown(ranked.total, steps), labels, rows)
     return Drawing(UnrolledScene(grid, shade(measured, rows)).picture())
 
 
@@ -147,7 +147,7 @@ def _by_gradient(measured: Measured, rows: dict[int, Any]) -> Shading:
         for name, sources in states_of(measured.net, number).items()
         for t, source in zip(layer.steps, sources, strict=True)
     }
-    return Shading(values, Scale(values.values(), "norm of the gradient", "grad_norm"), "h", "|d loss / d {}|")
+    return Shading(values, ColorScale(values.values(), "norm of the gradient", "grad_norm"), "h", "|d loss / d {}|")
 
 
 def _by_activation(measured: Measured, rows: dict[int, Any], of: str | None) -> Shading:
@@ -165,7 +165,7 @@ def _by_activation(measured: Measured, rows: dict[int, Any], of: str | None) -> 
     if not values:
         known = ", ".join(sorted(names)) or "none"
         raise ValueError(f"{measured.who}, of={of!r}: no step has it, expected one of {known}")
-    return Shading(values, Scale(values.values(), f"mean |{of}|", "activation", log=False), of, "mean |{}|")
+    return Shading(values, ColorScale(values.values(), f"mean |{of}|", "activation", log=False), of, "mean |{}|")
 
 
 def trace(cell: RNNCell, length: int) -> Graph:

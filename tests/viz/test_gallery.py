@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from test_unrolled import check_places
-from tinygrad_rnn.viz import gallery
+
+from tinygrad_rnn.commands import gallery
 
 GOLDEN = Path(__file__).parent / "golden"
+PICTURES = Path(__file__).parents[2] / "examples" / "gallery"
 
 
 @pytest.mark.parametrize("name", sorted(gallery.FIGURES))
@@ -22,8 +24,7 @@ def test_a_figure_is_as_it_was(name: str) -> None:
 
 def test_every_figure_is_rendered_and_shown(tmp_path: Path) -> None:
     assert sorted(path.stem for path in GOLDEN.glob("*.dot")) == sorted(gallery.FIGURES)
-    folder = Path(gallery.__file__).parent / "gallery"
-    assert sorted(path.stem for path in folder.glob("*.svg")) == sorted([*gallery.FIGURES, *gallery.PLOTS])
+    assert sorted(path.stem for path in PICTURES.glob("*.svg")) == sorted([*gallery.FIGURES, *gallery.PLOTS])
     written = gallery.render(tmp_path / "new")
     assert all(path.read_text(encoding="utf-8").rstrip().endswith("</svg>") for path in written)
 
@@ -39,7 +40,7 @@ def _write() -> Any:
     GOLDEN.mkdir(exist_ok=True)
     for name, make in gallery.FIGURES.items():
         (GOLDEN / f"{name}.dot").write_text(make().source, encoding="utf-8")
-    return gallery.render(Path(gallery.__file__).parent / "gallery")
+    return gallery.render(PICTURES)
 
 
 if __name__ == "__main__":

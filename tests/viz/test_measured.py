@@ -10,7 +10,7 @@ import pytest
 from test_unrolled import check_places, data
 from tinygrad_rnn.viz.net import costs
 from tinygrad_rnn.viz.net.measure import Measured
-from tinygrad_rnn.viz.scene.shade import Scale
+from tinygrad_rnn.viz.scene.color_scale import ColorScale
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz
@@ -58,7 +58,7 @@ def test_cells_are_shaded_by_a_state_or_gate(impl: str, of: str) -> None:
     wanted = [np.abs(value).mean() for value in lstm_by_hand(cell, x.data)[of]]
     np.testing.assert_allclose(tips(drawing), wanted, rtol=1e-2)  # tips have three digits
     fills = [node.fill for node in drawing.picture.nodes if node.role == "cell"]
-    scale = Scale(wanted, "", "activation", log=False)
+    scale = ColorScale(wanted, "", "activation", log=False)
     assert fills == [scale.fill(value) for value in wanted]
     shaded = {edge.role for edge in drawing.picture.edges if edge.look}
     assert shaded == {"c": {"memory"}, "h": {"state"}}.get(of, set())
@@ -231,13 +231,13 @@ def test_legends_say_what_occurs() -> None:
 
 
 def test_scales() -> None:
-    log = Scale([1e-6, 1.0, 0.0, np.inf], "", "grad_norm")
+    log = ColorScale([1e-6, 1.0, 0.0, np.inf], "", "grad_norm")
     assert (log.part(1e-6), log.part(1e-3), log.part(1.0), log.part(0.0), log.part(np.inf)) == (0, 0.5, 1, 0, 1)
     assert [text for text, _ in log.swatches()] == [f"1e{p}" for p in range(-6, 1)]
-    assert len(Scale([1e-300, 1e300], "", "grad_norm").swatches()) <= 7
-    plain = Scale([0.3, 0.7], "", "activation", log=False)
+    assert len(ColorScale([1e-300, 1e300], "", "grad_norm").swatches()) <= 7
+    plain = ColorScale([0.3, 0.7], "", "activation", log=False)
     assert [text for text, _ in plain.swatches()] == ["0", "0.25", "0.5", "0.75", "1"]
-    assert Scale([], "", "activation", log=False).part(2.0) == 1
+    assert ColorScale([], "", "activation", log=False).part(2.0) == 1
 
 
 def test_what_is_not_a_number_has_a_colour_of_its_own() -> None:
@@ -251,7 +251,7 @@ def test_what_is_not_a_number_has_a_colour_of_its_own() -> None:
     assert legend["NaN"] not in (*fills[:2], *(fill for text, fill in legend.items() if text != "NaN"))
     arrows = [edge.look for edge in drawing.picture.edges if edge.role == "state" and edge.look]
     assert arrows[-1] not in arrows[:2]
-    scale = Scale([1e-3, np.inf, np.nan], "", "grad_norm")
+    scale = ColorScale([1e-3, np.inf, np.nan], "", "grad_norm")
     assert scale.fill(np.inf) == scale.fill(1e9) != scale.fill(np.nan)
     assert scale.swatches()[-1] == ("NaN", scale.fill(np.nan))
-    assert "NaN" not in [text for text, _ in Scale([1.0], "", "grad_norm").swatches()]
+    assert "NaN" not in [text for text, _ in ColorScale([1.0], "", "grad_norm").swatches()]

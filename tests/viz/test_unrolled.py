@@ -319,7 +319,7 @@ def test_a_language_model() -> None:
         y = outputs @ weight
     drawing = viz.unrolled(tg.softmax_cross_entropy(y, ids), steps=(2, 1))
     assert Counter(names(drawing, "each")) == {"embedding": 3, "readout": 3}
-    assert roles(drawing)["bar"] == 1
+    assert roles(drawing)["group"] == 1
     assert roles(drawing)["input"] == 3
     assert names(drawing, "parameter")[0].startswith("W = kernel")
     check_places(drawing)
@@ -332,9 +332,9 @@ def test_many_to_one() -> None:
         with tg.scope("classifier"):
             y = tg.sigmoid(last @ weight)
         drawing = viz.unrolled(y)
-        assert names(drawing, "bar") == ["classifier"]
+        assert names(drawing, "group") == ["classifier"]
         assert roles(drawing)["output"] == 0
-        bar = next(node for node in drawing.picture.nodes if node.role == "bar")
+        bar = next(node for node in drawing.picture.nodes if node.role == "group")
         assert [edge.tail for edge in drawing.picture.edges if edge.head == bar.id] == ["l0t3"]
         check_places(drawing)
 

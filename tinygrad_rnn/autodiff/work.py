@@ -17,8 +17,11 @@ Flops: TypeAlias = Callable[[Sequence[Shape], Sequence[Shape], dict[str, Any]], 
 
 # computes: new values. moves: the same values elsewhere, in another shape or dtype. selects: from several arrays by a
 # condition. picks: part of an array by an index. gathers: entries by an array of indices. cuts and joins: an array along
-# an axis into results, and back. reverses: the rows of a sequence in time. contracts: sums of products along an axis.
-Effect = Literal["computes", "moves", "selects", "picks", "gathers", "cuts", "joins", "reverses", "contracts"]
+# an axis into results, and back. concatenates: along an axis that stays. reverses: the rows of a sequence in time.
+# contracts: sums of products along an axis.
+Effect = Literal[
+    "computes", "moves", "selects", "picks", "gathers", "cuts", "joins", "concatenates", "reverses", "contracts"
+]
 
 
 class Work(NamedTuple):

@@ -57,7 +57,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw and print the name of the file written; 1 if there was a warning, such as a format that is not available."""
-    gallery = import_module(f"{_viz().__name__}.gallery")
+    _viz()
+    gallery = import_module("tinygrad_rnn.commands.gallery")
     figures: dict[str, Any] = {**gallery.FIGURES, **gallery.PLOTS}
     if options.list:
         _list(figures, options.json)

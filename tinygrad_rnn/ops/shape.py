@@ -193,6 +193,7 @@ def _(g: Array, *, axis: Any) -> Array:
 
 @primitive(
     label="concat",
+    work=per_result(0, "concatenates"),
     rows=joined,
     numpy=(np.concatenate, np.concat if hasattr(np, "concat") else np.concatenate),
     samples=lambda r: [

@@ -176,21 +176,24 @@ class NativeSteps(Runner):
         registers: dict[int, Any],
         ranked: dict[int, Any],
         states: list[Any],
+        places: list[Any],
         backward: bool,
     ) -> None:
-        dtype, slots = self.steps.dtype, self.loop.slots
+        dtype = self.steps.dtype
         begin, end = (int(schedule.start[s]) for s in (steps.start, steps.stop))
         batch, n = int(schedule.start[steps.start + 1]) - begin, end - begin
         lengths = np.minimum(schedule.lengths[:batch] - steps.start, len(steps))
-        kept = [np.empty((n, prod(inner)), dtype) for inner in self.steps.inner]
+        kept = [np.empty(place.shape, dtype) if place.dtype != dtype else place for place in places]  # truth values
         final = [np.empty((batch, *state.shape[1:]), dtype) for state in states]
         weights, _ = self.steps.taken([registers[slot] for slot in self.loop.weights])
+        over_time = [registers[slot] for slot, _ in self.timed] + kept
+        held = [ranked[slot][: batch * per].reshape(batch, -1) for slot, per in self.held]
         self.built().run(
-            kernels.choice.active, batch, len(steps), lengths, False, backward,
-            [registers[slot].reshape(n, -1) for slot, _ in self.timed] + kept, [state[:batch] for state in states], final,
-            [ranked[slot][: batch * per].reshape(batch, -1) for slot, per in self.held], weights, (), (), (), None,
+            kernels.choice.active, batch, len(steps), lengths, False, backward, [rows.reshape(n, -1) for rows in over_time],
+            [state[:batch] for state in states], final, held, weights, (), (), (), None,
         )  # fmt: skip
         states[:] = [np.concatenate([new, old[batch:]]) for new, old in zip(final, states, strict=True)]
-        for slot, rows in zip(self.kept, kept, strict=True):
-            kind = slots[slot]
-            registers[slot] = rows.reshape(n * kind.layout.per, *kind.shape[1:]).astype(kind.dtype, copy=False)
+        for slot, place, rows in zip(self.kept, places, kept, strict=True):
+            if rows is not place:
+                place[...] = rows
+            registers[slot] = place

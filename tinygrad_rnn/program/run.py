@@ -134,6 +134,7 @@ class Body:
         self.names: dict[str, Any] = {}
         self.by_rows: dict[str, Any] = {}  # options that depend on the number of rows
         lines = [f"def body({', '.join(f'v{slot}' for slot in reads)}):"]
+        last = {x: k for k, i in enumerate(instructions) for x in (*i.inputs, *i.outputs) if type(x) is int}
         for k, i in enumerate(instructions):
             args = []
             for j, x in enumerate(i.inputs):
@@ -146,6 +147,9 @@ class Body:
             self.names[f"f{k}"] = i.op.forward
             results = ", ".join(f"v{o}" for o in i.outputs)
             lines.append(f"    {results}{',' if i.op.several else ''} = f{k}({', '.join(args)})")
+            done = sorted({x for x in (*i.inputs, *i.outputs) if type(x) is int and last[x] == k} - {*reads, *writes})
+            if done:  # the next arrays take their memory, which is still in the cache
+                lines.append(f"    del {', '.join(f'v{slot}' for slot in done)}")
         lines.append(f"    return [{', '.join(f'v{slot}' for slot in writes)}]")
         exec("\n".join(lines), self.names)
         self.ready: dict[int, Callable[..., list[Array]]] = {}
@@ -232,7 +236,12 @@ class Runner:
         writes = [self._rows(np.empty, w.slot, schedule.total) for w in loop.writes]
         added = [self._rows(np.zeros, slot, schedule.batch) for slot in loop.added]
         results: list[Any] = [None] * len(loop.results)
-        for first, last in schedule.chunks(self.widest, backward):
+        chunks = schedule.chunks(self.widest, backward)
+        most = max([schedule.start[last] - schedule.start[first] for first, last in chunks], default=0)
+        written = {w.slot: whole for w, whole in zip(loop.writes, writes, strict=True)}
+        # What steps make is put together where it is written, or in memory that every chunk uses again.
+        again = {slot: self._rows(np.empty, slot, most) for slot in self.kept if slot not in written}
+        for first, last in chunks:
             lo, hi = int(schedule.start[first]), int(schedule.start[last])
             registers = dict(fixed)
             for r, rows in zip(loop.reads, reads, strict=True):
@@ -241,12 +250,18 @@ class Runner:
             for slot in self.spread:
                 registers[slot] = _of_ranks(ranked[slot], schedule.rank[lo:hi], loop.slots[slot].layout.per)
             execute(self.before, registers, hi - lo)
-            self._steps(schedule, range(first, last), registers, ranked, states, backward)
+            places = []
+            for slot in self.kept:
+                per = loop.slots[slot].layout.per
+                rows = again[slot][: (hi - lo) * per] if slot in again else written[slot][lo * per : hi * per]
+                places.append(rows)
+            self._steps(schedule, range(first, last), registers, ranked, states, places, backward)
             execute(self.after, registers, hi - lo)
             execute(self.sums, registers, hi - lo)
             for w, whole in zip(loop.writes, writes, strict=True):
                 per = loop.slots[w.slot].layout.per
-                whole[lo * per : hi * per] = registers[w.slot]
+                if w.slot not in self.kept or whole is not written[w.slot]:
+                    whole[lo * per : hi * per] = registers[w.slot]
             for slot, total in zip(loop.added, added, strict=True):
                 if slot in loop.outers:
                     for left, right in loop.outers[slot]:
@@ -274,9 +289,10 @@ class Runner:
         registers: dict[int, Any],
         ranked: dict[int, Any],
         states: list[Array],
+        places: list[Array],
         backward: bool,
     ) -> None:
-        """The steps of a chunk; adds to the registers what comes after them reads, and leaves the states behind."""
+        """The steps of a chunk; leaves the states behind, and in the registers what the rest reads, at `places`."""
         start, batch, count = schedule.start.tolist(), schedule.batch, len(states)
         begin = start[steps.start]
         unchanging = [registers[i] for i in self.unchanging]
@@ -296,5 +312,7 @@ class Runner:
             else:
                 states[:] = [np.concatenate([new, old[n:]]) for new, old in zip(out, states, strict=False)]
             kept.append(out[count:])
-        for slot, values in zip(self.kept, zip(*(kept[::-1] if backward else kept), strict=True), strict=True):
-            registers[slot] = np.concatenate(values)
+        if backward:
+            kept.reverse()
+        for slot, place, values in zip(self.kept, places, zip(*kept, strict=True), strict=True):
+            registers[slot] = np.concatenate(values, out=place)

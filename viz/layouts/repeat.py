@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..scene.paths import rounded
 from ..scene.picture import Box, Edge, Node, Picture, Point
-from ..scene.route import rounded
 from ..scene.style import ROLES, fitting_size
 from .graphviz import Layout, Link, lay_out
 

@@ -34,7 +34,7 @@ class LayerInputs:
     """What a layer of a measured net reads over time."""
 
     def __init__(self, measured: Measured, number: int):
-        self.measured, self.found, self.number = measured, measured.net, number
+        self.measured, self.net, self.number = measured, measured.net, number
         self.recorded, self.nodes, self.layer = measured.nodes, measured.graph.nodes, measured.net.layers[number]
         self.others: dict[int, bool] = {}  # by a value's node: whether it is made of what another layer computed
         reads = [self._reads((number, t)) for t in self.layer.steps]
@@ -64,10 +64,10 @@ class LayerInputs:
     def _reads(self, step: Step) -> list[Source]:
         """What a step reads that is no state, no weight and no other layer's: arrays over time after they were cut."""
         readers: dict[Source, list[int]] = {}
-        for i in self.found.places[step[0]][step[1]]:
+        for i in self.net.places[step[0]][step[1]]:
             for source in self.nodes[i].sources:
                 readers.setdefault(source, []).append(i)
-        work = [s for s in self.found.feeds.get(step, ()) if self.recorded[s.id].requires_grad]
+        work = [s for s in self.net.feeds.get(step, ()) if self.recorded[s.id].requires_grad]
         found: dict[Source, None] = {}
         while work:
             source = work.pop()
@@ -87,10 +87,10 @@ class LayerInputs:
         work, seen = [source.id], {source.id}
         while work:
             node = self.nodes[work.pop()]
-            step = self.found.step_of.get(node.id)
+            step = self.net.step_of.get(node.id)
             if step is not None and step[0] != self.number:
                 return True
-            if passes(node) or hoisted(self.found, self.layer, node):
+            if passes(node) or hoisted(self.net, self.layer, node):
                 fresh = {s.id for s in node.sources} - seen
                 seen |= fresh
                 work.extend(sorted(fresh))
@@ -101,14 +101,14 @@ class LayerInputs:
         if self.sources is None or len({s.id for s in self.sources}) > 1:
             return None
         cut = self.nodes[self.sources[0].id]
-        if cut.effect != "cuts" or cut.id in self.found.step_of:
+        if cut.effect != "cuts" or cut.id in self.net.step_of:
             return None
         multiplied, lengths = None, None
         reversals: list[int] = []
         before: list[int] = []
         source = cut.sources[0]
         node = self.nodes[source.id]
-        while hoisted(self.found, self.layer, node):
+        while hoisted(self.net, self.layer, node):
             data = self._data(node)
             if len(data) != 1:
                 break
@@ -133,7 +133,7 @@ class LayerInputs:
         found = [
             s
             for s in dict.fromkeys(node.sources)
-            if s.id not in self.found.only_weights and self.nodes[s.id].dtypes[s.output] != "bool"
+            if s.id not in self.net.only_weights and self.nodes[s.id].dtypes[s.output] != "bool"
         ]
         return found if len(found) < 2 else [s for s in found if self.recorded[s.id].requires_grad]
 

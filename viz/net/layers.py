@@ -43,7 +43,7 @@ class Layer:
     steps: list[int] = field(default_factory=list)  # in the order of running
     runs: list[Run] = field(default_factory=list)  # what its steps recorded
     weights: list[int] = field(default_factory=list)  # parameters' ids, in order of creation
-    floor: int = 0
+    rank: int = 0
     start: int = 0  # the column of its first step
     backward: bool = False  # runs from the last column to the first
     side: str = ""  # "fw" or "bw": one direction of a pair …

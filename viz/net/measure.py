@@ -14,10 +14,10 @@ from tinygrad_rnn.autodiff.graph import STEP, Graph, Source, flat_tensors, reach
 from tinygrad_rnn.autodiff.node import Edge, Leaf, Node, Output
 from tinygrad_rnn.errors import GraphError
 
-from .opened import STEPWISE, take
 from .sequences import sequence_of
 from .states import values_of
-from .steps import Unrolled, read
+from .steps import Net, read
+from .unfused import STEPWISE, take
 
 Array = npt.NDArray[Any]
 Key = tuple[int, int]  # a node's counter, and which of its results
@@ -62,7 +62,7 @@ class Measured:
         self._known.update((_key(t._node), t.data) for t in flat_tensors((self.tensors, given)) if t._node is not None)
 
     @cached_property
-    def net(self) -> Unrolled:
+    def net(self) -> Net:
         """Layers and steps. Raises ValueError if the graph has none."""
         return read(self.graph, self.who)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
 from .layers import Layer, Path, Step, find_layers, gate_of, time_of, times_of
-from .opened import INPUT, is_mask
+from .unfused import INPUT, is_mask
 
 PASSING = frozenset(
-    {"moves", "selects", "picks", "cuts", "joins", "reverses"}
+    {"moves", "selects", "picks", "cuts", "joins", "concatenates", "reverses"}
 )  # arrows run through ops of these effects
 
 
@@ -29,7 +29,7 @@ class State:
 
 
 @dataclass
-class Unrolled:
+class Net:
     """What `read` finds in a graph."""
 
     graph: Graph
@@ -44,7 +44,7 @@ class Unrolled:
     )  # by layer: states by place from the step's end
 
 
-def read(graph: Graph, who: str = "unrolled") -> Unrolled:
+def read(graph: Graph, who: str = "unrolled") -> Net:
     """Find layers, steps, states and weights. Raises ValueError if the graph has no time steps; `who` asks for them."""
     times = times_of(graph)
     if not any(times):
@@ -53,21 +53,21 @@ def read(graph: Graph, who: str = "unrolled") -> Unrolled:
             "rnn.steps(inputs) or with tg.step(t): in a loop of your own. viz.draw shows any graph"
         )
     layers, step_of = find_layers(graph, times)
-    found = Unrolled(graph, layers, step_of, [], {}, only_weights(graph))
-    _flow(found)
-    return found
+    net = Net(graph, layers, step_of, [], {}, only_weights(graph))
+    _flow(net)
+    return net
 
 
-def _flow(found: Unrolled) -> None:
+def _flow(net: Net) -> None:
     """Sort what each step reads into states, weights and the rest."""
-    graph, step_of = found.graph, found.step_of
+    graph, step_of = net.graph, net.step_of
     crossing: dict[tuple[Step, Source], None] = {}
     feeds: dict[Step, dict[Source, None]] = {}
     weights: dict[Step, dict[Source, None]] = {}
     multiplied: set[tuple[Step, Source]] = set()
-    found.places = [{} for _ in found.layers]
+    net.places = [{} for _ in net.layers]
     for i, here in sorted(step_of.items()):
-        found.places[here[0]].setdefault(here[1], []).append(i)
+        net.places[here[0]].setdefault(here[1], []).append(i)
         for source in graph.nodes[i].sources:
             there = step_of.get(source.id)
             if there == here:
@@ -77,15 +77,15 @@ def _flow(found: Unrolled) -> None:
             if there is not None and (there[0] == here[0] or there[1] != here[1]):
                 crossing[here, source] = None
             else:
-                (weights if source.id in found.only_weights else feeds).setdefault(here, {})[source] = None
-    found.states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
-    _name_unmarked(found)
+                (weights if source.id in net.only_weights else feeds).setdefault(here, {})[source] = None
+    net.states = [State(state_name(graph, s), s, step_of[s.id], head) for head, s in crossing]
+    _name_unmarked(net)
     for step in sorted({*feeds, *weights}):
         sources = [*feeds.get(step, ()), *weights.get(step, ())]
         begun: dict[Source, str] = {}
-        if step[1] == found.layers[step[0]].steps[0]:
-            begun = _received(found, step, sources)
-            found.states.extend(State(name, source, None, step) for source, name in begun.items())
+        if step[1] == net.layers[step[0]].steps[0]:
+            begun = _received(net, step, sources)
+            net.states.extend(State(name, source, None, step) for source, name in begun.items())
         for source in sources:
             node = graph.nodes[source.id]
             read = (step, source) in multiplied
@@ -93,34 +93,34 @@ def _flow(found: Unrolled) -> None:
                 continue
             feeds.get(step, {}).pop(source, None)  # else a mask, or a number made on the way
             weights.get(step, {}).pop(source, None)
-    found.feeds = {step: list(sources) for step, sources in feeds.items() if sources}
-    for number, layer in enumerate(found.layers):
+    net.feeds = {step: list(sources) for step, sources in feeds.items() if sources}
+    for number, layer in enumerate(net.layers):
         ids = {i for t in layer.steps for s in weights.get((number, t), ()) for i in parameters_of(graph, s.id)}
-        layer.weights = sorted({*ids, *_hoisted_weights(found, layer)})
+        layer.weights = sorted({*ids, *_hoisted_weights(net, layer)})
 
 
-def _received(found: Unrolled, step: Step, sources: list[Source]) -> dict[Source, str]:
+def _received(net: Net, step: Step, sources: list[Source]) -> dict[Source, str]:
     """The states with which a layer begins, as its run recorded them; else, in a loop of one's own, the leaves that the
     first step reads where the next one reads a state."""
-    told = {source: name for run in found.layers[step[0]].runs for name, source in reversed(run.initial_states)}
-    begun = {source: told[source] for source in sources if source in told and source.id not in found.step_of}
-    if told or len(found.layers[step[0]].steps) < 2:
+    told = {source: name for run in net.layers[step[0]].runs for name, source in reversed(run.initial_states)}
+    begun = {source: told[source] for source in sources if source in told and source.id not in net.step_of}
+    if told or len(net.layers[step[0]].steps) < 2:
         return begun
-    following = step[0], found.layers[step[0]].steps[1]
-    later = {use: s for s in found.states if s.head == following for use in _uses(found, following, s.source)}
+    following = step[0], net.layers[step[0]].steps[1]
+    later = {use: s for s in net.states if s.head == following for use in _uses(net, following, s.source)}
     for source in sources:
-        leaf = found.graph.nodes[source.id]
-        state = next((later[use] for use in _uses(found, step, source) if use in later), None)
+        leaf = net.graph.nodes[source.id]
+        state = next((later[use] for use in _uses(net, step, source) if use in later), None)
         if state is not None and leaf.op is None and not (leaf.name and INPUT.fullmatch(leaf.name)):
-            alike = leaf.shapes[0] == found.graph.nodes[state.source.id].shapes[state.source.output]
+            alike = leaf.shapes[0] == net.graph.nodes[state.source.id].shapes[state.source.output]
             if alike and state.name not in begun.values():
                 begun[source] = state.name
     return begun
 
 
-def _uses(found: Unrolled, step: Step, source: Source) -> list[tuple[str, Path, int]]:
+def _uses(net: Net, step: Step, source: Source) -> list[tuple[str, Path, int]]:
     """Where a step reads a value: the op, the scopes inside the step, and which input it is."""
-    nodes = (found.graph.nodes[i] for i in found.places[step[0]][step[1]])
+    nodes = (net.graph.nodes[i] for i in net.places[step[0]][step[1]])
     return [
         (node.op or "", time.inner if (time := time_of(node.scope)) else (), k)
         for node in nodes
@@ -135,60 +135,60 @@ def state_name(graph: Graph, source: Source) -> str:
     return str(path[-1]) if path and path[-1].kind in ("gate", "state") else ""
 
 
-def _name_unmarked(found: Unrolled) -> None:
+def _name_unmarked(net: Net) -> None:
     """Call states without a name h, or s1, s2 … where a layer has several: told apart by their places in the step."""
-    for number in range(len(found.layers)):
-        own = [s for s in found.states if s.tail is not None and s.tail[0] == number == s.head[0]]
+    for number in range(len(net.layers)):
+        own = [s for s in net.states if s.tail is not None and s.tail[0] == number == s.head[0]]
         places: dict[tuple[int, int, int], list[State]] = {}
         for state in sorted(own, key=lambda s: (s.head, s.source)):
             if not state.name and state.tail is not None:
-                step = found.places[number][state.tail[1]]
+                step = net.places[number][state.tail[1]]
                 place = step.index(state.source.id) - len(step), state.source.output, abs(state.head[1] - state.tail[1])
                 places.setdefault(place, []).append(state)
         others = any(state.name for state in own)
         names = ["h"] if len(places) == 1 and not others else [f"s{k + 1}" for k in range(len(places))]
-        found.names.append({place[:2]: name for place, name in reversed(list(zip(places, names, strict=True)))})
+        net.names.append({place[:2]: name for place, name in reversed(list(zip(places, names, strict=True)))})
         for name, states in zip(names, places.values(), strict=True):
             for state in states:
                 state.name = name
-    for state in found.states:
+    for state in net.states:
         state.name = state.name or "h"
 
 
-def states_in(found: Unrolled, source: Source) -> list[Source]:
+def states_in(net: Net, source: Source) -> list[Source]:
     """The final states that a value is, or of which it is a stack that no layer made: h_n of several layers."""
-    node = found.graph.nodes[source.id]
+    node = net.graph.nodes[source.id]
     parts = [source]
-    if node.effect == "joins" and source.id not in found.step_of:
-        parts = [] if any(hoisted(found, layer, node) for layer in found.layers) else list(node.sources)
-    steps = [found.step_of.get(part.id) for part in parts]
-    ends = [step is not None and step[1] == found.layers[step[0]].steps[-1] for step in steps]
+    if node.effect == "joins" and source.id not in net.step_of:
+        parts = [] if any(hoisted(net, layer, node) for layer in net.layers) else list(node.sources)
+    steps = [net.step_of.get(part.id) for part in parts]
+    ends = [step is not None and step[1] == net.layers[step[0]].steps[-1] for step in steps]
     return parts if all(ends) else []
 
 
-def final_states(found: Unrolled) -> list[Source]:
+def final_states(net: Net) -> list[Source]:
     """The final states among what the graph was taken from."""
-    return list(dict.fromkeys(part for source in found.graph.outputs for part in states_in(found, source)))
+    return list(dict.fromkeys(part for source in net.graph.outputs for part in states_in(net, source)))
 
 
-def gates_of(found: Unrolled, number: int) -> dict[str, list[Source | None]]:
+def gates_of(net: Net, number: int) -> dict[str, list[Source | None]]:
     """Where each gate of a layer is at each of its steps: the last op in the scope of its name."""
-    steps = found.layers[number].steps
+    steps = net.layers[number].steps
     gates: dict[str, list[Source | None]] = {}
     for at, t in enumerate(steps):
-        for i in found.places[number].get(t, ()):
-            gate = gate_of(found.graph.nodes[i].scope)
+        for i in net.places[number].get(t, ()):
+            gate = gate_of(net.graph.nodes[i].scope)
             if gate:
                 gates.setdefault(gate, [None] * len(steps))[at] = Source(i, 0)
     return gates
 
 
-def name_of(found: Unrolled, source: Source) -> str:
+def name_of(net: Net, source: Source) -> str:
     """The name of a state after some step."""
-    number, t = found.step_of[source.id]
-    step = found.places[number][t]
+    number, t = net.step_of[source.id]
+    step = net.places[number][t]
     place = step.index(source.id) - len(step), source.output
-    return state_name(found.graph, source) or found.names[number].get(place) or "h"
+    return state_name(net.graph, source) or net.names[number].get(place) or "h"
 
 
 def only_weights(graph: Graph) -> set[int]:
@@ -224,9 +224,9 @@ def parameters_of(graph: Graph, start: int) -> Iterator[int]:
                 work.append(source.id)
 
 
-def hoisted(found: Unrolled, layer: Layer, node: NodeInfo) -> bool:
+def hoisted(net: Net, layer: Layer, node: NodeInfo) -> bool:
     """Whether an op outside time is the layer's own work for all steps at once: it stands in the cell's scope."""
-    if node.op is None or node.id in found.step_of or not layer.outer:
+    if node.op is None or node.id in net.step_of or not layer.outer:
         return False
     size = len(layer.outer)
     if node.scope[:size] != layer.outer:
@@ -243,19 +243,19 @@ def passes(node: NodeInfo) -> bool:
     return node.effect in PASSING and not _chooses(node)
 
 
-def _hoisted_weights(found: Unrolled, layer: Layer) -> Iterator[int]:
-    number = found.layers.index(layer)
-    work = [s.id for step, sources in found.feeds.items() if step[0] == number for s in sources]
+def _hoisted_weights(net: Net, layer: Layer) -> Iterator[int]:
+    number = net.layers.index(layer)
+    work = [s.id for step, sources in net.feeds.items() if step[0] == number for s in sources]
     seen = set(work)
     while work:
-        node = found.graph.nodes[work.pop()]
-        own = hoisted(found, layer, node)
+        node = net.graph.nodes[work.pop()]
+        own = hoisted(net, layer, node)
         if not own and not passes(node):
             continue
         for source in node.sources:
-            if source.id in found.only_weights:
+            if source.id in net.only_weights:
                 if own:
-                    yield from parameters_of(found.graph, source.id)
+                    yield from parameters_of(net.graph, source.id)
             elif source.id not in seen:
                 seen.add(source.id)
                 work.append(source.id)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..net.floors import Origin
 from ..net.layers import Step
+from ..net.ranks import Origin
 from . import style
 from .grid import CELL, Grid
+from .paths import CLEAR, rounded, straight, upwards
 from .picture import Box, Carried, Edge, Node, Picture, Point
-from .route import CLEAR, rounded, straight, upwards
 
 
 class Canvas:
@@ -21,7 +21,7 @@ class Canvas:
         self.edges: list[Edge] = []
         self.boxes: list[Box] = []
         self.drawn: dict[str, Node] = {}  # by their ids
-        self.rails: dict[tuple[str, ...], int] = {}  # arrows that join beside the bars, by where they come from
+        self.rails: dict[tuple[str, ...], int] = {}  # arrows that join beside the groups, by where they come from
         self.lines: dict[tuple[Any, ...], int] = {}  # arrows that join between ranks
 
     def picture(self) -> Picture:
@@ -71,13 +71,13 @@ class Canvas:
         low, high = self.drawn[tail], self.drawn[head]
         ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
         begin, end, reach = (x0, y0 + h0 / 2), (x1, y1 - h1 / 2), _reach(high)
-        if low.role == "bar":  # its edge is long: right below the other end
+        if low.role == "group":  # its edge is long: right below the other end
             begin = (x1, begin[1])
-        elif high.role == "bar":
+        elif high.role == "group":
             end = (min(max(x0, x1 - reach), x1 + reach), end[1])
             reach -= abs(end[0] - x1)
         blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside()
-        lanes = (x + half, x - half) if high.role == "bar" else (x - half, x + half)  # not through the frame's title
+        lanes = (x + half, x - half) if high.role == "group" else (x - half, x + half)  # not through the frame's title
         path = upwards(begin, _reach(low), end, reach, blocked, lanes)
         self.arrow(tail, head, "data", path, label)
 
@@ -91,18 +91,18 @@ class Canvas:
                     spans.append((x - half, x + half))
         return spans
 
-    def bars_between(self, begin: Point, head: str) -> bool:
-        """Whether a bar stands in the way straight up from a point to the height of another."""
+    def groups_between(self, begin: Point, head: str) -> bool:
+        """Whether a group stands in the way straight up from a point to the height of another."""
         (_, top), _ = spot(self.drawn[head])
-        bars = [spot(node) for node in self.drawn.values() if node.role == "bar"]
-        return any(begin[1] < y < top and abs(x - begin[0]) < w / 2 + CLEAR for (x, y), (w, _) in bars)
+        groups = [spot(node) for node in self.drawn.values() if node.role == "group"]
+        return any(begin[1] < y < top and abs(x - begin[0]) < w / 2 + CLEAR for (x, y), (w, _) in groups)
 
     def around(self, sources: tuple[str, ...], tail: str, head: str, column: int | None) -> None:
-        """An arrow to a bar past the bars below it: those of the same sources join beside them."""
+        """An arrow to a group past the groups below it: those of the same sources join beside them."""
         number = self.rails.setdefault(sources, len(self.rails))
         side, further = (-1.0, 1.0)[number % 2], 12.0 * (number // 2)
-        bars = [spot(node) for node in self.drawn.values() if node.role == "bar"]
-        rail = side * (max(side * x + w / 2 for (x, _), (w, _) in bars) + 18 + further)
+        groups = [spot(node) for node in self.drawn.values() if node.role == "group"]
+        rail = side * (max(side * x + w / 2 for (x, _), (w, _) in groups) + 18 + further)
         ((x0, y0), (w0, h0)), ((x1, y1), (w1, _)) = spot(self.drawn[tail]), spot(self.drawn[head])
         into = y1 + 6 * (number // 2)
         if column is None:
@@ -122,10 +122,10 @@ class Canvas:
         self.arrow(tail, head, "data", rounded(path))
 
     def across(self, step: Step, origins: list[Origin]) -> None:
-        """Arrows into a step from steps in other columns, a floor below: they join on their way, and pass through the gap."""
-        floor, id = self.grid.layers[step[0]].floor, f"l{step[0]}t{step[1]}"
-        number = self.lines.setdefault((floor, *origins), sum(key[0] == floor for key in self.lines))
-        turn = self.grid.height[floor - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
+        """Arrows into a step from steps in other columns, a rank below: they join on their way, and pass through the gap."""
+        rank, id = self.grid.layers[step[0]].rank, f"l{step[0]}t{step[1]}"
+        number = self.lines.setdefault((rank, *origins), sum(key[0] == rank for key in self.lines))
+        turn = self.grid.height[rank - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
         shift = CELL[0] / 4 - 6 * (number % 3)
         (x1, y1), gap = self.grid.place(step), self.grid.gap()
         end = ((x1 - shift, turn), (x1 - shift, y1 - self.grid.size(self.grid.layers[step[0]])[1] / 2))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..net.floors import House, Origin
 from ..net.layers import Layer, Step
-from ..net.opened import INPUT, is_mask
+from ..net.ranks import Origin, RankedNet
 from ..net.steps import State, final_states, name_of, states_in
+from ..net.unfused import INPUT, is_mask
 from . import style
+from .color_scale import ColorScale
 from .picture import Point
-from .shade import Scale
 
 CELL = (92.0, 54.0)
 EACH = (92.0, 42.0)
@@ -34,7 +34,7 @@ class Shading:
     """What was measured at each state (or gate) after each step, to be shown as colours."""
 
     values: dict[tuple[Step, str], float]
-    scale: Scale
+    scale: ColorScale
     of: str  # whose value a cell shows; another's, if it has none of this name
     tip: str  # how to say it of a name
 
@@ -47,26 +47,26 @@ class Grid:
 
     def __init__(
         self,
-        house: House,
+        ranked: RankedNet,
         shown: list[int | None],
         labels: style.Labels,
         rows: dict[int, Any] | None = None,
         open_end: bool = False,
     ):
-        self.house, self.shown, self.labels, self.open_end = house, shown, labels, open_end
-        self.found = found = house.found
-        self.layers, self.total = found.layers, house.total
+        self.ranked, self.shown, self.labels, self.open_end = ranked, shown, labels, open_end
+        self.net = net = ranked.net
+        self.layers, self.total = net.layers, ranked.total
         self.pairs = any(layer.side for layer in self.layers)
-        self.skipped = house.skipped
+        self.skipped = ranked.skipped
         self.rows = rows or {}
-        self.recurrent = {s.head[0] for s in found.states if s.tail is not None and s.tail[0] == s.head[0]}
+        self.recurrent = {s.head[0] for s in net.states if s.tail is not None and s.tail[0] == s.head[0]}
         self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.kind == "cell" and len(layer.steps) == 1}
         self.state_names: dict[int, set[str]] = {number: set() for number in range(len(self.layers))}
-        for state in found.states:
+        for state in net.states:
             if state.tail is None or state.tail[0] == state.head[0]:
                 self.state_names[state.head[0]].add(state.name)
-        for source in final_states(found):
-            self.state_names[found.step_of[source.id][0]].add(name_of(found, source))
+        for source in final_states(net):
+            self.state_names[net.step_of[source.id][0]].add(name_of(net, source))
         self.feeds = self._feeds()
         self.results = self._results()
         self.pitch = self.pitch_between()
@@ -78,19 +78,19 @@ class Grid:
     def _feeds(self) -> dict[Step, list[Origin]]:
         """What each step shown is made of, beside states and weights. No origin at all: an input without a name."""
         feeds: dict[Step, list[Origin]] = {}
-        inputs = {o for o in self.house.read_by_cells if o.leaf >= 0}
+        inputs = {o for o in self.ranked.read_by_cells if o.leaf >= 0}
         for number, layer in enumerate(self.layers):
             for t in layer.steps:
                 if not self.is_shown((number, t)):
                     continue
                 if layer.kind == "each":
-                    bar = next(bar for bar in self.house.bars if bar.each == number)
-                    below = [o for o in bar.origins if o.leaf < 0]
-                    feeds[number, t] = below + [o for o in bar.origins if o in inputs] if below else [Origin(leaf=0)]
+                    group = next(group for group in self.ranked.groups if group.each == number)
+                    below = [o for o in group.origins if o.leaf < 0]
+                    feeds[number, t] = below + [o for o in group.origins if o in inputs] if below else [Origin(leaf=0)]
                     continue
-                sources = self.found.feeds.get((number, t), [])
-                here = {o: None for s in sources for o in self.house.origins(s, layer)}
-                for state in self.found.states:
+                sources = self.net.feeds.get((number, t), [])
+                here = {o: None for s in sources for o in self.ranked.origins(s, layer)}
+                for state in self.net.states:
                     if state.head == (number, t) and state.tail is not None and self.stays_in_column(state):
                         here[Origin(*state.tail)] = None
                 feeds[number, t] = [o for o in here if o.layer != number]
@@ -104,10 +104,10 @@ class Grid:
     def _results(self) -> dict[int, list[Origin]]:
         """For each column shown, the layers whose result there the picture's graph gives out."""
         results: dict[int, dict[Origin, None]] = {}
-        for source in self.found.graph.outputs:
-            if states_in(self.found, source):
+        for source in self.net.graph.outputs:
+            if states_in(self.net, source):
                 continue  # final states, drawn at the rows' ends
-            for o in self.house.origins(source):
+            for o in self.ranked.origins(source):
                 if o.layer >= 0:
                     steps = self.layers[o.layer].steps if o.t is None else [o.t]
                     for t in steps:
@@ -123,13 +123,13 @@ class Grid:
     def inputs_of(self, step: Step, origins: list[Origin]) -> list[Key]:
         """The inputs that a step reads: those with a name or a gradient, else one that stands for all."""
         layer = self.layers[step[0]]
-        if layer.kind == "each" and all(o.leaf >= 0 for o in origins):  # nothing below it: what its bar was made of
-            bar = next(bar for bar in self.house.bars if bar.each == step[0])
-            origins = [o for o in bar.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
+        if layer.kind == "each" and all(o.leaf >= 0 for o in origins):  # nothing below it: what its group was made of
+            group = next(group for group in self.ranked.groups if group.each == step[0])
+            origins = [o for o in group.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
             if origins[0].leaf < 0:
                 return [NAMELESS]
-        origins = [o for o in origins if o.leaf < 0 or not is_mask(self.found.graph.nodes[o.leaf])]
-        leaves = [self.found.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
+        origins = [o for o in origins if o.leaf < 0 or not is_mask(self.net.graph.nodes[o.leaf])]
+        leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
         told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
         rest = [leaf for leaf in leaves if leaf.id not in self.fillers]
         rest = rest or [
@@ -140,7 +140,7 @@ class Grid:
     @cached_property
     def fillers(self) -> set[int]:
         """Leaves that are only chosen from, such as what stands in for padding."""
-        graph = self.found.graph
+        graph = self.net.graph
         read = {s.id for node in graph.nodes if node.effect != "selects" for s in node.sources}
         return {node.id for node in graph.nodes if node.op is None and not node.name and node.id not in read}
 
@@ -159,12 +159,12 @@ class Grid:
         return layers if len(layers) > 1 and any(self.aside(self.layers[o.layer]) for o in layers) else []
 
     def highest_rank(self, origins: list[Origin]) -> int:
-        """The highest floor among layers."""
-        return max(self.layers[o.layer].floor for o in origins if o.layer >= 0)
+        """The highest rank among layers."""
+        return max(self.layers[o.layer].rank for o in origins if o.layer >= 0)
 
     def looped(self, number: int) -> list[str]:
         """The states that go round in a layer, the innermost first."""
-        own = {s.name for s in self.found.states if s.tail is not None and s.tail[0] == number == s.head[0]}
+        own = {s.name for s in self.net.states if s.tail is not None and s.tail[0] == number == s.head[0]}
         return sorted(own, key=lambda name: (name != "c", name), reverse=True)
 
     def lane_beside(self) -> float:
@@ -172,35 +172,35 @@ class Grid:
         return self.pitch / 2 - 28
 
     def room(self, states: int) -> float:
-        """How far apart floors are, beside the height of the weights between."""
+        """How far apart ranks are, beside the height of the weights between."""
         return ENDS_APART * max(states - 1, 1) + 58
 
     # -- places ------------------------------------------------------------------------------------------------------
 
     def _heights(self) -> None:
-        """The height of every floor, and of the frames around the steps."""
-        self.low = min(layer.floor for layer in self.layers)
-        self.high = max(layer.floor for layer in self.layers)
-        once = [bar.floor for _, bar in self.house.shown_bars()]
+        """The height of every rank, and of the frames around the steps."""
+        self.low = min(layer.rank for layer in self.layers)
+        self.high = max(layer.rank for layer in self.layers)
+        once = [group.rank for _, group in self.ranked.shown_groups()]
         self.height: dict[int, float] = {self.low: 0.0}
-        for floor in range(self.low + 1, self.high + 1):
-            weights = max((len(x.weights) for x in self.layers if x.floor == floor), default=0) * style.FONT_SIZE * 1.2
-            cells = any(x.kind == "cell" for x in self.layers if x.floor == floor)
+        for rank in range(self.low + 1, self.high + 1):
+            weights = max((len(x.weights) for x in self.layers if x.rank == rank), default=0) * style.FONT_SIZE * 1.2
+            cells = any(x.kind == "cell" for x in self.layers if x.rank == rank)
             states = max(
-                (len(self.state_names[n]) for n, x in enumerate(self.layers) if x.floor in (floor, floor - 1)),
+                (len(self.state_names[n]) for n, x in enumerate(self.layers) if x.rank in (rank, rank - 1)),
                 default=1,
             )
             rise = max(100.0, weights + self.room(states)) if cells else max(84.0, weights / 2 + 60)
-            if any(self.highest_rank(o) == floor - 1 for o in self.feeds.values() if self.joined(o)):
+            if any(self.highest_rank(o) == rank - 1 for o in self.feeds.values() if self.joined(o)):
                 rise = max(rise, 150.0)
-            self.height[floor] = self.height[floor - 1] + rise
+            self.height[rank] = self.height[rank - 1] + rise
         inputs = any(o.leaf >= 0 for origins in self.feeds.values() for o in origins)
         self.bottom = -ENDS - (40 if self.labels.dtypes else 30) if inputs else -52.0
         self.top = self.height[self.high] + (ENDS + 44 if self.results else 74.0)
-        for floor in range(self.low - 1, min([0, *once]) - 1, -1):
-            self.height[floor] = self.bottom - 42 - 66.0 * (self.low - 1 - floor)
-        for floor in range(self.high + 1, max([0, *once]) + 1):
-            self.height[floor] = self.top + 42 + 66.0 * (floor - self.high - 1)
+        for rank in range(self.low - 1, min([0, *once]) - 1, -1):
+            self.height[rank] = self.bottom - 42 - 66.0 * (self.low - 1 - rank)
+        for rank in range(self.high + 1, max([0, *once]) + 1):
+            self.height[rank] = self.top + 42 + 66.0 * (rank - self.high - 1)
 
     def x(self, column: int) -> float:
         """The middle of a column, which is shown."""
@@ -222,12 +222,12 @@ class Grid:
     def place(self, step: Step) -> Point:
         """The middle of a step's cell."""
         layer = self.layers[step[0]]
-        return self.x(self.column(step)) + self.aside(layer), self.height[layer.floor]
+        return self.x(self.column(step)) + self.aside(layer), self.height[layer.rank]
 
     def size(self, layer: Layer) -> Point:
         return CELL if layer.kind == "cell" else EACH
 
-    def rank(self, number: int, name: str) -> float:
+    def state_order(self, number: int, name: str) -> float:
         """Where a state stands among its layer's, from the middle upwards: c above h."""
         names = sorted(self.state_names[number], key=lambda n: (n != "c", n))
         return (len(names) - 1) / 2 - names.index(name) if name in names else 0.0
@@ -256,7 +256,7 @@ class Grid:
         """The t that the scopes of a column's steps tell, if all tell the same; else the column's number."""
         told = [
             layer.steps if layer.steps[0] <= layer.steps[-1] else layer.steps[::-1]
-            for layer in self.house.cells
+            for layer in self.ranked.cells
             if layer.start == 0 and (layer.side != "bw" or layer.steps[0] > layer.steps[-1])
         ]
         longest = max(told, key=len, default=[])

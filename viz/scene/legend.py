@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from . import style
+from .color_scale import ColorScale
+from .paths import straight
 from .picture import Edge, Node, Picture, Point
-from .route import straight
-from .shade import Scale
 
 ROW, GAP, ARROW = 44.0, 14.0, 40.0
 LEAST_WIDTH = 420.0  # of a row, before the next is begun
 
 
-def add(picture: Picture, scale: Scale | None, words: bool, lines: bool = False) -> Picture:
+def add(picture: Picture, scale: ColorScale | None, words: bool, lines: bool = False) -> Picture:
     """Put a legend into the picture: the scale's swatches; with `words`, a sample of each shape and arrow that occurs.
 
     lines: the scale is that of arrows, and its samples are arrows. In a picture with places the legend stands below;
@@ -44,13 +44,13 @@ def _row(node: Node, arrow: Edge | None) -> tuple[str, str, str]:
 Entry = tuple[Node, Edge | None]  # a sample; or a text, and the arrow that leads to it
 
 
-def _swatches(scale: Scale) -> Iterator[Entry]:
+def _swatches(scale: ColorScale) -> Iterator[Entry]:
     yield Node("legend", (scale.title,), "text"), None
     for i, (text, fill) in enumerate(scale.swatches()):
         yield Node(f"legend{i}", (text,), "swatch", size=(52.0, 24.0), fill=fill), None
 
 
-def _line_samples(scale: Scale) -> Iterator[Entry]:
+def _line_samples(scale: ColorScale) -> Iterator[Entry]:
     yield Node("legend", (scale.title,), "text"), None
     for i, number in enumerate(scale.numbers()):
         node = Node(f"legend{i}", (scale.say(number),), "text", size=(style.text_width(scale.say(number)) + 14, 24.0))

@@ -7,15 +7,15 @@ from typing import Any
 
 from tinygrad_rnn.autodiff.graph import Source
 
-from ..net.floors import Origin
 from ..net.layers import Layer, Step
-from ..net.opened import picked_axis
+from ..net.ranks import Origin
 from ..net.steps import passes
+from ..net.unfused import picked_axis
 from . import legend, style
 from .canvas import Canvas, spot
 from .grid import BESIDE, CELL, ENDS, LINE, Grid, Key, Shading
+from .paths import rounded
 from .picture import Picture
-from .route import rounded
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
@@ -30,7 +30,7 @@ class NetScene:
     def __init__(self, grid: Grid, shading: Shading | None = None):
         self.grid, self.shading = grid, shading
         self.canvas = Canvas(self.name, grid)
-        self.found = grid.found
+        self.net = grid.net
 
     def frames(self) -> None:
         """Draw frames around steps."""
@@ -57,10 +57,10 @@ class NetScene:
         self.frames()
         for number, layer in enumerate(self.grid.layers):
             self.cells(number, layer)
-        for number, bar in self.grid.house.shown_bars():
-            self.bar(number, list(bar.origins))
-        for number, bar in self.grid.house.shown_bars():
-            self.into_bar(number, list(bar.origins))
+        for number, group in self.grid.ranked.shown_groups():
+            self.group(number, list(group.origins))
+        for number, group in self.grid.ranked.shown_groups():
+            self.into_group(number, list(group.origins))
         for step, origins in sorted(self.grid.feeds.items()):
             self.feed(step, origins)
         self.states()
@@ -106,65 +106,67 @@ class NetScene:
 
     def letter(self, i: int) -> str:
         """The short name of a weight."""
-        name = self.found.graph.nodes[i].name or "?"
+        name = self.net.graph.nodes[i].name or "?"
         last = name.rpartition(".")[2]
         start = next((s for s in LETTERS_OF_STARTS if last.startswith(s)), None)
         return LETTERS_OF_STARTS[start] if start else LETTERS.get(last, style.shown(name, 12))
 
-    # -- upwards: inputs, layers, bars, outputs ----------------------------------------------------------------------
+    # -- upwards: inputs, layers, groups, outputs ----------------------------------------------------------------------
 
     def read_by(self, origins: list[Origin]) -> list[Step]:
-        """The steps shown that a bar reads."""
+        """The steps shown that a group reads."""
         read = [(o.layer, o.t) for o in origins if o.layer >= 0]
         steps = [(n, s) for n, t in read for s in (self.grid.layers[n].steps if t is None else [t])]
         return [step for step in steps if self.grid.is_shown(step)]
 
-    def bar(self, number: int, origins: list[Origin]) -> None:
+    def group(self, number: int, origins: list[Origin]) -> None:
         """Work that is done once: over the columns it reads, or all."""
-        bar = self.grid.house.bars[number]
+        group = self.grid.ranked.groups[number]
         columns = sorted({self.grid.column(s) for s in self.read_by(origins)})
         if not columns:
-            readers = [self.grid.column(step) for step, found in self.grid.feeds.items() if Origin(bar=number) in found]
+            readers = [
+                self.grid.column(step) for step, found in self.grid.feeds.items() if Origin(group=number) in found
+            ]
             lower = [
-                self.canvas.drawn[f"bar{o.bar}"].at
+                self.canvas.drawn[f"group{o.group}"].at
                 for o in origins
-                if o.bar >= 0 and f"bar{o.bar}" in self.canvas.drawn
+                if o.group >= 0 and f"group{o.group}" in self.canvas.drawn
             ]
             columns = sorted(set(readers))
             middle = lower[0][0] if lower and lower[0] else None
-        weights = " ".join(style.shown(self.found.graph.nodes[i].name or "?", 20) for i in bar.weights)
-        lines = (style.shown(bar.name, 30), *([weights] if weights else ()))
+        weights = " ".join(style.shown(self.net.graph.nodes[i].name or "?", 20) for i in group.weights)
+        lines = (style.shown(group.name, 30), *([weights] if weights else ()))
         wide, tall = style.fitting_size(lines, "box")
         if columns:
             left, right = self.grid.x(columns[0]), self.grid.x(columns[-1])
             wide, middle = max(wide, right - left + CELL[0]), (left + right) / 2
         self.canvas.node(
-            f"bar{number}", lines, "bar", (middle or 0.0, self.grid.height[bar.floor]), (wide, max(tall, 30.0))
+            f"group{number}", lines, "group", (middle or 0.0, self.grid.height[group.rank]), (wide, max(tall, 30.0))
         )
 
-    def into_bar(self, number: int, origins: list[Origin]) -> None:
-        """Arrows from the steps and the bars that a bar reads; where other bars are in the way, around them."""
-        head = f"bar{number}"
+    def into_group(self, number: int, origins: list[Origin]) -> None:
+        """Arrows from the steps and the groups that a group reads; where other groups are in the way, around them."""
+        head = f"group{number}"
         steps = {step: f"l{step[0]}t{step[1]}" for step in self.read_by(origins)}
         places = [self.grid.place(step) for step in steps]
-        if any(self.canvas.bars_between(place, head) for place in places):
+        if any(self.canvas.groups_between(place, head) for place in places):
             for step, id in steps.items():
                 self.canvas.around(tuple(steps.values()), id, head, self.grid.column(step))
         else:
             for step, id in steps.items():
                 label = self.label_of(step, origins) if step[0] in self.grid.recurrent else ""
                 self.canvas.rise(id, head, self.grid.column(step), label)
-        for tail in (f"bar{o.bar}" for o in origins if f"bar{o.bar}" in self.canvas.drawn):
+        for tail in (f"group{o.group}" for o in origins if f"group{o.group}" in self.canvas.drawn):
             (x0, y0), (w0, h0) = spot(self.canvas.drawn[tail])
             (x1, y1), (w1, h1) = spot(self.canvas.drawn[head])
             x = x1 if w1 < w0 else x0
-            if self.canvas.bars_between((x, y0), head):
+            if self.canvas.groups_between((x, y0), head):
                 self.canvas.around((tail,), tail, head, None)
             else:
                 self.canvas.arrow(tail, head, "data", ((x, y0 + h0 / 2), (x, y1 - h1 / 2)))
 
     def label_of(self, step: Step, origins: list[Origin]) -> str:
-        """What a bar reads of a step: h, by its time."""
+        """What a group reads of a step: h, by its time."""
         return self.grid.at("h", self.grid.column(step))
 
     def feed(self, step: Step, origins: list[Origin]) -> None:
@@ -178,7 +180,7 @@ class NetScene:
         across = [
             o for o in origins if o.t is not None and self.grid.column((o.layer, o.t)) != column and o not in joined
         ]
-        if across and self.grid.highest_rank(across) == self.grid.layers[step[0]].floor - 1:
+        if across and self.grid.highest_rank(across) == self.grid.layers[step[0]].rank - 1:
             self.canvas.across(step, across)
             joined = [*joined, *across]
         for o in origins:
@@ -187,8 +189,8 @@ class NetScene:
                 if self.grid.is_shown(tail):
                     other = o.layer in self.grid.recurrent and step[0] not in self.grid.recurrent
                     self.canvas.rise(f"l{tail[0]}t{tail[1]}", id, column, self.grid.at("h", column) if other else "")
-            elif o.bar >= 0 and f"bar{o.bar}" in self.canvas.drawn:
-                self.canvas.rise(f"bar{o.bar}", id, column)
+            elif o.group >= 0 and f"group{o.group}" in self.canvas.drawn:
+                self.canvas.rise(f"group{o.group}", id, column)
 
     def step_at(self, origin: Origin, column: int) -> int:
         """The step an origin means in a column."""
@@ -220,8 +222,8 @@ class NetScene:
         at = keys.index(key)
         id = f"x{column}" + (f"s{at}" if at else "")
         if id not in self.canvas.drawn:
-            feeds = self.found.feeds.get(step, [])
-            own = [s for s in feeds if key[0] in {o.leaf for o in self.grid.house.origins(s)}]
+            feeds = self.net.feeds.get(step, [])
+            own = [s for s in feeds if key[0] in {o.leaf for o in self.grid.ranked.origins(s)}]
             lines = (self.grid.at(self.input_name(key), column), *self.input_facts(step, own or feeds))
             aside = at * BESIDE - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
             self.canvas.node(
@@ -233,7 +235,7 @@ class NetScene:
         """Shape and dtype, as asked for, of one step of what comes in: an array over time without its time axis."""
         if not sources:
             return ()
-        graph, source, axis = self.found.graph, sources[0], None
+        graph, source, axis = self.net.graph, sources[0], None
         whole = source  # before what only moved it
         while graph.nodes[source.id].op is not None and graph.nodes[source.id].sources:
             node = graph.nodes[source.id]
@@ -242,7 +244,7 @@ class NetScene:
             source = node.sources[1 if node.effect == "selects" else 0]
             whole = whole if cut is None and passes(node) else source
         if axis is None and len(graph.nodes[whole.id].shapes[whole.output]) > 2:
-            inside = (graph.nodes[i] for i in self.found.places[step[0]][step[1]])
+            inside = (graph.nodes[i] for i in self.net.places[step[0]][step[1]])
             axis = next((picked_axis(node) for node in inside if whole in node.sources), None)
         shape = graph.nodes[whole.id].shapes[whole.output]
         if axis is not None and len(shape) > 1:
@@ -272,7 +274,7 @@ class NetScene:
     def weight_lines(self, layer: Layer) -> tuple[str, ...]:
         """What stands in the box of a layer's weights."""
         lines = []
-        for leaf in (self.grid.found.graph.nodes[i] for i in layer.weights):
+        for leaf in (self.grid.net.graph.nodes[i] for i in layer.weights):
             letter, name = self.letter(leaf.id), style.shown(leaf.name or "?", 30)
             told = " ".join(style.Labels(True, self.grid.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
             lines.append(f"{letter}{'' if letter == name else f' = {name}'} {told}")
@@ -297,4 +299,4 @@ class NetScene:
 
     def offset(self, step: Step, name: str) -> float:
         """How far above the middle of the cells a state's arrow runs."""
-        return LINE * min(1.0, 2 / max(len(self.grid.state_names[step[0]]), 1)) * self.grid.rank(step[0], name)
+        return LINE * min(1.0, 2 / max(len(self.grid.state_names[step[0]]), 1)) * self.grid.state_order(step[0], name)

@@ -12,8 +12,8 @@ from ..net.steps import State, final_states, name_of, parameters_of
 from . import style
 from .grid import CELL, EACH, ENDS_APART
 from .net import NetScene
+from .paths import rounded
 from .picture import Box, Carried, Point
-from .route import rounded
 
 
 class UnrolledScene(NetScene):
@@ -44,8 +44,8 @@ class UnrolledScene(NetScene):
 
     def finals(self) -> None:
         """The final states that the picture's graph gives out."""
-        for source in final_states(self.found):
-            step = self.found.step_of[source.id]
+        for source in final_states(self.net):
+            step = self.net.step_of[source.id]
             if self.grid.is_shown(step):
                 self.final(source, step)
 
@@ -53,7 +53,7 @@ class UnrolledScene(NetScene):
 
     def states(self) -> None:
         """All that flows from step to step, and the node for the steps left out."""
-        for state in self.found.states:
+        for state in self.net.states:
             if not self.grid.stays_in_column(state):
                 self.state(state)
         self.middle()
@@ -72,7 +72,7 @@ class UnrolledScene(NetScene):
         label = self.grid.at(state.name, self.grid.column(tail))
         carried: Carried = (tail, state.name)
         ids = (f"l{tail[0]}t{tail[1]}", f"l{head[0]}t{head[1]}")
-        if tail[0] != head[0] and self.grid.layers[tail[0]].floor > self.grid.layers[head[0]].floor:
+        if tail[0] != head[0] and self.grid.layers[tail[0]].rank > self.grid.layers[head[0]].rank:
             if self.grid.is_shown(tail) and self.grid.is_shown(head):
                 self.feedback(*ids, tail, head, carried)
         elif self.grid.is_shown(tail) and self.grid.is_shown(head):
@@ -102,27 +102,27 @@ class UnrolledScene(NetScene):
         head, layer = state.head, self.grid.layers[state.head[0]]
         sign, column = -1.0 if layer.backward else 1.0, self.grid.column(state.head)
         x, y = self.grid.place(head)
-        graph, rise = self.found.graph, self.offset(head, state.name)
+        graph, rise = self.net.graph, self.offset(head, state.name)
         leaf = graph.nodes[next(iter(parameters_of(graph, state.source.id)), state.source.id)]
         name = style.shown(leaf.name or self.grid.at(state.name, column + 1 if layer.backward else column - 1), 14)
         id = f"l{head[0]}t{head[1]}{state.name}"
-        made = next((o.bar for o in self.grid.house.origins(state.source) if o.bar >= 0), -1)
-        if made >= 0 and not self.grid.house.bars[made].begins:
+        made = next((o.group for o in self.grid.ranked.origins(state.source) if o.group >= 0), -1)
+        if made >= 0 and not self.grid.ranked.groups[made].begins:
             made = -1
         lines: tuple[str, ...] = (name,)
         if made >= 0:
-            bar = self.grid.house.bars[made]
-            weights = " ".join(style.shown(graph.nodes[i].name or "?", 20) for i in bar.weights)
-            lines = (style.shown(bar.name, 20), *([weights] if weights else ()))
+            group = self.grid.ranked.groups[made]
+            weights = " ".join(style.shown(graph.nodes[i].name or "?", 20) for i in group.weights)
+            lines = (style.shown(group.name, 20), *([weights] if weights else ()))
         at = (
             self.grid.x(column) - sign * (self.grid.pitch / 2 + 34),
-            y + ENDS_APART * self.grid.rank(head[0], state.name),
+            y + ENDS_APART * self.grid.state_order(head[0], state.name),
         )
-        role = "bar" if made >= 0 else "constant" if leaf.kind == "constant" else "state"
+        role = "group" if made >= 0 else "constant" if leaf.kind == "constant" else "state"
         wide = max(style.fitting_size(lines, "box")[0] / 2 - 28, 0.0) if made >= 0 else 0.0
         at = (at[0] - sign * wide, at[1])
         before = column + (1 if layer.backward else -1)
-        beside = [x for x in self.grid.layers if x.floor == layer.floor and before in map(x.column, x.steps)]
+        beside = [x for x in self.grid.layers if x.rank == layer.rank and before in map(x.column, x.steps)]
         if beside and self.grid.is_shown_column(before):  # between the columns, below the cells
             below = y - CELL[1] / 2 - 34 - ENDS_APART * len(self.between.setdefault(column, []))
             self.between[column].append(id)
@@ -141,7 +141,7 @@ class UnrolledScene(NetScene):
 
     def begun_from(self, head: str, number: int, at: Point, sign: float) -> None:
         """What a first state is made of, beside the work that makes it."""
-        leaves = [self.found.graph.nodes[o.leaf] for o in self.grid.house.bars[number].origins if o.leaf >= 0]
+        leaves = [self.net.graph.nodes[o.leaf] for o in self.grid.ranked.groups[number].origins if o.leaf >= 0]
         for leaf in [leaf for leaf in leaves if leaf.name or leaf.kind == "input"][:1]:
             lines = (style.shown(leaf.name or "x", 14), *self.grid.labels.of(leaf.shapes[0], leaf.dtypes[0]))
             wide, beside = style.fitting_size(lines, "ellipse")[0], (self.canvas.drawn[head].size or (0.0, 0.0))[0]
@@ -152,14 +152,14 @@ class UnrolledScene(NetScene):
 
     def final(self, source: Source, step: Step) -> None:
         """The state after the last step, at the row's end."""
-        layer, name = self.grid.layers[step[0]], name_of(self.found, source)
+        layer, name = self.grid.layers[step[0]], name_of(self.net, source)
         sign = -1.0 if layer.backward else 1.0
         (x, y), rise, id = self.grid.place(step), self.offset(step, name), f"l{step[0]}{name}"
         if id in self.canvas.drawn:
             return
         at = (
             self.grid.x(self.grid.column(step)) + sign * (self.grid.pitch / 2 + 34),
-            y + ENDS_APART * self.grid.rank(step[0], name),
+            y + ENDS_APART * self.grid.state_order(step[0], name),
         )
         fields: Any = {"value": source, "layer": step[0], "state": name}
         node = self.canvas.node(id, (self.grid.at(name, self.grid.column(step)),), "state", at, **fields)
@@ -187,7 +187,7 @@ class UnrolledScene(NetScene):
         column, sign = (max(columns), -1.0) if right else (min(columns), 1.0)
         gap = self.grid.gap()
         if gap is not None and column not in self.grid.shown and self.grid.shown[-1 if right else 0] is None:
-            beside, y = gap - sign * 64, self.grid.height[layer.floor]
+            beside, y = gap - sign * 64, self.grid.height[layer.rank]
             self.canvas.node(
                 f"w{number}", lines, "parameter", (beside - sign * wide / 2, y), (wide, tall), layer=number
             )
@@ -199,7 +199,7 @@ class UnrolledScene(NetScene):
             at = (sum(places) / len(places), min(lowest, self.grid.bottom) - 16 - tall / 2)
             self.canvas.node(f"w{number}", lines, "parameter", at, (wide, tall), layer=number)
             return
-        x, y = self.grid.x(column) + self.grid.aside(layer), self.grid.height[layer.floor]
+        x, y = self.grid.x(column) + self.grid.aside(layer), self.grid.height[layer.rank]
         left = self.grid.x(column) - sign * (self.grid.pitch / 2 + 26 + wide / 2)
         t = next(t for t in layer.steps if layer.column(t) == column)
         if layer.kind == "each":

@@ -12,8 +12,8 @@ from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, Source
 
 from ...net.layers import layer_names, times_of
 from ...net.measure import Measured, nodes_of, was_freed
-from ...net.opened import STEPWISE, open_all, take
 from ...net.states import states_of
+from ...net.unfused import STEPWISE, open_all, take
 from ...scene import style
 
 Rows = list[tuple[str, str]]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from . import style
+from .paths import rounded
 from .picture import Box, Corners, Edge, Node, Picture, Point
-from .route import rounded
 
 
-class Sketch:
+class ManualLayout:
     """Collects nodes by key, and wires that leave and enter at the side that faces the next corner."""
 
     def __init__(self, name: str):

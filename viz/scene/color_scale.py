@@ -17,7 +17,7 @@ NO_NUMBER = ("#A0A0A0", "#000000")  # fill and line of what is not a number
 MOST_SWATCHES = 7
 
 
-class Scale:
+class ColorScale:
     """Colours for numbers that are not negative: by their logarithm between the smallest and the largest, or from 0 up.
 
     An infinite one is as dark as the largest; one that is not a number (NaN) has a colour of its own.

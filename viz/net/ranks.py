@@ -1,33 +1,33 @@
-"""What stands around the time steps, and how high everything stands: work before, between and after the cells.
+"""Ranks of layers, and of the work before, between and after them: each above all that it reads in its own step.
 
-Ops outside time are gathered into bars by the module they stand in. A bar that treats every step alike is drawn in every
+Ops outside time are gathered into groups by the module they stand in. A group that treats every step alike is drawn in every
 step, as a layer without state; one that mixes the steps (a loss, a pooling) is drawn once, over the steps it reads.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
 from .layers import Layer, Path
-from .steps import Unrolled, hoisted, parameters_of, passes
+from .steps import Net, hoisted, parameters_of, passes
 
 
 class Origin(NamedTuple):
-    """Where a value comes from: a step of a layer (t None: each in its own column), a bar, or a leaf."""
+    """Where a value comes from: a step of a layer (t None: each in its own column), a group, or a leaf."""
 
     layer: int = -1
     t: int | None = None
-    bar: int = -1
+    group: int = -1
     leaf: int = -1
 
 
 @dataclass
-class Bar:
+class Group:
     """Work outside time that is drawn once."""
 
     name: str
@@ -35,30 +35,37 @@ class Bar:
     ops: list[int]
     origins: dict[Origin, None] = field(default_factory=dict)
     weights: list[int] = field(default_factory=list)
-    floor: int = 0
+    rank: int = 0
     each: int = -1  # the number of the layer it became, if it treats every step alike
     begins: bool = False  # it makes the first state of a layer, and nothing else
 
 
-class House:
-    """Layers and bars on their floors, and what leads from one to another."""
+class RankedNet:
+    """A net with the work around its layers: layers and groups with their columns and ranks, and what leads where.
 
-    def __init__(self, found: Unrolled, skipped: int = 0):
-        self.found = found
-        self.skipped = skipped  # steps between the first and the last that the graph was read without
-        self.graph = found.graph
-        self.total = max(layer.start + len(layer.steps) for layer in found.layers)
-        self.cells = list(found.layers)
-        self.bars: list[Bar] = []
-        self.bar_of: dict[int, int] = {}
+    skipped: how many steps between the first and the last the graph was read without. pairs_share_a_rank: whether the two
+    directions of a bidirectional layer stand side by side, not one above the other.
+    """
+
+    def __init__(self, net: Net, skipped: int = 0, pairs_share_a_rank: bool = False):
+        layers = [replace(layer) for layer in net.layers]  # which are given columns and ranks; `net` stays as it is
+        self.net = net = replace(net, layers=layers, feeds={step: list(read) for step, read in net.feeds.items()})
+        self.skipped = skipped
+        self.graph = net.graph
+        self.total = max(layer.start + len(layer.steps) for layer in net.layers)
+        self.cells = list(net.layers)
+        self.groups: list[Group] = []
+        self.group_of: dict[int, int] = {}
         self.read_by_cells: set[Origin] = set()  # by their first and last steps
         self._gather()
         self._constants()
         self._place_in_time()
-        for bar in self.bars:
-            self._spread(bar)
+        for group in self.groups:
+            self._spread(group)
         self._begin()
-        self._climb()
+        self._rank()
+        if pairs_share_a_rank:
+            self._join_pairs()
 
     # -- tracing back ------------------------------------------------------------------------------------------------
 
@@ -73,24 +80,24 @@ class House:
         while work:
             source, pick = work.pop()
             node = self.graph.nodes[source.id]
-            step = self.found.step_of.get(source.id)
+            step = self.net.step_of.get(source.id)
             if step is not None:
                 found[Origin(step[0], step[1])] = None
-            elif source.id in self.bar_of:
-                found[self._of_bar(self.bar_of[source.id], pick)] = None
+            elif source.id in self.group_of:
+                found[self._of_group(self.group_of[source.id], pick)] = None
             elif node.op is None:
                 if node.kind != "parameter" and (node.name or node.shapes[0]):
                     found[Origin(leaf=node.id)] = None
-            elif source.id not in self.found.only_weights:
+            elif source.id not in self.net.only_weights:
                 for item in self._further(node, source, pick):
                     if item not in seen:
                         seen.add(item)
                         work.append(item)
         return sorted(found)
 
-    def _of_bar(self, number: int, pick: int | None) -> Origin:
-        each = self.bars[number].each
-        return Origin(bar=number) if each < 0 else Origin(each, pick)
+    def _of_group(self, number: int, pick: int | None) -> Origin:
+        each = self.groups[number].each
+        return Origin(group=number) if each < 0 else Origin(each, pick)
 
     def _further(self, node: NodeInfo, source: Source, pick: int | None) -> list[tuple[Source, int | None]]:
         """One op back, and which step of time it is about, if one is known."""
@@ -118,45 +125,45 @@ class House:
                 return step if size == self.total or step < half else max(step - self.skipped, half)
         return None
 
-    # -- bars --------------------------------------------------------------------------------------------------------
+    # -- groups --------------------------------------------------------------------------------------------------------
 
     def _gather(self) -> None:
-        """Gather the ops outside time into bars, in order of creation."""
+        """Gather the ops outside time into groups, in order of creation."""
         outer = _common(
             [layer.outer[:-1] if layer.outer[-1:] == (layer.name,) else layer.outer for layer in self.cells]
         )
         for node in self.graph.nodes:
             if (
                 node.op is None
-                or node.id in self.found.step_of
-                or node.id in self.found.only_weights
+                or node.id in self.net.step_of
+                or node.id in self.net.only_weights
                 or (passes(node) and not self._meets(node))
             ):
                 continue
-            if any(hoisted(self.found, layer, node) for layer in self.cells):
+            if any(hoisted(self.net, layer, node) for layer in self.cells):
                 continue
             origins = {o for s in node.sources for o in self.origins(s)}
             key = node.scope[: len(_common([outer, node.scope])) + 1]
             key = () if outer[: len(key)] == key else key
             number = self._joins(key, origins)
             if number is None:
-                number = len(self.bars)
-                self.bars.append(Bar("", key, []))
-            bar = self.bars[number]
-            bar.ops.append(node.id)
-            self.bar_of[node.id] = number
-            bar.origins.update(dict.fromkeys(sorted(o for o in origins if o.bar != number)))
+                number = len(self.groups)
+                self.groups.append(Group("", key, []))
+            group = self.groups[number]
+            group.ops.append(node.id)
+            self.group_of[node.id] = number
+            group.origins.update(dict.fromkeys(sorted(o for o in origins if o.group != number)))
             for s in node.sources:
-                if s.id in self.found.only_weights:
-                    bar.weights.extend(i for i in parameters_of(self.graph, s.id) if i not in bar.weights)
-        for bar in self.bars:
-            labels = list(dict.fromkeys(self.graph.nodes[i].label for i in bar.ops))
-            named = bar.scope and bar.scope[-1].kind != "layer"
-            bar.name = bar.scope[-1] if named else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
+                if s.id in self.net.only_weights:
+                    group.weights.extend(i for i in parameters_of(self.graph, s.id) if i not in group.weights)
+        for group in self.groups:
+            labels = list(dict.fromkeys(self.graph.nodes[i].label for i in group.ops))
+            named = group.scope and group.scope[-1].kind != "layer"
+            group.name = group.scope[-1] if named else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
 
     def _constants(self) -> None:
         """What every step of a layer reads whole, an attention's memory say, is drawn once, with the layer's weights."""
-        feeds = self.found.feeds
+        feeds = self.net.feeds
         for number, layer in enumerate(self.cells):
             each = [feeds.get((number, t), []) for t in layer.steps]
             for source in list(each[0]) if len(each) > 1 else ():
@@ -169,80 +176,82 @@ class House:
 
     def _picked_from(self, source: Source, number: int) -> bool:
         """Whether the steps pick their part of a value themselves, x[:, t]."""
-        inside = (self.graph.nodes[i] for i in self.found.places[number][self.found.layers[number].steps[0]])
+        inside = (self.graph.nodes[i] for i in self.net.places[number][self.net.layers[number].steps[0]])
         return any(source in node.sources and node.effect in ("picks", "gathers") for node in inside)
 
     def _meets(self, node: NodeInfo) -> bool:
         """Whether single steps of different columns meet in a concatenation."""
-        if node.op != "concatenate":
+        if node.effect != "concatenates":
             return False
         each = [[o for o in self.origins(s) if o.leaf < 0] for s in node.sources]
         columns = {self.column(o) for found in each for o in found if o.layer >= 0 and o.t is not None}
         return len(columns) > 1 and all(len(found) == 1 for found in each)
 
     def _joins(self, key: Path, origins: set[Origin]) -> int | None:
-        """The bar that an op belongs to: the last of its module, or for one without a module the one it continues."""
-        before = max((o.bar for o in origins), default=-1)
-        alike = [i for i, bar in enumerate(self.bars) if bar.scope == key]
-        if not alike or (not key and {o.bar for o in origins if o.leaf < 0} != {alike[-1]}):
+        """The group that an op belongs to: the last of its module, or for one without a module the one it continues."""
+        before = max((o.group for o in origins), default=-1)
+        alike = [i for i, group in enumerate(self.groups) if group.scope == key]
+        if not alike or (not key and {o.group for o in origins if o.leaf < 0} != {alike[-1]}):
             return None
         return alike[-1] if alike[-1] >= before else None
 
-    def _spread(self, bar: Bar) -> None:
-        """Turn a bar that treats every step alike into a layer that is drawn in every step."""
-        columns = self._columns(bar)
-        if columns and all(self._each_alike(self.graph.nodes[i], len(columns)) for i in bar.ops):
-            bar.each = len(self.found.layers)
-            below = {Origin(o.layer, None) if o.layer >= 0 else o for o in bar.origins}
-            bar.origins = dict.fromkeys(sorted(below))
-            layer = Layer(bar.name, (), steps=columns, weights=bar.weights, kind="each", ops=bar.ops, start=columns[0])
-            self.found.layers.append(layer)
-            number = self.bars.index(bar)
-            for other in self.bars:
+    def _spread(self, group: Group) -> None:
+        """Turn a group that treats every step alike into a layer that is drawn in every step."""
+        columns = self._columns(group)
+        if columns and all(self._each_alike(self.graph.nodes[i], len(columns)) for i in group.ops):
+            group.each = len(self.net.layers)
+            below = {Origin(o.layer, None) if o.layer >= 0 else o for o in group.origins}
+            group.origins = dict.fromkeys(sorted(below))
+            layer = Layer(
+                group.name, (), steps=columns, weights=group.weights, kind="each", ops=group.ops, start=columns[0]
+            )
+            self.net.layers.append(layer)
+            number = self.groups.index(group)
+            for other in self.groups:
                 other.origins = {
-                    (Origin(bar.each) if o.bar == number and other is not bar else o): None for o in other.origins
+                    (Origin(group.each) if o.group == number and other is not group else o): None for o in other.origins
                 }
 
     def _begin(self) -> None:
-        """Find the bars that make nothing but the first states of layers: they stand where the states begin."""
-        read = {o.bar for bar in self.bars for o in bar.origins}
-        for (number, _), sources in self.found.feeds.items():
-            read |= {o.bar for source in sources for o in self.origins(source, self.found.layers[number])}
-        read |= {o.bar for source in self.graph.outputs for o in self.origins(source)}
-        for number, bar in enumerate(self.bars):
-            bar.begins = number in self.starts and number not in read and not any(o.leaf < 0 for o in bar.origins)
+        """Find the groups that make nothing but the first states of layers: they stand where the states begin."""
+        read = {o.group for group in self.groups for o in group.origins}
+        for (number, _), sources in self.net.feeds.items():
+            read |= {o.group for source in sources for o in self.origins(source, self.net.layers[number])}
+        read |= {o.group for source in self.graph.outputs for o in self.origins(source)}
+        for number, group in enumerate(self.groups):
+            group.begins = number in self.starts and number not in read and not any(o.leaf < 0 for o in group.origins)
 
     @cached_property
     def starts(self) -> set[int]:
-        """The bars that first states come from."""
-        first = (state.source for state in self.found.states if state.tail is None)
-        return {o.bar for source in first for o in self.origins(source) if o.bar >= 0}
+        """The groups that first states come from."""
+        first = (state.source for state in self.net.states if state.tail is None)
+        return {o.group for source in first for o in self.origins(source) if o.group >= 0}
 
-    def _columns(self, bar: Bar) -> list[int]:
-        """The columns of a bar that reads or feeds all the steps of some layers; none if it takes part of them only."""
-        numbers = {o.layer for o in bar.origins if o.layer >= 0} or self._readers(bar)
-        wanted = {self.found.layers[n].column(t) for n in numbers for t in self.found.layers[n].steps}
-        if not any(o.layer >= 0 for o in bar.origins):
+    def _columns(self, group: Group) -> list[int]:
+        """The columns of a group that reads or feeds all the steps of some layers; none if it takes part of them only."""
+        numbers = {o.layer for o in group.origins if o.layer >= 0} or self._readers(group)
+        wanted = {self.net.layers[n].column(t) for n in numbers for t in self.net.layers[n].steps}
+        if not any(o.layer >= 0 for o in group.origins):
             return sorted(wanted)
         reached: set[int] = set()
-        for o in bar.origins:
+        for o in group.origins:
             if o.layer >= 0:
-                layer = self.found.layers[o.layer]
+                layer = self.net.layers[o.layer]
                 reached.update(layer.column(t) for t in (layer.steps if o.t is None else [o.t]))
         return sorted(wanted) if reached == wanted else []
 
-    def _readers(self, bar: Bar) -> set[int]:
-        """The layers whose steps read this bar's result, each step its own part of it."""
-        number = self.bars.index(bar)
+    def _readers(self, group: Group) -> set[int]:
+        """The layers whose steps read this group's result, each step its own part of it."""
+        number = self.groups.index(group)
         readers = set()
         for n, layer in enumerate(self.cells):
-            for source in self.found.feeds.get((n, layer.steps[-1]), ()):
+            for source in self.net.feeds.get((n, layer.steps[-1]), ()):
                 if self.graph.nodes[source.id].effect == "cuts" and number in {
-                    o.bar for o in self.origins(source, layer)
+                    o.group for o in self.origins(source, layer)
                 }:
                     readers.add(n)
-        for other in self.bars:
-            if other is not bar and any(o.bar == number for o in other.origins):
+        for other in self.groups:
+            if other is not group and any(o.group == number for o in other.origins):
                 readers |= self._readers(other)
         return readers
 
@@ -253,7 +262,7 @@ class House:
         if node.kind in ("pointwise", "select") or node.effect in ("picks", "gathers"):
             return True
         if node.effect == "contracts":
-            return node.sources[-1].id in self.found.only_weights
+            return node.sources[-1].id in self.net.only_weights
         axis = node.options.get("axis", -1)
         return node.kind == "reduce" and axis in (-1, len(node.shapes[0]) - 1)
 
@@ -261,11 +270,11 @@ class House:
 
     def column(self, origin: Origin) -> int:
         """The column of a step."""
-        return self.found.layers[origin.layer].column(origin.t or 0)
+        return self.net.layers[origin.layer].column(origin.t or 0)
 
     def _place_in_time(self) -> None:
         """A layer that takes over another's last state stands to its right."""
-        for state in sorted(self.found.states, key=lambda s: s.head):
+        for state in sorted(self.net.states, key=lambda s: s.head):
             head, tail = state.head[0], state.tail
             if tail is not None and tail[0] < head and tail[1] == self.cells[tail[0]].steps[-1]:
                 past = self.cells[tail[0]]
@@ -275,49 +284,59 @@ class House:
                             layer.start = past.start + len(past.steps)
         self.total = max(layer.start + len(layer.steps) for layer in self.cells)
 
-    def _climb(self) -> None:
-        """Give each layer and bar its floor: above all that it reads in its own step, beside what it continues."""
-        layers, bars = self.found.layers, self.bars
-        below: dict[int, set[int]] = {}  # layers by number, bars by number after them
+    def _rank(self) -> None:
+        """Give each layer and group its rank: above all that it reads in its own step, beside what it continues."""
+        layers, groups = self.net.layers, self.groups
+        below: dict[int, set[int]] = {}  # layers by number, groups by number after them
         for number in range(len(layers)):
             below[number] = set()
-        for i, bar in enumerate(bars):
-            below[bar.each if bar.each >= 0 else len(layers) + i] = self._under(list(bar.origins))
+        for i, group in enumerate(groups):
+            below[group.each if group.each >= 0 else len(layers) + i] = self._under(list(group.origins))
         for number, layer in enumerate(self.cells):
             for t in {layer.steps[0], layer.steps[-1]}:
-                feeds = [o for s in self.found.feeds.get((number, t), ()) for o in self.origins(s, layer)]
+                feeds = [o for s in self.net.feeds.get((number, t), ()) for o in self.origins(s, layer)]
                 self.read_by_cells.update(feeds)
                 below[number] |= self._under(feeds) - {number}
         beside: dict[int, int] = {}
-        for state in self.found.states:
+        for state in self.net.states:
             if state.tail is not None and state.tail[0] != state.head[0]:
                 if self.column(Origin(*state.tail)) == self.column(Origin(*state.head)):
                     below[state.head[0]].add(state.tail[0])
                 elif state.tail[0] < state.head[0]:
                     beside.setdefault(state.head[0], state.tail[0])
-        floors: dict[int, int] = {}
+        ranks: dict[int, int] = {}
         taken: set[tuple[int, int]] = set()
         for unit in _settled(below, beside):
-            floor = max((floors[u] + 1 for u in below[unit] if u in floors), default=0)
-            if beside.get(unit) in floors:
-                floor = max(floor, floors[beside[unit]])
+            rank = max((ranks[u] + 1 for u in below[unit] if u in ranks), default=0)
+            if beside.get(unit) in ranks:
+                rank = max(rank, ranks[beside[unit]])
             columns = range(self.total)
             if unit < len(layers):
                 columns = range(layers[unit].start, layers[unit].start + len(layers[unit].steps))
-            while any((floor, c) in taken for c in columns):
-                floor += 1
-            taken.update((floor, c) for c in columns)
-            floors[unit] = floor
+            while any((rank, c) in taken for c in columns):
+                rank += 1
+            taken.update((rank, c) for c in columns)
+            ranks[unit] = rank
             if unit < len(layers):
-                layers[unit].floor = floor
+                layers[unit].rank = rank
             else:
-                bars[unit - len(layers)].floor = floor
+                groups[unit - len(layers)].rank = rank
 
     def _under(self, origins: list[Origin]) -> set[int]:
-        return {o.layer if o.layer >= 0 else len(self.found.layers) + o.bar for o in origins if o.leaf < 0}
+        return {o.layer if o.layer >= 0 else len(self.net.layers) + o.group for o in origins if o.leaf < 0}
 
-    def shown_bars(self) -> list[tuple[int, Bar]]:
-        return [(i, bar) for i, bar in enumerate(self.bars) if bar.each < 0 and not bar.begins]
+    def _join_pairs(self) -> None:
+        """Put the two directions of a bidirectional layer on one rank."""
+        layers = self.net.layers
+        for layer in layers:
+            pair = [other for other in layers if layer.side == "bw" and other.pair == layer.pair]
+            if any(other.rank == layer.rank - 1 and other.side == "fw" for other in pair):
+                for other in layers:
+                    if other.rank >= layer.rank:
+                        other.rank -= 1
+
+    def shown_groups(self) -> list[tuple[int, Group]]:
+        return [(i, group) for i, group in enumerate(self.groups) if group.each < 0 and not group.begins]
 
 
 def _settled(below: dict[int, set[int]], beside: dict[int, int]) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_unrolled import data
-from tinygrad_rnn.viz.net import shorten as module
+from tinygrad_rnn.viz.net import elide as module
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn, viz
