@@ -41,7 +41,7 @@ LAZY = {("autodiff.graph", "viz")}  # the one function behind _repr_mimebundle_
 
 
 def part(module: str) -> str:
-    """The part of the picture that a module (path below the package) belongs to."""
+    """The entry of LAYERS that a module (path below the package) belongs to."""
     names = [name for layer in LAYERS for name in layer]
     found = [n for n in names if module == n or module.startswith(n + ".")]
     assert found, f"{module} stands nowhere in the picture of layers"
@@ -108,7 +108,7 @@ def test_imports_run_one_way(name: str, path: Path) -> None:
 
 
 def _siblings(name: str) -> set[str]:
-    """Faces and training tools may use one another; so may what stands beside them."""
+    """Interfaces and training tools may use one another; so may the parts beside module."""
     return (
         LAYERS[level(name)]
         if name in next(x for x in LAYERS if "nn" in x) | next(x for x in LAYERS if "module" in x)

@@ -41,7 +41,7 @@ def test_a_diamond_visits_each_node_once() -> None:
 
 
 def test_graphs_hold_no_cycles() -> None:
-    """What a graph held is freed as soon as its last tensor goes, without the garbage collector."""
+    """The arrays of a graph are freed with its last tensor, without the garbage collector."""
     gc.disable()
     try:
         x = tg.tensor(np.ones(1000), requires_grad=True)

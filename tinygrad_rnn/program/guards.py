@@ -151,12 +151,12 @@ def same_array(array: Any, held: Any) -> bool:
     return bool(array.shape == held[0] and array.dtype == held[1])
 
 
-# What the native code knows by these numbers (kernels/native/guards.cpp).
+# The native code (kernels/native/guards.cpp) knows each kind of guard by its place here.
 KINDS = (
     *(_same_items, _same_names, _same_class, _same_list, _same_set, _same_cell, same_function),
     *(same_tensor, same_array),
 )
-Watched = tuple[int, Any, Any]  # number in KINDS, holder, held
+Watched = tuple[int, Any, Any]  # (place in KINDS, holder, held)
 
 
 def watched(holds: Callable[[Any, Any], bool], holder: Any, held: Any) -> Watched:

@@ -31,7 +31,7 @@ Way: TypeAlias = str
 
 
 class Loops:
-    """A planned program with what runs it."""
+    """A planned program, and what runs each of its loops."""
 
     def __init__(self, program: Program, inputs: Leaves, plan: Plan):
         self.program, self.inputs, self.plan = program, inputs, plan
@@ -48,8 +48,8 @@ class Loops:
         # Those of the op's arrays with rows that get a gradient, in the order in which the loop backward makes these.
         self.differentiated = [*of_x, *(x + k for k in plan.carried), *(state + k for k in plan.added)]
         self._ready: dict[Any, Runner | NativeLoop] = {}
-        self._way: Way | None = None  # the fastest that there is
-        self.lacking: str | None = None  # the op for which that is not NATIVE
+        self._way: Way | None = None  # the fastest for arrays of the program's dtype
+        self.lacking: str | None = None  # if that is not "native": the op that the interpreter lacks
 
     def way(self, arrays: Any, batch: int) -> Way:
         """What runs these arrays: the interpreter where it is there, they have the program's dtype, and it knows every op, or
@@ -128,7 +128,7 @@ class Scan:
 
 class Saved:
     """What a run keeps for its gradient: saved slots and the states that steps left behind, in packed order, and outputs.
-    `schedule` is that of a run in NumPy. way: what ran."""
+    way: what ran; backward runs the same way. schedule: of a run in NumPy, of its steps or of all."""
 
     def __init__(self, rows: dict[tuple[str, int], Array], way: Way, schedule: Schedule | None = None):
         self.rows, self.way, self.schedule = rows, way, schedule

@@ -176,7 +176,10 @@ def scan(
     """
     xs, states = tensors_of(inputs, "inputs"), tensors_of(state, "state")
     held = tuple(tensors_of(c, f"constants[{k}]") for k, c in enumerate(constants))
-    return run_scan(step, xs, states, held, length, lengths, reverse, time_major, impl, recompute)[:2]
+    return run_scan(
+        step, xs, states, held, length=length, lengths=lengths, reverse=reverse, time_major=time_major, impl=impl,
+        recompute=recompute,
+    )[:2]  # fmt: skip
 
 
 def run_scan(
@@ -184,13 +187,13 @@ def run_scan(
     xs: Any,
     states: Any,
     constants: tuple[Any, ...] = (),
+    *,
     length: int | None = None,
     lengths: Any = None,
     reverse: bool = False,
     time_major: bool = False,
     impl: str = "auto",
     recompute: bool = False,
-    *,
     names: bool = False,
     caller: str = "scan",
     owner: tuple[Any, Any] | None = None,
