@@ -146,8 +146,8 @@ def test_importing_loads_numpy_and_nothing_heavier() -> None:
     assert not set(json.loads(out)) & {"tqdm", "graphviz", "safetensors", "mpi4py", "viz"}
 
 
-def test_faces_and_training_are_imported_when_first_asked_for() -> None:
-    faces = [
+def test_interfaces_and_training_are_imported_at_first_use() -> None:
+    parts = [
         "callbacks",
         "data",
         "interop",
@@ -161,11 +161,11 @@ def test_faces_and_training_are_imported_when_first_asked_for() -> None:
         "viz",
     ]
     code = (
-        f"import sys, tinygrad_rnn as tg; faces = {faces}\n"
-        "print([f for f in faces if 'tinygrad_rnn.' + f in sys.modules], [getattr(tg, f).__name__[13:] for f in faces])"
+        f"import sys, tinygrad_rnn as tg; parts = {parts}\n"
+        "print([f for f in parts if 'tinygrad_rnn.' + f in sys.modules], [getattr(tg, f).__name__[13:] for f in parts])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.startswith(f"[] {faces}")
+    assert out.startswith(f"[] {parts}")
 
 
 @pytest.mark.parametrize("path", [p for _, p in modules()], ids=lambda p: str(p.name))

@@ -24,9 +24,9 @@ def diff(a: Any, b: Any) -> Drawing:
     """Draw one step of two cells side by side, with colours where only one does a thing: the first's is vermilion, the
     second's blue.
 
-    a, b: cells of any face, or layers of them, as for `viz.cell`; the same cell with other options, or two kinds. Ops are
-    compared in the order in which they run, each by what it is, by the gate that it makes and by the weights and states that
-    it reads; these by their names. Raises TypeError for what is no cell.
+    a, b: cells or layers of `rnn`, `nn` or `layers`, as for `viz.cell`; the same cell with other options, or two kinds.
+    Ops are compared in the order in which they run, each by what it is, by the gate that it makes and by the weights and
+    states that it reads; these by their names. Raises TypeError for what is no cell.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz

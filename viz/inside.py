@@ -56,10 +56,10 @@ def cell(
     """Draw the inside of one step of a cell, op by op, with its gates named.
 
     An LSTM looks like the well-known diagram: c runs straight through, the gates stand below it; a GRU likewise. Other
-    cells are laid out by the Graphviz program. target: a cell of any face, or a layer of one; it is left as it is.
-    shapes, dtypes: whether inputs and weights tell theirs. legend: tell what shapes and arrows mean. values: (x, state), on
-    which the step is run; every node then shows the numbers of the first row, for cells of up to 8 units. Raises TypeError
-    for what is no cell, ValueError for values of another shape, or of a cell too large to be read.
+    cells are laid out by the Graphviz program. target: a cell of `rnn`, `nn` or `layers`, or a layer of one; it is not
+    changed. shapes, dtypes: whether inputs and weights tell theirs. legend: tell what shapes and arrows mean. values: (x,
+    state), on which the step is run; every node then shows the numbers of the first row, for cells of up to 8 units.
+    Raises TypeError for what is no cell, ValueError for values of another shape, or of a cell too large to be read.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn import viz
@@ -120,7 +120,7 @@ def _numbers(value: Any, whole: bool) -> list[str]:
 
 
 def as_rnn_cell(target: Any, who: str) -> RNNCell:
-    """The cell of any face, or of a layer, as drivers run it."""
+    """The cell of `rnn`, `nn` or `layers`, or of a layer, as drivers run it."""
     target = target.cell if isinstance(target, Layer) and hasattr(target, "cell") else target
     target = target.alike() if isinstance(target, (CellModule, GRUCell)) else target
     if not isinstance(target, RNNCell):

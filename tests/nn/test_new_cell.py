@@ -35,7 +35,7 @@ class MinimalGatedCell(GatedCell):
         return h, h
 
 
-# A line in each face.
+# A class in `nn` and one in `layers`.
 class KerasMGUCell(KerasCell, MinimalGatedCell): ...
 
 
