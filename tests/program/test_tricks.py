@@ -2117,6 +2117,20 @@ def cell_of_the_package_inside():
 
 
 @fused
+def driver_of_the_package_inside():
+    cell = tg.rnn.LSTMCell(H)
+    cell.build(D, dtype=np.float64)
+
+    def step(x, h):
+        outputs, state = tg.rnn.dynamic_rnn(
+            cell, tg.stack([x, 2 * x], axis=1), initial_state=tg.rnn.LSTMState(h, tg.tanh(h))
+        )
+        return outputs.sum(axis=1), state.c
+
+    return World(step, weights=lambda: cell.parameters())
+
+
+@fused
 def layers_of_the_package_inside():
     tg.seed(3)
     lin, norm = tg.nn.Linear(D, H), tg.nn.LayerNorm(H)

@@ -439,8 +439,11 @@ def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
     try:
         array = np.array(data, dtype, order="C")
     except (ValueError, TypeError) as error:
+        hint = "; tg.data.pad(data) pads rows of different lengths and returns the lengths" * (
+            "inhomogeneous" in str(error)
+        )
         raise type(error)(
-            f"tensor: data is {type(data).__name__} that does not form one array of numbers: {error}"
+            f"tensor: data is a {type(data).__name__} from which no array of numbers can be made{hint} ({error})"
         ) from None
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8 or array.dtype == np.float16:
         raise TypeError(
