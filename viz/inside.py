@@ -17,6 +17,7 @@ from tinygrad_rnn.nn.recurrent import CellModule
 from tinygrad_rnn.rnn import RNNCell
 
 from .layouts.graphviz import settle
+from .net.cell_graph import batch_of, dtype_of, on_copy
 from .net.layers import Path, gate_of
 from .net.measure import Measured, stepwise
 from .net.steps import only_weights, state_name
@@ -26,7 +27,6 @@ from .scene import legend as legends
 from .scene import style
 from .scene.manual import ManualLayout
 from .scene.picture import Corners, Edge, Node, Picture, Point
-from .unrolled import batch_of, dtype_of, on_copy
 from .write.drawing import Drawing
 
 GATES = {
