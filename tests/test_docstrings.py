@@ -1,4 +1,4 @@
-"""Every public name says what it is and shows it: docstrings stand everywhere, and their examples run."""
+"""Every public name has a docstring with an example, and the examples run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.autodiff.op import Op
 from tinygrad_rnn.autodiff.tensor import registry
 
-# Where users take names from; other modules are the inside of these. The figures of commands.gallery are examples themselves.
+# The public modules; the others are internal. The figures of commands.gallery are examples themselves.
 PUBLIC = [
     *(
         "",
@@ -56,7 +56,7 @@ def short(name: str) -> str:
 
 
 def explains(thing: Any) -> bool:
-    """Whether this is ours to document: a function, a class, an op."""
+    """Whether this must have a docstring: a function, class or op of the package."""
     ours = str(getattr(thing, "__module__", "")).startswith("tinygrad_rnn")
     return ours and (inspect.isclass(thing) or inspect.isfunction(thing) or isinstance(thing, Op))
 
@@ -114,7 +114,7 @@ def test_the_list_of_public_modules_is_whole() -> None:
         "ops",
         "program",
         "saving",
-    }  # what users need of these stands in tg itself
+    }  # their public names are in tg itself
     reachable = {n for n in dir(tg) if isinstance(getattr(tg, n), ModuleType) and not n.startswith("_")}
     assert reachable - insides - {"commands"} <= set(PUBLIC)
 

@@ -1,4 +1,4 @@
-"""The command line: what each command prints and writes, its exit codes, and that what is wrong is said in one line."""
+"""The command line: output, files and exit codes of each command, and errors of one line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, out, err
 
 
-WRONG = [  # (arguments, exit code, what the one line says)
+WRONG = [  # (arguments, exit code, text in the error)
     (["nope"], 2, "invalid choice: 'nope'"),
     (["draw"], 2, "the name of a cell or figure is missing"),
     (["draw", "ltsm"], 2, "did you mean 'lstm'?"),

@@ -41,7 +41,7 @@ LAZY = {("autodiff.graph", "viz")}  # the one function behind _repr_mimebundle_
 
 
 def part(module: str) -> str:
-    """The part of the picture that a module (path below the package) belongs to."""
+    """The entry of LAYERS that a module (path below the package) belongs to."""
     names = [name for layer in LAYERS for name in layer]
     found = [n for n in names if module == n or module.startswith(n + ".")]
     assert found, f"{module} stands nowhere in the picture of layers"
@@ -108,7 +108,7 @@ def test_imports_run_one_way(name: str, path: Path) -> None:
 
 
 def _siblings(name: str) -> set[str]:
-    """Faces and training tools may use one another; so may what stands beside them."""
+    """Interfaces and training tools may use one another; so may the parts beside module."""
     return (
         LAYERS[level(name)]
         if name in next(x for x in LAYERS if "nn" in x) | next(x for x in LAYERS if "module" in x)
@@ -146,8 +146,8 @@ def test_importing_loads_numpy_and_nothing_heavier() -> None:
     assert not set(json.loads(out)) & {"tqdm", "graphviz", "safetensors", "mpi4py", "viz"}
 
 
-def test_faces_and_training_are_imported_when_first_asked_for() -> None:
-    faces = [
+def test_interfaces_and_training_are_imported_at_first_use() -> None:
+    parts = [
         "callbacks",
         "data",
         "interop",
@@ -161,11 +161,11 @@ def test_faces_and_training_are_imported_when_first_asked_for() -> None:
         "viz",
     ]
     code = (
-        f"import sys, tinygrad_rnn as tg; faces = {faces}\n"
-        "print([f for f in faces if 'tinygrad_rnn.' + f in sys.modules], [getattr(tg, f).__name__[13:] for f in faces])"
+        f"import sys, tinygrad_rnn as tg; parts = {parts}\n"
+        "print([f for f in parts if 'tinygrad_rnn.' + f in sys.modules], [getattr(tg, f).__name__[13:] for f in parts])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.startswith(f"[] {faces}")
+    assert out.startswith(f"[] {parts}")
 
 
 @pytest.mark.parametrize("path", [p for _, p in modules()], ids=lambda p: str(p.name))

@@ -1,4 +1,4 @@
-"""What the README and the guide say is run: each page's code in order, in one session. Their links lead somewhere."""
+"""The code of the README and the guide runs, each page in one session, and all links are valid."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_every_page_of_the_guide_has_a_picture_and_is_in_the_index(page: Path) -
 
 
 def test_every_example_is_told_of() -> None:
-    """A program of examples/ (it has a main) stands in the README or on a page of the guide."""
+    """Each program in examples/ (with a main) is mentioned in the README or on a page of the guide."""
     programs = [
         p for p in sorted((TOP / "examples").rglob("*.py")) if p.parent.name == "notes" or "__main__" in text_of(p)
     ]

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.rnn import RNNCell
 
-from .net.elide import shorten
+from .net.cell_graph import trace
+from .net.elide import few_steps
 from .net.layers import Layer, Step
 from .net.ranks import Origin, RankedNet
 from .net.steps import State, read
-from .net.unfused import STEPWISE, fused_length, open_all, opened_maps
+from .net.unfused import opened_maps
 from .ops import refuse_unrecorded
 from .scene import style
 from .scene.grid import CELL, Grid
 from .scene.net import NetScene
 from .scene.paths import rounded
 from .scene.picture import Point
-from .unrolled import trace
 from .write.drawing import Drawing
 
 TALL = 72.0  # a folded cell's height
@@ -38,24 +37,13 @@ def folded(target: Any, *, shapes: bool = True, dtypes: bool = False, legend: bo
     >>> viz.folded(tg.rnn.GRUCell(4))
     Drawing(5 nodes, 5 edges)
     """
-    graph, left_out = (trace(target, FEW), 0) if isinstance(target, RNNCell) else _few_steps(target)
-    net = read(graph, "folded")
-    return Drawing(
-        FoldedScene(
-            FoldedGrid(RankedNet(net, left_out, pairs_share_a_rank=True), style.Labels(shapes, dtypes, legend))
-        ).picture()
-    )
-
-
-def _few_steps(target: Any) -> tuple[Graph, int]:
-    """Four steps tell what each step does, if they are all alike; besides, how many were left out."""
-    refuse_unrecorded(target, "folded")
-    graph = opened_maps(target)
-    if not any(node.kind == "recurrent" for node in graph.nodes):
-        return shorten(graph, FEW // 2)
-    length = fused_length(graph)
-    left_out = max((length or 0) - FEW, 0)
-    return open_all(target, STEPWISE, FEW if left_out else None), left_out
+    if isinstance(target, RNNCell):
+        graph, left_out = trace(target, FEW), 0
+    else:
+        refuse_unrecorded(target, "folded")
+        graph, left_out = few_steps(opened_maps(target), target, FEW // 2)
+    ranked = RankedNet(read(graph, "folded"), left_out, pairs_share_a_rank=True)
+    return Drawing(FoldedScene(FoldedGrid(ranked, style.Labels(shapes, dtypes, legend))).picture())
 
 
 class FoldedGrid(Grid):

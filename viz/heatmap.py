@@ -6,8 +6,7 @@ import base64
 import html
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from .net.measure import Measured
 from .scene import style
 from .scene.color_scale import round_up
+from .write.svg import SvgFigure
 
 NEGATIVE, ZERO, POSITIVE = (213, 94, 0), (255, 255, 255), (0, 114, 178)  # vermilion, white, blue [Okabe & Ito 2008]
 BLANK = (190, 190, 190)
@@ -64,7 +64,7 @@ def heatmap(
     return Heatmap(some.reshape(len(some), -1).T, f"d loss / d {of}" if gradient else of, units, steps)
 
 
-class Heatmap:
+class Heatmap(SvgFigure):
     """A heat map of values (units, T): `.svg()` is its text, `.save(path)` writes it; Jupyter shows it by itself.
 
     >>> from tinygrad_rnn import viz
@@ -72,6 +72,8 @@ class Heatmap:
     >>> [text in picture.svg() for text in ("chat", "cat", "attention")]
     [True, True, True]
     """
+
+    kind = "heat map"
 
     def __init__(self, values: Any, title: str = "", units: Sequence[str] = (), steps: Sequence[str] = ()):
         self.values: npt.NDArray[np.float64] = np.asarray(values, np.float64)
@@ -92,21 +94,6 @@ class Heatmap:
         largest = float(finite.max(initial=0.0))
         return round_up(largest) if largest > 0 else 1.0
 
-    def svg(self) -> str:
-        """The heat map as SVG text."""
-        return "\n".join(self._parts()) + "\n"
-
-    def save(self, path: str | Path) -> Path:
-        """Write the SVG to a file, whose name must end in .svg; returns the path written."""
-        target = Path(path)
-        if target.suffix.lower() != ".svg":
-            raise ValueError(f"save: {str(target)!r} does not end in .svg, the one format of a heat map")
-        target.write_text(self.svg(), encoding="utf-8")
-        return target
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"image/svg+xml": style.no_wider_than_page(self.svg()), "text/plain": repr(self)}
-
     def __repr__(self) -> str:
         units, steps = self.values.shape
         return f"Heatmap({self.title!r}: {units} unit{'s' * (units != 1)}, {steps} step{'s' * (steps != 1)})"
@@ -120,7 +107,8 @@ class Heatmap:
         found: npt.NDArray[np.uint8] = mixed.round().astype(np.uint8)
         return found
 
-    def _parts(self) -> Iterator[str]:
+    def content(self) -> tuple[tuple[float, float], Iterable[str]]:
+        """The map between its axes, and the colour scale."""
         units, steps = self.values.shape
         wide = min(max(steps * 26.0, 160.0), max(MOST_WIDE, steps * 1.0))
         tall = min(max(units * 20.0, 100.0), max(MOST_TALL, units * 1.0))
@@ -132,11 +120,10 @@ class Heatmap:
         marks = [self.limit, 0.0, *([-self.limit] if least < 0 else [])]
         right = GAP + BAR + 14 + max(style.text_width(f"{mark:g}") for mark in marks)
         size = left + wide + right, 34.0 + tall + bottom
-        yield (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]:.0f}" height="{size[1]:.0f}" '
-            f'viewBox="0 0 {size[0]:.0f} {size[1]:.0f}" font-family="Helvetica,sans-serif" font-size="12" fill="{style.INK}">'
-        )
-        yield f'<rect width="{size[0]:.0f}" height="{size[1]:.0f}" fill="white"/>'
+        return size, self._elements(left, wide, tall, slanted, marks)
+
+    def _elements(self, left: float, wide: float, tall: float, slanted: bool, marks: list[float]) -> Iterator[str]:
+        units, steps = self.values.shape
         yield f'<text x="{left:.0f}" y="20" font-weight="bold">{html.escape(self.title)}</text>'
         yield _image(self.colours(), left, 34.0, wide, tall)
         yield f'<rect x="{left}" y="34" width="{wide}" height="{tall}" fill="none" stroke="#777777"/>'
@@ -150,7 +137,6 @@ class Heatmap:
         if not self.steps:
             yield f'<text x="{left + wide / 2:.1f}" y="{34 + tall + 34:.1f}" text-anchor="middle">step t</text>'
         yield from self._scale(left + wide + GAP, tall, marks)
-        yield "</svg>"
 
     def _scale(self, x: float, tall: float, marks: list[float]) -> Iterator[str]:
         """The colour scale at the right, with its numbers."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .scene import style
+from .write.svg import SvgFigure
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("", "8 3", "2 3", "8 3 2 3", "5 2", "1 2", "12 4")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640.0, 360.0, 76.0, 52.0, 18.0
 
 
-class Plot:
+class Plot(SvgFigure):
     """A line plot: `.svg()` is its text, `.save(path)` writes it. Values of 0 leave a gap: they have no logarithm.
 
     >>> from tinygrad_rnn import viz
@@ -26,6 +26,8 @@ class Plot:
     2
     """
 
+    kind = "plot"
+
     def __init__(self, lines: Mapping[str, Any], across: str = "step t", up: str = "norm of the gradient"):
         self.lines = {name: np.asarray(values, np.float64) for name, values in lines.items()}
         self.across, self.up = across, up
@@ -33,32 +35,15 @@ class Plot:
             if values.ndim != 1:
                 raise ValueError(f"Plot: line {name!r} has shape {values.shape}, expected one value a step")
 
-    def svg(self) -> str:
-        """The plot as SVG text."""
-        return "\n".join(self._parts()) + "\n"
-
-    def save(self, path: str | Path) -> Path:
-        """Write the SVG to a file, whose name must end in .svg; returns the path written."""
-        target = Path(path)
-        if target.suffix.lower() != ".svg":
-            raise ValueError(f"save: {str(target)!r} does not end in .svg, the one format of a plot")
-        target.write_text(self.svg(), encoding="utf-8")
-        return target
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"image/svg+xml": style.no_wider_than_page(self.svg()), "text/plain": repr(self)}
-
     def __repr__(self) -> str:
         return f"Plot({', '.join(self.lines)})"
 
-    def _parts(self) -> Iterator[str]:
-        legend = max((style.text_width(name, 12) for name in self.lines), default=0.0) + 60
-        wide = WIDTH + legend
-        yield (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{HEIGHT:.0f}" '
-            f'viewBox="0 0 {wide:.0f} {HEIGHT:.0f}" font-family="Helvetica,sans-serif" font-size="12" fill="{style.INK}">'
-        )
-        yield f'<rect width="{wide:.0f}" height="{HEIGHT:.0f}" fill="white"/>'
+    def content(self) -> tuple[tuple[float, float], Iterable[str]]:
+        """The axes, the lines, and their names at the right."""
+        names = max((style.text_width(name, 12) for name in self.lines), default=0.0) + 60
+        return (WIDTH + names, HEIGHT), self._elements()
+
+    def _elements(self) -> Iterator[str]:
         steps = max([len(v) for v in self.lines.values()] + [2])
         low, high = self._decades()
         yield from self._axes(steps, low, high)
@@ -71,7 +56,6 @@ class Plot:
             y = TOP + 14 + 22 * k
             yield f'<line x1="{WIDTH + 8:.0f}" y1="{y:.0f}" x2="{WIDTH + 40:.0f}" y2="{y:.0f}" {look}/>'
             yield f'<text x="{WIDTH + 46:.0f}" y="{y + 4:.0f}">{html.escape(name)}</text>'
-        yield "</svg>"
 
     def _decades(self) -> tuple[int, int]:
         """The powers of ten between which all values lie."""

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff.graph import Graph
-from tinygrad_rnn.autodiff.state import Run, generator, step
-from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
 from .flow import norm
-from .net.elide import recorded_length, shorten
+from .net.cell_graph import trace
+from .net.elide import all_steps, few_steps, length_of
 from .net.layers import Step
 from .net.measure import Measured, running
 from .net.ranks import RankedNet
 from .net.states import states_of
 from .net.steps import read
-from .net.unfused import STEPWISE, fused_length, open_all, opened_maps, take
+from .net.unfused import opened_maps
 from .ops import refuse_unrecorded
 from .scene import style
 from .scene.color_scale import ColorScale
@@ -33,8 +28,6 @@ from .write.drawing import Drawing
 
 DEFAULT_STEPS = 3
 MOST_STEPS = 8  # drawn without being asked for
-SMALL_BATCH, SMALL_INPUT = 2, 3
-Found = TypeVar("Found")
 
 
 def unrolled(
@@ -108,23 +101,18 @@ def _read(target: Any, steps: Any) -> tuple[RankedNet, list[int | None], dict[in
     """The net, the columns to show, and which rows run; steps that are not drawn are neither read nor opened."""
     refuse_unrecorded(target, "unrolled")
     graph = opened_maps(target)
-    fused = any(node.kind == "recurrent" for node in graph.nodes)
-    rows = running(target) if fused or any(node.effect == "selects" for node in graph.nodes) else {}
-    total = fused_length(graph) if fused else recorded_length(graph)
-    shown = _shown(total, steps) if total else []
-    if total and None in shown:
+    masked = any(node.kind == "recurrent" or node.effect == "selects" for node in graph.nodes)
+    rows = running(target) if masked else {}
+    shown = _shown(length_of(graph), steps)
+    if None in shown:
         gap = shown.index(None)
         keep = max(gap, len(shown) - gap - 1) + 1
-        short, left_out = graph, total - 2 * keep
-        if fused and left_out > 0:
-            short = open_all(target, STEPWISE, 2 * keep)
-        elif not fused:
-            short, left_out = shorten(graph, keep)
+        short, left_out = few_steps(graph, target, keep)
         if left_out > 0:
             ranked = RankedNet(read(short), left_out)
             if ranked.total == 2 * keep:
                 return ranked, [c if c is None or c < gap else c - left_out for c in shown], rows
-    ranked = RankedNet(read(open_all(target, STEPWISE) if fused else graph))
+    ranked = RankedNet(read(all_steps(graph, target)))
     return ranked, _shown(ranked.total, steps), rows
 
 
@@ -166,73 +154,6 @@ def _by_activation(measured: Measured, rows: dict[int, Any], of: str | None) -> 
         known = ", ".join(sorted(names)) or "none"
         raise ValueError(f"{measured.who}, of={of!r}: no step has it, expected one of {known}")
     return Shading(values, ColorScale(values.values(), f"mean |{of}|", "activation", log=False), of, "mean |{}|")
-
-
-def trace(cell: RNNCell, length: int) -> Graph:
-    """The graph of `length` steps of a copy of the cell: cell(x_t, state) in each of them, inputs named x_t."""
-    return on_copy(cell, lambda copied, size: _steps(copied, size, length))
-
-
-def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Found]) -> Found:
-    """What `run` makes of a copy of the cell and its input's size; of a small one, or its output's, if it is not built."""
-    known = input_size(cell)
-    sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter
-    for size in sizes:
-        try:
-            return Context().run(run, _copied(cell), size)
-        except ValueError:
-            if size == sizes[-1]:
-                raise
-    raise AssertionError("unreachable")
-
-
-def _copied(cell: RNNCell) -> RNNCell:
-    """A copy of a cell; what it holds of other graphs, an encoder's outputs say, becomes constant."""
-    held = [value for module in cell.modules() for value in vars(module).values() if isinstance(value, Tensor)]
-    constants: dict[int, Any] = {}
-    for value in held:
-        if not value.is_leaf:
-            constants[id(value)] = Tensor(value.data, name=value.name or "memory")
-    return copy.deepcopy(cell, constants)
-
-
-def batch_of(cell: RNNCell) -> int:
-    """The batch to run a cell on: that of the memory it attends to, else a small one."""
-    memories = (getattr(module, "memory", None) for module in cell.modules())
-    return next((memory.shape[0] for memory in memories if isinstance(memory, Tensor)), SMALL_BATCH)
-
-
-def _steps(cell: RNNCell, size: int, length: int) -> Graph:
-    dtype, batch = dtype_of(cell), batch_of(cell)
-    outputs: list[Any] = []
-    random = generator().bit_generator.state
-    try:
-        cell.build(size, dtype)
-        state, run = cell.zero_state(batch, dtype), Run()
-        for t in range(length):
-            x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=True)
-            with step(t, run):
-                output, state = cell(x, state)
-            outputs.append(output)
-        return take((ops.stack(outputs), state))
-    finally:
-        generator().bit_generator.state = random
-
-
-def dtype_of(cell: RNNCell) -> np.dtype[Any]:
-    """The dtype that a cell, or one inside it, was built in; float32 if none was."""
-    built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
-    return next(built, np.dtype(np.float32))
-
-
-def input_size(cell: Any) -> int | None:
-    """The input's size of a built stack or wrapper, which only the cell inside knows."""
-    while cell is not None:
-        if isinstance(getattr(cell, "input_size", None), int):
-            return int(cell.input_size)
-        inner = getattr(cell, "cells", None)
-        cell = inner[0] if inner else getattr(cell, "cell", None)
-    return None
 
 
 def _check_steps(steps: Any, length: Any) -> None:

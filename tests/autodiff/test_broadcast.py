@@ -1,4 +1,4 @@
-"""Cotangents are summed over what was broadcast, and any other shape is refused with the likely cause."""
+"""Cotangents are summed over broadcast axes; any other shape raises an error with the likely cause."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tinygrad_rnn.autodiff.engine import unbroadcast
     ],
 )
 def test_sums_over_what_was_broadcast(shape: tuple[int, ...], to: tuple[int, ...]) -> None:
-    """Each entry's cotangent is the sum over the places that it was copied to."""
+    """The cotangent of an entry is the sum over the positions to which it was copied."""
     g = np.random.default_rng(0).normal(size=to)
     places = np.broadcast_to(np.arange(np.prod(shape, dtype=int)).reshape(shape), to)
     wanted = np.array([g[places == i].sum() for i in range(np.prod(shape, dtype=int))]).reshape(shape)
@@ -48,7 +48,8 @@ def test_shapes_that_no_broadcasting_gives(shape: tuple[int, ...], g: tuple[int,
     ("came", "hint"), [((2, 3), True), ((3, 3), True), ((2, 1), False), ((4,), False), ((), False), ((5, 2, 3), True)]
 )
 def test_a_cotangent_of_another_shape(came: tuple[int, ...], hint: bool, broadcasts: bool) -> None:
-    """Of inputs of shapes (2, 3) and (3,) the second gets it. A reduction is missing where summing would make it fit."""
+    """The second of inputs of shapes (2, 3) and (3,) gets the wrong shape. The hint is given if summing would make it
+    fit."""
 
     @tg.primitive(label="odd", broadcasts=broadcasts, samples=lambda r: [(r(2, 3), r(3))])
     def odd(a: Any, b: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Values and texts that can be written down without computing, or are NumPy's own."""
+"""Values and texts that need no computation, or are NumPy's."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_constant_tensor_keeps_one_leaf_with_its_name() -> None:
 
 
 def test_a_list_beside_a_tensor_is_a_constant_of_the_graph() -> None:
-    """Its shape is that of the array it becomes; a drawing shows it as it shows an array."""
+    """Its shape is that of the resulting array; drawings show it like an array."""
     x = tg.tensor(np.ones((2, 3)), requires_grad=True)
     joined = tg.concatenate([x, [[1.0, 2.0, 3.0]]])
     assert [(node.kind, node.shapes) for node in tg.snapshot(joined).nodes[:2]] == [
@@ -130,7 +130,7 @@ def test_a_list_beside_a_tensor_is_a_constant_of_the_graph() -> None:
 
 
 def test_one_vector_may_stand_in_a_list() -> None:
-    """Of one input the vector itself or [vector]; of an input of one row a list of numbers is the row."""
+    """For one input, the vector or [vector]; for an input with one row, a list of numbers is the row."""
     x, v = np.array([1.0, 2.0]), np.array([3.0, 5.0])
     for given in (v, [v], (v,), [tg.tensor(v)]):
         assert tg.jvp(lambda t: t * t, x, given).tolist() == [6.0, 20.0]
@@ -266,7 +266,8 @@ def test_sums_of_exponentials_of_large_numbers() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 4), (4, 2), (3, 3), (2, 2, 4), (2, 4, 2), (2, 3, 3)])
 def test_singular_vectors_of_any_matrices(shape: tuple[int, ...]) -> None:
-    """Wide, tall and square ones, also several: their product is the matrix, in values and in every derivative."""
+    """Wide, tall and square matrices, also batches: the product of the factors is the matrix, in values and all
+    derivatives."""
     a = np.random.default_rng(0).normal(size=shape)
 
     def product(x: Any) -> Any:
@@ -283,7 +284,7 @@ def test_singular_vectors_of_any_matrices(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("least", [0, 1, 2, 4])
 def test_rows_are_added_whichever_is_the_least(least: int) -> None:
-    """So many rows that they are added by sorting them."""
+    """Enough rows for the method that sorts them."""
     index = np.array([least + i % (6 - least) for i in range(40)])
     x, wanted = np.random.default_rng(0).normal(size=(40, 3)), np.zeros((6, 3))
     np.add.at(wanted, index, x)

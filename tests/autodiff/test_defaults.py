@@ -13,7 +13,10 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.autodiff.op import Op
 from tinygrad_rnn.autodiff.tensor import numpy_functions
 
-UNSAID = {"keepdims": False, "where": True}  # what NumPy's signatures leave to the array's own method
+UNSAID = {
+    "keepdims": False,
+    "where": True,
+}  # arguments whose defaults NumPy's signatures leave to the method of the array
 
 
 def options(ours: Any) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def test_defaults_are_numpys(theirs: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("op", [tg.ops.rnn_sequence, tg.ops.lstm_sequence, tg.ops.gru_sequence])
 def test_defaults_of_sequences(op: Any) -> None:
-    """Forwards, batch-major, and what the backward pass needs is kept."""
+    """Defaults: forward in time, batch-major, without recomputation in the backward pass."""
     assert {name: op.defaults[name] for name in ("reverse", "time_major", "recompute")} == {
         "reverse": False,
         "time_major": False,

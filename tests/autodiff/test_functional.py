@@ -39,7 +39,7 @@ def grad_of(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda x: tg.grad(f(x), x, create_graph=True)
 
 
-D: dict[str, Callable[[Any], Callable[[Any], Any]]] = {  # ways to one more derivative, as a further axis at the end
+D: dict[str, Callable[[Any], Callable[[Any], Any]]] = {  # functions that add one derivative, as a further last axis
     "jacobian": lambda f: lambda x: tg.jacobian(f, x),
     "jvps": lambda f: lambda x: tg.stack([tg.jvp(f, x, e) for e in np.eye(3)], axis=-1),
 }
@@ -231,7 +231,7 @@ def test_what_they_take_is_checked_and_named() -> None:
 
 
 def test_points_have_names() -> None:
-    """What a drawing of the recorded graph shows: the input's own name, or its place."""
+    """The names in a drawing of the recorded graph: that of the input, or its position."""
     names: list[Any] = []
 
     def f(p: Any, q: Any, r: Any) -> Any:

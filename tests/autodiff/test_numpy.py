@@ -566,7 +566,7 @@ def test_split_at_indices_in_any_order(sections: Any) -> None:
 
 
 class Series:
-    """Stands for another library's column of numbers: NumPy reads it through __array__ alone."""
+    """Like a column of another library, which NumPy reads through __array__ only."""
 
     def __init__(self, values: Any):
         self.values = values
@@ -638,7 +638,7 @@ def test_scatter_add_refuses_indices_out_of_range(n: int) -> None:
     ],
 )
 def test_many_rows_are_added_by_sorting(index: Any, shape: Any, sorts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few indices, single elements and slices are not worth a sort; an embedding's gradient is."""
+    """Sorting is used for an embedding's gradient, not for few indices, single elements and slices."""
     calls: list[Any] = []
     rows = ops_index._added_rows
     monkeypatch.setattr(ops_index, "_added_rows", lambda *a: (calls.append(a), rows(*a))[1])
@@ -681,7 +681,7 @@ def test_scatter_add_of_empty_rows() -> None:
 def test_comparisons_rounding_and_detach_are_calls_of_ops(
     call: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever watches Op.__call__ sees them, from Tensor's operators, NumPy's functions and vjps alike."""
+    """They go through Op.__call__, from Tensor's operators, NumPy's functions and vjps."""
     seen: list[str] = []
     plain = Op.__call__
 
@@ -724,7 +724,7 @@ def test_comparisons_with_lists_and_with_what_is_no_number() -> None:
     ],
 )
 def test_where_with_0_is_numpys(x: Any, condition: Any, dtype: Any) -> None:
-    """The common case has a way of its own: bit for bit np.where, NaN, infinities and the sign of 0 included."""
+    """The special case for common arguments gives the same bits as np.where, also for NaN, infinities and the sign of 0."""
     rng = np.random.default_rng(0)
     values = np.array([NAN, INF, -INF, -0.0, 1.5, -2.0]) if np.dtype(dtype).kind == "f" else np.arange(6)
     a = rng.choice(values, (*x, 2)).astype(dtype)[..., 0]  # not contiguous

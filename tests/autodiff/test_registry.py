@@ -359,7 +359,7 @@ def caught(op: Any, order: int) -> int:
 @pytest.mark.parametrize("factor", [1.001, 0.0], ids=["scaled", "zeroed"])
 @pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
 def test_a_wrong_vjp_is_caught(op: Any, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test of the test. A fused op's rule is also held to its expansion by the check of order 2."""
+    """A test of the check itself. The check of order 2 also compares a fused op's vjp with its expansion."""
     monkeypatch.setattr(op, "rule", broken(op.rule, factor))
     assert caught(op, 1)
     if op.expansion is not None:
@@ -367,7 +367,7 @@ def test_a_wrong_vjp_is_caught(op: Any, factor: float, monkeypatch: pytest.Monke
 
 
 def cut(rule: Any) -> Any:
-    """A vjp whose gradients are right, and forget the graph."""
+    """A vjp with correct gradients that have no graph."""
 
     def wrong(*args: Any, **options: Any) -> Any:
         grads = rule(*args, **options)

@@ -12,7 +12,7 @@ import tinygrad_rnn as tg
 
 
 def test_a_sweep_to_what_was_computed_leaves_the_graph_below_it() -> None:
-    """So the rest of the way can be gone later; what was passed is freed."""
+    """So a later sweep can continue from there; the nodes that were visited are freed."""
     x = tg.tensor(3.0, requires_grad=True)
     h = x * x
     y = h * h * h

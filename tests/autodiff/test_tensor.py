@@ -204,7 +204,7 @@ def test_a_decorated_coroutine_runs_inside_and_leaves_other_tasks_alone() -> Non
 
 
 class Slow(np.ndarray):
-    """An array whose sum takes its time, so that another thread runs between the reading and the writing of a gradient."""
+    """An array with a slow sum, so that another thread runs between the reading and the writing of a gradient."""
 
     def __add__(self, other: Any) -> Any:
         total = np.asarray(self) + other
@@ -456,7 +456,7 @@ def test_membership_is_numpys() -> None:
 
 
 def test_generators_and_seeds() -> None:
-    """A seed stands for numpy's generator of that seed, a generator for itself, None for the one that tg.seed sets."""
+    """A seed gives numpy's generator of that seed, a generator itself, and None the one that tg.seed sets."""
     generator = tg.autodiff.state.generator
     for seed in (5, np.int64(5)):
         assert generator(seed).random(3).tolist() == np.random.default_rng(5).random(3).tolist()
@@ -471,7 +471,7 @@ def test_generators_and_seeds() -> None:
 
 
 def test_options_that_are_none_say_nothing() -> None:
-    """NumPy's functions pass out=None and the like on; what else stands beside them counts."""
+    """NumPy's functions pass on arguments such as out=None, which are ignored; others are not."""
     x = np.array([[1.0, 2.0], [3.0, 5.0]])
     assert tg.tanh(tg.tensor(x), out=None).tolist() == np.tanh(x).tolist()
     assert tg.sum(tg.tensor(x), axis=0, out=None, foreign=None).tolist() == [4.0, 7.0]

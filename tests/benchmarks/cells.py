@@ -59,7 +59,7 @@ class IndependentRNN(rnn.RNNCell):
 
 
 def own(cell: rnn.RNNCell) -> rnn.RNNCell:
-    """The same cell, its equations in a method of one's own."""
+    """The same cell with a user-defined `call`."""
 
     class Own(type(cell)):  # type: ignore[misc]
         def call(self, x: Any, state: Any, drawn: Any = ()) -> Any:

@@ -114,7 +114,7 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("ops/linalg.py", "or (1) in sizes.values():", "the way that all formulas can go gives the same"),
     ("autodiff/graph.py", "zip(parents, values, strict=(True))", "an assertion of zip that never fails"),
     ("layers/training.py", "cut = int(len(data[(1)]) * (1 - share))", "inputs and targets are as many"),
-    ("rnn/attention.py", "self.draw((x.shape[0], (2), x.shape[1])", "of the masks of two steps the first is taken"),
+    ("tinygrad_rnn/rnn/", "self.draw((x.shape[0], (2), x.shape[1])", "of the masks of two steps the first is taken"),
     ("autodiff/op.py", "(a._node, None), (True, (True))", "the gradient of a number is computed and goes nowhere"),
     ("ops/decompositions.py", "gaps = where(one, (2),", "what stands on the diagonal is not read"),
     ("optim/optimizers.py", "float(self.nesterov), 0.0, (1.0), 0.0)", "a number that SGD does not read"),

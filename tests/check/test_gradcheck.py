@@ -162,8 +162,8 @@ def test_large_inputs_are_checked_by_projection() -> None:
 
 
 def test_what_only_a_projection_sees_is_reported_with_the_largest_error() -> None:
-    """Errors of 0.9 % where 1 % is tolerated: no element is wrong by itself, but along a direction in which the derivative
-    cancels nothing else is left."""
+    """Errors of 0.9 % with a tolerance of 1 %: no element is wrong, but the errors remain along a direction in which the
+    derivative cancels."""
     rng = np.random.default_rng(0)
     rng.normal(size=())
     v = rng.normal(size=2)
@@ -181,7 +181,7 @@ def test_what_only_a_projection_sees_is_reported_with_the_largest_error() -> Non
 
 @pytest.mark.parametrize("directions", [1, 3, 5])
 def test_each_direction_takes_one_sweep_and_four_evaluations(directions: int) -> None:
-    """Beside them there are two runs to see whether they agree, and one for the shapes."""
+    """Two further runs check determinism, and one determines the shapes."""
     calls: list[int] = []
 
     def fn(x: Any) -> Any:

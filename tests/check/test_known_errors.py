@@ -1,4 +1,4 @@
-"""What a check tells of gradients that are off by a known amount."""
+"""The report of a check of gradients with a known error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every op refuses what its record says it refuses, with an error that names it; the check itself sees what is wrong."""
+"""Every op raises the errors that its declaration lists; the check detects missing and wrong ones."""
 
 from __future__ import annotations
 

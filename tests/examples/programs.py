@@ -35,7 +35,7 @@ def run(folder: Path, name: str, *arguments: Any) -> tuple[int, str, str]:
 
 
 def said(pattern: str, out: str) -> tuple[str, ...]:
-    """What the groups of a pattern stand for in what a program wrote."""
+    """The groups of a pattern in the output of a program."""
     found = re.search(pattern, out)
     assert found, out
     return found.groups()

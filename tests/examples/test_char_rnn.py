@@ -37,7 +37,7 @@ def run(folder: Path, *arguments: Any) -> tuple[int, str, str]:
 
 
 def refused(capsys: Any, monkeypatch: Any, *arguments: Any) -> str:
-    """What the script, run inside this process, says as it refuses."""
+    """The error of the script, run in this process."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.setattr(sys, "argv", ["char_rnn.py", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:

@@ -39,7 +39,7 @@ def test_characters_from_training_to_the_exported_model(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {f"language_model.{e}" for e in ("onnx", "safetensors", "svg")}
     assert "held-out text, by counting pairs" in (tmp_path / "language_model.svg").read_text()
 
-    # with nothing left to train it only writes: alike with the same seed, otherwise with other settings
+    # with nothing left to train it only generates: the same text with the same seed, another with other settings
     again = ["--level", "char", "--quick", "--resume", "--plot", ""]
     whole = run(tmp_path, "language_model", *again)
     assert whole[:2] == run(tmp_path, "language_model", *again)[:2]

@@ -1,4 +1,4 @@
-"""The cell of one's own: it computes what its paper says, and the program ends as it promises."""
+"""The user-defined cell: it computes the equations of its paper, and the program reaches its goal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Second derivatives: the curvature is that of a Hessian made element by element, and the program ends as it promises."""
+"""Second derivatives: the curvature is that of a Hessian computed element by element, and the program reaches its goal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge of reviews beside a bag of words, from the command line."""
+"""The classifier of reviews, compared with a bag of words, from the command line."""
 
 from __future__ import annotations
 

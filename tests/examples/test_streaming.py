@@ -1,4 +1,4 @@
-"""Streaming: the answers are those of the whole sequence, the clock is kept, and the program ends as it promises."""
+"""Streaming: the answers are those of the whole sequence, in real time, and the program reaches its goal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forecasts: what is learned from, what is compared, and the program on the real data and on a series of one's own."""
+"""Forecasts: training data, comparisons, and the program on the real data and on a user's series."""
 
 from __future__ import annotations
 

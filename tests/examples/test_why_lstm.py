@@ -1,4 +1,4 @@
-"""The tasks are what they say, the gradient's way back is the matrices' product, and the program ends as it promises."""
+"""The tasks are as described, the gradient over time is the product of the matrices, and the program reaches its goal."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from rnn import golden as g
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, rnn
-from tinygrad_rnn.interop import onnx as face
+from tinygrad_rnn.interop import onnx as convert
 from tinygrad_rnn.interop import torch
 
 from . import standard
@@ -38,7 +38,7 @@ def array(*shape: int, seed: int = 0, dtype: Any = F4) -> np.ndarray:
 def exported(model: Any, folder: Path, **options: Any) -> str:
     pytest.importorskip("onnx")
     path = str(folder / "model.onnx")
-    face.export(model, path, **{"lengths": True, "initial_state": True, **options})
+    convert.export(model, path, **{"lengths": True, "initial_state": True, **options})
     return path
 
 
@@ -48,7 +48,7 @@ def test_a_file_without_options_needs_its_input_alone(tmp_path: Path) -> None:
     for model in (nn.LSTM(3, 4, batch_first=True), rnn.GRUCell(4).build(3), tg.layers.GRU(4, return_state=True)):
         run = partial(rnn.dynamic_rnn, model) if isinstance(model, rnn.RNNCell) else model
         wanted = arrays_of([t for one in run(x) for t in (one if isinstance(one, tuple) else (one,))])
-        face.export(model, path)
+        convert.export(model, path)
         same(path, {"input": x}, wanted)
 
 
@@ -65,7 +65,7 @@ def arrays_of(results: Any) -> list[np.ndarray]:
 
 def same(path: str, given: dict[str, np.ndarray], wanted: list[np.ndarray]) -> None:
     """The loaded file and, where it is installed, ONNX Runtime give these numbers, by 1e-5."""
-    again = face.load(path)
+    again = convert.load(path)
     assert again.inputs == tuple(given)
     loaded = again(*given.values())
     loaded = arrays_of(loaded if isinstance(loaded, tuple) else (loaded,))
@@ -144,7 +144,7 @@ def test_a_stack_of_cells(tmp_path: Path) -> None:
     output, (first, second) = rnn.dynamic_rnn(cell, x, LENGTHS, (rnn.LSTMState(c, h), h1))
     given = {"input": x, "lengths": LENGTHS, "0.h_0": h, "0.c_0": c, "1.h_0": h1}
     same(path, given, arrays_of([output, first.h, first.c, second]))
-    assert face.load(path).outputs == ("output", "0.h_n", "0.c_n", "1.h_n")
+    assert convert.load(path).outputs == ("output", "0.h_n", "0.c_n", "1.h_n")
 
 
 def test_several_recurrent_steps_of_a_list(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_language_model(tmp_path: Path) -> None:
 
 def test_float64_is_kept(tmp_path: Path) -> None:
     layer = nn.GRU(3, 4, dtype=np.float64, seed=0)
-    model = face.load(exported(layer, tmp_path, lengths=False))
+    model = convert.load(exported(layer, tmp_path, lengths=False))
     x, h = array(5, 2, 3, dtype=np.float64), array(1, 2, 4, dtype=np.float64)
     assert np.allclose(model(x, h)[0].data, layer(x, h)[0].data, rtol=0, atol=1e-14)
     with pytest.raises(TypeError, match=r"input has dtype float32, expected float64"):
@@ -186,13 +186,13 @@ def test_float64_is_kept(tmp_path: Path) -> None:
 
 def test_a_loaded_model_trains_and_names_its_inputs(tmp_path: Path) -> None:
     layer = nn.LSTM(3, 4, seed=0)
-    model = face.load(exported([layer, nn.Linear(4, 2, seed=0)], tmp_path))
+    model = convert.load(exported([layer, nn.Linear(4, 2, seed=0)], tmp_path))
     x, zeros = array(5, 2, 3), np.zeros((1, 2, 4), F4)
     loss = model(c_0=zeros, h_0=zeros, input=x, lengths=[5, 3])[0].sum()
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     assert len(model.state_dict()) == 5
-    copy = face.load(model.path)
+    copy = convert.load(model.path)
     copy.load_state_dict({key: value * 2 for key, value in model.state_dict().items()})
     assert not np.array_equal(copy(x, [5, 3], zeros, zeros)[0].data, model(x, [5, 3], zeros, zeros)[0].data)
     again = pickle.loads(pickle.dumps(model))
@@ -256,7 +256,7 @@ def defined(node: Any, weights: dict[str, np.ndarray]) -> Any:
 
 
 def matches_runtime(path: str, given: dict[str, np.ndarray], atol: float = 1e-5, by: Any = runtime) -> list[np.ndarray]:
-    found = face.load(path)(**given)
+    found = convert.load(path)(**given)
     found = [
         np.asarray(t.data if isinstance(t, tg.Tensor) else t) for t in (found if isinstance(found, tuple) else (found,))
     ]
@@ -289,7 +289,7 @@ def test_every_direction_of_the_operators(op: str, direction: str, tmp_path: Pat
     turned = {key: value.swapaxes(0, 1) if value.ndim == 3 else value for key, value in given.items()}
     node = (*node[:3], {**attributes, "layout": 1})
     path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
-    y, *finals = arrays_of(face.load(path)(**turned))
+    y, *finals = arrays_of(convert.load(path)(**turned))
     assert np.allclose(y, found[0].transpose(2, 0, 1, 3), atol=1e-6)
     assert all(np.allclose(a, b.swapaxes(0, 1), atol=1e-6) for a, b in zip(finals, found[1:], strict=True))
 
@@ -363,7 +363,7 @@ def test_softmax_before_opset_13(axis: int | None, tmp_path: Path) -> None:
     x = array(2, 3, 4)
     flat = np.exp(x.reshape({None: 2, 0: 1, 2: 6}[axis], -1))  # rows before the axis, one softmax over all after it
     wanted = (flat / flat.sum(1, keepdims=True)).reshape(x.shape)
-    np.testing.assert_allclose(face.load(path)(x).data, wanted, atol=1e-6)
+    np.testing.assert_allclose(convert.load(path)(x).data, wanted, atol=1e-6)
     if find_spec("onnxruntime"):  # onnx's own evaluator takes the rule of opset 13
         matches_runtime(path, {"x": x})
 
@@ -372,7 +372,7 @@ def test_softmax_before_opset_13(axis: int | None, tmp_path: Path) -> None:
 def test_gradients_pass_casts_between_floats(to: int, tmp_path: Path) -> None:
     path = written(tmp_path, [("Cast", ["x"], ["c"], {"to": to}), ("Mul", ["c", "c"], ["y"], {})], {"x": F4}, ["y"])
     x = tg.tensor(array(3), requires_grad=True)
-    face.load(path)(x).sum().backward()
+    convert.load(path)(x).sum().backward()
     assert x.grad is not None
     np.testing.assert_allclose(x.grad, 2 * x.data, rtol=1e-6)
 
@@ -398,7 +398,7 @@ def test_split_into_uneven_parts(
     path = written(tmp_path, [("Split", inputs, names, {"axis": axis, **options})], {"x": F4}, names, arrays, opset)
     ends = np.cumsum([0, *sizes])
     wanted = [x.take(range(a, b), axis) for a, b in itertools.pairwise(ends)]
-    for found, expected in zip(face.load(path)(x), wanted, strict=True):
+    for found, expected in zip(convert.load(path)(x), wanted, strict=True):
         np.testing.assert_array_equal(found.data, expected)
 
 
@@ -439,7 +439,7 @@ W, R = array(1, 16, 3), array(1, 16, 4)
 def test_what_is_not_supported_is_refused_by_name(node: Any, text: str, tmp_path: Path) -> None:
     path = written(tmp_path, [node], {"x": F4}, ["y"], {"W": W, "R": R})
     with pytest.raises(ValueError, match=r"other.onnx holds what is not supported here: .*" + text):
-        face.load(path)
+        convert.load(path)
 
 
 def test_a_damaged_file_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
@@ -452,7 +452,7 @@ def test_a_damaged_file_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
             bad[at] = rng.integers(256)
         path.write_bytes(bad)
         try:
-            face.load(path)
+            convert.load(path)
         except ValueError as error:
             refusals.append(str(error))
     assert len(refusals) > 20
@@ -485,7 +485,7 @@ def test_arrays_in_other_files_are_read_from_the_model_s_folder(
         (folder / location).write_bytes(np.arange(3, dtype=F4).tobytes())
         path = apart(folder, location)
         for name in (path, os.path.relpath(path)):
-            assert face.load(name)(np.ones(3, F4)).tolist() == [1, 2, 3]
+            assert convert.load(name)(np.ones(3, F4)).tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("location", ["../secret", "below/../../secret", "/absolute", "", "link", "missing.bin", "."])
@@ -499,14 +499,14 @@ def test_arrays_in_other_files_do_not_leave_the_model_s_folder(location: str, tm
     with pytest.raises(
         ValueError, match=r"model: 'w' is kept in .*(expected a file in the model's folder|no such file)"
     ):
-        face.load(path)
+        convert.load(path)
 
 
 def test_all_faults_are_listed(tmp_path: Path) -> None:
     nodes = [("Erf", ["x"], ["e"], {}), ("LSTM", ["e", "W", "R"], ["y"], {"clip": 2.0})]
     path = written(tmp_path, nodes, {"x": F4}, ["y"], {"W": W, "R": R, "half": np.ones(2, np.float16)})
     with pytest.raises(ValueError, match=r"operator Erf \(e\); LSTM \(y\): clip=2.0; half has dtype float16"):
-        face.load(path)
+        convert.load(path)
 
 
 def test_garbage_is_named(tmp_path: Path) -> None:
@@ -524,9 +524,9 @@ def test_garbage_is_named(tmp_path: Path) -> None:
     for content in contents:
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"bad.onnx \({len(content)} bytes\) is no ONNX model"):
-            face.load(path)
+            convert.load(path)
     with pytest.raises(FileNotFoundError, match=r"interop.onnx.load: there is no file .*nowhere.onnx"):
-        face.load(tmp_path / "nowhere.onnx")
+        convert.load(tmp_path / "nowhere.onnx")
 
 
 class Own(nn.Module):
@@ -566,7 +566,7 @@ class Own(nn.Module):
 def test_what_cannot_be_exported(make: Any, error: type[Exception], text: str, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     with pytest.raises(error, match=text):
-        face.export(make(), tmp_path / "model.onnx")
+        convert.export(make(), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -574,16 +574,16 @@ def test_export_writes_all_or_nothing(tmp_path: Path) -> None:
     path = Path(exported(nn.GRU(3, 4), tmp_path))
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        face.export([nn.GRU(3, 4), np.tanh], path)
+        convert.export([nn.GRU(3, 4), np.tanh], path)
     assert path.read_bytes() == before
     with pytest.raises(FileNotFoundError, match=r"there is no folder"):
-        face.export(nn.GRU(3, 4), tmp_path / "nowhere" / "model.onnx")
+        convert.export(nn.GRU(3, 4), tmp_path / "nowhere" / "model.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_without_the_package_the_command_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    for call in (lambda: face.load("model.onnx"), lambda: face.export(nn.GRU(3, 4), tmp_path / "model.onnx")):
+    for call in (lambda: convert.load("model.onnx"), lambda: convert.export(nn.GRU(3, 4), tmp_path / "model.onnx")):
         with pytest.raises(ImportError, match=r"needs the onnx package: pip install 'tinygrad_rnn\[onnx\]'"):
             call()
 
@@ -596,8 +596,8 @@ def test_weights_both_ways(name: str) -> None:
     golden = load(name)
     kind = golden.meta["options"]["module"].lower()
     ours = torch.to_cells(kind, golden.under("weight"))["l0"]
-    theirs = face.from_cell(kind, ours)
-    back = face.to_cell(kind, theirs, linear_before_reset=True)
+    theirs = convert.from_cell(kind, ours)
+    back = convert.to_cell(kind, theirs, linear_before_reset=True)
     assert all(np.array_equal(back[key], value) for key, value in ours.items())
     x = golden["x"]
     w, r, (wb, rb) = theirs["W"], theirs["R"], np.split(theirs["B"], 2)
@@ -619,24 +619,24 @@ def test_weights_both_ways(name: str) -> None:
 
 def test_the_two_biases_of_a_gru_without_linear_before_reset_are_one() -> None:
     weights = {"W": array(6, 3), "R": array(6, 2), "B": array(12)}
-    found = face.to_cell("gru", weights)
+    found = convert.to_cell("gru", weights)
     assert set(found) == {"kernel", "recurrent_kernel", "bias"}
     assert np.array_equal(found["bias"], weights["B"][:6] + weights["B"][6:])
     with pytest.raises(ValueError, match=r"P has no counterpart here: peepholes"):
-        face.to_cell("lstm", weights | {"P": array(6)})
+        convert.to_cell("lstm", weights | {"P": array(6)})
     with pytest.raises(ValueError, match=r"W has shape \(6, 3\), expected \(8, D\)"):
-        face.to_cell("lstm", weights)
+        convert.to_cell("lstm", weights)
 
 
 def test_an_op_without_an_onnx_name_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     with pytest.raises(TypeError, match=r"interop\.onnx\.export: .*cannot be written as ONNX"):
-        face.export([nn.Linear(3, 2), tg.cumsum], str(tmp_path / "model.onnx"))
+        convert.export([nn.Linear(3, 2), tg.cumsum], str(tmp_path / "model.onnx"))
 
 
 def test_weights_of_other_shapes_are_refused_by_name() -> None:
     good = {"W": array(8, 3), "R": array(8, 2), "B": array(16)}
-    assert face.to_cell("lstm", good)["bias"].shape == (8,)
+    assert convert.to_cell("lstm", good)["bias"].shape == (8,)
     for name, shape, wanted in [
         ("B", (8,), r"\(16,\)"),
         ("B", (1, 16), r"\(16,\)"),
@@ -646,14 +646,14 @@ def test_weights_of_other_shapes_are_refused_by_name() -> None:
     ]:
         came = rf"\({', '.join(map(str, shape))}{',' * (len(shape) == 1)}\)"
         with pytest.raises(ValueError, match=rf"interop.onnx.to_cell: {name} has shape {came}, expected {wanted}"):
-            face.to_cell("lstm", good | {name: array(*shape)})
+            convert.to_cell("lstm", good | {name: array(*shape)})
 
 
 @pytest.mark.parametrize("declared", [F4, np.float64, I8, np.int32, np.bool_])
 def test_inputs_are_taken_in_the_dtype_that_the_graph_declares(declared: Any, tmp_path: Path) -> None:
     """Numbers without a dtype take it, integers go over into integers; whatever else differs is refused."""
     path = written(tmp_path, [("Cast", ["x"], ["y"], {"to": 11})], {"x": declared}, ["y"])
-    model, kind = face.load(path), np.dtype(declared).kind
+    model, kind = convert.load(path), np.dtype(declared).kind
     for given in ([1, 0], (1.0, 0.0), [True, False]):
         assert model(given).tolist() == [1.0, 0.0]
     for dtype in (F4, np.float64, I8, np.int32, np.uint8, np.bool_):
@@ -708,7 +708,7 @@ def test_a_file_declares_the_shapes_of_its_outputs(name: str, tmp_path: Path) ->
     path = exported(model, tmp_path, lengths=False, initial_state=False)
     assert declared(path) == wanted
     free = dict(zip(wanted[0][1][:2], x.shape, strict=False)) if "T" in wanted[0][1] else {"B": len(x)}
-    found = face.load(path)(x)
+    found = convert.load(path)(x)
     for (_, shape), y in zip(wanted, found if isinstance(found, tuple) else (found,), strict=True):
         assert y.shape == tuple(free.get(n, n) for n in shape)
 
@@ -721,4 +721,4 @@ def test_a_model_without_outputs_or_opset_is_refused(left_out: str, tmp_path: Pa
     del getattr(proto.graph if left_out == "output" else proto, left_out)[:]
     Path(path).write_bytes(proto.SerializeToString())
     with pytest.raises(ValueError, match="it holds no graph with outputs, or no opset"):
-        face.load(path)
+        convert.load(path)

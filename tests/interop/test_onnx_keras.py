@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import layers, models, rnn
-from tinygrad_rnn.interop import onnx as face
+from tinygrad_rnn.interop import onnx as convert
 
 from .test_onnx import array, defined, exported, matches_runtime, same, written
 
@@ -63,7 +63,7 @@ def test_initial_states(sequences: bool, tmp_path: Path) -> None:
     wanted = numbers(layer(X, mask=MASK, initial_state=[h, c]))
     path = exported(layer, tmp_path)
     same(path, {"input": X, "lengths": LENGTHS, "h_0": h, "c_0": c}, wanted)
-    assert face.load(path).outputs == ("output", "h_n", "c_n")
+    assert convert.load(path).outputs == ("output", "h_n", "c_n")
 
 
 @pytest.mark.parametrize("merge", ["concat", "sum", "ave", "mul"])
@@ -75,7 +75,7 @@ def test_bidirectional(sequences: bool, merge: str, tmp_path: Path) -> None:
     wanted = numbers(layer(X, mask=MASK))
     path = exported(layer, tmp_path, initial_state=False)
     same(path, {"input": X, "lengths": LENGTHS}, wanted)
-    assert face.load(path).outputs == ("output", "fw.h_n", "fw.c_n", "bw.h_n")
+    assert convert.load(path).outputs == ("output", "fw.h_n", "fw.c_n", "bw.h_n")
 
 
 def test_a_classifier_of_sentences(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_classifier_of_sentences(tmp_path: Path) -> None:
     same(path, {"input": ids, "lengths": LENGTHS}, [wanted.data])
     longer = np.pad(ids[:1], ((0, 0), (0, 3)))
     same(path, {"input": longer, "lengths": LENGTHS[:1]}, [wanted.data[:1]])
-    assert face.load(exported(model, tmp_path)).inputs == (
+    assert convert.load(exported(model, tmp_path)).inputs == (
         *("input", "lengths", "2.fw.h_0", "2.fw.c_0", "2.bw.h_0", "2.bw.c_0", "3.h_0"),
     )
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_exported(make: Any, options: Any, text: str, tmp_path: P
     layer = make()
     layer(X[:, None] if "Time" in text else X)
     with pytest.raises(TypeError, match=text):
-        face.export(layer, tmp_path / "model.onnx", **options)
+        convert.export(layer, tmp_path / "model.onnx", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -146,7 +146,7 @@ def test_a_table_with_a_mask_wants_lengths(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     model = models.Sequential([layers.Embedding(9, 4, mask_zero=True), layers.GRU(H)])
     with pytest.raises(TypeError, match=r"embedding cannot be written .*mask_zero=True makes a mask, .*lengths=True"):
-        face.export(model, tmp_path / "model.onnx", lengths=False)
+        convert.export(model, tmp_path / "model.onnx", lengths=False)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_functions_that_differ_where_ours_are_one(tmp_path: Path) -> None:
     node = ("LSTM", ["x", "W", "R"], ["y"], {"activations": ["Sigmoid", "Tanh", "Relu"], "hidden_size": H})
     path = written(tmp_path, [node], {"x": np.float32}, ["y"], arrays)
     with pytest.raises(ValueError, match=r"activations=\['Sigmoid', 'Tanh', 'Relu'\].*, g and h alike"):
-        face.load(path)
+        convert.load(path)
 
 
 def test_training_goes_on_after_an_export(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the kernel tests share: random problems, one way to run every cell, and a naive loop to hold them to."""
+"""Shared by the kernel tests: random problems, one way to run every cell, and a simple loop as reference."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Bad calls are refused in words; forks, threads and the process around the kernels are left as they were."""
+"""Invalid calls raise errors; forks, threads and the state of the process are not affected."""
 
 import concurrent.futures
 import multiprocessing
@@ -104,7 +104,7 @@ def test_other_bad_calls():
 
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 def test_random_bad_calls_never_crash():
-    """Every call returns or raises TypeError or ValueError."""
+    """Every call returns, or raises TypeError or ValueError."""
     rng = random.Random(0)
     good = {cell: Problem(cell, 2, 3, 2, 4) for cell in CELLS}
     refused = 0
@@ -275,7 +275,7 @@ def test_the_process_is_left_as_it_was():
 @native_only
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not tell a thread's processors")
 def test_threads_sleep_between_calls_and_may_run_anywhere_again():
-    """After a pause a thread is woken elsewhere than its caller; neither that nor the wait before it outlasts the call."""
+    """After a pause a thread is woken on another core than its caller; this does not persist after the call."""
     script = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
         "import os, time, numpy as np\n"

@@ -121,7 +121,7 @@ def test_targets_out_of_range(isa: str) -> None:
 
 
 def test_a_trace_checks_its_targets_too() -> None:
-    """A traced step runs the expansion, which would take a target out of range for a loss of 0."""
+    """A traced step runs the expansion, in which a target out of range would give a loss of 0."""
     x = tg.tensor(np.zeros((2, 3), np.float32), requires_grad=True)
     with pytest.raises(ValueError, match="expected 0 <= target < 3"):
         tg.softmax_cross_entropy.expansion(x, targets=[0, 3], mask=None, reduction="mean")

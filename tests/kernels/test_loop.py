@@ -168,7 +168,7 @@ def test_attention_over_a_constant_memory(isa, dtype, H, S):
 
 
 def everything(dtype, n):
-    """Two states, one handed on to the other; shifted, packed and missing sequences; sums and accumulators of every sort."""
+    """Two states, one copied to the other; shifted, packed and missing sequences; all kinds of sums and accumulators."""
     b = Builder(dtype)
     x, y = b.sequence(n), b.sequence(2 * n, written=True)
     kept, history, packed_history = (

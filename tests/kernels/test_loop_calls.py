@@ -1,4 +1,4 @@
-"""Loops that cannot run are refused, whatever is wrong with them; forks and threads around a loop change nothing."""
+"""Invalid loops raise errors; forks and threads around a loop have no effect."""
 
 import concurrent.futures
 import os
@@ -232,7 +232,7 @@ def arrays_for(b, B, T, total, dtype):
 
 
 def test_random_bad_loops_never_crash():
-    """Every loop, disturbed, is refused or runs within its arrays."""
+    """Every modified loop raises an error or stays within its arrays."""
     rng = random.Random(0)
     makers = [
         lambda: lstm_forward(3, 5, np.float32, saves=True), lambda: lstm_backward(3, 5, np.float64),

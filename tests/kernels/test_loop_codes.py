@@ -102,7 +102,7 @@ def pairs(dtype):
 
 
 def assert_within(code, dtype, got, want, units, *inputs):
-    """`got` lies within so many units in the last place of `want`, and is what `want` is where that is no number."""
+    """`got` is within this many units in the last place of `want`, and equal to it where `want` is not a number."""
     with np.errstate(over="ignore"):
         rounded = want.astype(dtype)
     odd = ~np.isfinite(rounded)
@@ -114,7 +114,7 @@ def assert_within(code, dtype, got, want, units, *inputs):
                 unit, np.spacing(np.max(np.abs([np.where(np.isfinite(a), a, 0) for a in inputs]), axis=0))
             )
         error = np.where(odd | np.isnan(rounded), 0, np.abs(got.astype(np.longdouble) - want) / unit)
-    # an infinity may come out as the largest number's neighbourhood, and the other way round
+    # near the largest number, infinity and finite values may be exchanged
     same = (got == rounded) | np.isnan(rounded) | (np.abs(got) >= np.finfo(dtype).max * (1 - 4 * np.finfo(dtype).eps))
     assert same[odd].all()
     error = np.where(
@@ -281,7 +281,7 @@ def test_rowproducts_in_every_layout(isa, dtype, shape, transposed):
 @pytest.mark.parametrize("m", [1, 3, 200])
 @pytest.mark.parametrize(("N", "K"), [(1, 1), (16, 7), (19, 33), (64, 600), (70, 5)])
 def test_products_of_parts(isa, dtype, accumulate, transposed, m, N, K):
-    """Columns of a larger matrix, sub-rows of a row with neighbours that must stay."""
+    """Columns of a larger matrix, and sub-rows whose neighbours must not change."""
     rng = np.random.default_rng(0)
     b = Builder(dtype)
     x, out = b.sequence(m * K + 2), b.sequence(m * N + 3, written=True)

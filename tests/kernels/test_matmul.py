@@ -61,7 +61,7 @@ def products(draw):
 
 
 def bound(a, b):
-    """What rounding may do to each element, in units of the dtype's rounding error."""
+    """The bound of the rounding error of each element, in units of the dtype's rounding error."""
     wide = WIDER[a.dtype]
     return np.matmul(np.abs(a).astype(wide), np.abs(b).astype(wide)) * np.finfo(a.dtype).eps * (2 + a.shape[-1] ** 0.5)
 

@@ -293,7 +293,7 @@ def test_streaming_on_the_reference_and_reloading():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_work_follows_the_lengths_in_memory(cell):
-    """A long row among short ones costs its own length, not B times it."""
+    """The time of a long row among short ones is proportional to its length, not to B times its length."""
     ragged = Problem(cell, 50, 100, 4, 8, dtype=np.float32, lengths=[100, *[1] * 49]).forward()[2]
     full = Problem(cell, 50, 100, 4, 8, dtype=np.float32).forward()[2]
     assert ragged.nbytes <= full.nbytes * 0.04

@@ -93,7 +93,7 @@ def test_memory_is_used_again_when_an_array_has_gone() -> None:
 
 
 def test_a_step_faults_on_no_page() -> None:
-    """In the steady state a training step takes no memory from the system."""
+    """After the first steps a training step allocates no memory from the system."""
     resource = pytest.importorskip("resource")
     if IMPLEMENTATIONS[0] == "reference":
         pytest.skip("NumPy's own memory")

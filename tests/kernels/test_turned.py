@@ -1,4 +1,4 @@
-"""Weights whose transpose lies in memory, as PyTorch's do, are read as they lie: the same bits as from a copy."""
+"""Weights that are stored transposed, as PyTorch's are, are read in place, with the same bits as from a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras's conventions on numbers that can be written down."""
+"""Keras's conventions on simple numbers."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_masked_steps_might_as_well_not_be_there(mask: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, bool])
 def test_initial_states_are_cast_to_the_layers_dtype(dtype: Any) -> None:
-    """And where they are floats, their gradient comes back in their own."""
+    """Float inputs get gradients in their own dtype."""
     layer, x = layers.GRU(2), np.ones((1, 3, 4), np.float32)
     layer(x)
     h = tg.tensor(np.ones((1, 2), dtype), requires_grad=np.dtype(dtype).kind == "f")

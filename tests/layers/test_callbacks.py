@@ -1,4 +1,4 @@
-"""Callbacks, lines and files of Sequential: as Keras 3.15 has them, on the same numbers."""
+"""Callbacks, output and files of Sequential: as in Keras 3.15, with the same numbers."""
 
 from __future__ import annotations
 

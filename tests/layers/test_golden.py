@@ -1,4 +1,4 @@
-"""The Keras face against Keras: every keras_ file's outputs, states and gradients, fused and unrolled."""
+"""The Keras layers against Keras: every keras_ file's outputs, states and gradients, fused and unrolled."""
 
 from __future__ import annotations
 

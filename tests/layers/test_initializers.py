@@ -1,4 +1,4 @@
-"""The initializers that the Keras face brings: variances, supports, names."""
+"""The Keras initializers: variances, supports, names."""
 
 from __future__ import annotations
 

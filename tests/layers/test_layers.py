@@ -1,4 +1,4 @@
-"""The Keras face's own conventions: the notes' numbers, options, masks handed on, states kept, bad input."""
+"""Conventions of the Keras layers: the notes' numbers, options, masks, states, invalid input."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def with_ones(layer: Any, units: int) -> Any:
 
 
 def test_recurrent_dropout_draws_one_mask_a_sequence_and_gate() -> None:
-    """Of linear functions, U = 1, W = 0, h = 1 the masks themselves are what comes out."""
+    """With linear functions, U = 1, W = 0 and h = 1, the outputs are the masks."""
     n, x, h = 1000, np.zeros((4, 2, 1)), np.ones((4, 1000))
     options: Any = {"use_bias": False, "recurrent_dropout": 0.5, "seed": 0, "return_sequences": True}
     plain = with_ones(layers.SimpleRNN(n, "linear", **options), n)

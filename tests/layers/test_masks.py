@@ -1,4 +1,4 @@
-"""Masks go from layer to layer with the outputs: a padded row gives what it gives alone, cut to its length."""
+"""Masks are passed from layer to layer with the outputs: a padded row gives the same as alone, truncated to its length."""
 
 from __future__ import annotations
 

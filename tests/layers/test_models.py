@@ -1,4 +1,4 @@
-"""Sequential: the notes' tables, building, masks handed on, training by train.fit, bad input."""
+"""Sequential: the notes' tables, building, masks, training by train.fit, invalid input."""
 
 from __future__ import annotations
 

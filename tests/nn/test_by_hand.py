@@ -1,4 +1,4 @@
-"""Losses of nn on numbers that can be added up by hand."""
+"""Losses of nn on numbers that can be computed by hand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_slopes_at_zero_are_pytorchs() -> None:
 
 
 def test_two_axes_mean_numpys_where_numpy_takes_them() -> None:
-    """Of a matrix they are NumPy's order of axes; of more axes, which NumPy refuses, PyTorch's exchange."""
+    """For a matrix they are NumPy's order of axes; for more axes, an error in NumPy, PyTorch's transpose."""
     matrix, cube = tg.zeros(2, 3), tg.zeros(2, 3, 4)
     assert [matrix.transpose(*axes).shape for axes in ((0, 1), (1, 0))] == [(2, 3), (3, 2)]
     assert [cube.transpose(*axes).shape for axes in ((0, 2), (1, 0))] == [(4, 3, 2), (3, 2, 4)]
@@ -57,7 +57,7 @@ def test_a_clone_has_the_values_and_passes_the_gradient() -> None:
 
 
 def test_dropout_stands_between_layers_and_not_behind_the_last() -> None:
-    """With h' = relu(x), three layers of it, ones pass two masks: each element is 0 or 1 / keep²."""
+    """With h' = relu(x) and x = 1, three layers apply two dropout masks: each output is 0 or 1 / keep²."""
     net = nn.RNN(2, 2, 3, "relu", bias=False, dropout=0.5, batch_first=True)
     for name, weight in net.named_parameters():
         weight.data = np.eye(2, dtype=np.float32) * ("ih" in name)
@@ -73,7 +73,7 @@ def test_dropout_stands_between_layers_and_not_behind_the_last() -> None:
 @pytest.mark.parametrize("make", [nn.Dropout, lambda p, seed: tg.layers.Dropout(p, seed).drop])
 @pytest.mark.parametrize(("number", "wanted"), [(0.0, 0), (0.2, 0), (0.25, 4 / 3), (0.3, 4 / 3), (0.99, 4 / 3)])
 def test_a_chance_is_that_of_the_numbers_below_it(make: Any, number: float, wanted: float) -> None:
-    """Of numbers in [0, 1) those below p are the share p, and an element is dropped there."""
+    """Uniform numbers in [0, 1) are below p with probability p; there an element is dropped."""
     with tg.training(True):
         assert make(0.25, seed=Drawn(number))(np.ones(5, np.float32)).tolist() == pytest.approx([wanted] * 5)
 

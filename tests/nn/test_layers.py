@@ -1,4 +1,4 @@
-"""Linear, Embedding, LayerNorm, Dropout, Sequential: values, gradients, beginnings, dtypes, bad input."""
+"""Linear, Embedding, LayerNorm, Dropout, Sequential: values, gradients, initial values, dtypes, invalid input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a new cell costs: its file in `rnn`, and a class statement in a face that holds nothing but names.
+"""A new cell needs its class in `rnn` and, for `nn` or `layers`, a class with only names.
 
 The cell is the minimal gated unit [Zhou et al. 2016]: f = σ(x Wf + h Uf + bf); n = tanh(x Wn + (f h) Un + bn);
 h' = (1 − f) h + f n.
@@ -35,7 +35,7 @@ class MinimalGatedCell(GatedCell):
         return h, h
 
 
-# A line in each face.
+# A class in `nn` and one in `layers`.
 class KerasMGUCell(KerasCell, MinimalGatedCell): ...
 
 

@@ -1,4 +1,4 @@
-"""Training goes as in PyTorch: 50 steps of SGD and Adam from the same beginning, both biases kept and trained."""
+"""Training as in PyTorch: 50 steps of SGD and Adam from the same initial values, with both biases trained."""
 
 from __future__ import annotations
 

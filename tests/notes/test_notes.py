@@ -93,7 +93,7 @@ def same_as_layer(inputs: Any, w: Any, u: Any, b: Any) -> Any:
 
 
 def pattern(shapes: Any) -> list[np.ndarray]:
-    """Weights that can be written down: 0.4 cos(n + i) in the i-th array."""
+    """Weights given by a formula: 0.4 cos(n + i) in the i-th array."""
     return [(0.4 * np.cos(np.arange(np.prod(s)) + i)).reshape(s).astype(np.float32) for i, s in enumerate(shapes)]
 
 

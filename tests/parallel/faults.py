@@ -1,4 +1,4 @@
-"""Trains, and meets with one fault, on one rank or on all.
+"""Trains with one fault, on one rank or on all.
 
 mpiexec -n N python faults.py FAULT CHECKPOINT [RANK]
 """

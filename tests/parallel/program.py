@@ -1,4 +1,4 @@
-"""Trains one of the cases, as a script of a user's would, and writes what came of it: run alone, or by mpiexec.
+"""Trains one of the cases, like a user's script, and writes the results; runs alone or under mpiexec.
 
     [mpiexec -n N] python program.py CASE FOLDER [option=value ...]
 

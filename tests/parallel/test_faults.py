@@ -1,4 +1,4 @@
-"""What goes wrong on one process ends all within seconds, with one message that names the rank."""
+"""A failure on one process ends all within seconds, with one message that names the rank."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs no second process: accumulated parts, shares of rows, states, buckets, errors, one process with MPI."""
+"""Tests on one process: accumulated parts, shares of rows, states, buckets, errors, MPI with one process."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_the_sweep_says_when_a_leaf_is_finished() -> None:
 
 
 class Late:
-    """A sum over two processes that hold the same, which is there when it is waited for."""
+    """A sum over two processes with equal values, complete when waited for."""
 
     def __init__(self, array: Any, log: list[Any]):
         self.array, self.log = array.copy(), log

@@ -40,7 +40,7 @@ def test_every_row_is_in_one_part(own: int, cut: bool) -> None:
     ("group", "own", "told"), [(Serial(), 3, "3 parts"), (of_two(0), 1, "2 processes"), (of_two(1), 3, "2 processes")]
 )
 def test_batches_that_leave_a_part_without_rows_throughout(group: Any, own: int, told: str) -> None:
-    """Each process, or each part of the only one, needs a row of some batch; a smaller last batch is none of them."""
+    """Each process, or part, needs a row in some batch; the last batch may be smaller."""
     least = int(told.split()[0])
     for first in (least - 1, least):
         parts = MicroBatches(group, own, None, None)

@@ -17,6 +17,6 @@ def pytest_report_header():
 
 @pytest.fixture(params=WAYS)
 def way(request):
-    """What runs a program: NumPy ("reference") and, where there is one, the native interpreter."""
+    """The implementations that run a program: NumPy ("reference") and the native interpreter, if installed."""
     with kernels.using(request.param):
         yield request.param

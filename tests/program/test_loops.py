@@ -1,4 +1,4 @@
-"""What a plan and its lowering make of a step: held to the plain loop, whose values know nothing of either."""
+"""Plans and their lowering, compared with the plain loop, which uses neither."""
 
 from __future__ import annotations
 

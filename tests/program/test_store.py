@@ -66,18 +66,18 @@ def test_one_trace_serves_all_objects_of_a_class_with_the_same_options_and_shape
         cell = Cell(seed=seed)
         for _ in range(2):
             np.testing.assert_allclose(cell.run(), cell.run(impl="unrolled"), rtol=1e-12)
-    assert traces == {"new": 1, "batch": 0}  # the second trace was on this very batch
+    assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
 
 
 def test_what_traces_again(traces):
     cell = Cell()
     cell.run()
-    assert traces == {"new": 1, "batch": 0}  # the second trace was on this very batch
+    assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
     cell.run(time=9)
     cell.w.data = cell.w.data * 2
     cell.w = tg.Parameter(cell.w.data)
     cell.run()
-    assert traces == {"new": 1, "batch": 0}  # the second trace was on this very batch
+    assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
     cell.run(batch=6)
     cell.run(batch=6)
     assert traces == {"new": 1, "batch": 1}
@@ -178,11 +178,11 @@ def test_copies_and_pickles_run_on_their_own_weights(traces):
         np.testing.assert_allclose(twin.run(), twin.run(impl="unrolled"), rtol=1e-12)
         assert np.abs(twin.run() - cell.run()).max() > 1e-3
     np.testing.assert_allclose(cell.run(), cell.run(impl="unrolled"), rtol=1e-12)
-    assert traces == {"new": 1, "batch": 0}  # the second trace was on this very batch
+    assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
 
 
 def test_a_step_at_an_address_used_before_is_another_step():
-    """Functions that come and go may get one another's id."""
+    """A new function may get the id of a deleted one."""
     for k in range(200):
         got = tg.scan(lambda x, h, k=k: (h + k, h), np.zeros((2, 1, 1)), np.zeros((2, 1)))[0]
         assert got.data[0, 0, 0] == k
@@ -220,7 +220,7 @@ def test_threads_at_once():
 
 
 def test_threads_with_scalars_of_their_own():
-    """Tracing in one thread neither sees nor changes what another computes at that time."""
+    """Tracing in one thread neither affects nor is affected by computations in another."""
     stop, wrong = threading.Event(), []
 
     def computes():
@@ -271,7 +271,7 @@ def test_a_child_forked_while_another_thread_traces():
 
 
 def test_a_first_call_costs_milliseconds(record_property):
-    """Both traces and the check on the batch: 10 ms are the goal; the bound leaves room for a busy machine."""
+    """Both traces and the check on the batch: the goal is 10 ms; the bound allows for a busy machine."""
     Cell(rate=0.123).run()
     costs = []
     for k in range(5):
@@ -287,7 +287,7 @@ def test_a_first_call_costs_milliseconds(record_property):
 
 
 def test_a_first_call_where_nobody_has_imported_random():
-    """Python's generator is looked at only where it is there; a step is traced all the same."""
+    """Python's random generator is checked only if it was imported; a step is traced in either case."""
     code = """
 import sys
 import numpy as np

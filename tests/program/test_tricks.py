@@ -1,5 +1,5 @@
-"""Every way we know of to fool the trace of a step. Each step runs fused with the results of the plain loop, call after
-call while what it reads changes, or it is refused with a reason that names the file and line of the step."""
+"""All known ways to mislead the trace of a step. Each step runs fused with the results of the plain loop, call after call
+while what it reads changes, or it is refused with a reason that names the file and line of the step."""
 
 from __future__ import annotations
 

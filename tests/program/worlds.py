@@ -1,4 +1,4 @@
-"""What the tests of scan share: a step with everything around it, run fused and unrolled, and held to each other."""
+"""Shared by the tests of scan: a step with its environment, run fused and unrolled, and compared."""
 
 from __future__ import annotations
 

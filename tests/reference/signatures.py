@@ -1,4 +1,4 @@
-"""What callables take unasked, to be compared with what the documentation of the library says whose face they have."""
+"""The defaults of callables, to be compared with those in the documentation of the imitated library."""
 
 from __future__ import annotations
 

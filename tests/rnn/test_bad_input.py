@@ -1,4 +1,5 @@
-"""Wrong input to cells and drivers: each error's type, and that it names what came, what was wanted and the way out."""
+"""Invalid input to cells and drivers: the type of each error, and that it names the value, what was expected and the
+remedy."""
 
 from __future__ import annotations
 

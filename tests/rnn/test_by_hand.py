@@ -1,4 +1,4 @@
-"""Cells and wrappers on numbers that can be written down."""
+"""Cells and wrappers on simple numbers."""
 
 from __future__ import annotations
 

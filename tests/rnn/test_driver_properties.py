@@ -1,4 +1,4 @@
-"""What holds of every driver and cell whatever the numbers: padding, order, direction, layout, dtypes, empty cases."""
+"""Properties of every driver and cell, for random numbers: padding, order, direction, layout, dtypes, empty cases."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ def test_the_cell_is_built_by_the_first_call_and_only_then(impl):
 
 
 class LogCell(OwnCell):
-    """A step that knows positive inputs only: at 0 its value and its slope are infinite."""
+    """A step for positive inputs only: at 0 its value and its slope are infinite."""
 
     def call(self, x: Any, h: Any) -> Any:
         return super().call(tg.log(x), h)
@@ -356,7 +356,7 @@ class LogCell(OwnCell):
 @each_impl
 @pytest.mark.parametrize("filling", [0.0, -1.0, np.nan])
 def test_padding_never_reaches_a_cell_that_could_not_bear_it(impl, filling):
-    """What stands in the padding's place is a real step of the same row, so the cell's own domain holds there too."""
+    """The padding is replaced by a real step of the same row, so the step is not evaluated outside its domain."""
     x = np.random.default_rng(0).uniform(0.5, 2, (3, 5, D))
     lengths = np.array([3, 5, 1])
     cell = LogCell(H).build(D, np.float64)

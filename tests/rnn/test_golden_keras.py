@@ -48,7 +48,7 @@ def weight_gradients(cell: rnn.RNNCell, side: str = "") -> dict[str, np.ndarray]
 
 
 def repeated(output: tg.Tensor, mask: np.ndarray) -> tg.Tensor:
-    """What Keras makes of the outputs of the real steps: at a masked step the one before, zeros before the first."""
+    """Keras's outputs from those of the real steps: at a masked step the previous one, zeros before the first."""
     count = np.cumsum(mask, axis=1)
     return tg.where((count > 0)[:, :, None], output[ROWS, np.maximum(count - 1, 0)], 0)
 

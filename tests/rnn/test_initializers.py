@@ -1,4 +1,4 @@
-"""How parameters begin: bounds, orthogonality, seeds, and where the constant biases stand."""
+"""Initial values of parameters: bounds, orthogonality, seeds, and the constant biases."""
 
 from __future__ import annotations
 

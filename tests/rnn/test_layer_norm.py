@@ -20,7 +20,7 @@ def array(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def made(units: int = 4, inputs: int = 3, **options: Any) -> Any:
-    """A built cell whose gains and shifts are not the ones it begins with."""
+    """A built cell with gains and shifts other than the initial ones."""
     cell = rnn.LayerNormLSTMCell(units, seed=0, **options).build(inputs, F8)
     for i, p in enumerate(cell.parameters()):
         p.data = p.data + 0.3 * array(*p.shape, seed=i)

@@ -1,4 +1,4 @@
-"""LSTMCell's peepholes, clips and projection: both paths, wrappers, streaming errors, and what must stay as it was."""
+"""LSTMCell's peepholes, clips and projection: both paths, wrappers, streaming errors, and the plain cell."""
 
 from __future__ import annotations
 

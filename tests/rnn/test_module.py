@@ -137,7 +137,7 @@ def test_a_failed_load_leaves_a_built_cell_as_it_was(state, text):
     ],
 )
 def test_a_failed_load_leaves_an_unbuilt_cell_unbuilt(state, text):
-    """It can still be built for anything, and begins with the numbers it would have begun with."""
+    """It can still be built for any size, with the same initial values."""
     cell = stack()
     attributes = [set(vars(module)) - {"input_size", "dtype"} for module in cell.modules()]
     with pytest.raises(ValueError, match=text):

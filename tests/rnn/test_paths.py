@@ -1,4 +1,4 @@
-"""The fused and the unrolled path beside each other: traces, recomputation, what is kept, opening, streaming, threads."""
+"""The fused and the unrolled path compared: traces, recomputation, memory, expansion, streaming, threads."""
 
 from __future__ import annotations
 
@@ -348,7 +348,7 @@ def test_drivers_run_cells_of_the_other_faces(kind: str, impl: str) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("isa", kernels.implementations())
 def test_relu_lets_nan_and_infinity_through_alike_on_every_path(bad: float, isa: str) -> None:
-    """By the equations: h' = max(z, 0), NaN kept; where h' is 0 nothing flows back, through NaN the whole gradient."""
+    """By the equations: h' = max(z, 0), NaN is kept; the gradient is 0 where h' is 0 and passes through NaN."""
 
     class Own(rnn.BasicRNNCell):
         def call(self, x: Any, state: Any, drawn: Any = ()) -> Any:

@@ -1,4 +1,4 @@
-"""A cell's stepper: the same numbers as the driver, also after training, and clear words where it cannot stream."""
+"""A cell's stepper: the same numbers as the driver, also after training, and errors where streaming is not possible."""
 
 import numpy as np
 import pytest

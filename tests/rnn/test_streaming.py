@@ -15,7 +15,7 @@ X = np.random.default_rng(0).normal(size=(3, 6, 4))
 
 
 class Decay(rnn.RNNCell):
-    """Its output reads the state as it came, and its two states change places."""
+    """Its output depends on the old state, and its two states are exchanged."""
 
     state_size: Any = (4, 4)
     output_size = 4

@@ -1,4 +1,4 @@
-"""Dropout, zoneout and residual wrappers: when they do nothing, what their masks are like, and seeds."""
+"""Dropout, zoneout and residual wrappers: cases without effect, the distribution of masks, and seeds."""
 
 from __future__ import annotations
 

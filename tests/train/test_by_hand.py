@@ -147,6 +147,7 @@ def test_a_bar_goes_on_to_its_place_and_not_beyond_its_end(
     for place, end in zip((2.0, 7.0), ends, strict=True):
         shown.advance(place, 1.0, f"at {place}")
         assert shown.bar.n == end
+    assert shown.bar.dynamic_ncols  # as wide as the terminal is now
     shown.write("a line")
     shown.close("the end")
     told = shown.stream.getvalue()

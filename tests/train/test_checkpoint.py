@@ -1,4 +1,4 @@
-"""Files of arrays and of training runs: whole or not at all, whatever happens; bad files change nothing."""
+"""Files of arrays and of training runs: written atomically, and invalid files change nothing."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ while True:
 
 
 def test_an_error_of_any_kind_changes_nothing(tmp_path: Path, monkeypatch: Any) -> None:
-    """What a generator makes of hostile numbers is NumPy's affair: whatever it raises, nothing is changed."""
+    """Errors that NumPy's generators raise for invalid states leave everything unchanged."""
     train.save_checkpoint(tmp_path / "run", *parts())
     for error, wanted in ((OverflowError("too large"), tg.CheckpointError), (MemoryError(), MemoryError)):
         run = parts()
@@ -329,7 +329,7 @@ def test_a_model_that_is_not_built_yet_stays_so_if_something_else_does_not_fit(t
 
 
 def bad_files(tmp_path: Path) -> dict[str, tuple[Any, str]]:
-    """By name, what is in the file, and what must be said about it."""
+    """By name: the content of the file, and a text of the error."""
     good = tmp_path / "good"
     net, optimizer, schedule = parts()
     train.save_checkpoint(good, net, optimizer, schedule)

@@ -1,4 +1,4 @@
-"""What train.fit accepts at the bounds, and what it takes loss functions, validations and batches for."""
+"""Arguments of train.fit at their bounds, and the accepted kinds of loss functions, validations and batches."""
 
 from __future__ import annotations
 

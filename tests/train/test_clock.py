@@ -1,4 +1,4 @@
-"""What a run shows and when it ends, on a clock that goes by hand: every step takes the same time."""
+"""The output of a run and its end, with a simulated clock: every step takes the same time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinygrad_rnn.train import loop
 
 
 class Bar:
-    """In the place of the progress bar: notes what it is given."""
+    """Replaces the progress bar and records its arguments."""
 
     made: ClassVar[list[Bar]] = []
 

@@ -1,4 +1,4 @@
-"""Vocabularies, chunks of text, and drawing from logits."""
+"""Vocabularies, chunks of text, and sampling from logits."""
 
 from __future__ import annotations
 

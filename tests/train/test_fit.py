@@ -285,7 +285,7 @@ def test_the_best_is_kept_and_the_run_goes_on_from_the_last(tmp_path: Path) -> N
     fit(epochs=3, validation=lambda: next(given), on_validation=lambda _: kept.append(arrays(model)))
     assert arrays(model) == kept[1] != kept[2]
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
-    fit(epochs=3, validation=lambda: next(given))  # nothing left to do: the best is there all the same
+    fit(epochs=3, validation=lambda: next(given))  # nothing left to do: the best parameters are restored nevertheless
     assert arrays(model) == kept[1]
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
     fit(epochs=5, validation=lambda: next(given))

@@ -1,4 +1,4 @@
-"""train.fit and evaluate: what cannot work, or would do nothing, is refused in words."""
+"""train.fit and evaluate: errors for invalid arguments and for those without effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which inputs moved the answers: against the gradients of a model that is known in closed form."""
+"""Saliency, compared with the gradients of a model known in closed form."""
 
 from __future__ import annotations
 

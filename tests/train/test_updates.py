@@ -1,4 +1,4 @@
-"""Optimisers and clipping by the native kernels: the same bits as NumPy's, and nobody's arrays change."""
+"""Optimisers and clipping by the native kernels: the same bits as NumPy's, and no array in use elsewhere changes."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_arrays_that_somebody_holds_do_not_change(size: int) -> None:
 
 
 def test_a_parameter_gets_a_new_array() -> None:
-    """What keeps something that was made of a parameter's array goes by the array: it must be another after a step."""
+    """Values cached for a parameter's array are keyed by the array, so a step must assign a new one."""
     p = tg.Parameter(np.ones(200_000, np.float32))
     optimizer = optim.SGD([p], 0.1)
     before = p.data

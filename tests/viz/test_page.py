@@ -276,3 +276,23 @@ def test_the_page_s_style_and_names_stay_inside_it() -> None:
     script = page[page.rindex("<script>") : page.rindex("</script>")]
     assert script.startswith('<script>\n"use strict";\n{\n')
     assert script.rstrip().endswith("}")
+
+
+def test_states_of_every_layer_have_names_of_their_own() -> None:
+    tg.seed(1)
+    stack = rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.LSTMCell(3), rnn.GRUCell(2)])
+    _, loss = run(5, cell=stack)
+    data = data_of(viz.to_html(loss))
+    names = [data["strings"][name] for _, name, *_ in data["states"]]
+    layers = ("lstm_cell 1", "lstm_cell 2", "gru_cell")
+    assert set(names) == {*(f"h in {layer}" for layer in layers), *(f"c in {layer}" for layer in layers[:2])}
+    assert [step for (step, *_), name in zip(data["states"], names, strict=True) if name == "h in gru_cell"] == list(
+        range(5)
+    )
+    flow = viz.grad_flow(loss)
+    found = {
+        step: grad
+        for (step, _, _, _, grad), name in zip(data["states"], names, strict=True)
+        if name == "h in lstm_cell 1"
+    }
+    np.testing.assert_allclose([found[t] for t in range(5)], flow.layers[0].states["h"], rtol=1e-3)

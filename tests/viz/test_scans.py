@@ -189,9 +189,9 @@ def test_a_page_shows_a_scan_opened_before_and_after_backward() -> None:
     assert len(data_of(viz.to_html(loss, opened=True))["nodes"]) == len(before["nodes"])
 
 
-@pytest.mark.parametrize("face", [rnn.LSTMCell, rnn.GRUCell, lambda n, **o: rnn.GRUCell(n, True, **o)])
-def test_a_cell_with_other_activations_stands_in_its_places(face: Any) -> None:
-    drawing = viz.cell(face(4, activation="relu", recurrent_activation=tg.softplus))
+@pytest.mark.parametrize("make", [rnn.LSTMCell, rnn.GRUCell, lambda n, **o: rnn.GRUCell(n, True, **o)])
+def test_a_cell_with_other_activations_stands_in_its_places(make: Any) -> None:
+    drawing = viz.cell(make(4, activation="relu", recurrent_activation=tg.softplus))
     assert drawing.picture.placed
     assert {"relu", "softplus"} == {node.lines[0] for node in drawing.picture.nodes if node.role == "squash"}
     check_places(drawing)

@@ -1,4 +1,4 @@
-"""A lowered loop in the native interpreter's hands: all of it, or its steps."""
+"""A lowered loop run by the native interpreter: all of it, or its steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 
 
 class NativeLoop:
-    """A loop in the interpreter's hands. Raises Unsupported where it has an op that the interpreter lacks."""
+    """A loop run by the interpreter. Raises Unsupported for an op that the interpreter does not have."""
 
     together = 4  # up to this batch what does not depend on the state runs for many steps at once, not within each
 
@@ -55,20 +55,20 @@ class NativeLoop:
         self.keys = [(w.kind, w.leaf) for w in loop.writes]
         self.inner = [tuple(int(n) for n in loop.slots[w.slot].inner) for w in loop.writes]  # shape of a row
         self._makers: tuple[Any, list[Callable[[], Any]]] = (None, [])
-        self.sources: list[tuple[str, Any]] = []  # of what is read over time: op's arrays, cotangents or what was saved
+        self.sources: list[
+            tuple[str, Any]
+        ] = []  # of what is read over time: ("x", leaf), ("d_output", leaf), ("saved", key)
         for r in loop.reads:
             kept = histories[r.leaf] if r.kind in ("state", "before") else r
             own = r.kind in ("x", "d_output")
             self.sources.append((r.kind, r.leaf) if own else ("saved", (kept.kind, kept.leaf)))
         places = {slot: k for k, slot in enumerate(loop.weights)}
-        self.places: list[int] | None = None  # of the weights that the interpreter gets, where nothing is made of any
+        self.places: list[int] | None = None  # the weights that the interpreter reads, if it reads them as they are
         if not self.fixed and not self.literals and not self.finish and all(s in places for s in self.weight_slots):
             self.places = [places[slot] for slot in self.weight_slots]
         self.in_order = self.places == [*range(len(loop.weights))]
         sums = {slot: k for k, (slot, _) in enumerate(self.targets)}
-        self.results_in: list[int | None] | None = (
-            None  # which sums are the weights' cotangents, where nothing is made of any
-        )
+        self.results_in: list[int | None] | None = None  # the sums that are the weights' cotangents, if these are sums
         if not self.finish and all(r is None or r in sums for r in loop.results):
             self.results_in = [None if r is None else sums[r] for r in loop.results]
         self._low = low
@@ -136,7 +136,7 @@ class NativeLoop:
         return makers
 
     def taken(self, weights: Sequence[Any]) -> tuple[Sequence[Any], dict[int, Any]]:
-        """The weights that the interpreter gets, from those of the loop; and, if any are made of these, all by slot."""
+        """What the interpreter reads as weights; and, if some are computed from the loop's weights, all of them by slot."""
         if self.places is not None:
             return (weights if self.in_order else [weights[k] for k in self.places]), {}
         registers = dict(zip(self.loop.weights, weights, strict=True))
@@ -144,7 +144,7 @@ class NativeLoop:
         return [registers[s] for s in self.weight_slots] + self.literals, registers
 
     def results(self, targets: list[Any], registers: dict[int, Any]) -> list[Any]:
-        """The weights' cotangents from the sums: these, or what is made of them."""
+        """The weights' cotangents: the sums, or what `finish` computes from them."""
         if self.results_in is not None:
             return [None if k is None else targets[k] for k in self.results_in]
         registers |= {slot: target for (slot, _), target in zip(self.targets, targets, strict=True)}
@@ -153,8 +153,8 @@ class NativeLoop:
 
 
 class NativeSteps(Runner):
-    """A loop whose steps run in the interpreter, and what stands before and after them in NumPy. Raises Unsupported where a
-    step has an op that the interpreter lacks."""
+    """A loop whose steps run in the interpreter and the rest in NumPy. Raises Unsupported for an op in the steps that the
+    interpreter does not have."""
 
     def __init__(self, loop: Loop, dtype: np.dtype[Any]):
         super().__init__(loop)
@@ -183,7 +183,9 @@ class NativeSteps(Runner):
         begin, end = (int(schedule.start[s]) for s in (steps.start, steps.stop))
         batch, n = int(schedule.start[steps.start + 1]) - begin, end - begin
         lengths = np.minimum(schedule.lengths[:batch] - steps.start, len(steps))
-        kept = [np.empty(place.shape, dtype) if place.dtype != dtype else place for place in places]  # truth values
+        kept = [
+            np.empty(place.shape, dtype) if place.dtype != dtype else place for place in places
+        ]  # a truth value is 0 or 1 there
         final = [np.empty((batch, *state.shape[1:]), dtype) for state in states]
         weights, _ = self.steps.taken([registers[slot] for slot in self.loop.weights])
         over_time = [registers[slot] for slot, _ in self.timed] + kept

@@ -239,9 +239,8 @@ def _run_layer(
     return _run_scan(caller, cell, x, state, time, traces)
 
 
-_SEQUENCES: dict[
-    str, tuple[Any, str]
-] = {  # the op of a whole sequence, and the values other than h that it can return for each step
+# The op of a whole sequence, and the values other than h that it can return for each step.
+_SEQUENCES: dict[str, tuple[Any, str]] = {
     "rnn": (ops.rnn_sequence, ""),
     "lstm": (ops.lstm_sequence, "cifgo"),
     "gru": (ops.gru_sequence, "zrn"),
@@ -287,8 +286,9 @@ def _run_scan(
         inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
     lengths, reverse, time_major, recompute, impl = time
     outputs, final, seen = run_scan(
-        partial(_step, cell, form, names), inputs, state, tuple(constants), None,
-        lengths, reverse, time_major, impl, recompute, names=names, caller=caller, owner=(cell, (form, names)),
+        partial(_step, cell, form, names), inputs, state, tuple(constants),
+        lengths=lengths, reverse=reverse, time_major=time_major, impl=impl, recompute=recompute,
+        names=names, caller=caller, owner=(cell, (form, names)),
         checked=lambda result: cell.check_result(result, batch, x.dtype),
     )  # fmt: skip
     shape = outputs.shape

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 from tinygrad_rnn.autodiff.state import Run, Scope
 
 from .layers import Path, passes_of, times_of
+from .sequences import sequence_of
+from .unfused import STEPWISE, open_all
 
 Place = tuple[int, int]  # a pass over time, and t
+
+
+def length_of(graph: Graph) -> int:
+    """How many steps of time a graph has, fused or recorded; 0 if that is not one number."""
+    return (fused_length(graph) or 0) if has_fused_runs(graph) else recorded_length(graph)
+
+
+def few_steps(graph: Graph, target: Any, keep: int) -> tuple[Graph, int]:
+    """The graph of `target` with the first and last `keep` steps alone, fused runs opened, and how many were left out."""
+    if not has_fused_runs(graph):
+        return shorten(graph, keep)
+    left_out = max((fused_length(graph) or 0) - 2 * keep, 0)
+    return open_all(target, STEPWISE, 2 * keep if left_out else None), left_out
+
+
+def all_steps(graph: Graph, target: Any) -> Graph:
+    """The graph of `target` with its fused runs opened."""
+    return open_all(target, STEPWISE) if has_fused_runs(graph) else graph
+
+
+def has_fused_runs(graph: Graph) -> bool:
+    """Whether runs over time are single nodes."""
+    return any(node.kind == "recurrent" for node in graph.nodes)
+
+
+def fused_length(graph: Graph) -> int | None:
+    """How many steps the graph's fused runs have; None if it has none, they differ, or time steps are recorded as well."""
+    found = {run.steps for run in map(sequence_of, graph.nodes) if run is not None}
+    timed = any(part.kind == "step" for node in graph.nodes for part in node.scope)
+    return found.pop() if len(found) == 1 and not timed else None
 
 
 def recorded_length(graph: Graph) -> int:

@@ -12,7 +12,7 @@ from tinygrad_rnn.autodiff.node import Leaf, Node, Output
 from tinygrad_rnn.autodiff.op import operations
 from tinygrad_rnn.autodiff.tensor import Tensor
 
-from .sequences import sequence_of, sequences_read
+from .sequences import sequences_read
 
 INPUT = re.compile(r"x(_?\d+)?|inputs?(_?\d+)?|x_data")
 MASK = re.compile(r"mask(_\d+)?")
@@ -130,10 +130,3 @@ def _revived(graph: Graph) -> list[Tensor]:
         made.name = node.name
         edges[node.id] = [Output(made, k, *shape) for k, shape in enumerate(shapes)] if op.several else [made]
     return [Tensor._from_array(np.zeros(0), edges[s.id][s.output]) for s in graph.outputs]
-
-
-def fused_length(graph: Graph) -> int | None:
-    """How many steps the graph's fused runs have; None if it has none, they differ, or time steps are recorded as well."""
-    found = {run.steps for run in map(sequence_of, graph.nodes) if run is not None}
-    timed = any(part.kind == "step" for node in graph.nodes for part in node.scope)
-    return found.pop() if len(found) == 1 and not timed else None
