@@ -324,8 +324,8 @@ def _prepared(
     constants: Any,
     recompute: bool,
 ) -> Prepared:
-    """The program's loops for the gradients that are wanted, planned when first asked for. Raises Untraceable if an op's
-    vjp cannot be part of a program."""
+    """The program's loops for the needed gradients, planned at the first request. Raises Untraceable if an op's vjp
+    cannot be part of a program."""
     parts = [list(leaves(tree)) for tree in (xs, states, constants)]
     counts = (len(parts[0]), len(parts[1]), len(parts[2]))
     records = ambient.get().recording
