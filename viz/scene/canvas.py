@@ -91,7 +91,6 @@ class Canvas:
             reach -= abs(end[0] - x1)
         blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside()
         # a group is met on the right, not through the frame's title
-        # to a group on the right first: not through the frame's title
         lanes: tuple[float, ...] = (x + half, x - half) if high.role == "group" else (x - half, x + half)
         if all(any(a - CLEAR < at < b + CLEAR for a, b in blocked) for at in (begin[0], end[0], *lanes)):
             lanes = tuple(at for a, b in blocked for at in (a - CLEAR, b + CLEAR))
