@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -133,7 +134,7 @@ def picture_of_step(
         lines = (f"{name}ₜ", *labels.of(maker.shapes[source.output], maker.dtypes[source.output]))
         state = "" if name == "y" else name
         nodes.append(Node(f"{name}'", lines, "state" if state else "output", value=source, state=state))
-        role = "data" if name == "y" else "memory" if name[:1] == "c" else "state"
+        role = "data" if name == "y" else "memory" if re.fullmatch(r"c\d*", name) else "state"
         edges.append(Edge(f"n{source.id}", f"{name}'", role))
         if role == "memory":
             line = set(itertools.pairwise(_memory_line(graph, name, source)))

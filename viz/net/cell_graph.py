@@ -67,7 +67,7 @@ def _steps(cell: RNNCell, size: int, length: int) -> Graph:
         for t in range(length):
             x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=True)
             with step(t, run):
-                output, state = cell(x, state)
+                output, state = RNNCell.__call__(cell, x, state)
             outputs.append(output)
         return take((ops.stack(outputs), state))
     finally:
@@ -117,7 +117,7 @@ def _step(run: RNNCell, size: int, values: tuple[Any, Any] | None) -> StepGraph:
         own = isinstance(state, tuple) and not hasattr(state, "_fields") and not is_stacked(run)
         state = _named(state, "s" if own else "h")
         given = [str(part.name) for part in flat_tensors(state)]
-        output, after = run(x, state)
+        output, after = RNNCell.__call__(run, x, state)  # as a driver calls it: Keras's own takes lists
         made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
         tensors = [output, *(part for _, part in made)]
         known: dict[int, Any] = {}
