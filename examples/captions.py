@@ -1,13 +1,13 @@
-"""Captions: a net looks at a handwritten digit and writes its name, letter by letter: "three".
+"""Captions: a network reads a picture of a handwritten digit and writes its name, letter by letter: "three".
 
     python examples/captions.py
     python examples/captions.py --cell gru
 
 One-to-many, the shape of an image caption [Vinyals et al. 2015]: a picture, 64 numbers of scikit-learn's bundled digits,
-becomes the first state of a recurrent net, which then writes letters until it writes the end mark, always the likeliest
-(greedy decoding). No one tells it that there are ten classes: it learns ten spellings. You see how many of the 359 held-out
-digits get a name that is right in every letter: about 98 %, after ten seconds. (The best linear classifier, which only
-has to choose among ten classes, reaches 96 to 97 %.) The picture shows some of them, with what was written below.
+becomes the initial state of a recurrent network, which then writes the likeliest letter at each step until it writes the
+end token (greedy decoding). It is not told that there are ten classes: it learns ten spellings. The program prints how
+many of the 359 held-out digits get a completely correct name: about 98 %, after ten seconds. (The best linear classifier,
+which only has to choose among ten classes, reaches 96 to 97 %.) The plot shows some of them with their written names.
 """
 
 import numpy as np

@@ -1,19 +1,19 @@
-"""Second derivatives: how sharply the loss of an LSTM bends, and why training sharpens it up to a bound.
+"""Second derivatives: the curvature of an LSTM's loss, and why training increases it up to a bound.
 
     python examples/second_order.py
     python examples/second_order.py --rates 0.1 1.0
 
-The Hessian H of a loss holds its second derivatives: for a thousand parameters a million numbers. Its product with one
+The Hessian H of a loss contains its second derivatives: for a thousand parameters a million numbers. Its product with one
 vector v costs about as much as a few gradients: H v is the derivative of (gradient · v) [Pearlmutter 1994], and here a
-gradient is a tensor like any other (create_graph=True), also that of a fused LSTM. You will see H v agree with finite
-differences of gradients to nine digits.
+gradient is a tensor like any other (create_graph=True), also that of a fused LSTM. The program compares H v with finite
+differences of gradients: they agree to nine digits.
 
-Multiplying again and again by H turns v towards the direction in which the loss bends most; how much it bends there is
-the top curvature. Along it, a step of gradient descent with learning rate r overshoots once the curvature is above 2 / r,
-and then the next steps swing to and fro. The picture shows the loss beside the top curvature, of one net trained with
-three learning rates: each time training itself raises the curvature up to 2 / r, and then it stays there, at the edge of
-stability [Cohen et al. 2021]; where it goes above, the loss leaps up once, and the curvature falls. At the end it is
-within 15 % of 2 / r. (The task: say at every step whether the last two signs are the same.)
+Repeated multiplication by H turns v towards the direction of the largest curvature (power iteration). If this curvature
+is above 2 / r, steps of gradient descent with learning rate r overshoot in this direction and oscillate. The plot shows
+the loss and the largest curvature of a network trained with three learning rates: training increases the curvature up to
+2 / r, where it stays, at the edge of stability [Cohen et al. 2021]. When it exceeds this value, the loss jumps once and
+the curvature falls. At the end it is within 15 % of 2 / r. (The task: whether the last two signs are the same, at every
+step.)
 """
 
 import copy

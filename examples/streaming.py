@@ -1,15 +1,15 @@
-"""Streaming: a trained net is fed one sample a millisecond, as from a sensor, and answers before the next one comes.
+"""Streaming: a trained network reads one sample every millisecond, as from a sensor, and answers before the next.
 
     python examples/streaming.py
     python examples/streaming.py --cell gru --units 128 --seconds 30
 
-A noisy wave whose pitch and strength wander is sampled 1000 times a second. The net learns, on whole sequences, to tell
-the clean wave 10 ms ahead of each sample. Then its cell and its head are turned into a stepper, which keeps the state and
-takes one sample at a time: nothing is recorded and nothing is allocated. You will see how long an answer takes: some ten
-microseconds for the step and its read-out; from the sample to its answer some hundred, which is mostly the operating
-system waking the program up. You will see how many answers came too late, and how well the net foretells the wave: the
-error is about a fifth of what taking the sample for the answer gives. The picture shows the last half second of the
-wave, and all latencies.
+A noisy wave with slowly changing frequency and amplitude is sampled 1000 times a second. The network learns, on whole
+sequences, to predict the clean wave 10 ms after each sample. Then a stepper is made of its cell and its head, which keeps
+the state and processes one sample at a time, without recording or allocating anything. The program prints the time of an
+answer: some ten microseconds for the step and the output layer, and some hundred from the sample to the answer, most of
+which the operating system needs to wake the program. It also prints how many answers were late, and the error of the
+prediction, about a fifth of that of the sample itself. The plot shows the last half second of the wave, and all
+latencies.
 """
 
 import gc

@@ -1,16 +1,16 @@
-"""Forecast a time series: monthly sunspots, three years ahead, beside the two forecasts that every model must beat.
+"""Forecast a time series: monthly sunspots, three years ahead, compared with two naive forecasts.
 
     pip install -e '.[examples]'                    # brings pmdarima, whose files hold the data: 1749 to 1983
     python examples/time_series.py
     python examples/time_series.py --file mine.txt --season 12 --horizon 12 --holdout 48
 
-Spots on the sun come and go in cycles of nine to fourteen years. An LSTM reads the months one after another and tells
-the next 36 at each. The last fifty years are held out; through them it walks month by month, and each time its forecast
-is set beside the naive one (it stays as it is now) and the seasonal naive one (it goes as it went eleven years ago).
-You will see the mean absolute error of all three by how far they look ahead: next month the LSTM is hardly better than
-the naive forecast, from half a year to two years ahead it is far ahead of both, and after three years the seasonal naive
-one has come near. Over all months ahead its error is about 25 spots; the naive one's is 43, the seasonal naive one's 33.
-The picture shows three-year forecasts on the held-out years, and the errors.
+The number of sunspots varies in cycles of nine to fourteen years. An LSTM reads the months one after another and predicts
+the next 36 at each. The last fifty years are held out. For each of their months its forecast is compared with the naive
+one (the current value) and the seasonal naive one (the values eleven years before). The program prints the mean absolute
+error of all three by the number of months ahead: for the next month the LSTM is hardly better than the naive forecast,
+from half a year to two years ahead it is much better than both, and for three years the seasonal naive one is close. Over
+all months ahead the LSTM's error is about 25 spots, the naive one's 43, the seasonal naive one's 33. The plot shows
+three-year forecasts on the held-out years, and the errors.
 """
 
 import gzip

@@ -1,18 +1,19 @@
-"""Why LSTM: what plain recurrent nets cannot learn over many steps, and where their gradient goes.
+"""Why LSTM: what plain recurrent networks cannot learn over many steps, and how their gradient vanishes.
 
     python examples/why_lstm.py                     # --lengths 10 30 100 300 1000 for others
 
-Two tasks that need a memory [Hochreiter & Schmidhuber 1997]. Adding: of many numbers two are marked, one early and one
-late; say their sum. Copying: say at the end which of eight symbols came first, random bits in between. RNN, LSTM and GRU
-learn each over 10 to 500 steps, in at most 600 updates. You will see the accuracy (of sums: within 0.1, where saying 1 is
-right for a fifth): LSTM and GRU are above 0.85, and mostly near 1, at both tasks and all lengths; the RNN adds badly over
-10 steps and not at all over 50; it copies over 10 steps, with luck over 50 or 200, and no more over 500.
+Two tasks that need a memory [Hochreiter & Schmidhuber 1997]. Adding: two of many numbers are marked, one early and one
+late; the output is their sum. Copying: the output is which of eight symbols came first, with random bits in between. RNN,
+LSTM and GRU learn each task over 10 to 500 steps, in at most 600 updates. The program prints the accuracy (for sums:
+within 0.1; always answering 1 is right for a fifth): LSTM and GRU are above 0.85, and mostly near 1, at both tasks and
+all lengths; the RNN adds badly over 10 steps and not at all over 50; it copies over 10 steps, sometimes over 50 or 200,
+and not over 500.
 
-The reason is the gradient. Going back k steps it is multiplied by the recurrent weights W k times, so that it shrinks or
-grows like (spectral radius of W)^k, and tanh' < 1 shrinks it further: the picture shows it for three W. A gated cell
-multiplies what it keeps by its gate instead: open, at almost 1, nothing is lost. But a gate half open forgets as well,
-by 0.73^k for the usual forget bias of 1: "LSTM, bias 1" fails from 50 steps on. The gates of the other two begin so that
-a unit keeps what it holds for some 1 to T steps [Tallec & Ollivier 2018].
+The reason is the gradient. Going back k steps it is multiplied by the recurrent weights W k times, so it shrinks or grows
+like (spectral radius of W)^k, and tanh' < 1 shrinks it further: the plot shows it for three W. A gated cell multiplies
+its memory by its gate instead: while the gate is near 1, the gradient is kept. A gate that is half open forgets too, by
+0.73^k for the usual forget bias of 1: "LSTM, bias 1" fails from 50 steps on. The gates of the other two are initialised
+so that a unit keeps its value for some 1 to T steps [Tallec & Ollivier 2018].
 """
 
 import numpy as np

@@ -24,12 +24,12 @@ page of it. The views, beside the folders, join these.
 """
 
 from .attention import attention
+from .cell import cell
 from .diff import diff
 from .flow import GradFlow, LayerFlow, grad_flow
 from .folded import folded
 from .heatmap import Heatmap, heatmap
 from .html import to_html
-from .inside import cell
 from .ops import draw, mimebundle
 from .plot import Plot
 from .unrolled import unrolled

@@ -45,7 +45,7 @@ def attention(
             raise ValueError(f"attention: {name} has {len(texts)} texts, expected {size}")
     scale = ColorScale([1.0], f"weight ({of})", "activation", log=False)
     memory = [style.shown(text, 24) for text in memory or map(str, range(weights.shape[1]))]
-    steps = [style.shown(text, 24) for text in steps or (style.subscript("t=", t) for t in range(len(weights)))]
+    steps = [style.shown(text, 24) for text in steps or (f"t={t}" for t in range(len(weights)))]
     width = max(style.fitting_size((text,), "ellipse")[0] for text in (*memory, *steps))
     below, above = _row("m", memory, "input", width, 0.0), _row("t", steps, "output", width, ROW_APART)
     edges = []

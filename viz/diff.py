@@ -8,8 +8,9 @@ from typing import Any
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo
 
-from .inside import as_rnn_cell, picture_of_step, step_graph
+from .cell import as_rnn_cell, picture_of_step
 from .layouts.graphviz import settle
+from .net.cell_graph import step_graph
 from .net.layers import gate_of
 from .net.steps import only_weights, parameters_of
 from .scene import style
@@ -35,11 +36,11 @@ def diff(a: Any, b: Any) -> Drawing:
     ['+', '+', '+', 'recurrent_bias', '×']
     """
     cells = as_rnn_cell(a, "diff"), as_rnn_cell(b, "diff")
-    graphs = [step_graph(cell) for cell in cells]
+    steps = [step_graph(cell) for cell in cells]
     labels = style.Labels()
-    pictures = [picture_of_step(graph, results, labels, "BT") for graph, results in graphs]
-    only = _only([graph for graph, _ in graphs])
-    ends = [{f"{name}'" for name, _ in results} for _, results in graphs]
+    pictures = [picture_of_step(step.graph, step.results, labels, "BT") for step in steps]
+    only = _only([step.graph for step in steps])
+    ends = [{f"{name}'" for name, _ in step.results} for step in steps]
     only = [only[0] | (ends[0] - ends[1]), only[1] | (ends[1] - ends[0])]
     for k, (picture, cell) in enumerate(zip(pictures, cells, strict=True)):
         pictures[k] = _part("ab"[k], cell.scope_name, picture, only[k], (ONLY_FIRST, ONLY_SECOND)[k])

@@ -40,7 +40,7 @@ class LayerFlow(NamedTuple):
     def state(self, name: str) -> Numbers:
         """The norms of a state, (T,); KeyError that names the states there are."""
         if name not in self.states:
-            own = ", ".join(map(repr, self.states)) or "none that can be told"
+            own = ", ".join(map(repr, self.states)) or "none that is known"
             raise KeyError(f"grad_flow: layer {self.name!r} has no state {name!r}; .layers[…].states has {own}")
         return self.states[name]
 

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from tinygrad_rnn.rnn import RNNCell
 
-from .inside import cell
+from .cell import cell
 from .ops import draw
 from .write import page
 from .write.drawing import Drawing

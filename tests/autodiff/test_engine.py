@@ -147,6 +147,38 @@ def test_a_wrong_cotangent_shape_is_an_error_that_names_the_cause() -> None:
         del tg.autodiff.tensor.registry["bad_add"]
 
 
+@pytest.mark.parametrize("materialize", [True, False])
+def test_the_cotangent_of_an_unused_result_is_zeros_or_none(materialize: bool) -> None:
+    """And a vjp gets what its parameters name, in their order: residuals, the result, shapes, which inputs need a gradient."""
+    seen: list[Any] = []
+
+    @tg.primitive(label="ends", several=True, materialize_grads=materialize, samples=lambda r: [(r(3), r(2))])
+    def two_ends(a: Any, b: Any, *, keep: bool = False) -> Any:
+        result = (a[:1] * 2, b[1:] * 3)
+        return (result, "kept") if keep else result
+
+    @two_ends.vjp
+    def _(g: Any, residuals: Any, b: Any, needs: Any, shapes: Any, out: Any, shape: Any) -> Any:
+        seen.append((g, residuals, b, needs, shapes, out, shape))
+        return np.array([2.0, 0, 0]) * g[0], None
+
+    try:
+        a, b = tg.tensor(np.ones(3), requires_grad=True), np.full(2, 5.0)
+        first, _ = two_ends(a, b)
+        first.sum().backward()
+    finally:
+        del tg.autodiff.tensor.registry["two_ends"]
+    ((g, residuals, kept, needs, shapes, out, shape),) = seen
+    assert g[0].tolist() == [1]
+    assert g[1] is None if not materialize else g[1].tolist() == [0]
+    assert residuals == "kept"
+    assert kept is b
+    assert [part.tolist() for part in out] == [[2], [15]]
+    assert (needs, shapes, shape) == ((True, False), ((3,), (2,)), (3,))
+    assert a.grad is not None
+    assert a.grad.tolist() == [2, 0, 0]
+
+
 def test_declarations_that_cannot_be_checked_are_refused() -> None:
     with pytest.raises(TypeError, match="samples"):
         tg.primitive(label="x")  # type: ignore[call-arg]

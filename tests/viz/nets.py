@@ -247,3 +247,127 @@ def regression_sum() -> Any:
     out, _ = rnn.dynamic_rnn(rnn.LSTMCell(H), x())
     loss = (nn.Linear(H, 1)(out) ** 2).mean()
     return loss + 0.01 * (out**2).mean()
+
+
+@net
+def caption() -> Any:
+    image, table = tg.Tensor(np.ones((B, 7), np.float32), name="image"), nn.Embedding(9, D)
+    start = rnn.LSTMState(*(tg.tanh(nn.Linear(7, H)(image)) for _ in range(2)))
+    outputs, _ = rnn.dynamic_rnn(rnn.LSTMCell(H), table(np.ones((B, T), int)), initial_state=start)
+    return nn.functional.cross_entropy(nn.Linear(H, 9)(outputs).reshape(-1, 9), np.zeros(B * T, int))
+
+
+@net
+def torch_dropout() -> Any:
+    out, _ = nn.LSTM(D, H, num_layers=3, dropout=0.2, batch_first=True)(x())
+    return nn.Linear(H, 2)(nn.Dropout(0.5)(out))
+
+
+@net
+def keras_two_inputs() -> Any:
+    meta = tg.Tensor(np.ones((B, 6), np.float32), name="meta")
+    both = tg.concatenate([layers.LSTM(H)(x(name="text")), layers.Dense(H, activation="relu")(meta)], axis=-1)
+    return layers.Dense(1, activation="sigmoid")(both)
+
+
+@net
+def stream() -> Any:
+    cell, outputs = rnn.LSTMCell(H), []
+    state = cell.zero_state(B)
+    for k in range(3):
+        out, state = rnn.dynamic_rnn(cell, x(2, name=f"chunk{k}"), initial_state=state)
+        outputs.append(out)
+    return tg.concatenate(outputs, axis=1)
+
+
+@net
+def teacher_forcing() -> Any:
+    table, cell, head, words = nn.Embedding(9, D), rnn.LSTMCell(H), nn.Linear(H, 9), np.ones((B, T), int)
+    state, loss = cell.zero_state(B), tg.tensor(0.0)
+    for t, word in rnn.steps(words):
+        y, state = cell(table(word), state)
+        loss = loss + nn.functional.cross_entropy(head(y), words[:, t])
+    return loss / T
+
+
+@net
+def feedback() -> Any:
+    cell, head, y, ys = rnn.GRUCell(H), nn.Linear(H, D), tg.Tensor(np.zeros((B, D), np.float32), name="start"), []
+    h = cell.zero_state(B)
+    for t in range(T):
+        with tg.step(t):
+            o, h = cell(y, h)
+            y = head(o)
+            ys.append(y)
+    return tg.stack(ys, axis=1)
+
+
+@net
+def two_losses() -> Any:
+    out, state = rnn.dynamic_rnn(rnn.LSTMCell(H), x())
+    return (nn.Linear(H, 3)(out) ** 2).mean() + (nn.Linear(H, 1)(state.h) ** 2).mean()
+
+
+@net
+def wide_names() -> Any:
+    cell = rnn.LSTMCell(H, name="sentence_level_context_encoder")
+    return nn.Linear(H, 2)(rnn.dynamic_rnn(cell, x(name="pretrained_word_vectors"))[0])
+
+
+@net
+def deep_bidirectional_residual() -> Any:
+    h = x(size=4)
+    for _ in range(2):
+        both, _ = rnn.bidirectional_dynamic_rnn(rnn.GRUCell(2), rnn.GRUCell(2), h)
+        h = h + tg.concatenate(both, axis=-1)
+    return h
+
+
+@net
+def repeat_vector() -> Any:
+    code = layers.LSTM(H)(x())
+    return layers.TimeDistributed(layers.Dense(D))(layers.LSTM(H, return_sequences=True)(tg.stack([code] * 3, axis=1)))
+
+
+@net
+def attention_pool() -> Any:
+    out, _ = rnn.dynamic_rnn(rnn.GRUCell(H), x())
+    return nn.Linear(H, 2)((tg.softmax(nn.Linear(H, 1)(out), axis=1) * out).sum(axis=1))
+
+
+@net
+def siamese() -> Any:
+    lstm = nn.LSTM(D, H, batch_first=True)
+    (_, (a, _)), (_, (b, _)) = lstm(x(name="left")), lstm(x(name="right"))
+    return tg.exp(-tg.abs(a[-1] - b[-1]).sum(axis=-1))
+
+
+@net
+def skip_connections() -> Any:
+    inputs = x(size=H)
+    a, _ = rnn.dynamic_rnn(rnn.LSTMCell(H, name="one"), inputs)
+    b, _ = rnn.dynamic_rnn(rnn.LSTMCell(H, name="two"), a)
+    return nn.Linear(2 * H, 2)(tg.concatenate([a + b, inputs], axis=-1))
+
+
+@net
+def zoneout_stack() -> Any:
+    cells = [rnn.ZoneoutWrapper(rnn.LSTMCell(H), 0.1), rnn.ZoneoutWrapper(rnn.GRUCell(H), 0.1)]
+    return rnn.dynamic_rnn(rnn.MultiRNNCell(cells), x())
+
+
+@net
+def masked_loss() -> Any:
+    out, _ = rnn.dynamic_rnn(rnn.GRUCell(H), x(), sequence_length=[4, 2])
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0]], np.float32)
+    return ((nn.Linear(H, 3)(out) ** 2).sum(axis=-1) * mask).sum() / mask.sum()
+
+
+@net
+def one_step() -> Any:
+    return rnn.dynamic_rnn(rnn.LSTMCell(H), x(1))
+
+
+@net
+def thousand_steps() -> Any:
+    return nn.Linear(H, 2)(rnn.dynamic_rnn(rnn.LSTMCell(H), x(1000))[0][:, -1])

@@ -200,3 +200,17 @@ def test_the_memory_runs_straight_through_every_cell(cell: Any) -> None:
     for node in picture.nodes:
         left, right = node.at[0] - node.size[0] / 2, node.at[0] + node.size[0] / 2
         assert (frame[0] < left < right < frame[2]) == (node.box is not None)
+
+
+def test_the_arrows_inside_a_keras_cell_are_those_of_the_plain_one() -> None:
+    """Its own call takes [h, c]; the state that goes straight through is c."""
+
+    def arrows(drawing: viz.Drawing) -> Counter[tuple[str, ...]]:
+        first = {node.id: node.lines[0] for node in drawing.picture.nodes}
+        return Counter((first[edge.tail], first[edge.head], edge.role) for edge in drawing.picture.edges)
+
+    plain = arrows(viz.cell(rnn.LSTMCell(4)))
+    assert ("cₜ₋₁", "×", "memory") in plain
+    for target in (tg.layers.LSTM(4), tg.layers.LSTMCell(4), tg.nn.LSTMCell(3, 4)):
+        assert arrows(viz.cell(target)) == plain
+    assert arrows(viz.unrolled(tg.layers.LSTMCell(4))) == arrows(viz.unrolled(rnn.LSTMCell(4)))

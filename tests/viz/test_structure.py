@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import re
 from pathlib import Path
+
+import pytest
+from tinygrad_rnn.viz.net.measure import Measured
+from tinygrad_rnn.viz.net.ranks import RankedNet
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import rnn, viz
 
 TOP = Path(__file__).parents[2] / "viz"
 STAGES = ["net", "scene", "write", "layouts", ""]  # each imports those before it; "" are the views
@@ -52,3 +61,35 @@ def test_time_steps_are_not_read_from_names() -> None:
             text = path.read_text(encoding="utf-8")
             assert 'startswith("t=' not in text, path
             assert "/t=" not in text, path
+
+
+def test_ops_are_known_by_what_they_declare_not_by_name() -> None:
+    """Only the places of textbook cells know ops by name: those are pictures of these very ops."""
+    names = re.compile("|".join(rf"[\"']{op.name}[\"']" for op in tg.operations() if op.name not in ("step", "scan")))
+    allowed = {"layouts/cells.py", "unrolled.py"}
+    for path in sorted(TOP.rglob("*.py")):
+        code = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if ".op " in line)
+        if path.relative_to(TOP).as_posix() not in allowed:
+            assert not names.findall(code), path
+
+
+def test_a_picture_is_made_once() -> None:
+    drawing = viz.unrolled(rnn.LSTMCell(4), 3)
+    picture = drawing.picture
+    for part in (picture, picture.nodes[0], picture.edges[0], picture.boxes[0]):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            part.role = "op"  # type: ignore[misc,union-attr]
+    before = repr(picture)
+    assert drawing.source
+    assert drawing.mermaid()
+    assert viz.to_html(drawing)
+    assert repr(picture) == before
+
+
+def test_ranking_leaves_the_net_as_it_was() -> None:
+    outputs, _ = rnn.dynamic_rnn(rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(3)]), [[[1.0], [2.0]]])
+    net = Measured(tg.tanh(outputs) @ tg.Parameter([[1.0], [1.0], [1.0]], name="V"), "test").net
+    before = repr(net)
+    ranked = RankedNet(net, pairs_share_a_rank=True)
+    assert len(ranked.net.layers) == 3 > len(net.layers)
+    assert repr(net) == before

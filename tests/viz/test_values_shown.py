@@ -245,3 +245,12 @@ def test_the_flow_of_gradients_is_saved(tmp_path: Any) -> None:
     outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(3), data(2, 4, 3))
     flow = viz.grad_flow(outputs.sum())
     assert flow.save(tmp_path / "flow.svg").read_text(encoding="utf-8") == flow.plot().svg()
+
+
+def test_steps_of_an_attention_are_called_as_everywhere() -> None:
+    memory = np.ones((1, 2, 3), np.float32)
+    cell = rnn.AttentionWrapper(rnn.GRUCell(4), rnn.LuongAttention(4, memory))
+    picture = viz.attention(rnn.dynamic_rnn(cell, np.ones((1, 3, 3), np.float32))[0]).picture
+    assert [node.lines[0] for node in picture.nodes if node.role == "output"] == ["t=0", "t=1", "t=2"]
+    roles = {(edge.head, edge.role) for edge in viz.cell(cell).picture.edges if edge.head.endswith("'")}
+    assert ("h'", "state") in roles

@@ -178,7 +178,7 @@ def _(g: Array, *, lengths: Any, time_axis: int) -> Array:
 def take(x: Array, indices: Any, axis: int | None = None) -> Array:
     """The entries at integer `indices` along `axis` (None: of the flattened array): an embedding is a `take` of rows.
 
-    Raises TypeError for indices that are no integers.
+    Raises TypeError for indices that are not integers.
 
     >>> import tinygrad_rnn as tg
     >>> embedding = tg.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])

@@ -30,16 +30,16 @@ from .walk import Leaf, Unwatchable, Walk, defined, is_trusted
 
 
 class _Draws:
-    """The states of the generators that any code can reach."""
+    """The states of the global random generators."""
 
     def __init__(self) -> None:
-        random = sys.modules.get("random")  # slow to import: who has not done so draws nothing from it
+        random = sys.modules.get("random")  # slow to import, and unused unless it was imported
         self.python = random.getstate() if random is not None else None
         self.numpy = np.random.get_state(legacy=False) if "numpy.random" in sys.modules else None
         self.package = state.default_generator[0].bit_generator.state if state.default_generator else None
 
     def undone(self) -> bool:
-        """Whether any was drawn from since; puts back what it was."""
+        """Whether any of them was used since then; restores their states."""
         now = _Draws()
         same = self.python in (None, now.python)  # a step cannot import random (see checked_import)
         if same and _frozen(now.numpy) == _frozen(self.numpy) and now.package == self.package:
@@ -74,7 +74,7 @@ class Environment:
             self.reason = f"{error} ({where(step)})"
         self.key = tuple(walk.key)
         self.arrays = walk.arrays
-        self.calls: dict[Any, Any] = {}  # what scan found for arguments of some shapes (program/scan.py)
+        self.calls: dict[Any, Any] = {}  # results of scan's lookup, by the shapes of the arguments (program/scan.py)
         root = step.__func__ if type(step) is MethodType else step
         self._root = of_function(root) if type(root) is FunctionType else None
         self._guards = [watched(g.holds, g.holder, g.held) for g in walk.guards if g.holder is not root]
@@ -83,7 +83,8 @@ class Environment:
             self._guards.append(watched(same_tensor if isinstance(a, Tensor) else same_array, a, held))
 
     def unchanged(self, step: Any) -> bool:
-        """Whether every object that the step reads is the very object that it was, and every array of its kind."""
+        """Whether every object that the step reads is the same object as before, and every array has the same shape and
+        dtype."""
         root = step.__func__ if type(step) is MethodType else step
         if type(root) is FunctionType and not same_function(root, self._root):
             return False

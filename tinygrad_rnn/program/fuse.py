@@ -23,25 +23,25 @@ from .steps import tensor_of
 from .tracer import Untraceable
 from .tree import Hidden, Signature, Spec, leaves, rebuilt
 
-MOST = 256  # sets of shapes kept for a function
+MOST = 256  # the largest number of sets of shapes kept for a function
 
 
 class Place(enum.Enum):
-    """Where an array stands among a function's arguments."""
+    """Marks the position of an array in a function's arguments."""
 
     ROWS = 1
     WEIGHT = 2
 
 
 class Known(NamedTuple):
-    """What is known of a function for one set of shapes."""
+    """The result of tracing a function for one set of shapes."""
 
     traced: TracedStep
     sources: tuple[tuple[bool, int], ...]  # of the environment's arrays: whether an argument, and which
 
 
 class _Arrays(NamedTuple):
-    """Arrays in the place of an environment's."""
+    """Arrays that replace those of an environment."""
 
     arrays: list[Any]
 
@@ -181,7 +181,7 @@ reads an array with a row for each of the batch, which goes in inputs or constan
         return known
 
     def _differs(self, traced: TracedStep, call: Any, rows: Any, weights: Any, arrays: Any) -> str | None:
-        """Whether the function means something else by arrays of more axes than the rows (B, ·) that were traced."""
+        """Whether the function gives other results for arrays of more axes than for the traced rows (B, ·)."""
         rng = np.random.default_rng(0)
         lead = (2, 3, 2, 3, 2, 3)[: rows[0].ndim - 1]
         made = [rng.normal(size=(*lead, t.shape[-1])).astype(t.dtype) for t in rows]
@@ -224,7 +224,7 @@ def _prepared(traced: TracedStep, rows: Any, arrays: Any, records: bool) -> Prep
 
 
 def _called(function: Callable[..., Any], call: Any, weights: Any, rows: Any) -> Any:
-    """The function with arrays put back among its arguments."""
+    """Call the function with the arrays inserted into its arguments."""
     places, count, names = call
     of_rows, of_weights = iter(rows), iter(weights)
     given = [next(of_rows) if p is Place.ROWS else next(of_weights) if p is Place.WEIGHT else p for p in places]

@@ -1,4 +1,5 @@
-"""The gradient of a program is another program, made by running the registry's vjps on stand-ins: no second set of rules."""
+"""The gradient of a program is another program, recorded by running the registry's vjps on stand-ins, so there are no
+second rules."""
 
 from __future__ import annotations
 
@@ -20,19 +21,19 @@ class Gradient(NamedTuple):
     """The backward program of one step. Its first slots and instructions are the forward program's own.
 
     cotangents: slots that receive those of the outputs and of the new state (None where no gradient flows). results: for
-    each input of the program that wants one, the slot of its cotangent, of a sum over rows for an input without rows.
+    each input of the program that needs one, the slot of its cotangent (for an input without rows, of a sum over rows).
     """
 
     slots: list[Slot]
     instructions: list[Instruction]
-    forward: int  # how many of the instructions are the program's
+    forward: int  # the number of instructions that are the program's
     of_outputs: tuple[int | None, ...]
     of_new_state: tuple[int | None, ...]
     results: dict[int, int]
 
 
 def active_slots(program: Program, wanted: Collection[int], states: tuple[int, ...]) -> set[int]:
-    """The slots through which a gradient flows to inputs that want one; a state that later steps read is one of them."""
+    """The slots through which a gradient flows to inputs that need one, among them a state that later steps read."""
     active = set(wanted)
     while True:
         before = len(active)
@@ -45,9 +46,8 @@ def active_slots(program: Program, wanted: Collection[int], states: tuple[int, .
 
 
 def gradient(program: Program, wanted: Collection[int], states: tuple[int, ...], batch: int = BATCHES[0]) -> Gradient:
-    """The program that takes cotangents of one step's results to those of its inputs. `states`: its state inputs.
-
-    batch: of the values on which the vjps run; they give the same program for any.
+    """The program that computes the cotangents of a step's inputs from those of its results. `states`: its state inputs.
+    batch: the number of rows of the values on which the vjps run; the program does not depend on it.
     """
     active = active_slots(program, wanted, states)
     tracer = Tracer(batch, sums=True)
@@ -98,7 +98,7 @@ def _without_repeats(instructions: list[Instruction], forward: int) -> tuple[lis
         instruction = instruction._replace(inputs=inputs)
         key = repr((instruction.op.name, inputs, instruction.options))
         first = known.setdefault(key, instruction)
-        if number < forward or first is instruction or "array(" in key:  # the text of an array need not be all of it
+        if number < forward or first is instruction or "array(" in key:  # the repr of an array may be abbreviated
             kept.append(instruction)
         else:
             same.update(zip(instruction.outputs, first.outputs, strict=True))
@@ -155,7 +155,7 @@ def _pull(
     active: set[int],
     cotangents: dict[int, Traced],
 ) -> None:
-    """Run one op's vjp, and add what it gives to the cotangents of the op's inputs."""
+    """Run one op's vjp, and add its results to the cotangents of the op's inputs."""
     op = instruction.op
     arrays = [i.value if isinstance(i, Literal) else traced[i] for i in instruction.inputs]
     outs = [traced[o] for o in instruction.outputs]

@@ -1,4 +1,4 @@
-"""Guards: whether what a step reads is still what it was, and putting it back."""
+"""Guards: detect whether the objects that a step reads have changed, and restore them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple
 
 from .. import kernels
 
-MISSING: Final = object()  # for a name or a cell that holds nothing
+MISSING: Final = object()  # the value of an unset name or an empty cell
 
 
 class Guard(NamedTuple):
-    """holds(holder, held) says whether a holder still holds what it held; put_back makes it so. `path` is for messages."""
+    """holds(holder, held): whether a holder still has its former content; put_back restores it. `path` is for messages."""
 
     holds: Callable[[Any, Any], bool]
     put_back: Callable[[Any, Any], None]
@@ -29,7 +29,7 @@ def special(name: str) -> bool:
 
 
 def guard_items(holder: dict[Any, Any], path: str) -> Guard:
-    """All that a dict holds, in order."""
+    """All items of a dict, in order."""
     return Guard(_same_items, _put_all, holder, dict(holder), path)
 
 
@@ -43,7 +43,7 @@ def _put_all(holder: Any, held: Any) -> None:
 
 
 def guard_names(holder: dict[str, Any], names: Iterable[str], path: str) -> Guard:
-    """What a module holds under some names."""
+    """Some attributes of a module."""
     return Guard(_same_names, _put_names, holder, {name: holder.get(name, MISSING) for name in names}, path)
 
 
@@ -60,7 +60,7 @@ def _put_names(holder: Any, held: Any) -> None:
 
 
 def guard_class(kind: type, path: str) -> Guard:
-    """What a class defines itself."""
+    """The attributes that a class defines itself."""
     return Guard(_same_class, _put_class, kind, dict(vars(kind)), path)
 
 
@@ -128,12 +128,12 @@ def guard_function(f: Any, path: str) -> Guard:
 
 
 def of_function(f: Any) -> tuple[Any, Any, Any]:
-    """What a function computes with, but for its closure and globals."""
+    """The code and defaults of a function."""
     return f.__code__, f.__defaults__, f.__kwdefaults__
 
 
 def same_function(f: Any, held: Any) -> bool:
-    """Whether it still is what of_function gave."""
+    """Whether a function's code and defaults are those returned by of_function."""
     return f.__code__ is held[0] and f.__defaults__ is held[1] and f.__kwdefaults__ is held[2]
 
 
@@ -170,17 +170,17 @@ def all_hold_in_python(guards: list[Watched]) -> bool:
 
 
 def all_hold(guards: list[Watched]) -> bool:
-    """Whether every guard holds: natively where that can be, in a third of the time."""
+    """Whether every guard holds; checked natively if possible, in a third of the time."""
     return all_hold_in_python(guards) if kernels.choice.missing else kernels._native.all_hold(guards, MISSING)
 
 
 def snapshot(container: Any) -> Any:
-    """What the copy of a dict, list, set or cell holds."""
+    """The content of the copy of a dict, list, set or cell."""
     return contents(container) if type(container) is CellType else container.copy()
 
 
 def difference(container: Any, before: Any, path: str) -> str | None:
-    """Which part of the copy of a container is not as it was."""
+    """The path of the part of a container's copy that has changed, or None."""
     if type(container) is CellType:
         return None if contents(container) is before else path
     if isinstance(container, dict):

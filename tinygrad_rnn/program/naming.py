@@ -16,7 +16,7 @@ probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", defa
 
 
 def gate(name: str, value: Any) -> Any:
-    """The value, named: drawings write the name, and `return_trace` gives the values of every step by it.
+    """Name a value: drawings show the name, and `return_trace` returns the values of every step under it.
 
     >>> import tinygrad_rnn as tg
     >>> tg.rnn.gate("z", tg.sigmoid(tg.tensor(0.0))).item()
@@ -35,12 +35,12 @@ def gate(name: str, value: Any) -> Any:
 
 
 def _enclose(top: Node, name: str) -> None:
-    """Put the ops that make a named value, and nothing else, into a scope of its name: those of the same step that are
-    not named yet, back to what was cut into parts."""
+    """Put the ops that compute a named value into a scope with its name: those of the same step that have no such scope
+    yet, back to the ops that split an array."""
     scope, here = top.scope, ambient.get().scope
     common = min(len(scope), len(here))
     if scope[:common] != here[:common] or (scope and scope[-1].kind == "gate"):
-        return  # another step made it, or it is named
+        return  # computed in another step, or named already
     work = [top]
     while work:
         node = work.pop()
@@ -66,5 +66,5 @@ def enclosed(program: Program) -> list[Instruction]:
 
 
 def _is_inside(op: Op) -> bool:
-    """Whether an op before the one that makes a named value belongs to it."""
+    """Whether an op that a named value depends on belongs to its scope."""
     return not op.several and op.name != "matmul"

@@ -1,4 +1,4 @@
-"""A lowered loop in the native interpreter's hands: all of it, or its steps."""
+"""A lowered loop run by the native interpreter: all of it, or its steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 
 
 class NativeLoop:
-    """A loop in the interpreter's hands. Raises Unsupported where it has an op that the interpreter lacks."""
+    """A loop run by the interpreter. Raises Unsupported for an op that the interpreter does not have."""
 
     together = 4  # up to this batch what does not depend on the state runs for many steps at once, not within each
 
@@ -153,8 +153,8 @@ class NativeLoop:
 
 
 class NativeSteps(Runner):
-    """A loop whose steps run in the interpreter, and the rest of it in NumPy. Raises Unsupported if an op
-    of the steps is one that the interpreter lacks."""
+    """A loop whose steps run in the interpreter and the rest in NumPy. Raises Unsupported for an op in the steps that the
+    interpreter does not have."""
 
     def __init__(self, loop: Loop, dtype: np.dtype[Any]):
         super().__init__(loop)

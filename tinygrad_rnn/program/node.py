@@ -1,4 +1,4 @@
-"""A whole sequence as one node: the op `scan`, its gradient, and what it stands for in primitives."""
+"""A whole sequence as one node: the op `scan`, its vjp, and its expansion into primitives."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loops:
 
     def __init__(self, program: Program, inputs: Leaves, plan: Plan):
         self.program, self.inputs, self.plan = program, inputs, plan
-        self.ends = tuple(accumulate(map(len, inputs[:3])))  # where among the op's arrays x, state and constants end
+        self.ends = tuple(accumulate(map(len, inputs[:3])))  # the ends of x, state and constants in the op's arrays
         self.dtype = next(
             (program.slots[s].dtype for s in (*program.outputs, *program.new_state)), np.dtype(np.float32)
         )
@@ -202,7 +202,7 @@ def _unranked(ranked: Array, order: Array) -> Array:
     return out
 
 
-scan.kind = "recurrent"  # as drawings and traces call ops that run over time
+scan.kind = "recurrent"  # the kind of ops that run over time
 
 
 def _first_steps(arrays: Any, options: dict[str, Any], steps: int) -> tuple[list[Array], dict[str, Any]]:
@@ -326,7 +326,8 @@ def _(*arrays: Array, run: Scan) -> Any:
 
 
 def in_steps(x: Array, run: Scan) -> tuple[Array, ...]:
-    """What each step reads of a sequence array, in order of running. Parts of a named constant are named after it."""
+    """The slices of a sequence array that the steps read, in order of running. Parts of a named constant are named after
+    it."""
     whole = without_padding(x, run.lengths, run.axis)
     if run.reverse:
         whole = reverse_sequence(whole, lengths=run.lengths, time_axis=run.axis)
@@ -339,7 +340,7 @@ def in_steps(x: Array, run: Scan) -> tuple[Array, ...]:
 
 
 def in_order_of_time(steps: list[Any], run: Scan) -> Array:
-    """What the steps gave, one after the other in order of running, as one array over time."""
+    """The results of the steps, in order of running, as one array over time."""
     whole = stack(steps, axis=run.axis)
     return reverse_sequence(whole, lengths=run.lengths, time_axis=run.axis) if run.reverse else whole
 
@@ -350,12 +351,12 @@ def alive_at(t: int, lengths: Any) -> Any:
 
 
 def masked(alive: Any, value: Array, otherwise: Any) -> Array:
-    """value in rows that are alive, else the other."""
+    """`value` in rows that are still running, else `otherwise`."""
     return where(alive.reshape((-1,) + (1,) * (value.ndim - 1)), value, otherwise)
 
 
 def apply(instruction: Instruction, registers: dict[int, Any], batch: int) -> None:
-    """Run one instruction as its op is called, so that it is recorded."""
+    """Run one instruction by calling its op, so that it is recorded."""
     args = [i.value if isinstance(i, Literal) else registers[i] for i in instruction.inputs]
     op, options = instruction.op, with_rows(instruction.options, batch)
     outside = ambient.get()

@@ -1,8 +1,9 @@
 """What runs before, in and after the loop over time: a `Loop`, for a program or for its gradient.
 
-before: what does not depend on the carried state, for all steps in one go (x W + b is one product). body: what the next
-step needs. after: the rest, again in one go; so are the sums over rows (a weight's gradient). once: what depends on the
-constants alone. Instructions without rows (tanh of a weight, its slices) are no part of a loop: `prologue` takes them out.
+before: instructions that do not depend on the carried state, run for all steps at once (x W + b is one product). body:
+those that the next step needs. after: the others, again for all steps at once, and the sums over rows (a weight's
+gradient). once: those that depend only on constants. Instructions without rows (tanh of a weight, its slices) are no part
+of a loop: `prologue` takes them out.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ class Loop:
         self.added, self.results = added, results
         self.outers: dict[
             int, list[tuple[int, int]]
-        ] = {}  # of `added`, those that are sums of outer products: of which
+        ] = {}  # slots in `added` that are sums of outer products -> the factors
         self.fixed: list[Instruction] = []  # on weights alone: their transposes, for backward
         self.once: list[Instruction] = []
         self.before: list[Instruction] = []
         self.body: list[Instruction] = []
         self.after: list[Instruction] = []
-        self.sums: list[Instruction] = []  # of rows, and what is made of the sums
+        self.sums: list[Instruction] = []  # sums over rows, and instructions on them
 
 
 def prologue(program: Program) -> tuple[list[Instruction], Program, tuple[int, ...]]:
@@ -233,8 +234,8 @@ def _outer(term: Instruction, slots: list[Slot], out: int) -> tuple[int, int] | 
 
 
 def sunk_before(loop: Loop) -> tuple[list[Instruction], list[Instruction]]:
-    """What runs before the loop, without what costs little and the body alone reads; and that, to run in the body: what it
-    makes then stays in the cache."""
+    """Splits `before`: the instructions to run before the loop, and the cheap ones that only the body reads, which run in
+    the body so that their results stay in the cache."""
     outside = {i for some in (loop.after, loop.sums) for x in some for i in x.inputs if type(i) is int}
     outside |= {w.slot for w in loop.writes} | {new for _, new in loop.carried} | {*loop.added}
     outside |= {slot for pairs in loop.outers.values() for pair in pairs for slot in pair}
@@ -250,10 +251,10 @@ def sunk_before(loop: Loop) -> tuple[list[Instruction], list[Instruction]]:
 
 
 def within_steps(loop: Loop) -> Loop:
-    """The loop with all that costs little in its body, what runs before and what runs after, too: a step's rows stay in
-    the cache."""
+    """The loop with all cheap instructions in its body, also those of `before` and `after`, so that the rows of a step
+    stay in the cache."""
     kept, sunk = sunk_before(loop)
-    late: set[int] = set()  # what products after the loop make, and what follows
+    late: set[int] = set()  # results of products after the loop, and of what depends on them
     raised, rest = [], []
     for instruction in loop.after:
         if instruction.op.name in PRODUCTS or not late.isdisjoint(i for i in instruction.inputs if type(i) is int):
@@ -273,7 +274,9 @@ class Plan(NamedTuple):
     saving: Loop
     backward: Loop | None
     saved: tuple[int, ...]
-    histories: dict[int, Over]  # the state's leaves that backward reads at every step, and where their history is
+    histories: dict[
+        int, Over
+    ]  # the leaves of the state that backward reads at every step, and the source of their values
     carried: tuple[int, ...] = ()  # which of them the loop backward carries a cotangent of
     added: tuple[int, ...] = ()  # which constants get a gradient
 

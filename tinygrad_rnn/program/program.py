@@ -21,7 +21,7 @@ class Slot(NamedTuple):
 
     @property
     def inner(self) -> Shape:
-        """The shape of what one batch row holds."""
+        """The shape of the part of one batch row."""
         per = self.layout.per
         return self.shape if not per else self.shape[1:] if per == 1 else (per, *self.shape[1:])
 
@@ -33,7 +33,8 @@ class Literal(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """One op on slots (their numbers) and literals; `scope` is where in the step it stands, `line` whose line called it.
+    """One op on slots (their numbers) and literals; `scope`: its path of scopes in the step; `line`: the user's line that
+    called it.
 
     detached: no gradient flows through it (it ran under no_grad, or its op has none).
     """
@@ -50,7 +51,7 @@ class Instruction(NamedTuple):
 class Program(NamedTuple):
     """A step as data: instructions over slots. Inputs are the leaves of x, state and constants, then captured arrays.
 
-    outputs and new_state are the leaves of what the step returns. `names` are those that rnn.gate gave.
+    outputs and new_state are the leaves of what the step returns. `names`: the names set by rnn.gate.
     """
 
     slots: list[Slot]
@@ -65,7 +66,7 @@ class Program(NamedTuple):
     fields: tuple[str, ...] = ()  # of the new state's leaves: the fields of their NamedTuple
 
     def with_named_outputs(self) -> Program:
-        """The same program with the named values as outputs behind its own."""
+        """The same program with the named values as further outputs."""
         slots = {name: slot for slot, name in self.names.items() if self.slots[slot].layout == Layout(1)}
         return self._replace(outputs=(*self.outputs, *slots.values()), named=tuple(slots))
 

@@ -1,8 +1,8 @@
-"""Running a loop in NumPy, op by op: the readable reference, and what a machine without native kernels has.
+"""Running a loop in NumPy, op by op: the readable reference, used without native kernels.
 
-Rows are packed: a row is one batch row at one of its steps, ordered by step, and within a step by falling length, so that
-the rows alive at a step are a slice. Padding is never read. `before` and `after` run on the packed rows of many steps at
-once.
+Rows are packed: a row is one batch row at one of its steps, ordered by step, and within a step by descending length, so
+that the rows still running at a step are a slice. Padding is never read. `before` and `after` run on the packed rows of
+many steps at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROWS = 512  # or so many rows, if these are more: a product of fewer is slow
 
 
 class Schedule:
-    """The order of work: which rows take a step together, and where each packed row stands in the user's arrays."""
+    """The order of work: the rows that run at each step, and the position of each packed row in the user's arrays."""
 
     def __init__(self, batch: int, steps: int, lengths: Array | None, reverse: bool):
         self.batch, self.steps_in_all = batch, steps
@@ -69,7 +69,7 @@ class Schedule:
         return out
 
     def shifted(self, history: Array, initial: Array) -> Array:
-        """What each packed row's step received, from what its steps left behind and from the ranked initial state."""
+        """The state before each packed row's step, from the states after the steps and the ranked initial state."""
         out = np.empty_like(history)
         if self.steps:
             out[: self.first] = initial[: self.first]
@@ -81,7 +81,8 @@ class Schedule:
 
 
 class Compiled(NamedTuple):
-    """An instruction made ready: what to call, registers in, options (a function of the rows' number), registers out."""
+    """A prepared instruction: the function to call, input registers, options (a function of the number of rows), output
+    registers."""
 
     forward: Any
     inputs: tuple[Any, ...]
@@ -118,7 +119,7 @@ def execute(ready: list[Compiled], registers: dict[int, Any], n: int) -> None:
 
 
 class Result(NamedTuple):
-    """What a loop gives: packed rows written, ranked final states, weights' cotangents, ranked sums over time."""
+    """The results of a loop: written packed rows, ranked final states, cotangents of weights, ranked sums over time."""
 
     writes: list[Array]
     final: list[Array]

@@ -27,19 +27,19 @@ from .trace import BATCHES, trace, verify
 from .tracer import Untraceable
 from .tree import Hidden, Signature, Spec, flat, form, leaves, rebuilt
 
-KEPT = 512  # programs, and refusals
+KEPT = 512  # programs, and steps without one
 
 # While `rnn.explain` listens: (where, path, why) of every scan that runs.
 listener: ContextVar[list[tuple[str, str, str]] | None] = ContextVar("tinygrad_rnn.scan.listener", default=None)
 
 
 class TracedStep:
-    """What is known of a step for one signature: its program and loops, or why it has none."""
+    """The result of tracing a step for one signature: its program and loops, or the reason why it has none."""
 
     def __init__(self, program: Program | None, reason: str | None):
         self.program, self.reason = program, reason
         self.batches: set[int] = set()  # sizes of batches on which the trace was verified
-        self.refused: dict[int, TracedStep] = {}  # sizes on which the step does something else
+        self.refused: dict[int, TracedStep] = {}  # batch sizes on which the step runs other ops
         self.prepared: dict[Any, Prepared | Untraceable] = {}
 
 
@@ -79,7 +79,7 @@ class Store:
         return traced.refused.get(batch, traced)
 
     def unlock(self) -> None:
-        """Make the locks anew, in a child process in which no thread holds them."""
+        """Replace the locks in a forked child, where the threads that held them do not exist."""
         self.lock = RLock()
         self.environments.lock = RLock()
 
@@ -103,7 +103,7 @@ class Prepared:
         main = sums_regrouped(main, inputs.state)
         self.captured = program.captured
         self.ready = compiled(self.first)
-        self.direct: list[int] | None = None  # the arrays' numbers, where the loops read nothing else
+        self.direct: list[int] | None = None  # the numbers of the arrays, if the loops read only these
         if not self.first:
             numbers = dict(program.captured)
             self.direct = [numbers[slot] for slot in weights]
@@ -199,7 +199,7 @@ def run_scan(
     owner: tuple[Any, Any] | None = None,
     checked: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, Any, dict[str, Tensor]]:
-    """`scan` on tensors; with `names` also what every step gave by the names of rnn.gate.
+    """`scan` on tensors; with `names` also returns the values named by rnn.gate at every step.
 
     owner: the object that the step belongs to, and what tells it from the owner's other steps, where the step itself is
     made anew at every call. checked: what refuses a wrong result of the first step, where steps run one by one.
@@ -324,8 +324,8 @@ def _prepared(
     constants: Any,
     recompute: bool,
 ) -> Prepared:
-    """The program's loops for the gradients that are wanted, planned when first asked for. Raises Untraceable if an op's
-    vjp cannot be part of a program."""
+    """The program's loops for the needed gradients, planned at the first request. Raises Untraceable if an op's vjp
+    cannot be part of a program."""
     parts = [list(leaves(tree)) for tree in (xs, states, constants)]
     counts = (len(parts[0]), len(parts[1]), len(parts[2]))
     records = ambient.get().recording
@@ -367,7 +367,7 @@ def sample(
 
 
 def _sizes(caller: str, xs: Any, states: Any, constants: Any, length: int | None, time_major: bool) -> tuple[int, int]:
-    """Batch and number of steps, which every array must agree on."""
+    """The batch size and the number of steps, the same in all arrays."""
     first = next(leaves(xs), None)
     row = next((t for t in leaves((states, constants))), None)
     if first is None:

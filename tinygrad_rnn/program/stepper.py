@@ -31,9 +31,10 @@ class Table(NamedTuple):
 class Stepper:
     """A step, `step(x, state) -> (output, new state)`, run one step at a time in inference mode; `tg.rnn.stepper` makes it.
 
-    `state`, in the form of the step's, and what `step` returns are arrays of the stepper that every step writes anew: copy
-    what should stay. Assign to the state's elements to go on from another one. Weights and options are those at the call of
-    the constructor, or of `reload()`. `runs` tells how it runs: "native", or what it is that the native loop cannot do.
+    `state`, in the form of the step's, and what `step` returns are arrays of the stepper that every step overwrites: copy
+    them to keep them. Assign to the state's elements to go on from another one. Weights and options are those at the call
+    of the constructor, or of `reload()`. `runs` tells how it runs: "native", or what it is that the native loop cannot
+    do.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> stepper = tg.rnn.stepper(tg.rnn.GRUCell(3).build(2), tg.nn.Linear(3, 1), batch=4)
@@ -64,7 +65,7 @@ class Stepper:
             self.reset()
 
     def reset(self) -> None:
-        """Go back to the state at the beginning."""
+        """Return to the initial state."""
         for array, first in zip(self._arrays, leaves(self._first), strict=True):
             array[...] = first
 
@@ -100,7 +101,7 @@ class Stepper:
         return rng.integers(self._table.least, len(self._table.array), (batch, steps))
 
     def reload(self) -> None:
-        """Take up the weights and options as they are now; the state stays."""
+        """Load the current weights and options; the state is not changed."""
         step, self._table = self._make()
         with recording(False), training(False):
             environment = Environment(step)

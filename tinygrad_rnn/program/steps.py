@@ -1,4 +1,4 @@
-"""A scan step by step: what runs where a step has no program."""
+"""A scan step by step, for steps without a program."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def unrolled(
     names: bool,
     checked: Callable[[Any], Any] | None,
 ) -> tuple[Any, Any, dict[str, Tensor]]:
-    """One step after the other. Time is cut once by `unstack`."""
+    """Run one step after the other; `unstack` splits the inputs once."""
     cut, outputs = [in_steps(x, run) for x in leaves(xs)], list[Any]()
     seen: list[dict[str, Any]] = []
     token = probe.set({} if names else None)
@@ -86,7 +86,7 @@ def unrolled(
 
 
 def _over_time(values: list[Any], missing: int, run: Scan) -> Tensor:
-    """What the steps gave as one array over time, 0 for the steps that no row reached."""
+    """The results of the steps as one array over time, 0 for steps that no row reached."""
     whole = in_order_of_time(values + [np.zeros(values[0].shape, values[0].dtype)] * missing, run)
     return whole if isinstance(whole, Tensor) else Tensor._from_array(whole, None)
 
@@ -106,7 +106,8 @@ def _no_steps(step: Callable[..., Any], xs: Any, states: Any, constants: tuple[A
 
 
 def checked_result(result: Any, states: Any, t: int, batch: int) -> tuple[Any, Any]:
-    """What a step returned, after a check that it is (output, new state), the state as before in form, shape and dtype."""
+    """The result of a step, after a check that it is (output, new state) with a state of the same structure, shapes and
+    dtypes."""
     if not isinstance(result, tuple) or len(result) != 2:
         came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
         raise TypeError(f"scan: the step returned {came}, expected the pair (output, new state)")
@@ -129,7 +130,7 @@ def checked_result(result: Any, states: Any, t: int, batch: int) -> tuple[Any, A
 
 
 def _shown(tree: Any) -> str:
-    """A tree of tensors in the words of an error message."""
+    """The description of a tree of tensors in an error message."""
     if isinstance(tree, tuple):
         name = type(tree).__name__ if hasattr(tree, "_fields") else ""
         return f"{name}({', '.join(map(_shown, tree))})"

@@ -1,4 +1,4 @@
-"""Running a step on stand-ins and writing down its ops: `trace` gives a Program. Two traces on batches of different size
+"""Running a step on stand-ins and recording its ops: `trace` returns a Program. Two traces on batches of different size
 and values must agree.
 """
 
@@ -19,7 +19,7 @@ from .program import Literal, Program
 from .tracer import Traced, Tracer, Untraceable, is_users
 from .tree import Hidden, Signature, form, leaves, rebuilt
 
-BATCHES = (5, 7)  # of the two traces; the second is on the batch at hand where that is another of at least 2
+BATCHES = (5, 7)  # of the two traces; the second uses the current batch size if it differs and is at least 2
 
 
 def _line_of(error: BaseException) -> str:
@@ -31,8 +31,8 @@ def _line_of(error: BaseException) -> str:
 
 
 def trace(step: Callable[..., Any], environment: Environment, signature: Signature, batch: int) -> tuple[Program, int]:
-    """The program of a step, from two traces that agree, and the size of the second one's batch, which is `batch` where
-    that will do. Raises Untraceable with the reason."""
+    """The program of a step, from two traces that agree, and the batch size of the second one, which is `batch` if
+    possible. Raises Untraceable with the reason."""
     other = batch if batch >= 2 and batch != BATCHES[0] else BATCHES[1]
     first, second = (trace_once(step, environment, signature, n) for n in (BATCHES[0], other))
     difference = _difference(first, second)
@@ -44,7 +44,7 @@ def trace(step: Callable[..., Any], environment: Environment, signature: Signatu
 def verify(
     program: Program, step: Callable[..., Any], environment: Environment, signature: Signature, batch: int
 ) -> None:
-    """Raise Untraceable if the step does something else on a batch of this size."""
+    """Raise Untraceable if the step runs other ops on a batch of this size."""
     difference = _difference(program, trace_once(step, environment, signature, batch).without_dead_code())
     if difference:
         raise Untraceable(f"{difference} on a batch of {batch}")
@@ -109,7 +109,7 @@ def trace_once(step: Callable[..., Any], environment: Environment, signature: Si
 def _program(
     tracer: Tracer, inputs: tuple[int, ...], captures: list[tuple[int, int]], result: Any, signature: Signature
 ) -> Program:
-    """The program that a trace has written down, after a check of what the step returned."""
+    """The recorded program, after a check of the step's result."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise Untraceable(f"the step returns {type(result).__name__}, expected the pair (output, new state)")
     output, state = result

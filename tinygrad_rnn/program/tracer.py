@@ -1,6 +1,5 @@
-"""Stand-ins for tensors, and what records the ops that are called on them.
-
-A traced tensor holds a small batch of random values, which its step must not look at: reading one raises.
+"""Stand-ins for tensors, and the recorder of the ops called on them. A stand-in has a small batch of random values, which
+the step must not read: reading one raises Untraceable.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ get_value, set_value = _data.__get__, _data.__set__
 
 
 class Untraceable(Exception):
-    """A step cannot be a program; the text says why and, where it is known, which line is the reason."""
+    """A step cannot be a program; the text says why and, if known, names the line."""
 
 
 def refuse(reason: str) -> NoReturn:
-    """End the trace that runs. It stays refused if the step catches the exception."""
+    """End the current trace. It stays refused if the step catches the exception."""
     error = Untraceable(located(reason))
     tracer = ambient.get().tracer
     if tracer is not None and tracer.refusal is None:
@@ -41,13 +40,13 @@ def refuse(reason: str) -> NoReturn:
 
 
 def located(reason: str) -> str:
-    """A reason with the line of the user's code that runs."""
+    """A reason with the current line of the user's code."""
     line = user_line()
     return f"{reason} ({line})" if line else reason
 
 
 class Trap:
-    """In place of something that a program cannot use: whatever is done with it while a step is traced refuses the trace."""
+    """Replaces an object that a program cannot use: any use of it during a trace ends the trace."""
 
     def __init__(self, what: str):
         object.__setattr__(self, "what", what)
@@ -71,7 +70,7 @@ Trap.__setattr__ = _trapped  # type: ignore[method-assign]
 
 
 def checked_import(trusted: Callable[[Any], bool]) -> Callable[..., Any]:
-    """__import__ for a step that is traced: of modules whose functions a program may run once."""
+    """__import__ during a trace: only modules whose functions may run once per trace are allowed."""
 
     def imported(name: str, *args: Any, **options: Any) -> Any:
         if not trusted(name):
@@ -166,7 +165,7 @@ class Tracer:
         self.slots: list[Slot] = []
         self.values: list[np.ndarray[Any, Any]] = []
         self.instructions: list[Instruction] = []
-        self.made_by: dict[int, int] = {}  # slot -> place of its instruction
+        self.made_by: dict[int, int] = {}  # slot -> index of its instruction
         self.names: dict[int, str] = {}
         self.known: dict[int, Traced] = {}  # id of a captured array -> its stand-in
         self.refusal: Untraceable | None = None
@@ -190,7 +189,7 @@ class Tracer:
         return t
 
     def record(self, op: Op, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        """Run an op on the stand-ins' values and write it down; returns stand-ins of its results."""
+        """Run an op on the stand-ins' values and record it; returns stand-ins for its results."""
         if op.expansion is not None:
             return op.expansion(*args, **{**op.defaults, **options})
         if op.residuals:
@@ -225,8 +224,8 @@ class Tracer:
         return tuple(made) if op.several else made[0]
 
     def _coerced(self, op: Op, args: list[Any]) -> list[Any]:
-        """Arguments as the op will compute with them (see `Op._coerce`): beside tensors of floats, integers take their
-        dtype; booleans do so in NumPy already."""
+        """Arguments as converted by the op (see `Op._coerce`): integers beside float tensors get their dtype; NumPy
+        converts booleans itself."""
         floats = [
             self.slots[a.number].dtype
             for i, a in enumerate(args)
@@ -253,7 +252,7 @@ class Tracer:
         return out
 
     def _found(self, value: Any) -> Any:
-        """An argument of an op: a stand-in, a number, or an array that the trace may hold as a constant."""
+        """An argument of an op: a stand-in, a number, or an array that can be a constant of the program."""
         if isinstance(value, Traced):
             if value.tracer is not self:
                 refuse("the step keeps a tensor of another trace")
@@ -316,7 +315,7 @@ class Tracer:
         return total
 
     def _again(self, number: Any) -> Traced:
-        """A stand-in for a slot that there is."""
+        """A new stand-in for an existing slot."""
         t: Traced = object.__new__(Traced)
         set_value(t, self.values[number])
         t._node, t.tracer, t.number = None, self, number
@@ -324,13 +323,13 @@ class Tracer:
 
 
 def shortened(op: Op, values: list[Any]) -> list[Any]:
-    """The arrays of a product cut to one element of their inner axis, others as they are: a trace wants the shape of a
-    result, and large products would be most of its time."""
+    """The arrays of a product with one element of the inner axis, others unchanged: a trace needs only the shape of the
+    result, and large products would take most of its time."""
     if op.name != "matmul" or not all(isinstance(v, np.ndarray) and v.ndim for v in values):
         return values
     a, b = values
     if a.shape[-1] != (b.shape[-2] if b.ndim > 1 else len(b)):
-        return values  # an error, which the op tells
+        return values  # an error, which the op reports
     return [a[..., :1], b[..., :1, :] if b.ndim > 1 else b[:1]]
 
 
@@ -350,7 +349,7 @@ def _plain(value: Any) -> np.ndarray[Any, Any]:
 
 @lru_cache(maxsize=4096)
 def is_users(file: str) -> bool:
-    """Whether a line of this file can be the reason why a step is not traced."""
+    """Whether a file is user code, whose lines error messages name."""
     return not file.startswith((PACKAGE, NUMPY, "<frozen")) and ("site-packages" in file or not file.startswith(PYTHON))
 
 

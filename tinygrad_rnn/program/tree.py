@@ -1,4 +1,5 @@
-"""Nested tuples of arrays: states, inputs, outputs; and what a step is called with, but for the batch's size."""
+"""Nested tuples of arrays: states, inputs and outputs; and the signatures of steps, which do not depend on the batch
+size."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from ..autodiff.node import Shape
 
 
 def leaves(tree: Any) -> Iterator[Any]:
-    """What stands in nested tuples, in order; None stands for nothing."""
+    """The leaves of nested tuples, in order; None is an empty tree."""
     return iter(flat(tree))
 
 
@@ -37,14 +38,14 @@ def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
 
 
 def form(tree: Any) -> Any:
-    """The form of a tree, to be compared: leaves are 0."""
+    """The structure of a tree, for comparison: every leaf is 0."""
     if not isinstance(tree, tuple):
         return None if tree is None else 0
     return (type(tree), *[form(part) if isinstance(part, tuple) or part is None else 0 for part in tree])
 
 
 class Signature(NamedTuple):
-    """What a step is called with, but for the batch's size: trees whose leaves are (inner shape, dtype, needs grad)."""
+    """The arguments of a step without the batch size: trees whose leaves are (inner shape, dtype, needs grad)."""
 
     x: Any
     state: Any
@@ -60,7 +61,7 @@ class Spec(NamedTuple):
 
 
 class Hidden:
-    """A leaf that is itself a tuple, kept from being taken apart."""
+    """Wraps a leaf that is itself a tuple."""
 
     __slots__ = ("spec",)
 

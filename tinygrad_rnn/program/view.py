@@ -1,4 +1,4 @@
-"""Where a value is while the interpreter runs: in the rows of a slot, or in a weight, with an offset and strides."""
+"""The location of a value while the interpreter runs: in the rows of a slot or in a weight, with an offset and strides."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ROW, WEIGHT, NUMBER = range(3)  # what an operand is
 
 
 class Unsupported(Exception):
-    """The interpreter lacks an op; the text names it."""
+    """The interpreter does not have an op; the text names it."""
 
 
 class View(NamedTuple):
-    """Where a value is: in the rows of a slot (where = ROW) or in a weight, with an inner shape and strides."""
+    """The location of a value: in the rows of a slot (where = ROW) or in a weight, with an inner shape and strides."""
 
     where: int
     number: int

@@ -1,8 +1,8 @@
 """The walk over what a step reads besides its arguments, which copies it on the way.
 
 What cannot be copied (the bodies of properties, of special methods, of overridden methods that super() reaches, of a
-class's own functions) is read as it stands: it is watched and part of the key, but must not hold arrays. What cannot be
-watched is replaced by a `Trap`, which refuses the trace if the step uses it.
+class's own functions) is read in place: it is guarded and part of the key, but must not contain arrays. What cannot be
+guarded is replaced by a `Trap`, which ends the trace if the step uses it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _FIXED = (
     type(object.__init__),
 )  # functions without an environment
 _SLOTS = (GetSetDescriptorType, type(Reads.globals))  # attributes that are kept elsewhere, fields of named tuples
-_TRUSTED = {  # modules whose functions compute the same whenever they are called
+_TRUSTED = {  # modules whose functions return the same results whenever they are called
     *("tinygrad_rnn", "numpy", "builtins", "math", "cmath", "functools", "itertools", "operator", "typing", "types"),
     *("collections", "dataclasses", "enum", "abc", "copy", "contextlib", "numbers", "string", "re", "inspect"),
 }
@@ -72,7 +72,7 @@ _NOT_CALLED = {  # special methods that no step calls on an object that is there
     *("__init__", "__new__", "__init_subclass__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"),
     *("__setstate__", "__copy__", "__deepcopy__", "__class_getitem__", "__set_name__", "__replace__"),
 }
-MOST = 20_000  # objects that a step may reach
+MOST = 20_000  # the largest number of objects that a step may reach
 
 Leaf = Callable[[int, Any], Any]
 
@@ -82,7 +82,7 @@ class Unwatchable(Exception):
 
 
 class _Is:
-    """A part of a key that is equal to itself only. It holds the object, so that the id stands for no other."""
+    """A part of a key that is equal only to itself. It refers to the object, so the id is not reused."""
 
     __slots__ = ("thing",)
 
@@ -116,7 +116,7 @@ def _reads(code: CodeType) -> Reads:
 
 
 def is_trusted(module: Any) -> bool:
-    """Whether a module's functions compute the same whenever they are called with the same arguments."""
+    """Whether a module's functions always return the same results for the same arguments."""
     return isinstance(module, str) and module.partition(".")[0] in _TRUSTED and not module.startswith("numpy.random")
 
 
@@ -126,7 +126,7 @@ def defined(kind: type) -> dict[str, Any]:
 
 
 def _is_plain(kind: Any) -> bool:
-    """Whether objects of this class are nothing but their attributes."""
+    """Whether the attributes of objects of this class determine what they do."""
     new: Any = kind.__new__
     if (new is not object.__new__ and not is_trusted(getattr(new, "__module__", None))) or any(
         set(vars(base).get("__slots__", ())) - {"__dict__", "__weakref__"} for base in kind.__mro__
@@ -366,7 +366,7 @@ class Walk:
                 inside[name] = self.visit(f.__globals__[name], name)
 
     def _module(self, module: ModuleType, path: str, early: Callable[[Any], None]) -> Any:
-        """A module of the user's is copied with those attributes that any function may read."""
+        """Copy a user's module with the attributes that any function may read."""
         self.key.append(_Is(module))
         if module is np:
             if self.in_place and "random" in self.names:
@@ -383,7 +383,7 @@ class Walk:
         return copy
 
     def _attributes_of_modules(self) -> bool:
-        """Visit what modules hold under the names in use; returns whether any was new."""
+        """Visit the attributes of modules under the names in use; returns whether any was new."""
         before = len(self.key)
         for module, copy, in_place, done in list(self.modules):
             new = [n for n in self.names if n not in done]
@@ -418,7 +418,7 @@ class Walk:
         return kind
 
     def _guarded(self, kind: type, path: str) -> bool:
-        """Whether a class is the user's, whose attributes are then watched."""
+        """Whether a class is defined by the user, so that its attributes are guarded."""
         if is_trusted(kind.__module__):
             return False
         self.guards.append(guard_class(kind, path))

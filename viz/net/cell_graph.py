@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from tinygrad_rnn import ops
-from tinygrad_rnn.autodiff.graph import Graph
+from tinygrad_rnn.autodiff.graph import STEP, Graph, Source, flat_tensors
 from tinygrad_rnn.autodiff.state import Run, generator, step
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 
-from .unfused import take
+from .measure import Measured, stepwise
+from .steps import state_name
+from .unfused import opened_maps, take
 
 SMALL_BATCH, SMALL_INPUT = 2, 3
 Found = TypeVar("Found")
@@ -65,7 +67,7 @@ def _steps(cell: RNNCell, size: int, length: int) -> Graph:
         for t in range(length):
             x = Tensor(np.zeros((batch, size), dtype), name=f"x_{t}", requires_grad=True)
             with step(t, run):
-                output, state = cell(x, state)
+                output, state = RNNCell.__call__(cell, x, state)
             outputs.append(output)
         return take((ops.stack(outputs), state))
     finally:
@@ -86,3 +88,84 @@ def input_size(cell: Any) -> int | None:
         inner = getattr(cell, "cells", None)
         cell = inner[0] if inner else getattr(cell, "cell", None)
     return None
+
+
+class StepGraph(NamedTuple):
+    """The graph of one step, what it gives out, by name, and, of a run on given values, the value of each node."""
+
+    graph: Graph
+    results: list[tuple[str, Source]]
+    values: dict[int, Any]
+
+
+def step_graph(cell: RNNCell, values: tuple[Any, Any] | None = None) -> StepGraph:
+    """One step of a copy of a cell on inputs named x and the state's parts by their names.
+
+    The output is called y where it is no state. values: x and the state to run it on.
+    """
+    return on_copy(cell, lambda copied, size: _step(copied, size, values))
+
+
+def _step(run: RNNCell, size: int, values: tuple[Any, Any] | None) -> StepGraph:
+    dtype = dtype_of(run)
+    random = generator().bit_generator.state
+    try:
+        run.build(values[0].shape[-1] if values else size, dtype)
+        x = Tensor(values[0].data if values else np.zeros((batch_of(run), size), dtype), name="x", requires_grad=True)
+        state = run.zero_state(x.shape[0], dtype)
+        state = state if values is None else run.check_state(values[1], x.shape[0], x.dtype, "state")
+        own = isinstance(state, tuple) and not hasattr(state, "_fields") and not is_stacked(run)
+        state = _named(state, "s" if own else "h")
+        given = [str(part.name) for part in flat_tensors(state)]
+        output, after = RNNCell.__call__(run, x, state)  # as a driver calls it: Keras's own takes lists
+        made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
+        tensors = [output, *(part for _, part in made)]
+        known: dict[int, Any] = {}
+        if values is None:
+            graph = opened_maps(stepwise(tensors))
+        else:
+            measured = Measured(tensors, "cell", (STEP,), [x, *flat_tensors(state), *run.parameters()])
+            graph = measured.graph
+            known = {node.id: measured.value(Source(node.id, 0)) for node in graph.nodes}
+    finally:
+        generator().bit_generator.state = random
+    states = list(zip((name for name, _ in made), graph.outputs[-len(made) :] if made else (), strict=True))
+    shown = {**dict(zip(given, given, strict=True)), **(_letters(graph, states) if own else {})}
+    leaves = (
+        n._replace(kind="input", name=shown.get(n.name or "", n.name))
+        if n.op is None and n.name in (x.name, *given)
+        else n
+        for n in graph.nodes
+    )
+    results = [(shown[name], source) for name, source in states]
+    if len(graph.outputs) > len(made) and graph.outputs[0] not in [source for _, source in states]:
+        results.append(("y", graph.outputs[0]))
+    return StepGraph(Graph(tuple(leaves), graph.outputs), results, known)
+
+
+def is_stacked(cell: Any) -> bool:
+    """Whether a state is one of several cells."""
+    while getattr(cell, "cell", None) is not None:
+        cell = cell.cell
+    return hasattr(cell, "cells")
+
+
+def _letters(graph: Graph, states: list[tuple[str, Source]]) -> dict[str, str]:
+    """Letters of states without names: by their scopes, if these differ, else s1, s2 … in the order they are made."""
+    letters = {name: state_name(graph, source) for name, source in states}
+    if len(set(letters.values())) < len(letters):
+        letters = {name: f"s{k + 1}" for k, (name, _) in enumerate(sorted(states, key=lambda item: item[1]))}
+    return letters
+
+
+def _named(state: Any, name: str) -> Any:
+    """The parts of a state with names: c and h, or h; in a stack with the number of the layer; else s1, s2 …"""
+    if isinstance(state, tuple):
+        plain = [f"{name}{i}" if name != "s" else f"s{i + 1}" for i in range(len(state))]
+        fields = [
+            "h" if field == "cell_state" else field for field in getattr(state, "_fields", ())
+        ]  # of a wrapped cell
+        names = fields or plain
+        parts = [_named(s, n if name == "h" else f"{n}{name[1:]}") for s, n in zip(state, names, strict=True)]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return Tensor(state.data, name=name, requires_grad=True)

@@ -80,7 +80,7 @@ def _alike(graph: Graph, steps: dict[Place, list[int]], number: int, between: ra
 
 
 class _Cut:
-    """The work of leaving out; a source that would be lost raises LookupError within."""
+    """Builds the shorter graph; a reader of a step that is left out raises LookupError within."""
 
     def __init__(self, graph: Graph, places: list[Place | None], steps: dict[Place, list[int]], keep: int, total: int):
         self.old, self.places, self.steps, self.keep, self.total = graph, places, steps, keep, total

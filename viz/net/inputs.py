@@ -42,7 +42,7 @@ class LayerInputs:
         self.cut = self._cut()
 
     def gradient(self) -> Array | None:
-        """The gradient of the last sweep at x_t, (T, B, D), by step in order of time; None where it cannot be told."""
+        """The gradient of the last sweep at x_t, (T, B, D), by step in order of time; None where it is not known."""
         if self.sources is None:
             return None
         if self.cut is not None and self.cut.multiplied is not None:

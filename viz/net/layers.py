@@ -204,22 +204,22 @@ def _keys(graph: Graph, times: list[Time | None], passes: Passes) -> dict[int, _
 
 def _adopt(graph: Graph, steps: dict[int, tuple[int, int]], keys: dict[int, _Key]) -> None:
     """Give ops of a step that stand in no cell to the cell that they work for, else to a layer called step."""
-    lost = [i for i in steps if i not in keys]
-    wanting = set(lost)
+    outside = [i for i in steps if i not in keys]
+    wanted = set(outside)
     users: dict[int, list[int]] = {}
     for node in graph.nodes:
         for source in node.sources:
-            if source.id in wanting:
+            if source.id in wanted:
                 users.setdefault(source.id, []).append(node.id)
-    for i in lost:  # sources first: what follows a cell belongs to it
+    for i in outside:  # sources first: what follows a cell belongs to it
         near = [keys[s.id] for s in graph.nodes[i].sources if s.id in keys and steps[s.id] == steps[i]]
         if near:
             keys[i] = near[-1]
-    for i in reversed(lost):  # what comes before a cell, too
+    for i in reversed(outside):  # what comes before a cell, too
         near = [keys[u] for u in users.get(i, ()) if u in keys and steps[u] == steps[i]]
         if i not in keys and near:
             keys[i] = near[0]
-    for i in lost:
+    for i in outside:
         keys.setdefault(i, _Key(steps[i][0], (), "step", 0))
 
 

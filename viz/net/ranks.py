@@ -190,7 +190,8 @@ class RankedNet:
     def _joins(self, key: Path, origins: set[Origin]) -> int | None:
         """The group that an op belongs to: the last of its module, or for one without a module the one it continues."""
         before = max((o.group for o in origins), default=-1)
-        alike = [i for i, group in enumerate(self.groups) if group.scope == key]
+        calls = [id(scope) for scope in key]  # two calls of one module are two groups
+        alike = [i for i, group in enumerate(self.groups) if [id(scope) for scope in group.scope] == calls]
         if not alike or (not key and {o.group for o in origins if o.leaf < 0} != {alike[-1]}):
             return None
         return alike[-1] if alike[-1] >= before else None
@@ -219,7 +220,18 @@ class RankedNet:
             read |= {o.group for source in sources for o in self.origins(source, self.net.layers[number])}
         read |= {o.group for source in self.graph.outputs for o in self.origins(source)}
         for number, group in enumerate(self.groups):
-            group.begins = number in self.starts and number not in read and not any(o.leaf < 0 for o in group.origins)
+            if number in self.starts and number not in read:
+                self._take_in(group)
+                group.begins = not any(o.leaf < 0 for o in group.origins)
+
+    def _take_in(self, group: Group) -> None:
+        """Make one group of a first state's and the one that only it reads, tanh(W x) say."""
+        while len(group.origins) == 1 and (number := next(iter(group.origins)).group) >= 0:
+            other = self.groups[number]
+            if sum(Origin(group=number) in g.origins for g in self.groups) > 1 or number in self.starts:
+                return
+            group.name, group.origins = f"{other.name} {group.name}", other.origins
+            group.weights, other.begins = [*other.weights, *group.weights], True
 
     @cached_property
     def starts(self) -> set[int]:
@@ -306,7 +318,8 @@ class RankedNet:
                     beside.setdefault(state.head[0], state.tail[0])
         ranks: dict[int, int] = {}
         taken: set[tuple[int, int]] = set()
-        for unit in _settled(below, beside):
+        begun = {len(layers) + i for i, group in enumerate(groups) if group.begins}  # which stand where states begin
+        for unit in (unit for unit in _settled(below, beside) if unit not in begun):
             rank = max((ranks[u] + 1 for u in below[unit] if u in ranks), default=0)
             if beside.get(unit) in ranks:
                 rank = max(rank, ranks[beside[unit]])

@@ -147,6 +147,9 @@ def _name_unmarked(net: Net) -> None:
                 places.setdefault(place, []).append(state)
         others = any(state.name for state in own)
         names = ["h"] if len(places) == 1 and not others else [f"s{k + 1}" for k in range(len(places))]
+        sources = [state.source for states in places.values() for state in states]
+        if len(places) == 1 and all(net.graph.nodes[s.id].shapes[s.output] == () for s in sources):
+            names = ["Σ"]  # a number that goes on from step to step, such as a loss
         net.names.append({place[:2]: name for place, name in reversed(list(zip(places, names, strict=True)))})
         for name, states in zip(names, places.values(), strict=True):
             for state in states:
@@ -198,13 +201,13 @@ def only_weights(graph: Graph) -> set[int]:
         if node.op is None:
             alone = node.kind == "parameter"
         else:
-            alone = bool(node.sources) and not _chooses(node) and all(s.id in found for s in node.sources)
+            alone = bool(node.sources) and not looks_up(node) and all(s.id in found for s in node.sources)
         if alone:
             found.add(node.id)
     return found
 
 
-def _chooses(node: NodeInfo) -> bool:
+def looks_up(node: NodeInfo) -> bool:
     """Whether an op reads by an array of indices: rows of an embedding, which are data."""
     index = node.options.get("index")  # a snapshot holds no array
     parts = index if isinstance(index, tuple) else (index,)
@@ -240,7 +243,7 @@ def hoisted(net: Net, layer: Layer, node: NodeInfo) -> bool:
 
 def passes(node: NodeInfo) -> bool:
     """Whether an op only moves or chooses data, so that arrows run through it."""
-    return node.effect in PASSING and not _chooses(node)
+    return node.effect in PASSING and not looks_up(node)
 
 
 def _hoisted_weights(net: Net, layer: Layer) -> Iterator[int]:

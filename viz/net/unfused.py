@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Paths, snapshot, unfuse
 from tinygrad_rnn.autodiff.node import Leaf, Node, Output
 from tinygrad_rnn.autodiff.op import operations
-from tinygrad_rnn.autodiff.tensor import Tensor
+from tinygrad_rnn.autodiff.tensor import Tensor, registry
 
 from .sequences import sequences_read
 
@@ -100,7 +100,8 @@ def open_all(
 def opened_maps(target: Any) -> Graph:
     """The graph of `target` with its linear maps opened, if there are any; recurrent ops stay as they are."""
     graph = take(target)
-    return open_all(target, ("linalg",)) if any(node.op == "linear" for node in graph.nodes) else graph
+    fused = any(node.op and node.kind == "linalg" and registry[node.op].expansion is not None for node in graph.nodes)
+    return open_all(target, ("linalg",)) if fused else graph
 
 
 def _leaf(node: NodeInfo) -> Leaf:

@@ -64,20 +64,36 @@ class Canvas:
         )
         if role != "data" and abs(y1 - y0) > 20:  # a state that climbs: on its upper side
             middle = ((x0 + x1) / 2 - half - 9, (y0 + y1) / 2 + 4)
-        self.edges.append(Edge(tail, head, role, label, path, (label_at or middle) if label else None, state=state))
+        at = (label_at or middle) if label else None
+        if at is not None and any(
+            edge.tail == tail and edge.label == label and edge.label_at and _near(edge.label_at, at)
+            for edge in self.edges
+        ):
+            label, at = "", None  # it stands there already
+        self.edges.append(Edge(tail, head, role, label, path, at, state=state))
 
     def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
         """An arrow upwards from one node to another, past what stands between them in the column."""
         low, high = self.drawn[tail], self.drawn[head]
         ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
         begin, end, reach = (x0, y0 + h0 / 2), (x1, y1 - h1 / 2), _reach(high)
+        wide = spot(low)[1][0] / 2
+        if low.role == "group" and abs(x1 - x0) > wide:  # it stands over other columns: out of its side
+            side = 1.0 if x1 > x0 else -1.0
+            into = x1 - side * min(14.0, reach)
+            corners = ((x0 + side * wide, y0), (into, y0), (into, y1 - h1 / 2))
+            self.arrow(tail, head, "data", rounded(corners), label)
+            return
         if low.role == "group":  # its edge is long: right below the other end
             begin = (x1, begin[1])
         elif high.role == "group":
             end = (min(max(x0, x1 - reach), x1 + reach), end[1])
             reach -= abs(end[0] - x1)
         blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside()
-        lanes = (x + half, x - half) if high.role == "group" else (x - half, x + half)  # not through the frame's title
+        # a group is met on the right, not through the frame's title
+        lanes: tuple[float, ...] = (x + half, x - half) if high.role == "group" else (x - half, x + half)
+        if all(any(a - CLEAR < at < b + CLEAR for a, b in blocked) for at in (begin[0], end[0], *lanes)):
+            lanes = tuple(at for a, b in blocked for at in (a - CLEAR, b + CLEAR))
         path = upwards(begin, _reach(low), end, reach, blocked, lanes)
         self.arrow(tail, head, "data", path, label)
 
@@ -89,6 +105,10 @@ class Canvas:
                 if id in self.drawn and low < spot(self.drawn[id])[0][1] < high:
                     x, half = spot(self.drawn[id])[0][0], self.grid.size(layer)[0] / 2
                     spans.append((x - half, x + half))
+        for id, node in self.drawn.items():
+            if id.startswith(f"j{column}l") and low < spot(node)[0][1] < high:  # where results are joined
+                (x, _), (wide, _) = spot(node)
+                spans.append((x - wide / 2, x + wide / 2))
         return spans
 
     def groups_between(self, begin: Point, head: str) -> bool:
@@ -108,9 +128,12 @@ class Canvas:
         if column is None:
             path: tuple[Point, ...] = ((x0 + side * w0 / 2, y0), (rail, y0), (rail, into), (x1 + side * w1 / 2, into))
         else:
-            shift, turn, up = 28 + 5 * (number % 3), self.grid.top + 8 + 7 * (number % 3), y0 + h0 / 2
+            shift, up = 28 + 5 * (number % 3), y0 + h0 / 2
+            turn = self.grid.top + 8 + 7 * (number % 3)
+            if y1 < self.grid.top:  # within the frames: below the first group in the way
+                turn = min(y - h / 2 for (_, y), (_, h) in groups if y > y0) - 9 - 7 * (number % 3)
             blocked, middle, beside = (
-                self.blocked(column, y0, self.grid.top),
+                self.blocked(column, y0, turn),
                 self.grid.x(column),
                 self.grid.lane_beside(),
             )
@@ -134,7 +157,11 @@ class Canvas:
             past = gap is not None and not self.grid.is_shown(tail)
             if self.grid.is_shown(tail):
                 x0, y0 = self.grid.place(tail)
-                begin = ((x0 + shift, y0 + self.grid.size(self.grid.layers[tail[0]])[1] / 2), (x0 + shift, turn))
+                up = y0 + self.grid.size(self.grid.layers[tail[0]])[1] / 2
+                begin: tuple[Point, ...] = ((x0 + shift, up), (x0 + shift, turn))
+                if self.blocked(self.grid.column(tail), y0, turn):
+                    lane = x0 + self.grid.lane_beside()
+                    begin = ((x0 + shift, up), (x0 + shift, up + 14), (lane, up + 14), (lane, turn))
                 past = gap is not None and (x0 < gap) != (x1 < gap)
                 edge = gap - 24 if gap is not None and x0 < gap else (gap or 0) + 24
                 path = rounded((*begin, (edge, turn)) if past else (*begin, *end))
@@ -142,6 +169,11 @@ class Canvas:
             hidden = hidden or past
         if hidden and gap is not None:
             self.arrow("more", id, "data", rounded(((gap + 24 if x1 > gap else gap - 24, turn), *end)))
+
+
+def _near(a: Point, b: Point) -> bool:
+    """Whether two short texts would lie on each other."""
+    return abs(a[0] - b[0]) < 24 and abs(a[1] - b[1]) < 10
 
 
 def spot(node: Node) -> tuple[Point, Point]:

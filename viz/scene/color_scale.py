@@ -1,4 +1,4 @@
-"""Shades for numbers: pale where they are small, dark where they are large, with the numbers told in the legend."""
+"""Colour scales: pale for small numbers, dark for large ones; the legend shows which number has which colour."""
 
 from __future__ import annotations
 

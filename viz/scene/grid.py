@@ -9,7 +9,7 @@ from typing import Any
 
 from ..net.layers import Layer, Step
 from ..net.ranks import Origin, RankedNet
-from ..net.steps import State, final_states, name_of, states_in
+from ..net.steps import State, final_states, looks_up, name_of, states_in
 from ..net.unfused import INPUT, is_mask
 from . import style
 from .color_scale import ColorScale
@@ -130,12 +130,19 @@ class Grid:
                 return [NAMELESS]
         origins = [o for o in origins if o.leaf < 0 or not is_mask(self.net.graph.nodes[o.leaf])]
         leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
+        if not origins and layer.kind == "cell" and self._looks_up(step):
+            return [NAMELESS]
         told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
         rest = [leaf for leaf in leaves if leaf.id not in self.fillers]
         rest = rest or [
             leaf for leaf in leaves if len(leaves) == len(origins)
         ]  # all that is read: the input is among it
         return [(leaf.id, _base(leaf.name)) for leaf in told or rest[:1]]
+
+    def _looks_up(self, step: Step) -> bool:
+        """Whether a step reads rows of a table by numbers, which are data that no graph holds."""
+        inside = (self.net.graph.nodes[i] for i in self.net.places[step[0]][step[1]])
+        return any(looks_up(node) for node in inside)
 
     @cached_property
     def fillers(self) -> set[int]:
@@ -194,7 +201,7 @@ class Grid:
             if any(self.highest_rank(o) == rank - 1 for o in self.feeds.values() if self.joined(o)):
                 rise = max(rise, 150.0)
             self.height[rank] = self.height[rank - 1] + rise
-        inputs = any(o.leaf >= 0 for origins in self.feeds.values() for o in origins)
+        inputs = any(o.leaf >= 0 for origins in self.feeds.values() for o in origins) or any(self.inputs.values())
         self.bottom = -ENDS - (40 if self.labels.dtypes else 30) if inputs else -52.0
         self.top = self.height[self.high] + (ENDS + 44 if self.results else 74.0)
         for rank in range(self.low - 1, min([0, *once]) - 1, -1):
@@ -283,4 +290,4 @@ def _centres(shown: list[int | None], pitch: float) -> list[float]:
 
 def _base(name: str | None) -> str:
     """What an input is called, without the number of a step: x for those that are called so, or nothing."""
-    return "x" if not name or INPUT.fullmatch(name) else style.shown(re.sub(r"_?\d+$", "", name) or name, 14)
+    return "x" if not name or INPUT.fullmatch(name) else style.shown(re.sub(r"_?\d+$", "", name) or name, 11)

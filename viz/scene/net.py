@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tinygrad_rnn.autodiff.graph import Source
+from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
 from ..net.layers import Layer, Step
 from ..net.ranks import Origin
@@ -162,8 +162,27 @@ class NetScene:
             x = x1 if w1 < w0 else x0
             if self.canvas.groups_between((x, y0), head):
                 self.canvas.around((tail,), tail, head, None)
-            else:
+            elif abs(x1 - x0) < (w0 + w1) / 2 - 16:
+                x = min(max(x, x0 - w0 / 2 + 8, x1 - w1 / 2 + 8), x0 + w0 / 2 - 8, x1 + w1 / 2 - 8)
                 self.canvas.arrow(tail, head, "data", ((x, y0 + h0 / 2), (x, y1 - h1 / 2)))
+            else:  # none of it is above the other
+                turn = y1 - h1 / 2 - 12
+                self.canvas.arrow(
+                    tail, head, "data", rounded(((x0, y0 + h0 / 2), (x0, turn), (x1, turn), (x1, y1 - h1 / 2)))
+                )
+        leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
+        if len(leaves) == len(origins):
+            self.inputs_of_group(head, [leaf for leaf in leaves if leaf.name or leaf.kind == "input"])
+
+    def inputs_of_group(self, head: str, leaves: list[NodeInfo]) -> None:
+        """What a group reads that comes in once, beside it."""
+        (x, y), (wide, _) = spot(self.canvas.drawn[head])
+        edge = x - wide / 2
+        for k, leaf in enumerate(leaves[:1]):
+            lines = (style.shown(leaf.name or "x", 14), *self.grid.labels.of(leaf.shapes[0], leaf.dtypes[0]))
+            half = style.fitting_size(lines, "ellipse")[0] / 2
+            self.canvas.node(f"{head}x{k}", lines, "input", (edge - 34 - half, y))
+            self.canvas.arrow(f"{head}x{k}", head, "data", ((edge - 34, y), (edge, y)))
 
     def label_of(self, step: Step, origins: list[Origin]) -> str:
         """What a group reads of a step: h, by its time."""
@@ -180,7 +199,7 @@ class NetScene:
         across = [
             o for o in origins if o.t is not None and self.grid.column((o.layer, o.t)) != column and o not in joined
         ]
-        if across and self.grid.highest_rank(across) == self.grid.layers[step[0]].rank - 1:
+        if across and self.grid.highest_rank(across) < self.grid.layers[step[0]].rank:
             self.canvas.across(step, across)
             joined = [*joined, *across]
         for o in origins:
@@ -283,6 +302,8 @@ class NetScene:
     def shared_weights(self, number: int, layer: Layer) -> bool:
         """Whether the weights stand already at a row below, at the left: then an arrow leads up from them."""
         other = next((n for n, x in enumerate(self.grid.layers[:number]) if x.weights == layer.weights), None)
+        if other is not None and layer.start and self.grid.layers[other].rank == layer.rank:
+            return True  # the same row goes on
         box = self.canvas.drawn.get(f"w{other}")
         first = next(
             (self.canvas.drawn[id] for t in layer.steps if (id := f"l{number}t{t}") in self.canvas.drawn), None

@@ -10,6 +10,7 @@ from tinygrad_rnn.autodiff.graph import Source
 from ..net.layers import Layer, Step
 from ..net.steps import State, final_states, name_of, parameters_of
 from . import style
+from .canvas import spot
 from .grid import CELL, EACH, ENDS_APART
 from .net import NetScene
 from .paths import rounded
@@ -114,9 +115,10 @@ class UnrolledScene(NetScene):
             group = self.grid.ranked.groups[made]
             weights = " ".join(style.shown(graph.nodes[i].name or "?", 20) for i in group.weights)
             lines = (style.shown(group.name, 20), *([weights] if weights else ()))
+        apart = max(ENDS_APART, style.fitting_size(lines, "box")[1] + 8) if made >= 0 else ENDS_APART
         at = (
             self.grid.x(column) - sign * (self.grid.pitch / 2 + 34),
-            y + ENDS_APART * self.grid.state_order(head[0], state.name),
+            y + apart * self.grid.state_order(head[0], state.name),
         )
         role = "group" if made >= 0 else "constant" if leaf.kind == "constant" else "state"
         wide = max(style.fitting_size(lines, "box")[0] / 2 - 28, 0.0) if made >= 0 else 0.0
@@ -207,6 +209,8 @@ class UnrolledScene(NetScene):
             path: tuple[Point, ...] = ((left + sign * wide / 2, y), (x - sign * EACH[0] / 2, y))
         else:
             down = y - 23 - ENDS_APART / 2 * max(len(self.grid.state_names[number]) - 1, 1) - tall / 2
+            begun = [node for node in self.canvas.drawn.values() if node.layer == number and node.role == "group"]
+            down = min([down, *(spot(node)[0][1] - spot(node)[1][1] / 2 - 8 - tall / 2 for node in begun)])
             self.canvas.node(f"w{number}", lines, "parameter", (left, down), (wide, tall), layer=number)
             end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
             path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)

@@ -3,8 +3,8 @@
 //   reset after it:            n = tanh(x Wn + bn + r (h Un + cn))     q = h Un + cn
 // Two groups of columns: z and r of the same units side by side, and n, whose product comes after them.
 //
-// Kept beside the same cell as a loop program for what it wins (RESULTS.md, one thread): with one row 15 to 25 us a call, 19 to 21 % of inference
-// and 6 to 18 % of training; 7 to 13 % at 32 rows of 128 units, 5 % at most at 64 of 256 and 3 % at 500 units.
+// Kept beside the same cell as a loop program for what it wins (RESULTS.md, one thread): with one row 2 to 7 us a call, 1 to 7 % of inference
+// and up to 13 % of training; 7 to 10 % at 32 rows of 128 units, 5 % at most at 64 of 256 and 2 % at 500 units.
 #pragma once
 
 #include "cell.h"

@@ -2,8 +2,8 @@
 //
 // Its inference, four gates wide, is worth two ways of its own to spare padding (kSparesPadding): see Weights::direct and Columns::narrow.
 //
-// Kept beside the same cell as a loop program for what it wins (RESULTS.md, one thread): with one row 25 us a call, 17 to 26 % of inference and 4
-// to 10 % of training; 5 to 7 % at 32 rows of 128 units, 1 to 4 % at 64 of 256; level at 500 units.
+// Kept beside the same cell as a loop program for what it wins (RESULTS.md, one thread): with one row 9 us a call, 8 to 11 % of inference,
+// and nothing of training; 3 to 9 % at 32 rows of 128 units, 2 to 4 % at 64 of 256; level at 500 units.
 #pragma once
 
 #include "cell.h"

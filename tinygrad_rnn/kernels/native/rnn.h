@@ -1,7 +1,7 @@
 // Elman's cell: h' = φ(x W + h U + b), φ = tanh or relu. Backward needs nothing but h'.
 //
-// Kept beside the same cell as a loop program for what it wins (RESULTS.md, one thread): with one row a third of an inference of 50 us and 11 % of
-// a training step, nearly all of it what a call costs in Python; 4 % at 32 rows of 128 units, level beyond.
+// Kept beside the same cell as a loop program for what it wins (RESULTS.md, one thread): with one row 5 us of an inference of 40 us, nearly all of it
+// what a call costs in Python, and nothing of a training step; 3 to 4 % at 32 rows of 128 units, level beyond.
 #pragma once
 
 #include "cell.h"

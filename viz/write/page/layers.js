@@ -142,11 +142,11 @@ class Layers {
       for (const row of order) {
         for (const cell of row) {
           const near = cell[side];
-          cell.wish = near.length
+          cell.target = near.length
             ? near.reduce((sum, n) => sum + n.cell.order + n.there / n.cell.h / 1e3, 0) / near.length
             : cell.order;
         }
-        row.sort((p, q) => p.wish - q.wish);
+        row.sort((p, q) => p.target - q.target);
         number(row);
       }
     }
@@ -239,7 +239,7 @@ class Layers {
     return this.segments.length - 1;
   }
 
-  // The segment that ends in a layer is told by the cell there; where a link enters a line of others, by the link.
+  // The segment that ends in a layer is named by the cell there; where a link enters a line of others, by the link.
   segmentKey(link, path, r) {
     const cell = path.chain.get(r).number;
     return path.collects && r === this.rank[link.a] + 1 ? `${cell} ${link.a} ${link.from}` : cell;
@@ -266,22 +266,22 @@ function gap(a, b) {
   return a.line && b && b.line ? 2 : APART;
 }
 
-// Move the cells of a layer (or those that may move) as near as can be (least squares) to where the neighbours on these
-// sides wish them.
+// Move the cells of a layer (or those that may move) as near as can be (least squares) to where their links to neighbours
+// on these sides run straight.
 function spread(row, sides, moves = () => true) {
   const blocks = [];
   let below = 0;
   row.forEach((cell, i) => {
     const near = moves(cell)
-      ? kin(
+      ? neighbours(
           cell,
           sides.flatMap((side) => cell[side]),
         )
       : [];
     const weight = near.length * (cell.line ? 4 : 1);
     const sum = near.reduce((total, n) => total + n.cell.y + n.there - n.here, 0) * (cell.line ? 4 : 1);
-    const wish = weight ? sum / weight : cell.y;
-    blocks.push({ cells: [cell], sum: (wish - below) * (weight || 0.1), weight: weight || 0.1, offset: [below] });
+    const target = weight ? sum / weight : cell.y;
+    blocks.push({ cells: [cell], sum: (target - below) * (weight || 0.1), weight: weight || 0.1, offset: [below] });
     below += cell.h + gap(cell, row[i + 1]);
     while (blocks.length > 1 && mean(blocks[blocks.length - 2]) > mean(blocks[blocks.length - 1])) {
       const last = blocks.pop(),
@@ -298,8 +298,9 @@ function spread(row, sides, moves = () => true) {
     });
 }
 
-// The neighbours that a cell heeds: a line those that continue it, a box other boxes; any, if it has none of its kind.
-function kin(cell, near) {
+// The neighbours that a cell is aligned with: for a line those that continue it, for a box other boxes; all, if it has none of
+// its kind.
+function neighbours(cell, near) {
   const own = near.filter((n) => n.cell.line === cell.line);
   return own.length ? own : near;
 }

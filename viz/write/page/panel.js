@@ -48,9 +48,9 @@ function count(n) {
 
 function showStep(section, step) {
   section.replaceChildren();
-  const told = ["value", "gradient", "shape"];
+  const shown = ["value", "gradient", "shape"];
   const known = step.states
-    .map((state) => [state.name, state.node.rows.filter(([word]) => told.includes(word))])
+    .map((state) => [state.name, state.node.rows.filter(([word]) => shown.includes(word))])
     .filter(([, rows]) => rows.length);
   if (known.length) put(section, "h2", `After step t=${step.title}`);
   for (const [name, rows] of known) {

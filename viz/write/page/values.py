@@ -1,4 +1,4 @@
-"""What the page tells of a recorded graph's nodes: shapes, and the values and gradients that the graph can tell."""
+"""What the page shows of a recorded graph's nodes: shapes, and the values and gradients that are known."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read(target: Any, opened: bool, given: Any = ()) -> Found:
 
 
 def _states(measured: Measured) -> Iterator[State]:
-    """The states of all layers at all steps; a layer's name is told where another has a state of the same name."""
+    """The states of all layers at all steps; with the layer's name where another layer has a state of the same name."""
     if not any(times_of(measured.graph)):
         return
     net = measured.net
@@ -77,7 +77,7 @@ def _states(measured: Measured) -> Iterator[State]:
 
 
 def _rows(node: NodeInfo, values: list[Any], grads: list[Any]) -> Rows:
-    """What the page tells of a node."""
+    """What the page shows of a node."""
     rows: Rows = [("op", node.op or node.kind)]
     if node.name:
         rows.append(("name", style.shown(node.name, 200)))
