@@ -119,3 +119,18 @@ def test_what_a_sentence_reads_of_its_words_goes_past_the_words_of_others() -> N
     check_labels(drawing)
     check_connected(drawing)
     assert ("words", "sentences") in arrows(drawing)
+
+
+def test_an_output_that_is_no_state_is_called_y() -> None:
+    class Sum(rnn.RNNCell):
+        state_size: Any = (4, 4)
+        output_size = 4
+
+        def call(self, x: Any, state: Any) -> Any:
+            a, b = state
+            a, b = 0.9 * a + x, b + x * b
+            return a + b, (a, b)
+
+    shown = {node.lines[0] for node in viz.unrolled(Sum(), steps=3).picture.nodes}
+    assert {"y₀", "y₁", "y₂", "s1₂", "s2₂"} <= shown
+    assert not shown & {"h₀", "h₁", "h₂"}

@@ -273,7 +273,9 @@ class NetScene:
     def outputs(self) -> None:
         """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
         several = {o.layer for origins in self.grid.results.values() for o in origins}
-        letter = "h" if len(several) == 1 and several <= self.grid.recurrent else "y"
+        states = {state.name for state in self.grid.net.states if state.tail and state.tail[0] in several}
+        is_state = len(several) == 1 and several <= self.grid.recurrent and (not states or "h" in states)
+        letter = "h" if is_state else "y"
         for column, origins in self.grid.results.items():
             id = f"y{column}"
             self.canvas.node(
