@@ -2117,6 +2117,18 @@ def cell_of_the_package_inside():
 
 
 @fused
+def sequence_of_the_package_inside():
+    cell = tg.rnn.GRUCell(H)
+    cell.build(D, dtype=np.float64)
+
+    def step(x, h):
+        outputs, h = tg.rnn.dynamic_rnn(cell, tg.stack([x, 2 * x], axis=1), initial_state=h, dtype="float64")
+        return outputs.sum(axis=1), h
+
+    return World(step, weights=lambda: cell.parameters())
+
+
+@fused
 def layers_of_the_package_inside():
     tg.seed(3)
     lin, norm = tg.nn.Linear(D, H), tg.nn.LayerNorm(H)

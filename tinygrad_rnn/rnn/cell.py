@@ -253,8 +253,8 @@ class RNNCell(Module):
 
     def check_input(self, x: Tensor, ndim: int) -> None:
         """Raise an error for an x that does not have `ndim` axes, is not floating-point, or does not fit the cell."""
-        shape = x.data.shape
-        if len(shape) == ndim and shape[-1] == self.input_size and x.data.dtype is self.dtype:
+        shape = x.shape
+        if len(shape) == ndim and shape[-1] == self.input_size and x.dtype is self.dtype:
             return
         wanted = "(B, D)" if ndim == 2 else "(B, T, D)"
         if len(shape) != ndim:

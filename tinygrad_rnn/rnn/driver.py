@@ -152,7 +152,7 @@ def prepare(
     if not isinstance(time_major, (bool, np.bool_)):
         raise TypeError(f"{name}: time_major is {time_major!r}, expected True or False")
     x = input_tensor(name, inputs, dtype, cell)
-    shape, own = x.data.shape, x.data.dtype
+    shape, own = x.shape, x.dtype
     if len(shape) != 3:
         hint = f"; inputs[{':, ' * time_major}None] makes a batch of one" if x.ndim == 2 else ""
         raise ValueError(
@@ -179,7 +179,7 @@ def input_tensor(name: str, inputs: Any, dtype: Any, cell: RNNCell) -> Tensor:
     if wanted is not None and wanted not in _FLOATS:
         raise TypeError(f"{name}: dtype is {wanted}, expected float32 or float64")
     if isinstance(inputs, Tensor):
-        own = inputs.data.dtype
+        own = inputs.dtype
         if own.kind == "f" and (wanted is None or wanted is own):
             return inputs
     built = (m.dtype for m in cell.modules() if isinstance(m, RNNCell) and m.input_size is not None)
