@@ -353,3 +353,26 @@ def test_rounding_is_to_whole_numbers_unless_decimals_are_given() -> None:
     for f in (lambda *n: x.round(*n), lambda *n: np.round(x, *n)):
         assert f().tolist() == [1.0, -3.0, 0.0]
         assert f(1).tolist() == pytest.approx([1.3, -2.7, 0.5])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_indices_and_targets_may_change_before_the_backward_pass(sparse: bool) -> None:
+    table = tg.nn.Embedding(4, 1, sparse=sparse)
+    index = np.array([0, 1])
+    y = table(index).sum()
+    index[:] = 3
+    y.backward()
+    assert np.asarray(table.weight.grad).ravel().tolist() == [1.0, 1.0, 0.0, 0.0]
+
+    x = tg.tensor(np.zeros((2, 2)), requires_grad=True)
+    rows, columns = np.array([0]), np.array([1])
+    y = x[rows, columns].sum()
+    rows[:] = columns[:] = 0
+    y.backward()
+    assert np.asarray(x.grad).tolist() == [[0.0, 1.0], [0.0, 0.0]]
+
+    logits, targets, mask = tg.tensor(np.zeros((2, 2)), requires_grad=True), np.array([0, 1]), np.array([True, True])
+    loss = tg.softmax_cross_entropy(logits, targets, mask=mask, reduction="sum")
+    targets[:], mask[:] = 0, False
+    loss.backward()
+    assert np.asarray(logits.grad).tolist() == [[-0.5, 0.5], [0.5, -0.5]]

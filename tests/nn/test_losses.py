@@ -155,3 +155,21 @@ def test_what_is_ignored_needs_no_second_class() -> None:
 def test_what_is_usual_is_not_shown() -> None:
     assert repr(nn.CrossEntropyLoss()) == "CrossEntropyLoss()"
     assert repr(nn.CrossEntropyLoss(ignore_index=-101)) == "CrossEntropyLoss(ignore_index=-101)"
+
+
+def test_targets_of_other_forms_are_told_the_way() -> None:
+    with pytest.raises(
+        TypeError, match=r"of one-hot rows take target\.argmax\(-1\), of whole numbers .* target\.astype\(int\)"
+    ):
+        nn.CrossEntropyLoss()(np.zeros((2, 3)), np.eye(2, 3))
+    with pytest.raises(TypeError, match=r"targets have dtype float64.*targets\.argmax\(-1\)"):
+        tg.softmax_cross_entropy(np.zeros((2, 3)), np.zeros(2))
+
+
+def test_rows_of_different_lengths_are_told_the_way() -> None:
+    with pytest.raises(
+        ValueError, match=r"Embedding: indices is a list whose rows have different lengths.*tg\.data\.pad"
+    ):
+        nn.Embedding(5, 3)([[1, 2], [3]])
+    with pytest.raises(ValueError, match=r"no array of numbers can be made; tg\.data\.pad\(data\)"):
+        tg.tensor([[1, 2], [3]])

@@ -2117,13 +2117,15 @@ def cell_of_the_package_inside():
 
 
 @fused
-def sequence_of_the_package_inside():
-    cell = tg.rnn.GRUCell(H)
+def driver_of_the_package_inside():
+    cell = tg.rnn.LSTMCell(H)
     cell.build(D, dtype=np.float64)
 
     def step(x, h):
-        outputs, h = tg.rnn.dynamic_rnn(cell, tg.stack([x, 2 * x], axis=1), initial_state=h, dtype="float64")
-        return outputs.sum(axis=1), h
+        outputs, state = tg.rnn.dynamic_rnn(
+            cell, tg.stack([x, 2 * x], axis=1), initial_state=tg.rnn.LSTMState(h, tg.tanh(h))
+        )
+        return outputs.sum(axis=1), state.c
 
     return World(step, weights=lambda: cell.parameters())
 

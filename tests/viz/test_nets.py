@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from nets import NETS, x
 from test_room import check_labels
@@ -60,6 +61,15 @@ def test_a_constant_memory_is_drawn_once() -> None:
 
 def test_a_first_state_that_is_computed_shows_from_what() -> None:
     assert {("image", "linear"), ("linear", "gru_cell")} <= arrows(viz.unrolled(NETS["image_caption"]()))
+
+
+def test_a_wrapped_cell_s_states_have_their_own_names() -> None:
+    for cell, states in ((rnn.LSTMCell(4), ["c", "h"]), (rnn.GRUCell(4), ["h"])):
+        memory = np.ones((2, 3, 4), np.float32)
+        drawing = viz.cell(rnn.AttentionWrapper(cell, rnn.LuongAttention(4, memory)))
+        shown = {node.lines[0] for node in drawing.picture.nodes}
+        assert {f"{name}ₜ₋₁" for name in [*states, "attention"]} <= shown
+        assert not [text for text in shown if "state" in text]
 
 
 def test_two_calls_of_modules_of_one_name_are_two() -> None:

@@ -253,4 +253,4 @@ def test_steps_of_an_attention_are_called_as_everywhere() -> None:
     picture = viz.attention(rnn.dynamic_rnn(cell, np.ones((1, 3, 3), np.float32))[0]).picture
     assert [node.lines[0] for node in picture.nodes if node.role == "output"] == ["t=0", "t=1", "t=2"]
     roles = {(edge.head, edge.role) for edge in viz.cell(cell).picture.edges if edge.head.endswith("'")}
-    assert ("cell_state'", "state") in roles
+    assert ("h'", "state") in roles

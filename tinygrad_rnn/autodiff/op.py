@@ -50,6 +50,13 @@ _PLACES = {"shape": -5, "shapes": -4, "out": -3, "needs": -2, "residuals": -1}  
 _new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
 
 
+def _copied(option: Any) -> Any:
+    """An option as a node keeps it: arrays of indices, targets or masks as they are now, whatever their owner does later."""
+    if type(option) is ndarray:
+        return option.copy()
+    return tuple([_copied(part) for part in option]) if type(option) is tuple else option
+
+
 class Op(Arguments):
     """A function of arrays, with its gradient: the registry entry that `primitive` makes of a forward."""
 
@@ -253,7 +260,7 @@ class Op(Arguments):
             return out
         if type(out) is not ndarray and not self.several:
             out = asarray(out)
-        options = {**self.defaults, **options} if options else self.defaults
+        options = {**self.defaults, **{k: _copied(v) for k, v in options.items()}} if options else self.defaults
         if self.asks_shapes:
             shapes = tuple([() if p is None else p.shape for p in parents])
             saved = self.pick((*arrays, shapes[0], shapes, out, needs, residuals))

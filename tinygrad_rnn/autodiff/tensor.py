@@ -439,9 +439,9 @@ def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
     try:
         array = np.array(data, dtype, order="C")
     except (ValueError, TypeError) as error:
-        raise type(error)(
-            f"tensor: data is {type(data).__name__} that does not form one array of numbers: {error}"
-        ) from None
+        hint = "; tg.data.pad(data) pads rows of different lengths" * ("inhomogeneous" in str(error))
+        text = f"tensor: data is a {type(data).__name__} from which no array of numbers can be made{hint} ({error})"
+        raise type(error)(text) from None
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8 or array.dtype == np.float16:
         raise TypeError(
             f"tensor: data has dtype {array.dtype}, expected float32, float64, an integer or a boolean dtype; "

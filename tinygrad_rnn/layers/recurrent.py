@@ -103,7 +103,11 @@ class RNN(Layer):
 
     def ensure_built(self, input_shape: Shape) -> None:
         if len(input_shape) != 3:
-            hint = "; does the layer before it lack return_sequences=True?" if len(input_shape) == 2 else ""
+            hint = (
+                "; x[None] makes a batch of one sequence, an Embedding before it turns integers into vectors, and a recurrent "
+                "layer before it needs return_sequences=True"
+            )
+            hint *= len(input_shape) == 2
             raise ValueError(f"{self.scope_name}: inputs have shape {tuple(input_shape)}, expected (B, T, D){hint}")
         super().ensure_built(input_shape)
 

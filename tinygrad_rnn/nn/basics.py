@@ -116,7 +116,13 @@ class Embedding(Module):
 
 def look_up(owner: str, table: Tensor, indices: Any, rows: str, sparse: bool = False) -> Tensor:
     """table[indices], with a check of the indices; `rows`: the owner's name for the number of rows, for the error."""
-    array = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
+    try:
+        array = np.asarray(indices.data if isinstance(indices, Tensor) else indices)
+    except ValueError as error:
+        raise ValueError(
+            f"{owner}: indices is a {type(indices).__name__} whose rows have different lengths, expected an array of integers; "
+            f"tg.data.pad(indices) pads them and returns the lengths ({error})"
+        ) from None
     size = table.shape[0]
     if array.dtype.kind not in "iu":
         raise TypeError(f"{owner}: indices have dtype {array.dtype}, expected integers from 0 to {size - 1}")

@@ -42,7 +42,10 @@ class _ByClass(Loss):
         owner = type(self).__name__
         scores, classes = as_tensor(value), np.asarray(target.data if isinstance(target, Tensor) else target)
         if classes.dtype.kind not in "iu":
-            raise TypeError(f"{owner}: target has dtype {classes.dtype}, expected integers (class indices)")
+            raise TypeError(
+                f"{owner}: target has dtype {classes.dtype}, expected integers (class indices); of one-hot rows take "
+                "target.argmax(-1), of whole numbers stored as floats target.astype(int)"
+            )
         if scores.ndim == 0 or classes.shape != scores.shape[:1] * (scores.ndim > 1) + scores.shape[2:]:
             raise ValueError(
                 f"{owner}: input has shape {scores.shape} and target {classes.shape}, expected (B, C, ...) and (B, ...), or "

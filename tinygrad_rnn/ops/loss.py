@@ -105,7 +105,10 @@ def _check_targets(logits: Any, targets: Any, mask: Any, reduction: str) -> tupl
     name = "softmax_cross_entropy"
     targets = np.asarray(targets)
     if targets.dtype.kind not in "iu" and targets.size:
-        raise TypeError(f"{name}: targets have dtype {targets.dtype}, expected integers (class indices)")
+        raise TypeError(
+            f"{name}: targets have dtype {targets.dtype}, expected integers (class indices); of one-hot rows take "
+            "targets.argmax(-1), of whole numbers stored as floats targets.astype(int)"
+        )
     if logits.ndim == 0 or targets.shape != logits.shape[:-1]:
         raise ValueError(
             f"{name}: targets have shape {targets.shape}, expected {logits.shape[:-1]} for logits of shape {logits.shape}"
@@ -117,7 +120,7 @@ def _check_targets(logits: Any, targets: Any, mask: Any, reduction: str) -> tupl
         if mask.shape != targets.shape:
             raise ValueError(f"{name}: mask has shape {mask.shape}, expected the targets' shape {targets.shape}")
         mask = mask.astype(bool, order="C")
-    return targets.astype(np.int64, order="C", copy=False), mask
+    return targets.astype(np.int64, order="C"), mask  # a copy: the targets may change before the backward pass
 
 
 def _check_classes(targets: Array, mask: Array | None, classes: int) -> None:

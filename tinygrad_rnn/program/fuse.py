@@ -82,8 +82,8 @@ class FusedFunction:
 
         >>> import tinygrad_rnn as tg
         >>> tg.fuse(lambda x: x - tg.mean(x, axis=0)).explain(tg.tensor([[1.0, 2.0]])).partition(" (")[0]
-        "unrolled: the step's mean computes a row's result from other rows of the batch, or reads an array with a row for \
-each of the batch, which goes in inputs or constants"
+        "unrolled: the step's mean computes a row's result from other rows of the batch, puts the rows on another axis, or \
+reads an array with a row for each of the batch, which goes in inputs or constants"
         """
         reports: list[tuple[str, str, str]] = []
         token = listener.set(reports)

@@ -283,9 +283,14 @@ class Tracer:
             ):
                 raise MixesRows
         except MixesRows:
+            if op.rows is None:
+                refuse(
+                    f"the step's {op.name} declares no rule for the rows of a batch (@primitive(rows=...), see "
+                    "autodiff/rows.py), so it is taken to mix them"
+                )
             refuse(
-                f"the step's {op.name} computes a row's result from other rows of the batch, or reads an array with a row for "
-                "each of the batch, which goes in inputs or constants"
+                f"the step's {op.name} computes a row's result from other rows of the batch, puts the rows on another axis, or "
+                "reads an array with a row for each of the batch, which goes in inputs or constants"
             )
         return SUMMED if summed and not layout.per else layout
 

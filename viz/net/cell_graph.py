@@ -162,7 +162,10 @@ def _named(state: Any, name: str) -> Any:
     """The parts of a state with names: c and h, or h; in a stack with the number of the layer; else s1, s2 …"""
     if isinstance(state, tuple):
         plain = [f"{name}{i}" if name != "s" else f"s{i + 1}" for i in range(len(state))]
-        names = getattr(state, "_fields", None) or plain
+        fields = [
+            "h" if field == "cell_state" else field for field in getattr(state, "_fields", ())
+        ]  # of a wrapped cell
+        names = fields or plain
         parts = [_named(s, n if name == "h" else f"{n}{name[1:]}") for s, n in zip(state, names, strict=True)]
         return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
     return Tensor(state.data, name=name, requires_grad=True)
