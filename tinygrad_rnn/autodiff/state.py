@@ -184,10 +184,11 @@ class recording(_Change):
     """Record the graph (True) or not (False)."""
 
     def __init__(self, flag: bool):
-        super().__init__(flag)
+        self._value = flag
 
-    def _changed(self, old: Ambient) -> Ambient:
-        return Ambient(self._value, old.scope, old.training, old.tracer)
+    def __enter__(self) -> None:
+        old = ambient.get()
+        self._token = ambient.set(Ambient(self._value, old.scope, old.training, old.tracer))
 
 
 class training(_Change):
