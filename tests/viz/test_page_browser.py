@@ -185,6 +185,10 @@ def test_clicking_a_node_marks_exactly_what_it_depends_on_and_what_depends_on_it
     graph = tg.snapshot(loss)
     browser = show(loss)
     browser.keys("0")
+    for _ in range(100):  # the picture moves to its place
+        if len(drawn(browser)) == len(graph.nodes):
+            break
+        time.sleep(0.05)
     assert drawn(browser) == {node.id for node in graph.nodes}
     for node in graph.nodes:
         browser.point(f"[data-id=n{node.id}]", clicks=1)
