@@ -35,6 +35,10 @@ def test_a_norm_of_a_vector_is_no_norm_for_these(ord: Any) -> None:
         tg.linalg.norm(tg.tensor([1.0, 2.0]), ord=ord)
 
 
+def test_no_values_between_two_numbers() -> None:
+    assert tg.linspace(tg.tensor(1.0), 2.0, 0).shape == (0,)
+
+
 # -- element by element --------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.autodiff.work import UNDECLARED, per_result
+from tinygrad_rnn.autodiff.work import MOVES, UNDECLARED, per_result
+from tinygrad_rnn.check.ops import function_of
+from tinygrad_rnn.check.samples import Sampler, as_case
 
 
 def flops(result: Any) -> int:
@@ -36,6 +38,17 @@ def test_an_op_without_it_is_refused() -> None:
         tg.autodiff.op.check_registry()
     finally:
         del tg.autodiff.tensor.registry["undeclared"]
+
+
+def test_an_op_without_gradients_gives_an_array_unless_it_asks_for_tensors() -> None:
+    @tg.primitive(label="signs", samples=lambda r: [r(2)], differentiable=False, work=MOVES)
+    def signs(x: Any) -> Any:
+        return np.sign(x)
+
+    try:
+        assert type(signs(tg.tensor([-2.0, 3.0]))) is np.ndarray
+    finally:
+        del tg.autodiff.tensor.registry["signs"]
 
 
 X = tg.Parameter(np.ones((8, 16), np.float32))
@@ -116,3 +129,15 @@ def test_lengths_and_fused_chains_count_what_runs() -> None:
     assert flops(outputs) == 7 * 2 * 3
     chain = tg.fuse(lambda x: tg.tanh(x) * 2)
     assert flops(chain(x)) == 2 * 30
+
+
+MOVING = [op for op in tg.operations() if op.work.effect not in ("computes", "contracts") and op.differentiable]
+
+
+@pytest.mark.parametrize("op", MOVING, ids=lambda op: op.name)
+def test_what_moves_data_computes_nothing(op: Any) -> None:
+    for sample in op.samples(Sampler(0)):
+        case = as_case(sample)
+        result = function_of(op, case)(*[tg.tensor(a, requires_grad=a.dtype.kind == "f") for a in case.arrays])
+        made = [r.shape for r in (result if isinstance(result, tuple) else (result,))]
+        assert op.work.flops([a.shape for a in case.arrays], made, {**op.defaults, **case.options}) == 0

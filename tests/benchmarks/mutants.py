@@ -43,6 +43,7 @@ PARTS = {  # what is mutated, the longest that fits: where its tests are
     "tinygrad_rnn/autodiff/rows.py": ["tests/program/test_every_op.py", "tests/program/test_rows.py"],
     "tinygrad_rnn/ops": ["tests/autodiff", "tests/check/test_ops.py", "tests/nn", "tests/rnn"],
     "tinygrad_rnn/rnn": ["tests/rnn", "tests/autodiff/test_work.py"],
+    "tinygrad_rnn/rnn/steps.py": ["tests/viz/test_recorded.py", "tests/viz/test_nets.py"],
     "tinygrad_rnn/nn": ["tests/nn", "tests/rnn/test_streaming.py"],
     "tinygrad_rnn/layers": ["tests/layers", "tests/rnn/test_streaming.py"],
     "tinygrad_rnn/optim": ["tests/train"],
@@ -118,6 +119,17 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
     ("autodiff/op.py", "(a._node, None), (True, (True))", "the gradient of a number is computed and goes nowhere"),
     ("ops/decompositions.py", "gaps = where(one, (2),", "what stands on the diagonal is not read"),
     ("optim/optimizers.py", "float(self.nesterov), 0.0, (1.0), 0.0)", "a number that SGD does not read"),
+    ("autodiff/op.py", "(None, b._node), ((True), True)", "the gradient of a number is computed and goes nowhere"),
+    ("nn/recurrent.py", "if (filled[2] is not None) or filled[3] is None:", "zeros are made and not used"),
+    ("nn/recurrent.py", "if (cell_class in (rnn.BasicRNNCell,", "the way that every cell can go gives the same"),
+    ("nn/losses.py", "classes[counted].max(initial=-(2))", "below -1 is no class either"),
+    (
+        "ops/linalg.py",
+        "[c for c in of_a if (c not in of_b) and c not in result]",
+        "the way of all formulas gives the same",
+    ),
+    ("onnx/operators.py", "x.size // rows if rows else (1)", "without rows there is nothing to arrange"),
+    ("autodiff/node.py", "others or (array.flags.writeable):", "memory is then copied that could have been taken"),
 ]
 SWAPS: dict[type, list[type]] = {
     ast.Add: [ast.Sub],

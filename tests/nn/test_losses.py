@@ -173,3 +173,11 @@ def test_rows_of_different_lengths_are_told_the_way() -> None:
         nn.Embedding(5, 3)([[1, 2], [3]])
     with pytest.raises(ValueError, match=r"no array of numbers can be made; tg\.data\.pad\(data\)"):
         tg.tensor([[1, 2], [3]])
+
+
+def test_the_way_out_of_a_wrong_dtype() -> None:
+    layer = nn.Linear(2, 3)
+    with pytest.raises(TypeError, match=r"use x\.astype\(np\.float32\) or layer\.astype\(np\.float64\)$"):
+        layer(np.ones((1, 2)))
+    with pytest.raises(TypeError, match=r"use x\.astype\(np\.float32\)$"):
+        layer(np.ones((1, 2), int))

@@ -223,6 +223,8 @@ def test_packed_sequences_are_lengths(kind: Any, first: bool) -> None:
 def test_packing_by_hand() -> None:
     rows = [np.ones((2, 3)), np.zeros((4, 3))]
     assert pad_sequence(rows).shape == (4, 2, 3)
+    assert pad_sequence([[1, 2], [3]]).dtype == np.float32
+    assert pad_sequence([np.ones(2, np.int64), np.ones(3, np.int64)]).dtype == np.int64
     packed = pack_sequence(rows)
     assert (packed.lengths.tolist(), packed.padded.shape) == ([2, 4], (2, 4, 3))
     assert pad_packed_sequence(packed, total_length=6)[0].shape == (6, 2, 3)

@@ -80,6 +80,7 @@ def test_steps_end_with_the_loop() -> None:
         break
     assert tg.autodiff.state.ambient.get().scope == ()
     assert [x.shape for _, x in rnn.steps(np.ones((2, 3, 4)), time_major=True)] == [(3, 4)] * 2
+    assert [x.shape for _, x in rnn.steps(np.ones((2, 3, 4)))] == [(2, 4)] * 3
     with pytest.raises(ValueError, match=r"steps: inputs have shape \(3,\), expected \(B, T, …\)"):
         next(rnn.steps(np.ones(3)))
     with pytest.raises(TypeError, match="step: t is 'a', expected an integer"):
