@@ -177,6 +177,11 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
             r"weight_ih has shape \(8, 3\), expected \(12, D\)",
         ),
         (
+            lambda: convert.from_cell("gru", {**OURS, "recurrent_bias": array(5)}),
+            ValueError,
+            r"recurrent_bias has shape \(5,\), expected",
+        ),
+        (
             lambda: convert.from_cell("lstm", {"kernel": array(3, 8), "recurrent_kernel": array(2, 6), "bias": array(8)}),
             ValueError,
             r"recurrent_kernel has shape \(2, 6\), expected \(2, 8\)",
