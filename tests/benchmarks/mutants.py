@@ -139,6 +139,7 @@ EQUIVALENT = [  # where, a part of the changed line, why nothing can notice it
         "both have the layer's dtype",
     ),
     ("ops/index.py", "np.diff(ordered, prepend=-(2))", "indices begin with 0"),
+    ("nn/recurrent.py", "or filled[(4)] is None:", "zeros are made and not used"),
 ]
 SWAPS: dict[type, list[type]] = {
     ast.Add: [ast.Sub],
