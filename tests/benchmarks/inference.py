@@ -13,41 +13,15 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from peers import LIBRARIES, arrays, sample
+from peers import LIBRARIES
 from recurrent import Library, agree, milliseconds
 
 SHAPES = [(1, 80, 48, 96), (2, 200, 16, 32), (4, 50, 64, 96), (8, 60, 100, 200), (24, 90, 80, 160), (40, 60, 128, 512)]
 DISTURBED = [("lstm", 2, 200, 16, 32), ("lstm", 8, 60, 100, 200), ("gru", 24, 90, 80, 160), ("lstm", 40, 60, 128, 512)]
 PAUSES = [0.0005, 0.005, 0.05]
 BUSY = "import os; os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})\nwhile True: pass"
-
-
-class Ours:
-    def __init__(self, threads):
-        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-        import tinygrad_rnn as tg
-
-        tg.set_num_threads(threads)
-        self.tg, self.version = tg, str(tg.kernels.info())
-
-    def prepare(self, case, mode):
-        rnn, (kind, *_, H), (x, W, U, b, c, _) = self.tg.rnn, case, arrays(case)
-        cells = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": rnn.GRUCell}
-        cell = cells[kind](H, reset_after=True) if kind == "gru" else cells[kind](H)
-        cell.build(x.shape[-1])
-        weights = [W, U, b] + [c] * (kind == "gru")
-        for parameter, value in zip(cell.parameters(), weights, strict=True):
-            parameter.data = value.reshape(parameter.shape)
-        x = np.ascontiguousarray(x.swapaxes(0, 1))
-
-        def infer():
-            with self.tg.no_grad():
-                return rnn.dynamic_rnn(cell, x, dtype=np.float32)[0]
-
-        return infer, sample(outputs=infer().data.swapaxes(0, 1))
 
 
 class Session(Library):
@@ -69,7 +43,7 @@ def serve(name, threads):
     """Answer questions, one line of JSON each, with a library held to the first `threads` cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     answers, sys.stdout = sys.stdout, sys.stderr
-    library = Ours(threads) if name == "tinygrad_rnn" else LIBRARIES[name](threads)
+    library = LIBRARIES[name](threads)
     square = np.random.default_rng(0).standard_normal((512, 512)).astype(np.float32)
 
     def answer(value):

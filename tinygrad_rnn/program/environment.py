@@ -39,7 +39,7 @@ class _Draws:
         self.package = state.default_generator[0].bit_generator.state if state.default_generator else None
 
     def undone(self) -> bool:
-        """Whether any of them was used since then; restores their states."""
+        """Whether a generator was used since its state was stored; if so, all of them get their stored states back."""
         now = _Draws()
         same = self.python in (None, now.python)  # a step cannot import random (see checked_import)
         if same and _frozen(now.numpy) == _frozen(self.numpy) and now.package == self.package:

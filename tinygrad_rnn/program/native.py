@@ -183,9 +183,8 @@ class NativeSteps(Runner):
         begin, end = (int(schedule.start[s]) for s in (steps.start, steps.stop))
         batch, n = int(schedule.start[steps.start + 1]) - begin, end - begin
         lengths = np.minimum(schedule.lengths[:batch] - steps.start, len(steps))
-        kept = [
-            np.empty(place.shape, dtype) if place.dtype != dtype else place for place in places
-        ]  # a truth value is 0 or 1 there
+        # The native loop writes floats only: a boolean is 0 or 1 in an array beside its place.
+        kept = [np.empty(place.shape, dtype) if place.dtype != dtype else place for place in places]
         final = [np.empty((batch, *state.shape[1:]), dtype) for state in states]
         weights, _ = self.steps.taken([registers[slot] for slot in self.loop.weights])
         over_time = [registers[slot] for slot, _ in self.timed] + kept

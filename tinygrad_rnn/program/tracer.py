@@ -27,7 +27,7 @@ get_value, set_value = _data.__get__, _data.__set__
 
 
 class Untraceable(Exception):
-    """A step cannot be a program; the text says why and, if known, names the line."""
+    """Raised where a step cannot be traced into a program; the text says why and, if known, names the line."""
 
 
 def refuse(reason: str) -> NoReturn:
