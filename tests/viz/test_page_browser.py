@@ -29,6 +29,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
     "--window-size=1400,900",
 ]
+SHIFT = "\ue008"  # the WebDriver standard's code of the Shift key
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the WebDriver standard's name for a reference to an element
 
 
@@ -66,7 +67,14 @@ class Browser:
                 raise AssertionError(json.load(error)["value"]["message"]) from None
 
     def open(self, path: Path) -> None:
+        """Open a page and wait until it takes keys: Chromium drops input until the first frame of a page is shown."""
         self.call("/url", {"url": path.as_uri()})
+        self.js("document.addEventListener('keyup', () => { window.takesKeys = true; }, { once: true });")
+        for _ in range(100):
+            self.keys(SHIFT)
+            if self.js("return window.takesKeys === true"):
+                return
+        raise RuntimeError(f"{path} takes no keys")
 
     def js(self, code: str, *arguments: Any) -> Any:
         return self.call("/execute/sync", {"script": code, "args": list(arguments)})
