@@ -22,7 +22,7 @@ from .net import costs
 from .net.costs import counted
 from .net.layers import Path, passes_of, time_of
 from .net.measure import Measured, nodes_of, stepwise
-from .net.unfused import is_mask, open_all, take
+from .net.unfused import open_all, take
 from .scene import style
 from .scene.color_scale import ColorScale
 from .scene.legend import add as add_legend
@@ -318,15 +318,13 @@ def _boxes(places: list[Place]) -> dict[Place, Box | None]:
 def _role(node: NodeInfo) -> str:
     if node.op is not None:
         return "fused" if node.kind == "recurrent" else "op"
-    return "input" if node.kind == "constant" and node.name and not is_mask(node) else node.kind
+    if node.kind == "constant" and node.name:
+        return "input"
+    return "constant" if node.kind == "mask" else node.kind
 
 
 def _edge_role(source: NodeInfo) -> str:
-    if source.op is not None:
-        return "data"
-    return {"parameter": "weight", "constant": "constant" if not source.name or is_mask(source) else "data"}.get(
-        source.kind, "data"
-    )
+    return {"parameter": "weight", "constant": "constant"}.get(_role(source), "data")
 
 
 def _tip(node: NodeInfo) -> str:

@@ -54,6 +54,11 @@ def _store_initial_states(run: Run, names: Sequence[str], states: Sequence[Any])
                 run.initial_states.append((name, edge))
 
 
+def mask_tensor(array: Any) -> Tensor:
+    """A constant that drawings show as a mask: a random array drawn by a cell, or a mask of lengths."""
+    return Tensor._from_array(array, Leaf(array.shape, array.dtype, False, "mask", "mask"))
+
+
 def fields_of(state: Any, name: str = "") -> Iterator[str]:
     """For each leaf of a state, the name of its field in a NamedTuple; "" for none."""
     if isinstance(state, tuple):

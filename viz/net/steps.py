@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
 from .layers import Layer, Path, Step, find_layers, gate_of, time_of, times_of
-from .unfused import INPUT, is_mask
 
 PASSING = frozenset(
     {"moves", "selects", "picks", "cuts", "joins", "concatenates", "reverses"}
@@ -89,7 +88,7 @@ def _flow(net: Net) -> None:
         for source in sources:
             node = graph.nodes[source.id]
             read = (step, source) in multiplied
-            if source not in begun and not is_mask(node) and (node.kind != "constant" or node.name or read):
+            if source not in begun and node.kind != "mask" and (node.kind != "constant" or node.name or read):
                 continue
             feeds.get(step, {}).pop(source, None)  # else a mask, or a number made on the way
             weights.get(step, {}).pop(source, None)
@@ -111,7 +110,7 @@ def _received(net: Net, step: Step, sources: list[Source]) -> dict[Source, str]:
     for source in sources:
         leaf = net.graph.nodes[source.id]
         state = next((later[use] for use in _uses(net, step, source) if use in later), None)
-        if state is not None and leaf.op is None and not (leaf.name and INPUT.fullmatch(leaf.name)):
+        if state is not None and leaf.op is None:
             alike = leaf.shapes[0] == net.graph.nodes[state.source.id].shapes[state.source.output]
             if alike and state.name not in begun.values():
                 begun[source] = state.name

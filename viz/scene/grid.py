@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tinygrad_rnn.autodiff.graph import NodeInfo
+
 from ..net.layers import Layer, Step
 from ..net.ranks import Origin, RankedNet
 from ..net.steps import State, final_states, looks_up, name_of, states_in
-from ..net.unfused import INPUT, is_mask
 from . import style
 from .color_scale import ColorScale
 from .picture import Point
@@ -128,7 +129,7 @@ class Grid:
             origins = [o for o in group.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
             if origins[0].leaf < 0:
                 return [NAMELESS]
-        origins = [o for o in origins if o.leaf < 0 or not is_mask(self.net.graph.nodes[o.leaf])]
+        origins = [o for o in origins if o.leaf < 0 or self.net.graph.nodes[o.leaf].kind != "mask"]
         leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
         if not origins and layer.kind == "cell" and self._looks_up(step):
             return [NAMELESS]
@@ -137,7 +138,28 @@ class Grid:
         rest = rest or [
             leaf for leaf in leaves if len(leaves) == len(origins)
         ]  # all that is read: the input is among it
-        return [(leaf.id, _base(leaf.name)) for leaf in told or rest[:1]]
+        return [(leaf.id, self._input_title(leaf, step)) for leaf in told or rest[:1]]
+
+    def _input_title(self, leaf: NodeInfo, step: Step) -> str:
+        """The name of an input without its time: "x" for the leaf x_3 that step 3 alone reads, and for one without a name."""
+        name = leaf.name or "x"
+        column = self.column(step)
+        numbers = (
+            (self.number(column), column, column - self.layers[step[0]].start)
+            if self._steps_of[leaf.id] == {step}
+            else ()
+        )
+        bare = (name.removesuffix(str(number)).removesuffix("_") for number in numbers)
+        return style.shown(next((text for text in bare if text and text != name), name), 11)
+
+    @cached_property
+    def _steps_of(self) -> defaultdict[int, set[Step]]:
+        """The steps that read each leaf as it is."""
+        steps: defaultdict[int, set[Step]] = defaultdict(set)
+        for step, sources in self.net.feeds.items():
+            for source in sources:
+                steps[source.id].add(step)
+        return steps
 
     def _looks_up(self, step: Step) -> bool:
         """Whether a step reads rows of a table by numbers, which are data that no graph holds."""
@@ -286,8 +308,3 @@ def _centres(shown: list[int | None], pitch: float) -> list[float]:
         beside_gap = i > 0 and (column is None or shown[i - 1] is None)
         centres.append(0.0 if i == 0 else centres[-1] + (pitch * 0.8 if beside_gap else pitch))
     return centres
-
-
-def _base(name: str | None) -> str:
-    """What an input is called, without the number of a step: x for those that are called so, or nothing."""
-    return "x" if not name or INPUT.fullmatch(name) else style.shown(re.sub(r"_?\d+$", "", name) or name, 11)
