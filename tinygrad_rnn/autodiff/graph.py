@@ -294,6 +294,7 @@ def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str], paths: 
         options = {k: v for k, v in node.options.items() if not hasattr(v, "shape")}
         name, label, kind = node.name or names.get(node.counter), op.label, op.kind
     else:
+        assert type(node) is Leaf
         results, sources, options, name = ((node.shape,), (node.dtype,)), (), {}, node.name
         kind = node.role or ("input" if node.requires_grad else "constant")
         label = name or kind

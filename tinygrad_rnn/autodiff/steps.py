@@ -29,7 +29,9 @@ def name_states(states: Sequence[Any], fields: Sequence[str] = (), before: Seque
     step = current_step()
     nodes = [s._node if isinstance(s, Tensor) else None for s in states]
     own = [n if type(n) is Node and any(part is step for part in n.scope) else None for n in nodes]
-    gates = [str(n.scope[-1]) if n is not None and n.scope[-1].kind == "gate" else "" for n in own]
+    gates = [
+        str(n.scope[-1]) if n is not None and n.scope[-1].kind == "gate" and n.scope[-1].number else "" for n in own
+    ]
     names = [g or (fields[k] if fields else "") for k, g in enumerate(gates)]
     names = [name or ("h" if len(names) == 1 else f"s{k + 1}") for k, name in enumerate(names)]
     for node, name, gate in zip(own, names, gates, strict=True):

@@ -332,7 +332,13 @@ def in_steps(x: Array, run: Scan) -> tuple[Array, ...]:
     if run.reverse:
         whole = reverse_sequence(whole, lengths=run.lengths, time_axis=run.axis)
     parts = tuple(unstack(whole, axis=run.axis))
-    if isinstance(x, Tensor) and x.name and not x.requires_grad and ambient.get().recording:
+    if (
+        isinstance(x, Tensor)
+        and isinstance(x._node, Leaf)
+        and x.name
+        and not x.requires_grad
+        and ambient.get().recording
+    ):
         for t, part in enumerate(parts):
             with time_step(t):
                 name = f"{x.name}_{run.steps - 1 - t if run.reverse else t}"

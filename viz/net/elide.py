@@ -100,8 +100,11 @@ class _Cut:
                 if node.op is not None or node.id in read:
                     nodes.append(self._moved(node, len(nodes)))
             for run, received in self.received:
-                kept_ones = [(name, s) for name, s in received if s is not None and s.id in self.ids]
-                run.initial_states = [(name, Source(self.ids[s.id], s.output)) for name, s in kept_ones]
+                run.initial_states = [
+                    (name, None if s is None else Source(self.ids[s.id], s.output))
+                    for name, s in received
+                    if s is None or s.id in self.ids
+                ]
             return Graph(tuple(nodes), tuple(self._source(s) for s in self.old.outputs))
         except LookupError:
             return None

@@ -72,8 +72,9 @@ class Canvas:
             label, at = "", None  # it stands there already
         self.edges.append(Edge(tail, head, role, label, path, at, state=state))
 
-    def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
-        """An arrow upwards from one node to another, past what stands between them in the column."""
+    def rise(self, tail: str, head: str, column: int, label: str = "", further: float = 0.0) -> None:
+        """An arrow upwards from one node to another, past what stands between them in the column. further: how far from
+        the free lanes beside the cells."""
         low, high = self.drawn[tail], self.drawn[head]
         ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
         begin, end, reach = (x0, y0 + h0 / 2), (x1, y1 - h1 / 2), _reach(high)
@@ -89,7 +90,7 @@ class Canvas:
         elif high.role == "group":
             end = (min(max(x0, x1 - reach), x1 + reach), end[1])
             reach -= abs(end[0] - x1)
-        blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside()
+        blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside() + further
         # a group is met on the right, not through the frame's title
         lanes: tuple[float, ...] = (x + half, x - half) if high.role == "group" else (x - half, x + half)
         if all(any(a - CLEAR < at < b + CLEAR for a, b in blocked) for at in (begin[0], end[0], *lanes)):
@@ -104,7 +105,7 @@ class Canvas:
             for id in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
                 if id in self.drawn and low < spot(self.drawn[id])[0][1] < high:
                     x, half = spot(self.drawn[id])[0][0], self.grid.size(layer)[0] / 2
-                    spans.append((x - half, x + half))
+                    spans += [(x - half, x + half), *self.grid.delays(number)]
         for id, node in self.drawn.items():
             if id.startswith(f"j{column}l") and low < spot(node)[0][1] < high:  # where results are joined
                 (x, _), (wide, _) = spot(node)
@@ -148,7 +149,7 @@ class Canvas:
         """Arrows into a step from steps in other columns, a rank below: they join on their way, and pass through the gap."""
         rank, id = self.grid.layers[step[0]].rank, f"l{step[0]}t{step[1]}"
         number = self.lines.setdefault((rank, *origins), sum(key[0] == rank for key in self.lines))
-        turn = self.grid.height[rank - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
+        turn = self.grid.height[rank - 1] + CELL[1] / 2 + 32 + 7 * (number % 3)  # above the labels of arrows that rise
         shift = CELL[0] / 4 - 6 * (number % 3)
         (x1, y1), gap = self.grid.place(step), self.grid.gap()
         end = ((x1 - shift, turn), (x1 - shift, y1 - self.grid.size(self.grid.layers[step[0]])[1] / 2))
