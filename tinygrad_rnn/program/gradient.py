@@ -14,7 +14,7 @@ from ..autodiff.state import Ambient, ambient
 from ..autodiff.tensor import Tensor, registry
 from .program import Instruction, Literal, Program, Slot
 from .trace import BATCHES
-from .tracer import Traced, Tracer, set_value, shortened
+from .tracer import Traced, Tracer, set_value, with_inner_size_1
 
 
 class Gradient(NamedTuple):
@@ -111,14 +111,15 @@ def _replayed(program: Program, tracer: Tracer) -> dict[int, Traced]:
     made = {o for instruction in program.instructions for o in instruction.outputs}
     traced: dict[int, Traced] = {}
     for number, slot in enumerate(program.slots):
-        shape = tuple(slot.layout.per * tracer.batch if isinstance(n, Rows) else n for n in slot.shape)
+        shape = tuple(slot.layout.per_row * tracer.batch if isinstance(n, Rows) else n for n in slot.shape)
         value = rng.normal(size=shape).astype(slot.dtype) if number not in made else np.empty(shape, slot.dtype)
         traced[number] = tracer.stand_in(value, slot.layout, slot.dtype.kind == "f")
     for instruction in program.instructions:
         options = with_rows(instruction.options, tracer.batch)
         values = [i.value if isinstance(i, Literal) else tracer.values[i] for i in instruction.inputs]
         args = [
-            Tensor._from_array(a, None) if isinstance(a, np.ndarray) else a for a in shortened(instruction.op, values)
+            Tensor._from_array(a, None) if isinstance(a, np.ndarray) else a
+            for a in with_inner_size_1(instruction.op, values)
         ]
         outside = ambient.get()
         token = ambient.set(Ambient(False, outside.scope, outside.training))
@@ -186,7 +187,7 @@ def _fitted(op: Op, g: Any, parent: Traced) -> Any:
     """A cotangent in its input's shape and dtype: summed over the axes along which that was broadcast."""
     shape = parent.shape
     if g.shape != shape or (
-        not parent.tracer.slots[parent.number].layout.per and parent.tracer.slots[g.number].layout.per
+        not parent.tracer.slots[parent.number].layout.per_row and parent.tracer.slots[g.number].layout.per_row
     ):
         extra = g.ndim - len(shape)
         if extra:

@@ -59,21 +59,21 @@ def _put_names(holder: Any, held: Any) -> None:
             holder[k] = v
 
 
-def guard_class(kind: type, path: str) -> Guard:
+def guard_class(cls: type, path: str) -> Guard:
     """The attributes that a class defines itself."""
-    return Guard(_same_class, _put_class, kind, dict(vars(kind)), path)
+    return Guard(_same_class, _put_class, cls, dict(vars(cls)), path)
 
 
-def _same_class(kind: Any, held: Any) -> bool:
-    return len(vars(kind)) == len(held) and all(map(is_, vars(kind).values(), held.values()))
+def _same_class(cls: Any, held: Any) -> bool:
+    return len(vars(cls)) == len(held) and all(map(is_, vars(cls).values(), held.values()))
 
 
-def _put_class(kind: Any, held: Any) -> None:
-    for name in [n for n in vars(kind) if n not in held and not special(n)]:
-        delattr(kind, name)
+def _put_class(cls: Any, held: Any) -> None:
+    for name in [n for n in vars(cls) if n not in held and not special(n)]:
+        delattr(cls, name)
     for name, value in held.items():
-        if vars(kind).get(name, MISSING) is not value:
-            setattr(kind, name, value)
+        if vars(cls).get(name, MISSING) is not value:
+            setattr(cls, name, value)
 
 
 def guard_list(holder: list[Any], path: str) -> Guard:
@@ -151,25 +151,25 @@ def same_array(array: Any, held: Any) -> bool:
     return bool(array.shape == held[0] and array.dtype == held[1])
 
 
-# The native code (kernels/native/guards.cpp) knows each kind of guard by its place here.
-KINDS = (
+# The native code (kernels/native/guards.cpp) knows each check by its index here.
+CHECKS = (
     *(_same_items, _same_names, _same_class, _same_list, _same_set, _same_cell, same_function),
     *(same_tensor, same_array),
 )
-Watched = tuple[int, Any, Any]  # (place in KINDS, holder, held)
+GuardRecord = tuple[int, Any, Any]  # (index in CHECKS, holder, held)
 
 
-def watched(holds: Callable[[Any, Any], bool], holder: Any, held: Any) -> Watched:
+def recorded_guard(holds: Callable[[Any, Any], bool], holder: Any, held: Any) -> GuardRecord:
     """A guard as data, which `all_hold` checks."""
-    return KINDS.index(holds), holder, held
+    return CHECKS.index(holds), holder, held
 
 
-def all_hold_in_python(guards: list[Watched]) -> bool:
+def all_hold_in_python(guards: list[GuardRecord]) -> bool:
     """Whether every guard holds."""
-    return all(KINDS[kind](holder, held) for kind, holder, held in guards)
+    return all(CHECKS[index](holder, held) for index, holder, held in guards)
 
 
-def all_hold(guards: list[Watched]) -> bool:
+def all_hold(guards: list[GuardRecord]) -> bool:
     """Whether every guard holds; checked natively if possible, in a third of the time."""
     return all_hold_in_python(guards) if kernels.choice.missing else kernels._native.all_hold(guards, MISSING)
 

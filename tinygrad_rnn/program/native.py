@@ -14,7 +14,7 @@ from ..kernels.training import empty, is_small
 from .lowering import Lowering
 from .lowering_rules import REDUCTIONS
 from .lowering_stages import STAGES
-from .plan import Loop, Over
+from .plan import Access, Loop
 from .run import Runner, Schedule, compiled, execute
 from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 
@@ -22,21 +22,21 @@ from .view import NUMBER, WEIGHT, Unsupported, View, merged, shared_scratch
 class NativeLoop:
     """A loop run by the interpreter. Raises Unsupported for an op that the interpreter does not have."""
 
-    together = 4  # up to this batch what does not depend on the state runs for many steps at once, not within each
+    hoist_up_to = 4  # up to this batch what does not depend on the state runs for many steps at once, not within each
 
-    def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool, histories: dict[int, Over]):
-        low = Lowering(loop, dtype, together)
+    def __init__(self, loop: Loop, dtype: np.dtype[Any], hoist: bool, histories: dict[int, Access]):
+        low = Lowering(loop, dtype, hoist)
         shared_scratch(low.slots, low.lists)
         self.loop, self.dtype = loop, dtype
         self.weight_slots, self.literals = low.weight_slots, [np.ascontiguousarray(a, dtype) for a in low.literals]
         self.sequences = low.sequences
         self.targets = low.targets
-        self.finish = compiled(low.finish)
+        self.epilogue = compiled(low.epilogue)
         self.state_sizes = [size for _, _, size in low.states]
         self.added_sizes = [size for _, _, size in low.accumulators]
         needed = set(self.weight_slots)
         fixed = []
-        for i in reversed(loop.fixed):
+        for i in reversed(loop.weight_only):
             if not needed.isdisjoint(i.outputs):
                 fixed.append(i)
                 needed.update(x for x in i.inputs if type(x) is int)
@@ -46,31 +46,31 @@ class NativeLoop:
         first = len(loop.reads)
         for k, over in enumerate(self.sequences):
             shifted = -1
-            if over.kind == "before":
+            if over.role == "before":
                 shifted = len(self.shifted)
                 self.shifted.append(over.leaf)
-            kept = histories[over.leaf] if over.kind in ("state", "before") and k < first else over
-            kinds.append((kept.kind in ("saved", "state"), shifted, k >= first))
+            kept = histories[over.leaf] if over.role in ("state", "before") and k < first else over
+            kinds.append((kept.role in ("saved", "state"), shifted, k >= first))
         self.kinds = kinds
-        self.keys = [(w.kind, w.leaf) for w in loop.writes]
+        self.keys = [(w.role, w.leaf) for w in loop.writes]
         self.inner = [tuple(int(n) for n in loop.slots[w.slot].inner) for w in loop.writes]  # shape of a row
         self._makers: tuple[Any, list[Callable[[], Any]]] = (None, [])
         self.sources: list[
             tuple[str, Any]
         ] = []  # of what is read over time: ("x", leaf), ("d_output", leaf), ("saved", key)
         for r in loop.reads:
-            kept = histories[r.leaf] if r.kind in ("state", "before") else r
-            own = r.kind in ("x", "d_output")
-            self.sources.append((r.kind, r.leaf) if own else ("saved", (kept.kind, kept.leaf)))
+            kept = histories[r.leaf] if r.role in ("state", "before") else r
+            own = r.role in ("x", "d_output")
+            self.sources.append((r.role, r.leaf) if own else ("saved", (kept.role, kept.leaf)))
         places = {slot: k for k, slot in enumerate(loop.weights)}
         self.places: list[int] | None = None  # the weights that the interpreter reads, if it reads them as they are
-        if not self.fixed and not self.literals and not self.finish and all(s in places for s in self.weight_slots):
+        if not self.fixed and not self.literals and not self.epilogue and all(s in places for s in self.weight_slots):
             self.places = [places[slot] for slot in self.weight_slots]
         self.in_order = self.places == [*range(len(loop.weights))]
         sums = {slot: k for k, (slot, _) in enumerate(self.targets)}
         self.results_in: list[int | None] | None = None  # the sums that are the weights' cotangents, if these are sums
-        if not self.finish and all(r is None or r in sums for r in loop.results):
-            self.results_in = [None if r is None else sums[r] for r in loop.results]
+        if not self.epilogue and all(r is None or r in sums for r in loop.weight_cotangents):
+            self.results_in = [None if r is None else sums[r] for r in loop.weight_cotangents]
         self._low = low
         self._built: Any = None
 
@@ -93,7 +93,7 @@ class NativeLoop:
                 sizes,
                 low.sums,
                 low.accumulators,
-                low.outers,
+                low.outer_products,
             )
         return self._built
 
@@ -129,7 +129,7 @@ class NativeLoop:
         step."""
         asked, makers = self._makers
         if asked != (leading, total):
-            outputs = [kind == "output" for kind, _ in self.keys]
+            outputs = [role == "output" for role, _ in self.keys]
             shapes = [leading + n if out else (total, prod(n)) for out, n in zip(outputs, self.inner, strict=True)]
             makers = [partial(np.empty if is_small(shape) else empty, shape, self.dtype) for shape in shapes]
             self._makers = (leading, total), makers
@@ -148,8 +148,8 @@ class NativeLoop:
         if self.results_in is not None:
             return [None if k is None else targets[k] for k in self.results_in]
         registers |= {slot: target for (slot, _), target in zip(self.targets, targets, strict=True)}
-        execute(self.finish, registers, 0)
-        return [None if r is None else registers[r] for r in self.loop.results]
+        execute(self.epilogue, registers, 0)
+        return [None if r is None else registers[r] for r in self.loop.weight_cotangents]
 
 
 class NativeSteps(Runner):
@@ -159,10 +159,10 @@ class NativeSteps(Runner):
     def __init__(self, loop: Loop, dtype: np.dtype[Any]):
         super().__init__(loop)
         held = [slot for slot, _ in self.held]
-        reads = [Over("saved", k, slot) for k, (slot, _) in enumerate(self.timed)]
-        writes = [Over("saved", k, slot) for k, slot in enumerate(self.kept)]
+        reads = [Access("saved", k, slot) for k, (slot, _) in enumerate(self.timed)]
+        writes = [Access("saved", k, slot) for k, slot in enumerate(self.kept)]
         steps = Loop(loop.slots, loop.weights, tuple(held), tuple(reads), tuple(writes), loop.carried)
-        steps.fixed, steps.body = loop.fixed, loop.body
+        steps.weight_only, steps.body = loop.weight_only, loop.body
         self.steps = NativeLoop(steps, dtype, True, {})
 
     def built(self) -> Any:

@@ -17,9 +17,9 @@ from ..autodiff.state import ambient
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from .environment import Environment, Environments
-from .node import Loops, Scan, Way, apply
+from .node import Backend, Loops, Scan, apply
 from .node import scan as scan_op
-from .plan import Leaves, active_slots, plan, prologue, sums_regrouped
+from .plan import InputSlots, active_slots, hoist_weight_code, plan, reassociated
 from .program import Program
 from .run import compiled, execute
 from .steps import tensors_of, unrolled
@@ -93,18 +93,18 @@ class Prepared:
     """A program ready to run: the instructions on weights alone, and the loops."""
 
     def __init__(self, program: Program, counts: tuple[int, int, int], wanted: frozenset[int], recompute: bool):
-        self.first, main, weights = prologue(program)
+        self.hoisted, main, weights = hoist_weight_code(program)
         x, state, constants = np.split(np.asarray(program.inputs, int), np.cumsum(counts)[:2])
-        inputs = Leaves(tuple(map(int, x)), tuple(map(int, state)), tuple(map(int, constants)), weights)
-        for instruction in self.first:
+        inputs = InputSlots(tuple(map(int, x)), tuple(map(int, state)), tuple(map(int, constants)), weights)
+        for instruction in self.hoisted:
             if any(i in wanted for i in instruction.inputs if type(i) is int):
                 wanted |= set() if instruction.detached else set(instruction.outputs)
         wanted &= {*inputs.x, *inputs.state, *inputs.constants, *weights}
-        main = sums_regrouped(main, inputs.state)
+        main = reassociated(main, inputs.state)
         self.captured = program.captured
-        self.ready = compiled(self.first)
+        self.compiled_hoisted = compiled(self.hoisted)
         self.direct: list[int] | None = None  # the numbers of the arrays, if the loops read only these
-        if not self.first:
+        if not self.hoisted:
             numbers = dict(program.captured)
             self.direct = [numbers[slot] for slot in weights]
         self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
@@ -120,9 +120,9 @@ class Prepared:
         registers: dict[int, Any] = {slot: arrays[number] for slot, number in self.captured}
         if not ambient.get().recording:
             registers = {slot: a.data if isinstance(a, Tensor) else a for slot, a in registers.items()}
-            execute(self.ready, registers, 0)
+            execute(self.compiled_hoisted, registers, 0)
         else:
-            for instruction in self.first:
+            for instruction in self.hoisted:
                 apply(instruction, registers, 0)
         return [registers[slot] for slot in self.loops.inputs.weights]
 
@@ -231,9 +231,9 @@ def run_scan(
     reports = listener.get()
     if reports is not None and state.tracer is None:
         why = reason or "the whole sequence is one node"
-        if call and call.way != "native" and call.prepared.loops.lacking:
-            part = "which runs" if call.way == "NumPy" else "of which what stands before and after the steps runs"
-            why += f", {part} in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
+        if call and call.backend != "native" and call.prepared.loops.unsupported:
+            part = "which runs" if call.backend == "NumPy" else "of which what stands before and after the steps runs"
+            why += f", {part} in NumPy: the native interpreter has no {call.prepared.loops.unsupported}"
         reports.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
     if call is None:
         batch, steps = _sizes(caller, xs, states, constants, length, time_major)
@@ -260,15 +260,15 @@ def run_scan(
 
 class Call:
     """What was found for a step and arguments of some shapes, dtypes and needs: nothing is looked up twice for these.
-    way: what runs it."""
+    backend: what runs it."""
 
-    def __init__(self, prepared: Prepared, program: Program, way: Way, sizes: tuple[int, int], options: Any):
-        self.prepared, self.program, self.way, self.sizes = prepared, program, way, sizes
+    def __init__(self, prepared: Prepared, program: Program, backend: Backend, sizes: tuple[int, int], options: Any):
+        self.prepared, self.program, self.backend, self.sizes = prepared, program, backend, sizes
         self.runs = [self._run(None, reverse, *options) for reverse in (False, True)]
         self._options = options
 
     def _run(self, lengths: Any, reverse: bool, time_major: bool, recompute: bool) -> Scan:
-        return Scan(self.prepared.loops, *self.sizes, lengths, reverse, time_major, recompute, way=self.way)
+        return Scan(self.prepared.loops, *self.sizes, lengths, reverse, time_major, recompute, backend=self.backend)
 
     def run(self, caller: str, lengths: Any, reverse: bool) -> Scan:
         """The run of the loops over these lengths: one and the same where all rows have all steps."""
@@ -311,8 +311,8 @@ def _call(
     except Untraceable as error:  # raised by an op's vjp
         return str(error), None
     arrays = [*flat((xs, states, constants)), *prepared.weights(environment)]
-    way = prepared.loops.way(arrays, batch)
-    return None, Call(prepared, program, way, (batch, steps), (bool(time_major), recompute))
+    backend = prepared.loops.backend(arrays, batch)
+    return None, Call(prepared, program, backend, (batch, steps), (bool(time_major), recompute))
 
 
 def _prepared(

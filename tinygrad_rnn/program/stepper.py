@@ -116,11 +116,11 @@ class Stepper:
             prepared = Prepared(traced.program, (1, len(self._arrays), 0), frozenset(), False)
             weights = [w.data if isinstance(w, Tensor) else w for w in prepared.weights(environment)]
         loops, tree = prepared.loops, traced.program.output_tree
-        if loops.way([self._x, *self._arrays, *weights], batch) == "native":
+        if loops.backend([self._x, *self._arrays, *weights], batch) == "native":
             self.runs = "native"
             self._run = self._native(loops, tree, weights)
         else:
-            lacks = loops.lacking and f": the native interpreter has no {loops.lacking}"
+            lacks = loops.unsupported and f": the native interpreter has no {loops.unsupported}"
             self.runs = f"NumPy{lacks or ''}"
             self._run = self._numpy(loops, tree, weights)
 
