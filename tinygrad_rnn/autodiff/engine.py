@@ -2,7 +2,7 @@
 
 The plain sweep passes ndarrays to the vjps: nothing is recorded, and saved arrays are freed node by node. With `wrap`
 (create_graph) the vjps get Tensors connected to the graph and are recorded, so their results can be differentiated again.
-The work list is a heap of creation counters, without recursion.
+The work list is a heap of creation counters, without recursion. A leaf only collects: it is not in the heap.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ ndarray, asarray = np.ndarray, np.asarray
 Wrap = Callable[[Any, Edge], Any]
 Observer = Callable[[Node | Leaf, Any], None]
 Finished = Callable[[Leaf, Any], None]
-_QUIET: dict[str, Any] = {
-    "warn": "ignore"
-}  # what NumPy does about a floating-point error -> what it does during a sweep
+# What NumPy does about a floating-point error -> what it does during a sweep: an infinite derivative is a valid result.
+_QUIET: dict[str, Any] = {"warn": "ignore"}
 
 
 def sweep(
@@ -43,9 +42,7 @@ def sweep(
     `finished(leaf, cotangent)` is called with the final cotangent of a leaf once all nodes that read it are done, except
     for leaves read by a node without a cotangent. With `retain` the saved arrays are kept for another sweep.
     """
-    settings: dict[str, Any] = (
-        np.geterr()
-    )  # an infinite derivative is a valid result: suppress NumPy's default warnings
+    settings = np.geterr()
     divide, invalid = settings["divide"], settings["invalid"]
     with np.errstate(divide=_QUIET.get(divide, divide), invalid=_QUIET.get(invalid, invalid)):
         if wrap is not None:
@@ -64,9 +61,7 @@ def _run(
 ) -> dict[Any, Array]:
     unread = {} if finished is None else _reads(seeds)
     pending: dict[int, Any] = {}  # counter -> [node, cotangent (or the list of its outputs'), whether it is a sum]
-    heap: list[
-        int
-    ] = []  # the negated counters of the pending nodes: the newest node first; leaves have no vjp, so none is here
+    heap: list[int] = []  # the negated counters of the pending nodes that have a vjp: the newest node first
     stops: dict[int, list[Edge]] = {}
     for edge in targets or ():
         stops.setdefault(_base(edge).counter, []).append(edge)
