@@ -207,7 +207,8 @@ def run_scan(
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{caller}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
     state = ambient.get()
-    tensors = [*flat(xs), *flat(states), *flat(constants)]
+    tensors: list[Tensor] = []
+    nesting = form((xs, states, constants), tensors)
     reason: str | None = "impl='unrolled'"
     call: Call | None = None
     if state.tracer is not None:
@@ -216,7 +217,7 @@ def run_scan(
         environment = store.environments.of(step, owner)
         kinds = tuple([((a := t.data).shape, a.dtype, t.requires_grad) for t in tensors])
         how = (length, time_major, recompute, names, state.recording, state.training, kernels.choice.active)
-        key = (kinds, form(xs), form(states), form(constants), how)
+        key = (kinds, nesting, how)
         call = environment.calls.get(key)
         reason = None
         if call is None:
