@@ -175,9 +175,9 @@ def scan(
     ([1.0, 0.5, 2.25], 2.25)
     """
     xs, states = tensors_of(inputs, "inputs"), tensors_of(state, "state")
-    held = tuple(tensors_of(c, f"constants[{k}]") for k, c in enumerate(constants))
+    of_sequence = tuple(tensors_of(c, f"constants[{k}]") for k, c in enumerate(constants))
     return run_scan(
-        step, xs, states, held, length=length, lengths=lengths, reverse=reverse, time_major=time_major, impl=impl,
+        step, xs, states, of_sequence, length=length, lengths=lengths, reverse=reverse, time_major=time_major, impl=impl,
         recompute=recompute,
     )[:2]  # fmt: skip
 
@@ -214,9 +214,9 @@ def run_scan(
         reason = "a scan inside a step is part of the step's program"
     elif impl != "unrolled":
         environment = store.environments.of(step, owner)
-        kinds = tuple([((a := t.data).shape, a.dtype, t.requires_grad) for t in tensors])
+        types = tuple([((a := t.data).shape, a.dtype, t.requires_grad) for t in tensors])
         how = (length, time_major, recompute, names, state.recording, state.training, kernels.choice.active)
-        key = (kinds, form(xs), form(states), form(constants), how)
+        key = (types, form(xs), form(states), form(constants), how)
         call = environment.calls.get(key)
         reason = None
         if call is None:
@@ -352,17 +352,19 @@ def sample(
     step: Callable[..., Any], inputs: Any, state: Any, constants: Any = (), **time: Any
 ) -> tuple[list[Any], Scan]:
     """The arrays and the run with which the op `scan` is called for these arguments, all wanting gradients."""
-    xs, states, held = (
+    xs, states, of_sequence = (
         rebuilt(t, iter([Tensor(a, requires_grad=True) for a in leaves(t)])) for t in (inputs, state, constants)
     )
-    batch, steps = _sizes("sample", xs, states, held, None, time.get("time_major", False))
-    signature = Signature(_hidden(xs, 2, True), _hidden(states, 1, True), tuple(_hidden(c, 1, True) for c in held))
+    batch, steps = _sizes("sample", xs, states, of_sequence, None, time.get("time_major", False))
+    signature = Signature(
+        _hidden(xs, 2, True), _hidden(states, 1, True), tuple(_hidden(c, 1, True) for c in of_sequence)
+    )
     environment = store.environments.of(step)
     traced = store.find(step, environment, signature, batch)
     assert traced.program is not None, traced.reason
-    prepared = _prepared(traced, traced.program, environment, xs, states, held, time.get("recompute", False))
+    prepared = _prepared(traced, traced.program, environment, xs, states, of_sequence, time.get("recompute", False))
     run = Scan(prepared.loops, batch, steps, **time)
-    arrays = [*leaves(xs), *leaves(states), *leaves(held), *prepared.weights(environment)]
+    arrays = [*leaves(xs), *leaves(states), *leaves(of_sequence), *prepared.weights(environment)]
     return [a.data if isinstance(a, Tensor) else a for a in arrays], run
 
 
