@@ -50,7 +50,7 @@ _known: WeakKeyDictionary[Any, OrderedDict[Any, Known]] = WeakKeyDictionary()
 
 
 class FusedFunction:
-    """What `tg.fuse` returns: the function, run as one node. `explain(*args)` tells whether it is, and if not, why."""
+    """The result of `tg.fuse`: the function, run as one node. `explain(*args)` tells whether it is one, and if not, why."""
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
@@ -58,7 +58,8 @@ class FusedFunction:
 
     @property
     def known(self) -> OrderedDict[Any, Known]:
-        """What is known of the function. No attribute, which a step that reads this object would follow."""
+        """The results of tracing the function, by the shapes of its arguments. They are kept outside the object, since a step
+        that reads the object depends on all its attributes."""
         return _known.setdefault(getattr(self.function, "__func__", self.function), OrderedDict())
 
     def __get__(self, instance: Any, kind: Any = None) -> Any:
@@ -228,10 +229,8 @@ def _prepared(traced: TracedStep, rows: Any, arrays: Any, records: bool) -> Prep
 def _called(function: Callable[..., Any], call: Any, weights: Any, rows: Any) -> Any:
     """Call the function with the arrays inserted into its arguments."""
     template, count, names = call
-    of_rows, of_weights = iter(rows), iter(weights)
-    arguments = [
-        next(of_rows) if p is Placeholder.ROWS else next(of_weights) if p is Placeholder.WEIGHT else p for p in template
-    ]
+    sources = {Placeholder.ROWS: iter(rows), Placeholder.WEIGHT: iter(weights)}
+    arguments = [next(sources[entry]) if type(entry) is Placeholder else entry for entry in template]
     return function(*arguments[:count], **dict(zip(names, arguments[count:], strict=True)))
 
 
