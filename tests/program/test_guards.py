@@ -49,7 +49,7 @@ def cases():
     yield guards.guard_names(names, ["a", "none"], ""), lambda: names.update(a=again), lambda: names.update(a=big)
     yield guards.guard_names(names, ["a", "none"], ""), lambda: names.update(none=1), lambda: names.pop("none")
     guard = guards.guard_class(Holder, "")
-    yield guard, lambda: setattr(Holder, "a", 2), lambda: setattr(Holder, "a", guard.held["a"])
+    yield guard, lambda: setattr(Holder, "a", 2), lambda: setattr(Holder, "a", guard.former["a"])
     yield guards.guard_class(Holder, ""), lambda: setattr(Holder, "b", 2), lambda: delattr(Holder, "b")
     some = [big, 2]
     yield guards.guard_list(some, ""), lambda: some.__setitem__(0, again), lambda: some.__setitem__(0, big)
@@ -78,7 +78,7 @@ def changed(holder, name, value):
 @pytest.mark.parametrize("check", CHECKS)
 def test_every_change_is_noticed(check):
     for guard, change, undo in cases():
-        seen = [recorded_guard(guard.holds, guard.holder, guard.held)]
+        seen = [recorded_guard(guard.holds, guard.holder, guard.former)]
         assert check(seen), guard
         change()
         assert not check(seen), guard

@@ -211,7 +211,7 @@ def test_an_op_outside_the_steps_leaves_them_native(chunk, lengths, reverse, way
     monkeypatch.setattr("tinygrad_rnn.program.run.CHUNK", chunk)
     monkeypatch.setattr("tinygrad_rnn.program.run.ROWS", chunk)
     told = held_to_unrolled(lambda: lacking_outside(lengths=lengths, reverse=reverse))
-    native = ", of which what stands before and after the steps runs in NumPy: the native interpreter has no cumsum"
+    native = ", of which the part before and after the loop runs in NumPy: the native interpreter has no cumsum"
     assert told[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else native))
 
 

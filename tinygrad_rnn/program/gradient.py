@@ -145,8 +145,8 @@ def _seeds(slots: tuple[int, ...], active: set[int], traced: dict[int, Traced], 
 
 
 def _add(cotangents: dict[int, Traced], slot: int, g: Any) -> None:
-    held = cotangents.get(slot)
-    cotangents[slot] = g if held is None else registry["add"](held, g)
+    total = cotangents.get(slot)
+    cotangents[slot] = g if total is None else registry["add"](total, g)
 
 
 def _pull(

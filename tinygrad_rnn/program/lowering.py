@@ -1,8 +1,7 @@
-"""A loop for the native interpreter: the registry's ops as its instructions, values as places in rows.
+"""A loop for the native interpreter: the registry's ops as its instructions, values as views of rows.
 
 Ops that only rearrange what a row holds (slices, splits, reshapes, new axes) become views: an offset and strides into the
-row of another slot. Sums of products run in place. What each kind of slot and instruction means stands in
-kernels/native/README.md.
+row of another slot. Sums of products accumulate in place. kernels/native/README.md defines slots and instructions.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Lowering(Stages):
     def __init__(self, loop: Loop, dtype: np.dtype[Any], hoist: bool):
         super().__init__(loop, hoist)
         self.dtype = dtype
-        self.slots: list[list[int]] = []  # [kind, index, size]
+        self.slots: list[list[int]] = []  # [storage, index, size]
         self.lists: dict[str, list[Any]] = {stage: [] for stage in STAGES}
         self.views: dict[int, View] = {}
         self.literals: list[np.ndarray[Any, Any]] = []
@@ -57,14 +56,14 @@ class Lowering(Stages):
 
     # -- slots -----------------------------------------------------------------------------------------------------
 
-    def _new_slot(self, kind: int, size: int, index: int = 0) -> int:
-        self.slots.append([kind, index, size])
+    def _new_slot(self, storage: int, size: int, index: int = 0) -> int:
+        self.slots.append([storage, index, size])
         return len(self.slots) - 1
 
-    def _input(self, slot: int, kind: int, index: int) -> None:
+    def _input(self, slot: int, storage: int, index: int) -> None:
         self._check_dtype(slot)
         shape = self._inner(slot)
-        self.views[slot] = View(ROW, self._new_slot(kind, prod(shape), index), 0, shape, steps(shape))
+        self.views[slot] = View(ROW, self._new_slot(storage, prod(shape), index), 0, shape, steps(shape))
 
     def _check_dtype(self, slot: int) -> None:
         dtype = self.loop.slots[slot].dtype
@@ -134,10 +133,10 @@ class Lowering(Stages):
             self._lower_sum(instruction)
 
     def _result(self, slot: int) -> View:
-        """A new place for a value."""
+        """A view for a value that an instruction is about to compute."""
         self._check_dtype(slot)
         shape = self._inner(slot)
-        if slot in self.views:  # a concatenation, some of whose parts are there
+        if slot in self.views:  # a concatenation of which some inputs are already there
             return self.views[slot]
         if slot in self.concatenated:
             whole, at = self.concatenated[slot]
@@ -156,8 +155,8 @@ class Lowering(Stages):
         return view
 
     def _scratch(self, shape: tuple[int, ...]) -> View:
-        kind = ONCE if self.stage == "once" else SCRATCH
-        return View(ROW, self._new_slot(kind, prod(shape)), 0, shape, steps(shape))
+        storage = ONCE if self.stage == "once" else SCRATCH
+        return View(ROW, self._new_slot(storage, prod(shape)), 0, shape, steps(shape))
 
     # -- instructions ----------------------------------------------------------------------------------------------
 
@@ -189,18 +188,18 @@ class Lowering(Stages):
         return None
 
     def _aligned(self, value: int | Literal, out: int) -> View:
-        """An operand in the inner dimensions of a result: one without rows may have an axis of size 1 in their place."""
+        """An operand in the inner dimensions of a result: one without rows may have an axis of size 1 for them."""
         view = self._operand(value)
         if view.where == WEIGHT and len(view.shape) == len(self.loop.slots[out].shape):
             view = view._replace(shape=view.shape[1:], strides=view.strides[1:])
         return view
 
     def _contiguous(self, view: View, stage_slot: bool = False) -> View:
-        """The view, or a copy of it whose elements lie side by side."""
+        """The view, or a contiguous copy of it."""
         if view.flat:
             return view
-        kind = ONCE if self.stage == "once" else TEMP if stage_slot else SCRATCH
-        out = View(ROW, self._new_slot(kind, prod(view.shape)), 0, view.shape, steps(view.shape))
+        storage = ONCE if self.stage == "once" else TEMP if stage_slot else SCRATCH
+        out = View(ROW, self._new_slot(storage, prod(view.shape)), 0, view.shape, steps(view.shape))
         return self._each("copy", out, view)
 
     def _axes(self, instruction: Instruction, slot: int) -> tuple[int, ...]:
@@ -267,7 +266,7 @@ class Lowering(Stages):
         )
 
     def _may_overwrite(self, term: int | Literal, out: int) -> bool:
-        """A value that nobody reads after this sum and whose place it fills."""
+        """Whether a sum may accumulate into this term: the sum is its only reader, and fills its slot."""
         if (
             type(term) is not int
             or self.uses.get(term) != 1
@@ -284,10 +283,10 @@ class Lowering(Stages):
             or term in self.loop.accumulated
         ):
             return False
-        kind, _, size = self.slots[view.number]
+        storage, _, size = self.slots[view.number]
         made = self.producer[term]
         return (
-            kind in (TEMP, SCRATCH) and view.flat and size == prod(self._inner(out)) and view.shape == self._inner(out)
+            storage in (TEMP, SCRATCH) and view.flat and size == prod(self._inner(out)) and view.shape == self._inner(out)
             and not self._is_view(made)
         )  # fmt: skip
 
@@ -358,7 +357,7 @@ class Lowering(Stages):
             self._each("copy", out, view)
 
     def _source(self, slot: int) -> int:
-        """The slot of which this is a view."""
+        """The slot whose row holds the value: its own, or the one of which it is a view."""
         while slot in self.producer and self._is_view(self.producer[slot]):
             i = self.producer[slot].inputs[0]
             assert type(i) is int
@@ -366,7 +365,7 @@ class Lowering(Stages):
         return slot
 
     def _live_value(self, slot: int) -> View:
-        """A value whose place lasts: its elements side by side."""
+        """A value in a contiguous view whose slot lives as long as the chunk."""
         view = self._operand(slot)
         stage = self.stage_of.get(slot, "body")
         self.stage = stage

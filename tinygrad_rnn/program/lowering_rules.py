@@ -108,7 +108,7 @@ def _split(self: Lowering, i: Instruction) -> None:
 
 
 def _joined(self: Lowering, i: Instruction) -> None:
-    """concatenate and stack: each input is copied to its place."""
+    """concatenate and stack: each input is copied to its part of the result, unless it was computed there."""
     out = self._result(i.outputs[0])
     (axis,) = self._axes(i, i.outputs[0])
     at = 0

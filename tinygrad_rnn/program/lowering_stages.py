@@ -1,7 +1,8 @@
-"""What is known of a loop's instructions before any is lowered: which need not run by themselves, and which values last.
+"""Analysis of a loop before any instruction is lowered: which instructions are fused into others, and which values are live
+out of their stage.
 
-Sums of products run as products that add to what is there; a sum with a negated term is a difference; the parts of a
-concatenation are computed at their places in it.
+A sum of products becomes products that accumulate; a sum with a negated term becomes a difference; the inputs of a
+concatenation are computed directly in its memory.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ class Stages:
         self._spread_views(stages)
         self.sequences: list[Access] = [*loop.reads, *loop.writes]
         self.written = self._direct_writes()
-        self.folded: set[int] = set()  # values that are not computed by themselves
+        self.folded: set[int] = set()  # values whose instructions are fused into another
         self.terms: dict[int, list[int | Literal]] = {}  # sums of which a term is a product
         self.differences: dict[int, tuple[int | Literal, int | Literal]] = {}  # sums with a negated term, as a - b
-        self.concatenated: dict[int, tuple[int, int]] = {}  # parts of a concatenation: which, and from which element on
+        self.concatenated: dict[int, tuple[int, int]] = {}  # input of a concatenation -> (its slot, first element)
         self._fold_sums()
         self._fold_negations()
         self._place_concatenated()

@@ -25,13 +25,13 @@ from .program import Instruction, Literal, Program
 from .run import Runner, Schedule
 from .view import Unsupported
 
-# What runs a loop. "native": the interpreter; "steps": the interpreter the steps, and NumPy what stands before and after
-# them; "NumPy".
+# What runs a loop. "native": the interpreter runs all of it; "steps": the interpreter runs the body, NumPy the stages before
+# and after; "NumPy": NumPy runs all of it.
 Backend: TypeAlias = str
 
 
 class Loops:
-    """A planned program, and what runs each of its loops."""
+    """A planned program, and the runners of its loops."""
 
     def __init__(self, program: Program, inputs: InputSlots, plan: Plan):
         self.program, self.inputs, self.plan = program, inputs, plan
@@ -49,11 +49,11 @@ class Loops:
         self.differentiated = [*of_x, *(x + k for k in plan.carried), *(state + k for k in plan.accumulated)]
         self._ready: dict[Any, Runner | NativeLoop] = {}
         self._backend: Backend | None = None  # the fastest for arrays of the program's dtype
-        self.unsupported: str | None = None  # if that is not "native": the op that the interpreter lacks
+        self.unsupported: str | None = None  # if that is not "native": the op that the interpreter does not have
 
     def backend(self, arrays: Any, batch: int) -> Backend:
-        """What runs these arrays: the interpreter where it is there, they have the program's dtype, and it knows every op, or
-        every op of the steps."""
+        """The backend for these arrays: native if it was compiled, the arrays have the program's dtype, and it has every op
+        (or "steps": every op of the body)."""
         if kernels.choice.active == "reference" or any(a.dtype.kind == "f" and a.dtype != self.dtype for a in arrays):
             return "NumPy"
         if self._backend is None:
@@ -77,7 +77,7 @@ class Loops:
         return "NumPy"
 
     def runner(self, which: str, backend: Backend, batch: int) -> Any:
-        """What runs the loop "forward", "saving" or "backward"."""
+        """The runner of the loop "forward", "saving" or "backward"."""
         hoist = backend == "steps" or batch <= (NativeLoop if backend == "native" else Runner).hoist_up_to
         ready = self._ready.get((which, backend, hoist))
         if ready is None:
@@ -91,8 +91,8 @@ class Loops:
 
 
 class Scan:
-    """One run of a step over time: which loops (None where the step runs unrolled), how time is laid out, and what runs it,
-    where that is known."""
+    """One run of a step over time: its loops (None where the step runs unrolled), the layout of time, and the backend, if it is
+    known."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Scan:
         self.total = batch * steps if lengths is None else int(lengths.sum())  # steps of all rows
 
     def parts(self, arrays: Any) -> tuple[Any, Any, Any, Any]:
-        """The arrays of the op by what they are: x, state, constants, weights."""
+        """The arrays of the op, split into x, state, constants and weights."""
         x, state, constants = self.loops.ends
         return arrays[:x], arrays[x:state], arrays[state:constants], arrays[constants:]
 
@@ -127,8 +127,8 @@ class Scan:
 
 
 class Saved:
-    """What a run keeps for its gradient: saved slots and the states that steps left behind, in packed order, and outputs.
-    backend: what ran; backward runs the same backend. schedule: of a run in NumPy, of its steps or of all."""
+    """What a run keeps for its gradient: saved slots, states and outputs, in packed order. backend: backward uses the same.
+    schedule: None if all of the run was native."""
 
     def __init__(self, rows: dict[tuple[str, int], Array], backend: Backend, schedule: Schedule | None = None):
         self.rows, self.backend, self.schedule = rows, backend, schedule
@@ -190,7 +190,7 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, backend: Backend, keep:
     runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False,
         [arrays[leaf] for _, leaf in runner.sources] + written, states, final,
-        arrays[state:constants], runner.taken(arrays[constants:])[0], (), (), (), None, run.time_major,
+        arrays[state:constants], runner.weights_of(arrays[constants:])[0], (), (), (), None, run.time_major,
     )  # fmt: skip
     results = (*written[: len(run.loops.program.outputs)], *final)
     return results, Saved(dict(zip(runner.keys, written, strict=True)), backend) if keep else None
@@ -223,8 +223,8 @@ def _(g: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
     back = _backward_native if backend == "native" else _backward_numpy
     of_rows, of_weights = back(run, arrays, runner, residuals, g)
     grads: list[Any] = [None] * loops.ends[2] + of_weights
-    for place, value in zip(loops.differentiated, of_rows, strict=True):
-        grads[place] = value
+    for position, value in zip(loops.differentiated, of_rows, strict=True):
+        grads[position] = value
     return grads
 
 
@@ -269,10 +269,10 @@ def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) 
     x, state, constant = loops.ends
     sources = {"x": arrays, "d_output": g, "saved": saved.rows}
     sequences = [sources[role][key] for role, key in runner.sources]
-    made = [np.empty(arrays[place].shape, dtype) for place in loops.differentiated]
+    made = [np.empty(arrays[position].shape, dtype) for position in loops.differentiated]
     of_x, of_states = len(runner.loop.writes), len(runner.loop.writes) + len(loops.plan.carried)
     targets = [np.empty(shape, dtype) for _, shape in runner.targets]
-    weights, registers = runner.taken(arrays[constant:])
+    weights, registers = runner.weights_of(arrays[constant:])
     outputs = len(loops.program.outputs)
     runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences + made[:of_x],
@@ -320,8 +320,8 @@ def _(*arrays: Array, run: Scan) -> Any:
             for some, value in zip(outputs, made, strict=True):
                 some.append(value)
     if not run.steps:
-        kinds = [loop.slots[o] for o in loops.program.outputs]
-        return (*[Tensor._from_array(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in kinds], *states)
+        made = [loop.slots[o] for o in loops.program.outputs]
+        return (*[Tensor._from_array(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in made], *states)
     return (*[in_order_of_time(some, run) for some in outputs], *states)
 
 

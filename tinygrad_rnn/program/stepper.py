@@ -135,7 +135,7 @@ class Stepper:
             outputs.append(np.zeros((batch, *(int(n) for n in slot.inner)), slot.dtype))
             sequences.append(outputs[-1].reshape(batch, 1, -1))
         self.output = rebuilt(tree, iter(outputs))
-        arrays = [np.array(a, runner.dtype, order="C") for a in runner.taken(weights)[0]]
+        arrays = [np.array(a, runner.dtype, order="C") for a in runner.weights_of(weights)[0]]
         states = [a.reshape(batch, -1) for a in self._arrays]
         step: Callable[[], None] = runner.built().stepper(self._isa, batch, sequences, states, arrays).step
         return step
@@ -144,7 +144,7 @@ class Stepper:
         """The step's instructions in NumPy."""
         inputs, program = loops.inputs, loops.program
         order = [*inputs.x, *inputs.state, *inputs.weights]
-        body = Body(program.instructions, order, [*program.outputs, *program.new_state]).on(len(self._x))
+        body = Body(program.instructions, order, [*program.outputs, *program.new_state]).for_rows(len(self._x))
         count = len(program.outputs)
 
         def step() -> None:

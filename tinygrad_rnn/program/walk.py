@@ -141,15 +141,15 @@ def _is_ordinary(cls: Any) -> bool:
     return True
 
 
-def _bodies(held: Any) -> list[Any]:
+def _bodies(attribute: Any) -> list[Any]:
     """The functions behind a class's attribute; an empty list if it is data."""
-    if isinstance(held, property):
-        return [f for f in (held.fget, held.fset, held.fdel) if f is not None]
-    if isinstance(held, (staticmethod, classmethod)):
-        return [held.__func__]
-    if isinstance(held, (cached_property, partialmethod)):
-        return [held.func]
-    return [held] if hasattr(type(held), "__get__") else []
+    if isinstance(attribute, property):
+        return [f for f in (attribute.fget, attribute.fset, attribute.fdel) if f is not None]
+    if isinstance(attribute, (staticmethod, classmethod)):
+        return [attribute.__func__]
+    if isinstance(attribute, (cached_property, partialmethod)):
+        return [attribute.func]
+    return [attribute] if hasattr(type(attribute), "__get__") else []
 
 
 def _without_random() -> ModuleType:
@@ -179,9 +179,8 @@ class Walk:
         self.arrays: list[Any] = []
         self.guards: list[Guard] = []
         self.copies: list[tuple[str, Any]] = []  # (path, a copy of a container), to be looked at after a trace
-        self.seen: dict[
-            tuple[int, bool], tuple[int, Any, Any]
-        ] = {}  # (id, in place) -> (order, the copy, the original)
+        # (id, in place) -> (order, the copy, the original)
+        self.seen: dict[tuple[int, bool], tuple[int, Any, Any]] = {}
         self.globals: dict[tuple[int, bool], dict[str, Any]] = {}
         self.names: dict[str, None] = {}  # of attributes, in any function so far
         self.modules: list[tuple[ModuleType, ModuleType, bool, set[str]]] = []
@@ -209,12 +208,12 @@ class Walk:
         if (known := self.seen.get((id(value), self.in_place))) is not None:
             self.key.append(("again", known[0]))
             return known[1]
-        place = len(self.seen)
-        if place > MOST:
+        order = len(self.seen)
+        if order > MOST:
             raise Unguardable(f"the step reaches more than {MOST} objects, at {path}")
 
         def is_copied_as(copy: Any) -> None:
-            self.seen[id(value), self.in_place] = (place, copy, value)
+            self.seen[id(value), self.in_place] = (order, copy, value)
 
         is_copied_as(value)
         copy = self._visit(value, path, is_copied_as)
@@ -409,12 +408,12 @@ class Walk:
             self._visited(type(cls), f"the class of {path}", True)
         for base in cls.__mro__:
             if self._guarded(base, path):
-                for name, held in vars(base).items():
-                    if _bodies(held):
-                        self.functions.append((name, held, f"{path}.{name}"))
+                for name, attribute in vars(base).items():
+                    if _bodies(attribute):
+                        self.functions.append((name, attribute, f"{path}.{name}"))
                     elif not special(name):
                         self.key.append(name)
-                        self._visited(held, f"{path}.{name}", True)
+                        self._visited(attribute, f"{path}.{name}", True)
         return cls
 
     def _guarded(self, cls: type, path: str) -> bool:
@@ -429,9 +428,9 @@ class Walk:
         """Walk, in place, those functions of classes whose names are in use; returns whether any was."""
         ready = [f for f in self.functions if special(f[0]) or f[0] in self.names]
         self.functions = [f for f in self.functions if f not in ready]
-        for name, held, path in ready:
-            self.key.append((name, _Is(type(held))))
-            for body in _bodies(held):
+        for name, attribute, path in ready:
+            self.key.append((name, _Is(type(attribute))))
+            for body in _bodies(attribute):
                 if not isinstance(body, _SLOTS):
                     self._visited(body, path, True)
         return bool(ready)
@@ -442,24 +441,24 @@ class Walk:
         self.key.append((_Is(cls), len(attributes)))
         self.guards.append(guard_items(attributes, path))
         early(copy := object.__new__(cls))
-        for name, held in attributes.items():
+        for name, attribute in attributes.items():
             self.key.append(name)
-            vars(copy)[name] = self.visit(held, f"{path}.{name}")
+            vars(copy)[name] = self.visit(attribute, f"{path}.{name}")
         taken = set(attributes)
         for base in cls.__mro__:
             if self._guarded(base, f"type({path})"):
-                for name, held in vars(base).items():
-                    bodies = _bodies(held)
-                    if bodies and (name in taken or special(name) or type(held) is not FunctionType):
+                for name, attribute in vars(base).items():
+                    bodies = _bodies(attribute)
+                    if bodies and (name in taken or special(name) or type(attribute) is not FunctionType):
                         if name not in _NOT_CALLED:
-                            self.functions.append((name, held, f"{path}.{name}"))
+                            self.functions.append((name, attribute, f"{path}.{name}"))
                     elif not special(name) and name not in taken:
                         self.key.append(name)
-                        own = self.visit(held, f"{path}.{name}")
+                        own = self.visit(attribute, f"{path}.{name}")
                         vars(copy)[name] = MethodType(own, copy) if bodies else own
                     elif not special(name) and name not in attributes:  # data that super().name reaches
                         self.key.append(name)
-                        self._visited(held, f"{path}.{name}", True)
+                        self._visited(attribute, f"{path}.{name}", True)
             taken.update(vars(base))
         self.copies.append((path, vars(copy)))
         return copy
