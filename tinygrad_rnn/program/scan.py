@@ -210,7 +210,9 @@ def run_scan(
     """
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{caller}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
-    tensors = [*flat(xs), *flat(states), *flat(constants)]
+    trees = (xs, states, constants)
+    tensors: list[Tensor] = []
+    nesting = form(trees, tensors)
     tracing = ambient.get().tracer is not None
     environment: Environment | None = None
     call: Call | None = None
@@ -222,7 +224,7 @@ def run_scan(
     else:
         environment = store.environments.of(step, owner)
         reason, call = _cached_call(
-            caller, step, environment, tensors, (xs, states, constants), (length, time_major, recompute, names)
+            caller, step, environment, trees, tensors, nesting, (length, time_major, recompute, names)
         )
         if call is None and impl == "fused":
             what = owner[0].scope_name if owner else "this step"
@@ -280,15 +282,16 @@ def _cached_call(
     caller: str,
     step: Callable[..., Any],
     environment: Environment,
-    tensors: list[Tensor],
     trees: tuple[Any, Any, tuple[Any, ...]],
+    tensors: list[Tensor],
+    nesting: Any,
     options: tuple[int | None, bool, bool, bool],
 ) -> tuple[str | None, Call | None]:
-    """The call for a step on trees of these tensors, or the reason why it has none. options: length, time_major, recompute
-    and names of `run_scan`."""
+    """The call for a step on trees of these tensors, or the reason why it has none. nesting: the form of the trees. options:
+    length, time_major, recompute and names of `run_scan`."""
     state = ambient.get()
     types = tuple([((a := t.data).shape, a.dtype, t.requires_grad) for t in tensors])
-    key = (types, *map(form, trees), options, state.recording, state.training, kernels.choice.active)
+    key = (types, nesting, options, state.recording, state.training, kernels.choice.active)
     call = environment.calls.get(key)
     if call is not None:
         return None, call

@@ -113,7 +113,7 @@ def _program(
     if not isinstance(result, tuple) or len(result) != 2:
         raise Untraceable(f"the step returns {type(result).__name__}, expected the pair (output, new state)")
     output, state = result
-    if form(state) != form(signature.state):
+    if form(state, []) != form(signature.state, []):
         raise Untraceable("the new state has another structure than the state")
     numbers = []
     for leaf, part in [*((v, "output") for v in leaves(output)), *((v, "new state") for v in leaves(state))]:
