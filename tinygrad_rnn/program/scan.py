@@ -163,7 +163,7 @@ def scan(
     rnn.explain says why. impl: "fused" refuses these, "unrolled" always runs step by step. Changing anything but local
     variables inside a step is not supported.
 
-    Raises TypeError and ValueError that name the argument.
+    Raises TypeError and ValueError that name the argument; where inputs and state seem to be exchanged, they say so.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> decay = tg.tensor(0.5, requires_grad=True)
@@ -174,6 +174,10 @@ def scan(
     >>> outputs.data.ravel().tolist(), h.item()
     ([1.0, 0.5, 2.25], 2.25)
     """
+    if not callable(step):
+        raise TypeError(
+            f"scan: step is {type(step).__name__}, expected a function; the order is scan(step, inputs, state)"
+        )
     xs, states = tensors_of(inputs, "inputs"), tensors_of(state, "state")
     of_sequence = tuple(tensors_of(c, f"constants[{k}]") for k, c in enumerate(constants))
     return run_scan(
@@ -224,7 +228,9 @@ def run_scan(
         )
         if call is None and impl == "fused":
             what = owner[0].scope_name if owner else "this step"
-            raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
+            raise ValueError(
+                f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'{_order_hint(xs, states)}"
+            )
     reports = listener.get()
     if reports is not None and not tracing:
         reports.append(_report(reason, call))
@@ -232,7 +238,13 @@ def run_scan(
         batch, steps = _sizes(caller, xs, states, constants, length, time_major)
         ends = checked_lengths(caller, lengths, batch, steps, "lengths")
         run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)
-        return unrolled(step, xs, states, constants, run, names, checked)
+        try:
+            return unrolled(step, xs, states, constants, run, names, checked)
+        except (TypeError, ValueError) as error:
+            hint = _order_hint(xs, states)
+            if hint and type(error) in (TypeError, ValueError):
+                raise type(error)(f"{error}{hint}") from error
+            raise
     arrays = tensors + call.prepared.weights(environment)
     return call.results(_applied(call.prepared, call.run(caller, lengths, bool(reverse)), arrays), states)
 
@@ -416,6 +428,7 @@ def _sizes(caller: str, xs: Any, states: Any, constants: Any, length: int | None
         if first.ndim < 2:
             raise ValueError(
                 f"{caller}: inputs have shape {first.shape}, expected {'(T, B, …)' if time_major else '(B, T, …)'}"
+                f"{_order_hint(xs, states)}"
             )
         batch, steps = (first.shape[1], first.shape[0]) if time_major else first.shape[:2]
         if length is not None and length != steps:
@@ -429,8 +442,21 @@ def _sizes(caller: str, xs: Any, states: Any, constants: Any, length: int | None
             if not t.ndim or t.shape[0] != batch:
                 raise ValueError(
                     f"{caller}: {what} has an array of shape {t.shape}, expected ({batch}, …): a row for each of the batch"
+                    f"{_order_hint(xs, states)}"
                 )
     return batch, steps
+
+
+def _order_hint(xs: Any, states: Any) -> str:
+    """What to add to an error where inputs and state may have been exchanged: the state has an axis of time, the inputs have
+    none."""
+    most = max((t.ndim for t in leaves(xs)), default=3)
+    if most > 2 or all(t.ndim < 3 for t in leaves(states)):
+        return ""
+    return (
+        f"; inputs have shape {next(leaves(xs)).shape} and the state {next(leaves(states)).shape}: the order is scan(step, "
+        "inputs, state), the inputs (B, T, …) before the state (B, …), and step(x, state)"
+    )
 
 
 def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument: str) -> Any:

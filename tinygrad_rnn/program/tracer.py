@@ -80,6 +80,17 @@ def checked_import(trusted: Callable[[Any], bool]) -> Callable[..., Any]:
     return imported
 
 
+def _function_called() -> str:
+    """The function of this package that the user's code has called, as "'s sort"; "" for a protocol such as __bool__."""
+    frame: Any = sys._getframe(2)
+    name = ""
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
+        if frame.f_code.co_filename.startswith(PACKAGE):
+            name = frame.f_code.co_name
+        frame = frame.f_back
+    return "" if frame is None or not name or name.startswith(("_", "<")) else f"'s {name}"
+
+
 class Traced(Tensor):
     """A stand-in for a tensor while a step is traced. Its shape and dtype can be read, its values cannot."""
 
@@ -89,7 +100,7 @@ class Traced(Tensor):
 
     @property
     def data(self) -> Any:  # type: ignore[override]
-        refuse("the step reads a tensor's value")
+        refuse(f"the step{_function_called()} reads a tensor's value")
 
     @property
     def requires_grad(self) -> bool:  # type: ignore[override]
