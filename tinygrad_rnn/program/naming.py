@@ -56,13 +56,13 @@ def enclosed(program: Program) -> list[Instruction]:
     for slot, name in program.names.items():
         work = [made[slot]] if slot in made and not instructions[made[slot]].op.several else []
         scope = instructions[work[0]].scope if work else ()
-        mark = Scope(name, "gate", 1)
+        gate_scope = Scope(name, "gate", 1)
         while work:
             k = work.pop()
             if instructions[k].scope == scope and not (scope and scope[-1].kind == "gate"):
                 work += [made[i] for i in instructions[k].inputs if i in made and _is_inside(instructions[made[i]].op)]
-                instructions[k] = instructions[k]._replace(scope=(*scope, mark))
-                mark = Scope(name, "gate") if mark.number else mark
+                instructions[k] = instructions[k]._replace(scope=(*scope, gate_scope))
+                gate_scope = Scope(name, "gate") if gate_scope.number else gate_scope
     return instructions
 
 

@@ -151,11 +151,8 @@ def is_stacked(cell: Any) -> bool:
 
 
 def _letters(graph: Graph, states: list[tuple[str, Source]]) -> dict[str, str]:
-    """Letters of states without names: by their scopes, if these differ, else s1, s2 … in the order they are made."""
-    letters = {name: state_name(graph, source) for name, source in states}
-    if len(set(letters.values())) < len(letters):
-        letters = {name: f"s{k + 1}" for k, (name, _) in enumerate(sorted(states, key=lambda item: item[1]))}
-    return letters
+    """Letters of states whose tuple does not name them: by their scopes, else s1, s2 … as drivers call them."""
+    return {name: state_name(graph, source) or name for name, source in states}
 
 
 def _named(state: Any, name: str) -> Any:

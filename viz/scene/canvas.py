@@ -21,6 +21,7 @@ class Canvas:
         self.edges: list[Edge] = []
         self.boxes: list[Box] = []
         self.drawn: dict[str, Node] = {}  # by their ids
+        self.lanes: dict[int, list[tuple[str, float, Point]]] = {}  # by column: where arrows run beside the cells
         self.rails: dict[tuple[str, ...], int] = {}  # arrows that join beside the groups, by where they come from
         self.lines: dict[tuple[Any, ...], int] = {}  # arrows that join between ranks
 
@@ -91,12 +92,24 @@ class Canvas:
             end = (min(max(x0, x1 - reach), x1 + reach), end[1])
             reach -= abs(end[0] - x1)
         blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside() + further
+        left, right = (self.free_lane(tail, column, x + side * half, (y0, y1)) for side in (-1, 1))
         # a group is met on the right, not through the frame's title
-        lanes: tuple[float, ...] = (x + half, x - half) if high.role == "group" else (x - half, x + half)
+        lanes: tuple[float, ...] = (right,) if high.role == "group" else (left, right)
         if all(any(a - CLEAR < at < b + CLEAR for a, b in blocked) for at in (begin[0], end[0], *lanes)):
             lanes = tuple(at for a, b in blocked for at in (a - CLEAR, b + CLEAR))
         path = upwards(begin, _reach(low), end, reach, blocked, lanes)
+        for lane in lanes:
+            if any(point[0] == lane for point in path[1:-1]):
+                self.lanes.setdefault(column, []).append((tail, lane, (y0, y1)))
         self.arrow(tail, head, "data", path, label)
+
+    def free_lane(self, tail: str, column: int, lane: float, heights: Point) -> float:
+        """A lane beside the cells of a column, or the next one further out where arrows from other nodes run in it."""
+        side, (low, high) = 1.0 if lane > self.grid.x(column) else -1.0, heights
+        used = [(at, b, t) for other, at, (b, t) in self.lanes.get(column, ()) if other != tail]
+        while any(abs(at - lane) < CLEAR and bottom < high and low < top for at, bottom, top in used):
+            lane += side * (CLEAR + 1)
+        return lane
 
     def blocked(self, column: int, low: float, high: float) -> list[Point]:
         """From where to where cells stand in a column between two heights."""

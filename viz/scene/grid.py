@@ -102,19 +102,21 @@ class Grid:
         """Whether a value that passes between layers stays in its column."""
         return state.layer is None and self.column(state.tail) == self.column(state.head)
 
-    def _results(self) -> dict[int, list[Origin]]:
-        """For each column shown, the layers whose result there the picture's graph gives out."""
-        results: dict[int, dict[Origin, None]] = {}
+    def _results(self) -> dict[int, list[list[Origin]]]:
+        """For each column shown, the layers that make each of the outputs of the picture's graph there."""
+        results: dict[int, dict[tuple[Origin, ...], None]] = {}
         for source in self.net.graph.outputs:
             if states_in(self.net, source):
                 continue  # final states, drawn at the rows' ends
+            output: dict[int, dict[Origin, None]] = {}
             for o in self.ranked.origins(source):
-                if o.layer >= 0:
-                    steps = self.layers[o.layer].steps if o.t is None else [o.t]
-                    for t in steps:
-                        if self.is_shown((o.layer, t)):
-                            results.setdefault(self.column((o.layer, t)), {})[Origin(o.layer, t)] = None
-        return {column: list(found) for column, found in sorted(results.items())}
+                steps = [] if o.layer < 0 else self.layers[o.layer].steps if o.t is None else [o.t]
+                for t in steps:
+                    if self.is_shown((o.layer, t)):
+                        output.setdefault(self.column((o.layer, t)), {})[Origin(o.layer, t)] = None
+            for column, origins in output.items():
+                results.setdefault(column, {})[tuple(origins)] = None
+        return {column: list(map(list, outputs)) for column, outputs in sorted(results.items())}
 
     def pitch_between(self) -> float:
         """From the middle of one step to the middle of the next: wider where a step has several inputs."""
@@ -298,16 +300,16 @@ class Grid:
     def is_shown_column(self, column: int) -> bool:
         return column in self.shown
 
-    def rows(self, column: int) -> str:
-        """How many rows have a step in a column, where that is not all and the same for all layers in it."""
-        texts = set()
+    def rows(self, column: int) -> tuple[int, int] | None:
+        """How many rows have a step in a column, and of how many, where these differ, in all layers in it alike."""
+        counts = set()
         past = self.skipped if None in self.shown and self.shown.index(column) > self.shown.index(None) else 0
         for layer in self.ranked.cells:
             if layer.start <= column < layer.start + len(layer.steps):
                 lengths = self.lengths.get(around(layer.outer))
                 alive = 0 if lengths is None else int((lengths > column - layer.start + past).sum())
-                texts.add("" if lengths is None or alive == len(lengths) else f"{alive} of {len(lengths)} rows")
-        return texts.pop() if len(texts) == 1 else ""
+                counts.add(None if lengths is None or alive == len(lengths) else (alive, len(lengths)))
+        return counts.pop() if len(counts) == 1 else None
 
     def time(self, column: int) -> str:
         """What a column is called: its number, or T−1 … where the end is open."""

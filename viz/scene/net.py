@@ -13,7 +13,7 @@ from ..net.steps import InitialState, parameters_of, passes
 from ..net.unfused import picked_axis
 from . import legend, style
 from .canvas import Canvas, spot
-from .grid import CELL, ENDS, LINE, NAME, Grid, Key, Shading
+from .grid import BESIDE, CELL, ENDS, LINE, NAME, Grid, Key, Shading
 from .paths import CLEAR, rounded
 from .picture import Picture, Point
 
@@ -278,22 +278,19 @@ class NetScene:
 
     def outputs(self) -> None:
         """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
-        several = {o.layer for origins in self.grid.results.values() for o in origins}
+        several = {o.layer for outputs in self.grid.results.values() for origins in outputs for o in origins}
         states = {state.name for state in self.grid.net.states if state.tail[0] in several}
         is_state = len(several) == 1 and several <= self.grid.recurrent and (not states or "h" in states)
         letter = "h" if is_state else "y"
-        for column, origins in self.grid.results.items():
-            id = f"y{column}"
-            self.canvas.node(
-                id,
-                (self.grid.at(letter, column),),
-                "output",
-                (self.grid.x(column), self.grid.height[self.grid.high] + ENDS),
-                box=self.box(column),
-                step=column,
-            )
-            for o in origins:
-                self.canvas.rise(f"l{o.layer}t{o.t}", id, column)
+        for column, outputs in self.grid.results.items():
+            for k, origins in enumerate(outputs):
+                id, name = f"y{column}" + (f"s{k}" if k else ""), letter + "′" * k
+                aside = (k - (len(outputs) - 1) / 2) * BESIDE
+                at = (self.grid.x(column) + aside, self.grid.height[self.grid.high] + ENDS)
+                fields: Any = {"box": self.box(column), "step": column}
+                self.canvas.node(id, (self.grid.at(name, column),), "output", at, **fields)
+                for o in origins:
+                    self.canvas.rise(f"l{o.layer}t{o.t}", id, column)
         self.finals()
 
     def initial_lines(self, state: InitialState) -> tuple[tuple[str, ...], str, Group | None]:

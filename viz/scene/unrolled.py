@@ -24,6 +24,11 @@ class UnrolledScene(NetScene):
     def box(self, column: int) -> str:
         return f"t{column}"
 
+    @property
+    def leaves_frames(self) -> bool:
+        """Whether arrows lead out of the frames, to groups above them."""
+        return any(group.rank > self.grid.high for _, group in self.grid.ranked.shown_groups())
+
     def frames(self) -> None:
         """A frame around every step."""
         half = self.grid.pitch / 2 - 13
@@ -31,8 +36,9 @@ class UnrolledScene(NetScene):
             if column is not None:
                 x = self.grid.x(column)
                 corners = (x - half, self.grid.bottom, x + half, self.grid.top)
-                rows = self.grid.rows(column)
-                title = f"t={self.grid.time(column)}" + (f"   {rows}" if rows else "")
+                title, rows = f"t={self.grid.time(column)}", self.grid.rows(column)
+                if rows is not None:  # in a corner of its own where arrows leave the frame at the top
+                    title += "\n{}/{} rows".format(*rows) if self.leaves_frames else "   {} of {} rows".format(*rows)
                 self.canvas.boxes.append(
                     Box(self.box(column), title, "step", None, corners, step=column, time=self.grid.time(column))
                 )

@@ -137,7 +137,9 @@ def _box(box: Box) -> dict[str, Any]:
         if box.label_at is not None:
             found |= {"lp": _point(box.label_at), "fontsize": f"{style.SMALL:g}"}
         elif box.label:
-            found["lp"] = _point((left + 10 + style.text_width(box.label) / 2, top - 12))
+            lines = box.label.split("\n")
+            wide, tall = max(map(style.text_width, lines)), 12.0 + 7.2 * (len(lines) - 1)
+            found["lp"] = _point((left + 10 + wide / 2, top - tall))
     return found
 
 
