@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+import inspect
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 
@@ -33,3 +34,18 @@ def probability(owner: str, name: str, value: Any, interval: str = "[0, 1]", mea
     if not is_number(value) or not (0 < value < 1 or (low and value == 0) or (high and value == 1)):
         raise ValueError(f"{owner}: {name} is {value!r}, expected a number in {interval}{meaning and ': ' + meaning}")
     return float(value)
+
+
+def refuse_arguments(made: Any, unknown: dict[str, Any]) -> NoReturn:
+    """Raise TypeError for arguments that the constructor of an object does not take; names those that it takes."""
+    cls = type(made)
+    inits = (
+        [cls]
+        if hasattr(cls, "__signature__")
+        else [vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c)][:-1]
+    )
+    parameters = [p for init in inits for p in inspect.signature(init).parameters.values()]
+    named = dict.fromkeys(
+        p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name != "self"
+    )
+    raise TypeError(f"{cls.__name__} takes no argument {', '.join(unknown)}; it takes {', '.join(named)}")

@@ -56,7 +56,7 @@ class Sequential(Layer):
     def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None):
         super().__init__(name=name)
         self.layers: list[Layer] = []
-        self.optimizer: Optimizer | None = None
+        self._optimizer: Optimizer | None = None
         self._shapes: list[Any] = []  # of the input and the output of every layer, as far as known
         self._make: Any = None
         for layer in layers or []:
@@ -240,7 +240,27 @@ class Sequential(Layer):
         self._metrics = dict(losses.metric(one) for one in metrics or ())
         self._loss = loss_function
         self._make = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-        self.optimizer = optimizer if isinstance(optimizer, Optimizer) else None
+        self._optimizer = optimizer if isinstance(optimizer, Optimizer) else None
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimiser set by `compile`, made when it is first read; None before compile. ValueError for a model that is not
+        built, whose optimiser has no parameters yet.
+
+        >>> import tinygrad_rnn as tg
+        >>> model = tg.models.Sequential([tg.layers.Input((3,)), tg.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> model.optimizer.lr
+        0.001
+        """
+        if self._optimizer is None and self._make is not None:
+            if not self.built:
+                raise ValueError(
+                    "optimizer: the model is not built, so there are no parameters to optimise; begin it with "
+                    "layers.Input(shape), or call model.build((None, ...)) or fit first"
+                )
+            self._optimizer = self._make(self.parameters())
+        return self._optimizer
 
     def fit(
         self,
@@ -274,58 +294,20 @@ class Sequential(Layer):
         """
         batch_size = batch_size_of("fit", batch_size)
         data = self._arrays("fit", x, y)
-        held = None if validation_data is None else self._arrays("fit", *validation_data)
+        held_out = None if validation_data is None else self._arrays("fit", *validation_data)
         if validation_split:
-            data, held = split(data, validation_split)
+            data, held_out = split(data, validation_split)
         if not self.built:
             self.build((None, *data[0].shape[1:]))
-        if self.optimizer is None:
-            self.optimizer = self._make(self.parameters())
         steps, group = -(-len(data[0]) // batch_size), parallel or Serial()
         events = Callbacks(callbacks, self, verbose, {"epochs": epochs, "steps": steps, "rank": group.rank})
-        tally, seen, checks = Tally(self), list[Totals](), list[dict[str, float]]()
-        logs: list[dict[str, float]] = []  # of every complete epoch, with the entries added by callbacks
-
-        def epoch() -> Iterator[tuple[Array, Array]]:
-            order = generator(None).permutation(len(data[0])) if shuffle else None
-            tally.clear()
-            events.on_epoch_begin(len(seen))
-            try:
-                for i, batch in enumerate(batches(*data, batch_size, order)):
-                    events.on_train_batch_begin(i)
-                    yield batch
-            finally:  # also where Ctrl-C ends the epoch early
-                seen.append(tally.totals)
-
-        def after_step(history: train.TrainingLog) -> None:
-            events.on_train_batch_end(tally.count - 1, tally.means())
-
-        def after_epoch(history: train.TrainingLog) -> None:
-            means = tally.means(group)
-            if held is not None and checks:
-                means |= {f"val_{key}": value for key, value in checks[-1].items()}
-            logs.append(means)
-            events.on_epoch_end(len(seen) - 1, means)
-            if self.stop_training:
-                history.stopped = history.stopped or "callback"
-
-        def validation() -> float:
-            assert held is not None
-            checks.append(self._measured(*held, batch_size, events, group))
-            return checks[-1]["loss"]
-
-        hooks = {"on_step": after_step, "on_epoch": after_epoch, "validation": validation if held is not None else None}
-        options = {"model": self, "progress": False, "parallel": parallel, **hooks} | options
+        fitting = Fitting(self, data, held_out, batch_size, shuffle, events, group)
+        options = {"model": self, "progress": False, "parallel": parallel, **fitting.hooks()} | options
         self.stop_training = False
         events.on_train_begin()
-        run = train.fit(tally.loss, Epochs(epoch, steps), self.optimizer, epochs=epochs, **options)
+        log = train.fit(fitting.tally.loss, Epochs(fitting.epoch, steps), self.optimizer, epochs=epochs, **options)
         events.on_train_end()
-        means = [one for one in (means_of(totals, group) for totals in seen) if one]
-        history = {key: [one[key] for one in means] for key in ("loss", *self._metrics)}
-        if held is not None:
-            history |= {f"val_{key}": [one[key] for one in checks] for key in ("loss", *self._metrics)}
-        own = [key for key in (logs[-1] if logs else {}) if key not in history]
-        return History(history | {key: [one[key] for one in logs if key in one] for key in own}, run.stopped)
+        return fitting.result(log.stopped)
 
     def evaluate(
         self,
@@ -419,6 +401,73 @@ class Sequential(Layer):
                 f"{owner}: x has shape {x.shape} and y {y.shape}, expected as many targets as examples, at least one"
             )
         return x, y
+
+
+class Fitting:
+    """One call of Sequential.fit: the hooks that train.fit calls, which trigger the callbacks and collect the history."""
+
+    def __init__(
+        self,
+        model: Sequential,
+        data: tuple[Array, Array],
+        held_out: tuple[Array, Array] | None,
+        batch_size: int,
+        shuffle: bool,
+        events: Callbacks,
+        group: Serial,
+    ):
+        self.model, self.data, self.held_out, self.batch_size, self.shuffle = model, data, held_out, batch_size, shuffle
+        self.events, self.group, self.tally = events, group, Tally(model)
+        self.totals: list[Totals] = []  # of every epoch
+        self.validations: list[dict[str, float]] = []
+        self.logs: list[dict[str, float]] = []  # of every complete epoch, with the entries added by callbacks
+
+    def hooks(self) -> dict[str, Any]:
+        """The arguments of train.fit."""
+        validation = None if self.held_out is None else self.validation
+        return {"on_step": self.on_step, "on_epoch": self.on_epoch, "validation": validation}
+
+    def epoch(self) -> Iterator[tuple[Array, Array]]:
+        """The batches of an epoch."""
+        order = generator(None).permutation(len(self.data[0])) if self.shuffle else None
+        self.tally.clear()
+        self.events.on_epoch_begin(len(self.totals))
+        try:
+            for i, batch in enumerate(batches(*self.data, self.batch_size, order)):
+                self.events.on_train_batch_begin(i)
+                yield batch
+        finally:  # also where Ctrl-C ends the epoch early
+            self.totals.append(self.tally.totals)
+
+    def on_step(self, log: train.TrainingLog) -> None:
+        """After every step."""
+        self.events.on_train_batch_end(self.tally.count - 1, self.tally.means())
+
+    def on_epoch(self, log: train.TrainingLog) -> None:
+        """After every complete epoch."""
+        means = self.tally.means(self.group)
+        if self.held_out is not None and self.validations:
+            means |= {f"val_{key}": value for key, value in self.validations[-1].items()}
+        self.logs.append(means)
+        self.events.on_epoch_end(len(self.totals) - 1, means)
+        if self.model.stop_training:
+            log.stopped = log.stopped or "callback"
+
+    def validation(self) -> float:
+        """The loss on the data held out."""
+        assert self.held_out is not None
+        self.validations.append(self.model._measured(*self.held_out, self.batch_size, self.events, self.group))
+        return self.validations[-1]["loss"]
+
+    def result(self, stopped: str) -> History:
+        """The history of all epochs, an incomplete last one included."""
+        means = [one for one in (means_of(totals, self.group) for totals in self.totals) if one]
+        keys = ("loss", *self.model._metrics)
+        history = {key: [one[key] for one in means] for key in keys}
+        if self.held_out is not None:
+            history |= {f"val_{key}": [one[key] for one in self.validations] for key in keys}
+        by_callbacks = [key for key in (self.logs[-1] if self.logs else {}) if key not in history]
+        return History(history | {key: [one[key] for one in self.logs if key in one] for key in by_callbacks}, stopped)
 
 
 def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None) -> Sequential:

@@ -295,7 +295,7 @@ def test_threads_sleep_between_calls_and_may_run_anywhere_again():
         "assert all(os.sched_getaffinity(t) == allowed for t in threads), 'a thread stays bound'\n"
         "print('as before')\n"
     )
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "TINYGRAD_RNN_ISA": NATIVE[0]}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment)
     assert done.stdout.strip() == "as before", done.stderr
 

@@ -129,6 +129,31 @@ def test_masks_are_handed_on() -> None:
     np.testing.assert_array_equal(deep.compute_mask(ids), ids != 0)
 
 
+def test_the_optimizer_is_there_after_compile() -> None:
+    model = models.Sequential([layers.Input((3,)), layers.Dense(1)])
+    assert model.optimizer is None
+    model.compile("sgd", "mse")
+    optimizer = model.optimizer
+    assert sorted(p.shape for p in optimizer.params) == [(1,), (3, 1)]
+    optimizer.lr = 0.0
+    before = [w.copy() for w in model.get_weights()]
+    model.fit(np.ones((4, 3)), np.ones((4, 1)))
+    assert model.optimizer is optimizer
+    assert all(map(np.array_equal, before, model.get_weights()))  # with the learning rate set before fit
+    model.compile("adam", "mse")
+    assert type(model.optimizer).__name__ == "Adam"
+    assert model.optimizer is not optimizer
+
+
+def test_the_optimizer_of_a_model_without_shapes_says_what_is_missing() -> None:
+    model = models.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"optimizer: the model is not built.*layers\.Input"):
+        model.optimizer  # noqa: B018
+    model.fit(np.ones((4, 3)), np.ones((4, 1)))
+    assert model.optimizer.lr == 0.01
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", "adamw", lambda p: optim.Adam(p, 1e-2)])
 def test_fit_learns(optimizer: Any) -> None:
     tg.seed(0)

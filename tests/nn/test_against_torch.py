@@ -126,6 +126,15 @@ def test_losses(reduction: str) -> None:
         wanted = getattr(torch.nn, kind)(reduction=reduction, **options)(torch.tensor(x), torch.tensor(target))
         found = getattr(nn, kind)(reduction=reduction, **options)(x, target)
         np.testing.assert_allclose(found.data, wanted.numpy(), rtol=1e-12)
+    p, y, weight = rng.random(x.shape), rng.random(x.shape), rng.random(x.shape[-1])
+    for kind, a, options in [
+        ("BCELoss", p, {"weight": weight}),
+        ("BCEWithLogitsLoss", x, {"weight": weight, "pos_weight": 2 * weight}),
+    ]:
+        torchs = {name: torch.tensor(value) for name, value in options.items()}
+        wanted = getattr(torch.nn, kind)(reduction=reduction, **torchs)(torch.tensor(a), torch.tensor(y))
+        ours = getattr(nn, kind)(reduction=reduction, **options)(a, y)
+        np.testing.assert_allclose(ours.data, wanted.numpy(), rtol=1e-12)
     for kind, y in [("MSELoss", rng.normal(size=x.shape)), ("BCEWithLogitsLoss", rng.random(x.shape))]:
         wanted = getattr(torch.nn, kind)(reduction=reduction)(torch.tensor(x), torch.tensor(y))
         np.testing.assert_allclose(getattr(nn, kind)(reduction=reduction)(x, y).data, wanted.numpy(), rtol=1e-12)

@@ -46,3 +46,12 @@ def test_dropout_as_a_function() -> None:
         assert set(np.unique(found.data).round(4)) == {0.0, np.float32(1 / keep).round(4)}
         assert (found.data > 0).mean() == pytest.approx(keep, abs=0.05)
     assert functional.dropout(x, training=False).tolist() == x.tolist()
+
+
+@pytest.mark.parametrize(
+    "name", ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Linear", "BCELoss", "MSELoss", "NLLLoss"]
+)
+def test_a_mistyped_argument_names_the_class(name: str) -> None:
+    arguments = () if name.endswith("Loss") else (3, 4)
+    with pytest.raises(TypeError, match=rf"{name}.*unexpected keyword argument 'batchfirst'"):
+        getattr(nn, name)(*arguments, batchfirst=True)

@@ -54,6 +54,45 @@ def test_binary_cross_entropy(scale: str) -> None:
     assert np.isclose(nn.BCEWithLogitsLoss()(logits, golden["targets"]).item(), golden["output"].mean())
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_binary_cross_entropy_of_probabilities(reduction: str, dtype: Any) -> None:
+    """By its equation; at 0 and 1 the logarithm is -100."""
+    p = np.array([[0.25, 0.5, 1.0], [0.0, 0.875, 0.0]], dtype)
+    t = np.array([[1.0, 0.25, 1.0], [1.0, 0.0, 0.0]], dtype)
+    log, complement = (np.maximum(np.log(v, where=v > 0, out=np.full(v.shape, -np.inf)), -100) for v in (p, 1 - p))
+    weight = np.array([2.0, 0.5, 3.0])
+    losses = -weight * (t * log + (1 - t) * complement)
+    wanted = {"mean": losses.mean(), "sum": losses.sum(), "none": losses}[reduction]
+    x = tg.tensor(p, requires_grad=True)
+    loss = nn.BCELoss(weight, reduction)(x, t)
+    assert loss.dtype == dtype
+    assert np.allclose(loss.data, wanted, rtol=1e-6)
+    assert np.array_equal(nn.functional.binary_cross_entropy(x, t, weight, reduction).data, loss.data)
+    loss.backward(np.ones(loss.shape, dtype))
+    inside = (p > 0) & (p < 1)
+    slope = weight * (p - t) / np.where(inside, p * (1 - p), 1) * (1 / p.size if reduction == "mean" else 1)
+    assert np.allclose(x.grad[inside], slope[inside], rtol=1e-6)
+    assert np.isfinite(x.grad).all()
+
+
+def test_probabilities_and_logits_give_the_same() -> None:
+    z, t = array(4, 3), np.random.default_rng(1).random((4, 3))
+    p = 1 / (1 + np.exp(-z))
+    weight, positive = np.array([[1.0], [2.0], [0.0], [4.0]]), np.array([0.5, 3.0, 1.0])
+    losses = -weight * (positive * t * np.log(p) + (1 - t) * np.log(1 - p))
+    assert np.allclose(nn.BCEWithLogitsLoss(weight, pos_weight=positive)(z, t).item(), losses.mean(), rtol=1e-12)
+    plain = nn.BCEWithLogitsLoss(weight, "sum")(z, t).item()
+    assert np.allclose(nn.BCELoss(weight, "sum")(p, t).item(), plain, rtol=1e-12)
+    assert np.allclose(nn.BCEWithLogitsLoss(weight, "sum", pos_weight=1)(z, t).item(), plain, rtol=1e-12)
+    huge = tg.tensor([[-1e4, 1e4]], requires_grad=True)
+    loss = nn.BCEWithLogitsLoss(reduction="sum", pos_weight=[2.0, 2.0])(huge, [[1.0, 0.0]])
+    loss.backward()
+    assert (loss.item(), huge.grad.tolist()) == (3e4, [[-2.0, 1.0]])
+    assert tg.gradcheck(lambda z: nn.BCEWithLogitsLoss(weight, pos_weight=positive)(z, t), z)
+    assert tg.gradgradcheck(lambda p: nn.BCELoss(weight)(p, t), p)
+
+
 def test_mse_and_shapes_of_classes() -> None:
     x, y = array(3, 4), array(3, 4, seed=1)
     assert np.isclose(nn.MSELoss()(tg.tensor(x), y).item(), np.square(x - y).mean())
@@ -140,7 +179,16 @@ X = array(3, 4)
             r"CrossEntropyLoss: target holds 4, expected 0 <= target < 4",
         ),
         (lambda: nn.NLLLoss()(X, [0, -1, 1]), ValueError, r"NLLLoss: target holds -1, expected 0 <= target < 4"),
-        (lambda: nn.BCEWithLogitsLoss()(X, X), ValueError, r"targets lie in"),
+        (lambda: nn.BCEWithLogitsLoss()(X, X), ValueError, r"BCEWithLogitsLoss: targets lie in"),
+        (lambda: nn.BCELoss()(X * 0, X), ValueError, r"BCELoss: targets lie in"),
+        (lambda: nn.BCELoss()(X, X * 0), ValueError, r"input lies in .* for logits use BCEWithLogitsLoss"),
+        (lambda: nn.BCELoss()(X * 0, X[0] * 0), ValueError, r"target has shape \(4,\), expected the input's shape"),
+        (
+            lambda: nn.BCELoss(np.ones(3))(X * 0, X * 0),
+            ValueError,
+            r"weight has shape \(3,\), expected one that broadcasts to",
+        ),
+        (lambda: nn.BCELoss("big"), ValueError, r"BCELoss: weight has dtype .*expected numbers"),
     ],
 )
 def test_bad_input(make: Any, error: type[Exception], text: str) -> None:

@@ -117,7 +117,7 @@ def shown(value: Any) -> Any:
     if isinstance(value, Literal):
         return shown(value.value)
     if isinstance(value, Rows):
-        return f"{value.per} rows"
+        return f"{value.per_row} rows"
     if isinstance(value, (tuple, list)):
         return tuple(map(shown, value))
     if isinstance(value, dict):

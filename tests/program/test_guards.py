@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.program import guards
-from tinygrad_rnn.program.guards import same_array, same_tensor, watched
+from tinygrad_rnn.program.guards import recorded_guard, same_array, same_tensor
 
 CHECKS = [guards.all_hold_in_python, guards.all_hold]
 
@@ -49,7 +49,7 @@ def cases():
     yield guards.guard_names(names, ["a", "none"], ""), lambda: names.update(a=again), lambda: names.update(a=big)
     yield guards.guard_names(names, ["a", "none"], ""), lambda: names.update(none=1), lambda: names.pop("none")
     guard = guards.guard_class(Holder, "")
-    yield guard, lambda: setattr(Holder, "a", 2), lambda: setattr(Holder, "a", guard.held["a"])
+    yield guard, lambda: setattr(Holder, "a", 2), lambda: setattr(Holder, "a", guard.former["a"])
     yield guards.guard_class(Holder, ""), lambda: setattr(Holder, "b", 2), lambda: delattr(Holder, "b")
     some = [big, 2]
     yield guards.guard_list(some, ""), lambda: some.__setitem__(0, again), lambda: some.__setitem__(0, big)
@@ -78,7 +78,7 @@ def changed(holder, name, value):
 @pytest.mark.parametrize("check", CHECKS)
 def test_every_change_is_noticed(check):
     for guard, change, undo in cases():
-        seen = [watched(guard.holds, guard.holder, guard.held)]
+        seen = [recorded_guard(guard.holds, guard.holder, guard.former)]
         assert check(seen), guard
         change()
         assert not check(seen), guard
@@ -88,7 +88,10 @@ def test_every_change_is_noticed(check):
 @pytest.mark.parametrize("check", CHECKS)
 def test_arrays_are_of_the_same_kind(check):
     t, a = tg.tensor(np.zeros((2, 3)), requires_grad=True), np.zeros((2, 3))
-    guard = [watched(same_tensor, t, ((2, 3), np.dtype(np.float64), True)), watched(same_array, a, (a.shape, a.dtype))]
+    guard = [
+        recorded_guard(same_tensor, t, ((2, 3), np.dtype(np.float64), True)),
+        recorded_guard(same_array, a, (a.shape, a.dtype)),
+    ]
     assert check(guard)
     t.data = t.data + 1  # another array of the same kind
     assert check(guard)
@@ -102,7 +105,7 @@ def test_arrays_are_of_the_same_kind(check):
     assert check(guard)
     for shape, dtype in (((3, 2), np.float32), ((2, 3), np.float64)):
         array = Array()
-        guard = [watched(same_array, array, (Array.shape, Array.dtype))]
+        guard = [recorded_guard(same_array, array, (Array.shape, Array.dtype))]
         assert check(guard)
         array.shape, array.dtype = shape, np.dtype(dtype)
         assert not check(guard)
@@ -115,4 +118,4 @@ def test_errors_of_holders_come_through():
 
     for check in CHECKS:
         with pytest.raises(RuntimeError, match="odd"):
-            check([watched(guards._same_items, Odd(), {})])
+            check([recorded_guard(guards._same_items, Odd(), {})])

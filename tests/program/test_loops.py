@@ -115,11 +115,11 @@ def test_loops_agree_with_single_steps(name: str, way: str) -> None:
             assert "runs in NumPy" not in reason or way == "reference"
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_numpy_runs_the_same_within_and_outside_the_steps(together: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hoist", [True, False])
+def test_numpy_runs_the_same_within_and_outside_the_steps(hoist: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from tinygrad_rnn.program.run import Runner
 
-    monkeypatch.setattr(Runner, "together", B if together else 0)
+    monkeypatch.setattr(Runner, "hoist_up_to", B if hoist else 0)
     with kernels.using("reference"):
         for name in WORLDS:
             held_to_unrolled(WORLDS[name], calls=1)
@@ -128,6 +128,31 @@ def test_numpy_runs_the_same_within_and_outside_the_steps(together: bool, monkey
 def plans(step: Any, *arguments: Any, **more: Any) -> Any:
     _, run = scans.sample(step, *arguments, **more)
     return run.loops.plan
+
+
+def test_the_plan_of_the_worked_example() -> None:
+    """The stages of h' = tanh(x W + h U + b) that the docstring of program/plan.py shows."""
+    W, U, b = (tg.tensor(np.ones(shape), requires_grad=True) for shape in ((2, 3), (3, 3), (3,)))
+
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(x @ W + h @ U + b)
+        return h, h
+
+    def stages(loop: Any) -> dict[str, str]:
+        names = ("weight_only", "before", "body", "after", "row_sums")
+        return {name: " ".join(i.op.name for i in getattr(loop, name)) for name in names if getattr(loop, name)}
+
+    plan = plans(step, np.ones((5, 4, 2)), np.ones((5, 3)))
+    assert stages(plan.forward) == {"before": "matmul add", "body": "matmul add tanh"}
+    assert stages(plan.backward) == {
+        "weight_only": "transpose transpose",
+        "before": "multiply subtract",
+        "body": "add multiply matmul",
+        "after": "matmul",
+        "row_sums": "sum transpose matmul transpose matmul",
+    }
+    assert [read.role for read in plan.backward.reads] == ["x", "before", "output", "d_output"]
+    assert (plan.saved, plan.histories[0].role) == ((), "output")
 
 
 def test_blocks_of_weights_stay_blocks() -> None:
@@ -142,7 +167,7 @@ def test_a_memory_gets_no_matrix_at_every_step() -> None:
     world = attention(True)
     memory = world.constants[0].data
     plan = plans(world.step, world.x.data, world.state.data, (memory,))
-    assert [len(pairs) for pairs in plan.backward.outers.values()] == [2]
+    assert [len(pairs) for pairs in plan.backward.outer_products.values()] == [2]
     backward = (*plan.backward.before, *plan.backward.body, *plan.backward.after)
     assert all(plan.backward.slots[o].inner != (S, H) for i in backward for o in i.outputs)
 
@@ -186,7 +211,7 @@ def test_an_op_outside_the_steps_leaves_them_native(chunk, lengths, reverse, way
     monkeypatch.setattr("tinygrad_rnn.program.run.CHUNK", chunk)
     monkeypatch.setattr("tinygrad_rnn.program.run.ROWS", chunk)
     told = held_to_unrolled(lambda: lacking_outside(lengths=lengths, reverse=reverse))
-    native = ", of which what stands before and after the steps runs in NumPy: the native interpreter has no cumsum"
+    native = ", of which the part before and after the loop runs in NumPy: the native interpreter has no cumsum"
     assert told[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else native))
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tinygrad_rnn.autodiff.rows import (
-    NONE,
-    SUMMED,
+    NO_ROWS,
+    ROW_SUM,
     Layout,
     MixesRows,
     Operand,
@@ -29,7 +29,7 @@ from tinygrad_rnn.autodiff.rows import (
     with_rows,
 )
 
-ROWS, LAST = Layout(1), Layout(1, last=True)
+ROWS, LAST = Layout(1), Layout(1, transposed=True)
 MIXED = object()
 
 
@@ -45,15 +45,15 @@ def judged(rule: Any, *arguments: Any) -> Any:
     [
         ("bi,ij->bj", (True, False), ROWS),
         ("bi,bi->b", (True, True), ROWS),
-        ("bi,bj->ij", (True, True), SUMMED),
+        ("bi,bj->ij", (True, True), ROW_SUM),
         ("bi,ij->jb", (True, False), MIXED),
         ("bi,cj->bc", (True, True), MIXED),
         ("bi,bj->bj", (True, False), MIXED),
-        ("ij,jk->ik", (False, False), NONE),
+        ("ij,jk->ik", (False, False), NO_ROWS),
     ],
 )
 def test_contractions(formula: str, with_rows: tuple[bool, ...], wanted: Any) -> None:
-    inputs = [Operand((3, 3), ROWS if has else NONE) for has in with_rows]
+    inputs = [Operand((3, 3), ROWS if has else NO_ROWS) for has in with_rows]
     assert judged(contraction, inputs, (3, 3), {"formula": formula}) == wanted
 
 
@@ -75,21 +75,21 @@ def test_contractions(formula: str, with_rows: tuple[bool, ...], wanted: Any) ->
 )
 def test_indices(index: Any, wanted: Any) -> None:
     assert judged(indexed, [Operand((3, 4, 5), ROWS)], (3,), {"index": index}) == wanted
-    assert judged(indexed, [Operand((3, 4, 5), NONE)], (3,), {"index": index}) == NONE
+    assert judged(indexed, [Operand((3, 4, 5), NO_ROWS)], (3,), {"index": index}) == NO_ROWS
 
 
 @pytest.mark.parametrize(
     ("shape", "layout", "to", "wanted"),
     [
-        ((4,), NONE, (Rows(1, 3), 4), ROWS),
-        ((4,), NONE, (Rows(2, 3), 4), Layout(2)),
-        ((), NONE, Rows(1, 3), ROWS),
-        ((4,), NONE, (3, 4), NONE),
-        ((), NONE, 3, NONE),
-        ((), NONE, (), NONE),
+        ((4,), NO_ROWS, (Rows(1, 3), 4), ROWS),
+        ((4,), NO_ROWS, (Rows(2, 3), 4), Layout(2)),
+        ((), NO_ROWS, Rows(1, 3), ROWS),
+        ((4,), NO_ROWS, (3, 4), NO_ROWS),
+        ((), NO_ROWS, 3, NO_ROWS),
+        ((), NO_ROWS, (), NO_ROWS),
         ((3, 1), ROWS, (Rows(1, 3), 4), ROWS),
         ((3,), ROWS, (Rows(1, 3), 3), MIXED),
-        ((4, 3), Layout(1, last=True), (4, 3), MIXED),
+        ((4, 3), Layout(1, transposed=True), (4, 3), MIXED),
     ],
 )
 def test_broadcasts(shape: Any, layout: Layout, to: Any, wanted: Any) -> None:
@@ -103,70 +103,72 @@ def test_broadcasts(shape: Any, layout: Layout, to: Any, wanted: Any) -> None:
         ((ROWS, ROWS), ROWS),
         ((Layout(2), Layout(2)), Layout(2)),
         ((Layout(1), Layout(2)), MIXED),
-        ((Layout(1, last=True), Layout(1, last=True)), MIXED),
-        ((NONE, Layout(1, last=True)), MIXED),
-        ((Layout(1, last=True),), Layout(1, last=True)),
-        ((NONE, NONE), NONE),
+        ((Layout(1, transposed=True), Layout(1, transposed=True)), MIXED),
+        ((NO_ROWS, Layout(1, transposed=True)), MIXED),
+        ((Layout(1, transposed=True),), Layout(1, transposed=True)),
+        ((NO_ROWS, NO_ROWS), NO_ROWS),
     ],
 )
 def test_entries_of_several_arrays(layouts: tuple[Layout, ...], wanted: Any) -> None:
     assert judged(elementwise, [Operand((6, 6), layout) for layout in layouts], (6, 6), {}) == wanted
 
 
-@pytest.mark.parametrize(("axis", "wanted"), [(None, SUMMED), (0, SUMMED), (-2, SUMMED), (1, ROWS), ((1, 0), SUMMED)])
+@pytest.mark.parametrize(
+    ("axis", "wanted"), [(None, ROW_SUM), (0, ROW_SUM), (-2, ROW_SUM), (1, ROWS), ((1, 0), ROW_SUM)]
+)
 def test_sums(axis: Any, wanted: Any) -> None:
     assert judged(sums, [Operand((3, 4), ROWS)], (), {"axis": axis}) == wanted
-    assert judged(sums, [Operand((3, 4), NONE)], (), {"axis": axis}) == NONE
+    assert judged(sums, [Operand((3, 4), NO_ROWS)], (), {"axis": axis}) == NO_ROWS
 
 
 def test_sizes_that_name_the_batch() -> None:
     two = Rows(2, 3)
-    assert (int(two), two.per, two.batch, repr(two), repr(Rows(1, 3))) == (6, 2, 3, "2·batch", "batch")
+    assert (int(two), two.per_row, two.batch, repr(two), repr(Rows(1, 3))) == (6, 2, 3, "2·batch", "batch")
     for rows in (two * 2, 2 * two):
-        assert (type(rows), int(rows), rows.per, rows.batch) == (Rows, 12, 4, 3)
+        assert (type(rows), int(rows), rows.per_row, rows.batch) == (Rows, 12, 4, 3)
     for other, value in ((0, 0), (-1, -6), (2.5, 15.0), (True, 6)):
         assert two * other == value
         assert type(two * other) is not Rows
 
 
 # The batch has 3 rows below. What is wanted is what one sees when the entries of one row are changed: ROWS where only the
-# same row of the result changes, SUMMED where the result is a sum over rows, MIXED for anything else.
+# same row of the result changes, ROW_SUM where the result is a sum over rows, MIXED for anything else.
 
 
 @pytest.mark.parametrize(
     ("a", "b", "wanted"),
     [
-        (((2, 4), NONE), ((4, 5), NONE), NONE),
-        (((3, 4), ROWS), ((4, 5), NONE), ROWS),
-        (((3, 4), ROWS), ((4,), NONE), ROWS),
-        (((6, 4), Layout(2)), ((4, 5), NONE), Layout(2)),
-        (((3, 2, 4), ROWS), ((4, 5), NONE), ROWS),
-        (((3, 2, 4), ROWS), ((1, 4, 5), NONE), ROWS),
-        (((3, 2, 4), ROWS), ((3, 4, 5), NONE), MIXED),
-        (((3, 6, 2, 4), ROWS), ((6, 4, 5), NONE), ROWS),
-        (((3, 2, 4), ROWS), ((6, 1, 4, 5), NONE), MIXED),
-        (((3, 4), ROWS), ((2, 4, 5), NONE), MIXED),
-        (((3,), ROWS), ((3, 5), NONE), MIXED),
-        (((3,), ROWS), ((3,), NONE), MIXED),
-        (((2, 4), NONE), ((3, 4, 5), ROWS), ROWS),
-        (((4,), NONE), ((3, 4, 5), ROWS), ROWS),
-        (((1, 2, 4), NONE), ((3, 4, 5), ROWS), ROWS),
-        (((3, 2, 4), NONE), ((3, 4, 5), ROWS), MIXED),
-        (((6, 1, 2, 4), NONE), ((3, 4, 5), ROWS), MIXED),
-        (((2, 3), NONE), ((3, 5), ROWS), MIXED),
+        (((2, 4), NO_ROWS), ((4, 5), NO_ROWS), NO_ROWS),
+        (((3, 4), ROWS), ((4, 5), NO_ROWS), ROWS),
+        (((3, 4), ROWS), ((4,), NO_ROWS), ROWS),
+        (((6, 4), Layout(2)), ((4, 5), NO_ROWS), Layout(2)),
+        (((3, 2, 4), ROWS), ((4, 5), NO_ROWS), ROWS),
+        (((3, 2, 4), ROWS), ((1, 4, 5), NO_ROWS), ROWS),
+        (((3, 2, 4), ROWS), ((3, 4, 5), NO_ROWS), MIXED),
+        (((3, 6, 2, 4), ROWS), ((6, 4, 5), NO_ROWS), ROWS),
+        (((3, 2, 4), ROWS), ((6, 1, 4, 5), NO_ROWS), MIXED),
+        (((3, 4), ROWS), ((2, 4, 5), NO_ROWS), MIXED),
+        (((3,), ROWS), ((3, 5), NO_ROWS), MIXED),
+        (((3,), ROWS), ((3,), NO_ROWS), MIXED),
+        (((2, 4), NO_ROWS), ((3, 4, 5), ROWS), ROWS),
+        (((4,), NO_ROWS), ((3, 4, 5), ROWS), ROWS),
+        (((1, 2, 4), NO_ROWS), ((3, 4, 5), ROWS), ROWS),
+        (((3, 2, 4), NO_ROWS), ((3, 4, 5), ROWS), MIXED),
+        (((6, 1, 2, 4), NO_ROWS), ((3, 4, 5), ROWS), MIXED),
+        (((2, 3), NO_ROWS), ((3, 5), ROWS), MIXED),
         (((3, 2, 4), ROWS), ((3, 4, 5), ROWS), ROWS),
         (((3, 6, 2, 4), ROWS), ((3, 6, 4, 5), ROWS), ROWS),
         (((6, 2, 4), Layout(2)), ((6, 4, 5), ROWS), MIXED),
         (((3, 6, 2, 4), ROWS), ((6, 4, 5), Layout(2)), MIXED),
         (((3, 3, 2, 4), ROWS), ((3, 4, 5), ROWS), MIXED),
         (((3, 3), ROWS), ((3, 5), ROWS), MIXED),
-        (((4, 3), LAST), ((3, 5), ROWS), SUMMED),
-        (((4, 6), Layout(2, last=True)), ((6, 5), Layout(2)), SUMMED),
-        (((4, 6), Layout(2, last=True)), ((6, 5), Layout(1)), MIXED),
-        (((4, 3), LAST), ((3, 5), NONE), MIXED),
+        (((4, 3), LAST), ((3, 5), ROWS), ROW_SUM),
+        (((4, 6), Layout(2, transposed=True)), ((6, 5), Layout(2)), ROW_SUM),
+        (((4, 6), Layout(2, transposed=True)), ((6, 5), Layout(1)), MIXED),
+        (((4, 3), LAST), ((3, 5), NO_ROWS), MIXED),
         (((4, 3), LAST), ((3, 4), LAST), MIXED),
         (((3, 4), ROWS), ((4, 3), LAST), MIXED),
-        (((2, 4), NONE), ((4, 3), LAST), MIXED),
+        (((2, 4), NO_ROWS), ((4, 3), LAST), MIXED),
         (((4, 3), LAST), ((3, 3, 5), ROWS), MIXED),
     ],
 )
@@ -191,7 +193,7 @@ def test_products(a: Any, b: Any, wanted: Any) -> None:
 )
 def test_axes_of_size_one(shape: Any, out: Any, axis: Any, wanted: Any) -> None:
     assert judged(new_axes, [Operand(shape, ROWS)], out, {"axis": axis}) == wanted
-    assert judged(new_axes, [Operand(shape, NONE)], out, {"axis": axis}) == NONE
+    assert judged(new_axes, [Operand(shape, NO_ROWS)], out, {"axis": axis}) == NO_ROWS
     assert judged(new_axes, [Operand(shape, LAST)], out, {"axis": axis}) is MIXED
 
 
@@ -209,9 +211,9 @@ def test_axes_of_size_one(shape: Any, out: Any, axis: Any, wanted: Any) -> None:
         ([((3, 4), ROWS), ((3, 4), ROWS)], (2, 3, 4), {"axis": -3}, MIXED),
         ([((3, 4, 5), ROWS)], (3, 5), {"axis": -2}, ROWS),
         ([((3, 4, 5), ROWS)], (4, 5), {"axis": -3}, MIXED),
-        ([((3, 4), ROWS), ((3, 4), NONE)], (3, 8), {"axis": 1}, MIXED),
+        ([((3, 4), ROWS), ((3, 4), NO_ROWS)], (3, 8), {"axis": 1}, MIXED),
         ([((6, 4), Layout(2)), ((6, 4), Layout(2))], (6, 8), {"axis": 1}, Layout(2)),
-        ([((3, 4), NONE), ((3, 4), NONE)], (6, 4), {"axis": 0}, NONE),
+        ([((3, 4), NO_ROWS), ((3, 4), NO_ROWS)], (6, 4), {"axis": 0}, NO_ROWS),
     ],
 )
 def test_joined_and_cut_arrays(inputs: Any, out: Any, options: Any, wanted: Any) -> None:
@@ -223,7 +225,7 @@ def test_joined_and_cut_arrays(inputs: Any, out: Any, options: Any, wanted: Any)
     [
         ((3, 4), ROWS, {"axes": None}, LAST),
         ((4, 3), LAST, {"axes": None}, ROWS),
-        ((6, 4), Layout(2), {"axes": (1, 0)}, Layout(2, last=True)),
+        ((6, 4), Layout(2), {"axes": (1, 0)}, Layout(2, transposed=True)),
         ((3, 4), ROWS, {"axes": (0, 1)}, ROWS),
         ((4, 3), LAST, {"axes": (-2, -1)}, LAST),
         ((3, 4, 5), ROWS, {"axes": (0, 2, 1)}, ROWS),
@@ -238,7 +240,7 @@ def test_joined_and_cut_arrays(inputs: Any, out: Any, options: Any, wanted: Any)
         ((3, 4), ROWS, {"axis1": 0, "axis2": 1}, LAST),
         ((3, 4), ROWS, {"axis1": -1, "axis2": 1}, ROWS),
         ((4, 3), LAST, {"axis1": -1, "axis2": 0}, ROWS),
-        ((3, 4), NONE, {"axes": None}, NONE),
+        ((3, 4), NO_ROWS, {"axes": None}, NO_ROWS),
     ],
 )
 def test_exchanged_axes(shape: Any, layout: Layout, options: Any, wanted: Any) -> None:
@@ -257,8 +259,8 @@ def test_exchanged_axes(shape: Any, layout: Layout, options: Any, wanted: Any) -
         (Layout(2), (1, 24), MIXED),
         (Layout(2), (), MIXED),
         (Layout(2), (3, 0), MIXED),
-        (Layout(2, last=True), (6, 4), MIXED),
-        (NONE, (24,), NONE),
+        (Layout(2, transposed=True), (6, 4), MIXED),
+        (NO_ROWS, (24,), NO_ROWS),
     ],
 )
 def test_reshapes(layout: Layout, out: Any, wanted: Any) -> None:
@@ -270,7 +272,7 @@ def test_reshapes(layout: Layout, out: Any, wanted: Any) -> None:
 )
 def test_combined_entries(axis: Any, wanted: Any) -> None:
     assert judged(along_axis, [Operand((3, 4, 5), ROWS)], (), {"axis": axis}) == wanted
-    assert judged(along_axis, [Operand((3, 4, 5), NONE)], (), {"axis": axis}) == NONE
+    assert judged(along_axis, [Operand((3, 4, 5), NO_ROWS)], (), {"axis": axis}) == NO_ROWS
     other = Layout(2) if wanted == ROWS else wanted
     assert judged(along_axis, [Operand((6, 4, 5), Layout(2))], (), {"axis": axis}) == other
 
@@ -280,7 +282,7 @@ def test_combined_entries(axis: Any, wanted: Any) -> None:
     [
         (ROWS, (3, 6), ROWS),
         (ROWS, (4, 4), MIXED),
-        (NONE, (4, 4), NONE),
+        (NO_ROWS, (4, 4), NO_ROWS),
         (LAST, (3, 6), MIXED),
         (Layout(3), (3, 6), Layout(3)),
     ],
@@ -292,15 +294,15 @@ def test_padded_arrays(layout: Layout, out: Any, wanted: Any) -> None:
 @pytest.mark.parametrize(
     ("inputs", "out", "wanted"),
     [
-        ([((3, 4), ROWS), ((4,), NONE)], (3, 4), ROWS),
-        ([((3, 4), ROWS), ((), NONE)], (3, 4), ROWS),
-        ([((3, 4), ROWS), ((1, 4), NONE)], (3, 4), ROWS),
-        ([((3, 4), ROWS), ((3, 4), NONE)], (3, 4), MIXED),
-        ([((3, 4), NONE), ((3, 4), ROWS)], (3, 4), MIXED),
-        ([((3,), ROWS), ((2, 3), NONE)], (2, 3), MIXED),
+        ([((3, 4), ROWS), ((4,), NO_ROWS)], (3, 4), ROWS),
+        ([((3, 4), ROWS), ((), NO_ROWS)], (3, 4), ROWS),
+        ([((3, 4), ROWS), ((1, 4), NO_ROWS)], (3, 4), ROWS),
+        ([((3, 4), ROWS), ((3, 4), NO_ROWS)], (3, 4), MIXED),
+        ([((3, 4), NO_ROWS), ((3, 4), ROWS)], (3, 4), MIXED),
+        ([((3,), ROWS), ((2, 3), NO_ROWS)], (2, 3), MIXED),
         ([((3,), ROWS), ((3, 3), ROWS)], (3, 3), MIXED),
-        ([((3,), NONE), ((3,), NONE)], (3,), NONE),
-        ([((), NONE), ((3,), ROWS)], (3,), ROWS),
+        ([((3,), NO_ROWS), ((3,), NO_ROWS)], (3,), NO_ROWS),
+        ([((), NO_ROWS), ((3,), ROWS)], (3,), ROWS),
     ],
 )
 def test_entries_that_are_broadcast(inputs: Any, out: Any, wanted: Any) -> None:

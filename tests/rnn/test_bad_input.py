@@ -28,6 +28,19 @@ def zeros(*shape: int, dtype: type = np.float32) -> np.ndarray:
     return np.zeros(shape, dtype)
 
 
+def test_one_step_without_a_state_and_a_mistyped_option() -> None:
+    with pytest.raises(
+        TypeError, match=says("lstm_cell: the state is missing", "zero_state(3, np.float32)", "dynamic_rnn")
+    ):
+        rnn.LSTMCell(2)(STEP)
+    with pytest.raises(
+        TypeError, match=says("LSTMCell takes no argument forgetbias; it takes", "forget_bias", "use_bias")
+    ):
+        rnn.LSTMCell(2, forgetbias=1.0)
+    with pytest.raises(TypeError, match=says("GRUCell takes no argument reset_afer; it takes", "reset_after", "seed")):
+        rnn.GRUCell(2, reset_afer=True)
+
+
 # -- states --------------------------------------------------------------------------------------------------------------
 
 STATES = [

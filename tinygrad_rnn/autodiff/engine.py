@@ -2,7 +2,7 @@
 
 The plain sweep passes ndarrays to the vjps: nothing is recorded, and saved arrays are freed node by node. With `wrap`
 (create_graph) the vjps get Tensors connected to the graph and are recorded, so their results can be differentiated again.
-The work list is a heap of creation counters, without recursion.
+The work list is a heap of creation counters, without recursion. A leaf only collects: it is not in the heap.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ ndarray, asarray = np.ndarray, np.asarray
 Wrap = Callable[[Any, Edge], Any]
 Observer = Callable[[Node | Leaf, Any], None]
 Finished = Callable[[Leaf, Any], None]
+# What NumPy does about a floating-point error -> what it does during a sweep: an infinite derivative is a valid result.
+_QUIET: dict[str, Any] = {"warn": "ignore"}
 
 
 def sweep(
@@ -40,9 +42,9 @@ def sweep(
     `finished(leaf, cotangent)` is called with the final cotangent of a leaf once all nodes that read it are done, except
     for leaves read by a node without a cotangent. With `retain` the saved arrays are kept for another sweep.
     """
-    settings = np.geterr()  # an infinite derivative is a valid result: suppress NumPy's default warnings
-    quiet: dict[str, Any] = {kind: "ignore" for kind in ("divide", "invalid") if settings[kind] == "warn"}
-    with np.errstate(**quiet):
+    settings = np.geterr()
+    divide, invalid = settings["divide"], settings["invalid"]
+    with np.errstate(divide=_QUIET.get(divide, divide), invalid=_QUIET.get(invalid, invalid)):
         if wrap is not None:
             with recording(True):
                 return _run(seeds, targets, wrap, True, observe, finished)
@@ -59,7 +61,7 @@ def _run(
 ) -> dict[Any, Array]:
     unread = {} if finished is None else _reads(seeds)
     pending: dict[int, Any] = {}  # counter -> [node, cotangent (or the list of its outputs'), whether it is a sum]
-    heap: list[int] = []  # the negated counters of the pending nodes: the newest node first
+    heap: list[int] = []  # the negated counters of the pending nodes that have a vjp: the newest node first
     stops: dict[int, list[Edge]] = {}
     for edge in targets or ():
         stops.setdefault(_base(edge).counter, []).append(edge)
@@ -75,17 +77,10 @@ def _run(
         if observe is not None:
             observe(node, g)
         if counter in stops:
-            for edge in stops[counter]:
-                part = g[edge.index] if type(edge) is Output else g
-                if part is not None:
-                    cotangents[edge] = asarray(part) if type(part) is RowGradient else part
+            _collect(cotangents, stops[counter], g)
         if counter <= oldest:
             continue
         op = node.op
-        if op is None:
-            if targets is None:
-                cotangents[node] = g
-            continue
         saved = node.saved
         if raw and saved is not None and not op.several:
             grads = op.rule(g, *saved, **node.options)
@@ -111,7 +106,8 @@ def _run(
             entry = pending.get(counter)
             if entry is None:
                 pending[counter] = [parent, g, False]
-                heappush(heap, -counter)
+                if type(parent) is not Leaf:
+                    heappush(heap, -counter)
             elif not raw:
                 entry[1] = entry[1] + g
             elif entry[2]:
@@ -127,7 +123,22 @@ def _run(
                     unread[leaf] -= 1
                     if not unread[leaf] and leaf.counter in pending:
                         finished(leaf, pending[leaf.counter][1])
+    for leaf, g, _ in pending.values():
+        if observe is not None:
+            observe(leaf, g)
+        if targets is None:
+            cotangents[leaf] = g
+        elif leaf.counter in stops:
+            _collect(cotangents, stops[leaf.counter], g)
     return cotangents
+
+
+def _collect(cotangents: dict[Any, Array], edges: list[Edge], g: Any) -> None:
+    """Put a node's cotangent under those of its edges that were asked for."""
+    for edge in edges:
+        part = g[edge.index] if type(edge) is Output else g
+        if part is not None:
+            cotangents[edge] = asarray(part) if type(part) is RowGradient else part
 
 
 def _reads(seeds: Sequence[tuple[Edge, Array]]) -> dict[Any, int]:
@@ -150,8 +161,9 @@ def _receive(pending: dict[int, Any], heap: list[int], edge: Edge, g: Array) -> 
     node = _base(edge)
     entry = pending.get(node.counter)
     if entry is None:
-        entry = pending[node.counter] = [node, [None] * len(node.shape) if isinstance(edge, Output) else None, False]
-        heappush(heap, -node.counter)
+        entry = pending[node.counter] = [node, [None] * len(node.shape) if node is not edge else None, False]
+        if type(node) is not Leaf:
+            heappush(heap, -node.counter)
     if isinstance(edge, Output):
         previous = entry[1][edge.index]
         entry[1][edge.index] = g if previous is None else previous + g

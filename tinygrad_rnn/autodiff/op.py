@@ -122,9 +122,10 @@ class Op(Arguments):
         if taken != set(self.options):
             raise TypeError(f"vjp of {self.name}: its keyword-only parameters must be the options {self.options}")
         self.saves_all = bool(code.co_flags & CO_VARARGS)
-        self.asks_shapes = self.saves_all or not {"shape", "shapes"}.isdisjoint(asked)
+        self.asks_shapes = not {"shape", "shapes"}.isdisjoint(asked)
         self._origins = tuple([self.inputs.index(n) if n in self.inputs else -1 if n == "out" else -2 for n in asked])
-        self.pick = _picker([places[name] for name in asked], self.saves_all)
+        beside = _PLACES["shape" if self.asks_shapes else "out"]
+        self.pick = _picker([places[name] for name in asked], beside if self.saves_all else None)
         self.rule = rule
         return rule
 
@@ -260,7 +261,13 @@ class Op(Arguments):
             return out
         if type(out) is not ndarray and not self.several:
             out = asarray(out)
-        options = {**self.defaults, **{k: _copied(v) for k, v in options.items()}} if options else self.defaults
+        if options:
+            options = self.defaults | options
+            for k, v in options.items():
+                if type(v) is ndarray or type(v) is tuple:
+                    options[k] = _copied(v)
+        else:
+            options = self.defaults
         if self.asks_shapes:
             shapes = tuple([() if p is None else p.shape for p in parents])
             saved = self.pick((*arrays, shapes[0], shapes, out, needs, residuals))
@@ -304,7 +311,7 @@ class Op(Arguments):
             t = _new(Tensor)
             t.data = r
             t.requires_grad = True
-            t._node = Output(node, i, r.shape, r.dtype)
+            t._node = Output(node, i, shapes[i], dtypes[i])
             results.append(t)
         return tuple(results)
 
@@ -337,14 +344,14 @@ class Op(Arguments):
         return result
 
 
-def _picker(places: list[int], saves_all: bool) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+def _picker(places: list[int], beside: int | None) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     """What picks the saved values out of (*arrays, shape, shapes, out, needs, residuals), where shape and shapes stand only if
-    they or all arrays are asked for."""
+    they are asked for. beside: where all arrays are saved, the place after the last of them."""
     if len(places) > 1:
         pick: Callable[[tuple[Any, ...]], tuple[Any, ...]] = itemgetter(*places)
     else:  # of a slice, an itemgetter gives a tuple
         pick = itemgetter(slice(places[0], places[0] + 1 or None) if places else slice(0))
-    return (lambda values: (*pick(values), *values[: min(_PLACES.values())])) if saves_all else pick
+    return pick if beside is None else lambda values: pick(values) + values[:beside]
 
 
 def primitive(

@@ -43,6 +43,8 @@ def matmul(
         product = _NATIVE.get(a.dtype)
         if product is not None and a.dtype == b.dtype and type(a) is type(b) is np.ndarray:
             return _run(product, a, b, bias, out, accumulate)
+    if out is not None or bias is not None:
+        _check(_shape(a, b), np.result_type(a, b), bias, out)
     if accumulate and out is not None:
         out += np.matmul(a, b)
         return out
@@ -50,6 +52,22 @@ def matmul(
     if bias is not None:
         result += bias
     return result
+
+
+def _shape(a: Array, b: Array) -> tuple[int, ...]:
+    """The shape of a b."""
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2]) if a.ndim > 2 or b.ndim > 2 else ()
+    return (*batch, *a.shape[-2:-1], *b.shape[-1:][: b.ndim - 1])
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any], bias: Array | None, out: Array | None) -> None:
+    if out is not None and (type(out) is not np.ndarray or out.shape != shape or out.dtype != dtype):
+        raise ValueError(
+            f"matmul: out is {type(out).__name__} {np.shape(out)} of {getattr(out, 'dtype', None)}, "
+            f"expected an array {shape} of {dtype}"
+        )
+    if bias is not None and (bias.shape != shape[-1:] or bias.dtype != dtype):
+        raise ValueError(f"matmul: bias is {bias.shape} of {bias.dtype}, expected {shape[-1:]} of {dtype}")
 
 
 def _worth_it(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
@@ -63,14 +81,8 @@ def _run(product: Any, a: Array, b: Array, bias: Array | None, out: Array | None
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2]) if left.ndim + right.ndim > 4 else ()
     if right.shape[-2] != K or 0 in batch:
         return np.matmul(a, b, out=out)  # which raises, or has nothing to do
-    shape, matrices = (*batch, *a.shape[-2:-1], *b.shape[-1:][: b.ndim - 1]), (*batch, M, N)
-    if out is not None and (type(out) is not np.ndarray or out.shape != shape or out.dtype != a.dtype):
-        raise ValueError(
-            f"matmul: out is {type(out).__name__} {np.shape(out)} of {getattr(out, 'dtype', None)}, "
-            f"expected an array {shape} of {a.dtype}"
-        )
-    if bias is not None and (bias.shape != (N,) or bias.dtype != a.dtype):
-        raise ValueError(f"matmul: bias is {bias.shape} of {bias.dtype}, expected ({N},) of {a.dtype}")
+    shape, matrices = _shape(a, b), (*batch, M, N)
+    _check(shape, a.dtype, bias, out)
     if out is None:
         result = np.empty(shape, a.dtype)
     elif out.flags.c_contiguous and out.flags.aligned and not (_meet(out, a) or _meet(out, b)):

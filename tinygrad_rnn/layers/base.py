@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from .. import initializers, regularizers
+from .. import checks, initializers, regularizers
 from ..autodiff.state import scope, training
 from ..autodiff.tensor import Tensor
 from ..config import Configured
@@ -184,9 +184,7 @@ class Layer(Weights):
     ):
         owner = type(self).__name__
         if unknown:
-            raise TypeError(
-                f"{owner} takes no argument {', '.join(unknown)}; see help(layers.{owner}) for those it takes"
-            )
+            checks.refuse_arguments(self, unknown)
         try:
             self.dtype = np.dtype(dtype)
         except TypeError:

@@ -96,7 +96,7 @@ class KerasCell(Weights, GatedCell):
         """The initial state: a list of zeros."""
         return listed(self, self.zero_state(batch_size, self.dtype or np.float32))
 
-    def __call__(self, x: Any, state: Any, training: bool | None = None) -> tuple[Any, Any]:
+    def __call__(self, x: Any, state: Any = None, training: bool | None = None) -> tuple[Any, Any]:
         return stepped(self, x, state, training)
 
 
@@ -252,7 +252,7 @@ class StackedRNNCells(Weights, rnn.MultiRNNCell):
         built = [c.dtype for c in self.cells if c.dtype is not None]
         return listed(self, self.zero_state(batch_size, built[0] if built else np.float32))
 
-    def __call__(self, x: Any, state: Any, training: bool | None = None) -> tuple[Any, Any]:
+    def __call__(self, x: Any, state: Any = None, training: bool | None = None) -> tuple[Any, Any]:
         """The output and the new states, each in the form of the old one: a list or a tensor."""
         output, new = stepped(self, x, state, training)
         pairs = zip(state, new, strict=True)

@@ -5,7 +5,7 @@ from . import functional, utils
 from .activations import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .basics import Dropout, Embedding, LayerNorm, Linear, ModuleList, Sequential
 from .cells import GRUCell, LSTMCell, RNNCell
-from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
+from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from .recurrent import GRU, LSTM, RNN
 from .torch_names import Identity, L1Loss, ModuleDict
 
@@ -13,6 +13,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "Dropout",

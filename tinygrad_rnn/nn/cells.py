@@ -110,10 +110,19 @@ class RNNCell(Cell):
     ((2, 4), ['weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'])
     """
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **kwargs: Any):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+    ):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNNCell: nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
-        super().__init__(input_size, hidden_size, bias, **kwargs)
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, seed=seed)
         self.nonlinearity = nonlinearity
 
     @property
@@ -136,6 +145,11 @@ class LSTMCell(Cell):
 
     cell_class = rnn.LSTMCell
 
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
+    ):
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, seed=seed)
+
 
 class GRUCell(Cell):
     """One GRU step [Cho et al. 2014], with the reset gate applied after the product.
@@ -149,6 +163,11 @@ class GRUCell(Cell):
     """
 
     cell_class = rnn.GRUCell
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float32, seed: Any = None
+    ):
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, seed=seed)
 
     @property
     def cell_options(self) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from .. import ops
 from ..autodiff.tensor import Tensor
 from ..layers.activations import elu, gelu, mish, selu, silu, softsign
 from .basics import Dropout, as_tensor, look_up
-from .losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
+from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from .torch_names import L1Loss
 
 __all__ = [
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dropout",
@@ -80,7 +81,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     [-0.5, 2.0]
     """
     x = as_tensor(input)
-    return ops.where(x.data > 0, x, negative_slope * x)
+    return ops.where(ops.greater(x, 0), x, negative_slope * x)
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Tensor:
@@ -170,11 +171,23 @@ def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     return L1Loss(reduction)(input, target)
 
 
-def binary_cross_entropy_with_logits(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """−t log σ(z) − (1 − t) log(1 − σ(z)).
+def binary_cross_entropy(input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
+    """−t log p − (1 − t) log(1 − p), of probabilities; see nn.BCELoss.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.nn.functional.binary_cross_entropy(tg.tensor([0.5]), tg.ones(1)).item(), 4)
+    0.6931
+    """
+    return BCELoss(weight, reduction)(input, target)
+
+
+def binary_cross_entropy_with_logits(
+    input: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Any:
+    """−t log σ(z) − (1 − t) log(1 − σ(z)); see nn.BCEWithLogitsLoss.
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.functional.binary_cross_entropy_with_logits(tg.zeros(1), tg.ones(1)).item(), 4)
     0.6931
     """
-    return BCEWithLogitsLoss(reduction)(input, target)
+    return BCEWithLogitsLoss(weight, reduction, pos_weight)(input, target)

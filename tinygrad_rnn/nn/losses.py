@@ -14,6 +14,8 @@ from .basics import as_tensor
 
 
 class Loss(Module):
+    """Base of the losses."""
+
     def __init__(self, reduction: str = "mean"):
         if reduction not in REDUCTIONS:
             raise ValueError(f"{type(self).__name__}: reduction is {reduction!r}, expected one of {REDUCTIONS}")
@@ -28,8 +30,8 @@ class _ByClass(Loss):
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"):
         super().__init__(reduction)
-        self.weight = None if weight is None else np.asarray(weight.data if isinstance(weight, Tensor) else weight)
-        if self.weight is not None and (self.weight.ndim != 1 or self.weight.dtype.kind not in "fiu"):
+        self.weight = _numbers(self, "weight", weight)
+        if self.weight is not None and self.weight.ndim != 1:
             raise ValueError(
                 f"{type(self).__name__}: weight has shape {self.weight.shape}, expected (C,), one number for each class"
             )
@@ -121,6 +123,9 @@ class NLLLoss(_ByClass):
     0.6931
     """
 
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"):
+        super().__init__(weight, ignore_index, reduction)
+
     def forward(self, input: Any, target: Any) -> Tensor:
         return self.weighed(*self.prepared(input, target))
 
@@ -133,6 +138,9 @@ class MSELoss(Loss):
     2.0
     """
 
+    def __init__(self, reduction: str = "mean"):
+        super().__init__(reduction)
+
     def forward(self, input: Any, target: Any) -> Tensor:
         x = as_tensor(input)
         y = target if isinstance(target, Tensor) else Tensor(target, None if hasattr(target, "dtype") else x.dtype)
@@ -140,17 +148,102 @@ class MSELoss(Loss):
         return result
 
 
-class BCEWithLogitsLoss(Loss):
+class _Binary(Loss):
+    """A loss of probabilities or logits and targets in [0, 1] of the same shape."""
+
+    def __init__(self, weight: Any = None, reduction: str = "mean"):
+        super().__init__(reduction)
+        self.weight = _numbers(self, "weight", weight)
+
+    def prepared(self, input: Any, target: Any) -> tuple[Tensor, Any]:
+        """The input, and the target as an array of its dtype."""
+        x, owner = as_tensor(input), type(self).__name__
+        t = np.asarray(target.data if isinstance(target, Tensor) else target).astype(x.dtype)
+        if t.shape != x.shape:
+            raise ValueError(f"{owner}: target has shape {t.shape}, expected the input's shape {x.shape}")
+        if t.size and not (t.min() >= 0 and t.max() <= 1):
+            raise ValueError(f"{owner}: targets lie in [{t.min()}, {t.max()}], expected [0, 1]")
+        return x, t
+
+    def reduced(self, losses: Tensor) -> Tensor:
+        """The losses of all elements times their weights, reduced."""
+        if self.weight is not None:
+            weight = self.weight.astype(losses.dtype)
+            try:
+                losses = losses * np.broadcast_to(weight, losses.shape)
+            except ValueError:
+                raise ValueError(
+                    f"{type(self).__name__}: weight has shape {weight.shape}, expected one that broadcasts to {losses.shape}"
+                ) from None
+        if self.reduction == "none":
+            return losses
+        result: Tensor = ops.sum(losses) if self.reduction == "sum" else ops.mean(losses)
+        return result
+
+
+class BCELoss(_Binary):
+    """−t log p − (1 − t) log(1 − p), for probabilities p and targets t in [0, 1] of the same shape.
+
+    Logarithms are not below −100, as in PyTorch, so that the loss is finite; their gradient is 0 there. BCEWithLogitsLoss on
+    the logits is more accurate. weight: the weight of each element, broadcast; "mean" divides by the number of elements.
+    Raises ValueError for other shapes, and probabilities or targets outside [0, 1].
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.nn.BCELoss()(tg.tensor([0.5, 0.75]), [1.0, 0.0]).item(), 4)
+    1.0397
+    """
+
+    def __init__(self, weight: Any = None, reduction: str = "mean"):
+        super().__init__(weight, reduction)
+
+    def forward(self, input: Any, target: Any) -> Tensor:
+        p, t = self.prepared(input, target)
+        if p.size and not (p.data.min() >= 0 and p.data.max() <= 1):
+            raise ValueError(
+                f"BCELoss: input lies in [{p.data.min()}, {p.data.max()}], expected probabilities in [0, 1]; for logits use "
+                "BCEWithLogitsLoss"
+            )
+        return self.reduced(-(t * _log(p) + (1 - t) * _log(1 - p)))
+
+
+class BCEWithLogitsLoss(_Binary):
     """−t log σ(z) − (1 − t) log(1 − σ(z)), for logits z and targets t in [0, 1] of the same shape; stable for any z.
+
+    weight as in BCELoss. pos_weight: multiplies the first term, one number for each class on the last axis, or for all.
+    Raises ValueError for other shapes and targets outside [0, 1].
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.BCEWithLogitsLoss()(tg.tensor([0.0]), [1.0]).item(), 4)
     0.6931
+    >>> round(tg.nn.BCEWithLogitsLoss(pos_weight=3.0)(tg.tensor([0.0]), [1.0]).item(), 4)
+    2.0794
     """
 
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None):
+        super().__init__(weight, reduction)
+        self.pos_weight = _numbers(self, "pos_weight", pos_weight)
+
     def forward(self, input: Any, target: Any) -> Tensor:
-        targets = target.data if isinstance(target, Tensor) else target
-        result: Tensor = ops.binary_cross_entropy_with_logits(
-            as_tensor(input), targets=targets, reduction=self.reduction
-        )
-        return result
+        z, t = self.prepared(input, target)
+        if self.pos_weight is None:
+            losses = ops.binary_cross_entropy_with_logits(z, targets=t, reduction="none")
+        else:
+            losses = (1 - t) * z + (1 + (self.pos_weight.astype(t.dtype) - 1) * t) * ops.softplus(-z)
+        return self.reduced(losses)
+
+
+def _numbers(loss: Loss, name: str, value: Any) -> Any:
+    """Weights as an array, or None."""
+    if value is None:
+        return None
+    array = np.asarray(value.data if isinstance(value, Tensor) else value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{type(loss).__name__}: {name} has dtype {array.dtype}, expected numbers")
+    return array
+
+
+def _log(p: Tensor) -> Tensor:
+    """log p, or −100 where that is larger."""
+    large = p.data > np.exp(-100.0)
+    result: Tensor = ops.where(large, ops.log(ops.where(large, p, 1.0)), -100.0)
+    return result

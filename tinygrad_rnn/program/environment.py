@@ -24,9 +24,9 @@ import numpy as np
 
 from ..autodiff import state
 from ..autodiff.tensor import Tensor
-from .guards import all_hold, difference, of_function, same_array, same_function, same_tensor, snapshot, watched
+from .guards import all_hold, difference, of_function, recorded_guard, same_array, same_function, same_tensor, snapshot
 from .tracer import user_line
-from .walk import Leaf, Unwatchable, Walk, defined, is_trusted
+from .walk import Leaf, Unguardable, Walk, defined, is_trusted
 
 
 class _Draws:
@@ -70,17 +70,17 @@ class Environment:
         self.reason: str | None = None
         try:
             walk.whole(step)
-        except Unwatchable as error:
+        except Unguardable as error:
             self.reason = f"{error} ({where(step)})"
         self.key = tuple(walk.key)
         self.arrays = walk.arrays
         self.calls: dict[Any, Any] = {}  # results of scan's lookup, by the shapes of the arguments (program/scan.py)
         root = step.__func__ if type(step) is MethodType else step
         self._root = of_function(root) if type(root) is FunctionType else None
-        self._guards = [watched(g.holds, g.holder, g.held) for g in walk.guards if g.holder is not root]
+        self._guards = [recorded_guard(g.holds, g.holder, g.former) for g in walk.guards if g.holder is not root]
         for a in walk.arrays:  # the guards keep the step's arrays alive, not the step
-            held = (a.shape, a.dtype, getattr(a, "requires_grad", False))
-            self._guards.append(watched(same_tensor if isinstance(a, Tensor) else same_array, a, held))
+            former = (a.shape, a.dtype, getattr(a, "requires_grad", False))
+            self._guards.append(recorded_guard(same_tensor if isinstance(a, Tensor) else same_array, a, former))
 
     def unchanged(self, step: Any) -> bool:
         """Whether every object that the step reads is the same object as before, and every array has the same shape and
@@ -104,8 +104,8 @@ class Environment:
         def changed() -> str | None:
             changes = [d for path, now, then in before if (d := difference(now, then, path))]
             for guard in walk.guards:
-                if not guard.holds(guard.holder, guard.held):
-                    guard.put_back(guard.holder, guard.held)
+                if not guard.holds(guard.holder, guard.former):
+                    guard.restore(guard.holder, guard.former)
                     changes.append(guard.path)
             if draws.undone():
                 changes.append(
@@ -140,12 +140,12 @@ class Environments:
         """What the step reads, walked anew only if it changed. owned: the object that the step belongs to, and what tells
         it from the owner's other steps, where the step itself is made anew at every call."""
         if owned is not None:
-            owner, mark = owned
+            owner, step_id = owned
         elif type(step) is MethodType:
-            owner, mark = step.__self__, id(step.__func__)
+            owner, step_id = step.__self__, id(step.__func__)
         else:
-            owner, mark = step, None
-        key = (id(owner), mark)
+            owner, step_id = step, None
+        key = (id(owner), step_id)
         known = self.known.get(key)
         if known is not None and known[0]() is owner and known[1].unchanged(step):
             return known[1]

@@ -18,5 +18,5 @@ def flops(program: Program, loop: Loop, batch: int, total: int) -> int:
         work = instruction.op.work
         each = work.flops([(1, *shape) for shape in read], [(1, *result.inner)], instruction.options)
         times = batch if instruction.outputs[0] in once else total
-        count += each * (times if result.layout.per else 1)
+        count += each * (times if result.layout.per_row else 1)
     return count

@@ -26,8 +26,8 @@ from .tree import Hidden, Signature, Spec, leaves, rebuilt
 MOST = 256  # the largest number of sets of shapes kept for a function
 
 
-class Place(enum.Enum):
-    """Marks the position of an array in a function's arguments."""
+class Placeholder(enum.Enum):
+    """Stands for an array in a function's arguments."""
 
     ROWS = 1
     WEIGHT = 2
@@ -50,7 +50,7 @@ _known: WeakKeyDictionary[Any, OrderedDict[Any, Known]] = WeakKeyDictionary()
 
 
 class FusedFunction:
-    """What `tg.fuse` returns: the function, run as one node. `explain(*args)` tells whether it is, and if not, why."""
+    """The result of `tg.fuse`: the function, run as one node. `explain(*args)` tells whether it is one, and if not, why."""
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
@@ -58,7 +58,8 @@ class FusedFunction:
 
     @property
     def known(self) -> OrderedDict[Any, Known]:
-        """What is known of the function. No attribute, which a step that reads this object would follow."""
+        """The results of tracing the function, by the shapes of its arguments. They are kept outside the object, since a step
+        that reads the object depends on all its attributes."""
         return _known.setdefault(getattr(self.function, "__func__", self.function), OrderedDict())
 
     def __get__(self, instance: Any, kind: Any = None) -> Any:
@@ -96,27 +97,29 @@ reads an array with a row for each of the batch, which goes in inputs or constan
 
     def _run(self, args: Any, options: Any) -> Any:
         """The function as one node. Raises Untraceable with the reason why it cannot be."""
-        given = [*args, *options.values()]
-        tensors = {k: tensor_of(v, f"argument {k}") for k, v in enumerate(given) if isinstance(v, (Tensor, np.ndarray))}
+        arguments = [*args, *options.values()]
+        tensors = {
+            k: tensor_of(v, f"argument {k}") for k, v in enumerate(arguments) if isinstance(v, (Tensor, np.ndarray))
+        }
         ndim = max((t.ndim for t in tensors.values()), default=0)
         if ndim < 2:
             raise Untraceable("no argument has rows: none has two axes")
         leading = np.broadcast_shapes(*[t.shape[:-1] for t in tensors.values() if t.ndim > 1])
         if not prod(leading):
             raise Untraceable("there are no rows")
-        rows, weights, places = [], [], []
-        for k, value in enumerate(given):
+        rows, weights, template = [], [], []
+        for k, value in enumerate(arguments):
             t = tensors.get(k)
             if t is None:
-                places.append(value)
+                template.append(value)
             elif t.ndim < 2:
                 weights.append(t)
-                places.append(Place.WEIGHT)
+                template.append(Placeholder.WEIGHT)
             else:
                 shape = (*leading, t.shape[-1])
                 rows.append(t if t.shape == shape else broadcast_to(t, shape=shape))
-                places.append(Place.ROWS)
-        call = (tuple(places), len(args), tuple(options))
+                template.append(Placeholder.ROWS)
+        call = (tuple(template), len(args), tuple(options))
         records = ambient.get().recording
         environment = store.environments.of(self.function)
         inner = [Hidden(Spec(t.shape[-1:], t.dtype, records and t.requires_grad)) for t in rows]
@@ -225,10 +228,10 @@ def _prepared(traced: TracedStep, rows: Any, arrays: Any, records: bool) -> Prep
 
 def _called(function: Callable[..., Any], call: Any, weights: Any, rows: Any) -> Any:
     """Call the function with the arrays inserted into its arguments."""
-    places, count, names = call
-    of_rows, of_weights = iter(rows), iter(weights)
-    given = [next(of_rows) if p is Place.ROWS else next(of_weights) if p is Place.WEIGHT else p for p in places]
-    return function(*given[:count], **dict(zip(names, given[count:], strict=True)))
+    template, count, names = call
+    sources = {Placeholder.ROWS: iter(rows), Placeholder.WEIGHT: iter(weights)}
+    arguments = [next(sources[entry]) if type(entry) is Placeholder else entry for entry in template]
+    return function(*arguments[:count], **dict(zip(names, arguments[count:], strict=True)))
 
 
 def _step(function: Callable[..., Any], call: Any, weights: Any, rows: Any, state: Any) -> Any:

@@ -14,12 +14,12 @@ MISSING: Final = object()  # the value of an unset name or an empty cell
 
 
 class Guard(NamedTuple):
-    """holds(holder, held): whether a holder still has its former content; put_back restores it. `path` is for messages."""
+    """holds(holder, former): whether a holder still has its former content; restore puts it back. `path` is for messages."""
 
     holds: Callable[[Any, Any], bool]
-    put_back: Callable[[Any, Any], None]
+    restore: Callable[[Any, Any], None]
     holder: Any
-    held: Any
+    former: Any
     path: str
 
 
@@ -30,77 +30,79 @@ def special(name: str) -> bool:
 
 def guard_items(holder: dict[Any, Any], path: str) -> Guard:
     """All items of a dict, in order."""
-    return Guard(_same_items, _put_all, holder, dict(holder), path)
+    return Guard(_same_items, _restore_all, holder, dict(holder), path)
 
 
-def _same_items(holder: Any, held: Any) -> bool:
-    return len(holder) == len(held) and all(map(is_, holder.values(), held.values())) and all(map(is_, holder, held))
+def _same_items(holder: Any, former: Any) -> bool:
+    return (
+        len(holder) == len(former) and all(map(is_, holder.values(), former.values())) and all(map(is_, holder, former))
+    )
 
 
-def _put_all(holder: Any, held: Any) -> None:
+def _restore_all(holder: Any, former: Any) -> None:
     holder.clear()
-    holder.update(held)
+    holder.update(former)
 
 
 def guard_names(holder: dict[str, Any], names: Iterable[str], path: str) -> Guard:
     """Some attributes of a module."""
-    return Guard(_same_names, _put_names, holder, {name: holder.get(name, MISSING) for name in names}, path)
+    return Guard(_same_names, _restore_names, holder, {name: holder.get(name, MISSING) for name in names}, path)
 
 
-def _same_names(holder: Any, held: Any) -> bool:
-    return all(map(is_, map(holder.get, held, repeat(MISSING)), held.values()))
+def _same_names(holder: Any, former: Any) -> bool:
+    return all(map(is_, map(holder.get, former, repeat(MISSING)), former.values()))
 
 
-def _put_names(holder: Any, held: Any) -> None:
-    for k, v in held.items():
+def _restore_names(holder: Any, former: Any) -> None:
+    for k, v in former.items():
         if v is MISSING:
             holder.pop(k, None)
         else:
             holder[k] = v
 
 
-def guard_class(kind: type, path: str) -> Guard:
+def guard_class(cls: type, path: str) -> Guard:
     """The attributes that a class defines itself."""
-    return Guard(_same_class, _put_class, kind, dict(vars(kind)), path)
+    return Guard(_same_class, _restore_class, cls, dict(vars(cls)), path)
 
 
-def _same_class(kind: Any, held: Any) -> bool:
-    return len(vars(kind)) == len(held) and all(map(is_, vars(kind).values(), held.values()))
+def _same_class(cls: Any, former: Any) -> bool:
+    return len(vars(cls)) == len(former) and all(map(is_, vars(cls).values(), former.values()))
 
 
-def _put_class(kind: Any, held: Any) -> None:
-    for name in [n for n in vars(kind) if n not in held and not special(n)]:
-        delattr(kind, name)
-    for name, value in held.items():
-        if vars(kind).get(name, MISSING) is not value:
-            setattr(kind, name, value)
+def _restore_class(cls: Any, former: Any) -> None:
+    for name in [n for n in vars(cls) if n not in former and not special(n)]:
+        delattr(cls, name)
+    for name, value in former.items():
+        if vars(cls).get(name, MISSING) is not value:
+            setattr(cls, name, value)
 
 
 def guard_list(holder: list[Any], path: str) -> Guard:
     """The elements of a list."""
-    return Guard(_same_list, _put_list, holder, list(holder), path)
+    return Guard(_same_list, _restore_list, holder, list(holder), path)
 
 
-def _same_list(holder: Any, held: Any) -> bool:
-    return len(holder) == len(held) and all(map(is_, holder, held))
+def _same_list(holder: Any, former: Any) -> bool:
+    return len(holder) == len(former) and all(map(is_, holder, former))
 
 
-def _put_list(holder: Any, held: Any) -> None:
-    holder[:] = held
+def _restore_list(holder: Any, former: Any) -> None:
+    holder[:] = former
 
 
 def guard_set(holder: set[Any], path: str) -> Guard:
     """The elements of a set."""
-    return Guard(_same_set, _put_all, holder, set(holder), path)
+    return Guard(_same_set, _restore_all, holder, set(holder), path)
 
 
-def _same_set(holder: Any, held: Any) -> bool:
-    return bool(holder == held)
+def _same_set(holder: Any, former: Any) -> bool:
+    return bool(holder == former)
 
 
 def guard_cell(cell: CellType, path: str) -> Guard:
     """A variable of a closure."""
-    return Guard(_same_cell, _put_cell, cell, contents(cell), path)
+    return Guard(_same_cell, _restore_cell, cell, contents(cell), path)
 
 
 def contents(cell: CellType) -> Any:
@@ -111,20 +113,20 @@ def contents(cell: CellType) -> Any:
         return MISSING
 
 
-def _same_cell(cell: Any, held: Any) -> bool:
-    return contents(cell) is held
+def _same_cell(cell: Any, former: Any) -> bool:
+    return contents(cell) is former
 
 
-def _put_cell(cell: Any, held: Any) -> None:
-    if held is MISSING:
+def _restore_cell(cell: Any, former: Any) -> None:
+    if former is MISSING:
         del cell.cell_contents
     else:
-        cell.cell_contents = held
+        cell.cell_contents = former
 
 
 def guard_function(f: Any, path: str) -> Guard:
     """A function's code and defaults."""
-    return Guard(same_function, _put_function, f, of_function(f), path)
+    return Guard(same_function, _restore_function, f, of_function(f), path)
 
 
 def of_function(f: Any) -> tuple[Any, Any, Any]:
@@ -132,44 +134,44 @@ def of_function(f: Any) -> tuple[Any, Any, Any]:
     return f.__code__, f.__defaults__, f.__kwdefaults__
 
 
-def same_function(f: Any, held: Any) -> bool:
+def same_function(f: Any, former: Any) -> bool:
     """Whether a function's code and defaults are those returned by of_function."""
-    return f.__code__ is held[0] and f.__defaults__ is held[1] and f.__kwdefaults__ is held[2]
+    return f.__code__ is former[0] and f.__defaults__ is former[1] and f.__kwdefaults__ is former[2]
 
 
-def _put_function(f: Any, held: Any) -> None:
-    f.__code__, f.__defaults__, f.__kwdefaults__ = held
+def _restore_function(f: Any, former: Any) -> None:
+    f.__code__, f.__defaults__, f.__kwdefaults__ = former
 
 
-def same_tensor(tensor: Any, held: Any) -> bool:
-    """Whether a tensor still has the shape, dtype and requires_grad in `held`."""
-    return same_array(tensor.data, held) and tensor.requires_grad is held[2]
+def same_tensor(tensor: Any, former: Any) -> bool:
+    """Whether a tensor still has the shape, dtype and requires_grad in `former`."""
+    return same_array(tensor.data, former) and tensor.requires_grad is former[2]
 
 
-def same_array(array: Any, held: Any) -> bool:
-    """Whether an array still has the shape and dtype in `held`."""
-    return bool(array.shape == held[0] and array.dtype == held[1])
+def same_array(array: Any, former: Any) -> bool:
+    """Whether an array still has the shape and dtype in `former`."""
+    return bool(array.shape == former[0] and array.dtype == former[1])
 
 
-# The native code (kernels/native/guards.cpp) knows each kind of guard by its place here.
-KINDS = (
+# The native code (kernels/native/guards.cpp) knows each check by its index here.
+CHECKS = (
     *(_same_items, _same_names, _same_class, _same_list, _same_set, _same_cell, same_function),
     *(same_tensor, same_array),
 )
-Watched = tuple[int, Any, Any]  # (place in KINDS, holder, held)
+GuardRecord = tuple[int, Any, Any]  # (index in CHECKS, holder, former)
 
 
-def watched(holds: Callable[[Any, Any], bool], holder: Any, held: Any) -> Watched:
+def recorded_guard(holds: Callable[[Any, Any], bool], holder: Any, former: Any) -> GuardRecord:
     """A guard as data, which `all_hold` checks."""
-    return KINDS.index(holds), holder, held
+    return CHECKS.index(holds), holder, former
 
 
-def all_hold_in_python(guards: list[Watched]) -> bool:
+def all_hold_in_python(guards: list[GuardRecord]) -> bool:
     """Whether every guard holds."""
-    return all(KINDS[kind](holder, held) for kind, holder, held in guards)
+    return all(CHECKS[index](holder, former) for index, holder, former in guards)
 
 
-def all_hold(guards: list[Watched]) -> bool:
+def all_hold(guards: list[GuardRecord]) -> bool:
     """Whether every guard holds; checked natively if possible, in a third of the time."""
     return all_hold_in_python(guards) if kernels.choice.missing else kernels._native.all_hold(guards, MISSING)
 

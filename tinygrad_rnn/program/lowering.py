@@ -1,8 +1,7 @@
-"""A loop for the native interpreter: the registry's ops as its instructions, values as places in rows.
+"""A loop for the native interpreter: the registry's ops as its instructions, values as views of rows.
 
 Ops that only rearrange what a row holds (slices, splits, reshapes, new axes) become views: an offset and strides into the
-row of another slot. Sums of products run in place. What each kind of slot and instruction means stands in
-kernels/native/README.md.
+row of another slot. Sums of products accumulate in place. kernels/native/README.md defines slots and instructions.
 """
 
 from __future__ import annotations
@@ -37,41 +36,41 @@ from .view import (
 class Lowering(Stages):
     """A loop as lists of native instructions, built once for a dtype."""
 
-    def __init__(self, loop: Loop, dtype: np.dtype[Any], together: bool):
-        super().__init__(loop, together)
+    def __init__(self, loop: Loop, dtype: np.dtype[Any], hoist: bool):
+        super().__init__(loop, hoist)
         self.dtype = dtype
-        self.slots: list[list[int]] = []  # [kind, index, size]
+        self.slots: list[list[int]] = []  # [storage, index, size]
         self.lists: dict[str, list[Any]] = {stage: [] for stage in STAGES}
-        self.values: dict[int, View] = {}
+        self.views: dict[int, View] = {}
         self.literals: list[np.ndarray[Any, Any]] = []
         self.weight_slots: list[int] = []  # which of the loop's slots is each weight of the interpreter
         self.stage = "once"
-        self.turned: dict[int, int] = {}  # slot of a transposed matrix of rows -> the matrix
+        self.transposed_rows: dict[int, int] = {}  # slot of a transposed matrix of rows -> the matrix
         self.sums: list[tuple[int, int, int, int, int, int, int, int]] = []
         self.targets: list[tuple[int, tuple[int, ...]]] = []  # slot and shape of each sum
-        self.finish: list[Instruction] = []
+        self.epilogue: list[Instruction] = []
         self.transposed: dict[int, int] = {}  # slot of a transposed weight -> the weight
-        self._place_inputs()
+        self._allocate_inputs()
         self._lower_all()
-        self._place_results()
+        self._allocate_results()
 
     # -- slots -----------------------------------------------------------------------------------------------------
 
-    def _new(self, kind: int, size: int, index: int = 0) -> int:
-        self.slots.append([kind, index, size])
+    def _new_slot(self, storage: int, size: int, index: int = 0) -> int:
+        self.slots.append([storage, index, size])
         return len(self.slots) - 1
 
-    def _input(self, slot: int, kind: int, index: int) -> None:
-        self._demand_dtype(slot)
+    def _input(self, slot: int, storage: int, index: int) -> None:
+        self._check_dtype(slot)
         shape = self._inner(slot)
-        self.values[slot] = View(ROW, self._new(kind, prod(shape), index), 0, shape, steps(shape))
+        self.views[slot] = View(ROW, self._new_slot(storage, prod(shape), index), 0, shape, steps(shape))
 
-    def _demand_dtype(self, slot: int) -> None:
+    def _check_dtype(self, slot: int) -> None:
         dtype = self.loop.slots[slot].dtype
         if dtype != self.dtype and dtype != np.bool_:
             raise Unsupported(f"values of dtype {dtype}")
 
-    def _place_inputs(self) -> None:
+    def _allocate_inputs(self) -> None:
         loop = self.loop
         for k, read in enumerate(loop.reads):
             self._input(read.slot, SEQUENCE, k)
@@ -79,8 +78,8 @@ class Lowering(Stages):
             self._input(old, STATE, k)
         for k, slot in enumerate(loop.constants):
             self._input(slot, CONSTANT, k)
-        self.fixed = {o: i for i in loop.fixed for o in i.outputs}
-        for slot, instruction in self.fixed.items():
+        self.weight_only = {o: i for i in loop.weight_only for o in i.outputs}
+        for slot, instruction in self.weight_only.items():
             if instruction.op.name != "transpose" or instruction.options["axes"] is not None:
                 continue
             source = instruction.inputs[0]
@@ -89,8 +88,8 @@ class Lowering(Stages):
 
     def _weight(self, slot: int) -> View:
         """A slot without rows as a weight of the interpreter, or as a block of one."""
-        self._demand_dtype(slot)
-        made = self.fixed.get(slot)
+        self._check_dtype(slot)
+        made = self.weight_only.get(slot)
         if made is not None and made.op.name in ("getitem", "split"):
             source = made.inputs[0]
             assert type(source) is int
@@ -117,8 +116,8 @@ class Lowering(Stages):
                 self.literals.append(v)
                 return View(WEIGHT, -len(self.literals), 0, v.shape, steps(v.shape))
             raise Unsupported(f"a constant of type {type(v).__name__}")
-        if self.loop.slots[value].layout.per:
-            return self.values[value]
+        if self.loop.slots[value].layout.per_row:
+            return self.views[value]
         return self._weight(value)
 
     # -- stages ----------------------------------------------------------------------------------------------------
@@ -130,34 +129,34 @@ class Lowering(Stages):
                 if instruction.outputs[0] not in self.folded:
                     self._lower(instruction)
         self.stage = "after"
-        for instruction in self.loop.sums:
+        for instruction in self.loop.row_sums:
             self._lower_sum(instruction)
 
     def _result(self, slot: int) -> View:
-        """A new place for a value."""
-        self._demand_dtype(slot)
+        """A view for a value that an instruction is about to compute."""
+        self._check_dtype(slot)
         shape = self._inner(slot)
-        if slot in self.values:  # a concatenation, some of whose parts are there
-            return self.values[slot]
-        if slot in self.joined:
-            whole, at = self.joined[slot]
+        if slot in self.views:  # a concatenation of which some inputs are already there
+            return self.views[slot]
+        if slot in self.concatenated:
+            whole, at = self.concatenated[slot]
             view = self._result(whole)._replace(shape=shape)
-            self.values[slot] = view = view._replace(offset=view.offset + at)
+            self.views[slot] = view = view._replace(offset=view.offset + at)
             return view
         size = prod(shape)
         if slot in self.written:
-            number = self._new(SEQUENCE, size, self.written[slot])
+            number = self._new_slot(SEQUENCE, size, self.written[slot])
         elif self.stage == "once":
-            number = self._new(ONCE, size)
+            number = self._new_slot(ONCE, size)
         else:
-            number = self._new(TEMP if slot in self.late else SCRATCH, size)
+            number = self._new_slot(TEMP if slot in self.live_out else SCRATCH, size)
         view = View(ROW, number, 0, shape, steps(shape))
-        self.values[slot] = view
+        self.views[slot] = view
         return view
 
     def _scratch(self, shape: tuple[int, ...]) -> View:
-        kind = ONCE if self.stage == "once" else SCRATCH
-        return View(ROW, self._new(kind, prod(shape)), 0, shape, steps(shape))
+        storage = ONCE if self.stage == "once" else SCRATCH
+        return View(ROW, self._new_slot(storage, prod(shape)), 0, shape, steps(shape))
 
     # -- instructions ----------------------------------------------------------------------------------------------
 
@@ -189,18 +188,18 @@ class Lowering(Stages):
         return None
 
     def _aligned(self, value: int | Literal, out: int) -> View:
-        """An operand in the inner dimensions of a result: one without rows may have an axis of size 1 in their place."""
+        """An operand in the inner dimensions of a result: one without rows may have an axis of size 1 for them."""
         view = self._operand(value)
         if view.where == WEIGHT and len(view.shape) == len(self.loop.slots[out].shape):
             view = view._replace(shape=view.shape[1:], strides=view.strides[1:])
         return view
 
     def _contiguous(self, view: View, stage_slot: bool = False) -> View:
-        """The view, or a copy of it whose elements lie side by side."""
+        """The view, or a contiguous copy of it."""
         if view.flat:
             return view
-        kind = ONCE if self.stage == "once" else TEMP if stage_slot else SCRATCH
-        out = View(ROW, self._new(kind, prod(view.shape)), 0, view.shape, steps(view.shape))
+        storage = ONCE if self.stage == "once" else TEMP if stage_slot else SCRATCH
+        out = View(ROW, self._new_slot(storage, prod(view.shape)), 0, view.shape, steps(view.shape))
         return self._each("copy", out, view)
 
     def _axes(self, instruction: Instruction, slot: int) -> tuple[int, ...]:
@@ -209,7 +208,7 @@ class Lowering(Stages):
         axis = instruction.options.get("axis")
         ndim = len(info.shape)
         some = range(ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
-        shift = 0 if info.layout.per > 1 else -1
+        shift = 0 if info.layout.per_row > 1 else -1
         return tuple(sorted(int(a) % ndim + shift for a in some))
 
     def _reduced(self, code: str, view: View, axes: tuple[int, ...], out: View | None = None) -> View:
@@ -231,7 +230,7 @@ class Lowering(Stages):
     def _sum_of_products(self, instruction: Instruction) -> None:
         slot = instruction.outputs[0]
         terms = self.terms[slot]
-        products = [self.made[t] for t in terms if type(t) is int and t in self.folded]
+        products = [self.producer[t] for t in terms if type(t) is int and t in self.folded]
         others = [t for t in terms if not (type(t) is int and t in self.folded)]
         bias = next((t for t in others if self._is_bias(t, slot)), None)
         base = next((t for t in others if self._may_overwrite(t, slot)), None)
@@ -239,10 +238,10 @@ class Lowering(Stages):
             others.remove(base)
             assert type(base) is int
             if slot in self.written:  # the same sum, in the same order, elsewhere
-                out = self._each("copy", self._result(slot), self.values[base])
+                out = self._each("copy", self._result(slot), self.views[base])
             else:
-                out = self.values[slot] = self.values[base]
-            if slot in self.late and self.slots[out.number][0] == SCRATCH:
+                out = self.views[slot] = self.views[base]
+            if slot in self.live_out and self.slots[out.number][0] == SCRATCH:
                 self.slots[out.number][0] = TEMP
             start = None
             accumulate = True
@@ -261,34 +260,34 @@ class Lowering(Stages):
         """A vector without rows, as wide as the result."""
         return (
             type(term) is int
-            and not self.loop.slots[term].layout.per
+            and not self.loop.slots[term].layout.per_row
             and self.loop.slots[term].shape == self._inner(out)[-1:]
             and len(self._inner(out)) == 1
         )
 
     def _may_overwrite(self, term: int | Literal, out: int) -> bool:
-        """A value that nobody reads after this sum and whose place it fills."""
+        """Whether a sum may accumulate into this term: the sum is its only reader, and fills its slot."""
         if (
             type(term) is not int
             or self.uses.get(term) != 1
-            or term not in self.made
-            or not self.loop.slots[term].layout.per
+            or term not in self.producer
+            or not self.loop.slots[term].layout.per_row
         ):
             return False
-        view = self.values.get(term)
-        if view is None or self.made_in[term] == "once" or term in self.written:
+        view = self.views.get(term)
+        if view is None or self.stage_of[term] == "once" or term in self.written:
             return False
         if (
             any(term == w.slot for w in self.loop.writes)
             or term in {new for _, new in self.loop.carried}
-            or term in self.loop.added
+            or term in self.loop.accumulated
         ):
             return False
-        kind, _, size = self.slots[view.number]
-        made = self.made[term]
+        storage, _, size = self.slots[view.number]
+        made = self.producer[term]
         return (
-            kind in (TEMP, SCRATCH) and view.flat and size == prod(self._inner(out)) and view.shape == self._inner(out)
-            and not self._rearranges(made)
+            storage in (TEMP, SCRATCH) and view.flat and size == prod(self._inner(out)) and view.shape == self._inner(out)
+            and not self._is_view(made)
         )  # fmt: skip
 
     def _product(self, instruction: Instruction, out: View, start: View | None, accumulate: bool) -> None:
@@ -326,26 +325,26 @@ class Lowering(Stages):
 
     # -- results ---------------------------------------------------------------------------------------------------
 
-    def _place_results(self) -> None:
+    def _allocate_results(self) -> None:
         loop = self.loop
         first = len(loop.reads)
         self.states = []
         for old, new in loop.carried:
-            view = self._kept(new)
+            view = self._live_value(new)
             self.states.append((view.number, view.offset, prod(self._inner(old))))
         self.accumulators: list[tuple[int, int, int]] = []
-        self.outers: list[tuple[int, int, int, int, int, int, int]] = []
-        for number, slot in enumerate(loop.added):
+        self.outer_products: list[tuple[int, int, int, int, int, int, int]] = []
+        for number, slot in enumerate(loop.accumulated):
             size = prod(self._inner(slot))
-            if slot not in loop.outers:
-                view = self._kept(slot)
+            if slot not in loop.outer_products:
+                view = self._live_value(slot)
                 self.accumulators.append((view.number, view.offset, size))
                 continue
             self.accumulators.append((-1, 0, size))
-            for pair in loop.outers[slot]:
-                left, right = (self._kept_view(self._kept(s)) for s in pair)
+            for pair in loop.outer_products[slot]:
+                left, right = (self._live_view(self._live_value(s)) for s in pair)
                 parts = (left.number, left.offset, prod(left.shape), right.number, right.offset, prod(right.shape))
-                self.outers.append((number, *parts))
+                self.outer_products.append((number, *parts))
         for k, write in enumerate(loop.writes):
             if self.written.get(write.slot) == first + k:
                 continue
@@ -353,22 +352,22 @@ class Lowering(Stages):
             if view.where == ROW and self.slots[view.number][0] == STATE:
                 self.stage = "body"
             else:
-                self.stage = max(self.made_in.get(self._source(write.slot), "before"), "before", key=STAGES.index)
-            out = View(ROW, self._new(SEQUENCE, prod(view.shape), first + k), 0, view.shape, steps(view.shape))
+                self.stage = max(self.stage_of.get(self._source(write.slot), "before"), "before", key=STAGES.index)
+            out = View(ROW, self._new_slot(SEQUENCE, prod(view.shape), first + k), 0, view.shape, steps(view.shape))
             self._each("copy", out, view)
 
     def _source(self, slot: int) -> int:
-        """The slot of which this is a view."""
-        while slot in self.made and self._rearranges(self.made[slot]):
-            i = self.made[slot].inputs[0]
+        """The slot whose row holds the value: its own, or the one of which it is a view."""
+        while slot in self.producer and self._is_view(self.producer[slot]):
+            i = self.producer[slot].inputs[0]
             assert type(i) is int
             slot = i
         return slot
 
-    def _kept(self, slot: int) -> View:
-        """A value whose place lasts: its elements side by side."""
+    def _live_value(self, slot: int) -> View:
+        """A value in a contiguous view whose slot lives as long as the chunk."""
         view = self._operand(slot)
-        stage = self.made_in.get(slot, "body")
+        stage = self.stage_of.get(slot, "body")
         self.stage = stage
         return self._contiguous(view, stage_slot=True)
 
@@ -377,19 +376,19 @@ class Lowering(Stages):
     def _lower_sum(self, instruction: Instruction) -> None:
         name, out = instruction.op.name, instruction.outputs[0]
         layout = self.loop.slots[out].layout
-        if layout.last:
+        if layout.transposed:
             source = instruction.inputs[0]
             if name not in ("transpose", "swapaxes") or type(source) is not int:
                 raise Unsupported(name)
-            self.turned[out] = source
+            self.transposed_rows[out] = source
             return
-        reads_rows = any(type(i) is int and (self.loop.slots[i].layout.per) for i in instruction.inputs)
+        reads_rows = any(type(i) is int and (self.loop.slots[i].layout.per_row) for i in instruction.inputs)
         if not reads_rows:
-            self.finish.append(instruction)
+            self.epilogue.append(instruction)
         elif name == "matmul":
             left, right = instruction.inputs
             assert type(left) is int
-            self._sum(out, self.turned[left], right)
+            self._sum(out, self.transposed_rows[left], right)
         elif name == "sum":
             self._sum(out, None, instruction.inputs[0], instruction)
         else:
@@ -397,29 +396,29 @@ class Lowering(Stages):
 
     def _sum(self, out: int, left: int | None, right: Any, reduction: Instruction | None = None) -> None:
         shape = tuple(int(n) for n in self.loop.slots[out].shape)
-        of = self._kept_rows(right)
+        of = self._live_rows(right)
         if left is None:
             assert reduction is not None
             axes = self._axes(reduction, right)
             inner = tuple(a for a in axes if a >= 0)
             if inner != tuple(range(len(inner))):
-                of = self._kept_view(self._reduced("sum", of, inner))
+                of = self._live_view(self._reduced("sum", of, inner))
                 inner = ()
             multiple = prod(of.shape[: len(inner)])
             size = prod(of.shape[len(inner) :])
             entry = (len(self.targets), -1, 0, 0, of.number, of.offset, size, multiple)
         else:
-            lhs = self._kept_rows(left)
-            multiple = self.loop.slots[left].layout.per
+            lhs = self._live_rows(left)
+            multiple = self.loop.slots[left].layout.per_row
             k, n = prod(lhs.shape) // multiple, prod(of.shape) // multiple
             entry = (len(self.targets), lhs.number, lhs.offset, k, of.number, of.offset, n, multiple)
         self.sums.append(entry)
         self.targets.append((out, shape))
 
-    def _kept_rows(self, slot: int) -> View:
-        return self._kept_view(self._operand(slot))
+    def _live_rows(self, slot: int) -> View:
+        return self._live_view(self._operand(slot))
 
-    def _kept_view(self, view: View) -> View:
+    def _live_view(self, view: View) -> View:
         view = self._contiguous(view, stage_slot=True)
         if self.slots[view.number][0] == SCRATCH:
             self.slots[view.number][0] = TEMP

@@ -25,17 +25,17 @@ CODES = {  # elementwise ops: the interpreter's name for each
     **{"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "equal": "eq", "not_equal": "ne"},
 }
 REDUCTIONS = {"sum": "sum", "prod": "prod", "max": "max", "min": "min"}
-SAME = ("detach", "_identity")  # ops whose result is their input
+IDENTITIES = ("detach", "_identity")  # ops whose result is their input
 
 
 def _reshape(self: Lowering, i: Instruction) -> None:
-    view = self._contiguous(self._operand(i.inputs[0]), stage_slot=i.outputs[0] in self.late)
+    view = self._contiguous(self._operand(i.inputs[0]), stage_slot=i.outputs[0] in self.live_out)
     shape = self._inner(i.outputs[0])
-    self.values[i.outputs[0]] = view._replace(shape=shape, strides=steps(shape))
+    self.views[i.outputs[0]] = view._replace(shape=shape, strides=steps(shape))
 
 
-def _same(self: Lowering, i: Instruction) -> None:
-    self.values[i.outputs[0]] = self._operand(i.inputs[0])
+def _identity(self: Lowering, i: Instruction) -> None:
+    self.views[i.outputs[0]] = self._operand(i.inputs[0])
 
 
 def _permuted(self: Lowering, i: Instruction) -> None:
@@ -43,7 +43,7 @@ def _permuted(self: Lowering, i: Instruction) -> None:
     assert type(slot) is int
     view, info = self._operand(slot), self.loop.slots[slot]
     ndim = len(info.shape)
-    if info.layout.per != 1:
+    if info.layout.per_row != 1:
         raise Unsupported(i.op.name)
     if "axes" in i.options:
         order = [a % ndim for a in i.options["axes"] or reversed(range(ndim))]
@@ -52,7 +52,7 @@ def _permuted(self: Lowering, i: Instruction) -> None:
         a, b = i.options["axis1"] % ndim, i.options["axis2"] % ndim
         order[a], order[b] = order[b], order[a]
     inner = [a - 1 for a in order[1:]]
-    self.values[i.outputs[0]] = view._replace(
+    self.views[i.outputs[0]] = view._replace(
         shape=tuple(view.shape[a] for a in inner), strides=tuple(view.strides[a] for a in inner)
     )
 
@@ -62,7 +62,7 @@ def _new_axes(self: Lowering, i: Instruction) -> None:
     view = self._operand(i.inputs[0])
     rest = iter([s for n, s in zip(view.shape, view.strides, strict=True) if n != 1])
     shape = self._inner(i.outputs[0])
-    self.values[i.outputs[0]] = view._replace(shape=shape, strides=tuple(0 if n == 1 else next(rest) for n in shape))
+    self.views[i.outputs[0]] = view._replace(shape=shape, strides=tuple(0 if n == 1 else next(rest) for n in shape))
 
 
 def _broadcast(self: Lowering, i: Instruction) -> None:
@@ -70,7 +70,7 @@ def _broadcast(self: Lowering, i: Instruction) -> None:
     view = self._aligned(i.inputs[0], out)
     shape = self._inner(out)
     if view.where == ROW:
-        self.values[out] = view.to(shape)
+        self.views[out] = view.to(shape)
     else:
         self._each("copy", self._result(out), view)
 
@@ -78,16 +78,16 @@ def _broadcast(self: Lowering, i: Instruction) -> None:
 def _getitem(self: Lowering, i: Instruction) -> None:
     slot = i.inputs[0]
     assert type(slot) is int
-    self.values[i.outputs[0]] = sliced(self._operand(slot), i.options["index"], self.loop.slots[slot].layout.per)
+    self.views[i.outputs[0]] = sliced(self._operand(slot), i.options["index"], self.loop.slots[slot].layout.per_row)
 
 
 def _scatter(self: Lowering, i: Instruction) -> None:
     """Zeros, and the input where the index points."""
-    if self._rearranges(i):
+    if self._is_view(i):
         return _reshape(self, i)
     out = self._result(i.outputs[0])
     self._each("copy", out, number(0.0))
-    to = sliced(out, i.options["index"], self.loop.slots[i.outputs[0]].layout.per)
+    to = sliced(out, i.options["index"], self.loop.slots[i.outputs[0]].layout.per_row)
     self._each("copy", to, self._operand(i.inputs[0])._replace(shape=to.shape))
 
 
@@ -103,12 +103,12 @@ def _split(self: Lowering, i: Instruction) -> None:
         strides = view.strides
         if i.op.name == "unstack":
             n, strides = 1, (*view.strides[:axis], *view.strides[axis + 1 :])
-        self.values[out] = view._replace(offset=view.offset + at * view.strides[axis], shape=shape, strides=strides)
+        self.views[out] = view._replace(offset=view.offset + at * view.strides[axis], shape=shape, strides=strides)
         at += n
 
 
 def _joined(self: Lowering, i: Instruction) -> None:
-    """concatenate and stack: each input is copied to its place."""
+    """concatenate and stack: each input is copied to its part of the result, unless it was computed there."""
     out = self._result(i.outputs[0])
     (axis,) = self._axes(i, i.outputs[0])
     at = 0
@@ -213,7 +213,7 @@ def _round(self: Lowering, i: Instruction) -> None:
 def _astype(self: Lowering, i: Instruction) -> None:
     if np.dtype(i.options["dtype"]) != self.dtype:
         raise Unsupported(f"astype to {np.dtype(i.options['dtype'])}")
-    _same(self, i)
+    _identity(self, i)
 
 
 def _matmul(self: Lowering, i: Instruction) -> None:
@@ -222,8 +222,8 @@ def _matmul(self: Lowering, i: Instruction) -> None:
         self._product(i, out, None, False)
         return
     a, b = (self._operand(v) for v in i.inputs)
-    rows = [bool(self.loop.slots[v].layout.per) if type(v) is int else False for v in i.inputs]
-    if any(self.loop.slots[v].layout.per > 1 for v in i.inputs if type(v) is int):
+    rows = [bool(self.loop.slots[v].layout.per_row) if type(v) is int else False for v in i.inputs]
+    if any(self.loop.slots[v].layout.per_row > 1 for v in i.inputs if type(v) is int):
         raise Unsupported("matmul of regrouped rows")
     out = self._result(i.outputs[0])
     if rows[0] and not rows[1] and len(b.shape) == 1:  # rows times a vector
@@ -267,7 +267,7 @@ VIEWS: dict[str, Callable[[Lowering, Instruction], None]] = {
         "squeeze": _new_axes,
     },
     **{"broadcast_to": _broadcast, "getitem": _getitem, "split": _split, "unstack": _split, "astype": _astype},
-    **dict.fromkeys(SAME, _same),
+    **dict.fromkeys(IDENTITIES, _identity),
 }
 RULES = {
     **VIEWS,

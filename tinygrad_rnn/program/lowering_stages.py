@@ -1,7 +1,8 @@
-"""What is known of a loop's instructions before any is lowered: which need not run by themselves, and which values last.
+"""Analysis of a loop before any instruction is lowered: which instructions are fused into others, and which values are live
+out of their stage.
 
-Sums of products run as products that add to what is there; a sum with a negated term is a difference; the parts of a
-concatenation are computed at their places in it.
+A sum of products becomes products that accumulate; a sum with a negated term becomes a difference; the inputs of a
+concatenation are computed directly in its memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from math import prod
 import numpy as np
 
 from .lowering_rules import CODES, VIEWS
-from .plan import Loop, Over, sunk_before
+from .plan import Access, Loop, split_before
 from .program import Instruction, Literal
 from .view import in_order
 
@@ -20,39 +21,39 @@ STAGES = ("once", "before", "body", "after")
 
 
 class Stages:
-    """The instructions of a loop by stage, and what they become together."""
+    """The instructions of a loop by stage, and which of them become one native instruction."""
 
-    def __init__(self, loop: Loop, together: bool):
+    def __init__(self, loop: Loop, hoist: bool):
         self.loop = loop
         stages = {stage: list(getattr(loop, stage)) for stage in STAGES}
-        if not together:
-            stages["before"], sunk = sunk_before(loop)
+        if not hoist:
+            stages["before"], sunk = split_before(loop)
             stages["body"] = sunk + stages["body"]
         self.stages = stages
-        self.made = {o: i for some in stages.values() for i in some for o in i.outputs}
-        self.made_in = {o: stage for stage, some in stages.items() for i in some for o in i.outputs}
-        self.late: set[int] = {new for _, new in loop.carried} | {*loop.added} | {w.slot for w in loop.writes}
-        self.late |= {slot for pairs in loop.outers.values() for pair in pairs for slot in pair}
+        self.producer = {o: i for some in stages.values() for i in some for o in i.outputs}
+        self.stage_of = {o: stage for stage, some in stages.items() for i in some for o in i.outputs}
+        self.live_out: set[int] = {new for _, new in loop.carried} | {*loop.accumulated} | {w.slot for w in loop.writes}
+        self.live_out |= {slot for pairs in loop.outer_products.values() for pair in pairs for slot in pair}
         self.uses: dict[int, int] = {}
-        for stage, some in [*stages.items(), ("sums", loop.sums)]:
+        for stage, some in [*stages.items(), ("sums", loop.row_sums)]:
             for instruction in some:
                 for i in instruction.inputs:
                     if type(i) is int:
                         self.uses[i] = self.uses.get(i, 0) + 1
-                        if self.made_in.get(i, stage) != stage:
-                            self.late.add(i)
+                        if self.stage_of.get(i, stage) != stage:
+                            self.live_out.add(i)
         self._spread_views(stages)
-        self.sequences: list[Over] = [*loop.reads, *loop.writes]
+        self.sequences: list[Access] = [*loop.reads, *loop.writes]
         self.written = self._direct_writes()
-        self.folded: set[int] = set()  # values that are not computed by themselves
+        self.folded: set[int] = set()  # values whose instructions are fused into another
         self.terms: dict[int, list[int | Literal]] = {}  # sums of which a term is a product
         self.differences: dict[int, tuple[int | Literal, int | Literal]] = {}  # sums with a negated term, as a - b
-        self.joined: dict[int, tuple[int, int]] = {}  # parts of a concatenation: which, and from which element on
+        self.concatenated: dict[int, tuple[int, int]] = {}  # input of a concatenation -> (its slot, first element)
         self._fold_sums()
         self._fold_negations()
-        self._place_parts()
+        self._place_concatenated()
 
-    def _rearranges(self, instruction: Instruction) -> bool:
+    def _is_view(self, instruction: Instruction) -> bool:
         """Whether an op's result is a view of its input: also where a cotangent of a slice is that of the whole."""
         name, source = instruction.op.name, instruction.inputs[0]
         if name == "scatter_add" and type(source) is int:
@@ -64,20 +65,20 @@ class Stages:
         """A view that another stage reads keeps its source's slot alive for that stage."""
         for stage in reversed(STAGES):
             for instruction in reversed(stages[stage]):
-                if self._rearranges(instruction) and not self.late.isdisjoint(instruction.outputs):
-                    self.late.update(i for i in instruction.inputs if type(i) is int)
+                if self._is_view(instruction) and not self.live_out.isdisjoint(instruction.outputs):
+                    self.live_out.update(i for i in instruction.inputs if type(i) is int)
 
     def _direct_writes(self) -> dict[int, int]:
         """Slots whose rows can be written straight into an array over time: slot -> number of the sequence."""
         direct: dict[int, int] = {}
         first = len(self.loop.reads)
         for k, write in enumerate(self.loop.writes):
-            made = self.made.get(write.slot)
+            made = self.producer.get(write.slot)
             if (
                 made is not None
                 and write.slot not in direct
-                and not self._rearranges(made)
-                and self.made_in[write.slot] != "once"
+                and not self._is_view(made)
+                and self.stage_of[write.slot] != "once"
             ):
                 direct[write.slot] = first + k
         return direct
@@ -96,7 +97,7 @@ class Stages:
                         self.folded.add(part.outputs[0])
                         break
 
-    def _place_parts(self) -> None:
+    def _place_concatenated(self) -> None:
         """Find the values that can be computed where a concatenation, the only one of them, wants them."""
         for stage in ("before", "body", "after"):
             for instruction in self.stages[stage]:
@@ -105,21 +106,21 @@ class Stages:
                     continue
                 at = 0
                 for part in instruction.inputs:
-                    if type(part) is int and self._may_join(part, out, stage):
-                        self.joined[part] = (out, at)
+                    if type(part) is int and self._may_compute_in_place(part, out, stage):
+                        self.concatenated[part] = (out, at)
                     at += self._operand_size(part)
 
     def _operand_size(self, part: int | Literal) -> int:
         return int(np.shape(part.value)[-1]) if isinstance(part, Literal) else int(self.loop.slots[part].shape[-1])
 
-    def _may_join(self, part: int, out: int, stage: str) -> bool:
-        made = self.made.get(part)
+    def _may_compute_in_place(self, part: int, out: int, stage: str) -> bool:
+        made = self.producer.get(part)
         return (
             made is not None
             and made.op.name in CODES
-            and self.made_in[part] == stage
-            and part not in {*self.joined, *self.folded, *self.terms, *self.written}
-            and (part not in self.late or out in self.late)
+            and self.stage_of[part] == stage
+            and part not in {*self.concatenated, *self.folded, *self.terms, *self.written}
+            and (part not in self.live_out or out in self.live_out)
         )
 
     def _fold_sums(self) -> None:
@@ -138,9 +139,14 @@ class Stages:
 
     def _single(self, slot: int | Literal, stage: str) -> Instruction | None:
         """The instruction of this stage that makes a slot which one instruction alone reads."""
-        if type(slot) is not int or self.uses.get(slot) != 1 or slot in self.late or self.made_in.get(slot) != stage:
+        if (
+            type(slot) is not int
+            or self.uses.get(slot) != 1
+            or slot in self.live_out
+            or self.stage_of.get(slot) != stage
+        ):
             return None
-        made: Instruction = self.made[slot]
+        made: Instruction = self.producer[slot]
         return made
 
     def _terms(self, instruction: Instruction, stage: str) -> Iterable[int | Literal]:
@@ -169,8 +175,8 @@ class Stages:
         if type(a) is not int or type(b) is not int:
             return False
         return (
-            bool(self.loop.slots[a].layout.per)
-            and not self.loop.slots[b].layout.per
+            bool(self.loop.slots[a].layout.per_row)
+            and not self.loop.slots[b].layout.per_row
             and len(self.loop.slots[b].shape) == 2
         )
 

@@ -56,12 +56,12 @@ def enclosed(program: Program) -> list[Instruction]:
     for slot, name in program.names.items():
         work = [made[slot]] if slot in made and not instructions[made[slot]].op.several else []
         scope = instructions[work[0]].scope if work else ()
-        mark = Scope(name, "gate")
+        gate_scope = Scope(name, "gate")
         while work:
             k = work.pop()
             if instructions[k].scope == scope and not (scope and scope[-1].kind == "gate"):
                 work += [made[i] for i in instructions[k].inputs if i in made and _is_inside(instructions[made[i]].op)]
-                instructions[k] = instructions[k]._replace(scope=(*scope, mark))
+                instructions[k] = instructions[k]._replace(scope=(*scope, gate_scope))
     return instructions
 
 

@@ -20,79 +20,79 @@ from ..ops import reverse_sequence, stack, unstack, where
 from ..ops.unrolled import without_padding
 from .flops import flops
 from .native import NativeLoop, NativeSteps
-from .plan import Leaves, Plan
+from .plan import InputSlots, Plan
 from .program import Instruction, Literal, Program
 from .run import Runner, Schedule
 from .view import Unsupported
 
-# What runs a loop. "native": the interpreter; "steps": the interpreter the steps, and NumPy what stands before and after
-# them; "NumPy".
-Way: TypeAlias = str
+# What runs a loop. "native": the interpreter runs all of it; "steps": the interpreter runs the body, NumPy the stages before
+# and after; "NumPy": NumPy runs all of it.
+Backend: TypeAlias = str
 
 
 class Loops:
-    """A planned program, and what runs each of its loops."""
+    """A planned program, and the runners of its loops."""
 
-    def __init__(self, program: Program, inputs: Leaves, plan: Plan):
+    def __init__(self, program: Program, inputs: InputSlots, plan: Plan):
         self.program, self.inputs, self.plan = program, inputs, plan
         self.ends = tuple(accumulate(map(len, inputs[:3])))  # the ends of x, state and constants in the op's arrays
         self.dtype = next(
             (program.slots[s].dtype for s in (*program.outputs, *program.new_state)), np.dtype(np.float32)
         )
-        self.outputs_read = {over.leaf for over in plan.histories.values() if over.kind == "output"}
+        self.outputs_read = {over.leaf for over in plan.histories.values() if over.role == "output"}
         if plan.backward is not None:
-            self.outputs_read |= {r.leaf for r in plan.backward.reads if r.kind == "output"}
+            self.outputs_read |= {r.leaf for r in plan.backward.reads if r.role == "output"}
         x, state, _ = self.ends
         backward = plan.backward
         of_x = [write.leaf for write in backward.writes] if backward else []
         # Those of the op's arrays with rows that get a gradient, in the order in which the loop backward makes these.
-        self.differentiated = [*of_x, *(x + k for k in plan.carried), *(state + k for k in plan.added)]
+        self.differentiated = [*of_x, *(x + k for k in plan.carried), *(state + k for k in plan.accumulated)]
         self._ready: dict[Any, Runner | NativeLoop] = {}
-        self._way: Way | None = None  # the fastest for arrays of the program's dtype
-        self.lacking: str | None = None  # if that is not "native": the op that the interpreter lacks
+        self._backend: Backend | None = None  # the fastest for arrays of the program's dtype
+        self.unsupported: str | None = None  # if that is not "native": the op that the interpreter does not have
 
-    def way(self, arrays: Any, batch: int) -> Way:
-        """What runs these arrays: the interpreter where it is there, they have the program's dtype, and it knows every op, or
-        every op of the steps."""
+    def backend(self, arrays: Any, batch: int) -> Backend:
+        """The backend for these arrays: native if it was compiled, the arrays have the program's dtype, and it has every op
+        (or "steps": every op of the body)."""
         if kernels.choice.active == "reference" or any(a.dtype.kind == "f" and a.dtype != self.dtype for a in arrays):
             return "NumPy"
-        if self._way is None:
-            self._way = self._fastest(batch)
-        return self._way
+        if self._backend is None:
+            self._backend = self._fastest(batch)
+        return self._backend
 
-    def _fastest(self, batch: int) -> Way:
+    def _fastest(self, batch: int) -> Backend:
         loops = {"saving": self.plan.saving, "backward": self.plan.backward}
         if self.plan.backward is None:
             loops = {"forward": self.plan.forward}
-        for way in ("native", "steps"):
-            if way == "steps" and not any(loop.body for loop in loops.values() if loop):
+        for backend in ("native", "steps"):
+            if backend == "steps" and not any(loop.body for loop in loops.values() if loop):
                 break
             try:
                 for which in loops:
-                    self.runner(which, way, batch).built()
+                    self.runner(which, backend, batch).built()
             except Unsupported as error:
-                self.lacking = str(error)
+                self.unsupported = str(error)
             else:
-                return way
+                return backend
         return "NumPy"
 
-    def runner(self, which: str, way: Way, batch: int) -> Any:
-        """What runs the loop "forward", "saving" or "backward"."""
-        together = way == "steps" or batch <= (NativeLoop if way == "native" else Runner).together
-        ready = self._ready.get((which, way, together))
+    def runner(self, which: str, backend: Backend, batch: int) -> Any:
+        """The runner of the loop "forward", "saving" or "backward"."""
+        hoist = backend == "steps" or batch <= (NativeLoop if backend == "native" else Runner).hoist_up_to
+        ready = self._ready.get((which, backend, hoist))
         if ready is None:
             loop = getattr(self.plan, which)
-            if way == "native":
-                ready = NativeLoop(loop, self.dtype, together, self.plan.histories)
+            if backend == "native":
+                ready = NativeLoop(loop, self.dtype, hoist, self.plan.histories)
             else:
-                ready = NativeSteps(loop, self.dtype) if way == "steps" else Runner(loop, together)
-            self._ready[which, way, together] = ready
+                ready = NativeSteps(loop, self.dtype) if backend == "steps" else Runner(loop, hoist)
+            self._ready[which, backend, hoist] = ready
         return ready
 
 
 class Scan:
-    """One run of a step over time: which loops (None where the step runs unrolled), how time is laid out, and what runs it,
-    where that is known."""
+    """One run of a step over time: its loops (None where the step runs unrolled), the layout of time, and the backend, if it is
+    known."""
 
     def __init__(
         self,
@@ -104,17 +104,17 @@ class Scan:
         time_major: bool = False,
         recompute: bool = False,
         name: str = "scan",
-        way: Way | None = None,
+        backend: Backend | None = None,
     ):
         self.loops, self.batch, self.steps, self.lengths = loops, batch, steps, lengths
         self.reverse, self.time_major, self.recompute = reverse, time_major, recompute
-        self.name, self.way = name, way
+        self.name, self.backend = name, backend
         self.axis = 0 if time_major else 1  # of time
         self.leading = (steps, batch) if time_major else (batch, steps)  # the first two axes of sequence arrays
         self.total = batch * steps if lengths is None else int(lengths.sum())  # steps of all rows
 
     def parts(self, arrays: Any) -> tuple[Any, Any, Any, Any]:
-        """The arrays of the op by what they are: x, state, constants, weights."""
+        """The arrays of the op, split into x, state, constants and weights."""
         x, state, constants = self.loops.ends
         return arrays[:x], arrays[x:state], arrays[state:constants], arrays[constants:]
 
@@ -127,15 +127,15 @@ class Scan:
 
 
 class Saved:
-    """What a run keeps for its gradient: saved slots and the states that steps left behind, in packed order, and outputs.
-    way: what ran; backward runs the same way. schedule: of a run in NumPy, of its steps or of all."""
+    """What a run keeps for its gradient: saved slots, states and outputs, in packed order. backend: backward uses the same.
+    schedule: None if all of the run was native."""
 
-    def __init__(self, rows: dict[tuple[str, int], Array], way: Way, schedule: Schedule | None = None):
-        self.rows, self.way, self.schedule = rows, way, schedule
+    def __init__(self, rows: dict[tuple[str, int], Array], backend: Backend, schedule: Schedule | None = None):
+        self.rows, self.backend, self.schedule = rows, backend, schedule
 
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for (kind, _), a in self.rows.items() if kind != "output")
+        return sum(a.nbytes for (role, _), a in self.rows.items() if role != "output")
 
 
 def _samples(r: Any) -> list[Any]:
@@ -152,13 +152,13 @@ def _flops(read: Any, made: Any, options: dict[str, Any]) -> int:
 @primitive(label="scan", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
 def scan(*arrays: Array, run: Scan, keep: bool = False) -> Any:
     """A step over time in one node. arrays: the leaves of inputs, state and constants, then weights."""
-    way = run.way or run.loops.way(arrays, run.batch)
-    runner = run.loops.runner("saving" if keep else "forward", way, run.batch)
-    results, saved = (_forward_native if way == "native" else _forward_numpy)(run, arrays, runner, way, keep)
+    backend = run.backend or run.loops.backend(arrays, run.batch)
+    runner = run.loops.runner("saving" if keep else "forward", backend, run.batch)
+    results, saved = (_forward_native if backend == "native" else _forward_numpy)(run, arrays, runner, backend, keep)
     return (results, saved) if keep else results
 
 
-def _forward_numpy(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) -> tuple[Any, Saved | None]:
+def _forward_numpy(run: Scan, arrays: Any, runner: Any, backend: Backend, keep: bool) -> tuple[Any, Saved | None]:
     xs, states, constants, weights = run.parts(arrays)
     schedule = Schedule(run.batch, run.steps, run.lengths, run.reverse)
     order = schedule.order
@@ -172,17 +172,17 @@ def _forward_numpy(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) ->
     outputs, rows = [], {}
     backward = run.loops.plan.backward
     for write, value in zip(runner.loop.writes, result.writes, strict=True):
-        if write.kind == "output":
+        if write.role == "output":
             outputs.append(np.asarray(run.batch_major(schedule.unpacked(value))))
             if keep and backward and write.leaf in run.loops.outputs_read:
                 rows["output", write.leaf] = value
         else:
-            rows[write.kind, write.leaf] = value
+            rows[write.role, write.leaf] = value
     final = [_unranked(s, order) for s in result.final]
-    return (*outputs, *final), Saved(rows, way, schedule) if keep else None
+    return (*outputs, *final), Saved(rows, backend, schedule) if keep else None
 
 
-def _forward_native(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) -> tuple[Any, Saved | None]:
+def _forward_native(run: Scan, arrays: Any, runner: Any, backend: Backend, keep: bool) -> tuple[Any, Saved | None]:
     x, state, constants = run.loops.ends
     dtype, states = runner.dtype, arrays[x:state]
     written = [make() for make in runner.makers(run.leading, run.total)]
@@ -190,10 +190,10 @@ def _forward_native(run: Scan, arrays: Any, runner: Any, way: Way, keep: bool) -
     runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, False,
         [arrays[leaf] for _, leaf in runner.sources] + written, states, final,
-        arrays[state:constants], runner.taken(arrays[constants:])[0], (), (), (), None, run.time_major,
+        arrays[state:constants], runner.weights_of(arrays[constants:])[0], (), (), (), None, run.time_major,
     )  # fmt: skip
     results = (*written[: len(run.loops.program.outputs)], *final)
-    return results, Saved(dict(zip(runner.keys, written, strict=True)), way) if keep else None
+    return results, Saved(dict(zip(runner.keys, written, strict=True)), backend) if keep else None
 
 
 def _unranked(ranked: Array, order: Array) -> Array:
@@ -218,13 +218,13 @@ scan.first_steps = _first_steps
 
 @scan.vjp
 def _(g: Any, residuals: Any, *arrays: Array, run: Scan) -> Any:
-    loops, way = run.loops, residuals.way
-    runner = loops.runner("backward", way, run.batch)
-    back = _backward_native if way == "native" else _backward_numpy
+    loops, backend = run.loops, residuals.backend
+    runner = loops.runner("backward", backend, run.batch)
+    back = _backward_native if backend == "native" else _backward_numpy
     of_rows, of_weights = back(run, arrays, runner, residuals, g)
     grads: list[Any] = [None] * loops.ends[2] + of_weights
-    for place, value in zip(loops.differentiated, of_rows, strict=True):
-        grads[place] = value
+    for position, value in zip(loops.differentiated, of_rows, strict=True):
+        grads[position] = value
     return grads
 
 
@@ -235,19 +235,19 @@ def _backward_numpy(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) -
     order, outputs = schedule.order, len(loops.program.outputs)
     reads = []
     for r in loop.reads:
-        if r.kind == "x":
+        if r.role == "x":
             reads.append(schedule.packed(run.batch_major(np.asarray(xs[r.leaf]))))
-        elif r.kind == "before":
+        elif r.role == "before":
             history = loops.plan.histories[r.leaf]
-            reads.append(schedule.shifted(saved.rows[history.kind, history.leaf], np.asarray(states[r.leaf])[order]))
-        elif r.kind == "d_output" and g[r.leaf] is None:
+            reads.append(schedule.shifted(saved.rows[history.role, history.leaf], np.asarray(states[r.leaf])[order]))
+        elif r.role == "d_output" and g[r.leaf] is None:
             slot = loop.slots[r.slot]
             reads.append(np.zeros((schedule.total, *slot.shape[1:]), slot.dtype))
-        elif r.kind == "d_output":
+        elif r.role == "d_output":
             reads.append(schedule.packed(run.batch_major(g[r.leaf])))
         else:
-            kept = loops.plan.histories[r.leaf] if r.kind == "state" else r
-            reads.append(saved.rows[kept.kind, kept.leaf])
+            kept = loops.plan.histories[r.leaf] if r.role == "state" else r
+            reads.append(saved.rows[kept.role, kept.leaf])
     initial = [
         (np.zeros_like(states[k]) if g[outputs + k] is None else np.asarray(g[outputs + k]))[order]
         for k in loops.plan.carried
@@ -268,11 +268,11 @@ def _backward_native(run: Scan, arrays: Any, runner: Any, saved: Saved, g: Any) 
     loops, dtype = run.loops, runner.dtype
     x, state, constant = loops.ends
     sources = {"x": arrays, "d_output": g, "saved": saved.rows}
-    sequences = [sources[kind][key] for kind, key in runner.sources]
-    made = [np.empty(arrays[place].shape, dtype) for place in loops.differentiated]
+    sequences = [sources[role][key] for role, key in runner.sources]
+    made = [np.empty(arrays[position].shape, dtype) for position in loops.differentiated]
     of_x, of_states = len(runner.loop.writes), len(runner.loop.writes) + len(loops.plan.carried)
     targets = [np.empty(shape, dtype) for _, shape in runner.targets]
-    weights, registers = runner.taken(arrays[constant:])
+    weights, registers = runner.weights_of(arrays[constant:])
     outputs = len(loops.program.outputs)
     runner.built().run(
         kernels.choice.active, run.batch, run.steps, run.lengths, run.reverse, True, sequences + made[:of_x],
@@ -291,7 +291,7 @@ def _(*arrays: Array, run: Scan) -> Any:
     loops, loop = run.loops, run.loops.plan.forward
     fixed: dict[int, Any] = {**dict(zip(loops.inputs.weights, weights, strict=True))}
     fixed |= zip(loops.inputs.constants, constants, strict=True)
-    once = {o for instruction in (*loop.fixed, *loop.once) for o in instruction.outputs}
+    once = {o for instruction in (*loop.weight_only, *loop.once) for o in instruction.outputs}
     for instruction in loops.program.instructions:
         if instruction.outputs[0] in once:
             apply(instruction, fixed, run.batch)
@@ -320,8 +320,8 @@ def _(*arrays: Array, run: Scan) -> Any:
             for some, value in zip(outputs, made, strict=True):
                 some.append(value)
     if not run.steps:
-        kinds = [loop.slots[o] for o in loops.program.outputs]
-        return (*[Tensor._from_array(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in kinds], *states)
+        made = [loop.slots[o] for o in loops.program.outputs]
+        return (*[Tensor._from_array(np.zeros((*run.leading, *k.inner), k.dtype), None) for k in made], *states)
     return (*[in_order_of_time(some, run) for some in outputs], *states)
 
 

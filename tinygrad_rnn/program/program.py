@@ -22,7 +22,7 @@ class Slot(NamedTuple):
     @property
     def inner(self) -> Shape:
         """The shape of the part of one batch row."""
-        per = self.layout.per
+        per = self.layout.per_row
         return self.shape if not per else self.shape[1:] if per == 1 else (per, *self.shape[1:])
 
 

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autodiff.rows import holds_rows, with_rows
-from .plan import Loop, within_steps
+from .plan import Loop, fused_into_body
 from .program import Instruction, Literal
 
 Array = np.ndarray[Any, Any]
-CHUNK = 1 << 15  # numbers in the widest array of what runs before and after the loop,
-ROWS = 512  # or so many rows, if these are more: a product of fewer is slow
+# A chunk has as many steps as give the widest array of `before` and `after` no more than CHUNK numbers, but at least ROWS
+# rows: a product of fewer rows is slow.
+CHUNK = 1 << 15
+ROWS = 512
 
 
 class Schedule:
@@ -46,7 +48,7 @@ class Schedule:
         self.first = self.start[1] if self.steps else 0
 
     def chunks(self, size: int, backward: bool) -> list[tuple[int, int]]:
-        """Runs of steps whose rows, `size` numbers each, take no more than CHUNK numbers or are ROWS, in order of running."""
+        """Ranges of steps whose rows have `size` numbers each, in order of running."""
         if not self.total:
             return []
         rows = self.total // self.steps + 1
@@ -155,8 +157,8 @@ class Body:
         exec("\n".join(lines), self.names)
         self.ready: dict[int, Callable[..., list[Array]]] = {}
 
-    def on(self, n: int) -> Callable[..., list[Array]]:
-        """The function for n rows."""
+    def for_rows(self, n: int) -> Callable[..., list[Array]]:
+        """The function for a batch of n rows."""
         body = self.ready.get(n if self.by_rows else 0)
         if body is None:
             names = self.names | {k: with_rows(v, n) for k, v in self.by_rows.items()}
@@ -164,8 +166,8 @@ class Body:
         return body
 
 
-def _of_ranks(rows: Array, ranks: Array, per: int) -> Array:
-    """What holds for the whole sequence, for each packed row of these ranks."""
+def _repeated(rows: Array, ranks: Array, per: int) -> Array:
+    """The rows of a constant, one for each packed row of these ranks."""
     if per == 1:
         return np.asarray(rows[ranks])
     return np.asarray(rows.reshape(-1, per, *rows.shape[1:])[ranks]).reshape(-1, *rows.shape[1:])
@@ -186,35 +188,47 @@ def _add_outers(total: Array, left: Array, right: Array, schedule: Schedule, fir
 
 
 class Runner:
-    """A loop made ready for NumPy. It goes over time by chunks, so that what runs before and after the loop stays small."""
+    """A loop run in NumPy. It goes over time by chunks of steps, so that the arrays of `before` and `after` stay small."""
 
-    together = 16  # up to this batch what does not depend on the state runs for many steps at once, not within each
+    hoist_up_to = 16  # the largest batch for which the stages before and after run for many steps at once
 
-    def __init__(self, loop: Loop, together: bool = True):
-        loop = loop if together else within_steps(loop)
+    def __init__(self, loop: Loop, hoist: bool = True):
+        loop = loop if hoist else fused_into_body(loop)
         self.loop = loop
-        self.fixed, self.once, self.before = compiled(loop.fixed), compiled(loop.once), compiled(loop.before)
-        self.after, self.sums = compiled(loop.after), compiled(loop.sums)
+        self.fixed, self.once, self.before = compiled(loop.weight_only), compiled(loop.once), compiled(loop.before)
+        self.after, self.sums = compiled(loop.after), compiled(loop.row_sums)
         made = {o for i in loop.body for o in i.outputs}
-        outside = [*loop.after, *loop.sums]
-        added = {*loop.added} | {slot for pairs in loop.outers.values() for pair in pairs for slot in pair}
+        outside = [*loop.after, *loop.row_sums]
+        added = {*loop.accumulated} | {
+            slot for pairs in loop.outer_products.values() for pair in pairs for slot in pair
+        }
         read = {i for x in outside for i in x.inputs if type(i) is int} | {w.slot for w in loop.writes} | added
-        self.olds = [old for old, _ in loop.carried]
-        news = [new for _, new in loop.carried]
-        self.kept = sorted((made | set(self.olds)) & read)
-        weights = {*loop.weights, *(o for i in loop.fixed for o in i.outputs)}
+        self.states_read = [old for old, _ in loop.carried]
+        new_states = [new for _, new in loop.carried]
+        self.stored = sorted((made | set(self.states_read)) & read)
+        weights = {*loop.weights, *(o for i in loop.weight_only for o in i.outputs)}
         constants = {*loop.constants, *(o for i in loop.once for o in i.outputs)}
-        in_body = {i for x in loop.body for i in x.inputs if type(i) is int} | {*news, *self.kept}
-        reads = sorted(in_body - made - set(self.olds))
-        self.unchanging = [i for i in reads if i in weights]
-        self.held = [(i, loop.slots[i].layout.per) for i in reads if i in constants]
-        self.timed = [(i, loop.slots[i].layout.per) for i in reads if i not in weights and i not in constants]
-        order = [*self.unchanging, *(i for i, _ in self.held), *(i for i, _ in self.timed), *self.olds]
-        self.body = Body(loop.body, order, [*news, *self.kept])
+        in_body = {i for x in loop.body for i in x.inputs if type(i) is int} | {*new_states, *self.stored}
+        reads = sorted(in_body - made - set(self.states_read))
+        self.weights_read = [i for i in reads if i in weights]
+        self.constants_read = [(i, loop.slots[i].layout.per_row) for i in reads if i in constants]
+        self.sequences_read = [
+            (i, loop.slots[i].layout.per_row) for i in reads if i not in weights and i not in constants
+        ]
+        order = [
+            *self.weights_read,
+            *(i for i, _ in self.constants_read),
+            *(i for i, _ in self.sequences_read),
+            *self.states_read,
+        ]
+        self.body = Body(loop.body, order, [*new_states, *self.stored])
         in_rest = {i for x in [*loop.before, *outside] for i in x.inputs if type(i) is int}
-        self.spread = sorted(constants & (in_rest | {w.slot for w in loop.writes} | added))
+        self.constants_outside = sorted(constants & (in_rest | {w.slot for w in loop.writes} | added))
         sizes = [
-            prod(loop.slots[o].inner) for i in (*loop.before, *outside) for o in i.outputs if loop.slots[o].layout.per
+            prod(loop.slots[o].inner)
+            for i in (*loop.before, *outside)
+            for o in i.outputs
+            if loop.slots[o].layout.per_row
         ]
         self.widest = max(sizes, default=1)
 
@@ -235,53 +249,53 @@ class Runner:
         execute(self.once, ranked, schedule.batch)
         states = list(initial)
         writes = [self._rows(np.empty, w.slot, schedule.total) for w in loop.writes]
-        added = [self._rows(np.zeros, slot, schedule.batch) for slot in loop.added]
-        results: list[Any] = [None] * len(loop.results)
+        added = [self._rows(np.zeros, slot, schedule.batch) for slot in loop.accumulated]
+        results: list[Any] = [None] * len(loop.weight_cotangents)
         chunks = schedule.chunks(self.widest, backward)
         most = max([schedule.start[last] - schedule.start[first] for first, last in chunks], default=0)
         written = {w.slot: whole for w, whole in zip(loop.writes, writes, strict=True)}
-        # What steps make is put together where it is written, or in memory that every chunk uses again.
-        again = {slot: self._rows(np.empty, slot, most) for slot in self.kept if slot not in written}
+        # The values of the steps go to an array that is written, or to a buffer that every chunk uses again.
+        buffers = {slot: self._rows(np.empty, slot, most) for slot in self.stored if slot not in written}
         for first, last in chunks:
             lo, hi = int(schedule.start[first]), int(schedule.start[last])
             registers = dict(fixed)
             for r, rows in zip(loop.reads, reads, strict=True):
-                per = loop.slots[r.slot].layout.per
+                per = loop.slots[r.slot].layout.per_row
                 registers[r.slot] = rows[lo * per : hi * per]
-            for slot in self.spread:
-                registers[slot] = _of_ranks(ranked[slot], schedule.rank[lo:hi], loop.slots[slot].layout.per)
+            for slot in self.constants_outside:
+                registers[slot] = _repeated(ranked[slot], schedule.rank[lo:hi], loop.slots[slot].layout.per_row)
             execute(self.before, registers, hi - lo)
-            places = []
-            for slot in self.kept:
-                per = loop.slots[slot].layout.per
-                rows = again[slot][: (hi - lo) * per] if slot in again else written[slot][lo * per : hi * per]
-                places.append(rows)
-            self._steps(schedule, range(first, last), registers, ranked, states, places, backward)
+            destinations = []
+            for slot in self.stored:
+                per = loop.slots[slot].layout.per_row
+                rows = buffers[slot][: (hi - lo) * per] if slot in buffers else written[slot][lo * per : hi * per]
+                destinations.append(rows)
+            self._steps(schedule, range(first, last), registers, ranked, states, destinations, backward)
             execute(self.after, registers, hi - lo)
             execute(self.sums, registers, hi - lo)
             for w, whole in zip(loop.writes, writes, strict=True):
-                per = loop.slots[w.slot].layout.per
-                if w.slot not in self.kept or whole is not written[w.slot]:
+                per = loop.slots[w.slot].layout.per_row
+                if w.slot not in self.stored or whole is not written[w.slot]:
                     whole[lo * per : hi * per] = registers[w.slot]
-            for slot, total in zip(loop.added, added, strict=True):
-                if slot in loop.outers:
-                    for left, right in loop.outers[slot]:
+            for slot, total in zip(loop.accumulated, added, strict=True):
+                if slot in loop.outer_products:
+                    for left, right in loop.outer_products[slot]:
                         _add_outers(total, registers[left], registers[right], schedule, first, last)
                     continue
                 for s in range(first, last):
                     n, at = schedule.start[s + 1] - schedule.start[s], schedule.start[s] - lo
                     total[:n] += registers[slot][at : at + n]
-            for k, out in enumerate(loop.results):
+            for k, out in enumerate(loop.weight_cotangents):
                 if out is not None:
                     results[k] = registers[out] if results[k] is None else results[k] + registers[out]
-        for k, out in enumerate(loop.results):
+        for k, out in enumerate(loop.weight_cotangents):
             if out is not None and results[k] is None:  # no step ran
                 results[k] = np.zeros(loop.slots[out].shape, loop.slots[out].dtype)
         return Result(writes, states, results, added)
 
     def _rows(self, made: Any, number: int, n: int) -> Array:
         slot = self.loop.slots[number]
-        return np.asarray(made((n * slot.layout.per, *slot.shape[1:]), slot.dtype))
+        return np.asarray(made((n * slot.layout.per_row, *slot.shape[1:]), slot.dtype))
 
     def _steps(
         self,
@@ -290,22 +304,22 @@ class Runner:
         registers: dict[int, Any],
         ranked: dict[int, Any],
         states: list[Array],
-        places: list[Array],
+        destinations: list[Array],
         backward: bool,
     ) -> None:
-        """The steps of a chunk; leaves the states behind, and in the registers what the rest reads, at `places`."""
+        """Run the steps of a chunk. Replaces `states`, and stores the values that other stages read in `destinations`."""
         start, batch, count = schedule.start.tolist(), schedule.batch, len(states)
         begin = start[steps.start]
-        unchanging = [registers[i] for i in self.unchanging]
-        timed = [(registers[i], per) for i, per in self.timed]
+        weights = [registers[i] for i in self.weights_read]
+        sequences = [(registers[i], per) for i, per in self.sequences_read]
         kept: list[list[Array]] = []
         for s in reversed(steps) if backward else steps:
             lo, hi = start[s] - begin, start[s + 1] - begin
             n = hi - lo
-            out = self.body.on(n)(
-                *unchanging,
-                *[ranked[i][: n * per] for i, per in self.held],
-                *[rows[lo * per : hi * per] for rows, per in timed],
+            out = self.body.for_rows(n)(
+                *weights,
+                *[ranked[i][: n * per] for i, per in self.constants_read],
+                *[rows[lo * per : hi * per] for rows, per in sequences],
                 *(states if n == batch else [state[:n] for state in states]),
             )
             if n == batch:
@@ -315,5 +329,5 @@ class Runner:
             kept.append(out[count:])
         if backward:
             kept.reverse()
-        for slot, place, values in zip(self.kept, places, zip(*kept, strict=True), strict=True):
-            registers[slot] = np.concatenate(values, out=place)
+        for slot, destination, values in zip(self.stored, destinations, zip(*kept, strict=True), strict=True):
+            registers[slot] = np.concatenate(values, out=destination)

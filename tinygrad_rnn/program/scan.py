@@ -17,9 +17,9 @@ from ..autodiff.state import ambient
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from .environment import Environment, Environments
-from .node import Loops, Scan, Way, apply
+from .node import Backend, Loops, Scan, apply
 from .node import scan as scan_op
-from .plan import Leaves, active_slots, plan, prologue, sums_regrouped
+from .plan import InputSlots, active_slots, hoist_weight_code, plan, reassociated
 from .program import Program
 from .run import compiled, execute
 from .steps import tensors_of, unrolled
@@ -93,24 +93,24 @@ class Prepared:
     """A program ready to run: the instructions on weights alone, and the loops."""
 
     def __init__(self, program: Program, counts: tuple[int, int, int], wanted: frozenset[int], recompute: bool):
-        self.first, main, weights = prologue(program)
+        self.hoisted, main, weights = hoist_weight_code(program)
         x, state, constants = np.split(np.asarray(program.inputs, int), np.cumsum(counts)[:2])
-        inputs = Leaves(tuple(map(int, x)), tuple(map(int, state)), tuple(map(int, constants)), weights)
-        for instruction in self.first:
+        inputs = InputSlots(tuple(map(int, x)), tuple(map(int, state)), tuple(map(int, constants)), weights)
+        for instruction in self.hoisted:
             if any(i in wanted for i in instruction.inputs if type(i) is int):
                 wanted |= set() if instruction.detached else set(instruction.outputs)
         wanted &= {*inputs.x, *inputs.state, *inputs.constants, *weights}
-        main = sums_regrouped(main, inputs.state)
+        main = reassociated(main, inputs.state)
         self.captured = program.captured
-        self.ready = compiled(self.first)
+        self.compiled_hoisted = compiled(self.hoisted)
         self.direct: list[int] | None = None  # the numbers of the arrays, if the loops read only these
-        if not self.first:
+        if not self.hoisted:
             numbers = dict(program.captured)
             self.direct = [numbers[slot] for slot in weights]
         self.loops = Loops(main, inputs, plan(main, inputs, wanted, recompute))
         active = active_slots(main, wanted, inputs.state)
         self.flows = tuple([slot in active for slot in (*main.outputs, *main.new_state)])
-        self.passes = (*self.flows[: len(main.outputs)], *[old in active for old in inputs.state])  # where no step runs
+        self.flows_without_steps = (*self.flows[: len(main.outputs)], *[old in active for old in inputs.state])
 
     def weights(self, environment: Any) -> list[Any]:
         """The arrays without rows that the loops read, as tensors on the graph. environment: what has `arrays`."""
@@ -120,9 +120,9 @@ class Prepared:
         registers: dict[int, Any] = {slot: arrays[number] for slot, number in self.captured}
         if not ambient.get().recording:
             registers = {slot: a.data if isinstance(a, Tensor) else a for slot, a in registers.items()}
-            execute(self.ready, registers, 0)
+            execute(self.compiled_hoisted, registers, 0)
         else:
-            for instruction in self.first:
+            for instruction in self.hoisted:
                 apply(instruction, registers, 0)
         return [registers[slot] for slot in self.loops.inputs.weights]
 
@@ -163,7 +163,7 @@ def scan(
     rnn.explain says why. impl: "fused" refuses these, "unrolled" always runs step by step. Changing anything but local
     variables inside a step is not supported.
 
-    Raises TypeError and ValueError that name the argument.
+    Raises TypeError and ValueError that name the argument; where inputs and state seem to be exchanged, they say so.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> decay = tg.tensor(0.5, requires_grad=True)
@@ -174,10 +174,14 @@ def scan(
     >>> outputs.data.ravel().tolist(), h.item()
     ([1.0, 0.5, 2.25], 2.25)
     """
+    if not callable(step):
+        raise TypeError(
+            f"scan: step is {type(step).__name__}, expected a function; the order is scan(step, inputs, state)"
+        )
     xs, states = tensors_of(inputs, "inputs"), tensors_of(state, "state")
-    held = tuple(tensors_of(c, f"constants[{k}]") for k, c in enumerate(constants))
+    of_sequence = tuple(tensors_of(c, f"constants[{k}]") for k, c in enumerate(constants))
     return run_scan(
-        step, xs, states, held, length=length, lengths=lengths, reverse=reverse, time_major=time_major, impl=impl,
+        step, xs, states, of_sequence, length=length, lengths=lengths, reverse=reverse, time_major=time_major, impl=impl,
         recompute=recompute,
     )[:2]  # fmt: skip
 
@@ -206,69 +210,111 @@ def run_scan(
     """
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{caller}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
-    state = ambient.get()
-    tensors = [*flat(xs), *flat(states), *flat(constants)]
-    reason: str | None = "impl='unrolled'"
+    trees = (xs, states, constants)
+    tensors: list[Tensor] = []
+    nesting = form(trees, tensors)
+    tracing = ambient.get().tracer is not None
+    environment: Environment | None = None
     call: Call | None = None
-    if state.tracer is not None:
+    reason: str | None = None
+    if tracing:
         reason = "a scan inside a step is part of the step's program"
-    elif impl != "unrolled":
+    elif impl == "unrolled":
+        reason = "impl='unrolled'"
+    else:
         environment = store.environments.of(step, owner)
-        kinds = tuple([((a := t.data).shape, a.dtype, t.requires_grad) for t in tensors])
-        how = (length, time_major, recompute, names, state.recording, state.training, kernels.choice.active)
-        key = (kinds, form(xs), form(states), form(constants), how)
-        call = environment.calls.get(key)
-        reason = None
-        if call is None:
-            reason, call = _call(caller, step, environment, xs, states, constants, length, time_major, recompute, names)
-            if call is not None:
-                if len(environment.calls) > KEPT:
-                    environment.calls.clear()
-                environment.calls[key] = call
+        reason, call = _cached_call(
+            caller, step, environment, trees, tensors, nesting, (length, time_major, recompute, names)
+        )
         if call is None and impl == "fused":
             what = owner[0].scope_name if owner else "this step"
-            raise ValueError(f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'")
+            raise ValueError(
+                f"{caller}: impl='fused' cannot run {what}: {reason}; use impl='auto'{_order_hint(xs, states)}"
+            )
     reports = listener.get()
-    if reports is not None and state.tracer is None:
-        why = reason or "the whole sequence is one node"
-        if call and call.way != "native" and call.prepared.loops.lacking:
-            part = "which runs" if call.way == "NumPy" else "of which what stands before and after the steps runs"
-            why += f", {part} in NumPy: the native interpreter has no {call.prepared.loops.lacking}"
-        reports.append(("/".join(state.scope), "unrolled" if reason else "fused", why))
-    if call is None:
+    if reports is not None and not tracing:
+        reports.append(_report(reason, call))
+    if call is None or environment is None:
         batch, steps = _sizes(caller, xs, states, constants, length, time_major)
         ends = checked_lengths(caller, lengths, batch, steps, "lengths")
         run = Scan(None, batch, steps, ends, bool(reverse), bool(time_major), recompute)
-        return unrolled(step, xs, states, constants, run, names, checked)
-    prepared = call.prepared
-    run = call.run(caller, lengths, bool(reverse))
-    arrays = tensors + prepared.weights(environment)
-    if not state.recording:
+        try:
+            return unrolled(step, xs, states, constants, run, names, checked)
+        except (TypeError, ValueError) as error:
+            hint = _order_hint(xs, states)
+            if hint and type(error) in (TypeError, ValueError):
+                raise type(error)(f"{error}{hint}") from error
+            raise
+    arrays = tensors + call.prepared.weights(environment)
+    return call.results(_applied(call.prepared, call.run(caller, lengths, bool(reverse)), arrays), states)
+
+
+def _applied(prepared: Prepared, run: Scan, arrays: list[Any]) -> list[Tensor]:
+    """The results of the op `scan`. Those that do not depend on a differentiated input do not require grad."""
+    if not ambient.get().recording:
         values = scan_op.forward(*[a.data if isinstance(a, Tensor) else a for a in arrays], run=run)
-        return call.outcome([Tensor._from_array(value, None) for value in values], states)
-    results = scan_op.apply(arrays, {"run": run})
+        return [Tensor._from_array(value, None) for value in values]
+    results: list[Tensor] = scan_op.apply(arrays, {"run": run})
     flows = prepared.flows
     if not run.steps or (
         run.lengths is not None and not run.lengths.all()
     ):  # a row without steps keeps its initial state
-        flows = tuple(map(or_, flows, prepared.passes))
-    if not all(flows):
-        pairs = zip(results, flows, strict=True)
-        results = [t if flow or not t.requires_grad else Tensor._from_array(t.data, None) for t, flow in pairs]
-    return call.outcome(results, states)
+        flows = tuple(map(or_, flows, prepared.flows_without_steps))
+    if all(flows):
+        return results
+    pairs = zip(results, flows, strict=True)
+    return [t if flow or not t.requires_grad else Tensor._from_array(t.data, None) for t, flow in pairs]
+
+
+def _report(reason: str | None, call: Call | None) -> tuple[str, str, str]:
+    """What `rnn.explain` is told of a scan: where it is, its path, and why."""
+    where = "/".join(ambient.get().scope)
+    if call is None:
+        return where, "unrolled", str(reason)
+    why = "the whole sequence is one node"
+    if call.backend != "native" and call.prepared.loops.unsupported:
+        part = "which runs" if call.backend == "NumPy" else "of which the part before and after the loop runs"
+        why += f", {part} in NumPy: the native interpreter has no {call.prepared.loops.unsupported}"
+    return where, "fused", why
+
+
+def _cached_call(
+    caller: str,
+    step: Callable[..., Any],
+    environment: Environment,
+    trees: tuple[Any, Any, tuple[Any, ...]],
+    tensors: list[Tensor],
+    nesting: Any,
+    options: tuple[int | None, bool, bool, bool],
+) -> tuple[str | None, Call | None]:
+    """The call for a step on trees of these tensors, or the reason why it has none. nesting: the form of the trees. options:
+    length, time_major, recompute and names of `run_scan`."""
+    state = ambient.get()
+    types = tuple([((a := t.data).shape, a.dtype, t.requires_grad) for t in tensors])
+    key = (types, nesting, options, state.recording, state.training, kernels.choice.active)
+    call = environment.calls.get(key)
+    if call is not None:
+        return None, call
+    length, time_major, recompute, names = options
+    reason, call = _call(caller, step, environment, *trees, length, time_major, recompute, names)
+    if call is not None:
+        if len(environment.calls) > KEPT:
+            environment.calls.clear()
+        environment.calls[key] = call
+    return reason, call
 
 
 class Call:
-    """What was found for a step and arguments of some shapes, dtypes and needs: nothing is looked up twice for these.
-    way: what runs it."""
+    """A planned program bound to arguments of one set of shapes, dtypes and gradients: another call with such arguments looks
+    up nothing else."""
 
-    def __init__(self, prepared: Prepared, program: Program, way: Way, sizes: tuple[int, int], options: Any):
-        self.prepared, self.program, self.way, self.sizes = prepared, program, way, sizes
+    def __init__(self, prepared: Prepared, program: Program, backend: Backend, sizes: tuple[int, int], options: Any):
+        self.prepared, self.program, self.backend, self.sizes = prepared, program, backend, sizes
         self.runs = [self._run(None, reverse, *options) for reverse in (False, True)]
         self._options = options
 
     def _run(self, lengths: Any, reverse: bool, time_major: bool, recompute: bool) -> Scan:
-        return Scan(self.prepared.loops, *self.sizes, lengths, reverse, time_major, recompute, way=self.way)
+        return Scan(self.prepared.loops, *self.sizes, lengths, reverse, time_major, recompute, backend=self.backend)
 
     def run(self, caller: str, lengths: Any, reverse: bool) -> Scan:
         """The run of the loops over these lengths: one and the same where all rows have all steps."""
@@ -276,9 +322,9 @@ class Call:
             return self.runs[reverse]
         return self._run(checked_lengths(caller, lengths, *self.sizes, "lengths"), reverse, *self._options)
 
-    def outcome(self, results: Any, states: Any) -> tuple[Any, Any, dict[str, Tensor]]:
-        """The op's results as outputs, final states and values by name, in the trees of the step and of the states."""
-        made = iter(results)
+    def results(self, values: Any, states: Any) -> tuple[Any, Any, dict[str, Tensor]]:
+        """The op's results as outputs and final states, in the trees of the step and of the states, and named values."""
+        made = iter(values)
         outputs = rebuilt(self.program.output_tree, made)
         named = {name: next(made) for name in self.program.named} if self.program.named else {}
         return outputs, rebuilt(states, made), named
@@ -311,8 +357,8 @@ def _call(
     except Untraceable as error:  # raised by an op's vjp
         return str(error), None
     arrays = [*flat((xs, states, constants)), *prepared.weights(environment)]
-    way = prepared.loops.way(arrays, batch)
-    return None, Call(prepared, program, way, (batch, steps), (bool(time_major), recompute))
+    backend = prepared.loops.backend(arrays, batch)
+    return None, Call(prepared, program, backend, (batch, steps), (bool(time_major), recompute))
 
 
 def _prepared(
@@ -352,17 +398,19 @@ def sample(
     step: Callable[..., Any], inputs: Any, state: Any, constants: Any = (), **time: Any
 ) -> tuple[list[Any], Scan]:
     """The arrays and the run with which the op `scan` is called for these arguments, all wanting gradients."""
-    xs, states, held = (
+    xs, states, of_sequence = (
         rebuilt(t, iter([Tensor(a, requires_grad=True) for a in leaves(t)])) for t in (inputs, state, constants)
     )
-    batch, steps = _sizes("sample", xs, states, held, None, time.get("time_major", False))
-    signature = Signature(_hidden(xs, 2, True), _hidden(states, 1, True), tuple(_hidden(c, 1, True) for c in held))
+    batch, steps = _sizes("sample", xs, states, of_sequence, None, time.get("time_major", False))
+    signature = Signature(
+        _hidden(xs, 2, True), _hidden(states, 1, True), tuple(_hidden(c, 1, True) for c in of_sequence)
+    )
     environment = store.environments.of(step)
     traced = store.find(step, environment, signature, batch)
     assert traced.program is not None, traced.reason
-    prepared = _prepared(traced, traced.program, environment, xs, states, held, time.get("recompute", False))
+    prepared = _prepared(traced, traced.program, environment, xs, states, of_sequence, time.get("recompute", False))
     run = Scan(prepared.loops, batch, steps, **time)
-    arrays = [*leaves(xs), *leaves(states), *leaves(held), *prepared.weights(environment)]
+    arrays = [*leaves(xs), *leaves(states), *leaves(of_sequence), *prepared.weights(environment)]
     return [a.data if isinstance(a, Tensor) else a for a in arrays], run
 
 
@@ -380,6 +428,7 @@ def _sizes(caller: str, xs: Any, states: Any, constants: Any, length: int | None
         if first.ndim < 2:
             raise ValueError(
                 f"{caller}: inputs have shape {first.shape}, expected {'(T, B, …)' if time_major else '(B, T, …)'}"
+                f"{_order_hint(xs, states)}"
             )
         batch, steps = (first.shape[1], first.shape[0]) if time_major else first.shape[:2]
         if length is not None and length != steps:
@@ -393,8 +442,21 @@ def _sizes(caller: str, xs: Any, states: Any, constants: Any, length: int | None
             if not t.ndim or t.shape[0] != batch:
                 raise ValueError(
                     f"{caller}: {what} has an array of shape {t.shape}, expected ({batch}, …): a row for each of the batch"
+                    f"{_order_hint(xs, states)}"
                 )
     return batch, steps
+
+
+def _order_hint(xs: Any, states: Any) -> str:
+    """What to add to an error where inputs and state may have been exchanged: the state has an axis of time, the inputs have
+    none."""
+    most = max((t.ndim for t in leaves(xs)), default=3)
+    if most > 2 or all(t.ndim < 3 for t in leaves(states)):
+        return ""
+    return (
+        f"; inputs have shape {next(leaves(xs)).shape} and the state {next(leaves(states)).shape}: the order is scan(step, "
+        "inputs, state), the inputs (B, T, …) before the state (B, …), and step(x, state)"
+    )
 
 
 def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument: str) -> Any:

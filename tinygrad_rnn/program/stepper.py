@@ -116,11 +116,11 @@ class Stepper:
             prepared = Prepared(traced.program, (1, len(self._arrays), 0), frozenset(), False)
             weights = [w.data if isinstance(w, Tensor) else w for w in prepared.weights(environment)]
         loops, tree = prepared.loops, traced.program.output_tree
-        if loops.way([self._x, *self._arrays, *weights], batch) == "native":
+        if loops.backend([self._x, *self._arrays, *weights], batch) == "native":
             self.runs = "native"
             self._run = self._native(loops, tree, weights)
         else:
-            lacks = loops.lacking and f": the native interpreter has no {loops.lacking}"
+            lacks = loops.unsupported and f": the native interpreter has no {loops.unsupported}"
             self.runs = f"NumPy{lacks or ''}"
             self._run = self._numpy(loops, tree, weights)
 
@@ -135,7 +135,7 @@ class Stepper:
             outputs.append(np.zeros((batch, *(int(n) for n in slot.inner)), slot.dtype))
             sequences.append(outputs[-1].reshape(batch, 1, -1))
         self.output = rebuilt(tree, iter(outputs))
-        arrays = [np.array(a, runner.dtype, order="C") for a in runner.taken(weights)[0]]
+        arrays = [np.array(a, runner.dtype, order="C") for a in runner.weights_of(weights)[0]]
         states = [a.reshape(batch, -1) for a in self._arrays]
         step: Callable[[], None] = runner.built().stepper(self._isa, batch, sequences, states, arrays).step
         return step
@@ -144,7 +144,7 @@ class Stepper:
         """The step's instructions in NumPy."""
         inputs, program = loops.inputs, loops.program
         order = [*inputs.x, *inputs.state, *inputs.weights]
-        body = Body(program.instructions, order, [*program.outputs, *program.new_state]).on(len(self._x))
+        body = Body(program.instructions, order, [*program.outputs, *program.new_state]).for_rows(len(self._x))
         count = len(program.outputs)
 
         def step() -> None:

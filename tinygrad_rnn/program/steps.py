@@ -112,7 +112,7 @@ def checked_result(result: Any, states: Any, t: int, batch: int) -> tuple[Any, A
         came = f"{type(result).__name__}{f' of {len(result)}' if isinstance(result, tuple) else ''}"
         raise TypeError(f"scan: the step returned {came}, expected the pair (output, new state)")
     output, new = (tensors_of(part, name) for part, name in zip(result, ("the output", "the new state"), strict=True))
-    if form(new) != form(states):
+    if form(new, []) != form(states, []):
         raise TypeError(
             f"scan: the new state of step {t} is {_shown(new)}, expected the state's structure {_shown(states)}"
         )

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff.rows import NONE, Layout, Rows
+from ..autodiff.rows import NO_ROWS, Layout, Rows
 from ..autodiff.state import Ambient, ambient
 from ..autodiff.steps import fields_of
 from ..autodiff.tensor import Tensor
 from .environment import Environment, where
 from .naming import enclosed
 from .program import Literal, Program
-from .tracer import Traced, Tracer, Untraceable, is_users
+from .tracer import Traced, Tracer, Untraceable, is_user_file
 from .tree import Hidden, Signature, form, leaves, rebuilt
 
 BATCHES = (5, 7)  # of the two traces; the second uses the current batch size if it differs and is at least 2
@@ -26,7 +26,7 @@ def _line_of(error: BaseException) -> str:
     """The file and line of the user's code from which an error came."""
     from traceback import extract_tb  # slow to import
 
-    lines = [f for f in extract_tb(error.__traceback__) if is_users(f.filename)]
+    lines = [f for f in extract_tb(error.__traceback__) if is_user_file(f.filename)]
     return f"{lines[-1].filename}:{lines[-1].lineno}" if lines else ""
 
 
@@ -66,9 +66,9 @@ def trace_once(step: Callable[..., Any], environment: Environment, signature: Si
 
     def captured(number: int, array: Any) -> Traced:
         value = array.data if isinstance(array, Tensor) else array
-        t = tracer.stand_in(value, NONE, isinstance(array, Tensor) and array.requires_grad)
+        t = tracer.stand_in(value, NO_ROWS, isinstance(array, Tensor) and array.requires_grad)
         if not isinstance(array, Tensor):
-            tracer.plain.add(t.number)
+            tracer.ndarray_slots.add(t.number)
         tracer.known[id(array)] = t
         captures.append((t.number, number))
         return t
@@ -113,7 +113,7 @@ def _program(
     if not isinstance(result, tuple) or len(result) != 2:
         raise Untraceable(f"the step returns {type(result).__name__}, expected the pair (output, new state)")
     output, state = result
-    if form(state) != form(signature.state):
+    if form(state, []) != form(signature.state, []):
         raise Untraceable("the new state has another structure than the state")
     numbers = []
     for leaf, part in [*((v, "output") for v in leaves(output)), *((v, "new state") for v in leaves(state))]:
@@ -161,7 +161,7 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Literal) and isinstance(b, Literal):
         a, b = a.value, b.value
     if isinstance(a, Rows) or isinstance(b, Rows):
-        return isinstance(a, Rows) and isinstance(b, Rows) and a.per == b.per
+        return isinstance(a, Rows) and isinstance(b, Rows) and a.per_row == b.per_row
     if type(a) is not type(b):
         return False
     if isinstance(a, np.ndarray):

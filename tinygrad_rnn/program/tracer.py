@@ -14,7 +14,7 @@ import numpy as np
 
 from ..autodiff.node import Shape
 from ..autodiff.op import Op
-from ..autodiff.rows import NONE, SUMMED, Layout, MixesRows, Operand, Rows, holds_rows
+from ..autodiff.rows import NO_ROWS, ROW_SUM, Layout, MixesRows, Operand, Rows, holds_rows
 from ..autodiff.state import Ambient, ambient
 from ..autodiff.tensor import Tensor, registry
 from .program import Instruction, Literal, Slot
@@ -80,6 +80,17 @@ def checked_import(trusted: Callable[[Any], bool]) -> Callable[..., Any]:
     return imported
 
 
+def _function_called() -> str:
+    """The function of this package that the user's code has called, as "'s sort"; "" for a protocol such as __bool__."""
+    frame: Any = sys._getframe(2)
+    name = ""
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
+        if frame.f_code.co_filename.startswith(PACKAGE):
+            name = frame.f_code.co_name
+        frame = frame.f_back
+    return "" if frame is None or not name or name.startswith(("_", "<")) else f"'s {name}"
+
+
 class Traced(Tensor):
     """A stand-in for a tensor while a step is traced. Its shape and dtype can be read, its values cannot."""
 
@@ -89,7 +100,7 @@ class Traced(Tensor):
 
     @property
     def data(self) -> Any:  # type: ignore[override]
-        refuse("the step reads a tensor's value")
+        refuse(f"the step{_function_called()} reads a tensor's value")
 
     @property
     def requires_grad(self) -> bool:  # type: ignore[override]
@@ -140,7 +151,7 @@ class Traced(Tensor):
 
 def _in_place(self: Traced, other: Any) -> Any:
     """t ∘= x binds t to a new tensor, but changes an array."""
-    if self.number in self.tracer.plain:
+    if self.number in self.tracer.ndarray_slots:
         refuse("the step changes an array in place")
     return NotImplemented
 
@@ -169,7 +180,7 @@ class Tracer:
         self.names: dict[int, str] = {}
         self.known: dict[int, Traced] = {}  # id of a captured array -> its stand-in
         self.refusal: Untraceable | None = None
-        self.plain: set[int] = set()  # slots that are ndarrays where the step runs unrolled
+        self.ndarray_slots: set[int] = set()  # slots that are ndarrays where the step runs unrolled
         self.grads: list[bool] = []  # of each slot, whether a gradient may flow to it
         self.depth = len(ambient.get().scope)
 
@@ -180,9 +191,9 @@ class Tracer:
         t._node = None
         t.tracer, t.number = self, len(self.slots)
         shape: Shape = value.shape
-        if layout.per:
-            rows = Rows(layout.per, self.batch)
-            shape = (*shape[:-1], rows) if layout.last else (rows, *shape[1:])
+        if layout.per_row:
+            rows = Rows(layout.per_row, self.batch)
+            shape = (*shape[:-1], rows) if layout.transposed else (rows, *shape[1:])
         self.slots.append(Slot(shape, value.dtype, layout))
         self.values.append(value)
         self.grads.append(requires_grad)
@@ -194,45 +205,46 @@ class Tracer:
             return op.expansion(*args, **{**op.defaults, **options})
         if op.residuals:
             refuse(f"the step uses {op.name}, which takes a whole batch and cannot be part of a program")
-        if op.name == "matmul" and not self.sums and (cut := self._cut_product(*args)) is not None:
+        if op.name == "matmul" and not self.sums and (cut := self._distributed_product(*args)) is not None:
             return cut
-        traced = self._coerced(op, [self._found(a) for a in args])
+        traced = self._coerced(op, [self._argument(a) for a in args])
         for name, value in options.items():
             if name != "shape" and holds_rows(value):
                 refuse(f"an option of the step's {op.name} depends on the batch")
-        if not any(isinstance(a, Traced) for a in traced) and not holds_rows(options.get("shape")):
-            return _plainly(op, args, options)
-        values = [get_value(a) if isinstance(a, Traced) else a for a in traced]
-        values = [Tensor._from_array(a, None) if isinstance(a, np.ndarray) else a for a in shortened(op, values)]
-        results = _plainly(op, values, options)
-        results = [_plain(r) for r in results] if op.several else [_plain(results)]
+        slots = [a.number for a in traced if type(a) is Traced]
+        if not slots and not holds_rows(options.get("shape")):
+            return _untraced(op, args, options)
+        values = [self.values[a.number] if type(a) is Traced else a for a in traced]
+        values = [Tensor._from_array(a, None) if type(a) is np.ndarray else a for a in with_inner_size_1(op, values)]
+        results = _untraced(op, values, options)
+        results = [_as_array(r) for r in results] if op.several else [_as_array(results)]
+        options = op.defaults | options
         layout = self._layout(op, traced, results[0].shape, options)
-        flows = op.differentiable and ambient.get().recording
-        needs = flows and any(isinstance(a, Traced) and self.grads[a.number] for a in traced)
+        state = ambient.get()
+        flows = op.differentiable and state.recording
+        needs = flows and any(self.grads[slot] for slot in slots)
         made = [self.stand_in(r, layout, needs and r.dtype.kind == "f") for r in results]
-        inputs = tuple(a.number if isinstance(a, Traced) else Literal(a) for a in traced)
-        if all(a in self.plain for a in inputs if type(a) is int):
-            self.plain.update(t.number for t in made)
-        scope = ambient.get().scope[self.depth :]
-        for t in made:
-            self.made_by[t.number] = len(self.instructions)
-        self.instructions.append(
-            Instruction(
-                op, inputs, {**op.defaults, **options}, tuple(t.number for t in made), scope, user_line(), not flows
-            )
-        )
+        inputs = tuple([a.number if type(a) is Traced else Literal(a) for a in traced])
+        outputs = tuple([t.number for t in made])
+        if self.ndarray_slots.issuperset(slots):
+            self.ndarray_slots.update(outputs)
+        self.made_by.update(dict.fromkeys(outputs, len(self.instructions)))
+        scope = state.scope[self.depth :]
+        self.instructions.append(Instruction(op, inputs, options, outputs, scope, user_line(), not flows))
         return tuple(made) if op.several else made[0]
 
     def _coerced(self, op: Op, args: list[Any]) -> list[Any]:
         """Arguments as converted by the op (see `Op._coerce`): integers beside float tensors get their dtype; NumPy
         converts booleans itself."""
-        floats = [
+        dtypes = {
             self.slots[a.number].dtype
             for i, a in enumerate(args)
-            if isinstance(a, Traced) and i not in op.constants and a.number not in self.plain
-        ]
-        floats = [d for d in floats if d.kind == "f"]
-        dtype = np.result_type(*floats) if floats else None
+            if type(a) is Traced and i not in op.constants and a.number not in self.ndarray_slots
+        }
+        floats = [d for d in dtypes if d.kind == "f"]
+        dtype = floats[0] if floats else None
+        if len(floats) > 1:
+            dtype = np.result_type(*floats)
         out = []
         for i, a in enumerate(args):
             if isinstance(a, Rows):
@@ -251,7 +263,7 @@ class Tracer:
             out.append(a)
         return out
 
-    def _found(self, value: Any) -> Any:
+    def _argument(self, value: Any) -> Any:
         """An argument of an op: a stand-in, a number, or an array that can be a constant of the program."""
         if isinstance(value, Traced):
             if value.tracer is not self:
@@ -267,19 +279,21 @@ class Tracer:
 
     def _layout(self, op: Op, args: list[Any], out: Shape, options: dict[str, Any]) -> Layout:
         operands = [
-            Operand(a.shape, self.slots[a.number].layout) if isinstance(a, Traced) else Operand(np.shape(a), NONE)
+            Operand(slot.shape, slot.layout)
+            if type(a) is Traced and (slot := self.slots[a.number])
+            else Operand(np.shape(a), NO_ROWS)
             for a in args
             if a is not None
         ]
-        summed = any(o.layout.summed for o in operands)
-        if not any(o.layout.per for o in operands) and op.rows is None:
-            return SUMMED if summed else NONE
+        summed = any(o.layout.row_sum for o in operands)
+        if op.rows is None and not any(o.layout.per_row for o in operands):
+            return ROW_SUM if summed else NO_ROWS
         try:
             if op.rows is None:
                 raise MixesRows
-            layout = op.rows(operands, out, {**op.defaults, **options})
-            if (layout.summed and not self.sums) or (
-                layout.per and out[-1 if layout.last else 0] != layout.per * self.batch
+            layout = op.rows(operands, out, options)
+            if (layout.row_sum and not self.sums) or (
+                layout.per_row and out[-1 if layout.transposed else 0] != layout.per_row * self.batch
             ):
                 raise MixesRows
         except MixesRows:
@@ -292,13 +306,13 @@ class Tracer:
                 f"the step's {op.name} computes a row's result from other rows of the batch, puts the rows on another axis, or "
                 "reads an array with a row for each of the batch, which goes in inputs or constants"
             )
-        return SUMMED if summed and not layout.per else layout
+        return ROW_SUM if summed and not layout.per_row else layout
 
-    def _cut_product(self, a: Any, b: Any) -> Any:
+    def _distributed_product(self, a: Any, b: Any) -> Any:
         """concatenate([x, h]) @ W is x @ W[:D] + h @ W[D:]: the part of x then needs no loop."""
         if not (isinstance(a, Traced) and isinstance(b, Traced)) or a.ndim != 2 or b.ndim != 2:
             return None
-        if self.slots[b.number].layout.per or a.number not in self.made_by:
+        if self.slots[b.number].layout.per_row or a.number not in self.made_by:
             return None
         made = self.instructions[self.made_by[a.number]]
         if made.op.name != "concatenate" or made.options["axis"] not in (1, -1):
@@ -308,13 +322,13 @@ class Tracer:
             if type(part) is not int or self.slots[part].dtype != a.dtype:
                 return None
         for number in made.inputs:
-            left = self._again(number)
+            left = self._alias(number)
             term = left @ b[start : start + left.shape[1]]
             total = term if total is None else total + term
             start += left.shape[1]
         return total
 
-    def _again(self, number: Any) -> Traced:
+    def _alias(self, number: Any) -> Traced:
         """A new stand-in for an existing slot."""
         t: Traced = object.__new__(Traced)
         set_value(t, self.values[number])
@@ -322,7 +336,7 @@ class Tracer:
         return t
 
 
-def shortened(op: Op, values: list[Any]) -> list[Any]:
+def with_inner_size_1(op: Op, values: list[Any]) -> list[Any]:
     """The arrays of a product with one element of the inner axis, others unchanged: a trace needs only the shape of the
     result, and large products would take most of its time."""
     if op.name != "matmul" or not all(isinstance(v, np.ndarray) and v.ndim for v in values):
@@ -333,7 +347,7 @@ def shortened(op: Op, values: list[Any]) -> list[Any]:
     return [a[..., :1], b[..., :1, :] if b.ndim > 1 else b[:1]]
 
 
-def _plainly(op: Op, args: Sequence[Any], options: dict[str, Any]) -> Any:
+def _untraced(op: Op, args: Sequence[Any], options: dict[str, Any]) -> Any:
     """Call an op outside the trace, recording nothing."""
     outside = ambient.get()
     token = ambient.set(Ambient(False, outside.scope, outside.training))
@@ -343,12 +357,12 @@ def _plainly(op: Op, args: Sequence[Any], options: dict[str, Any]) -> Any:
         ambient.reset(token)
 
 
-def _plain(value: Any) -> np.ndarray[Any, Any]:
+def _as_array(value: Any) -> np.ndarray[Any, Any]:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
 
 @lru_cache(maxsize=4096)
-def is_users(file: str) -> bool:
+def is_user_file(file: str) -> bool:
     """Whether a file is user code, whose lines error messages name."""
     return not file.startswith((PACKAGE, NUMPY, "<frozen")) and ("site-packages" in file or not file.startswith(PYTHON))
 
@@ -356,6 +370,6 @@ def is_users(file: str) -> bool:
 def user_line() -> str:
     """The file and line of the innermost caller outside this package, NumPy and Python's own modules."""
     frame: Any = sys._getframe(1)
-    while frame is not None and not is_users(frame.f_code.co_filename):
+    while frame is not None and not is_user_file(frame.f_code.co_filename):
         frame = frame.f_back
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -37,11 +37,21 @@ def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
     return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
 
 
-def form(tree: Any) -> Any:
-    """The structure of a tree, for comparison: every leaf is 0."""
+def form(tree: Any, found: list[Any]) -> Any:
+    """The structure of a tree, for comparison: every leaf is 0. The leaves are appended to `found`."""
+    if tree is None:
+        return None
     if not isinstance(tree, tuple):
-        return None if tree is None else 0
-    return (type(tree), *[form(part) if isinstance(part, tuple) or part is None else 0 for part in tree])
+        found.append(tree)
+        return 0
+    parts: list[Any] = [type(tree)]
+    for part in tree:
+        if part is None or isinstance(part, tuple):
+            parts.append(form(part, found))
+        else:
+            found.append(part)
+            parts.append(0)
+    return tuple(parts)
 
 
 class Signature(NamedTuple):

@@ -1,4 +1,4 @@
-"""The location of a value while the interpreter runs: in the rows of a slot or in a weight, with an offset and strides."""
+"""Views: where the interpreter finds a value, in the rows of a slot or in a weight, with an offset and strides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..checks import is_integer
 
-TEMP, SEQUENCE, STATE, CONSTANT, ONCE, SCRATCH = range(6)  # kinds of slots (kernels/native/README.md)
+TEMP, SEQUENCE, STATE, CONSTANT, ONCE, SCRATCH = range(6)  # storage classes of slots (kernels/native/README.md)
 ROW, WEIGHT, NUMBER = range(3)  # what an operand is
 
 
@@ -28,18 +28,26 @@ class View(NamedTuple):
 
     @property
     def flat(self) -> bool:
-        """Whether the elements lie side by side."""
+        """Whether the elements are contiguous, in order."""
         return all(s == w or n == 1 for n, s, w in zip(self.shape, self.strides, steps(self.shape), strict=True))
 
     def to(self, shape: tuple[int, ...]) -> View:
         """Broadcast to a shape."""
+        if shape == self.shape and 1 not in shape:
+            return self
         extra = len(shape) - len(self.shape)
         strides = (0,) * extra + tuple(0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True))
-        return self._replace(shape=shape, strides=strides)
+        return View(self.where, self.number, self.offset, shape, strides, self.value)
+
+    def moved(self, number: int) -> View:
+        """The same place in another slot."""
+        if number == self.number:
+            return self
+        return View(self.where, number, self.offset, self.shape, self.strides, self.value)
 
 
 def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of elements that lie side by side."""
+    """The strides of a contiguous array."""
     out, step = [], 1
     for n in reversed(shape):
         out.append(step)
@@ -113,23 +121,23 @@ def merged(shape: tuple[int, ...], views: list[View]) -> tuple[tuple[int, ...], 
 
 
 def shared_scratch(slots: list[list[int]], lists: dict[str, list[Any]]) -> None:
-    """Let scratch slots of one size share a place where their lifetimes, within one list, do not overlap."""
+    """Let scratch slots of one size share memory where their live ranges, within one list, do not overlap."""
     for instructions in lists.values():
         last: dict[int, int] = {}
         for at, (_, _, out, inputs, _) in enumerate(instructions):
             for view in (out, *inputs):
                 if view.where == ROW and slots[view.number][0] == SCRATCH:
                     last[view.number] = at
-        place: dict[int, int] = {}
+        shared: dict[int, int] = {}
         free: dict[int, list[int]] = {}
         for at, (code, shape, out, inputs, extra) in enumerate(instructions):
-            moved = [v._replace(number=place.get(v.number, v.number)) if v.where == ROW else v for v in inputs]
+            moved = [v.moved(shared.get(v.number, v.number)) if v.where == ROW else v for v in inputs]
             done = [v.number for v in inputs if v.where == ROW and last.get(v.number) == at]
             index = out.number
-            if slots[index][0] == SCRATCH and index not in place:
+            if slots[index][0] == SCRATCH and index not in shared:
                 spare = free.setdefault(slots[index][2], [])
-                place[index] = spare.pop() if spare else index
-            new = out._replace(number=place.get(index, index))
+                shared[index] = spare.pop() if spare else index
+            new = out.moved(shared.get(index, index))
             instructions[at] = (code, shape, new, tuple(moved), extra)
             for i in {*done, *([index] if last.get(index) == at else [])}:
-                free.setdefault(slots[i][2], []).append(place.get(i, i))
+                free.setdefault(slots[i][2], []).append(shared.get(i, i))

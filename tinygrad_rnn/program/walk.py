@@ -77,7 +77,7 @@ MOST = 20_000  # the largest number of objects that a step may reach
 Leaf = Callable[[int, Any], Any]
 
 
-class Unwatchable(Exception):
+class Unguardable(Exception):
     """The step reads something whose contents cannot be followed."""
 
 
@@ -101,12 +101,14 @@ def _reads(code: CodeType) -> Reads:
     names: tuple[dict[str, None], dict[str, None], dict[str, None]] = {}, {}, {}
     for instruction in dis.get_instructions(code):
         if isinstance(name := instruction.argval, str):
-            kind = instruction.opname
-            if "GLOBAL" in kind or kind == "LOAD_NAME":
+            opname = instruction.opname
+            if "GLOBAL" in opname or opname == "LOAD_NAME":
                 names[0][name] = None
-            elif kind == "IMPORT_NAME":
+            elif opname == "IMPORT_NAME":
                 names[2][name] = None
-            elif "ATTR" in kind or "METHOD" in kind or kind == "LOAD_CONST":  # a constant may be a name for getattr
+            elif (
+                "ATTR" in opname or "METHOD" in opname or opname == "LOAD_CONST"
+            ):  # a constant may be a name for getattr
                 names[1][name] = None
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -120,34 +122,34 @@ def is_trusted(module: Any) -> bool:
     return isinstance(module, str) and module.partition(".")[0] in _TRUSTED and not module.startswith("numpy.random")
 
 
-def defined(kind: type) -> dict[str, Any]:
+def defined(cls: type) -> dict[str, Any]:
     """What a class defines, its bases' included."""
-    return {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
+    return {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
 
 
-def _is_plain(kind: Any) -> bool:
+def _is_ordinary(cls: Any) -> bool:
     """Whether the attributes of objects of this class determine what they do."""
-    new: Any = kind.__new__
+    new: Any = cls.__new__
     if (new is not object.__new__ and not is_trusted(getattr(new, "__module__", None))) or any(
-        set(vars(base).get("__slots__", ())) - {"__dict__", "__weakref__"} for base in kind.__mro__
+        set(vars(base).get("__slots__", ())) - {"__dict__", "__weakref__"} for base in cls.__mro__
     ):
         return False
     try:
-        object.__new__(kind)
+        object.__new__(cls)
     except TypeError:  # a class written in C
         return False
     return True
 
 
-def _bodies(held: Any) -> list[Any]:
+def _bodies(attribute: Any) -> list[Any]:
     """The functions behind a class's attribute; an empty list if it is data."""
-    if isinstance(held, property):
-        return [f for f in (held.fget, held.fset, held.fdel) if f is not None]
-    if isinstance(held, (staticmethod, classmethod)):
-        return [held.__func__]
-    if isinstance(held, (cached_property, partialmethod)):
-        return [held.func]
-    return [held] if hasattr(type(held), "__get__") else []
+    if isinstance(attribute, property):
+        return [f for f in (attribute.fget, attribute.fset, attribute.fdel) if f is not None]
+    if isinstance(attribute, (staticmethod, classmethod)):
+        return [attribute.__func__]
+    if isinstance(attribute, (cached_property, partialmethod)):
+        return [attribute.func]
+    return [attribute] if hasattr(type(attribute), "__get__") else []
 
 
 def _without_random() -> ModuleType:
@@ -177,9 +179,8 @@ class Walk:
         self.arrays: list[Any] = []
         self.guards: list[Guard] = []
         self.copies: list[tuple[str, Any]] = []  # (path, a copy of a container), to be looked at after a trace
-        self.seen: dict[
-            tuple[int, bool], tuple[int, Any, Any]
-        ] = {}  # (id, in place) -> (order, the copy, the original)
+        # (id, in place) -> (order, the copy, the original)
+        self.seen: dict[tuple[int, bool], tuple[int, Any, Any]] = {}
         self.globals: dict[tuple[int, bool], dict[str, Any]] = {}
         self.names: dict[str, None] = {}  # of attributes, in any function so far
         self.modules: list[tuple[ModuleType, ModuleType, bool, set[str]]] = []
@@ -197,22 +198,22 @@ class Walk:
 
     def visit(self, value: Any, path: str) -> Any:
         """Add a value to the key; returns its copy."""
-        kind = type(value)
-        if kind in _VALUES:
-            self.key.append((kind, repr(value) if kind in (float, complex, slice, range) else value))
+        cls = type(value)
+        if cls in _VALUES:
+            self.key.append((cls, repr(value) if cls in (float, complex, slice, range) else value))
             return value
         if isinstance(value, (np.generic, np.dtype, enum.Enum)):
-            self.key.append((kind, repr(value) if isinstance(value, np.generic) else value))
+            self.key.append((cls, repr(value) if isinstance(value, np.generic) else value))
             return value
         if (known := self.seen.get((id(value), self.in_place))) is not None:
             self.key.append(("again", known[0]))
             return known[1]
-        place = len(self.seen)
-        if place > MOST:
-            raise Unwatchable(f"the step reaches more than {MOST} objects, at {path}")
+        order = len(self.seen)
+        if order > MOST:
+            raise Unguardable(f"the step reaches more than {MOST} objects, at {path}")
 
         def is_copied_as(copy: Any) -> None:
-            self.seen[id(value), self.in_place] = (place, copy, value)
+            self.seen[id(value), self.in_place] = (order, copy, value)
 
         is_copied_as(value)
         copy = self._visit(value, path, is_copied_as)
@@ -220,34 +221,34 @@ class Walk:
         return copy
 
     def _visit(self, value: Any, path: str, early: Callable[[Any], None]) -> Any:
-        kind = type(value)
+        cls = type(value)
         if isinstance(value, (Tensor, np.ndarray)):
             return self._array(value, path)
         if isinstance(value, tuple):
             return self._tuple(value, path)
-        if isinstance(value, (list, dict, set, frozenset)) and kind.__module__ in ("builtins", "collections"):
+        if isinstance(value, (list, dict, set, frozenset)) and cls.__module__ in ("builtins", "collections"):
             return self._container(value, path, early)
-        if kind is FunctionType:
+        if cls is FunctionType:
             return self._function(value, path, early)
-        if kind is MethodType:
+        if cls is MethodType:
             self.key.append("method")
             owner = self.visit(value.__self__, path.rpartition(".")[0] or path)
             return MethodType(self.visit(value.__func__, path), owner)
-        if kind is partial:
+        if cls is partial:
             self.key.append("partial")
             f, args, more = (self.visit(v, path) for v in (value.func, value.args, value.keywords))
             return partial(f, *args, **more)
-        if kind is ModuleType:
+        if cls is ModuleType:
             return self._module(value, path, early)
         if isinstance(value, type):
             return self._class(value, path)
-        if isinstance(value, _FIXED) or kind.__module__ == "typing":
+        if isinstance(value, _FIXED) or cls.__module__ == "typing":
             owner = getattr(value, "__self__", None)
             home = owner.__name__ if isinstance(owner, ModuleType) else getattr(owner, "__module__", None)
             if owner is None or (isinstance(owner, (ModuleType, type)) and is_trusted(home)):
                 self.key.append(_Is(value))
                 return value
-        elif hasattr(value, "__dict__") and _is_plain(kind):
+        elif hasattr(value, "__dict__") and _is_ordinary(cls):
             return self._object(value, path, early)
         return self._trap(value, path)
 
@@ -258,11 +259,9 @@ class Walk:
         elif isinstance(value, ModuleType):
             what = f"{path}, the module {value.__name__}"
         else:
-            what += (
-                ", whose contents cannot be watched (keep what it needs as numbers, arrays, lists, dicts or Modules)"
-            )
+            what += ", whose contents cannot be recorded_guard (keep what it needs as numbers, arrays, lists, dicts or Modules)"
         if self.in_place:
-            raise Unwatchable(f"the step reads {what}")
+            raise Unguardable(f"the step reads {what}")
         self.key.append("trap")
         return Trap(what)
 
@@ -271,7 +270,7 @@ class Walk:
         if array.dtype.kind not in "fiub":
             return self._trap(value, path)
         if self.in_place:
-            raise Unwatchable(
+            raise Unguardable(
                 f"the step reads the array {path} in a property, a special method, an overridden method or through a class, "
                 "where it cannot be followed; keep it in an attribute of the object, in a global or in the closure of the step"
             )
@@ -281,12 +280,12 @@ class Walk:
         return value if self.leaf is None else self.leaf(len(self.arrays) - 1, value)
 
     def _tuple(self, value: Any, path: str) -> Any:
-        kind = type(value)
-        if kind is not tuple and not hasattr(kind, "_fields"):
+        cls = type(value)
+        if cls is not tuple and not hasattr(cls, "_fields"):
             return self._trap(value, path)
-        self.key.append((_Is(kind), len(value)))
+        self.key.append((_Is(cls), len(value)))
         parts = [self.visit(v, f"{path}[{i}]") for i, v in enumerate(value)]
-        return tuple(parts) if kind is tuple else kind(*parts)
+        return tuple(parts) if cls is tuple else cls(*parts)
 
     def _container(self, value: Any, path: str, early: Callable[[Any], None]) -> Any:
         self.key.append((type(value), len(value)))
@@ -357,7 +356,7 @@ class Walk:
         if self.in_place:
             for name in (*read.globals, *read.imports):
                 if (name in _EFFECTS and name not in f.__globals__) or (name in read.imports and not is_trusted(name)):
-                    raise Unwatchable(f"the step uses {name} in {path}, whose effect a program would not have")
+                    raise Unguardable(f"the step uses {name} in {path}, whose effect a program would not have")
         if read.globals:
             self.guards.append(guard_names(f.__globals__, read.globals, ""))
         for name in read.globals:
@@ -370,7 +369,7 @@ class Walk:
         self.key.append(_Is(module))
         if module is np:
             if self.in_place and "random" in self.names:
-                raise Unwatchable(f"the step reads {path}.random")
+                raise Unguardable(f"the step reads {path}.random")
             return _numpy
         if is_trusted(module.__name__):
             return module
@@ -402,64 +401,64 @@ class Walk:
         finally:
             self.in_place = outside
 
-    def _class(self, kind: type, path: str) -> Any:
+    def _class(self, cls: type, path: str) -> Any:
         """A class as a value: its functions and attributes are read in place."""
-        self.key.append(_Is(kind))
-        if type(kind) is not type and not is_trusted(type(kind).__module__):
-            self._visited(type(kind), f"the class of {path}", True)
-        for base in kind.__mro__:
+        self.key.append(_Is(cls))
+        if type(cls) is not type and not is_trusted(type(cls).__module__):
+            self._visited(type(cls), f"the class of {path}", True)
+        for base in cls.__mro__:
             if self._guarded(base, path):
-                for name, held in vars(base).items():
-                    if _bodies(held):
-                        self.functions.append((name, held, f"{path}.{name}"))
+                for name, attribute in vars(base).items():
+                    if _bodies(attribute):
+                        self.functions.append((name, attribute, f"{path}.{name}"))
                     elif not special(name):
                         self.key.append(name)
-                        self._visited(held, f"{path}.{name}", True)
-        return kind
+                        self._visited(attribute, f"{path}.{name}", True)
+        return cls
 
-    def _guarded(self, kind: type, path: str) -> bool:
+    def _guarded(self, cls: type, path: str) -> bool:
         """Whether a class is defined by the user, so that its attributes are guarded."""
-        if is_trusted(kind.__module__):
+        if is_trusted(cls.__module__):
             return False
-        self.guards.append(guard_class(kind, path))
-        self.key.append(_Is(kind))
+        self.guards.append(guard_class(cls, path))
+        self.key.append(_Is(cls))
         return True
 
     def _functions_of_classes(self) -> bool:
         """Walk, in place, those functions of classes whose names are in use; returns whether any was."""
         ready = [f for f in self.functions if special(f[0]) or f[0] in self.names]
         self.functions = [f for f in self.functions if f not in ready]
-        for name, held, path in ready:
-            self.key.append((name, _Is(type(held))))
-            for body in _bodies(held):
+        for name, attribute, path in ready:
+            self.key.append((name, _Is(type(attribute))))
+            for body in _bodies(attribute):
                 if not isinstance(body, _SLOTS):
                     self._visited(body, path, True)
         return bool(ready)
 
     def _object(self, value: Any, path: str, early: Callable[[Any], None]) -> Any:
         """An object's attributes, and its class's: these become the copy's own, methods bound to it."""
-        kind, attributes = type(value), vars(value)
-        self.key.append((_Is(kind), len(attributes)))
+        cls, attributes = type(value), vars(value)
+        self.key.append((_Is(cls), len(attributes)))
         self.guards.append(guard_items(attributes, path))
-        early(copy := object.__new__(kind))
-        for name, held in attributes.items():
+        early(copy := object.__new__(cls))
+        for name, attribute in attributes.items():
             self.key.append(name)
-            vars(copy)[name] = self.visit(held, f"{path}.{name}")
+            vars(copy)[name] = self.visit(attribute, f"{path}.{name}")
         taken = set(attributes)
-        for base in kind.__mro__:
+        for base in cls.__mro__:
             if self._guarded(base, f"type({path})"):
-                for name, held in vars(base).items():
-                    bodies = _bodies(held)
-                    if bodies and (name in taken or special(name) or type(held) is not FunctionType):
+                for name, attribute in vars(base).items():
+                    bodies = _bodies(attribute)
+                    if bodies and (name in taken or special(name) or type(attribute) is not FunctionType):
                         if name not in _NOT_CALLED:
-                            self.functions.append((name, held, f"{path}.{name}"))
+                            self.functions.append((name, attribute, f"{path}.{name}"))
                     elif not special(name) and name not in taken:
                         self.key.append(name)
-                        own = self.visit(held, f"{path}.{name}")
+                        own = self.visit(attribute, f"{path}.{name}")
                         vars(copy)[name] = MethodType(own, copy) if bodies else own
                     elif not special(name) and name not in attributes:  # data that super().name reaches
                         self.key.append(name)
-                        self._visited(held, f"{path}.{name}", True)
+                        self._visited(attribute, f"{path}.{name}", True)
             taken.update(vars(base))
         self.copies.append((path, vars(copy)))
         return copy

@@ -205,8 +205,14 @@ class RNNCell(Module):
         """One step as one node, for a cell with a kernel."""
         raise TypeError(f"{type(self).__name__} has no kernel of its own")
 
-    def __call__(self, x: Any, state: Any) -> tuple[Any, Any]:
+    def __call__(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         x = x if isinstance(x, Tensor) else Tensor(x)
+        if state is None:
+            batch = x.shape[0] if x.ndim else "batch_size"
+            raise TypeError(
+                f"{self.scope_name}: the state is missing: one step is cell(x, state), from cell.zero_state({batch}, "
+                f"np.{x.dtype}) for example; a whole sequence is rnn.dynamic_rnn(cell, inputs)"
+            )
         self.check_input(x, 2)
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)

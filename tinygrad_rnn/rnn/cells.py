@@ -69,7 +69,10 @@ class GatedCell(RNNCell):
         use_bias: bool = True,
         seed: Any = None,
         name: str | None = None,
+        **unknown: Any,
     ):
+        if unknown:
+            checks.refuse_arguments(self, unknown)
         num_units = checks.integer(type(self).__name__, "num_units", num_units)
         self.num_units = self.state_size = self.output_size = num_units
         self.name, self.use_bias = name, bool(use_bias)

@@ -97,6 +97,7 @@ template <class T> class Loop {
     T **to, **to_tail;
     T *tail, *buffers, *spread;
     const T** outer_left;
+    bool turned;
     T *outer_lefts, *outer_rights;
   };
   // What one thread adds up sums with.
@@ -219,6 +220,7 @@ template <class T> class Loop {
   }
 
   void place_worker(Worker& w, Workspace& memory) {
+    w.turned = false;
     const int slots = p_.slots.count, states = p_.states.count;
     w.views = memory.array<View<T>>(slots + fixed_count_);
     for (int k = 0; k < fixed_count_; ++k) w.views[slots + k] = fixed_[k];
@@ -372,7 +374,9 @@ template <class T> class Loop {
       const ptrdiff_t s = call_.backward ? hi - 1 - k : lo + k, count = share.at(s);
       if (call_.backward) m -= count;
       for (const int slot : p_.kept) __builtin_memcpy(w.homes[slot].rows + m, w.now[p_.slots[slot].index], count * sizeof(T*));
+      w.turned = s & 1;
       run_list(lists_[2], w, m, count);
+      w.turned = false;
       for (int state = 0; state < p_.states.count; ++state) {
         const StateOf& of = p_.states[state];
         if (of.fixed) continue;
@@ -524,7 +528,8 @@ template <class T> class Loop {
     if (n == 1 && right.row && i.matrix >= 0) return multiply_direct(i, w.to[0], w.left[0], right);
     const Columns<T> columns = units<T>(N);
     const bool padding = i.out.whole && i.out.offset % W == 0;  // the last vector may be written in full
-    for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
+    for (ptrdiff_t p = 0; p < columns.panels(); ++p) {
+      const ptrdiff_t q = w.turned ? columns.panels() - 1 - p : p;
       const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q), width = vectors * W;
       const T* start = i.accumulate ? nullptr : i.start >= 0 ? weights_.start[i.start] + column : weights_.zeros;
       if (column + width <= N || padding) {
