@@ -121,7 +121,8 @@ class Grid:
     def pitch_between(self) -> float:
         """From the middle of one step to the middle of the next: wider where a step has several inputs."""
         most = max(map(len, self.inputs.values()), default=1)
-        return max(PITCH + (2 * STAGGER if self.pairs else 0), 70.0 + 2 * self.apart * (most - 1))
+        beside = max(70.0, self.apart + 8) + 2 * self.apart * (most - 1)
+        return max(PITCH + (2 * STAGGER if self.pairs else 0), beside)
 
     @cached_property
     def apart(self) -> float:
