@@ -50,7 +50,7 @@ class FoldedGrid(Grid):
     """One column for each run over time: a step of every layer, one in the middle where there is one."""
 
     def __init__(self, ranked: RankedNet, labels: style.Labels):
-        starts = sorted({(layer.start, len(layer.steps)) for layer in ranked.net.layers if layer.kind == "cell"})
+        starts = sorted({(layer.start, len(layer.steps)) for layer in ranked.net.layers if layer.role == "cell"})
         super().__init__(ranked, list(dict.fromkeys(start + min(1, steps - 1) for start, steps in starts)), labels)
         self.bottom, self.top = self.bottom - 8, self.top - 10
 
@@ -74,7 +74,7 @@ class FoldedGrid(Grid):
         return super().aside(layer) * 3.4
 
     def size(self, layer: Layer) -> Point:
-        return (CELL[0], TALL) if layer.kind == "cell" else super().size(layer)
+        return (CELL[0], TALL) if layer.role == "cell" else super().size(layer)
 
     def pitch_between(self) -> float:
         most = max((len(self.looped(number)) for number in range(len(self.layers))), default=1)
@@ -133,7 +133,7 @@ class FoldedScene(NetScene):
             out = max(abs(x) + wide / 4, 58 + wide / 2)  # clear of what stands in the middle
             at = (out if side > 0 else -out, y - TALL / 2 - 40 - tall / 2)
             path = ((x, at[1] + tall / 2), (x, y - TALL / 2))
-        elif x > 0 and layer.kind == "cell":
+        elif x > 0 and layer.role == "cell":
             at = (x + CELL[0] / 2 + 10 + wide / 2, y - TALL / 2 - 26 - tall / 2)
             begin, end = (at[0] - wide / 2, at[1]), (x + CELL[0] / 2 - 10, y - TALL / 2)
             path = (begin, (end[0] + 6, at[1]), (end[0], at[1] + 6), end)

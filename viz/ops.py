@@ -110,23 +110,21 @@ def refuse_unrecorded(target: Any, who: str) -> None:
     """Raise TypeError, with the way out, if nothing was recorded of what is to be drawn."""
     if isinstance(target, Graph) or any(tensor._node is not None for tensor in flat_tensors(target)):
         return
-    kind = target if isinstance(target, type) else type(target)
-    name = ".".join([*kind.__module__.split(".")[1:2], kind.__name__])
+    cls = target if isinstance(target, type) else type(target)
+    name = ".".join([*cls.__module__.split(".")[1:2], cls.__name__])
     if isinstance(target, type) and issubclass(target, Module):
-        raise TypeError(
-            f"{who}: target is the class {name}, expected what one computes: make one and {_way(kind, who)}"
-        )
+        raise TypeError(f"{who}: target is the class {name}, expected what one computes: make one and {_way(cls, who)}")
     if isinstance(target, Module):
-        raise TypeError(f"{who}: target is {name}, which records nothing by itself: {_way(kind, who)}")
+        raise TypeError(f"{who}: target is {name}, which records nothing by itself: {_way(cls, who)}")
     raise TypeError(
-        f"{who}: target is {kind.__name__}: no tensor with a graph was given; a tensor has one when it was computed "
+        f"{who}: target is {cls.__name__}: no tensor with a graph was given; a tensor has one when it was computed "
         "(outside no_grad) from a tensor that requires grad"
     )
 
 
-def _way(kind: type, who: str) -> str:
+def _way(cls: type, who: str) -> str:
     """What to draw instead of a module: what it computes."""
-    if not issubclass(kind, RNNCell):
+    if not issubclass(cls, RNNCell):
         return f"run it and draw its outputs, viz.{who}(layer(x))"
     return "draw it by viz.cell(cell), viz.unrolled(cell) or viz.folded(cell)"
 

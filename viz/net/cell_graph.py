@@ -22,7 +22,7 @@ from .steps import state_name
 from .unfused import opened_maps, take
 
 SMALL_BATCH, SMALL_INPUT = 2, 3
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def trace(cell: RNNCell, length: int) -> Graph:
@@ -30,7 +30,7 @@ def trace(cell: RNNCell, length: int) -> Graph:
     return on_copy(cell, lambda copied, size: _steps(copied, size, length))
 
 
-def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Found]) -> Found:
+def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Result]) -> Result:
     """What `run` makes of a copy of the cell and its input's size; of a small one, or its output's, if it is not built."""
     known = input_size(cell)
     sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter

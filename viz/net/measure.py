@@ -36,10 +36,10 @@ class Measured:
     what is known. Raises TypeError where nothing was recorded, GraphError where a backward pass has freed the graph.
     """
 
-    def __init__(self, target: Any, who: str, kinds: tuple[str, ...] | None = STEPWISE, given: Any = ()):
+    def __init__(self, target: Any, who: str, kinds: tuple[str, ...] | None = STEPWISE, others: Any = ()):
         if not any(True for _ in flat_tensors(target)):
-            kind = type(target).__name__
-            raise TypeError(f"{who}: target is {kind}, expected what a run computed: outputs, a state, a loss")
+            came = type(target).__name__
+            raise TypeError(f"{who}: target is {came}, expected what a run computed: outputs, a state, a loss")
         if was_freed(target):
             raise GraphError(
                 f"{who}: the graph was freed by a backward pass. Call this (or draw) before backward, or keep the graph "
@@ -60,7 +60,7 @@ class Measured:
                     self._known[_key(parent)] = value
                 elif code == -1:
                     self._store(node, value)
-        self._known.update((_key(t._node), t.data) for t in flat_tensors((self.tensors, given)) if t._node is not None)
+        self._known.update((_key(t._node), t.data) for t in flat_tensors((self.tensors, others)) if t._node is not None)
 
     @cached_property
     def net(self) -> Net:
@@ -201,13 +201,13 @@ class Measured:
         if len(shapes) != 1 or len(next(iter(shapes))) < 2:
             raise ValueError(f"{self.who}: {name!r} has shapes {sorted(shapes)}, expected one (B, ·) at every step")
         shape = shapes.pop()
-        found = np.full((shape[0], len(parts), *shape[1:]), np.nan)
+        values = np.full((shape[0], len(parts), *shape[1:]), np.nan)
         lengths = self.lengths(number)
         lengths = np.full(shape[0], len(parts)) if lengths is None or len(lengths) != shape[0] else lengths
         for k, part in enumerate(parts):
             for row in np.flatnonzero(lengths > k) if part is not None else ():
-                found[row, lengths[row] - 1 - k if layer.backward else k] = part[row]
-        return found
+                values[row, lengths[row] - 1 - k if layer.backward else k] = part[row]
+        return values
 
     def _gradient_or_zero(self, source: Source) -> Array:
         g = self.state_gradient(source)
@@ -257,16 +257,16 @@ Lengths = dict[tuple[int, ...], Any]
 
 def lengths_of(target: Any) -> Lengths:
     """The lengths of the rows of each run over time that has any, by the scopes around it."""
-    found: Lengths = {}
+    lengths: Lengths = {}
     for node in [] if isinstance(target, Graph) else nodes_of(target):
         if isinstance(node, Leaf):
             continue
         sequence, time = sequence_of(node), time_of(node.scope)
         if sequence is not None and sequence.lengths is not None:
-            found[around(node.scope)] = sequence.lengths
+            lengths[around(node.scope)] = sequence.lengths
         if time is not None and time.step.run is not None and time.step.run.lengths is not None:
-            found[around(time.outer)] = time.step.run.lengths
-    return found
+            lengths[around(time.outer)] = time.step.run.lengths
+    return lengths
 
 
 def around(path: Path) -> tuple[int, ...]:

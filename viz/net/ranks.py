@@ -73,7 +73,7 @@ class RankedNet:
 
         Where time was cut (`unstack`) and joined (`stack`) the trail keeps to its own step.
         """
-        found: dict[Origin, None] = {}
+        origins: dict[Origin, None] = {}
         work: list[tuple[Source, int | None]] = [(start, pick)]
         seen = set(work)
         while work:
@@ -81,18 +81,18 @@ class RankedNet:
             node = self.graph.nodes[source.id]
             step = self.net.step_of.get(source.id)
             if step is not None:
-                found[Origin(step[0], step[1])] = None
+                origins[Origin(step[0], step[1])] = None
             elif source.id in self.group_of:
-                found[self._of_group(self.group_of[source.id], pick)] = None
+                origins[self._of_group(self.group_of[source.id], pick)] = None
             elif node.op is None:
                 if node.kind != "parameter" and (node.name or node.shapes[0]):
-                    found[Origin(leaf=node.id)] = None
+                    origins[Origin(leaf=node.id)] = None
             elif source.id not in self.net.only_weights:
                 for item in self._further(node, source, pick):
                     if item not in seen:
                         seen.add(item)
                         work.append(item)
-        return sorted(found)
+        return sorted(origins)
 
     def _of_group(self, number: int, pick: int | None) -> Origin:
         each = self.groups[number].each
@@ -193,8 +193,8 @@ class RankedNet:
         if node.effect != "concatenates":
             return False
         each = [[o for o in self.origins(s) if o.leaf < 0] for s in node.sources]
-        columns = {self.column(o) for found in each for o in found if o.layer >= 0 and o.t is not None}
-        return len(columns) > 1 and all(len(found) == 1 for found in each)
+        columns = {self.column(o) for origins in each for o in origins if o.layer >= 0 and o.t is not None}
+        return len(columns) > 1 and all(len(origins) == 1 for origins in each)
 
     def _joins(self, key: Path, origins: set[Origin]) -> int | None:
         """The group that an op belongs to: the last of its module, or for one without a module the one it continues."""
@@ -213,7 +213,7 @@ class RankedNet:
             below = {Origin(o.layer, None) if o.layer >= 0 else o for o in group.origins}
             group.origins = dict.fromkeys(sorted(below))
             layer = Layer(
-                group.name, (), steps=columns, weights=group.weights, kind="each", ops=group.ops, start=columns[0]
+                group.name, (), steps=columns, weights=group.weights, role="each", ops=group.ops, start=columns[0]
             )
             self.net.layers.append(layer)
             number = self.groups.index(group)

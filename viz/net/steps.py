@@ -225,15 +225,15 @@ def name_of(net: Net, source: Source) -> str:
 
 def only_weights(graph: Graph) -> set[int]:
     """Ids of parameters, and of what was computed from parameters alone."""
-    found: set[int] = set()
+    alone_ids: set[int] = set()
     for node in graph.nodes:
         if node.op is None:
             alone = node.kind == "parameter"
         else:
-            alone = bool(node.sources) and not looks_up(node) and all(s.id in found for s in node.sources)
+            alone = bool(node.sources) and not looks_up(node) and all(s.id in alone_ids for s in node.sources)
         if alone:
-            found.add(node.id)
-    return found
+            alone_ids.add(node.id)
+    return alone_ids
 
 
 def looks_up(node: NodeInfo) -> bool:

@@ -41,9 +41,9 @@ class Canvas:
     ) -> Node:
         """Add a node; fields: what it stands for in the net."""
         size = size or style.fitting_size(lines, style.ROLES[role].shape)
-        found = Node(id, lines, role, box=box, at=at, size=size, **fields)
-        self.drawn[id] = found
-        return found
+        node = Node(id, lines, role, box=box, at=at, size=size, **fields)
+        self.drawn[id] = node
+        return node
 
     def arrow(
         self,

@@ -61,7 +61,7 @@ class Grid:
         self.skipped = ranked.skipped
         self.lengths = lengths or {}
         self.recurrent = {s.layer for s in net.states if s.layer is not None}
-        self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.kind == "cell" and len(layer.steps) == 1}
+        self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.role == "cell" and len(layer.steps) == 1}
         self.state_names: dict[int, set[str]] = {number: set() for number in range(len(self.layers))}
         for name, _, head in net.initial_states:
             self.state_names[head[0]].add(name)
@@ -86,7 +86,7 @@ class Grid:
     def origins_of(self, step: Step) -> list[Origin]:
         """What a step is made of, beside states and weights. No origin at all: an input without a name."""
         number, layer = step[0], self.layers[step[0]]
-        if layer.kind == "each":
+        if layer.role == "each":
             group = next(group for group in self.ranked.groups if group.each == number)
             below = [o for o in group.origins if o.leaf < 0]
             inputs = [o for o in group.origins if o.leaf >= 0 and o in self.ranked.read_by_cells]
@@ -133,21 +133,21 @@ class Grid:
     def inputs_of(self, step: Step, origins: list[Origin]) -> list[Key]:
         """The inputs that a step reads: those with a name or a gradient, else one that stands for all."""
         layer = self.layers[step[0]]
-        if layer.kind == "each" and all(o.leaf >= 0 for o in origins):  # nothing below it: what its group was made of
+        if layer.role == "each" and all(o.leaf >= 0 for o in origins):  # nothing below it: what its group was made of
             group = next(group for group in self.ranked.groups if group.each == step[0])
             origins = [o for o in group.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
             if origins[0].leaf < 0:
                 return [_looked_up(step)]
         origins = [o for o in origins if o.leaf < 0 or self.net.graph.nodes[o.leaf].kind != "mask"]
         leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
-        if not origins and layer.kind == "cell" and self._looks_up(step):
+        if not origins and layer.role == "cell" and self._looks_up(step):
             return [_looked_up(step)]
-        told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
+        named = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
         rest = [leaf for leaf in leaves if leaf.id not in self.fillers]
         rest = rest or [
             leaf for leaf in leaves if len(leaves) == len(origins)
         ]  # all that is read: the input is among it
-        return [(leaf.id, self._input_title(leaf, step)) for leaf in told or rest[:1]]
+        return [(leaf.id, self._input_title(leaf, step)) for leaf in named or rest[:1]]
 
     def _input_title(self, leaf: NodeInfo, step: Step) -> str:
         """The name of an input without its time: "x" for the leaf x_3 that step 3 alone reads, and for one without a name."""
@@ -185,11 +185,11 @@ class Grid:
     @cached_property
     def inputs(self) -> dict[int, list[Key]]:
         """The inputs of every column, in order."""
-        found: dict[int, list[Key]] = {}
+        inputs: dict[int, list[Key]] = {}
         for step, origins in sorted(self.feeds.items()):
-            keys = found.setdefault(self.column(step), [])
+            keys = inputs.setdefault(self.column(step), [])
             keys.extend(key for key in self.inputs_of(step, origins) if key not in keys)
-        return found
+        return inputs
 
     def joined(self, origins: list[Origin]) -> list[Origin]:
         """The layers whose results are joined before they are read, if they stand side by side."""
@@ -242,7 +242,7 @@ class Grid:
         self.height: dict[int, float] = {self.low: 0.0}
         for rank in range(self.low + 1, self.high + 1):
             weights = max((len(x.weights) for x in self.layers if x.rank == rank), default=0) * style.FONT_SIZE * 1.2
-            cells = any(x.kind == "cell" for x in self.layers if x.rank == rank)
+            cells = any(x.role == "cell" for x in self.layers if x.rank == rank)
             states = max(
                 (len(self.state_names[n]) for n, x in enumerate(self.layers) if x.rank in (rank, rank - 1)),
                 default=1,
@@ -284,7 +284,7 @@ class Grid:
         return self.x(self.column(step)) + self.aside(layer), self.height[layer.rank]
 
     def size(self, layer: Layer) -> Point:
-        return CELL if layer.kind == "cell" else EACH
+        return CELL if layer.role == "cell" else EACH
 
     def state_order(self, number: int, name: str) -> float:
         """Where a state stands among its layer's, from the middle upwards: c above h."""

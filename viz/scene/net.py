@@ -125,7 +125,9 @@ class NetScene:
         columns = sorted({self.grid.column(s) for s in self.read_by(origins)})
         if not columns:
             readers = [
-                self.grid.column(step) for step, found in self.grid.feeds.items() if Origin(group=number) in found
+                self.grid.column(step)
+                for step, origins_of_step in self.grid.feeds.items()
+                if Origin(group=number) in origins_of_step
             ]
             lower = [
                 self.canvas.drawn[f"group{o.group}"].at
@@ -346,8 +348,8 @@ class NetScene:
         lines = []
         for leaf in (self.grid.net.graph.nodes[i] for i in layer.weights):
             letter, name = self.letter(leaf.id), style.shown(leaf.name or "?", 30)
-            told = " ".join(style.Labels(True, self.grid.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
-            lines.append(f"{letter}{'' if letter == name else f' = {name}'} {told}")
+            facts = " ".join(style.Labels(True, self.grid.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
+            lines.append(f"{letter}{'' if letter == name else f' = {name}'} {facts}")
         return tuple(lines)
 
     def shared_weights(self, number: int, layer: Layer) -> bool:

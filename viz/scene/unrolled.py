@@ -176,7 +176,7 @@ class UnrolledScene(NetScene):
         x, y = self.grid.x(column) + self.grid.aside(layer), self.grid.height[layer.rank]
         left = self.grid.x(column) - sign * (self.grid.pitch / 2 + 26 + wide / 2)
         t = next(t for t in layer.steps if layer.column(t) == column)
-        if layer.kind == "each":
+        if layer.role == "each":
             self.canvas.node(f"w{number}", lines, "parameter", (left, y), (wide, tall), layer=number)
             path: tuple[Point, ...] = ((left + sign * wide / 2, y), (x - sign * EACH[0] / 2, y))
         else:
