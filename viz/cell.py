@@ -18,9 +18,9 @@ from tinygrad_rnn.rnn import RNNCell
 from .layouts.cells import GATES, diagram, named_leaf
 from .layouts.graphviz import settle
 from .net.cell_graph import dtype_of, is_stacked, step_graph
-from .net.layers import Path
+from .net.layers import Path, common
 from .net.steps import only_weights
-from .ops import Facts, common, picture_of
+from .ops import Facts, picture_of
 from .scene import legend as legends
 from .scene import style
 from .scene.picture import Edge, Node, Picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, Source, flat_tensors
 from tinygrad_rnn.autodiff.node import Leaf
@@ -20,7 +20,7 @@ from .layouts.period import repeated
 from .layouts.repeat import repeat
 from .net import costs
 from .net.costs import counted
-from .net.layers import Path, passes_of, time_of
+from .net.layers import Path, common, passes_of, time_of
 from .net.measure import Measured, nodes_of, stepwise
 from .net.unfused import open_all, take
 from .scene import style
@@ -30,7 +30,6 @@ from .scene.picture import Box, Edge, Node, Picture
 from .write.drawing import BIGGEST_SHOWN, Drawing
 
 Place = tuple[tuple[int, Scope], ...]  # a path of scopes, each with what tells it from others of its name
-Part = TypeVar("Part")
 LONG = 2  # steps from which on one is laid out and repeated
 
 
@@ -286,16 +285,6 @@ def _shown(path: Path) -> Path:
     if path and (path[-1].kind == "state" or "" in path):
         return tuple(part for part in path if part and part.kind != "state")
     return path
-
-
-def common(a: tuple[Part, ...], b: tuple[Part, ...]) -> tuple[Part, ...]:
-    """The scope that holds both."""
-    same = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        same += 1
-    return a[:same]
 
 
 def _boxes(places: list[Place]) -> dict[Place, Box | None]:

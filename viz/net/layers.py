@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import neg
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.autodiff.state import Run, Scope
@@ -18,6 +18,7 @@ from tinygrad_rnn.autodiff.state import Run, Scope
 Path = tuple[Scope, ...]
 Step = tuple[int, int]  # a layer's number and t
 SIDES = ("fw", "bw")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,16 @@ def time_of(path: Path) -> Time | None:
         if part.kind == "step":
             return Time(path[:i], part, path[i + 1 :])
     return None
+
+
+def common(a: tuple[Part, ...], b: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The scope that holds both."""
+    same = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        same += 1
+    return a[:same]
 
 
 def times_of(graph: Graph) -> list[Time | None]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
-from .layers import SIDES, Layer, Path, Step
+from .layers import SIDES, Layer, Path, Step, common
 from .steps import Net, State, hoisted, parameters_of, passes
 
 
@@ -138,9 +138,7 @@ class RankedNet:
 
     def _gather(self) -> None:
         """Gather the ops outside time into groups, in order of creation."""
-        outer = _common(
-            [layer.outer[:-1] if layer.outer[-1:] == (layer.name,) else layer.outer for layer in self.cells]
-        )
+        outer = reduce(common, (x.outer[:-1] if x.outer[-1:] == (x.name,) else x.outer for x in self.cells))
         for node in self.graph.nodes:
             if (
                 node.op is None
@@ -152,7 +150,7 @@ class RankedNet:
             if any(hoisted(self.net, layer, node) for layer in self.cells):
                 continue
             origins = {o for s in node.sources for o in self.origins(s)}
-            key = node.scope[: len(_common([outer, node.scope])) + 1]
+            key = node.scope[: len(common(outer, node.scope)) + 1]
             key = () if outer[: len(key)] == key else key
             number = self._joins(key, origins)
             if number is None:
@@ -420,11 +418,3 @@ def _settled(below: dict[int, set[int]], beside: dict[int, int]) -> list[int]:
         free = [i for i in rest if below[i] | ({beside[i]} if i in beside else set()) <= {i, *order}]
         order.append((free or rest)[0])
     return order
-
-
-def _common(scopes: list[Path]) -> Path:
-    """What all the paths begin with."""
-    same = 0
-    while all(len(s) > same and s[same] == scopes[0][same] for s in scopes):
-        same += 1
-    return scopes[0][:same]
