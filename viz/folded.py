@@ -76,8 +76,8 @@ class FoldedGrid(Grid):
     def size(self, layer: Layer) -> Point:
         return (CELL[0], TALL) if layer.role == "cell" else super().size(layer)
 
-    def pitch_between(self) -> float:
-        most = max((len(self.looped(number)) for number in range(len(self.layers))), default=1)
+    def column_pitch(self) -> float:
+        most = max((len(self.carried_states(number)) for number in range(len(self.layers))), default=1)
         return 340.0 + NEXT * max(most - 2, 0)
 
     def room(self, states: int) -> float:
@@ -90,7 +90,7 @@ class FoldedGrid(Grid):
         return super().input_height() - 10.0 * len({s.name for s in handed_on})
 
     def delays(self, number: int) -> list[Point]:
-        states, layer = len(self.looped(number)), self.layers[number]
+        states, layer = len(self.carried_states(number)), self.layers[number]
         t = next(t for t in layer.steps if self.is_shown((number, t)))
         x, side = self.place((number, t))[0], -1.0 if self.aside(layer) < 0 else 1.0
         ends = [x + side * (CELL[0] / 2 + REACH + far) for far in (-DELAY[0] / 2, NEXT * (states - 1) + DELAY[0] / 2)]
@@ -192,7 +192,7 @@ class FoldedScene(NetScene):
         """A state that goes round: out of the cell, through the delay, into the cell again."""
         layer = self.grid.layers[state.head[0]]
         step = next((state.head[0], t) for t in layer.steps if self.grid.is_shown((state.head[0], t)))
-        names = self.grid.looped(state.head[0])
+        names = self.grid.carried_states(state.head[0])
         rank = names.index(state.name)
         side = -1.0 if self.grid.aside(layer) < 0 else 1.0
         (x, y), half = self.grid.place(step), CELL[0] / 2
@@ -216,7 +216,7 @@ class FoldedScene(NetScene):
         end = next((head, t) for t in self.grid.layers[head].steps if self.grid.is_shown((head, t)))
         (x0, y0), (x1, y1), half = self.grid.place(begin), self.grid.place(end), CELL[0] / 2
         ids = (f"l{tail}t{begin[1]}", f"l{head}t{end[1]}")
-        names = self.grid.looped(tail)
+        names = self.grid.carried_states(tail)
         lane = len(names) - 1 - names.index(state.name) if state.name in names else 0  # c above h, and h inside
         down, low = x0 + half - 6 - 8 * lane, y0 - TALL / 2 - 20 - 10 * lane
         up, into = x1 - half - 36 + 12 * lane, y1 + 12 - 24 * lane / max(len(names) - 1, 1)

@@ -336,7 +336,7 @@ class Repeat:
                 self.frames[box.id] = [frame]
                 if box.parent is not None:
                     self.frames.setdefault(box.parent, []).append(frame)
-        holds, titles = self._held(), self._titles()
+        holds, titles = self._exclusive(), self._titles()
         kept = {box.id for box in self.picture.boxes if box.id in self.frames and holds.get(box.id, True)}
         around: dict[str | None, str | None] = {
             None: None
@@ -361,7 +361,7 @@ class Repeat:
             if id != step.box.id or x > step.layout.size[0] / 2
         }
 
-    def _held(self) -> dict[str, bool]:
+    def _exclusive(self) -> dict[str, bool]:
         """For each box around steps, whether its frame holds nothing that is not in it; else it is not drawn."""
         outer = {step.box.parent for step in self.steps.values() if step.box.parent is not None}
         chain: dict[str, set[str | None]] = {}

@@ -209,11 +209,11 @@ def _keys(graph: Graph, times: list[Time | None], passes: Passes) -> dict[int, _
         time = times[i]
         if step not in named and time is not None and time.outer:
             keys[i] = _Key(step[0], (), _own_name(time.outer), 0)
-    _adopt(graph, steps, keys)
+    _assign_to_cells(graph, steps, keys)
     return keys
 
 
-def _adopt(graph: Graph, steps: dict[int, tuple[int, int]], keys: dict[int, _Key]) -> None:
+def _assign_to_cells(graph: Graph, steps: dict[int, tuple[int, int]], keys: dict[int, _Key]) -> None:
     """Give ops of a step that stand in no cell to the cell that they work for, else to a layer called step."""
     outside = [i for i in steps if i not in keys]
     wanted = set(outside)

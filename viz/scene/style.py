@@ -127,7 +127,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 class Labels(NamedTuple):
-    """What a view tells beside names, as asked for."""
+    """Which facts labels show beside names."""
 
     shapes: bool = True
     dtypes: bool = False

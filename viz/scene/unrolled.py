@@ -9,7 +9,7 @@ from tinygrad_rnn.autodiff.graph import Source
 from ..net.layers import Layer, Step
 from ..net.steps import InitialState, State, final_states, name_of
 from . import style
-from .canvas import spot
+from .canvas import place_and_size
 from .grid import CELL, EACH, ENDS_APART
 from .net import NetScene
 from .paths import rounded
@@ -109,7 +109,7 @@ class UnrolledScene(NetScene):
         side = x - sign * CELL[0] / 2
         if self.grid.is_shown_column(before) and self.grid.has_cell(before, layer.rank):
             between = self.grid.x(column) - sign * (self.grid.pitch / 2 - 8)  # the columns, below the cells
-            number = sum(spot(node)[0][0] == between for node in self.canvas.drawn.values() if node.state)
+            number = sum(place_and_size(node)[0][0] == between for node in self.canvas.drawn.values() if node.state)
             at = (between, y - CELL[1] / 2 - 34 - ENDS_APART * number)
             into = side + sign * (12 + 10 * number)
             corners = ((at[0] + sign * wide / 2, at[1]), (into, at[1]), (into, y - CELL[1] / 2))
@@ -182,7 +182,9 @@ class UnrolledScene(NetScene):
         else:
             down = y - 23 - ENDS_APART / 2 * max(len(self.grid.state_names[number]) - 1, 1) - tall / 2
             begun = [node for node in self.canvas.drawn.values() if node.layer == number and node.role == "group"]
-            down = min([down, *(spot(node)[0][1] - spot(node)[1][1] / 2 - 8 - tall / 2 for node in begun)])
+            down = min(
+                [down, *(place_and_size(node)[0][1] - place_and_size(node)[1][1] / 2 - 8 - tall / 2 for node in begun)]
+            )
             self.canvas.node(f"w{number}", lines, "parameter", (left, down), (wide, tall), layer=number)
             end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
             path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)
