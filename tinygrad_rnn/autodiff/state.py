@@ -156,6 +156,18 @@ class scope(_Change):
         self._token = ambient.set(Ambient(old.recording, path, old.training, old.tracer))
 
 
+class scopes(_Change):
+    """Several scopes, the outermost first, each as the arguments of `Scope`."""
+
+    def __init__(self, *entries: tuple[Any, ...]):
+        self._value = entries
+
+    def __enter__(self) -> None:
+        old = ambient.get()
+        path = (*old.scope, *[Scope(*entry) for entry in self._value])
+        self._token = ambient.set(Ambient(old.recording, path, old.training, old.tracer))
+
+
 class step(_Change):
     """Mark time step t of a loop written by hand, for drawings. `rnn.steps` marks all steps of a loop.
 

@@ -17,7 +17,7 @@ from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
 from ..autodiff.work import Work
 from ..ops import reverse_sequence, stack, unstack, where
-from ..ops.recurrent import without_padding
+from ..ops.unrolled import without_padding
 from .flops import flops
 from .native import NativeLoop, NativeSteps
 from .plan import InputSlots, Plan

@@ -235,7 +235,8 @@ def _run_layer(
 ) -> tuple[Tensor, Any]:
     """One cell, no stack, by its kernel or by `scan`."""
     if time.impl != "unrolled" and cell.fused() is not None:
-        return _run_kernel(cell, x, state, time, traces)
+        known: Any = cell
+        return run_kernel(known.kind, known.weights, known.fused_options, x, state, time, traces)
     return _run_scan(caller, cell, x, state, time, traces)
 
 
@@ -247,19 +248,24 @@ _SEQUENCES: dict[str, tuple[Any, str]] = {
 }
 
 
-def _run_kernel(
-    cell: Any, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
+def run_kernel(
+    kind: str,
+    weights: tuple[Any, ...],
+    options: dict[str, Any],
+    x: Tensor,
+    state: Any,
+    time: Time,
+    traces: list[dict[str, Tensor]] | None = None,
 ) -> tuple[Tensor, Any]:
-    """Run the sequence by the cell's kernel."""
+    """Run the sequence by the kernel of a kind of cell, with its weights and options."""
     if (reports := listener.get()) is not None:
         reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op, letters = _SEQUENCES[cell.kind]
-    initial = leaves(state)
-    options = cell.fused_options
+    op, letters = _SEQUENCES[kind]
+    options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
     if letters and traces is not None:
         options["trace"] = "gates"
-    options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
-    outputs, *rest = op.apply((x, *cell.weights, *initial), options)
+    initial = leaves(state)
+    outputs, *rest = op.apply((x, *weights, *initial), options)
     n = len(initial)
     if traces is not None:
         named = {**dict(zip(letters, rest[n:], strict=True)), "h": outputs}
