@@ -80,22 +80,21 @@ def _forward(
     save: Save,
     torch: bool = False,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
+    if kind == "rnn":
+        check.choice(where, "activation", option, ACTIVATIONS)
+    elif kind == "gru":
+        option = check.flag(where, "reset_after", option)
+    if save is not True and save is not False:
+        check.choice(where, "save", save, (True, False, "recompute"))
     if option is False and arrays[4] is not None:
         raise ValueError(
             f"{where}: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
         )
     if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
-        try:
-            return compiled.forward(
-                choice.active, kind, option, arrays, initial, None, reverse, time_major, save, torch
-            )
-        except (TypeError, ValueError, AttributeError, LookupError):
-            pass  # looked at more closely below
+        done = compiled.forward(choice.active, kind, option, arrays, initial, None, reverse, time_major, save, torch)
+        if done is not None:
+            return done
     x, kernel, recurrent_kernel, bias, extra = arrays
-    if kind == "rnn":
-        check.choice(where, "activation", option, ACTIVATIONS)
-    elif kind == "gru":
-        option = check.flag(where, "reset_after", option)
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
     torch = check.flag(where, "torch", torch)
     sizes, dtype = check.inputs(
@@ -107,7 +106,6 @@ def _forward(
     for name, value in zip(STATES[kind], initial, strict=True):
         check.optional(where, name, value, (sizes.B, sizes.H), dtype)
     ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
-    check.choice(where, "save", save, (True, False, "recompute"))
     arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
     initial = tuple(map(_maybe, initial))
     if choice.active == "reference":
@@ -115,7 +113,9 @@ def _forward(
             kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
         )
     arrays, initial = compiled.laid_out(arrays, initial, torch)
-    return compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
+    done = compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
+    assert done is not None, f"{where}: the native kernels refuse arguments that passed every check"
+    return done
 
 
 def _backward(
@@ -132,10 +132,9 @@ def _backward(
             f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
         )
     if not isinstance(saved, reference.Saved) and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
-        try:
-            return compiled.backward(saved, d_outputs, d_final, d_states, needs)
-        except (TypeError, ValueError):
-            pass  # looked at more closely below
+        gradients = compiled.backward(saved, d_outputs, d_final, d_states, needs)
+        if gradients is not None:
+            return gradients
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
@@ -146,7 +145,9 @@ def _backward(
     cotangents = (_maybe(d_outputs), tuple(map(_maybe, d_final)), tuple(map(_maybe, d_states)))
     if isinstance(saved, reference.Saved):
         return reference.backward(saved, *cotangents, needs)
-    return compiled.backward(saved, *compiled.laid_out_cotangents(*cotangents), needs)
+    gradients = compiled.backward(saved, *compiled.laid_out_cotangents(*cotangents), needs)
+    assert gradients is not None, f"{where}: the native kernels refuse cotangents that passed every check"
+    return gradients
 
 
 def _plain(array: Array) -> Array:
@@ -304,7 +305,6 @@ def gru_forward(
     >>> tg.kernels.gru_forward(x, W, U, b, reset_after=True)[0].shape
     (2, 5, 3)
     """
-    reset_after = check.flag("gru_forward", "reset_after", reset_after)
     arrays = (x, kernel, recurrent_kernel, bias, recurrent_bias)
     outputs, (h,), saved = _forward(
         "gru_forward", "gru", reset_after, arrays, (h0,), lengths, reverse, time_major, save
