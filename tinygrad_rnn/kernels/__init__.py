@@ -29,11 +29,11 @@ the same at any batch size and any number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
-from . import check, choice, reference, training
+from . import check, choice, training
 from .check import ACTIVATIONS, GATES, STATES, Array, Inputs, Option, Save
 from .choice import get_num_threads, implementations, info, set_num_threads, using
 from .product import matmul
@@ -41,6 +41,8 @@ from .stepper import Stepper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+if TYPE_CHECKING:
+    from . import reference
 if TYPE_CHECKING or choice.missing is None:
     from . import compiled
 
@@ -111,6 +113,8 @@ def _forward(
     arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
     initial = tuple(map(_maybe, initial))
     if choice.active == "reference":
+        from . import reference
+
         return reference.forward(
             kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
         )
@@ -131,9 +135,10 @@ def _backward(
         raise TypeError(
             f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
         )
-    if not isinstance(saved, reference.Saved) and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
+    native = saved if choice.missing is None and isinstance(saved, compiled.Saved) else None
+    if native is not None and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
         try:
-            return compiled.backward(saved, d_outputs, d_final, d_states, needs)
+            return compiled.backward(native, d_outputs, d_final, d_states, needs)
         except (TypeError, ValueError):
             pass  # looked at more closely below
     B, T, _, H = saved.sizes
@@ -144,9 +149,11 @@ def _backward(
     for value in d_states:
         check.optional(where, "d_cells", value, sequence, dtype)
     cotangents = (_maybe(d_outputs), tuple(map(_maybe, d_final)), tuple(map(_maybe, d_states)))
-    if isinstance(saved, reference.Saved):
-        return reference.backward(saved, *cotangents, needs)
-    return compiled.backward(saved, *compiled.laid_out_cotangents(*cotangents), needs)
+    if native is None:
+        from . import reference
+
+        return reference.backward(cast("reference.Saved", saved), *cotangents, needs)
+    return compiled.backward(native, *compiled.laid_out_cotangents(*cotangents), needs)
 
 
 def _plain(array: Array) -> Array:

@@ -17,7 +17,7 @@ from ..initializers import RandomUniform
 from ..interop.gates import with_weights
 from ..interop.torch import NAMES, PROJECTION, convert_weights
 from ..module import Module, Parameter, snake_case
-from ..program.scan import checked_lengths
+from ..program.calls import checked_lengths
 from ..rnn.cell import zeros
 from ..rnn.driver import Time, run_cell, run_kernel
 from .basics import Dropout, checked_input, floating_dtype

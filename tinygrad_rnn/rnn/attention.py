@@ -11,7 +11,7 @@ from .. import checks, initializers, ops
 from ..autodiff.state import scope
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
-from ..program.scan import checked_lengths
+from ..program.calls import checked_lengths
 from .cell import RNNCell, called, gate, kind, random_source
 
 

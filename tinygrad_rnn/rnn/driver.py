@@ -15,7 +15,7 @@ import numpy as np
 from .. import ops
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
-from ..program.scan import checked_lengths, listener, run_scan
+from ..program.calls import checked_lengths, listener
 from .cell import RNNCell, as_cell, called, gate, is_over_time, kind, leaves, map_state, rebuild
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -278,6 +278,8 @@ def _run_scan(
 ) -> tuple[Tensor, Any]:
     """Run the sequence by `scan`. Random arrays are drawn here, so they do not depend on the path: arrays (B, T, ·) are
     inputs of the scan, arrays (B, ·) and tensors are its constants."""
+    from ..program.scan import run_scan  # with all of program: imported when the first cell needs it
+
     batch, steps = (x.shape[1], x.shape[0]) if time.time_major else x.shape[:2]
     drawn = cell.draw((batch, steps, x.shape[2]), x.dtype)
     names = traces is not None
