@@ -211,14 +211,19 @@ class Time(NamedTuple):
     impl: str = "auto"
 
 
+def scopes_unread() -> bool:
+    """Whether nothing reads the scopes of ops now: no graph or trace is recorded, and nobody listens."""
+    now = ambient.get()
+    return not (now.recording or now.tracer) and listener.get() is None
+
+
 def run_cell(
     caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None = None
 ) -> tuple[Tensor, Any]:
     """Run a cell over checked inputs; returns (outputs, final state). `traces` collects gates and states by name, one
     entry per layer. Each layer of a stack runs over the whole sequence before the next."""
-    now = ambient.get()
-    if not (cell.layers or now.recording or now.tracer) and listener.get() is None:
-        return _run_layer(caller, cell, x, state, time, traces)  # scopes would name nothing
+    if not cell.layers and scopes_unread():
+        return _run_layer(caller, cell, x, state, time, traces)
     with scope(cell.scope_name):
         if cell.layers and (time.impl != "unrolled" or traces is not None):
             news = []
