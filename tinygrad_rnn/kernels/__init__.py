@@ -70,56 +70,16 @@ Saved: TypeAlias = "reference.Saved | compiled.Saved"
 _PLAIN = frozenset((np.ndarray, type(None)))  # types that go to the native kernels as they are
 
 
-def _forward(
-    where: str,
-    kind: str,
-    option: Option,
-    arrays: Inputs,
-    initial: tuple[Array | None, ...],
-    lengths: npt.ArrayLike | None,
-    reverse: bool,
-    time_major: bool,
-    save: Save,
-    torch: bool = False,
-) -> tuple[Array, tuple[Array, ...], Saved | None]:
-    if option is False and arrays[4] is not None:
-        raise ValueError(
-            f"{where}: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
-        )
-    if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
-        try:
-            return compiled.forward(
-                choice.active, kind, option, arrays, initial, None, reverse, time_major, save, torch
-            )
-        except (TypeError, ValueError, AttributeError, LookupError):
-            pass  # looked at more closely below
-    x, kernel, recurrent_kernel, bias, extra = arrays
-    if kind == "rnn":
-        check.choice(where, "activation", option, ACTIVATIONS)
-    elif kind == "gru":
-        option = check.flag(where, "reset_after", option)
-    reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
-    torch = check.flag(where, "torch", torch)
-    sizes, dtype = check.inputs(
-        where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major, torch=torch
+def _with_bias(kind: str, arrays: Inputs, torch: bool) -> Inputs:
+    """The arrays of a sequence with a bias of zeros."""
+    x, kernel, recurrent_kernel, _, extra = arrays
+    return (
+        x,
+        kernel,
+        recurrent_kernel,
+        np.zeros(GATES[kind] * recurrent_kernel.shape[1 if torch else 0], x.dtype),
+        extra,
     )
-    columns = GATES[kind] * sizes.H
-    check.array(where, "bias", bias, (columns,), dtype)
-    check.optional(where, "recurrent_bias", extra, (columns,), dtype)
-    for name, value in zip(STATES[kind], initial, strict=True):
-        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
-    ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
-    check.choice(where, "save", save, (True, False, "recompute"))
-    arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
-    initial = tuple(map(_maybe, initial))
-    if choice.active == "reference":
-        from . import reference
-
-        return reference.forward(
-            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
-        )
-    arrays, initial = compiled.laid_out(arrays, initial, torch)
-    return compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
 
 
 def _backward(
@@ -170,7 +130,6 @@ def sequence_forward(
     option: Option,
     arrays: Inputs,
     initial: tuple[Array | None, ...],
-    *,
     lengths: npt.ArrayLike | None = None,
     reverse: bool = False,
     time_major: bool = False,
@@ -188,9 +147,49 @@ def sequence_forward(
     >>> tg.kernels.sequence_forward("gru", True, (x, W, U, b, b), (None,), torch=True)[0].shape
     (2, 5, 3)
     """
-    if arrays[3] is None:
-        arrays = (*arrays[:3], np.zeros(GATES[kind] * arrays[2].shape[torch], arrays[0].dtype), arrays[4])
-    return _forward(f"{kind}_forward", kind, option, arrays, initial, lengths, reverse, time_major, save, torch)
+    active = choice.active
+    plain = option is not False or arrays[4] is None
+    if plain and active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
+        try:
+            if arrays[3] is None:
+                arrays = _with_bias(kind, arrays, torch)
+            return compiled.forward(active, kind, option, arrays, initial, None, reverse, time_major, save, torch)
+        except (TypeError, ValueError, AttributeError, LookupError):
+            pass  # looked at more closely below
+    where = f"{kind}_forward"
+    if kind == "rnn":
+        check.choice(where, "activation", option, ACTIVATIONS)
+    elif kind == "gru":
+        option = check.flag(where, "reset_after", option)
+    x, kernel, recurrent_kernel, bias, extra = arrays
+    if option is False and extra is not None:
+        raise ValueError(
+            f"{where}: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
+        )
+    reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
+    torch = check.flag(where, "torch", torch)
+    sizes, dtype = check.inputs(
+        where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major, torch=torch
+    )
+    columns = GATES[kind] * sizes.H
+    if bias is None:
+        *_, bias, extra = arrays = _with_bias(kind, arrays, torch)
+    check.array(where, "bias", bias, (columns,), dtype)
+    check.optional(where, "recurrent_bias", extra, (columns,), dtype)
+    for name, value in zip(STATES[kind], initial, strict=True):
+        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
+    ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
+    check.choice(where, "save", save, (True, False, "recompute"))
+    arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
+    initial = tuple(map(_maybe, initial))
+    if active == "reference":
+        from . import reference
+
+        return reference.forward(
+            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
+        )
+    arrays, initial = compiled.laid_out(arrays, initial, torch)
+    return compiled.forward(active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
 
 
 def sequence_backward(
@@ -226,7 +225,7 @@ def step_forward(
     (2, 3)
     """
     arrays = (arrays[0][:, None], *arrays[1:])
-    _, state, saved = sequence_forward(kind, option, arrays, state, save=save, torch=torch)
+    _, state, saved = sequence_forward(kind, option, arrays, state, None, False, False, save, torch)
     return state, saved
 
 
@@ -255,7 +254,7 @@ def rnn_forward(
     (2, 5, 3)
     """
     arrays = (x, kernel, recurrent_kernel, bias, None)
-    outputs, (h,), saved = _forward("rnn_forward", "rnn", activation, arrays, (h0,), lengths, reverse, time_major, save)
+    outputs, (h,), saved = sequence_forward("rnn", activation, arrays, (h0,), lengths, reverse, time_major, save)
     return outputs, h, saved
 
 
@@ -282,9 +281,7 @@ def lstm_forward(
     (2, 5, 3)
     """
     arrays = (x, kernel, recurrent_kernel, bias, None)
-    outputs, (c, h), saved = _forward(
-        "lstm_forward", "lstm", None, arrays, (c0, h0), lengths, reverse, time_major, save
-    )
+    outputs, (c, h), saved = sequence_forward("lstm", None, arrays, (c0, h0), lengths, reverse, time_major, save)
     return outputs, (c, h), saved
 
 
@@ -313,9 +310,7 @@ def gru_forward(
     """
     reset_after = check.flag("gru_forward", "reset_after", reset_after)
     arrays = (x, kernel, recurrent_kernel, bias, recurrent_bias)
-    outputs, (h,), saved = _forward(
-        "gru_forward", "gru", reset_after, arrays, (h0,), lengths, reverse, time_major, save
-    )
+    outputs, (h,), saved = sequence_forward("gru", reset_after, arrays, (h0,), lengths, reverse, time_major, save)
     return outputs, h, saved
 
 

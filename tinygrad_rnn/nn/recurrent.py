@@ -278,7 +278,7 @@ class Recurrent(CellModule):
         elif type(finals[0]) is Tensor and not finals[0].requires_grad:
             h = Tensor._from_array(finals[0].data[None], None)
         else:
-            h = ops.expand_dims(finals[0], axis=0)
+            h = ops.expand_dims.apply(finals, {"axis": 0})
         return h if batched else h.squeeze(1)
 
     def streamed(self) -> list[rnn.RNNCell]:
