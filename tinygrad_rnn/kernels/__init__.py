@@ -70,18 +70,6 @@ Saved: TypeAlias = "reference.Saved | compiled.Saved"
 _PLAIN = frozenset((np.ndarray, type(None)))  # types that go to the native kernels as they are
 
 
-def _with_bias(kind: str, arrays: Inputs, torch: bool) -> Inputs:
-    """The arrays of a sequence with a bias of zeros."""
-    x, kernel, recurrent_kernel, _, extra = arrays
-    return (
-        x,
-        kernel,
-        recurrent_kernel,
-        np.zeros(GATES[kind] * recurrent_kernel.shape[1 if torch else 0], x.dtype),
-        extra,
-    )
-
-
 def _backward(
     where: str,
     kind: str,
@@ -97,10 +85,9 @@ def _backward(
         )
     native = saved if choice.missing is None and isinstance(saved, compiled.Saved) else None
     if native is not None and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
-        try:
-            return compiled.backward(native, d_outputs, d_final, d_states, needs)
-        except (TypeError, ValueError):
-            pass  # looked at more closely below
+        gradients = compiled.backward(native, d_outputs, d_final, d_states, needs)
+        if gradients is not None:
+            return gradients
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
@@ -113,7 +100,9 @@ def _backward(
         from . import reference
 
         return reference.backward(cast("reference.Saved", saved), *cotangents, needs)
-    return compiled.backward(native, *compiled.laid_out_cotangents(*cotangents), needs)
+    gradients = compiled.backward(native, *compiled.laid_out_cotangents(*cotangents), needs)
+    assert gradients is not None, f"{where}: the native kernels refuse cotangents that passed every check"
+    return gradients
 
 
 def _plain(array: Array) -> Array:
@@ -147,39 +136,36 @@ def sequence_forward(
     >>> tg.kernels.sequence_forward("gru", True, (x, W, U, b, b), (None,), torch=True)[0].shape
     (2, 5, 3)
     """
-    active = choice.active
-    plain = option is not False or arrays[4] is None
-    if plain and active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
-        try:
-            if arrays[3] is None:
-                arrays = _with_bias(kind, arrays, torch)
-            return compiled.forward(active, kind, option, arrays, initial, None, reverse, time_major, save, torch)
-        except (TypeError, ValueError, AttributeError, LookupError):
-            pass  # looked at more closely below
-    where = f"{kind}_forward"
+    active, where = choice.active, f"{kind}_forward"
     if kind == "rnn":
         check.choice(where, "activation", option, ACTIVATIONS)
     elif kind == "gru":
         option = check.flag(where, "reset_after", option)
+    if save is not True and save is not False:
+        check.choice(where, "save", save, (True, False, "recompute"))
     x, kernel, recurrent_kernel, bias, extra = arrays
     if option is False and extra is not None:
         raise ValueError(
             f"{where}: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
         )
+    if bias is None and isinstance(recurrent_kernel, np.ndarray) and recurrent_kernel.ndim == 2:
+        bias = np.zeros(GATES[kind] * recurrent_kernel.shape[1 if torch else 0], recurrent_kernel.dtype)
+        arrays = (x, kernel, recurrent_kernel, bias, extra)
+    if active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
+        done = compiled.forward(active, kind, option, arrays, initial, None, reverse, time_major, save, torch)
+        if done is not None:
+            return done
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
     torch = check.flag(where, "torch", torch)
     sizes, dtype = check.inputs(
         where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major, torch=torch
     )
     columns = GATES[kind] * sizes.H
-    if bias is None:
-        *_, bias, extra = arrays = _with_bias(kind, arrays, torch)
     check.array(where, "bias", bias, (columns,), dtype)
     check.optional(where, "recurrent_bias", extra, (columns,), dtype)
     for name, value in zip(STATES[kind], initial, strict=True):
         check.optional(where, name, value, (sizes.B, sizes.H), dtype)
     ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
-    check.choice(where, "save", save, (True, False, "recompute"))
     arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
     initial = tuple(map(_maybe, initial))
     if active == "reference":
@@ -189,7 +175,9 @@ def sequence_forward(
             kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
         )
     arrays, initial = compiled.laid_out(arrays, initial, torch)
-    return compiled.forward(active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
+    done = compiled.forward(active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
+    assert done is not None, f"{where}: the native kernels refuse arguments that passed every check"
+    return done
 
 
 def sequence_backward(
@@ -308,7 +296,6 @@ def gru_forward(
     >>> tg.kernels.gru_forward(x, W, U, b, reset_after=True)[0].shape
     (2, 5, 3)
     """
-    reset_after = check.flag("gru_forward", "reset_after", reset_after)
     arrays = (x, kernel, recurrent_kernel, bias, recurrent_bias)
     outputs, (h,), saved = sequence_forward("gru", reset_after, arrays, (h0,), lengths, reverse, time_major, save)
     return outputs, h, saved

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import checks, initializers
 from ..autodiff.state import ambient, generator, scope
-from ..autodiff.steps import current_step, fields_of, name_states
+from ..autodiff.steps import current_step, fields_of, mask_tensor, name_states
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
 from ..program.naming import gate
@@ -221,7 +221,7 @@ class RNNCell(Module):
                 output, new = self.fused_step(x, state)
             else:
                 drawn = map_state(
-                    lambda a: a if isinstance(a, Tensor) else Tensor(a[:, 0] if is_over_time(a) else a, name="mask"),
+                    lambda a: a if isinstance(a, Tensor) else mask_tensor(a[:, 0] if is_over_time(a) else a),
                     self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
                 )
                 output, new = self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)

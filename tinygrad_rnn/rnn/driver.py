@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import ops
 from ..autodiff.state import ambient, scope
+from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..program.calls import checked_lengths, listener
 from .cell import RNNCell, as_cell, called, gate, is_over_time, kind, leaves, map_state, rebuild
@@ -294,9 +295,9 @@ def _run_scan(
     if not isinstance(drawn, tuple) or drawn:
         arrays = [a for a in leaves(drawn) if not isinstance(a, tuple)]
         over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if is_over_time(a)]
-        constants = [a if isinstance(a, Tensor) else Tensor(a, name="mask") for a in arrays if not is_over_time(a)]
+        constants = [a if isinstance(a, Tensor) else mask_tensor(a) for a in arrays if not is_over_time(a)]
         form = map_state(is_over_time, drawn)
-        inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
+        inputs = (x, *map(mask_tensor, over_time)) if over_time else x
     lengths, reverse, time_major, recompute, impl = time
     outputs, final, seen = run_scan(
         partial(_step, cell, form, names), inputs, state, tuple(constants),
