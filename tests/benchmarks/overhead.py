@@ -184,7 +184,7 @@ def both(call: Callable[[Any], Any], x: np.ndarray, parameters: list[Any]) -> tu
 
 def of_kernel(cell: Any, x: np.ndarray) -> tuple[float, float]:
     """The same of the kernel alone."""
-    kind, weights = cell.kind, [w.data for w in cell.weights]
+    kind, weights = cell.kind, [w.data for w in cell.weights if w is not None]
     option = {"reset_after": True} if kind == "gru" else {}
     forward, backward = getattr(kernels, f"{kind}_forward"), getattr(kernels, f"{kind}_backward")
     g = np.ones((1, 1, UNITS), np.float32)
