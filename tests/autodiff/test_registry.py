@@ -159,14 +159,14 @@ def gru(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, reset_after: bool = Fa
     return row_by_row(step, x, [h0], len(u), **o)
 
 
-def stepped(*arrays: Any, kind: str, option: Any) -> Any:
+def stepped(*arrays: Any, cell_type: str, option: Any) -> Any:
     """One step as a sequence of one."""
     x, w, u, b, b2, *state = arrays
     b = np.zeros(w.shape[1]) if b is None else b
     time: Any = {"lengths": None, "reverse": False, "time_major": False}
-    if kind == "lstm":
+    if cell_type == "lstm":
         return lstm(x[:, None], w, u, b, *state, **time)[1:]
-    if kind == "gru":
+    if cell_type == "gru":
         return gru(x[:, None], w, u, b, b2, *state, reset_after=option, **time)[1:]
     return rnn(x[:, None], w, u, b, *state, activation=option, **time)[1:]
 

@@ -46,7 +46,7 @@ def product(shape, out, left, matrix):
 V = (4,)
 BAD_LOOPS = [
     (lambda b: setattr(b, "dtype", "int8"), "neither float32 nor float64"),
-    (lambda b: b.slots.append((6, 0, 4)), "kind is out of range"),
+    (lambda b: b.slots.append((6, 0, 4)), "storage is out of range"),
     (lambda b: b.slots.append((0, 0, -1)), "size is out of range"),
     (lambda b: b.slots.append((1, 2, 4)), "sequence is out of range"),
     (lambda b: b.slots.append((1, 0, 5)), "different sizes"),
@@ -212,7 +212,7 @@ def disturbed(rng, value):
 
 def arrays_for(b, B, T, total, dtype):
     """Arrays of the sizes that the tables of a loop ask for."""
-    width = {index: size for kind, index, size in b.slots if kind == 1}
+    width = {index: size for storage, index, size in b.slots if storage == 1}
     sequences = [
         np.zeros((total, width[k]) if packed else (B, T, width[k]), dtype)
         for k, (packed, _, _) in enumerate(b.sequences)

@@ -263,10 +263,10 @@ def test_streaming_steps_are_the_sequence_bit_for_bit(cell, dtype, isa):
     p = Problem(cell, 3, 9, 5, 18, dtype=dtype, seed=9)
     with kernels.using(isa):
         outputs, state, _ = p.forward()
-        more = {"recurrent_bias": p.args[4], **p.fixed} if p.kind == "gru" else p.fixed
-        stepper = kernels.Stepper(p.kind, *p.args[1:4], batch=3, **more)
+        more = {"recurrent_bias": p.args[4], **p.fixed} if p.cell_type == "gru" else p.fixed
+        stepper = kernels.Stepper(p.cell_type, *p.args[1:4], batch=3, **more)
     stepper.h[...] = p.args[-1]
-    if p.kind == "lstm":
+    if p.cell_type == "lstm":
         stepper.c[...] = p.args[4]
     for t in range(p.T):
         assert stepper.step(p.args[0][:, t]).tobytes() == np.ascontiguousarray(outputs[:, t]).tobytes()

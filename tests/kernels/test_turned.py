@@ -16,14 +16,14 @@ SIZES = [(1, 1, 3, 4), (1, 3, 64, 64), (2, 4, 5, 17), (7, 3, 1, 1), (5, 6, 33, 2
 @pytest.mark.parametrize("isa", kernels.implementations()[:-1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize(("kind", "after"), [("rnn", None), ("lstm", None), ("gru", False), ("gru", True)])
-def test_turned_weights_give_the_same_bits(kind: str, after: Any, sizes: Any, dtype: Any, isa: str) -> None:
+@pytest.mark.parametrize(("cell_type", "after"), [("rnn", None), ("lstm", None), ("gru", False), ("gru", True)])
+def test_turned_weights_give_the_same_bits(cell_type: str, after: Any, sizes: Any, dtype: Any, isa: str) -> None:
     B, T, D, H = sizes
-    rng, wide = np.random.default_rng(0), GATES[kind] * H
+    rng, wide = np.random.default_rng(0), GATES[cell_type] * H
     x, W, U = (rng.normal(size=shape).astype(dtype) for shape in ((B, T, D), (D, wide), (H, wide)))
     b, g = rng.normal(size=wide).astype(dtype), rng.normal(size=(B, T, H)).astype(dtype)
-    options = {"reset_after": after} if kind == "gru" else {}
-    forward, backward = getattr(kernels, f"{kind}_forward"), getattr(kernels, f"{kind}_backward")
+    options = {"reset_after": after} if cell_type == "gru" else {}
+    forward, backward = getattr(kernels, f"{cell_type}_forward"), getattr(kernels, f"{cell_type}_backward")
     with kernels.using(isa):
         found = []
         for w, u in ((W, U), (W.T.copy().T, U), (W, U.T.copy().T), (W.T.copy().T, U.T.copy().T)):

@@ -69,7 +69,7 @@ _PLAIN = frozenset((np.ndarray, type(None)))  # types that go to the native kern
 
 def _forward(
     where: str,
-    kind: str,
+    cell_type: str,
     option: Option,
     x: Array,
     kernel: Array,
@@ -85,15 +85,15 @@ def _forward(
     arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
     if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, (*arrays, *initial))):
         try:
-            return compiled.forward(choice.active, kind, option, arrays, initial, None, reverse, time_major, save)
+            return compiled.forward(choice.active, cell_type, option, arrays, initial, None, reverse, time_major, save)
         except (TypeError, ValueError, AttributeError, LookupError):
             pass  # looked at more closely below
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
-    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major)
-    columns = GATES[kind] * sizes.H
+    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[cell_type], time_major=time_major)
+    columns = GATES[cell_type] * sizes.H
     check.array(where, "bias", bias, (columns,), dtype)
     check.optional(where, "recurrent_bias", extra, (columns,), dtype)
-    for name, value in zip(STATES[kind], initial, strict=True):
+    for name, value in zip(STATES[cell_type], initial, strict=True):
         check.optional(where, name, value, (sizes.B, sizes.H), dtype)
     ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
     check.choice(where, "save", save, (True, False, "recompute"))
@@ -101,24 +101,24 @@ def _forward(
     initial = tuple(map(_maybe, initial))
     if choice.active == "reference":
         return reference.forward(
-            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
+            cell_type, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
         )
     arrays, initial = compiled.laid_out(arrays, initial)
-    return compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save)
+    return compiled.forward(choice.active, cell_type, option, arrays, initial, ends, reverse, time_major, save)
 
 
 def _backward(
     where: str,
-    kind: str,
+    cell_type: str,
     saved: Saved,
     d_outputs: Array | None,
     d_final: tuple[Array | None, ...],
     d_states: tuple[Array | None, ...],
     needs: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:
-    if getattr(saved, "kind", None) != kind:
+    if getattr(saved, "cell_type", None) != cell_type:
         raise TypeError(
-            f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
+            f"{where}: saved is {_describe(saved)}, expected what {cell_type}_forward returned with save=True or 'recompute'"
         )
     if not isinstance(saved, reference.Saved) and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
         try:
@@ -128,7 +128,7 @@ def _backward(
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
-    for name, value in zip(STATES[kind], d_final, strict=True):
+    for name, value in zip(STATES[cell_type], d_final, strict=True):
         check.optional(where, f"d_{name[0]}", value, (B, H), dtype)
     for value in d_states:
         check.optional(where, "d_cells", value, sequence, dtype)
@@ -148,7 +148,7 @@ def _maybe(array: Array | None) -> Array | None:
 
 
 def step_forward(
-    kind: str,
+    cell_type: str,
     option: Option,
     x: Array,
     kernel: Array,
@@ -169,7 +169,7 @@ def step_forward(
     if bias is None:
         bias = np.zeros(kernel.shape[-1], kernel.dtype)
     _, state, saved = _forward(
-        "step_forward", kind, option, x[:, None], kernel, recurrent_kernel, bias, recurrent_bias, state,
+        "step_forward", cell_type, option, x[:, None], kernel, recurrent_kernel, bias, recurrent_bias, state,
         None, False, False, save,
     )  # fmt: skip
     return state, saved
@@ -184,14 +184,14 @@ def step_backward(saved: Saved, d_state: tuple[Array | None, ...], needs: tuple[
     >>> tg.kernels.step_backward(saved, (np.ones((2, 3)),), (True,) * 4 + (False, True))[0].shape
     (2, 4)
     """
-    nothing = (None,) * (2 if saved.kind == "lstm" else 1)
-    dx, *others = _backward("step_backward", saved.kind, saved, None, d_state, nothing, needs)
+    nothing = (None,) * (2 if saved.cell_type == "lstm" else 1)
+    dx, *others = _backward("step_backward", saved.cell_type, saved, None, d_state, nothing, needs)
     return None if dx is None else dx[:, 0], *others
 
 
 def _describe(value: object) -> str:
-    kind = getattr(value, "kind", None)
-    return f"from {kind}_forward" if isinstance(kind, str) else f"a {type(value).__name__}"
+    cell_type = getattr(value, "cell_type", None)
+    return f"from {cell_type}_forward" if isinstance(cell_type, str) else f"a {type(value).__name__}"
 
 
 def rnn_forward(

@@ -166,7 +166,7 @@ class Walk:
 class Saved:
     """What `backward` needs of one forward run. `nbytes` counts what it holds beyond the run's inputs and outputs."""
 
-    kind: str
+    cell_type: str
     cell: Cell
     walk: Walk
     sizes: Sizes
@@ -200,7 +200,7 @@ CELLS: dict[str, Callable[[Any], Cell]] = {"rnn": RNN, "lstm": lambda _: LSTM(),
 
 
 def forward(
-    kind: str,
+    cell_type: str,
     option: Option,
     x: Array,
     kernel: Array,
@@ -218,7 +218,7 @@ def forward(
 
     `extra` is the GRU's recurrent bias; None is 0.
     """
-    cell = CELLS[kind](option)
+    cell = CELLS[cell_type](option)
     B, T = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
     sizes = Sizes(B, T, x.shape[2], recurrent_kernel.shape[0])
     begin = [np.zeros((B, sizes.H), x.dtype) if s is None else s for s in initial]
@@ -235,7 +235,7 @@ def forward(
             for store, value in zip(kept, gates, strict=False):  # kept is empty unless save is True
                 store[first:last] = value
     saved = Saved(
-        kind=kind, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, x=x, kernel=kernel,
+        cell_type=cell_type, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, x=x, kernel=kernel,
         recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, initial=begin, after=after, kept=kept,
     )  # fmt: skip
     outputs = _unpack(saved, after[-1])
@@ -326,7 +326,7 @@ def _unpack(saved: Saved, packed: Array) -> Array:
 
 
 def stepper(
-    kind: str,
+    cell_type: str,
     option: Option,
     kernel: Array,
     recurrent_kernel: Array,
@@ -335,7 +335,7 @@ def stepper(
     state: tuple[Array, ...],
 ) -> Callable[[Array], None]:
     """A function x -> None that takes `state` (the tuple's own arrays) one step on, by the weights as they are now."""
-    cell, U = CELLS[kind](option), recurrent_kernel.copy()
+    cell, U = CELLS[cell_type](option), recurrent_kernel.copy()
     W, b, added = kernel.copy(), bias.copy(), np.zeros_like(bias) if extra is None else extra.copy()
 
     def step(x: Array) -> None:

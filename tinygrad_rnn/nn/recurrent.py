@@ -88,9 +88,9 @@ class CellModule(Module):
         return {}
 
     @property
-    def kind(self) -> str:
+    def cell_type(self) -> str:
         """The converters' name for the cell: "rnn", "lstm" or "gru"."""
-        return str(self.cell_class.kind)
+        return str(self.cell_class.cell_type)
 
     def alike(self) -> rnn.RNNCell:
         """A cell of the same kind and size with weights of its own, for drawings."""
@@ -105,10 +105,10 @@ class CellModule(Module):
             filled[2:4] = (zeros if w is None else w for w in filled[2:4])
         state = ambient.get()
         if state.recording or state.tracer is not None:
-            arrays = convert_weights(self.kind, *filled[:4], weight_hr=filled[4])
+            arrays = convert_weights(self.cell_type, *filled[:4], weight_hr=filled[4])
         else:  # on arrays, which takes less time than ops on tensors
             values = [w if w is None else w.data for w in filled]
-            plain = convert_weights(self.kind, *values[:4], weight_hr=values[4])
+            plain = convert_weights(self.cell_type, *values[:4], weight_hr=values[4])
             arrays = {name: Tensor._from_array(array, None) for name, array in plain.items()}
         return with_weights(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
 

@@ -180,17 +180,17 @@ STEP_OPERATIONS = {
 }  # gates; elementwise operations a unit, without biases
 
 
-def step_flops(kind: str, size: int, units: int, biases: int) -> int:
+def step_flops(cell_type: str, size: int, units: int, biases: int) -> int:
     """The operations of one step of a cell for one row, whose input is of this size."""
-    gates, each = STEP_OPERATIONS[kind]
+    gates, each = STEP_OPERATIONS[cell_type]
     return units * (2 * (size + units) * gates + each + biases * gates)
 
 
-def _over_time(kind: str) -> Work:
+def _over_time(cell_type: str) -> Work:
     def flops(read: Sequence[Shape], made: Sequence[Shape], options: dict[str, Any]) -> int:
         (*leading, units), lengths = made[0], options.get("lengths")
         steps = prod(leading) if lengths is None else int(np.sum(lengths))
-        return steps * step_flops(kind, read[0][-1], units, 2 if options.get("reset_after") else 1)
+        return steps * step_flops(cell_type, read[0][-1], units, 2 if options.get("reset_after") else 1)
 
     return Work(flops)
 

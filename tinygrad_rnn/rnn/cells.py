@@ -52,7 +52,7 @@ class GatedCell(RNNCell):
     """Base of the three: units, a kernel for x, a recurrent kernel for h and a bias, each in `gates` column blocks."""
 
     gates = 1
-    kind = "rnn"  # the kernels' name for it
+    cell_type = "rnn"  # the name of its kernels
 
     @property
     def fused_options(self) -> dict[str, Any]:
@@ -105,13 +105,13 @@ class GatedCell(RNNCell):
         return h @ self.recurrent_kernel[:, first * n : blocks.stop * n]
 
     def fused(self) -> str | None:
-        return None if self.redefined() else self.kind
+        return None if self.redefined() else self.cell_type
 
     def redefined(self) -> str | None:
         """The name of a method of the step that a user's subclass, or this instance, overrides; None if there is none."""
-        kind, own = type(self), vars(self)
+        cls, own = type(self), vars(self)
         for method in _METHODS:
-            if method in own or not getattr(kind, method).__module__.startswith(_PACKAGE):
+            if method in own or not getattr(cls, method).__module__.startswith(_PACKAGE):
                 return method
         return None
 
@@ -125,7 +125,7 @@ class GatedCell(RNNCell):
         kernel, recurrent_kernel, bias, *extra = self.weights
         weights = (kernel, recurrent_kernel, bias if self.use_bias else None, extra[0] if extra else None)
         option = next(iter(self.fused_options.values()), None)
-        new = cell_step.apply((x, *weights, *leaves(state)), {"kind": self.kind, "option": option})
+        new = cell_step.apply((x, *weights, *leaves(state)), {"cell_type": self.cell_type, "option": option})
         return new[-1], rebuild(state, new)
 
     def stepper(self, batch: int = 1) -> Any:
@@ -142,7 +142,7 @@ class GatedCell(RNNCell):
         def now() -> list[Any]:
             return [w.data if isinstance(w, Tensor) else w for w in self.weights]
 
-        return kernels.Stepper(self.kind, *now(), batch=batch, source=now, **self.fused_options)
+        return kernels.Stepper(self.cell_type, *now(), batch=batch, source=now, **self.fused_options)
 
     def describe(self) -> str:
         return f"{self.num_units}" + (f", input_size={self.input_size}" if self.built else "")
@@ -221,7 +221,7 @@ class LSTMCell(_ActivatedCell):
     """
 
     gates = 4
-    kind = "lstm"
+    cell_type = "lstm"
 
     def __init__(
         self,
@@ -324,7 +324,7 @@ class GRUCell(_ActivatedCell):
     """
 
     gates = 3
-    kind = "gru"
+    cell_type = "gru"
 
     @property
     def fused_options(self) -> dict[str, Any]:
@@ -377,7 +377,7 @@ BasicLSTMCell = LSTMCell
 
 def _samples(r: Any) -> list[Any]:
     """Every cell, with its biases and without."""
-    kinds = (
+    variants = (
         ("rnn", 1, "tanh", 1),
         ("rnn", 1, "relu", 1),
         ("lstm", 4, None, 2),
@@ -385,35 +385,35 @@ def _samples(r: Any) -> list[Any]:
         ("gru", 3, True, 1),
     )
     cases = []
-    for kind, gates, option, states in kinds:
+    for cell_type, gates, option, states in variants:
         x, weights, state = r(3, 2), [r(2, 2 * gates), r(2, 2 * gates)], [r(3, 2) for _ in range(states)]
         bias, second = r(2 * gates), r(2 * gates) if option is True else None
-        cases.append(r.call(x, *weights, bias, second, *state, kind=kind, option=option))
-        cases.append(r.call(x, *weights, None, None, *state, kind=kind, option=option))
+        cases.append(r.call(x, *weights, bias, second, *state, cell_type=cell_type, option=option))
+        cases.append(r.call(x, *weights, None, None, *state, cell_type=cell_type, option=option))
     return cases
 
 
 def _flops(read: Any, made: Any, options: Any) -> int:
     (rows, size), units, biases = read[0], made[0][-1], sum(len(shape) == 1 for shape in read)
-    return int(rows * step_flops(options["kind"], size, units, biases))
+    return int(rows * step_flops(options["cell_type"], size, units, biases))
 
 
 @primitive(label="one step", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
-def cell_step(*arrays: Any, kind: str, option: Any, keep: bool = False) -> Any:
+def cell_step(*arrays: Any, cell_type: str, option: Any, keep: bool = False) -> Any:
     """One step of a plain cell, LSTM or GRU in one node; returns the new state's parts, h the last.
 
     arrays: x (B, D), kernel, recurrent_kernel, bias or None, the GRU's recurrent_bias or None, then the state's parts
-    (B, H). kind: "rnn", "lstm" or "gru"; option: the RNN's activation, or the GRU's reset_after.
+    (B, H). cell_type: "rnn", "lstm" or "gru"; option: the RNN's activation, or the GRU's reset_after.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
-    >>> (new,) = tg.rnn.cells.cell_step([np.ones((2, 4)), W, U, b, None, h], kind="rnn", option="tanh")
+    >>> (new,) = tg.rnn.cells.cell_step([np.ones((2, 4)), W, U, b, None, h], cell_type="rnn", option="tanh")
     >>> new.shape
     (2, 3)
     """
     x, kernel, recurrent_kernel, bias, recurrent_bias, *old = arrays
     weights = (kernel, recurrent_kernel, bias, recurrent_bias)
-    state, saved = kernels.step_forward(kind, option, x, *weights, tuple(old), keep)
+    state, saved = kernels.step_forward(cell_type, option, x, *weights, tuple(old), keep)
     return (state, saved) if keep else state
 
 
@@ -421,18 +421,18 @@ cell_step.kind = "step"  # ops of this kind are expanded in drawings and snapsho
 
 
 @cell_step.vjp
-def _(g: Any, needs: Any, residuals: Any, *arrays: Any, kind: str, option: Any) -> Any:
+def _(g: Any, needs: Any, residuals: Any, *arrays: Any, cell_type: str, option: Any) -> Any:
     return kernels.step_backward(residuals, tuple(g), needs)
 
 
 @cell_step.expands
-def _(*arrays: Any, kind: str, option: Any) -> Any:
+def _(*arrays: Any, cell_type: str, option: Any) -> Any:
     x, kernel, recurrent_kernel, bias, recurrent_bias, *state = arrays
     units, more = recurrent_kernel.shape[0], {"use_bias": bias is not None}
     cell: Any = LSTMCell(units, **more)
-    if kind == "rnn":
+    if cell_type == "rnn":
         cell = BasicRNNCell(units, activation=option, **more)
-    elif kind == "gru":
+    elif cell_type == "gru":
         cell = GRUCell(units, reset_after=option, **more)
     cell.kernel, cell.recurrent_kernel, cell.bias, cell.recurrent_bias = kernel, recurrent_kernel, bias, recurrent_bias
     _, new = cell.call(x, rebuild(cell.state_size, tuple(state)))

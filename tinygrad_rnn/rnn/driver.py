@@ -16,7 +16,7 @@ from .. import ops
 from ..autodiff.state import ambient, scope
 from ..autodiff.tensor import Tensor
 from ..program.scan import checked_lengths, listener, run_scan
-from .cell import RNNCell, as_cell, called, gate, is_over_time, kind, leaves, map_state, rebuild
+from .cell import RNNCell, as_cell, called, described, gate, is_over_time, leaves, map_state, rebuild
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
@@ -146,7 +146,7 @@ def prepare(
 ) -> tuple[Tensor, Lengths | None, Any]:
     """Check the arguments of a driver and build the cell; returns inputs, lengths and the initial state."""
     if not isinstance(cell, RNNCell):
-        raise TypeError(f"{name}: cell{side} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+        raise TypeError(f"{name}: cell{side} is {described(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{name}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
     if not isinstance(time_major, (bool, np.bool_)):
@@ -253,7 +253,7 @@ def _run_kernel(
     """Run the sequence by the cell's kernel."""
     if (reports := listener.get()) is not None:
         reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op, letters = _SEQUENCES[cell.kind]
+    op, letters = _SEQUENCES[cell.cell_type]
     initial = leaves(state)
     options = cell.fused_options
     if letters and traces is not None:

@@ -13,7 +13,7 @@ from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from ..module import Module, Parameter
 from ..program.stepper import Stepper, Table
-from .cell import RNNCell, as_cell, kind, map_state
+from .cell import RNNCell, as_cell, described, map_state
 
 
 def stepper(*parts: Any, batch: int = 1, input_size: int | None = None, dtype: Any = None) -> Stepper:
@@ -100,7 +100,7 @@ def _parts(part: Any) -> Iterator[Any]:
         for inner in part.streamed():
             yield from _parts(inner)
     elif isinstance(part, type) or not callable(part):
-        raise TypeError(f"stepper: a part is {kind(part)}, expected a cell, a layer or a function of a tensor")
+        raise TypeError(f"stepper: a part is {described(part)}, expected a cell, a layer or a function of a tensor")
     else:
         yield part
 
