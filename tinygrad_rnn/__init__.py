@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import autodiff, errors, initializers, linalg, ops, rnn
+from . import autodiff, errors, initializers, kernels, linalg, ops, rnn
 from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .autodiff.graph import snapshot
 from .autodiff.op import operations, primitive
@@ -43,6 +43,7 @@ __all__ = [
     "interop",
     "jacobian",
     "jvp",
+    "kernels",
     "layers",
     "linalg",
     "load",
@@ -62,6 +63,7 @@ __all__ = [
     "seed",
     "set_num_threads",
     "snapshot",
+    "step",
     "tensor",
     "train",
     "training",
@@ -121,4 +123,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY} - {*_PYTORCHS})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

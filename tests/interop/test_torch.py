@@ -20,22 +20,13 @@ def array(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def cell_of(options: dict[str, Any]) -> Any:
-    units = options["hidden_size"]
-    if options["module"] == "RNN":
-        return rnn.BasicRNNCell(units, activation=options["nonlinearity"])
-    if options["module"] == "LSTM":
-        return rnn.LSTMCell(units, num_proj=options.get("proj_size"))
-    return rnn.GRUCell(units, reset_after=True)
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_a_golden_state_dict_runs_in_our_cells(name: str) -> None:
     golden = load(name)
     options, weights = golden.meta["options"], golden.under("weight")
     cells = {}
     for suffix, arrays in convert.to_cells(options["module"].lower(), weights).items():
-        cells[suffix] = cell_of(options)
+        cells[suffix] = g.torch_cell(options)
         cells[suffix].load_state_dict(arrays)
     assert list(cells) == list(dict.fromkeys(key.split("_", 2)[2] for key in weights))
     initial = golden.under("initial")

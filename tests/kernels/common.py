@@ -1,5 +1,10 @@
 """Shared by the kernel tests: random problems, one way to run every cell, and a simple loop as reference."""
 
+import contextlib
+import os
+import signal
+import threading
+
 import numpy as np
 
 from tinygrad_rnn import kernels
@@ -97,3 +102,35 @@ def naive(p):
             outputs[row, t] = h[row]
     outputs = np.swapaxes(outputs, 0, 1) if p.options["time_major"] else outputs
     return outputs, (c, h) if p.cell_type == "lstm" else (h,)
+
+
+@contextlib.contextmanager
+def threads(number=None):
+    """Threads for small shapes too, `number` of them; outside, what was set before."""
+    native = kernels.implementations()[0] != "reference"
+    before = kernels.get_num_threads()
+    if native:
+        kernels._native.set_worth_a_thread(1.0)
+    if number is not None:
+        kernels.set_num_threads(number)
+    try:
+        yield
+    finally:
+        kernels.set_num_threads(before)
+        if native:
+            kernels._native.set_worth_a_thread(2e6)
+
+
+def check_in_forked_children(work):
+    """Whether work() gives the same in three forked children, and here after each."""
+    want = work()
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if work() == want else 1)
+        deadline = threading.Timer(60, os.kill, (child, signal.SIGKILL))
+        deadline.start()
+        status = os.waitpid(child, 0)[1]
+        deadline.cancel()
+        assert status == 0
+        assert work() == want

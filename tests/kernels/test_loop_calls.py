@@ -3,11 +3,10 @@
 import concurrent.futures
 import os
 import random
-import signal
-import threading
 
 import numpy as np
 import pytest
+from common import check_in_forked_children, threads
 from loops import Builder, at, lstm_backward, lstm_forward, number, weight
 from test_loop import attention, everything
 
@@ -283,28 +282,14 @@ def work(seed=0):
 
 @pytest.fixture
 def three_threads():
-    before = kernels.get_num_threads()
-    kernels._native.set_worth_a_thread(1.0)
-    kernels.set_num_threads(3)
-    yield
-    kernels.set_num_threads(before)
-    kernels._native.set_worth_a_thread(2e6)
+    with threads(3):
+        yield
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.usefixtures("three_threads")
 def test_a_forked_child_goes_on_working():
-    want = work()
-    for _ in range(3):
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if work() == want else 1)
-        deadline = threading.Timer(60, os.kill, (child, signal.SIGKILL))
-        deadline.start()
-        status = os.waitpid(child, 0)[1]
-        deadline.cancel()
-        assert status == 0
-        assert work() == want
+    check_in_forked_children(work)
 
 
 @pytest.mark.usefixtures("three_threads")

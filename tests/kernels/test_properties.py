@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from common import CELLS, Problem
+from common import CELLS, Problem, threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,13 +21,8 @@ pytestmark = pytest.mark.skipif(not NATIVE, reason=f"no native kernels: {kernels
 
 @pytest.fixture(autouse=True)
 def threads_for_small_shapes():
-    if NATIVE:
-        kernels._native.set_worth_a_thread(1.0)
-    before = kernels.get_num_threads()
-    yield
-    kernels.set_num_threads(before)
-    if NATIVE:
-        kernels._native.set_worth_a_thread(2e6)
+    with threads():
+        yield
 
 
 @st.composite

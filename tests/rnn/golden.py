@@ -160,3 +160,13 @@ def compare(golden: Golden, key: str, found: np.ndarray) -> None:
     assert found.dtype == wanted.dtype == golden.meta["dtype"], key
     tolerance = TOLERANCE[golden.meta["dtype"]] * max(1.0, float(np.abs(wanted).max()))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance, err_msg=f"{golden.name}: {key}")
+
+
+def torch_cell(options: dict[str, Any]) -> Any:
+    """A cell of `rnn` for the options of a file made with PyTorch."""
+    units = options["hidden_size"]
+    if options["module"] == "RNN":
+        return rnn.BasicRNNCell(units, activation=options["nonlinearity"])
+    if options["module"] == "LSTM":
+        return rnn.LSTMCell(units, num_proj=options.get("proj_size"))
+    return rnn.GRUCell(units, reset_after=True)
