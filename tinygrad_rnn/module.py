@@ -26,6 +26,7 @@ class Parameter(Tensor):
     """
 
     __slots__ = ()
+    _role = "parameter"
 
     def __init__(self, data: Any, dtype: Any = None, name: str | None = None):
         super().__init__(data, dtype, requires_grad=True, name=name)
@@ -148,7 +149,7 @@ class Module:
             raise TypeError(f"astype: got {target}, expected float32 or float64")
         for p in self.parameters():
             p.data = p.data.astype(target)
-            p._node = Leaf(p.shape, p.dtype, p.requires_grad, p.name)
+            p._node = Leaf(p.shape, p.dtype, p.requires_grad, p.name, "parameter")
         for module in self.modules():
             if module.dtype is not None:
                 module.dtype = target

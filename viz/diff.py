@@ -55,29 +55,29 @@ def _only(graphs: list[Graph]) -> list[set[str]]:
         [(node.op, gate_of(node.scope), _read(graph, node)) for node in some]
         for graph, some in zip(graphs, ops, strict=True)
     ]
-    found = [{node.id for node in some} for some in ops]
+    only = [{node.id for node in some} for some in ops]
     for match in SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_matching_blocks():
         for k, start in enumerate((match.a, match.b)):
-            found[k] -= {node.id for node in ops[k][start : start + match.size]}
-    moved = [{key: node.id for node, key in zip(ops[k], keys[k], strict=True) if node.id in found[k]} for k in (0, 1)]
+            only[k] -= {node.id for node in ops[k][start : start + match.size]}
+    moved = [{key: node.id for node, key in zip(ops[k], keys[k], strict=True) if node.id in only[k]} for k in (0, 1)]
     for key in moved[0].keys() & moved[1].keys():  # the same work for a gate, at another time
         if key[1]:
-            found[0].discard(moved[0][key])
-            found[1].discard(moved[1][key])
+            only[0].discard(moved[0][key])
+            only[1].discard(moved[1][key])
     names = [{node.name: node.id for node in graph.nodes if node.op is None and node.name} for graph in graphs]
     for k in (0, 1):
-        found[k] |= {i for name, i in names[k].items() if name not in names[1 - k]}
-    return [{f"n{i}" for i in some} for some in found]
+        only[k] |= {i for name, i in names[k].items() if name not in names[1 - k]}
+    return [{f"n{i}" for i in some} for some in only]
 
 
 def _read(graph: Graph, node: NodeInfo) -> tuple[str, ...]:
     """The names of the inputs and states that an op reads, and of the weights, whatever part of them."""
     weights = only_weights(graph)
-    found: set[str] = set()
+    names: set[str] = set()
     for source in node.sources:
         leaves = parameters_of(graph, source.id) if source.id in weights else [source.id]
-        found.update(graph.nodes[i].name or "" for i in leaves if graph.nodes[i].op is None)
-    return tuple(sorted(found))
+        names.update(graph.nodes[i].name or "" for i in leaves if graph.nodes[i].op is None)
+    return tuple(sorted(names))
 
 
 def _part(letter: str, title: str, picture: Picture, only: set[str], fill: str) -> Picture:

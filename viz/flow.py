@@ -160,8 +160,8 @@ def _row_norms(g: Any) -> Numbers:
     most = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
     most[~(np.isfinite(most) & (most > 0))] = 1.0
     with np.errstate(over="ignore"):
-        found: Numbers = np.linalg.norm(wide / most, axis=1) * most[:, 0]
-    return found
+        norms: Numbers = np.linalg.norm(wide / most, axis=1) * most[:, 0]
+    return norms
 
 
 def _norms(inputs: LayerInputs, parts: list[Any]) -> Numbers:

@@ -10,7 +10,7 @@ from .net.cell_graph import trace
 from .net.elide import few_steps
 from .net.layers import Layer, Step
 from .net.ranks import Origin, RankedNet
-from .net.steps import State, read
+from .net.steps import InitialState, State, read
 from .net.unfused import opened_maps
 from .ops import refuse_unrecorded
 from .scene import style
@@ -50,9 +50,19 @@ class FoldedGrid(Grid):
     """One column for each run over time: a step of every layer, one in the middle where there is one."""
 
     def __init__(self, ranked: RankedNet, labels: style.Labels):
-        starts = sorted({(layer.start, len(layer.steps)) for layer in ranked.net.layers if layer.kind == "cell"})
+        starts = sorted({(layer.start, len(layer.steps)) for layer in ranked.net.layers if layer.role == "cell"})
         super().__init__(ranked, list(dict.fromkeys(start + min(1, steps - 1) for start, steps in starts)), labels)
         self.bottom, self.top = self.bottom - 8, self.top - 10
+
+    def _feeds(self) -> dict[Step, list[Origin]]:
+        """What the cells shown are made of at any of their steps: a cell stands for all its steps, and so do those it reads."""
+        shown = {n: t for n, layer in enumerate(self.layers) for t in layer.steps if self.is_shown((n, t))}
+        feeds = {}
+        for number, t in shown.items():
+            origins = [o for step in self.layers[number].steps for o in self.origins_of((number, step))]
+            whole = [o if o.layer < 0 or o.t is None else Origin(o.layer, shown[o.layer]) for o in origins]
+            feeds[number, t] = list(dict.fromkeys(o for o in whole if o.leaf < 0 or o in self.origins_of((number, t))))
+        return feeds
 
     def time(self, column: int) -> str:
         return "t"
@@ -64,7 +74,7 @@ class FoldedGrid(Grid):
         return super().aside(layer) * 3.4
 
     def size(self, layer: Layer) -> Point:
-        return (CELL[0], TALL) if layer.kind == "cell" else super().size(layer)
+        return (CELL[0], TALL) if layer.role == "cell" else super().size(layer)
 
     def pitch_between(self) -> float:
         most = max((len(self.looped(number)) for number in range(len(self.layers))), default=1)
@@ -73,6 +83,21 @@ class FoldedGrid(Grid):
     def room(self, states: int) -> float:
         beside = 132.0 if len(self.shown) > 1 else 0.0  # weights stand above the delays of the rank below
         return 196.0 if self.pairs else max(super().room(states), beside)
+
+    def input_height(self) -> float:
+        """Below the states that one layer hands on to the next."""
+        handed_on = [s for s in self.net.states if s.layer is None and not self.stays_in_column(s)]
+        return super().input_height() - 10.0 * len({s.name for s in handed_on})
+
+    def delays(self, number: int) -> list[Point]:
+        states, layer = len(self.looped(number)), self.layers[number]
+        t = next(t for t in layer.steps if self.is_shown((number, t)))
+        x, side = self.place((number, t))[0], -1.0 if self.aside(layer) < 0 else 1.0
+        ends = [x + side * (CELL[0] / 2 + REACH + far) for far in (-DELAY[0] / 2, NEXT * (states - 1) + DELAY[0] / 2)]
+        return [(min(ends), max(ends))] if states else []
+
+    def beside_frame(self) -> float:
+        return CELL[0] / 2 + 36
 
     def lane_beside(self) -> float:
         return CELL[0] / 2 + 14
@@ -100,11 +125,15 @@ class FoldedScene(NetScene):
         t = next(t for t in layer.steps if self.grid.is_shown((number, t)))
         x, y = self.grid.place((number, t))
         side = self.grid.aside(layer)
-        if side:
+        if side and any(other.rank < layer.rank and self.grid.aside(other) == side for other in self.grid.layers):
+            out = 1.0 if side > 0 else -1.0  # beside the arrow from the cell below
+            at = (x + out * (16 + wide / 2), y - TALL / 2 - 40 - tall / 2)
+            path: tuple[Point, ...] = ((x + out * 30, at[1] + tall / 2), (x + out * 30, y - TALL / 2))
+        elif side:
             out = max(abs(x) + wide / 4, 58 + wide / 2)  # clear of what stands in the middle
             at = (out if side > 0 else -out, y - TALL / 2 - 40 - tall / 2)
-            path: tuple[Point, ...] = ((x, at[1] + tall / 2), (x, y - TALL / 2))
-        elif x > 0 and layer.kind == "cell":
+            path = ((x, at[1] + tall / 2), (x, y - TALL / 2))
+        elif x > 0 and layer.role == "cell":
             at = (x + CELL[0] / 2 + 10 + wide / 2, y - TALL / 2 - 26 - tall / 2)
             begin, end = (at[0] - wide / 2, at[1]), (x + CELL[0] / 2 - 10, y - TALL / 2)
             path = (begin, (end[0] + 6, at[1]), (end[0], at[1] + 6), end)
@@ -116,10 +145,11 @@ class FoldedScene(NetScene):
         self.canvas.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
 
     def states(self) -> None:
+        """States that go round, those that one layer hands on to another, and initial ones that are not just zeros."""
         done: set[tuple[int, str]] = set()
         handed: set[tuple[int, int, str]] = set()
         for state in self.net.states:
-            if state.tail is None or self.grid.stays_in_column(state):
+            if self.grid.stays_in_column(state):
                 continue
             if state.tail[0] != state.head[0]:
                 if (key := (state.tail[0], state.head[0], state.name)) not in handed:
@@ -128,6 +158,35 @@ class FoldedScene(NetScene):
             elif (state.head[0], state.name) not in done:
                 done.add((state.head[0], state.name))
                 self.loop(state)
+
+        for number, layer in enumerate(self.grid.layers):
+            begun = [state for state in self.net.initial_states if state.head[0] == number]
+            self.initials(layer, [state for state in begun if not self.from_group(state)])
+
+    def initials(self, layer: Layer, states: list[InitialState]) -> None:
+        """The initial states of a layer that have a name or are computed, at the left of its weights."""
+        shown = [(state, *self.initial_lines(state)) for state in states]
+        shown = [entry for entry in shown if entry[1] != (self.grid.before(entry[0].name, layer),)]
+        apart = 8 + max(
+            (style.fitting_size(lines, style.ROLES[role].shape)[1] for _, lines, role, _ in shown), default=0
+        )
+        for k, (state, lines, role, group) in enumerate(shown):
+            number = state.head[0]
+            t = next(t for t in layer.steps if self.grid.is_shown((number, t)))
+            (x, y), wide = self.grid.place((number, t)), style.fitting_size(lines, style.ROLES[role].shape)[0]
+            left = x - CELL[0] / 2 - 56 - style.fitting_size(self.weight_lines(layer), "box")[0]
+            at = (left - 30 - wide / 2, y + ((len(shown) - 1) / 2 - k) * apart)
+            id = f"l{number}t{t}{state.name}"
+            self.canvas.node(id, lines, role, at, layer=number, state=state.name)
+            turn, lane, into = (
+                left - 8 * (len(shown) - 1 - k),
+                y + TALL / 2 + 14 + 10 * (len(shown) - 1 - k),
+                x - CELL[0] / 2 + 12 + 10 * k,
+            )
+            path = rounded(((at[0] + wide / 2, at[1]), (turn, at[1]), (turn, lane), (into, lane), (into, y + TALL / 2)))
+            self.canvas.arrow(id, f"l{number}t{t}", "memory" if state.name == "c" else "state", path)
+            if group is not None:
+                self.begun_from(id, group, at, 1.0)
 
     def loop(self, state: State) -> None:
         """A state that goes round: out of the cell, through the delay, into the cell again."""
@@ -152,7 +211,6 @@ class FoldedScene(NetScene):
 
     def handed_on(self, state: State) -> None:
         """The last state of one layer with which another begins."""
-        assert state.tail is not None
         tail, head = state.tail[0], state.head[0]
         begin = next((tail, t) for t in self.grid.layers[tail].steps if self.grid.is_shown((tail, t)))
         end = next((head, t) for t in self.grid.layers[head].steps if self.grid.is_shown((head, t)))

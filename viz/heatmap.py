@@ -58,10 +58,10 @@ def heatmap(
         raise ValueError(f"heatmap: row is {row}, expected less than {len(values)}, the batch")
     if row is None:
         counts = np.isfinite(values).sum(axis=0)
-        some = np.where(counts > 0, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
+        shown = np.where(counts > 0, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)
     else:
-        some = values[row]
-    return Heatmap(some.reshape(len(some), -1).T, f"d loss / d {of}" if gradient else of, units, steps)
+        shown = values[row]
+    return Heatmap(shown.reshape(len(shown), -1).T, f"d loss / d {of}" if gradient else of, units, steps)
 
 
 class Heatmap(SvgFigure):
@@ -73,7 +73,7 @@ class Heatmap(SvgFigure):
     [True, True, True]
     """
 
-    kind = "heat map"
+    called = "heat map"
 
     def __init__(self, values: Any, title: str = "", units: Sequence[str] = (), steps: Sequence[str] = ()):
         self.values: npt.NDArray[np.float64] = np.asarray(values, np.float64)
@@ -104,8 +104,8 @@ class Heatmap(SvgFigure):
         ends = np.where(part < 0, NEGATIVE, POSITIVE)
         mixed = np.array(ZERO) + (ends - np.array(ZERO)) * np.abs(part)
         mixed[~np.isfinite(self.values)] = BLANK
-        found: npt.NDArray[np.uint8] = mixed.round().astype(np.uint8)
-        return found
+        rounded: npt.NDArray[np.uint8] = mixed.round().astype(np.uint8)
+        return rounded
 
     def content(self) -> tuple[tuple[float, float], Iterable[str]]:
         """The map between its axes, and the colour scale."""
@@ -157,8 +157,8 @@ def _image(colours: npt.NDArray[np.uint8], x: float, y: float, wide: float, tall
     rows, columns, _ = colours.shape
     lines = np.concatenate([np.zeros((rows, 1), np.uint8), colours.reshape(rows, -1)], axis=1)  # 0: no filter
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
     head = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
     png = (

@@ -55,11 +55,11 @@ def to_html(
     if isinstance(target, Drawing):
         text = page.write(target.picture, None, title)
     else:
-        found = read(target, opened, values)
-        ops = sum(node.op is not None for node in found.graph.nodes)
-        leaves = len(found.graph.nodes) - ops
+        details = read(target, opened, values)
+        ops = sum(node.op is not None for node in details.graph.nodes)
+        leaves = len(details.graph.nodes) - ops
         name = f"{ops} op{'s' * (ops != 1)}, {leaves} lea{'ves' if leaves != 1 else 'f'}"
-        text = page.write(draw(found.graph).picture, found, title or name)
+        text = page.write(draw(details.graph).picture, details, title or name)
     if path is None:
         return text
     target_path = Path(path)

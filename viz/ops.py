@@ -22,7 +22,7 @@ from .net import costs
 from .net.costs import counted
 from .net.layers import Path, passes_of, time_of
 from .net.measure import Measured, nodes_of, stepwise
-from .net.unfused import is_mask, open_all, take
+from .net.unfused import open_all, take
 from .scene import style
 from .scene.color_scale import ColorScale
 from .scene.legend import add as add_legend
@@ -110,23 +110,21 @@ def refuse_unrecorded(target: Any, who: str) -> None:
     """Raise TypeError, with the way out, if nothing was recorded of what is to be drawn."""
     if isinstance(target, Graph) or any(tensor._node is not None for tensor in flat_tensors(target)):
         return
-    kind = target if isinstance(target, type) else type(target)
-    name = ".".join([*kind.__module__.split(".")[1:2], kind.__name__])
+    cls = target if isinstance(target, type) else type(target)
+    name = ".".join([*cls.__module__.split(".")[1:2], cls.__name__])
     if isinstance(target, type) and issubclass(target, Module):
-        raise TypeError(
-            f"{who}: target is the class {name}, expected what one computes: make one and {_way(kind, who)}"
-        )
+        raise TypeError(f"{who}: target is the class {name}, expected what one computes: make one and {_way(cls, who)}")
     if isinstance(target, Module):
-        raise TypeError(f"{who}: target is {name}, which records nothing by itself: {_way(kind, who)}")
+        raise TypeError(f"{who}: target is {name}, which records nothing by itself: {_way(cls, who)}")
     raise TypeError(
-        f"{who}: target is {kind.__name__}: no tensor with a graph was given; a tensor has one when it was computed "
+        f"{who}: target is {cls.__name__}: no tensor with a graph was given; a tensor has one when it was computed "
         "(outside no_grad) from a tensor that requires grad"
     )
 
 
-def _way(kind: type, who: str) -> str:
+def _way(cls: type, who: str) -> str:
     """What to draw instead of a module: what it computes."""
-    if not issubclass(kind, RNNCell):
+    if not issubclass(cls, RNNCell):
         return f"run it and draw its outputs, viz.{who}(layer(x))"
     return "draw it by viz.cell(cell), viz.unrolled(cell) or viz.folded(cell)"
 
@@ -318,15 +316,13 @@ def _boxes(places: list[Place]) -> dict[Place, Box | None]:
 def _role(node: NodeInfo) -> str:
     if node.op is not None:
         return "fused" if node.kind == "recurrent" else "op"
-    return "input" if node.kind == "constant" and node.name and not is_mask(node) else node.kind
+    if node.kind == "constant" and node.name:
+        return "input"
+    return "constant" if node.kind == "mask" else node.kind
 
 
 def _edge_role(source: NodeInfo) -> str:
-    if source.op is not None:
-        return "data"
-    return {"parameter": "weight", "constant": "constant" if not source.name or is_mask(source) else "data"}.get(
-        source.kind, "data"
-    )
+    return {"parameter": "weight", "constant": "constant"}.get(_role(source), "data")
 
 
 def _tip(node: NodeInfo) -> str:

@@ -26,7 +26,7 @@ class Plot(SvgFigure):
     2
     """
 
-    kind = "plot"
+    called = "plot"
 
     def __init__(self, lines: Mapping[str, Any], across: str = "step t", up: str = "norm of the gradient"):
         self.lines = {name: np.asarray(values, np.float64) for name, values in lines.items()}

@@ -14,7 +14,7 @@ from .flow import norm
 from .net.cell_graph import trace
 from .net.elide import all_steps, few_steps, length_of
 from .net.layers import Step
-from .net.measure import Measured, running
+from .net.measure import Lengths, Measured, lengths_of
 from .net.ranks import RankedNet
 from .net.states import states_of
 from .net.steps import read
@@ -83,8 +83,8 @@ def unrolled(
             f"unrolled: length={length} was given with {type(target).__name__}, expected a cell: what was run has its own "
             "length; steps=(first, last) says which of its steps to draw"
         )
-    ranked, shown, rows = _read(target, steps)
-    return Drawing(UnrolledScene(Grid(ranked, shown, labels, rows)).picture())
+    ranked, shown, lengths = _read(target, steps)
+    return Drawing(UnrolledScene(Grid(ranked, shown, labels, lengths)).picture())
 
 
 def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None) -> Drawing:
@@ -97,12 +97,12 @@ def _of_cell(cell: RNNCell, steps: Any, labels: style.Labels, length: int | None
     return Drawing(UnrolledScene(Grid(ranked, _shown(few, steps), labels, open_end=open_end)).picture())
 
 
-def _read(target: Any, steps: Any) -> tuple[RankedNet, list[int | None], dict[int, Any]]:
-    """The net, the columns to show, and which rows run; steps that are not drawn are neither read nor opened."""
+def _read(target: Any, steps: Any) -> tuple[RankedNet, list[int | None], Lengths]:
+    """The net, the columns to show, and the lengths of rows; steps that are not drawn are neither read nor opened."""
     refuse_unrecorded(target, "unrolled")
     graph = opened_maps(target)
     masked = any(node.kind == "recurrent" or node.effect == "selects" for node in graph.nodes)
-    rows = running(target) if masked else {}
+    lengths = lengths_of(target) if masked else {}
     shown = _shown(length_of(graph), steps)
     if None in shown:
         gap = shown.index(None)
@@ -111,22 +111,20 @@ def _read(target: Any, steps: Any) -> tuple[RankedNet, list[int | None], dict[in
         if left_out > 0:
             ranked = RankedNet(read(short), left_out)
             if ranked.total == 2 * keep:
-                return ranked, [c if c is None or c < gap else c - left_out for c in shown], rows
+                return ranked, [c if c is None or c < gap else c - left_out for c in shown], lengths
     ranked = RankedNet(read(all_steps(graph, target)))
-    return ranked, _shown(ranked.total, steps), rows
+    return ranked, _shown(ranked.total, steps), lengths
 
 
-def _coloured(
-    target: Any, steps: Any, labels: style.Labels, shade: Callable[[Measured, dict[int, Any]], Shading], who: str
-) -> Drawing:
+def _coloured(target: Any, steps: Any, labels: style.Labels, shade: Callable[[Measured], Shading], who: str) -> Drawing:
     """The picture with cells and states shaded by what was measured."""
-    measured, rows = Measured(target, who), running(target)
-    ranked = RankedNet(measured.net)
-    grid = Grid(ranked, _shown(ranked.total, steps), labels, rows)
-    return Drawing(UnrolledScene(grid, shade(measured, rows)).picture())
+    measured = Measured(target, who)
+    ranked = RankedNet(read(all_steps(opened_maps(target), target)))  # with what is computed on constants alone
+    grid = Grid(ranked, _shown(ranked.total, steps), labels, lengths_of(target))
+    return Drawing(UnrolledScene(grid, shade(measured)).picture())
 
 
-def _by_gradient(measured: Measured, rows: dict[int, Any]) -> Shading:
+def _by_gradient(measured: Measured) -> Shading:
     """The norm of the loss's gradient at every state."""
     measured.sweep()
     values = {
@@ -138,17 +136,19 @@ def _by_gradient(measured: Measured, rows: dict[int, Any]) -> Shading:
     return Shading(values, ColorScale(values.values(), "norm of the gradient", "grad_norm"), "h", "|d loss / d {}|")
 
 
-def _by_activation(measured: Measured, rows: dict[int, Any], of: str | None) -> Shading:
+def _by_activation(measured: Measured, of: str | None) -> Shading:
     """The mean size of a state or gate at every step, over units and the rows that run."""
     states = sorted({name for number in range(len(measured.named)) for name in states_of(measured.net, number)})
     names = {name for named in measured.named for name in named}
     of = of or ("h" if "h" in names else next(iter(states), "h"))
     values: dict[tuple[Step, str], float] = {}
     for number, layer in enumerate(measured.net.layers):
-        for t, source in zip(layer.steps, measured.named[number].get(of, [None] * len(layer.steps)), strict=True):
+        lengths = measured.lengths(number)
+        sources = measured.named[number].get(of, [None] * len(layer.steps))
+        for k, (t, source) in enumerate(zip(layer.steps, sources, strict=True)):
             value = None if source is None else measured.value(source)
             if value is not None:
-                run = value[rows[t]] if t in rows and len(rows[t]) == len(value) else value
+                run = value if lengths is None or len(lengths) != len(value) else value[lengths > k]
                 values[(number, t), of] = float(np.abs(run).mean()) if run.size else 0.0
     if not values:
         known = ", ".join(sorted(names)) or "none"

@@ -189,7 +189,7 @@ def test_arrays_are_split_as_evenly_as_numpy_splits_them(parts: int) -> None:
 
 
 def test_leaves_of_a_graph_are_labelled_by_name_and_kind() -> None:
-    w, x = tg.tensor([1.0], requires_grad=True, name="w"), tg.tensor([2.0], requires_grad=True)
+    w, x = tg.Parameter([1.0], name="w"), tg.tensor([2.0], requires_grad=True)
     one = tg.tensor([4.0])
     one.name = "one"
     found = tg.autodiff.graph.snapshot(w * x + np.array([3.0]) - one).nodes

@@ -131,14 +131,28 @@ def row_by_row(step: Any, x: np.ndarray, states: Any, size: int, trace: Any = No
     return [outputs.transpose(turn), *final, *([every.transpose(turn)] if trace else [])]
 
 
-def rnn(x: Any, w: Any, u: Any, b: Any, h0: Any, activation: str = "tanh", **o: Any) -> Any:
+def weights_of(kind: str, arrays: Any, torch: bool) -> tuple[Any, ...]:
+    """The inputs of an op over time with the weights in our layout and two biases."""
+    x, w, u, b, b2, *states = arrays
+    if np.ndim(b) == 2:
+        b, b2 = b
+    zeros = np.zeros(w.shape[0 if torch else 1])
+    b, b2 = zeros if b is None else b, zeros if b2 is None else b2
+    if torch:
+        w, u = w.T, u.T
+    if torch and kind == "gru":  # PyTorch's r z n
+        w, u, b, b2 = ((lambda r, z, n: np.concatenate([z, r, n], -1))(*np.split(a, 3, -1)) for a in (w, u, b, b2))
+    return x, w, u, b, b2, *states
+
+
+def rnn(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, activation: str = "tanh", **o: Any) -> Any:
     phi = np.tanh if activation == "tanh" else lambda z: np.maximum(z, 0)
-    return row_by_row(lambda x, h: [phi(x @ w + h @ u + b)], x, [h0], len(u), **o)
+    return row_by_row(lambda x, h: [phi(x @ w + h @ u + b + b2)], x, [h0], len(u), **o)
 
 
-def lstm(x: Any, w: Any, u: Any, b: Any, c0: Any, h0: Any, **o: Any) -> Any:
+def lstm(x: Any, w: Any, u: Any, b: Any, b2: Any, c0: Any, h0: Any, **o: Any) -> Any:
     def step(x: Any, c: Any, h: Any) -> Any:
-        i, f, g, out = np.split(x @ w + h @ u + b, 4)
+        i, f, g, out = np.split(x @ w + h @ u + b + b2, 4)
         c = sigma(f) * c + sigma(i) * np.tanh(g)
         return [c, sigma(out) * np.tanh(c)]
 
@@ -149,7 +163,7 @@ def gru(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, reset_after: bool = Fa
     wz, wr, wn = np.split(w, 3, axis=1)
     uz, ur, un = np.split(u, 3, axis=1)
     bz, br, bn = np.split(b, 3)
-    cz, cr, cn = np.zeros((3, len(u))) if b2 is None else np.split(b2, 3)
+    cz, cr, cn = np.split(b2, 3)
 
     def step(x: Any, h: Any) -> Any:
         z, r = sigma(x @ wz + h @ uz + bz + cz), sigma(x @ wr + h @ ur + br + cr)
@@ -159,16 +173,15 @@ def gru(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, reset_after: bool = Fa
     return row_by_row(step, x, [h0], len(u), **o)
 
 
-def stepped(*arrays: Any, cell_type: str, option: Any) -> Any:
+def stepped(*arrays: Any, kind: str, option: Any, torch: bool = False) -> Any:
     """One step as a sequence of one."""
-    x, w, u, b, b2, *state = arrays
-    b = np.zeros(w.shape[1]) if b is None else b
+    x, *others = weights_of(kind, arrays, torch)
     time: Any = {"lengths": None, "reverse": False, "time_major": False}
-    if cell_type == "lstm":
-        return lstm(x[:, None], w, u, b, *state, **time)[1:]
-    if cell_type == "gru":
-        return gru(x[:, None], w, u, b, b2, *state, reset_after=option, **time)[1:]
-    return rnn(x[:, None], w, u, b, *state, activation=option, **time)[1:]
+    if kind == "lstm":
+        return lstm(x[:, None], *others, **time)[1:]
+    if kind == "gru":
+        return gru(x[:, None], *others, reset_after=option, **time)[1:]
+    return rnn(x[:, None], *others, activation=option, **time)[1:]
 
 
 FORMULAS |= {
@@ -176,9 +189,9 @@ FORMULAS |= {
     "reorder_blocks": lambda x, order, axis=-1: np.concatenate([np.split(x, len(order), axis)[k] for k in order], axis),
     "scan": scanned,
     "fused": chained,
-    "rnn_sequence": lambda *a, recompute, **o: rnn(*a, **o),
-    "lstm_sequence": lambda *a, recompute, **o: lstm(*a, **o),
-    "gru_sequence": lambda *a, recompute, **o: gru(*a, **o),
+    "rnn_sequence": lambda *a, recompute, torch=False, **o: rnn(*weights_of("rnn", a, torch), **o),
+    "lstm_sequence": lambda *a, recompute, torch=False, **o: lstm(*weights_of("lstm", a, torch), **o),
+    "gru_sequence": lambda *a, recompute, torch=False, **o: gru(*weights_of("gru", a, torch), **o),
     "reverse_sequence": reversed_rows,
     "softmax_cross_entropy": cross_entropy,
     "binary_cross_entropy_with_logits": binary,

@@ -371,3 +371,207 @@ def one_step() -> Any:
 @net
 def thousand_steps() -> Any:
     return nn.Linear(H, 2)(rnn.dynamic_rnn(rnn.LSTMCell(H), x(1000))[0][:, -1])
+
+
+@net
+def words_to_words() -> Any:
+    """Keras's sequence to sequence: a decoder that begins with the encoder's state, each with words of its own."""
+    _, h, c = layers.LSTM(H, return_state=True, name="encoder")(layers.Embedding(9, 4)(np.ones((B, T), int)))
+    decoder = layers.LSTM(H, return_sequences=True, name="decoder")
+    return layers.Dense(9)(decoder(layers.Embedding(9, 4)(np.ones((B, 3), int)), initial_state=[h, c]))
+
+
+@net
+def attention_over_words() -> Any:
+    source, target = nn.Embedding(9, D), nn.Embedding(9, D)
+    cell = rnn.LSTMCell(H, name="encoder")
+    memory, state = rnn.dynamic_rnn(cell, source(np.ones((B, T), int)), sequence_length=[4, 2])
+    attention = rnn.LuongAttention(H, memory, memory_sequence_length=[4, 2])
+    decoder = rnn.AttentionWrapper(rnn.LSTMCell(H, name="decoder"), attention, attention_layer_size=H)
+    start = decoder.zero_state(B)._replace(cell_state=state)
+    return nn.Linear(H, 9)(rnn.dynamic_rnn(decoder, target(np.ones((B, 3), int)), initial_state=start)[0])
+
+
+@net
+def bridge() -> Any:
+    """A decoder whose initial state is computed from both directions of the encoder."""
+    _, (fw, bw) = rnn.bidirectional_dynamic_rnn(rnn.GRUCell(H), rnn.GRUCell(H), x())
+    h0 = tg.tanh(nn.Linear(2 * H, H)(tg.concatenate([fw, bw], axis=-1)))
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(H, name="decoder"), x(3, name="y"), initial_state=h0)
+    return nn.Linear(H, 4)(outputs)
+
+
+@net
+def variational() -> Any:
+    _, h = rnn.dynamic_rnn(rnn.GRUCell(H, name="encoder"), x())
+    z = nn.Linear(H, 2)(h) + tg.exp(nn.Linear(H, 2)(h) / 2) * np.ones((B, 2), np.float32)
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(H, name="decoder"), x(name="y"), initial_state=nn.Linear(2, H)(z))
+    return nn.Linear(H, D)(outputs)
+
+
+@net
+def autoencoder() -> Any:
+    _, code = rnn.dynamic_rnn(rnn.GRUCell(H, name="encoder"), x())
+    outputs, _ = rnn.dynamic_rnn(rnn.GRUCell(H, name="decoder"), np.zeros((B, T, 1), np.float32), initial_state=code)
+    return ((nn.Linear(H, D)(outputs) - x(name="target")) ** 2).mean()
+
+
+@net
+def bidirectional_of_stacks() -> Any:
+    def stack() -> Any:
+        return rnn.MultiRNNCell([rnn.GRUCell(3), rnn.GRUCell(3)])
+
+    return tg.concatenate(rnn.bidirectional_dynamic_rnn(stack(), stack(), x())[0], axis=-1)
+
+
+@net
+def two_heads() -> Any:
+    out, _ = rnn.dynamic_rnn(rnn.LSTMCell(H), x())
+    return nn.Linear(H, 4)(out), tg.sigmoid(nn.Linear(H, 1)(out))
+
+
+@net
+def siamese_words() -> Any:
+    table, gru = nn.Embedding(9, D), nn.GRU(D, H, batch_first=True)
+    (_, a), (_, b) = gru(table(np.ones((B, T), int))), gru(table(np.ones((B, T), int)))
+    return (a * b).sum()
+
+
+@net
+def self_attention() -> Any:
+    out, _ = rnn.dynamic_rnn(rnn.GRUCell(H), x())
+    q, k, v = (nn.Linear(H, H)(out) for _ in range(3))
+    weights = tg.softmax(q @ tg.swapaxes(k, -1, -2) / H**0.5, axis=-1)
+    return nn.Linear(H, 2)((weights @ v)[:, -1])
+
+
+class NestedStates(rnn.RNNCell):
+    """States in nested tuples, one of them named, one that meets a number only."""
+
+    state_size: Any = (4, (4, 4))
+    output_size = 4
+
+    def build_parameters(self, input_size: int) -> None:
+        self.add("w", (input_size, 4), "glorot_uniform")
+
+    def call(self, x: Any, state: Any) -> Any:
+        a, (b, c) = state
+        a = tg.tanh(x @ self.w + a)
+        b = 0.5 * b + a
+        c = rnn.gate("slow", 0.9 * c + 0.1 * b)
+        return a + c, (a, (b, c))
+
+
+@net
+def nested_states() -> Any:
+    return rnn.dynamic_rnn(NestedStates(), x())[0]
+
+
+@net
+def triplet() -> Any:
+    lstm = layers.LSTM(4)
+    a, p, n = (lstm(x(3, name=name)) for name in ("anchor", "positive", "negative"))
+    return ((a - p) ** 2).sum() - ((a - n) ** 2).sum()
+
+
+@net
+def tied_embedding() -> Any:
+    table = nn.Embedding(9, H)
+    out, _ = rnn.dynamic_rnn(rnn.LSTMCell(H), table(np.ones((B, T), int)))
+    return nn.functional.cross_entropy((out @ table.weight.T).reshape(-1, 9), np.zeros(B * T, int))
+
+
+@net
+def document() -> Any:
+    """Each sentence is read word by word, the document sentence by sentence."""
+    words = rnn.GRUCell(4, name="words")
+    read = [rnn.dynamic_rnn(words, x(3, name=f"s{k}"))[1] for k in range(3)]
+    return rnn.dynamic_rnn(rnn.GRUCell(4, name="sentences"), tg.stack(read, axis=1))[1]
+
+
+@net
+def hand_loss() -> Any:
+    """A loop in primitives with a running loss."""
+    w, u, v = (
+        tg.Parameter(np.ones(shape, np.float32), name=name)
+        for name, shape in (("Wxh", (D, H)), ("Whh", (H, H)), ("Why", (H, D)))
+    )
+    h, loss = tg.Tensor(np.zeros((B, H), np.float32)), tg.tensor(0.0)
+    for _, x_t in rnn.steps(x()):
+        h = tg.tanh(x_t @ w + h @ u)
+        loss = loss + ((h @ v - x_t) ** 2).sum()
+    return loss
+
+
+@net
+def hand_list_of_inputs() -> Any:
+    """Two PyTorch cells over a list of arrays that are called x0, x1 …"""
+    steps = [tg.Tensor(np.ones((B, D), np.float32), name=f"x{t}") for t in range(T)]
+    low, high = nn.LSTMCell(D, H), nn.LSTMCell(H, H)
+    a, b = ((tg.Tensor(np.zeros((B, H), np.float32)), tg.Tensor(np.zeros((B, H), np.float32))) for _ in range(2))
+    for t, x_t in enumerate(steps):
+        with tg.step(t):
+            a = low(x_t, a)
+            b = high(a[0], b)
+    return nn.Linear(H, 2)(b[0])
+
+
+@net
+def hand_bidirectional() -> Any:
+    forward, backward, inputs = rnn.GRUCell(4), rnn.GRUCell(4), x()
+    h, fw, bw = forward.zero_state(B), [], []
+    with tg.scope("forward"):
+        for t in range(T):
+            with tg.step(t):
+                h = forward(inputs[:, t], h)[1]
+                fw.append(h)
+    h = backward.zero_state(B)
+    with tg.scope("backward"):
+        for t in reversed(range(T)):
+            with tg.step(t):
+                h = backward(inputs[:, t], h)[1]
+                bw.append(h)
+    return tg.stack([tg.concatenate(pair, axis=-1) for pair in zip(fw, bw[::-1], strict=True)], axis=1)
+
+
+@net
+def two_sources() -> Any:
+    text, audio = layers.LSTM(4)(x(name="text")), layers.GRU(4)(x(3, name="audio"))
+    return layers.Dense(1)(layers.Dense(8, activation="relu")(tg.concatenate([text, audio], axis=-1)))
+
+
+@net
+def ragged_stack() -> Any:
+    cell = rnn.MultiRNNCell([rnn.LSTMCell(4), rnn.GRUCell(4)])
+    return rnn.dynamic_rnn(cell, x(5), sequence_length=[5, 3])[0].sum()
+
+
+@net
+def projected() -> Any:
+    return nn.LSTM(D, H, num_layers=2, proj_size=2, batch_first=True)(x())[0]
+
+
+@net
+def sampled_decoder() -> Any:
+    """A decoder by hand that reads the words it has written, without a gradient."""
+    table, cell, head = nn.Embedding(9, D), rnn.LSTMCell(H), nn.Linear(H, 9)
+    _, state = rnn.dynamic_rnn(rnn.LSTMCell(H, name="encoder"), x())
+    word, logits = np.zeros(B, int), []
+    for t in range(3):
+        with tg.step(t):
+            y, state = cell(table(word), state)
+            logits.append(head(y))
+            word = logits[-1].data.argmax(axis=-1)
+    return tg.stack(logits, axis=1)
+
+
+@net
+def learned_start() -> Any:
+    h0 = tg.Parameter(np.zeros((B, H), np.float32), name="h0")
+    return rnn.dynamic_rnn(rnn.GRUCell(H), x(), initial_state=h0)[0].sum()
+
+
+@net
+def dense_between() -> Any:
+    low = layers.TimeDistributed(layers.Dense(3, activation="relu"))(layers.GRU(4, return_sequences=True)(x()))
+    return layers.Dense(1)(layers.LSTM(4)(low))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nets import NETS, x
+from nets import NETS, NestedStates, x
 from test_room import check_labels
 from test_unrolled import check_places
 
@@ -134,3 +134,106 @@ def test_an_output_that_is_no_state_is_called_y() -> None:
     shown = {node.lines[0] for node in viz.unrolled(Sum(), steps=3).picture.nodes}
     assert {"y₀", "y₁", "y₂", "s1₂", "s2₂"} <= shown
     assert not shown & {"h₀", "h₁", "h₂"}
+
+
+def titles(drawing: viz.Drawing) -> list[str]:
+    return [box.label for box in drawing.picture.boxes]
+
+
+def test_a_decoder_stands_behind_its_encoder_and_counts_its_own_steps() -> None:
+    for name in ("words_to_words", "repeat_vector", "autoencoder", "bridge", "variational"):
+        drawing = viz.unrolled(NETS[name]())
+        count = 4 if name in ("autoencoder", "variational") else 3
+        assert titles(drawing) == [f"t={t}" for t in (*range(4), *range(count))], name
+    seen = arrows(viz.unrolled(NETS["words_to_words"]()))
+    assert {("x₀", "embedding"), ("embedding", "lstm_cell"), ("lstm_cell", "dense")} <= seen
+    inputs = [node for node in viz.unrolled(NETS["words_to_words"]()).picture.nodes if node.role == "input"]
+    assert [(node.lines[0], node.box) for node in inputs] == [
+        (f"x{sub}", f"t{column}") for column, sub in enumerate("₀₁₂₃₀₁₂")
+    ]
+
+
+def test_rows_are_counted_where_they_have_lengths() -> None:
+    """The decoder has none, though its encoder has."""
+    assert titles(viz.unrolled(NETS["attention_over_words"]())) == [
+        *("t=0", "t=1", "t=2   1 of 2 rows", "t=3   1 of 2 rows"), *("t=0", "t=1", "t=2")
+    ]  # fmt: skip
+
+
+def test_an_initial_state_has_an_arrow_from_what_computes_it() -> None:
+    for view in (viz.unrolled, viz.folded):
+        assert ("linear tanh", "decoder") in arrows(view(NETS["bridge"]()))
+        assert ("+ linear", "decoder") in arrows(view(NETS["variational"]()))
+        assert ("h0", "gru_cell") in arrows(view(NETS["learned_start"]()))
+        assert {("image", "linear tanh"), ("linear tanh", "lstm_cell")} <= arrows(view(NETS["caption"]()))
+
+
+def test_every_state_of_nested_tuples_is_drawn() -> None:
+    drawing = viz.unrolled(NETS["nested_states"]())
+    states = {edge.label for edge in drawing.picture.edges if edge.role == "state"}
+    assert states == {"", *(f"{name}{sub}" for name in ("s1", "s2", "slow") for sub in "₀₁₂")}
+    start = {node.lines[0] for node in drawing.picture.nodes if node.role == "constant"}
+    assert start == {"s1₋₁", "s2₋₁", "slow₋₁"}
+    inside = {node.lines[0] for node in viz.cell(NestedStates()).picture.nodes}
+    assert {"s1ₜ", "s2ₜ", "slowₜ", "s1ₜ₋₁"} <= inside
+
+
+def test_a_running_loss_is_a_sum_beside_the_state() -> None:
+    labels = {edge.label for edge in viz.unrolled(NETS["hand_loss"]()).picture.edges if edge.role == "state"}
+    assert {"h₀", "Σ₀"} <= labels
+
+
+def test_two_lookups_are_two_inputs() -> None:
+    shown = arrows(viz.unrolled(NETS["siamese_words"]()))
+    assert {("x₀", "embedding"), ("x′₀", "embedding")} <= shown
+
+
+def test_two_outputs_are_two_nodes() -> None:
+    for view, time in ((viz.unrolled, "₀"), (viz.folded, "ₜ")):
+        assert {("linear", f"y{time}"), ("σ", f"y′{time}")} <= arrows(view(NETS["two_heads"]()))
+
+
+def test_a_target_is_drawn_beside_the_loss() -> None:
+    for view in (viz.unrolled, viz.folded):
+        assert ("target", "− pow mean") in arrows(view(NETS["autoencoder"]()))
+
+
+def test_a_folded_cell_reads_what_any_of_its_steps_reads() -> None:
+    drawing = viz.folded(NETS["document"]())
+    cells = [node.id for node in drawing.picture.nodes if node.lines[0] == "words"]
+    sentences = next(node.id for node in drawing.picture.nodes if node.lines[0] == "sentences")
+    assert {(id, sentences) for id in cells} <= {(e.tail, e.head) for e in drawing.picture.edges}
+
+
+def test_stacks_of_two_directions_stand_side_by_side() -> None:
+    picture = viz.folded(NETS["bidirectional_of_stacks"]()).picture
+    places = [node.at for node in picture.nodes if node.role == "cell"]
+    assert len(set(places)) == 4
+    assert len({at[1] for at in places if at}) == 2
+
+
+def test_arrows_of_two_sources_run_in_lanes_of_their_own() -> None:
+    """Where the second head reads the cell past the first one, whose result goes past the second one."""
+    picture = viz.unrolled(NETS["two_heads"]()).picture
+    lanes: dict[float, set[str]] = {}
+    for edge in picture.edges:
+        if edge.role == "data" and len(edge.path) > 4:
+            across = [round(point[0], 3) for point in edge.path]
+            for lane in {place for place in across if across.count(place) > 3}:
+                lanes.setdefault(lane, set()).add(edge.tail)
+    assert lanes
+    assert all(len(tails) == 1 for tails in lanes.values())
+
+
+def test_names_do_not_decide_what_a_leaf_is() -> None:
+    """A Parameter is a weight whatever its name, another tensor an input, and a cell's mask a constant."""
+    for name in ("x", "input_1", "mask", "w"):
+        value = np.ones((2, 3), np.float32)
+        kinds = []
+        for leaf in (tg.Parameter(value, name=name), tg.Tensor(value, requires_grad=True, name=name)):
+            kinds += [node.role for node in viz.draw(tg.tanh(leaf)).picture.nodes if node.lines[0] == name]
+        assert kinds == ["parameter", "input"]
+    cell = rnn.DropoutWrapper(rnn.GRUCell(3), 0.5)
+    roles = {node.lines[0]: node.role for node in viz.draw(rnn.dynamic_rnn(cell, x())[0]).picture.nodes}
+    assert roles["mask"] == "constant"
+    assert roles["x"] == "input"

@@ -28,7 +28,8 @@ class Source(NamedTuple):
 
 
 class NodeInfo(NamedTuple):
-    """One node of a snapshot. Leaves have op None and kind "parameter", "input" or "constant"."""
+    """One node of a snapshot. Leaves have op None and kind "parameter" (a Parameter), "mask" (drawn by a cell, or of lengths),
+    "input" (any other tensor that requires grad) or "constant"."""
 
     id: int
     op: str | None
@@ -293,8 +294,9 @@ def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str], paths: 
         options = {k: v for k, v in node.options.items() if not hasattr(v, "shape")}
         name, label, kind = node.name or names.get(node.counter), op.label, op.kind
     else:
+        assert type(node) is Leaf
         results, sources, options, name = ((node.shape,), (node.dtype,)), (), {}, node.name
-        kind = ("parameter" if name else "input") if node.requires_grad else "constant"
+        kind = node.role or ("input" if node.requires_grad else "constant")
         label = name or kind
     shapes, dtypes, size = _results(*results)
     return NodeInfo(

@@ -27,16 +27,19 @@ next_counter = count(1).__next__
 
 
 class Leaf:
-    """The node of a tensor that is not the result of an op. It holds the gradient, so nodes need no reference to tensors."""
+    """The node of a tensor that is not the result of an op. It holds the gradient, so nodes need no reference to tensors.
 
-    __slots__ = ("counter", "dtype", "grad", "name", "requires_grad", "scope", "shape")
+    role: "parameter" (of a Parameter), "mask" (a random array drawn by a cell, or a mask of lengths), else ""."""
+
+    __slots__ = ("counter", "dtype", "grad", "name", "requires_grad", "role", "scope", "shape")
     op = None
 
-    def __init__(self, shape: Shape, dtype: DType, requires_grad: bool, name: str | None = None):
+    def __init__(self, shape: Shape, dtype: DType, requires_grad: bool, name: str | None = None, role: str = ""):
         self.shape = shape
         self.dtype = dtype
         self.requires_grad = requires_grad
         self.name = name
+        self.role = role
         self.grad: np.ndarray[Any, DType] | None = None
         self.scope = ambient.get().scope
         self.counter = next_counter()

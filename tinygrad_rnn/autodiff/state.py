@@ -39,8 +39,9 @@ class Scope(str):
     """One entry in the path of scopes of an op: a name, which is its text, and a kind.
 
     kind: "scope" (entered by `scope` and by modules), "layer" (layer `number` of a stack), "direction" (`number` 0 forward,
-    1 backward), "step" (time step `number` of `run`), "gate" (the ops of a value named by `rnn.gate`) or "state" (a state
-    after a step, drawn without a box). Each entry is a new object, so that two calls of one module differ.
+    1 backward), "step" (time step `number` of `run`), "gate" (the ops of a value named by `rnn.gate`; `number` 1 at the op
+    that computes it) or "state" (a state after a step, drawn without a box). Each entry is a new object, so that two calls
+    of one module differ.
     """
 
     kind: str = "scope"
@@ -153,6 +154,18 @@ class scope(_Change):
     def __enter__(self) -> None:
         old = ambient.get()
         path = (*old.scope, Scope(*self._value))
+        self._token = ambient.set(Ambient(old.recording, path, old.training, old.tracer))
+
+
+class scopes(_Change):
+    """Several scopes, the outermost first, each as the arguments of `Scope`."""
+
+    def __init__(self, *entries: tuple[Any, ...]):
+        self._value = entries
+
+    def __enter__(self) -> None:
+        old = ambient.get()
+        path = (*old.scope, *[Scope(*entry) for entry in self._value])
         self._token = ambient.set(Ambient(old.recording, path, old.training, old.tracer))
 
 

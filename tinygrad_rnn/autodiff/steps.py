@@ -29,7 +29,9 @@ def name_states(states: Sequence[Any], fields: Sequence[str] = (), before: Seque
     step = current_step()
     nodes = [s._node if isinstance(s, Tensor) else None for s in states]
     own = [n if type(n) is Node and any(part is step for part in n.scope) else None for n in nodes]
-    gates = [str(n.scope[-1]) if n is not None and n.scope[-1].kind == "gate" else "" for n in own]
+    gates = [
+        str(n.scope[-1]) if n is not None and n.scope[-1].kind == "gate" and n.scope[-1].number else "" for n in own
+    ]
     names = [g or (fields[k] if fields else "") for k, g in enumerate(gates)]
     names = [name or ("h" if len(names) == 1 else f"s{k + 1}") for k, name in enumerate(names)]
     for node, name, gate in zip(own, names, gates, strict=True):
@@ -52,6 +54,11 @@ def _store_initial_states(run: Run, names: Sequence[str], states: Sequence[Any])
             own = type(node) is Node and any(part.run is run for part in node.scope)
             if not own and not any(edge is other for other in known):
                 run.initial_states.append((name, edge))
+
+
+def mask_tensor(array: Any) -> Tensor:
+    """A constant that drawings show as a mask: a random array drawn by a cell, or a mask of lengths."""
+    return Tensor._from_array(array, Leaf(array.shape, array.dtype, False, "mask", "mask"))
 
 
 def fields_of(state: Any, name: str = "") -> Iterator[str]:

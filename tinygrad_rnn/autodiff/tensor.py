@@ -91,6 +91,7 @@ class Tensor:
     data: npt.NDArray[Any]
     requires_grad: bool
     _node: Edge | None
+    _role = ""  # of its leaf
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None):
         self.data = as_array(data, dtype)
@@ -100,7 +101,8 @@ class Tensor:
                 "give floating-point data or dtype=np.float32"
             )
         self.requires_grad = bool(requires_grad)
-        self._node = Leaf(self.data.shape, self.data.dtype, self.requires_grad, name) if requires_grad or name else None
+        named = requires_grad or name
+        self._node = Leaf(self.data.shape, self.data.dtype, self.requires_grad, name, self._role) if named else None
 
     @staticmethod
     def _from_array(data: npt.NDArray[Any], node: Edge | None) -> Tensor:
@@ -496,5 +498,5 @@ def _rebuild(cls: type[Tensor], data: npt.NDArray[Any], requires_grad: bool, nam
     t = _new(cls)
     t.data = data
     t.requires_grad = requires_grad
-    t._node = Leaf(data.shape, data.dtype, requires_grad, name) if requires_grad or name else None
+    t._node = Leaf(data.shape, data.dtype, requires_grad, name, kind._role) if requires_grad or name else None
     return t

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.recurrent import TORCH_ORDER, in_primitives
 from .gates import Arrays, blocks, cell_weights, check_shapes, gates_of, select
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 PROJECTION = "weight_hr"  # of an LSTM with proj_size
-ORDER = {"rnn": (0,), "lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}  # each is its own inverse
 BEFORE = (
     "PyTorch's GRU resets after the product, n = tanh(x Wn + bn + r (h Un + b'n)), and the cell's form reset_after=False "
     "before it, n = tanh(x Wn + bn + (r h) Un): no weights make the two equal; use GRUCell(n, reset_after=True)"
@@ -37,13 +37,10 @@ def convert_weights(
     >>> {name: a.shape for name, a in arrays.items()}, arrays["bias"].tolist()
     ({'kernel': (3, 2), 'recurrent_kernel': (2, 2), 'bias': (2,)}, [2.0, 2.0])
     """
-    order = ORDER.get(cell_type, (0,))
-    arrays = {"kernel": blocks(weight_ih, order, 0).T, "recurrent_kernel": blocks(weight_hh, order, 0).T}
-    if cell_type == "gru":
-        return {**arrays, "bias": blocks(bias_ih, order), "recurrent_bias": blocks(bias_hh, order)}
-    if weight_hr is not None:
-        arrays["projection_kernel"] = weight_hr.T
-    return {**arrays, "bias": bias_ih + bias_hh}
+    weights = in_primitives(kind, (weight_ih, weight_hh, bias_ih, bias_hh), torch=True)
+    names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
+    arrays = {name: weight for name, weight in zip(names, weights, strict=True) if weight is not None}
+    return arrays if weight_hr is None else {**arrays, "projection_kernel": weight_hr.T}
 
 
 def to_cell(cell_type: str, weights: Mapping[str, Any], *, reset_after: bool = True) -> Arrays:
@@ -100,7 +97,7 @@ def from_cell(cell_type: str, weights: Mapping[str, Any], *, bias: bool = True) 
     arrays = cell_weights(owner, cell_type, weights, extra=("projection_kernel",))
     if cell_type == "gru" and "recurrent_bias" not in arrays:
         raise ValueError(f"{owner}: {BEFORE}")
-    order = ORDER[cell_type]
+    order = TORCH_ORDER[kind]
     recurrent_bias = arrays.get("recurrent_bias", np.zeros_like(arrays["bias"]))
     values = (arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"], recurrent_bias)
     converted = {name: np.ascontiguousarray(blocks(a, order).T) for name, a in zip(NAMES, values, strict=True)}

@@ -56,8 +56,9 @@ __all__ = [
     "matmul",
     "rnn_backward",
     "rnn_forward",
+    "sequence_backward",
+    "sequence_forward",
     "set_num_threads",
-    "step_backward",
     "step_forward",
     "training",
     "using",
@@ -71,26 +72,36 @@ def _forward(
     where: str,
     cell_type: str,
     option: Option,
-    x: Array,
-    kernel: Array,
-    recurrent_kernel: Array,
-    bias: Array,
-    extra: Array | None,
+    arrays: Inputs,
     initial: tuple[Array | None, ...],
     lengths: npt.ArrayLike | None,
     reverse: bool,
     time_major: bool,
     save: Save,
+    torch: bool = False,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
-    arrays: Inputs = (x, kernel, recurrent_kernel, bias, extra)
-    if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, (*arrays, *initial))):
+    if option is False and arrays[4] is not None:
+        raise ValueError(
+            f"{where}: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
+        )
+    if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
         try:
-            return compiled.forward(choice.active, cell_type, option, arrays, initial, None, reverse, time_major, save)
+            return compiled.forward(
+                choice.active, kind, option, arrays, initial, None, reverse, time_major, save, torch
+            )
         except (TypeError, ValueError, AttributeError, LookupError):
             pass  # looked at more closely below
+    x, kernel, recurrent_kernel, bias, extra = arrays
+    if kind == "rnn":
+        check.choice(where, "activation", option, ACTIVATIONS)
+    elif kind == "gru":
+        option = check.flag(where, "reset_after", option)
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
-    sizes, dtype = check.inputs(where, x, kernel, recurrent_kernel, gates=GATES[cell_type], time_major=time_major)
-    columns = GATES[cell_type] * sizes.H
+    torch = check.flag(where, "torch", torch)
+    sizes, dtype = check.inputs(
+        where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major, torch=torch
+    )
+    columns = GATES[kind] * sizes.H
     check.array(where, "bias", bias, (columns,), dtype)
     check.optional(where, "recurrent_bias", extra, (columns,), dtype)
     for name, value in zip(STATES[cell_type], initial, strict=True):
@@ -101,10 +112,10 @@ def _forward(
     initial = tuple(map(_maybe, initial))
     if choice.active == "reference":
         return reference.forward(
-            cell_type, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save
+            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
         )
-    arrays, initial = compiled.laid_out(arrays, initial)
-    return compiled.forward(choice.active, cell_type, option, arrays, initial, ends, reverse, time_major, save)
+    arrays, initial = compiled.laid_out(arrays, initial, torch)
+    return compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
 
 
 def _backward(
@@ -147,46 +158,69 @@ def _maybe(array: Array | None) -> Array | None:
     return None if array is None else _plain(array)
 
 
-def step_forward(
-    cell_type: str,
+def sequence_forward(
+    kind: str,
     option: Option,
-    x: Array,
-    kernel: Array,
-    recurrent_kernel: Array,
-    bias: Array | None,
-    recurrent_bias: Array | None,
-    state: tuple[Array, ...],
-    save: bool,
+    arrays: Inputs,
+    initial: tuple[Array | None, ...],
+    *,
+    lengths: npt.ArrayLike | None = None,
+    reverse: bool = False,
+    time_major: bool = False,
+    save: Save = False,
+    torch: bool = False,
+) -> tuple[Array, tuple[Array, ...], Saved | None]:
+    """A sequence of any of the cells; returns (outputs, final states, saved).
+
+    option: the RNN's activation, None for the LSTM, the GRU's reset_after. arrays: x, kernel, recurrent_kernel, bias and
+    recurrent_bias, where None is 0 (every cell but the GRU with reset_after=False may have both biases). torch: the weights
+    are in PyTorch's layout, kernel (G·H, D) and recurrent_kernel (G·H, H), with the GRU's gates in the order r z n.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> x, W, U, b = map(np.ones, [(2, 5, 4), (9, 4), (9, 3), 9])
+    >>> tg.kernels.sequence_forward("gru", True, (x, W, U, b, b), (None,), torch=True)[0].shape
+    (2, 5, 3)
+    """
+    if arrays[3] is None:
+        arrays = (*arrays[:3], np.zeros(GATES[kind] * arrays[2].shape[torch], arrays[0].dtype), arrays[4])
+    return _forward(f"{kind}_forward", kind, option, arrays, initial, lengths, reverse, time_major, save, torch)
+
+
+def sequence_backward(
+    saved: Saved,
+    d_outputs: Array | None,
+    d_final: tuple[Array | None, ...],
+    needs: tuple[bool, ...],
+    d_cells: Array | None = None,
+) -> tuple[Array | None, ...]:
+    """The gradients of `sequence_forward`: (dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, *d initial states), None
+    where `needs` says no. d_cells: the cotangent of the LSTM's c at every step.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> x, W, U, b = map(np.ones, [(2, 5, 4), (9, 4), (9, 3), 9])
+    >>> _, _, saved = tg.kernels.sequence_forward("gru", True, (x, W, U, b, b), (None,), save=True, torch=True)
+    >>> tg.kernels.sequence_backward(saved, np.ones((2, 5, 3)), (None,), (True,) * 6)[1].shape
+    (9, 4)
+    """
+    kind = saved.kind
+    states = (d_cells, None) if kind == "lstm" else (None,)
+    return _backward(f"{kind}_backward", kind, saved, d_outputs, d_final, states, needs)
+
+
+def step_forward(
+    kind: str, option: Option, arrays: Inputs, state: tuple[Array, ...], *, save: bool = False, torch: bool = False
 ) -> tuple[tuple[Array, ...], Saved | None]:
-    """One step of a cell, x (B, D), as a sequence of length 1; returns (new state, saved). option: the RNN's activation, or
-    the GRU's reset_after; a bias of None is 0.
+    """One step of a cell, x (B, D), as a sequence of length 1; returns (new state, saved). Arguments as those of
+    `sequence_forward`.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
-    >>> tg.kernels.step_forward("rnn", "tanh", np.ones((2, 4)), W, U, b, None, (h,), False)[0][0].shape
+    >>> tg.kernels.step_forward("rnn", "tanh", (np.ones((2, 4)), W, U, b, None), (h,))[0][0].shape
     (2, 3)
     """
-    if bias is None:
-        bias = np.zeros(kernel.shape[-1], kernel.dtype)
-    _, state, saved = _forward(
-        "step_forward", cell_type, option, x[:, None], kernel, recurrent_kernel, bias, recurrent_bias, state,
-        None, False, False, save,
-    )  # fmt: skip
+    arrays = (arrays[0][:, None], *arrays[1:])
+    _, state, saved = sequence_forward(kind, option, arrays, state, save=save, torch=torch)
     return state, saved
-
-
-def step_backward(saved: Saved, d_state: tuple[Array | None, ...], needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-    """Returns (dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, *d old state), None where `needs` says no.
-
-    >>> import numpy as np, tinygrad_rnn as tg
-    >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
-    >>> _, saved = tg.kernels.step_forward("rnn", "tanh", np.ones((2, 4)), W, U, b, None, (h,), True)
-    >>> tg.kernels.step_backward(saved, (np.ones((2, 3)),), (True,) * 4 + (False, True))[0].shape
-    (2, 4)
-    """
-    nothing = (None,) * (2 if saved.cell_type == "lstm" else 1)
-    dx, *others = _backward("step_backward", saved.cell_type, saved, None, d_state, nothing, needs)
-    return None if dx is None else dx[:, 0], *others
 
 
 def _describe(value: object) -> str:
@@ -213,11 +247,8 @@ def rnn_forward(
     >>> tg.kernels.rnn_forward(*map(np.ones, [(2, 5, 4), (4, 3), (3, 3), 3]))[0].shape
     (2, 5, 3)
     """
-    check.choice("rnn_forward", "activation", activation, ACTIVATIONS)
-    outputs, (h,), saved = _forward(
-        "rnn_forward", "rnn", activation, x, kernel, recurrent_kernel, bias, None, (h0,),
-        lengths, reverse, time_major, save,
-    )  # fmt: skip
+    arrays = (x, kernel, recurrent_kernel, bias, None)
+    outputs, (h,), saved = _forward("rnn_forward", "rnn", activation, arrays, (h0,), lengths, reverse, time_major, save)
     return outputs, h, saved
 
 
@@ -243,10 +274,10 @@ def lstm_forward(
     >>> tg.kernels.lstm_forward(x, W, U, b, lengths=[5, 2])[0].shape
     (2, 5, 3)
     """
+    arrays = (x, kernel, recurrent_kernel, bias, None)
     outputs, (c, h), saved = _forward(
-        "lstm_forward", "lstm", None, x, kernel, recurrent_kernel, bias, None, (c0, h0),
-        lengths, reverse, time_major, save,
-    )  # fmt: skip
+        "lstm_forward", "lstm", None, arrays, (c0, h0), lengths, reverse, time_major, save
+    )
     return outputs, (c, h), saved
 
 
@@ -274,14 +305,10 @@ def gru_forward(
     (2, 5, 3)
     """
     reset_after = check.flag("gru_forward", "reset_after", reset_after)
-    if recurrent_bias is not None and not reset_after:
-        raise ValueError(
-            "gru_forward: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
-        )
+    arrays = (x, kernel, recurrent_kernel, bias, recurrent_bias)
     outputs, (h,), saved = _forward(
-        "gru_forward", "gru", reset_after, x, kernel, recurrent_kernel, bias, recurrent_bias, (h0,),
-        lengths, reverse, time_major, save,
-    )  # fmt: skip
+        "gru_forward", "gru", reset_after, arrays, (h0,), lengths, reverse, time_major, save
+    )
     return outputs, h, saved
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # slow to import
 Array: TypeAlias = "npt.NDArray[np.floating[Any]]"  # float32 or float64
 Lengths: TypeAlias = "npt.NDArray[np.int64]"
 Option: TypeAlias = str | bool | None  # the RNN's activation, None for the LSTM, the GRU's reset_after
-Inputs: TypeAlias = "tuple[Array, Array, Array, Array, Array | None]"  # x, kernels, bias, the GRU's second bias
+Inputs: TypeAlias = "tuple[Array, Array, Array, Array, Array | None]"  # x, kernels, bias, recurrent bias
 Save: TypeAlias = bool | Literal["recompute"]
 T_ = TypeVar("T_")
 
@@ -58,7 +58,14 @@ def optional(
 
 
 def inputs(
-    where: str, x: Array, kernel: Array, recurrent_kernel: Array, *, gates: int, time_major: bool
+    where: str,
+    x: Array,
+    kernel: Array,
+    recurrent_kernel: Array,
+    *,
+    gates: int,
+    time_major: bool,
+    torch: bool = False,
 ) -> tuple[Sizes, np.dtype[np.floating[Any]]]:
     """Checks x and both kernels; returns (Sizes, dtype)."""
     for name, value, rank in (("x", x, 3), ("kernel", kernel, 2), ("recurrent_kernel", recurrent_kernel, 2)):
@@ -70,9 +77,9 @@ def inputs(
     if dtype not in FLOATS:
         raise TypeError(f"{where}: x has dtype {dtype}, expected float32 or float64 in native byte order")
     T, B, D = x.shape if time_major else (x.shape[1], x.shape[0], x.shape[2])
-    H = recurrent_kernel.shape[0]
-    array(where, "recurrent_kernel", recurrent_kernel, (H, gates * H), dtype)
-    array(where, "kernel", kernel, (D, gates * H), dtype)
+    H = recurrent_kernel.shape[1 if torch else 0]
+    array(where, "recurrent_kernel", recurrent_kernel, (gates * H, H) if torch else (H, gates * H), dtype)
+    array(where, "kernel", kernel, (gates * H, D) if torch else (D, gates * H), dtype)
     return Sizes(B, T, D, H), dtype
 
 

@@ -36,18 +36,8 @@ class Saved:
     """What `backward` needs of one forward run. `nbytes` counts what it holds beyond the run's inputs and outputs."""
 
     __slots__ = (
-        "cell_type",
-        "code",
-        "inputs",
-        "isa",
-        "kept",
-        "lengths",
-        "mode",
-        "option",
-        "outputs",
-        "reverse",
-        "sizes",
-        "time_major",
+        "code", "inputs", "isa", "kept", "kind", "lengths",
+        "mode", "option", "outputs", "reverse", "sizes", "time_major", "torch",
     )  # fmt: skip
     cell_type: str
     option: Option
@@ -57,6 +47,7 @@ class Saved:
     mode: Save
     reverse: bool
     time_major: bool
+    torch: bool
     lengths: Lengths | None
     inputs: tuple[Array, Array, Array, Array, Array | None, Array | None, Array | None]
     outputs: Array
@@ -81,13 +72,13 @@ class Saved:
             x, W, U, b, extra, c0, h0 = self.inputs
             initial = (c0, h0) if self.cell_type == "lstm" else (h0,)
             time = (self.lengths, self.reverse, self.time_major)
-            run = forward(self.isa, self.cell_type, self.option, (x, W, U, b, extra), initial, *time, True)[2]
+            run = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)[2]
         assert run is not None
         trace: dict[str, Array] = {}
         for which, name in enumerate(GATES[self.cell_type] + ("c" if self.cell_type == "lstm" else "")):
             trace[name] = np.empty_like(self.outputs)
             TRACE[self.x.dtype](
-                run.kept, self.code, self.reverse, self.time_major, which, *self.inputs[:4], trace[name]
+                run.kept, self.code, self.reverse, self.time_major, self.torch, which, *self.inputs[:4], trace[name]
             )
         trace["h"] = self.outputs.copy()
         return trace
@@ -117,10 +108,11 @@ def _matrix(array: Array) -> Array:
     return array if array.flags.f_contiguous and array.flags.aligned else _flat(array)
 
 
-def laid_out(arrays: Inputs, initial: Sequence[Array | None]) -> tuple[Inputs, tuple[Array | None, ...]]:
+def laid_out(arrays: Inputs, initial: Sequence[Array | None], torch: bool) -> tuple[Inputs, tuple[Array | None, ...]]:
     """The inputs as the kernels want them to lie in memory, copied where they do not."""
     x, kernel, recurrent_kernel, bias, extra = arrays
-    flat: Inputs = (_sequence(x), _matrix(kernel), _matrix(recurrent_kernel), _flat(bias), _flat(extra))
+    matrix = _flat if torch else _matrix
+    flat: Inputs = (_sequence(x), matrix(kernel), matrix(recurrent_kernel), _flat(bias), _flat(extra))
     return flat, tuple(map(_flat, initial))
 
 
@@ -142,23 +134,24 @@ def forward(
     reverse: bool,
     time_major: bool,
     save: Save,
+    torch: bool,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     """Runs a whole sequence; returns (outputs, final states, Saved or None)."""
     x, recurrent_kernel = arrays[0], arrays[2]
-    (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[0], x.dtype
+    (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[1 if torch else 0], x.dtype
     B, T = (second, first) if time_major else (first, second)
     outputs, h = empty((first, second, H), dtype), np.empty((B, H), dtype)
     code, c = CODES[cell_type, option], np.empty((B, H), dtype) if cell_type == "lstm" else None
     final = (h,) if c is None else (c, h)
     c0, h0 = (None, *initial) if c is None else initial
     inputs = (*arrays, c0, h0)
-    kept = FORWARD[dtype](isa, code, reverse, time_major, SAVE[save], *inputs, lengths, outputs, c, h)
+    kept = FORWARD[dtype](isa, code, reverse, time_major, torch, SAVE[save], *inputs, lengths, outputs, c, h)
     if kept is None:
         return outputs, final, None
     saved = Saved()
     saved.cell_type, saved.option, saved.code, saved.isa = cell_type, option, code, isa
     saved.sizes, saved.mode = Sizes(B, T, D, H), save
-    saved.reverse, saved.time_major, saved.lengths = reverse, time_major, lengths
+    saved.reverse, saved.time_major, saved.torch, saved.lengths = reverse, time_major, torch, lengths
     saved.inputs, saved.outputs, saved.kept = inputs, outputs, kept
     return outputs, final, saved
 
@@ -175,15 +168,16 @@ def backward(
     sizes, dtype, lstm = saved.sizes, x.dtype, saved.cell_type == "lstm"
     d_c, d_h = d_final if lstm else (None, *d_final)
     dx = empty(x.shape, dtype) if needs[0] else None
-    dW = np.zeros(W.shape, dtype) if needs[1] else None
-    dU = np.zeros(U.shape, dtype) if needs[2] else None
+    made = empty if saved.torch else np.zeros
+    dW = made(W.shape, dtype) if needs[1] else None
+    dU = made(U.shape, dtype) if needs[2] else None
     db = np.zeros(b.shape, dtype) if needs[3] else None
     dc = np.zeros(b.shape, dtype) if needs[4] else None
     d_initial = [np.empty((sizes.B, sizes.H), dtype) if wanted else None for wanted in needs[5:]]
     states = d_initial if lstm else (None, *d_initial)
     cotangents = (d_outputs, d_states[0], d_c, d_h)
     BACKWARD[dtype](
-        saved.kept, saved.code, saved.reverse, saved.time_major, *saved.inputs, saved.outputs,
+        saved.kept, saved.code, saved.reverse, saved.time_major, saved.torch, *saved.inputs, saved.outputs,
         *cotangents, dx, dW, dU, db, dc, *states,
     )  # fmt: skip
     return dx, dW, dU, db, dc, *d_initial

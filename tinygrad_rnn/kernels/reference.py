@@ -172,11 +172,13 @@ class Saved:
     sizes: Sizes
     mode: Save
     time_major: bool
+    torch: bool
     x: Array
     kernel: Array
     recurrent_kernel: Array
     bias: Array
     extra: Array | None
+    added: Array  # to h U
     initial: list[Array]
     after: list[Array]
     kept: list[Array]
@@ -213,18 +215,23 @@ def forward(
     reverse: bool,
     time_major: bool,
     save: Save,
+    torch: bool = False,
 ) -> tuple[Array, tuple[Array, ...], Saved | None]:
     """Runs a whole sequence; returns (outputs, final states, Saved or None).
 
-    `extra` is the GRU's recurrent bias; None is 0.
+    `extra` is the recurrent bias; None is 0. `torch`: the weights are in PyTorch's layout.
     """
-    cell = CELLS[cell_type](option)
+    cell = CELLS[kind](option)
+    if torch:
+        kernel, recurrent_kernel = _swapped(cell, kernel).T, _swapped(cell, recurrent_kernel).T
+        bias, extra = _swapped(cell, bias), None if extra is None else _swapped(cell, extra)
     B, T = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
     sizes = Sizes(B, T, x.shape[2], recurrent_kernel.shape[0])
     begin = [np.zeros((B, sizes.H), x.dtype) if s is None else s for s in initial]
     walk = Walk(sizes, lengths, reverse)
     with np.errstate(all="ignore"):
-        z, added = x[walk.at(time_major)] @ kernel + bias, np.zeros_like(bias) if extra is None else extra
+        bias, added = _biases(cell, bias, extra)
+        z = x[walk.at(time_major)] @ kernel + bias
         state = [s[walk.order] for s in begin]
         after = [np.empty((walk.rows.size, sizes.H), x.dtype) for _ in cell.states]
         kept = [np.empty((walk.rows.size, sizes.H), x.dtype) for _ in cell.kept] if save is True else []
@@ -235,8 +242,8 @@ def forward(
             for store, value in zip(kept, gates, strict=False):  # kept is empty unless save is True
                 store[first:last] = value
     saved = Saved(
-        cell_type=cell_type, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, x=x, kernel=kernel,
-        recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, initial=begin, after=after, kept=kept,
+        kind=kind, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, torch=torch, x=x, kernel=kernel,
+        recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, added=added, initial=begin, after=after, kept=kept,
     )  # fmt: skip
     outputs = _unpack(saved, after[-1])
     final = tuple(np.empty_like(s) for s in state)
@@ -286,15 +293,19 @@ def backward(
             dW = saved.x[at].T @ dz
         if needs[2] or needs[4]:
             dU, dc = cell.recurrent_vjp(before, kept, dz, extra)
-        if needs[3]:
+        if needs[3] or needs[4]:
             db = dz.sum(axis=0)
+            dc = db if dc is None else dc  # of one sum of two biases
+        if saved.torch:
+            dW, dU = (None if d is None else _swapped(cell, np.ascontiguousarray(d.T)) for d in (dW, dU))
+            db, dc = (None if d is None else _swapped(cell, d) for d in (db, dc))
         d_initial: list[Array | None] = []
         for wanted, sorted_rows in zip(needs[5:], d_state, strict=True):
             d_first = np.empty_like(sorted_rows) if wanted else None
             if d_first is not None:
                 d_first[walk.order] = sorted_rows
             d_initial.append(d_first)
-    return dx, dW, dU if needs[2] else None, db, dc if needs[4] else None, *d_initial
+    return dx, dW, dU if needs[2] else None, db if needs[3] else None, dc if needs[4] else None, *d_initial
 
 
 def _before(saved: Saved) -> list[Array]:
@@ -313,8 +324,23 @@ def _before(saved: Saved) -> list[Array]:
 def _recompute(saved: Saved) -> list[Array]:
     """The gates again, all steps at once: the states are known, so nothing waits for anything."""
     z = saved.x[saved.walk.at(saved.time_major)] @ saved.kernel + saved.bias
-    added = np.zeros_like(saved.bias) if saved.extra is None else saved.extra
-    return list(saved.cell.step(z, _before(saved), saved.recurrent_kernel, added)[1])
+    return list(saved.cell.step(z, _before(saved), saved.recurrent_kernel, saved.added)[1])
+
+
+def _biases(cell: Cell, bias: Array, extra: Array | None) -> tuple[Array, Array]:
+    """What is added to x W, and to h U: for all but the GRU the sum of both biases, and 0."""
+    if extra is None:
+        return bias, np.zeros_like(bias)
+    return (bias, extra) if isinstance(cell, GRU) else (bias + extra, np.zeros_like(bias))
+
+
+def _swapped(cell: Cell, weight: Array) -> Array:
+    """A weight whose rows are in PyTorch's order of gates in ours, and the other way round: a GRU's first two change
+    places."""
+    if not isinstance(cell, GRU):
+        return weight
+    H = len(weight) // 3
+    return np.concatenate([weight[H : 2 * H], weight[:H], weight[2 * H :]])
 
 
 def _unpack(saved: Saved, packed: Array) -> Array:

@@ -216,10 +216,8 @@ class GRUCell(KerasCell, rnn.GRUCell):
         return self.bias[1]
 
     @property
-    def weights(self) -> tuple[Any, ...]:
-        if not self.paired:
-            return super().weights
-        return self.kernel, self.recurrent_kernel, self.bias[0], self.recurrent_bias
+    def weights(self) -> tuple[Any, Any, Any, Any]:
+        return (self.kernel, self.recurrent_kernel, self.bias, None) if self.paired else super().weights
 
 
 def _both(cell: Any, activation: Any, recurrent_activation: Any) -> dict[str, Any]:

@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import checks, ops, rnn
+from ..autodiff.state import scope
+from ..autodiff.steps import current_step, fields_of, name_states
 from ..autodiff.tensor import Tensor
 from ..module import Parameter
+from ..rnn.cell import leaves, zeros
+from ..rnn.cells import kernel_step
 from .basics import checked_input, floating_dtype
-from .recurrent import CellModule, draw_weights, lstm_pair, uniform_initializer
+from .recurrent import CELL_NAMES, CellModule, draw_weights, lstm_pair, uniform_initializer
 
 
 class Cell(CellModule):
@@ -48,16 +52,28 @@ class Cell(CellModule):
             )
         batched = x.ndim == 2
         rows = x if batched else ops.expand_dims(x, axis=0)
-        cell = self.cell()
-        paired = isinstance(cell.state_size, rnn.LSTMState)
-        if hx is None:
-            state = cell.zero_state(rows.shape[0], rows.dtype)
-        else:
+        options, cell = self.kernel_options, None
+        sizes: Any = self.hidden_size
+        if options is None:
+            cell = self.cell()
+            sizes = cell.state_size
+        elif self.kind == "lstm":
+            sizes = rnn.LSTMState(sizes, sizes)
+        paired = isinstance(sizes, rnn.LSTMState)
+        if hx is not None:
             if not paired and isinstance(hx, (tuple, list)):
                 raise TypeError(f"{owner}: hx is a {type(hx).__name__}, expected one tensor h")
-            states = [self._part(part, rows, batched) for part in (lstm_pair(owner, hx) if paired else (hx,))]
-            state = rnn.LSTMState(h=states[0], c=states[1]) if paired else states[0]
-        _, new = cell(rows, state)
+            parts = [self._part(part, rows, batched) for part in (lstm_pair(owner, hx) if paired else (hx,))]
+            state = rnn.LSTMState(h=parts[0], c=parts[1]) if paired else parts[0]
+        else:
+            state = zeros(sizes, rows.shape[0], rows.dtype)
+        if cell is not None:
+            new = cell(rows, state)[1]
+        else:
+            with scope(CELL_NAMES[self.kind]):
+                new = kernel_step(self.kind, options or {}, self.own_weights(), rows, state)
+            if current_step() is not None:
+                name_states(leaves(new), tuple(fields_of(new)), leaves(state))
         results = (new.h, new.c) if paired else (new,)
         results = results if batched else tuple(part.squeeze(0) for part in results)
         return results if paired else results[0]

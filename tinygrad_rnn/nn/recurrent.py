@@ -1,26 +1,25 @@
 """PyTorch's RNN, LSTM and GRU, on the cells and the driver of `rnn`.
 
-The parameters have PyTorch's names and layout. Each call converts them to a cell's weights by differentiable ops, so
-gradients have that layout too.
+The parameters have PyTorch's names and layout, in which the kernels read them and write their gradients. For a cell without a
+kernel differentiable ops convert them to its weights.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .. import checks, ops, rnn
-from ..autodiff.state import ambient, generator, scope
+from ..autodiff.state import generator, scopes
 from ..autodiff.tensor import Tensor
 from ..initializers import RandomUniform
 from ..interop.gates import with_weights
 from ..interop.torch import NAMES, PROJECTION, convert_weights
-from ..module import Module, Parameter
+from ..module import Module, Parameter, snake_case
 from ..program.scan import checked_lengths
-from ..rnn.driver import Time, run_cell
+from ..rnn.cell import zeros
+from ..rnn.driver import Time, run_cell, run_kernel
 from .basics import Dropout, checked_input, floating_dtype
 from .utils.rnn import PackedSequence
 
@@ -56,26 +55,14 @@ def uniform_initializer(units: int, seed: Any) -> RandomUniform:
     return RandomUniform(-limit, limit, generator(seed))
 
 
-@lru_cache(maxsize=128)
-def _pattern(cell_class: Any, units: int, options: tuple[tuple[str, Any], ...]) -> rnn.RNNCell:
-    """A cell that is copied, because a copy is faster than the constructor."""
-    made: rnn.RNNCell = cell_class(units, **dict(options))
-    return made
-
-
-def unbuilt(cell_class: Any, units: int, options: dict[str, Any]) -> rnn.RNNCell:
-    """A new cell without weights."""
-    if cell_class not in (rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell):
-        made: rnn.RNNCell = cell_class(units, **options)
-        return made
-    made = object.__new__(cell_class)
-    vars(made).update(vars(_pattern(cell_class, units, tuple(options.items()))))
-    return made
+KERNEL_CELLS = (rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell)
+CELL_NAMES = {cell.kind: snake_case(cell.__name__) for cell in KERNEL_CELLS}  # of their scopes
 
 
 class CellModule(Module):
-    """Base of layers and cells: a cell of `rnn` whose weights are computed from parameters in PyTorch's layout.
+    """Base of layers and cells: a cell of `rnn` with parameters in PyTorch's layout.
 
+    The kernels read that layout; for a cell without a kernel, or step by step, its weights are computed from the parameters.
     A subclass for another cell sets `cell_class`, and `cell_options` for the cell's arguments.
     """
 
@@ -97,20 +84,28 @@ class CellModule(Module):
         cell: rnn.RNNCell = self.cell_class(self.hidden_size, seed=0, **self.cell_options)
         return cell
 
+    @property
+    def kernel_options(self) -> dict[str, Any] | None:
+        """The options of the cell's kernel; None if it has none."""
+        options = {name: value for name, value in self.cell_options.items() if value is not None}
+        if self.cell_class not in KERNEL_CELLS or "num_proj" in options:
+            return None
+        options["torch"] = True
+        return options
+
+    def own_weights(self, end: str = "") -> tuple[Any, Any, Any, Any]:
+        """The parameters with this ending that a kernel reads; None for a bias of 0."""
+        own = vars(self)
+        bias, recurrent_bias = own.get("bias_ih" + end), own.get("bias_hh" + end)
+        return own["weight_ih" + end], own["weight_hh" + end], bias, recurrent_bias
+
     def cell(self, end: str = "") -> rnn.RNNCell:
         """The cell, with weights computed from the parameters with this ending."""
-        filled: list[Any] = [getattr(self, name + end, None) for name in (*NAMES, PROJECTION)]
-        if filled[2] is None or filled[3] is None:
-            zeros = Tensor(np.zeros(filled[0].shape[0], filled[0].dtype))
-            filled[2:4] = (zeros if w is None else w for w in filled[2:4])
-        state = ambient.get()
-        if state.recording or state.tracer is not None:
-            arrays = convert_weights(self.cell_type, *filled[:4], weight_hr=filled[4])
-        else:  # on arrays, which takes less time than ops on tensors
-            values = [w if w is None else w.data for w in filled]
-            plain = convert_weights(self.cell_type, *values[:4], weight_hr=values[4])
-            arrays = {name: Tensor._from_array(array, None) for name, array in plain.items()}
-        return with_weights(unbuilt(self.cell_class, self.hidden_size, self.cell_options), arrays)
+        weight_ih, weight_hh, *biases = self.own_weights(end)
+        bias, recurrent_bias = (np.zeros(len(weight_ih), weight_ih.dtype) if b is None else b for b in biases)
+        projection = vars(self).get(PROJECTION + end)
+        arrays = convert_weights(self.kind, weight_ih, weight_hh, bias, recurrent_bias, weight_hr=projection)
+        return with_weights(self.cell_class(self.hidden_size, **self.cell_options), arrays)
 
 
 class Recurrent(CellModule):
@@ -200,20 +195,36 @@ class Recurrent(CellModule):
             outputs = []
             for end in self.endings(layer):
                 backward = end.endswith("_reverse")
-                side = (
-                    scope(("fw", "bw")[backward], "direction", int(backward)) if self.bidirectional else nullcontext()
-                )
-                with scope(f"cell_{layer}", "layer", layer), side:
-                    cell = self.cell(end)
-                    state = cell.zero_state(batch, x.dtype) if states is None else states[len(finals)]
-                    how = Time(counts, backward, not self.batch_first, impl=impl)
-                    output, final = run_cell(owner, cell, x, state, how)
+                place: list[tuple[Any, ...]] = [(f"cell_{layer}", "layer", layer)]
+                if self.bidirectional:
+                    place.append(("bw" if backward else "fw", "direction", int(backward)))
+                state = None if states is None else states[len(finals)]
+                how = Time(counts, backward, not self.batch_first, impl=impl)
+                output, final = self._over_time(end, x, state, batch, how, place)
                 outputs.append(output)
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=-1)
             if layer < self.num_layers - 1:
                 x = self.between(x)
         return (x if batched else x.squeeze(1 - time)), self._joined(finals, batched)
+
+    def _over_time(
+        self, end: str, x: Tensor, state: Any, batch: int, how: Time, place: list[tuple[Any, ...]]
+    ) -> tuple[Tensor, Any]:
+        """One layer in one direction, in the scopes of its place; a state of None is zeros."""
+        options = None if how.impl == "unrolled" else self.kernel_options
+        if options is None:
+            with scopes(*place):
+                cell = self.cell(end)
+                state = cell.zero_state(batch, x.dtype) if state is None else state
+                return run_cell(type(self).__name__, cell, x, state, how)
+        kind = self.kind
+        if state is None:
+            state = zeros(
+                rnn.LSTMState(*[self.hidden_size] * 2) if kind == "lstm" else self.hidden_size, batch, x.dtype
+            )
+        with scopes(*place, (CELL_NAMES[kind],)):
+            return run_kernel(kind, self.own_weights(end), options, x, state, how)
 
     def _checked(self, value: Any, lengths: Any) -> tuple[Tensor, bool]:
         """The input with a batch axis, and whether it had one."""

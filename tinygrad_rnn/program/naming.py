@@ -45,7 +45,7 @@ def _enclose(top: Node, name: str) -> None:
     while work:
         node = work.pop()
         if node.scope == scope:
-            node.scope = (*scope, Scope(name, "gate"))
+            node.scope = (*scope, Scope(name, "gate", int(node is top)))
             work += [p for p in node.parents if type(p) is Node and _is_inside(p.op)]
 
 
@@ -56,12 +56,13 @@ def enclosed(program: Program) -> list[Instruction]:
     for slot, name in program.names.items():
         work = [made[slot]] if slot in made and not instructions[made[slot]].op.several else []
         scope = instructions[work[0]].scope if work else ()
-        gate_scope = Scope(name, "gate")
+        gate_scope = Scope(name, "gate", 1)
         while work:
             k = work.pop()
             if instructions[k].scope == scope and not (scope and scope[-1].kind == "gate"):
                 work += [made[i] for i in instructions[k].inputs if i in made and _is_inside(instructions[made[i]].op)]
                 instructions[k] = instructions[k]._replace(scope=(*scope, gate_scope))
+                gate_scope = Scope(name, "gate") if gate_scope.number else gate_scope
     return instructions
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import kernels
-from ..autodiff.node import Array
+from ..autodiff.node import Array, Leaf
 from ..autodiff.op import primitive
 from ..autodiff.rows import with_rows
 from ..autodiff.state import Ambient, Run, ambient
@@ -17,7 +17,7 @@ from ..autodiff.steps import name_states
 from ..autodiff.tensor import Tensor
 from ..autodiff.work import Work
 from ..ops import reverse_sequence, stack, unstack, where
-from ..ops.recurrent import without_padding
+from ..ops.unrolled import without_padding
 from .flops import flops
 from .native import NativeLoop, NativeSteps
 from .plan import InputSlots, Plan
@@ -332,10 +332,17 @@ def in_steps(x: Array, run: Scan) -> tuple[Array, ...]:
     if run.reverse:
         whole = reverse_sequence(whole, lengths=run.lengths, time_axis=run.axis)
     parts = tuple(unstack(whole, axis=run.axis))
-    if isinstance(x, Tensor) and x.name and not x.requires_grad and ambient.get().recording:
+    if (
+        isinstance(x, Tensor)
+        and isinstance(x._node, Leaf)
+        and x.name
+        and not x.requires_grad
+        and ambient.get().recording
+    ):
         for t, part in enumerate(parts):
             with time_step(t):
-                part.name = f"{x.name}_{run.steps - 1 - t if run.reverse else t}"
+                name = f"{x.name}_{run.steps - 1 - t if run.reverse else t}"
+                part._node = Leaf(part.shape, part.dtype, False, name, x._node.role)
     return parts
 
 

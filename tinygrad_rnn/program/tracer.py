@@ -211,41 +211,40 @@ class Tracer:
         for name, value in options.items():
             if name != "shape" and holds_rows(value):
                 refuse(f"an option of the step's {op.name} depends on the batch")
-        if not any(isinstance(a, Traced) for a in traced) and not holds_rows(options.get("shape")):
+        slots = [a.number for a in traced if type(a) is Traced]
+        if not slots and not holds_rows(options.get("shape")):
             return _untraced(op, args, options)
-        values = [get_value(a) if isinstance(a, Traced) else a for a in traced]
-        values = [
-            Tensor._from_array(a, None) if isinstance(a, np.ndarray) else a for a in with_inner_size_1(op, values)
-        ]
+        values = [self.values[a.number] if type(a) is Traced else a for a in traced]
+        values = [Tensor._from_array(a, None) if type(a) is np.ndarray else a for a in with_inner_size_1(op, values)]
         results = _untraced(op, values, options)
         results = [_as_array(r) for r in results] if op.several else [_as_array(results)]
+        options = op.defaults | options
         layout = self._layout(op, traced, results[0].shape, options)
-        flows = op.differentiable and ambient.get().recording
-        needs = flows and any(isinstance(a, Traced) and self.grads[a.number] for a in traced)
+        state = ambient.get()
+        flows = op.differentiable and state.recording
+        needs = flows and any(self.grads[slot] for slot in slots)
         made = [self.stand_in(r, layout, needs and r.dtype.kind == "f") for r in results]
-        inputs = tuple(a.number if isinstance(a, Traced) else Literal(a) for a in traced)
-        if all(a in self.ndarray_slots for a in inputs if type(a) is int):
-            self.ndarray_slots.update(t.number for t in made)
-        scope = ambient.get().scope[self.depth :]
-        for t in made:
-            self.made_by[t.number] = len(self.instructions)
-        self.instructions.append(
-            Instruction(
-                op, inputs, {**op.defaults, **options}, tuple(t.number for t in made), scope, user_line(), not flows
-            )
-        )
+        inputs = tuple([a.number if type(a) is Traced else Literal(a) for a in traced])
+        outputs = tuple([t.number for t in made])
+        if self.ndarray_slots.issuperset(slots):
+            self.ndarray_slots.update(outputs)
+        self.made_by.update(dict.fromkeys(outputs, len(self.instructions)))
+        scope = state.scope[self.depth :]
+        self.instructions.append(Instruction(op, inputs, options, outputs, scope, user_line(), not flows))
         return tuple(made) if op.several else made[0]
 
     def _coerced(self, op: Op, args: list[Any]) -> list[Any]:
         """Arguments as converted by the op (see `Op._coerce`): integers beside float tensors get their dtype; NumPy
         converts booleans itself."""
-        floats = [
+        dtypes = {
             self.slots[a.number].dtype
             for i, a in enumerate(args)
-            if isinstance(a, Traced) and i not in op.constants and a.number not in self.ndarray_slots
-        ]
-        floats = [d for d in floats if d.kind == "f"]
-        dtype = np.result_type(*floats) if floats else None
+            if type(a) is Traced and i not in op.constants and a.number not in self.ndarray_slots
+        }
+        floats = [d for d in dtypes if d.kind == "f"]
+        dtype = floats[0] if floats else None
+        if len(floats) > 1:
+            dtype = np.result_type(*floats)
         out = []
         for i, a in enumerate(args):
             if isinstance(a, Rows):
@@ -280,17 +279,19 @@ class Tracer:
 
     def _layout(self, op: Op, args: list[Any], out: Shape, options: dict[str, Any]) -> Layout:
         operands = [
-            Operand(a.shape, self.slots[a.number].layout) if isinstance(a, Traced) else Operand(np.shape(a), NO_ROWS)
+            Operand(slot.shape, slot.layout)
+            if type(a) is Traced and (slot := self.slots[a.number])
+            else Operand(np.shape(a), NO_ROWS)
             for a in args
             if a is not None
         ]
         summed = any(o.layout.row_sum for o in operands)
-        if not any(o.layout.per_row for o in operands) and op.rows is None:
+        if op.rows is None and not any(o.layout.per_row for o in operands):
             return ROW_SUM if summed else NO_ROWS
         try:
             if op.rows is None:
                 raise MixesRows
-            layout = op.rows(operands, out, {**op.defaults, **options})
+            layout = op.rows(operands, out, options)
             if (layout.row_sum and not self.sums) or (
                 layout.per_row and out[-1 if layout.transposed else 0] != layout.per_row * self.batch
             ):

@@ -33,9 +33,17 @@ class View(NamedTuple):
 
     def to(self, shape: tuple[int, ...]) -> View:
         """Broadcast to a shape."""
+        if shape == self.shape and 1 not in shape:
+            return self
         extra = len(shape) - len(self.shape)
         strides = (0,) * extra + tuple(0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True))
-        return self._replace(shape=shape, strides=strides)
+        return View(self.where, self.number, self.offset, shape, strides, self.value)
+
+    def moved(self, number: int) -> View:
+        """The same place in another slot."""
+        if number == self.number:
+            return self
+        return View(self.where, number, self.offset, self.shape, self.strides, self.value)
 
 
 def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -123,13 +131,13 @@ def shared_scratch(slots: list[list[int]], lists: dict[str, list[Any]]) -> None:
         shared: dict[int, int] = {}
         free: dict[int, list[int]] = {}
         for at, (code, shape, out, inputs, extra) in enumerate(instructions):
-            moved = [v._replace(number=shared.get(v.number, v.number)) if v.where == ROW else v for v in inputs]
+            moved = [v.moved(shared.get(v.number, v.number)) if v.where == ROW else v for v in inputs]
             done = [v.number for v in inputs if v.where == ROW and last.get(v.number) == at]
             index = out.number
             if slots[index][0] == SCRATCH and index not in shared:
                 spare = free.setdefault(slots[index][2], [])
                 shared[index] = spare.pop() if spare else index
-            new = out._replace(number=shared.get(index, index))
+            new = out.moved(shared.get(index, index))
             instructions[at] = (code, shape, new, tuple(moved), extra)
             for i in {*done, *([index] if last.get(index) == at else [])}:
                 free.setdefault(slots[i][2], []).append(shared.get(i, i))

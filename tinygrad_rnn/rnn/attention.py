@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import checks, initializers, ops
 from ..autodiff.state import scope
+from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
 from ..program.scan import checked_lengths
@@ -101,7 +102,7 @@ class AttentionMechanism(Module):
         if self.mask is None:
             return values @ self.memory_kernel, values
         values = ops.where(self.mask[:, :, None], values, 0)
-        return values @ self.memory_kernel, values, Tensor(self.mask, name="mask")
+        return values @ self.memory_kernel, values, mask_tensor(self.mask)
 
     # -- the parameters --------------------------------------------------------------------------------------------
 

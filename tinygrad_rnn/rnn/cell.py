@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import checks, initializers
 from ..autodiff.state import ambient, generator, scope
-from ..autodiff.steps import current_step, fields_of, name_states
+from ..autodiff.steps import current_step, fields_of, mask_tensor, name_states
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
 from ..program.naming import gate
@@ -51,6 +51,14 @@ def leaves(state: Any) -> tuple[Any, ...]:
 def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
     """A state of the structure of `like` from its leaves."""
     return rebuilt(like, iter(parts))
+
+
+def zeros(size: Any, batch: int, dtype: Any) -> Any:
+    """Zeros (B, ·) for a state of this size."""
+    if isinstance(size, tuple):
+        parts = [zeros(part, batch, dtype) for part in size]
+        return type(size)(*parts) if hasattr(size, "_fields") else tuple(parts)
+    return Tensor._from_array(np.zeros((batch, size), dtype), None)
 
 
 def detach(state: Any) -> Any:
@@ -213,7 +221,7 @@ class RNNCell(Module):
                 output, new = self.fused_step(x, state)
             else:
                 drawn = map_state(
-                    lambda a: a if isinstance(a, Tensor) else Tensor(a[:, 0] if is_over_time(a) else a, name="mask"),
+                    lambda a: a if isinstance(a, Tensor) else mask_tensor(a[:, 0] if is_over_time(a) else a),
                     self.draw((x.shape[0], 1, x.shape[1]), x.dtype),
                 )
                 output, new = self.check_result(called(self, x, state, drawn), x.shape[0], x.dtype)
@@ -239,21 +247,17 @@ class RNNCell(Module):
 
     def zero_state(self, batch_size: int, dtype: Any = np.float32) -> Any:
         """A state of zeros, (B, ·) for each part."""
-        batch = checks.integer("zero_state", "batch_size", batch_size, least=0)
-        return self._zeros(self.state_size, batch, dtype)
-
-    def _zeros(self, size: Any, batch: int, dtype: Any) -> Any:
-        """Zeros for a state of this size."""
-        if isinstance(size, tuple):
-            parts = [self._zeros(part, batch, dtype) for part in size]
-            if type(size) is tuple:
-                return tuple(parts)
-            return type(size)(*parts) if hasattr(size, "_fields") else tuple(parts)
-        if not checks.is_integer(size) or size < 0:
+        size = self.state_size
+        if type(batch_size) is not int or batch_size < 0:
+            batch_size = checks.integer("zero_state", "batch_size", batch_size, least=0)
+        try:
+            return zeros(size, batch_size, dtype)
+        except (TypeError, ValueError):
+            if all(checks.is_integer(part) and part >= 0 for part in leaves(size)):
+                raise
             raise TypeError(
-                f"{self.scope_name}: state_size is {self.state_size!r}, expected an integer or a tuple of such"
-            )
-        return Tensor._from_array(np.zeros((batch, size), dtype), None)
+                f"{self.scope_name}: state_size is {size!r}, expected an integer or a tuple of such"
+            ) from None
 
     # -- checks ----------------------------------------------------------------------------------------------------
 
@@ -401,4 +405,5 @@ __all__ = [
     "map_state",
     "random_source",
     "rebuild",
+    "zeros",
 ]

@@ -13,7 +13,7 @@ from ..autodiff.steps import current_step, fields_of, name_states
 from ..autodiff.tensor import Tensor
 from ..autodiff.work import Work
 from ..initializers import GlorotUniform, Orthogonal, get
-from ..ops.recurrent import step_flops
+from ..ops.recurrent import backward, count_biases, in_primitives, step_flops, two_biases
 from .cell import LSTMState, RNNCell, gate, leaves, random_source, rebuild
 
 
@@ -116,17 +116,13 @@ class GatedCell(RNNCell):
         return None
 
     @property
-    def weights(self) -> tuple[Any, ...]:
-        """The weights in the order of a fused op's arguments."""
-        bias = self.bias if self.use_bias else np.zeros(self.kernel.shape[1], self.dtype)
-        return self.kernel, self.recurrent_kernel, bias
+    def weights(self) -> tuple[Any, Any, Any, Any]:
+        """The weights in the order of a fused op's arguments: kernel, recurrent_kernel, bias and recurrent_bias, None for 0."""
+        return self.kernel, self.recurrent_kernel, self.bias if self.use_bias else None, None
 
     def fused_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        kernel, recurrent_kernel, bias, *extra = self.weights
-        weights = (kernel, recurrent_kernel, bias if self.use_bias else None, extra[0] if extra else None)
-        option = next(iter(self.fused_options.values()), None)
-        new = cell_step.apply((x, *weights, *leaves(state)), {"cell_type": self.cell_type, "option": option})
-        return new[-1], rebuild(state, new)
+        new = kernel_step(self.kind, self.fused_options, self.weights, x, state)
+        return leaves(new)[-1], new
 
     def stepper(self, batch: int = 1) -> Any:
         """As for any cell; a cell with a kernel returns a `kernels.Stepper`.
@@ -140,7 +136,14 @@ class GatedCell(RNNCell):
             return super().stepper(batch)
 
         def now() -> list[Any]:
-            return [w.data if isinstance(w, Tensor) else w for w in self.weights]
+            kernel, recurrent_kernel, *biases = (w.data if isinstance(w, Tensor) else w for w in self.weights)
+            bias, recurrent_bias = two_biases(*biases)
+            return [
+                kernel,
+                recurrent_kernel,
+                np.zeros(kernel.shape[1], self.dtype) if bias is None else bias,
+                recurrent_bias,
+            ]
 
         return kernels.Stepper(self.cell_type, *now(), batch=batch, source=now, **self.fused_options)
 
@@ -362,8 +365,9 @@ class GRUCell(_ActivatedCell):
         return h, h
 
     @property
-    def weights(self) -> tuple[Any, ...]:
-        return *super().weights, self.recurrent_bias if self.reset_after and self.use_bias else None
+    def weights(self) -> tuple[Any, Any, Any, Any]:
+        recurrent_bias = self.recurrent_bias if self.reset_after and self.use_bias else None
+        return *super().weights[:3], recurrent_bias
 
     def describe(self) -> str:
         return f"{super().describe()}, reset_after={self.reset_after}"
@@ -373,6 +377,19 @@ BasicLSTMCell = LSTMCell
 
 
 # -- one step as one node ------------------------------------------------------------------------------------------
+
+
+def kernel_step(kind: str, options: dict[str, Any], weights: tuple[Any, ...], x: Tensor, state: Any) -> Any:
+    """The new state of a kind of cell after one step by its kernel; options: those of its op over time."""
+    taken = {"kind": kind, "option": options.get(STEP_OPTIONS[kind]), "torch": options.get("torch", False)}
+    return rebuild(state, cell_step.apply((x, *weights, *leaves(state)), taken))
+
+
+STEP_OPTIONS = {
+    "rnn": "activation",
+    "lstm": "",
+    "gru": "reset_after",
+}  # which option of the op over time is that of a step
 
 
 def _samples(r: Any) -> list[Any]:
@@ -385,25 +402,30 @@ def _samples(r: Any) -> list[Any]:
         ("gru", 3, True, 1),
     )
     cases = []
-    for cell_type, gates, option, states in variants:
-        x, weights, state = r(3, 2), [r(2, 2 * gates), r(2, 2 * gates)], [r(3, 2) for _ in range(states)]
-        bias, second = r(2 * gates), r(2 * gates) if option is True else None
-        cases.append(r.call(x, *weights, bias, second, *state, cell_type=cell_type, option=option))
-        cases.append(r.call(x, *weights, None, None, *state, cell_type=cell_type, option=option))
+    for kind, gates, option, states in kinds:
+        n, torch = 2 * gates, option == "relu" or kind == "gru"
+        weights = [r(n, 2), r(n, 2)] if torch else [r(2, n), r(2, n)]
+        options = {"kind": kind, "option": option, "torch": torch}
+        state, second = [r(3, 2) for _ in range(states)], None if option is False else r(n)
+        cases.append(r.call(r(3, 2), *weights, r(n), second, *state, **options))
+        cases.append(r.call(r(3, 2), *weights, None, None, *state, **options))
+        if option is True:
+            cases.append(r.call(r(3, 2), *weights, r(2, n), None, *state, **options))
     return cases
 
 
 def _flops(read: Any, made: Any, options: Any) -> int:
-    (rows, size), units, biases = read[0], made[0][-1], sum(len(shape) == 1 for shape in read)
-    return int(rows * step_flops(options["cell_type"], size, units, biases))
+    (rows, size), units = read[0], made[0][-1]
+    return int(rows * step_flops(options["kind"], size, units, count_biases(options["kind"], units, read)))
 
 
 @primitive(label="one step", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
-def cell_step(*arrays: Any, cell_type: str, option: Any, keep: bool = False) -> Any:
+def cell_step(*arrays: Any, kind: str, option: Any, torch: bool = False, keep: bool = False) -> Any:
     """One step of a plain cell, LSTM or GRU in one node; returns the new state's parts, h the last.
 
-    arrays: x (B, D), kernel, recurrent_kernel, bias or None, the GRU's recurrent_bias or None, then the state's parts
-    (B, H). cell_type: "rnn", "lstm" or "gru"; option: the RNN's activation, or the GRU's reset_after.
+    arrays: x (B, D), kernel, recurrent_kernel, bias and recurrent_bias (each may be None, or both in one, as in
+    ops.gru_sequence), then the state's parts (B, H). kind: "rnn", "lstm" or "gru"; option: the RNN's activation, or the GRU's
+    reset_after. torch: the weights are in PyTorch's layout.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
@@ -412,8 +434,8 @@ def cell_step(*arrays: Any, cell_type: str, option: Any, keep: bool = False) -> 
     (2, 3)
     """
     x, kernel, recurrent_kernel, bias, recurrent_bias, *old = arrays
-    weights = (kernel, recurrent_kernel, bias, recurrent_bias)
-    state, saved = kernels.step_forward(cell_type, option, x, *weights, tuple(old), keep)
+    weights = (kernel, recurrent_kernel, *two_biases(bias, recurrent_bias))
+    state, saved = kernels.step_forward(kind, option, (x, *weights), tuple(old), save=keep, torch=torch)
     return (state, saved) if keep else state
 
 
@@ -421,13 +443,19 @@ cell_step.kind = "step"  # ops of this kind are expanded in drawings and snapsho
 
 
 @cell_step.vjp
-def _(g: Any, needs: Any, residuals: Any, *arrays: Any, cell_type: str, option: Any) -> Any:
-    return kernels.step_backward(residuals, tuple(g), needs)
+def _(g: Any, needs: Any, residuals: Any, *arrays: Any, kind: str, option: Any, torch: bool) -> Any:
+    dx, *others = backward(residuals, arrays[3], needs, None, tuple(g))
+    return None if dx is None else dx[:, 0], *others
 
 
 @cell_step.expands
-def _(*arrays: Any, cell_type: str, option: Any) -> Any:
-    x, kernel, recurrent_kernel, bias, recurrent_bias, *state = arrays
+def _(*arrays: Any, kind: str, option: Any, torch: bool) -> Any:
+    x, *weights = arrays[:5]
+    kernel, recurrent_kernel, bias, recurrent_bias = in_primitives(kind, weights, torch)
+    if bias is None and recurrent_bias is not None:
+        bias = np.zeros(recurrent_bias.shape, recurrent_bias.dtype)
+    elif option is True and recurrent_bias is None and bias is not None:
+        recurrent_bias = np.zeros(bias.shape, bias.dtype)
     units, more = recurrent_kernel.shape[0], {"use_bias": bias is not None}
     cell: Any = LSTMCell(units, **more)
     if cell_type == "rnn":
@@ -435,7 +463,7 @@ def _(*arrays: Any, cell_type: str, option: Any) -> Any:
     elif cell_type == "gru":
         cell = GRUCell(units, reset_after=option, **more)
     cell.kernel, cell.recurrent_kernel, cell.bias, cell.recurrent_bias = kernel, recurrent_kernel, bias, recurrent_bias
-    _, new = cell.call(x, rebuild(cell.state_size, tuple(state)))
+    _, new = cell.call(x, rebuild(cell.state_size, tuple(arrays[5:])))
     if current_step() is not None:
         name_states(leaves(new), tuple(fields_of(new)))
     return leaves(new)

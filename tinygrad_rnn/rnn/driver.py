@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import ops
 from ..autodiff.state import ambient, scope
+from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..program.scan import checked_lengths, listener, run_scan
 from .cell import RNNCell, as_cell, called, described, gate, is_over_time, leaves, map_state, rebuild
@@ -235,7 +236,8 @@ def _run_layer(
 ) -> tuple[Tensor, Any]:
     """One cell, no stack, by its kernel or by `scan`."""
     if time.impl != "unrolled" and cell.fused() is not None:
-        return _run_kernel(cell, x, state, time, traces)
+        known: Any = cell
+        return run_kernel(known.kind, known.weights, known.fused_options, x, state, time, traces)
     return _run_scan(caller, cell, x, state, time, traces)
 
 
@@ -247,19 +249,24 @@ _SEQUENCES: dict[str, tuple[Any, str]] = {
 }
 
 
-def _run_kernel(
-    cell: Any, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None
+def run_kernel(
+    kind: str,
+    weights: tuple[Any, ...],
+    options: dict[str, Any],
+    x: Tensor,
+    state: Any,
+    time: Time,
+    traces: list[dict[str, Tensor]] | None = None,
 ) -> tuple[Tensor, Any]:
-    """Run the sequence by the cell's kernel."""
+    """Run the sequence by the kernel of a kind of cell, with its weights and options."""
     if (reports := listener.get()) is not None:
         reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op, letters = _SEQUENCES[cell.cell_type]
-    initial = leaves(state)
-    options = cell.fused_options
+    op, letters = _SEQUENCES[kind]
+    options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
     if letters and traces is not None:
         options["trace"] = "gates"
-    options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
-    outputs, *rest = op.apply((x, *cell.weights, *initial), options)
+    initial = leaves(state)
+    outputs, *rest = op.apply((x, *weights, *initial), options)
     n = len(initial)
     if traces is not None:
         named = {**dict(zip(letters, rest[n:], strict=True)), "h": outputs}
@@ -281,9 +288,9 @@ def _run_scan(
     if not isinstance(drawn, tuple) or drawn:
         arrays = [a for a in leaves(drawn) if not isinstance(a, tuple)]
         over_time = [np.swapaxes(a, 0, 1) if time.time_major else a for a in arrays if is_over_time(a)]
-        constants = [a if isinstance(a, Tensor) else Tensor(a, name="mask") for a in arrays if not is_over_time(a)]
+        constants = [a if isinstance(a, Tensor) else mask_tensor(a) for a in arrays if not is_over_time(a)]
         form = map_state(is_over_time, drawn)
-        inputs = (x, *(Tensor(a, name="mask") for a in over_time)) if over_time else x
+        inputs = (x, *map(mask_tensor, over_time)) if over_time else x
     lengths, reverse, time_major, recompute, impl = time
     outputs, final, seen = run_scan(
         partial(_step, cell, form, names), inputs, state, tuple(constants),

@@ -121,8 +121,8 @@ class CellDiagram:
 
     def gate(self, letter: str, x: float, y: float, below: float = 0.0) -> None:
         """A frame around a gate's op at x, y (and what stands below it), its name on the left."""
-        kind, _, name = GATES[letter].partition(" ")
-        self.frame(letter, f"{kind}\n{name}", (x - 82, y - 24 - below, x + 30, y + 24), (x - 53, y))
+        word, _, rest = GATES[letter].partition(" ")
+        self.frame(letter, f"{word}\n{rest}", (x - 82, y - 24 - below, x + 30, y + 24), (x - 53, y))
 
     def inside(self, title: str, corners: Corners) -> None:
         """The frame around all that the step does."""

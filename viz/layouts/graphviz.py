@@ -89,12 +89,12 @@ def lay_out(
     for k, (tail, head) in enumerate(links):
         weight = {"weight": STRAIGHT} if (tail, head) in line else {}
         root.edge(tail, head, id=str(k), **({"arrowhead": "none"} if head in last else {}), **weight)
-    said = run(root.source, "json0", **options)
+    answer = run(root.source, "json0", **options)
     try:
-        layout = _read(json.loads(said), set(known))
+        layout = _read(json.loads(answer), set(known))
     except (ValueError, KeyError) as error:
         raise DrawingError(
-            f"drawing: the program did not answer with a layout in JSON but with {said[:60]!r}"
+            f"drawing: the program did not answer with a layout in JSON but with {answer[:60]!r}"
         ) from error
     passed = [point for path in layout.links.values() for point in _along(path)]
     for box in boxes:
@@ -251,19 +251,19 @@ def _title(box: Box, direction: str, room: int) -> dict[str, str]:
     return {"label": plain or " ", "fontname": style.FONT, "fontsize": f"{style.SMALL if room else 12:g}", **place}
 
 
-def _read(found: dict[str, Any], known: set[str]) -> Layout:
-    left, bottom, right, top = (float(v) for v in found.get("bb", "0,0,0,0").split(","))
+def _read(answer: dict[str, Any], known: set[str]) -> Layout:
+    left, bottom, right, top = (float(v) for v in answer.get("bb", "0,0,0,0").split(","))
     layout = Layout((right - left, top - bottom))
     names = []
-    for thing in found.get("objects", ()):
-        names.append(thing.get("name", ""))
-        if "pos" in thing:
-            x, y = thing["pos"].split(",")
-            layout.nodes[thing["name"]] = (float(x) - left, float(y) - bottom)
-        elif "bb" in thing and thing["name"].removeprefix("cluster_") in known:
-            a, b, c, d = (float(v) for v in thing["bb"].split(","))
-            layout.boxes[thing["name"].removeprefix("cluster_")] = (a - left, b - bottom, c - left, d - bottom)
-    for edge in found.get("edges", ()):
+    for item in answer.get("objects", ()):
+        names.append(item.get("name", ""))
+        if "pos" in item:
+            x, y = item["pos"].split(",")
+            layout.nodes[item["name"]] = (float(x) - left, float(y) - bottom)
+        elif "bb" in item and item["name"].removeprefix("cluster_") in known:
+            a, b, c, d = (float(v) for v in item["bb"].split(","))
+            layout.boxes[item["name"].removeprefix("cluster_")] = (a - left, b - bottom, c - left, d - bottom)
+    for edge in answer.get("edges", ()):
         if edge.get("style") == "invis" or "pos" not in edge:
             continue
         tip: Point | None = None

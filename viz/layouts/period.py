@@ -35,8 +35,8 @@ def repeated(picture: Picture) -> Block | None:
     None in small pictures, and where every cut goes through a box that does not hold all of the run.
     """
     ops, homes = _ops(picture), {box.id: box for box in picture.boxes}
-    kinds: dict[Any, int] = {}
-    row = np.array([kinds.setdefault((n.lines[0], n.box and homes[n.box].label), len(kinds)) for n in ops])
+    numbers: dict[Any, int] = {}
+    row = np.array([numbers.setdefault((n.lines[0], n.box and homes[n.box].label), len(numbers)) for n in ops])
     best = (0, 0, 0)  # ops that are like those one period later, the period (negative), where they begin
     for period in range(1, min(len(row) // LEAST, WIDEST) + 1):
         begin, run = _longest_run(row[:-period] == row[period:])
@@ -127,10 +127,10 @@ def _over(spans: dict[str, tuple[int, int]], size: int) -> list[int]:
 def _around(picture: Picture, ops: list[Node], block: Block) -> list[str]:
     """The boxes that hold all ops of a block, the innermost first."""
     parents = {box.id: box.parent for box in picture.boxes}
-    found, *others = [_chain(op.box, parents) for i, op in enumerate(ops) if block.part(i) is not None]
+    shared, *others = [_chain(op.box, parents) for i, op in enumerate(ops) if block.part(i) is not None]
     for chain in others:
-        found = [id for id in found if id in chain]
-    return found
+        shared = [id for id in shared if id in chain]
+    return shared
 
 
 def _chain(box: str | None, parents: dict[str, str | None]) -> list[str]:

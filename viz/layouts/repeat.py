@@ -141,15 +141,15 @@ class Repeat:
                 known[build] = lay_out(
                     nodes, inner, list(dict.fromkeys(links)), "BT", list(ports.values()), ends, **self.options
                 )
-            found = known[build]
+            layout = known[build]
             back = {**{v: k for k, v in names.items()}, **{p: f"i {s}" for s, p in ports.items()}}
             back |= {o: f"o {n}" for n, o in step.leaves.items()}
             step.layout = Layout(
-                found.size,
-                {back[n]: p for n, p in found.nodes.items() if n in back},
-                {b.id: found.boxes[boxes[b.id]] for b in step.boxes if boxes[b.id] in found.boxes},
-                {(back[a], back[b]): p for (a, b), p in found.links.items()},
-                titles={b.id: found.titles[boxes[b.id]] for b in step.boxes if boxes[b.id] in found.titles},
+                layout.size,
+                {back[n]: p for n, p in layout.nodes.items() if n in back},
+                {b.id: layout.boxes[boxes[b.id]] for b in step.boxes if boxes[b.id] in layout.boxes},
+                {(back[a], back[b]): p for (a, b), p in layout.links.items()},
+                titles={b.id: layout.titles[boxes[b.id]] for b in step.boxes if boxes[b.id] in layout.titles},
             )
 
     def _segments(self) -> list[list[Node]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextvars import Context
+from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,13 +15,14 @@ from tinygrad_rnn.autodiff.graph import STEP, Graph, Source, flat_tensors
 from tinygrad_rnn.autodiff.state import Run, generator, step
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
+from tinygrad_rnn.rnn.cell import map_state
 
 from .measure import Measured, stepwise
 from .steps import state_name
 from .unfused import opened_maps, take
 
 SMALL_BATCH, SMALL_INPUT = 2, 3
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def trace(cell: RNNCell, length: int) -> Graph:
@@ -28,7 +30,7 @@ def trace(cell: RNNCell, length: int) -> Graph:
     return on_copy(cell, lambda copied, size: _steps(copied, size, length))
 
 
-def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Found]) -> Found:
+def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Result]) -> Result:
     """What `run` makes of a copy of the cell and its input's size; of a small one, or its output's, if it is not built."""
     known = input_size(cell)
     sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter
@@ -115,10 +117,11 @@ def _step(run: RNNCell, size: int, values: tuple[Any, Any] | None) -> StepGraph:
         state = run.zero_state(x.shape[0], dtype)
         state = state if values is None else run.check_state(values[1], x.shape[0], x.dtype, "state")
         own = isinstance(state, tuple) and not hasattr(state, "_fields") and not is_stacked(run)
-        state = _named(state, "s" if own else "h")
-        given = [str(part.name) for part in flat_tensors(state)]
+        numbers = count(1)
+        state = map_state(lambda part: _leaf(part, f"s{next(numbers)}"), state) if own else _named(state, "h")
+        names = [str(part.name) for part in flat_tensors(state)]
         output, after = RNNCell.__call__(run, x, state)  # as a driver calls it: Keras's own takes lists
-        made = [(name, part) for name, part in zip(given, flat_tensors(after), strict=False) if part._node is not None]
+        made = [(name, part) for name, part in zip(names, flat_tensors(after), strict=False) if part._node is not None]
         tensors = [output, *(part for _, part in made)]
         known: dict[int, Any] = {}
         if values is None:
@@ -130,13 +133,9 @@ def _step(run: RNNCell, size: int, values: tuple[Any, Any] | None) -> StepGraph:
     finally:
         generator().bit_generator.state = random
     states = list(zip((name for name, _ in made), graph.outputs[-len(made) :] if made else (), strict=True))
-    shown = {**dict(zip(given, given, strict=True)), **(_letters(graph, states) if own else {})}
-    leaves = (
-        n._replace(kind="input", name=shown.get(n.name or "", n.name))
-        if n.op is None and n.name in (x.name, *given)
-        else n
-        for n in graph.nodes
-    )
+    gates = {name: state_name(graph, source) for name, source in states if own}  # else as drivers call them: s1, s2 …
+    shown = {name: gates.get(name) or name for name in names}
+    leaves = (n._replace(name=shown.get(n.name or "", n.name)) if n.kind == "input" else n for n in graph.nodes)
     results = [(shown[name], source) for name, source in states]
     if len(graph.outputs) > len(made) and graph.outputs[0] not in [source for _, source in states]:
         results.append(("y", graph.outputs[0]))
@@ -150,22 +149,15 @@ def is_stacked(cell: Any) -> bool:
     return hasattr(cell, "cells")
 
 
-def _letters(graph: Graph, states: list[tuple[str, Source]]) -> dict[str, str]:
-    """Letters of states without names: by their scopes, if these differ, else s1, s2 … in the order they are made."""
-    letters = {name: state_name(graph, source) for name, source in states}
-    if len(set(letters.values())) < len(letters):
-        letters = {name: f"s{k + 1}" for k, (name, _) in enumerate(sorted(states, key=lambda item: item[1]))}
-    return letters
-
-
 def _named(state: Any, name: str) -> Any:
-    """The parts of a state with names: c and h, or h; in a stack with the number of the layer; else s1, s2 …"""
-    if isinstance(state, tuple):
-        plain = [f"{name}{i}" if name != "s" else f"s{i + 1}" for i in range(len(state))]
-        fields = [
-            "h" if field == "cell_state" else field for field in getattr(state, "_fields", ())
-        ]  # of a wrapped cell
-        names = fields or plain
-        parts = [_named(s, n if name == "h" else f"{n}{name[1:]}") for s, n in zip(state, names, strict=True)]
-        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-    return Tensor(state.data, name=name, requires_grad=True)
+    """The parts of a state with names: c and h, or h; in a stack with the number of the layer."""
+    if not isinstance(state, tuple):
+        return _leaf(state, name)
+    fields = ["h" if field == "cell_state" else field for field in getattr(state, "_fields", ())]  # of a wrapped cell
+    names = fields or [f"{name}{i}" for i in range(len(state))]
+    parts = [_named(s, n if name == "h" else f"{n}{name[1:]}") for s, n in zip(state, names, strict=True)]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+
+
+def _leaf(value: Tensor, name: str) -> Tensor:
+    return Tensor(value.data, name=name, requires_grad=True)

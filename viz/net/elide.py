@@ -39,9 +39,9 @@ def has_fused_runs(graph: Graph) -> bool:
 
 def fused_length(graph: Graph) -> int | None:
     """How many steps the graph's fused runs have; None if it has none, they differ, or time steps are recorded as well."""
-    found = {run.steps for run in map(sequence_of, graph.nodes) if run is not None}
+    lengths = {run.steps for run in map(sequence_of, graph.nodes) if run is not None}
     timed = any(part.kind == "step" for node in graph.nodes for part in node.scope)
-    return found.pop() if len(found) == 1 and not timed else None
+    return lengths.pop() if len(lengths) == 1 and not timed else None
 
 
 def recorded_length(graph: Graph) -> int:
@@ -69,8 +69,8 @@ def shorten(graph: Graph, keep: int) -> tuple[Graph, int]:
         return graph, 0
     if not all(_alike(graph, steps, number, range(keep - 1, total - keep)) for number in numbers):
         return graph, 0
-    found = _Cut(graph, places, steps, keep, total).graph()
-    return (found, skipped) if found is not None else (graph, 0)
+    shorter = _Cut(graph, places, steps, keep, total).graph()
+    return (shorter, skipped) if shorter is not None else (graph, 0)
 
 
 def _alike(graph: Graph, steps: dict[Place, list[int]], number: int, between: range) -> bool:
@@ -100,8 +100,11 @@ class _Cut:
                 if node.op is not None or node.id in read:
                     nodes.append(self._moved(node, len(nodes)))
             for run, received in self.received:
-                kept_ones = [(name, s) for name, s in received if s is not None and s.id in self.ids]
-                run.initial_states = [(name, Source(self.ids[s.id], s.output)) for name, s in kept_ones]
+                run.initial_states = [
+                    (name, None if s is None else Source(self.ids[s.id], s.output))
+                    for name, s in received
+                    if s is None or s.id in self.ids
+                ]
             return Graph(tuple(nodes), tuple(self._source(s) for s in self.old.outputs))
         except LookupError:
             return None
@@ -122,15 +125,17 @@ class _Cut:
 
     def _path(self, path: Path) -> Path:
         """A path with its step renumbered."""
-        if (found := self.paths.get(id(path))) is None:
-            found = self.paths[id(path)] = tuple(self._part(part) if part.kind == "step" else part for part in path)
-        return found
+        if (renumbered := self.paths.get(id(path))) is None:
+            renumbered = self.paths[id(path)] = tuple(
+                self._part(part) if part.kind == "step" else part for part in path
+            )
+        return renumbered
 
     def _part(self, step: Scope) -> Scope:
-        if (found := self.parts.get(id(step))) is None:
+        if (renumbered := self.parts.get(id(step))) is None:
             t = self._number(step.number)
-            found = self.parts[id(step)] = Scope(f"t={t}", "step", t, self._run(step.run))
-        return found
+            renumbered = self.parts[id(step)] = Scope(f"t={t}", "step", t, self._run(step.run))
+        return renumbered
 
     def _run(self, run: Run | None) -> Run | None:
         """A run that tells the states it began with by their new places."""

@@ -55,8 +55,8 @@ class LayerInputs:
         """Values by step of running, (T, B, …), in order of time: what a backward layer did first comes last."""
         lengths = self.cut.lengths if self.cut is not None else None
         if self.layer.backward and lengths is not None and values.ndim > 1 and values.shape[1] == len(lengths):
-            found: Array = ops.reverse_sequence(values, lengths=lengths, time_axis=0)
-            return found
+            in_order: Array = ops.reverse_sequence(values, lengths=lengths, time_axis=0)
+            return in_order
         return values[sorted(range(len(values)), key=lambda i: self.layer.column(self.layer.steps[i]))]
 
     # -- what is read ------------------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ class LayerInputs:
             for source in self.nodes[i].sources:
                 readers.setdefault(source, []).append(i)
         work = [s for s in self.net.feeds.get(step, ()) if self.recorded[s.id].requires_grad]
-        found: dict[Source, None] = {}
+        read: dict[Source, None] = {}
         while work:
             source = work.pop()
             for i in readers.get(source, ()):
@@ -76,11 +76,11 @@ class LayerInputs:
                 if long and passes(node) and len(node.sources) == 1:
                     work.extend(Source(i, k) for k in range(len(node.shapes)))
                 else:
-                    found[source] = None
-        for source in found:
+                    read[source] = None
+        for source in read:
             if source.id not in self.others:
                 self.others[source.id] = self._of_another(source)
-        return [] if any(self.others[source.id] for source in found) else list(found)
+        return [] if any(self.others[source.id] for source in read) else list(read)
 
     def _of_another(self, source: Source) -> bool:
         """Whether a value is made of what some layer computed."""
@@ -130,12 +130,12 @@ class LayerInputs:
 
     def _data(self, node: NodeInfo) -> list[Source]:
         """What an op reads beside weights and masks; of several, those that a gradient reaches."""
-        found = [
+        data = [
             s
             for s in dict.fromkeys(node.sources)
             if s.id not in self.net.only_weights and self.nodes[s.id].dtypes[s.output] != "bool"
         ]
-        return found if len(found) < 2 else [s for s in found if self.recorded[s.id].requires_grad]
+        return data if len(data) < 2 else [s for s in data if self.recorded[s.id].requires_grad]
 
     # -- its gradient ------------------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class Time:
 
 @dataclass
 class Layer:
-    """One cell over time; or, with kind "each", other work that is done at every step alike, without a state."""
+    """One cell over time; or, with role "each", other work that is done at every step alike, without a state."""
 
     name: str
     outer: Path  # the scopes around its time steps
@@ -48,8 +48,8 @@ class Layer:
     backward: bool = False  # runs from the last column to the first
     side: str = ""  # "fw" or "bw": one direction of a pair …
     pair: Path = ()  # … that stands in these scopes
-    kind: str = "cell"
-    ops: list[int] = field(default_factory=list)  # of kind "each"
+    role: str = "cell"
+    ops: list[int] = field(default_factory=list)  # of role "each"
     number: int = -1  # of its pass over time
 
     def column(self, t: int) -> int:

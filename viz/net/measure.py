@@ -14,6 +14,7 @@ from tinygrad_rnn.autodiff.graph import STEP, Graph, Source, flat_tensors, reach
 from tinygrad_rnn.autodiff.node import Edge, Leaf, Node, Output
 from tinygrad_rnn.errors import GraphError
 
+from .layers import Path, time_of
 from .sequences import sequence_of
 from .states import values_of
 from .steps import Net, read
@@ -35,10 +36,10 @@ class Measured:
     what is known. Raises TypeError where nothing was recorded, GraphError where a backward pass has freed the graph.
     """
 
-    def __init__(self, target: Any, who: str, kinds: tuple[str, ...] | None = STEPWISE, given: Any = ()):
+    def __init__(self, target: Any, who: str, kinds: tuple[str, ...] | None = STEPWISE, others: Any = ()):
         if not any(True for _ in flat_tensors(target)):
-            kind = type(target).__name__
-            raise TypeError(f"{who}: target is {kind}, expected what a run computed: outputs, a state, a loss")
+            came = type(target).__name__
+            raise TypeError(f"{who}: target is {came}, expected what a run computed: outputs, a state, a loss")
         if was_freed(target):
             raise GraphError(
                 f"{who}: the graph was freed by a backward pass. Call this (or draw) before backward, or keep the graph "
@@ -59,7 +60,7 @@ class Measured:
                     self._known[_key(parent)] = value
                 elif code == -1:
                     self._store(node, value)
-        self._known.update((_key(t._node), t.data) for t in flat_tensors((self.tensors, given)) if t._node is not None)
+        self._known.update((_key(t._node), t.data) for t in flat_tensors((self.tensors, others)) if t._node is not None)
 
     @cached_property
     def net(self) -> Net:
@@ -184,6 +185,10 @@ class Measured:
             raise ValueError(f"{self.who}: {which} {name!r}, expected one of {known}")
         return wanted[-1]
 
+    def lengths(self, number: int) -> Any:
+        """The lengths of the rows of a layer; None where all rows have all steps."""
+        return next((run.lengths for run in self.net.layers[number].runs if run.lengths is not None), None)
+
     def over_time(self, number: int, name: str, gradient: bool = False) -> Array:
         """A gate or state of a layer, or after `sweep` the gradient there, (B, T, H) in order of time; NaN past a row's
         length and where it is not known."""
@@ -196,13 +201,13 @@ class Measured:
         if len(shapes) != 1 or len(next(iter(shapes))) < 2:
             raise ValueError(f"{self.who}: {name!r} has shapes {sorted(shapes)}, expected one (B, ·) at every step")
         shape = shapes.pop()
-        found = np.full((shape[0], len(parts), *shape[1:]), np.nan)
-        lengths: Any = next((run.lengths for run in layer.runs if run.lengths is not None), None)
+        values = np.full((shape[0], len(parts), *shape[1:]), np.nan)
+        lengths = self.lengths(number)
         lengths = np.full(shape[0], len(parts)) if lengths is None or len(lengths) != shape[0] else lengths
         for k, part in enumerate(parts):
             for row in np.flatnonzero(lengths > k) if part is not None else ():
-                found[row, lengths[row] - 1 - k if layer.backward else k] = part[row]
-        return found
+                values[row, lengths[row] - 1 - k if layer.backward else k] = part[row]
+        return values
 
     def _gradient_or_zero(self, source: Source) -> Array:
         g = self.state_gradient(source)
@@ -247,18 +252,23 @@ def _key(edge: Edge) -> Key:
     return node.counter, index
 
 
-def running(target: Any) -> dict[int, npt.NDArray[np.bool_]]:
-    """For each step at which some rows are past their length: which rows still run."""
-    found: dict[int, npt.NDArray[np.bool_]] = {}
-    runs: dict[int, tuple[Any, int]] = {}  # lengths and steps of every run
+Lengths = dict[tuple[int, ...], Any]
+
+
+def lengths_of(target: Any) -> Lengths:
+    """The lengths of the rows of each run over time that has any, by the scopes around it."""
+    lengths: Lengths = {}
     for node in [] if isinstance(target, Graph) else nodes_of(target):
-        sequence = sequence_of(node) if isinstance(node, Node) else None
-        if sequence is not None:
-            runs[id(node)] = sequence.lengths, sequence.steps
-        for part in node.scope if isinstance(node, Node) else ():
-            if part.kind == "step" and part.run is not None:
-                runs[id(part.run)] = part.run.lengths, max(part.number + 1, runs.get(id(part.run), (None, 0))[1])
-    for lengths, steps in runs.values():
-        if lengths is not None:
-            found.update((t, np.asarray(lengths) > t) for t in range(steps))
-    return {t: rows for t, rows in sorted(found.items()) if not rows.all()}
+        if isinstance(node, Leaf):
+            continue
+        sequence, time = sequence_of(node), time_of(node.scope)
+        if sequence is not None and sequence.lengths is not None:
+            lengths[around(node.scope)] = sequence.lengths
+        if time is not None and time.step.run is not None and time.step.run.lengths is not None:
+            lengths[around(time.outer)] = time.step.run.lengths
+    return lengths
+
+
+def around(path: Path) -> tuple[int, ...]:
+    """What tells the scopes around a run from those around another: each is an object of its own."""
+    return tuple([id(part) for part in path if part])

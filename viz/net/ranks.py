@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
-from .layers import Layer, Path
-from .steps import Net, hoisted, parameters_of, passes
+from .layers import SIDES, Layer, Path, Step
+from .steps import Net, State, hoisted, parameters_of, passes
 
 
 class Origin(NamedTuple):
@@ -52,7 +52,6 @@ class RankedNet:
         self.net = net = replace(net, layers=layers, feeds={step: list(read) for step, read in net.feeds.items()})
         self.skipped = skipped
         self.graph = net.graph
-        self.total = max(layer.start + len(layer.steps) for layer in net.layers)
         self.cells = list(net.layers)
         self.groups: list[Group] = []
         self.group_of: dict[int, int] = {}
@@ -74,7 +73,7 @@ class RankedNet:
 
         Where time was cut (`unstack`) and joined (`stack`) the trail keeps to its own step.
         """
-        found: dict[Origin, None] = {}
+        origins: dict[Origin, None] = {}
         work: list[tuple[Source, int | None]] = [(start, pick)]
         seen = set(work)
         while work:
@@ -82,22 +81,25 @@ class RankedNet:
             node = self.graph.nodes[source.id]
             step = self.net.step_of.get(source.id)
             if step is not None:
-                found[Origin(step[0], step[1])] = None
+                origins[Origin(step[0], step[1])] = None
             elif source.id in self.group_of:
-                found[self._of_group(self.group_of[source.id], pick)] = None
+                origins[self._of_group(self.group_of[source.id], pick)] = None
             elif node.op is None:
                 if node.kind != "parameter" and (node.name or node.shapes[0]):
-                    found[Origin(leaf=node.id)] = None
+                    origins[Origin(leaf=node.id)] = None
             elif source.id not in self.net.only_weights:
                 for item in self._further(node, source, pick):
                     if item not in seen:
                         seen.add(item)
                         work.append(item)
-        return sorted(found)
+        return sorted(origins)
 
     def _of_group(self, number: int, pick: int | None) -> Origin:
         each = self.groups[number].each
-        return Origin(group=number) if each < 0 else Origin(each, pick)
+        if each < 0:
+            return Origin(group=number)
+        steps = self.net.layers[each].steps  # its columns, which need not begin at 0
+        return Origin(each, steps[pick] if pick is not None and pick < len(steps) else None)
 
     def _further(self, node: NodeInfo, source: Source, pick: int | None) -> list[tuple[Source, int | None]]:
         """One op back, and which step of time it is about, if one is known."""
@@ -105,7 +107,8 @@ class RankedNet:
         if node.effect == "cuts":
             return [(s, source.output) for s in sources]
         if node.effect == "reverses" and pick is not None:
-            return [(s, self.total - 1 - pick) for s in sources]
+            steps = self._length(node.shapes[0][node.options.get("time_axis", 1)])
+            return [(s, pick if steps is None else steps - 1 - pick) for s in sources]
         if node.effect == "joins" and pick is not None and pick < len(sources):
             return [(sources[pick], None)]
         if node.effect == "selects":
@@ -119,11 +122,17 @@ class RankedNet:
         index = node.options.get("index")
         parts = index if isinstance(index, tuple) else (index,)
         for size, part in zip(shape, parts, strict=False):
-            if isinstance(part, int) and not isinstance(part, bool) and size in (self.total, self.total + self.skipped):
+            steps = self._length(size)
+            if isinstance(part, int) and not isinstance(part, bool) and steps is not None:
                 step = part % size
-                half = self.total // 2  # a step that was left out passes for one between
-                return step if size == self.total or step < half else max(step - self.skipped, half)
+                half = steps // 2  # a step that was left out passes for one between
+                return step if size == steps or step < half else max(step - self.skipped, half)
         return None
+
+    def _length(self, size: int) -> int | None:
+        """How many steps of the graph an axis of this size has; None if it is not time."""
+        lengths = {len(layer.steps) for layer in self.cells}
+        return next((n for n in (size, size - self.skipped) if n in lengths), None)
 
     # -- groups --------------------------------------------------------------------------------------------------------
 
@@ -184,8 +193,8 @@ class RankedNet:
         if node.effect != "concatenates":
             return False
         each = [[o for o in self.origins(s) if o.leaf < 0] for s in node.sources]
-        columns = {self.column(o) for found in each for o in found if o.layer >= 0 and o.t is not None}
-        return len(columns) > 1 and all(len(found) == 1 for found in each)
+        columns = {self.column(o) for origins in each for o in origins if o.layer >= 0 and o.t is not None}
+        return len(columns) > 1 and all(len(origins) == 1 for origins in each)
 
     def _joins(self, key: Path, origins: set[Origin]) -> int | None:
         """The group that an op belongs to: the last of its module, or for one without a module the one it continues."""
@@ -198,13 +207,13 @@ class RankedNet:
 
     def _spread(self, group: Group) -> None:
         """Turn a group that treats every step alike into a layer that is drawn in every step."""
-        columns = self._columns(group)
-        if columns and all(self._each_alike(self.graph.nodes[i], len(columns)) for i in group.ops):
+        if self._treats_alike(group):
+            columns = self._columns(group)
             group.each = len(self.net.layers)
             below = {Origin(o.layer, None) if o.layer >= 0 else o for o in group.origins}
             group.origins = dict.fromkeys(sorted(below))
             layer = Layer(
-                group.name, (), steps=columns, weights=group.weights, kind="each", ops=group.ops, start=columns[0]
+                group.name, (), steps=columns, weights=group.weights, role="each", ops=group.ops, start=columns[0]
             )
             self.net.layers.append(layer)
             number = self.groups.index(group)
@@ -212,6 +221,11 @@ class RankedNet:
                 other.origins = {
                     (Origin(group.each) if o.group == number and other is not group else o): None for o in other.origins
                 }
+
+    def _treats_alike(self, group: Group) -> bool:
+        """Whether a group treats every step of the layers around it alike."""
+        columns = self._columns(group)
+        return bool(columns) and all(self._each_alike(self.graph.nodes[i], len(columns)) for i in group.ops)
 
     def _begin(self) -> None:
         """Find the groups that make nothing but the first states of layers: they stand where the states begin."""
@@ -236,7 +250,7 @@ class RankedNet:
     @cached_property
     def starts(self) -> set[int]:
         """The groups that first states come from."""
-        first = (state.source for state in self.net.states if state.tail is None)
+        first = (state.source for state in self.net.initial_states if state.source is not None)
         return {o.group for source in first for o in self.origins(source) if o.group >= 0}
 
     def _columns(self, group: Group) -> list[int]:
@@ -285,16 +299,48 @@ class RankedNet:
         return self.net.layers[origin.layer].column(origin.t or 0)
 
     def _place_in_time(self) -> None:
-        """A layer that takes over another's last state stands to its right."""
-        for state in sorted(self.net.states, key=lambda s: s.head):
-            head, tail = state.head[0], state.tail
-            if tail is not None and tail[0] < head and tail[1] == self.cells[tail[0]].steps[-1]:
-                past = self.cells[tail[0]]
-                if tail[1] > state.head[1] == self.cells[head].steps[0]:
-                    for layer in self.cells:  # all that runs in the same loop stands in the same columns
-                        if layer.number == self.cells[head].number:
-                            layer.start = past.start + len(past.steps)
+        """A pass over time that needs the last step of another before its own first one stands to the right of that."""
+        for number, layer in enumerate(self.cells):
+            ends = {(n, other.steps[-1]): other.start + len(other.steps) for n, other in enumerate(self.cells[:number])}
+            starts = [start for step, start in ends.items() if step in self._read_before(number)]
+            if starts and max(starts) > layer.start:
+                for other in self.cells:  # all that runs in the same loop stands in the same columns
+                    if other.number == layer.number:
+                        other.start = max(starts)
         self.total = max(layer.start + len(layer.steps) for layer in self.cells)
+
+    def _read_before(self, number: int) -> set[Step]:
+        """The steps of other passes that a layer's initial states or all of its steps are made of."""
+        layer = self.cells[number]
+        first = number, layer.steps[0]
+        begun = [s.source for s in self.net.initial_states if s.head == first and s.source is not None]
+        begun += [s.source for s in self.net.states if s.head == first and self._hands_on(s)]
+        read = [self._steps_behind(self.origins(source, layer)) for source in begun]
+        feeds = [
+            {step for s in self.net.feeds.get((number, t), ()) for step in self._steps_behind(self.origins(s, layer))}
+            for t in {layer.steps[0], layer.steps[len(layer.steps) // 2], layer.steps[-1]}
+        ]
+        if len(feeds) > 1:
+            read.append(set.intersection(*feeds))
+        return {step for steps in read for step in steps if self.cells[step[0]].number != layer.number}
+
+    def _hands_on(self, state: State) -> bool:
+        """Whether a layer begins with the state with which another one ends."""
+        return state.tail[0] != state.head[0] and state.tail[1] == self.cells[state.tail[0]].steps[-1]
+
+    def _steps_behind(self, origins: list[Origin]) -> set[Step]:
+        """The steps among origins, and among those of groups that do not treat every step alike."""
+        steps: set[Step] = set()
+        work, seen = list(origins), set(origins)
+        while work:
+            origin = work.pop()
+            if origin.layer >= 0:
+                steps.add((origin.layer, origin.t or 0))
+            elif origin.group >= 0 and not self._treats_alike(self.groups[origin.group]):
+                fresh = set(self.groups[origin.group].origins) - seen
+                seen |= fresh
+                work.extend(fresh)
+        return steps
 
     def _rank(self) -> None:
         """Give each layer and group its rank: above all that it reads in its own step, beside what it continues."""
@@ -311,18 +357,29 @@ class RankedNet:
                 below[number] |= self._under(feeds) - {number}
         beside: dict[int, int] = {}
         for state in self.net.states:
-            if state.tail is not None and state.tail[0] != state.head[0]:
+            if state.layer is None:
                 if self.column(Origin(*state.tail)) == self.column(Origin(*state.head)):
                     below[state.head[0]].add(state.tail[0])
                 elif state.tail[0] < state.head[0]:
                     beside.setdefault(state.head[0], state.tail[0])
-        ranks: dict[int, int] = {}
+        ranks = self._ranks_of(below, beside, {})
+        lifted = {tail: ranks[head] for head, tail in beside.items() if ranks[head] > ranks[tail]}
+        for unit, rank in (self._ranks_of(below, beside, lifted) if lifted else ranks).items():
+            if unit < len(layers):
+                layers[unit].rank = rank
+            else:
+                groups[unit - len(layers)].rank = rank
+
+    def _ranks_of(self, below: dict[int, set[int]], beside: dict[int, int], least: dict[int, int]) -> dict[int, int]:
+        """The ranks of units: each at least `least`, and where no other stands in its columns."""
+        layers, ranks = self.net.layers, dict[int, int]()
         taken: set[tuple[int, int]] = set()
-        begun = {len(layers) + i for i, group in enumerate(groups) if group.begins}  # which stand where states begin
+        begun = {
+            len(layers) + i for i, group in enumerate(self.groups) if group.begins
+        }  # which stand where states begin
         for unit in (unit for unit in _settled(below, beside) if unit not in begun):
             rank = max((ranks[u] + 1 for u in below[unit] if u in ranks), default=0)
-            if beside.get(unit) in ranks:
-                rank = max(rank, ranks[beside[unit]])
+            rank = max(rank, least.get(unit, 0), ranks.get(beside.get(unit, -1), 0))
             columns = range(self.total)
             if unit < len(layers):
                 columns = range(layers[unit].start, layers[unit].start + len(layers[unit].steps))
@@ -330,23 +387,26 @@ class RankedNet:
                 rank += 1
             taken.update((rank, c) for c in columns)
             ranks[unit] = rank
-            if unit < len(layers):
-                layers[unit].rank = rank
-            else:
-                groups[unit - len(layers)].rank = rank
+        return ranks
 
     def _under(self, origins: list[Origin]) -> set[int]:
         return {o.layer if o.layer >= 0 else len(self.net.layers) + o.group for o in origins if o.leaf < 0}
 
     def _join_pairs(self) -> None:
-        """Put the two directions of a bidirectional layer on one rank."""
-        layers = self.net.layers
-        for layer in layers:
-            pair = [other for other in layers if layer.side == "bw" and other.pair == layer.pair]
-            if any(other.rank == layer.rank - 1 and other.side == "fw" for other in pair):
-                for other in layers:
-                    if other.rank >= layer.rank:
-                        other.rank -= 1
+        """Put the two directions of each bidirectional layer side by side, and what stands above them down to them."""
+        for pair in dict.fromkeys(layer.pair for layer in self.cells if layer.side):
+            fw, bw = ([x for x in self.cells if x.side == side and x.pair == pair] for side in SIDES)
+            first, top = min(x.rank for x in bw), max(x.rank for x in bw)
+            down = first - min(x.rank for x in fw)
+            if down <= max(x.rank for x in fw) - min(x.rank for x in fw):
+                continue  # they do not stand one above the other
+            height = max(max(x.rank for x in fw), top - down)
+            for above in self.net.layers:
+                above.rank -= top - height if above.rank > top else 0
+            for group in self.groups:
+                group.rank -= top - height if group.rank > top else 0
+            for layer in bw:
+                layer.rank -= down
 
     def shown_groups(self) -> list[tuple[int, Group]]:
         return [(i, group) for i, group in enumerate(self.groups) if group.each < 0 and not group.begins]

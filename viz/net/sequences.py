@@ -34,9 +34,3 @@ def sequence_of(node: NodeInfo | Node) -> Sequence | None:
     time_major = bool(options.get("time_major"))
     batch, steps = shapes[0][1::-1] if time_major else shapes[0][:2]
     return Sequence(batch, steps, options.get("lengths"), time_major)
-
-
-def sequences_read(node: NodeInfo) -> int:
-    """How many arrays over time a scan reads: the first of its inputs."""
-    run: Any = node.options["run"]
-    return len(run.loops.inputs.x)

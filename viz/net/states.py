@@ -13,7 +13,7 @@ def states_of(net: Net, number: int) -> dict[str, list[Source | None]]:
     layer = net.layers[number]
     own: dict[str, dict[int, Source]] = {}
     for state in net.states:
-        if state.tail is not None and state.tail[0] == number == state.head[0]:
+        if state.layer == number:
             own.setdefault(state.name, {})[state.tail[1]] = state.source
     result: dict[str, list[Source | None]] = {}
     for name, by_step in sorted(own.items()):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo, Source
 
 from .layers import Layer, Path, Step, find_layers, gate_of, time_of, times_of
-from .unfused import INPUT, is_mask
 
 PASSING = frozenset(
     {"moves", "selects", "picks", "cuts", "joins", "concatenates", "reverses"}
@@ -24,7 +24,20 @@ class State:
 
     name: str
     source: Source
-    tail: Step | None  # None: the initial value, a leaf
+    tail: Step
+    head: Step
+
+    @property
+    def layer(self) -> int | None:
+        """The layer whose state it is; None where one layer hands it on to another."""
+        return self.head[0] if self.tail[0] == self.head[0] else None
+
+
+class InitialState(NamedTuple):
+    """A state before a layer's first step."""
+
+    name: str
+    source: Source | None  # None: no op of the graph reads it as it is
     head: Step
 
 
@@ -36,6 +49,7 @@ class Net:
     layers: list[Layer]
     step_of: dict[int, Step]  # node id -> the step it belongs to
     states: list[State]
+    initial_states: list[InitialState]
     feeds: dict[Step, list[Source]]  # what a step reads that is no state and no weight
     only_weights: set[int]  # ids of parameters, and of what was computed from parameters alone
     places: list[dict[int, list[int]]] = field(default_factory=list)  # by layer and t: the ids of the step's ops
@@ -53,7 +67,7 @@ def read(graph: Graph, who: str = "unrolled") -> Net:
             "rnn.steps(inputs) or with tg.step(t): in a loop of your own. viz.draw shows any graph"
         )
     layers, step_of = find_layers(graph, times)
-    net = Net(graph, layers, step_of, [], {}, only_weights(graph))
+    net = Net(graph, layers, step_of, [], [], {}, only_weights(graph))
     _flow(net)
     return net
 
@@ -84,38 +98,53 @@ def _flow(net: Net) -> None:
         sources = [*feeds.get(step, ()), *weights.get(step, ())]
         begun: dict[Source, str] = {}
         if step[1] == net.layers[step[0]].steps[0]:
-            begun = _received(net, step, sources)
-            net.states.extend(State(name, source, None, step) for source, name in begun.items())
+            begun = _initial_states(net, step, sources)
+            net.initial_states.extend(InitialState(name, source, step) for source, name in begun.items())
         for source in sources:
             node = graph.nodes[source.id]
             read = (step, source) in multiplied
-            if source not in begun and not is_mask(node) and (node.kind != "constant" or node.name or read):
+            if source not in begun and node.kind != "mask" and (node.kind != "constant" or node.name or read):
                 continue
             feeds.get(step, {}).pop(source, None)  # else a mask, or a number made on the way
             weights.get(step, {}).pop(source, None)
+    _add_unread(net)
     net.feeds = {step: list(sources) for step, sources in feeds.items() if sources}
     for number, layer in enumerate(net.layers):
         ids = {i for t in layer.steps for s in weights.get((number, t), ()) for i in parameters_of(graph, s.id)}
         layer.weights = sorted({*ids, *_hoisted_weights(net, layer)})
 
 
-def _received(net: Net, step: Step, sources: list[Source]) -> dict[Source, str]:
-    """The states with which a layer begins, as its run recorded them; else, in a loop of one's own, the leaves that the
-    first step reads where the next one reads a state."""
-    told = {source: name for run in net.layers[step[0]].runs for name, source in reversed(run.initial_states)}
-    begun = {source: told[source] for source in sources if source in told and source.id not in net.step_of}
-    if told or len(net.layers[step[0]].steps) < 2:
+def _initial_states(net: Net, step: Step, sources: list[Source]) -> dict[Source, str]:
+    """The initial states among what a layer's first step reads, as its run recorded them; in a loop written by hand that
+    recorded none, the leaves that the first step reads where the next one reads a state."""
+    recorded = {source: name for run in net.layers[step[0]].runs for name, source in reversed(run.initial_states)}
+    begun = {source: recorded[source] for source in sources if source in recorded and source.id not in net.step_of}
+    if recorded or len(net.layers[step[0]].steps) < 2:
         return begun
     following = step[0], net.layers[step[0]].steps[1]
     later = {use: s for s in net.states if s.head == following for use in _uses(net, following, s.source)}
     for source in sources:
         leaf = net.graph.nodes[source.id]
         state = next((later[use] for use in _uses(net, step, source) if use in later), None)
-        if state is not None and leaf.op is None and not (leaf.name and INPUT.fullmatch(leaf.name)):
+        if state is not None and leaf.op is None:
             alike = leaf.shapes[0] == net.graph.nodes[state.source.id].shapes[state.source.output]
             if alike and state.name not in begun.values():
                 begun[source] = state.name
     return begun
+
+
+def _add_unread(net: Net) -> None:
+    """Add the initial states that a run recorded and no op reads as they are: zeros of which the step takes a part."""
+    for number, layer in enumerate(net.layers):
+        first = number, layer.steps[0]
+        own = {s.name for s in net.states if s.layer == number}
+        there = {s.name for s in net.states if s.head == first} | {
+            s.name for s in net.initial_states if s.head == first
+        }
+        for run in layer.runs[:1]:
+            for name, source in run.initial_states:
+                if source is None and name in own - there:
+                    net.initial_states.append(InitialState(name, None, first))
 
 
 def _uses(net: Net, step: Step, source: Source) -> list[tuple[str, Path, int]]:
@@ -132,24 +161,24 @@ def _uses(net: Net, step: Step, source: Source) -> list[tuple[str, Path, int]]:
 def state_name(graph: Graph, source: Source) -> str:
     """What a value is called: by the innermost name that was given to it; "" if none was."""
     path = graph.nodes[source.id].scope
-    return str(path[-1]) if path and path[-1].kind in ("gate", "state") else ""
+    named = path and (path[-1].kind == "state" or (path[-1].kind == "gate" and path[-1].number))
+    return str(path[-1]) if named else ""
 
 
 def _name_unmarked(net: Net) -> None:
-    """Call states without a name h, or s1, s2 … where a layer has several: told apart by their places in the step."""
+    """Name the states that have no name, told apart by their places in the step: Σ for a number that goes on from step to
+    step, such as a loss; h for another one, or s1, s2 … where a layer has several."""
     for number in range(len(net.layers)):
-        own = [s for s in net.states if s.tail is not None and s.tail[0] == number == s.head[0]]
+        own = [s for s in net.states if s.layer == number]
         places: dict[tuple[int, int, int], list[State]] = {}
         for state in sorted(own, key=lambda s: (s.head, s.source)):
-            if not state.name and state.tail is not None:
+            if not state.name:
                 step = net.places[number][state.tail[1]]
                 place = step.index(state.source.id) - len(step), state.source.output, abs(state.head[1] - state.tail[1])
                 places.setdefault(place, []).append(state)
-        others = any(state.name for state in own)
-        names = ["h"] if len(places) == 1 and not others else [f"s{k + 1}" for k in range(len(places))]
-        sources = [state.source for states in places.values() for state in states]
-        if len(places) == 1 and all(net.graph.nodes[s.id].shapes[s.output] == () for s in sources):
-            names = ["Σ"]  # a number that goes on from step to step, such as a loss
+        sums = [all(net.graph.nodes[s.source.id].shapes[s.source.output] == () for s in at) for at in places.values()]
+        alone = not any(state.name for state in own) and sums.count(False) == 1
+        names = ["Σ" if is_sum else "h" if alone else f"s{k + 1}" for k, is_sum in enumerate(sums)]
         net.names.append({place[:2]: name for place, name in reversed(list(zip(places, names, strict=True)))})
         for name, states in zip(names, places.values(), strict=True):
             for state in states:
@@ -196,15 +225,15 @@ def name_of(net: Net, source: Source) -> str:
 
 def only_weights(graph: Graph) -> set[int]:
     """Ids of parameters, and of what was computed from parameters alone."""
-    found: set[int] = set()
+    alone_ids: set[int] = set()
     for node in graph.nodes:
         if node.op is None:
             alone = node.kind == "parameter"
         else:
-            alone = bool(node.sources) and not looks_up(node) and all(s.id in found for s in node.sources)
+            alone = bool(node.sources) and not looks_up(node) and all(s.id in alone_ids for s in node.sources)
         if alone:
-            found.add(node.id)
-    return found
+            alone_ids.add(node.id)
+    return alone_ids
 
 
 def looks_up(node: NodeInfo) -> bool:

@@ -21,6 +21,7 @@ class Canvas:
         self.edges: list[Edge] = []
         self.boxes: list[Box] = []
         self.drawn: dict[str, Node] = {}  # by their ids
+        self.lanes: dict[int, list[tuple[str, float, Point]]] = {}  # by column: where arrows run beside the cells
         self.rails: dict[tuple[str, ...], int] = {}  # arrows that join beside the groups, by where they come from
         self.lines: dict[tuple[Any, ...], int] = {}  # arrows that join between ranks
 
@@ -40,9 +41,9 @@ class Canvas:
     ) -> Node:
         """Add a node; fields: what it stands for in the net."""
         size = size or style.fitting_size(lines, style.ROLES[role].shape)
-        found = Node(id, lines, role, box=box, at=at, size=size, **fields)
-        self.drawn[id] = found
-        return found
+        node = Node(id, lines, role, box=box, at=at, size=size, **fields)
+        self.drawn[id] = node
+        return node
 
     def arrow(
         self,
@@ -72,8 +73,9 @@ class Canvas:
             label, at = "", None  # it stands there already
         self.edges.append(Edge(tail, head, role, label, path, at, state=state))
 
-    def rise(self, tail: str, head: str, column: int, label: str = "") -> None:
-        """An arrow upwards from one node to another, past what stands between them in the column."""
+    def rise(self, tail: str, head: str, column: int, label: str = "", further: float = 0.0) -> None:
+        """An arrow upwards from one node to another, past what stands between them in the column. further: how far from
+        the free lanes beside the cells."""
         low, high = self.drawn[tail], self.drawn[head]
         ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
         begin, end, reach = (x0, y0 + h0 / 2), (x1, y1 - h1 / 2), _reach(high)
@@ -89,13 +91,25 @@ class Canvas:
         elif high.role == "group":
             end = (min(max(x0, x1 - reach), x1 + reach), end[1])
             reach -= abs(end[0] - x1)
-        blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside()
+        blocked, x, half = self.blocked(column, y0, y1), self.grid.x(column), self.grid.lane_beside() + further
+        left, right = (self.free_lane(tail, column, x + side * half, (y0, y1)) for side in (-1, 1))
         # a group is met on the right, not through the frame's title
-        lanes: tuple[float, ...] = (x + half, x - half) if high.role == "group" else (x - half, x + half)
+        lanes: tuple[float, ...] = (right,) if high.role == "group" else (left, right)
         if all(any(a - CLEAR < at < b + CLEAR for a, b in blocked) for at in (begin[0], end[0], *lanes)):
             lanes = tuple(at for a, b in blocked for at in (a - CLEAR, b + CLEAR))
         path = upwards(begin, _reach(low), end, reach, blocked, lanes)
+        for lane in lanes:
+            if any(point[0] == lane for point in path[1:-1]):
+                self.lanes.setdefault(column, []).append((tail, lane, (y0, y1)))
         self.arrow(tail, head, "data", path, label)
+
+    def free_lane(self, tail: str, column: int, lane: float, heights: Point) -> float:
+        """A lane beside the cells of a column, or the next one further out where arrows from other nodes run in it."""
+        side, (low, high) = 1.0 if lane > self.grid.x(column) else -1.0, heights
+        used = [(at, b, t) for other, at, (b, t) in self.lanes.get(column, ()) if other != tail]
+        while any(abs(at - lane) < CLEAR and bottom < high and low < top for at, bottom, top in used):
+            lane += side * (CLEAR + 1)
+        return lane
 
     def blocked(self, column: int, low: float, high: float) -> list[Point]:
         """From where to where cells stand in a column between two heights."""
@@ -104,7 +118,7 @@ class Canvas:
             for id in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
                 if id in self.drawn and low < spot(self.drawn[id])[0][1] < high:
                     x, half = spot(self.drawn[id])[0][0], self.grid.size(layer)[0] / 2
-                    spans.append((x - half, x + half))
+                    spans += [(x - half, x + half), *self.grid.delays(number)]
         for id, node in self.drawn.items():
             if id.startswith(f"j{column}l") and low < spot(node)[0][1] < high:  # where results are joined
                 (x, _), (wide, _) = spot(node)
@@ -148,7 +162,7 @@ class Canvas:
         """Arrows into a step from steps in other columns, a rank below: they join on their way, and pass through the gap."""
         rank, id = self.grid.layers[step[0]].rank, f"l{step[0]}t{step[1]}"
         number = self.lines.setdefault((rank, *origins), sum(key[0] == rank for key in self.lines))
-        turn = self.grid.height[rank - 1] + CELL[1] / 2 + 18 + 7 * (number % 3)
+        turn = self.grid.height[rank - 1] + CELL[1] / 2 + 32 + 7 * (number % 3)  # above the labels of arrows that rise
         shift = CELL[0] / 4 - 6 * (number % 3)
         (x1, y1), gap = self.grid.place(step), self.grid.gap()
         end = ((x1 - shift, turn), (x1 - shift, y1 - self.grid.size(self.grid.layers[step[0]])[1] / 2))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+
+from tinygrad_rnn.autodiff.graph import NodeInfo
 
 from ..net.layers import Layer, Step
+from ..net.measure import Lengths, around
 from ..net.ranks import Origin, RankedNet
 from ..net.steps import State, final_states, looks_up, name_of, states_in
-from ..net.unfused import INPUT, is_mask
 from . import style
 from .color_scale import ColorScale
 from .picture import Point
 
-CELL = (92.0, 54.0)
-EACH = (92.0, 42.0)
+CELL = (98.0, 54.0)
+EACH = (98.0, 42.0)
+NAME = 92.0  # of a cell's name: within its frame in a viewer's wider font, too
 PITCH = 168.0  # from one step to the next
 STAGGER = 30.0  # how far the layers of a pair stand left and right of the middle
 LINE = 24.0  # from one state's arrow to the next
@@ -24,8 +26,7 @@ ENDS_APART = 34.0  # likewise where they begin and end
 ENDS = 84.0  # from the lowest cell's middle down to x, from the highest one's up to h
 
 
-Key = tuple[int, str]  # an input: its leaf (-1: not in the graph), and its name without a number
-NAMELESS: Key = (-1, "x")
+Key = tuple[int, str]  # an input: its leaf (negative: not in the graph), and its name without a number
 BESIDE = 62.0  # from one input of a step to the next
 
 
@@ -42,7 +43,7 @@ class Shading:
 class Grid:
     """The columns `shown` of an unrolled net (None stands for those left out), its ranks, and what leads where.
 
-    rows: by step, where some sequences have ended, which rows run. open_end: the number of steps is not known.
+    lengths: of the rows of each run, by the scopes around it. open_end: the number of steps is not known.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Grid:
         ranked: RankedNet,
         shown: list[int | None],
         labels: style.Labels,
-        rows: dict[int, Any] | None = None,
+        lengths: Lengths | None = None,
         open_end: bool = False,
     ):
         self.ranked, self.shown, self.labels, self.open_end = ranked, shown, labels, open_end
@@ -58,13 +59,15 @@ class Grid:
         self.layers, self.total = net.layers, ranked.total
         self.pairs = any(layer.side for layer in self.layers)
         self.skipped = ranked.skipped
-        self.rows = rows or {}
-        self.recurrent = {s.head[0] for s in net.states if s.tail is not None and s.tail[0] == s.head[0]}
-        self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.kind == "cell" and len(layer.steps) == 1}
+        self.lengths = lengths or {}
+        self.recurrent = {s.layer for s in net.states if s.layer is not None}
+        self.recurrent |= {n for n, layer in enumerate(self.layers) if layer.role == "cell" and len(layer.steps) == 1}
         self.state_names: dict[int, set[str]] = {number: set() for number in range(len(self.layers))}
+        for name, _, head in net.initial_states:
+            self.state_names[head[0]].add(name)
         for state in net.states:
-            if state.tail is None or state.tail[0] == state.head[0]:
-                self.state_names[state.head[0]].add(state.name)
+            if state.layer is not None:
+                self.state_names[state.layer].add(state.name)
         for source in final_states(net):
             self.state_names[net.step_of[source.id][0]].add(name_of(net, source))
         self.feeds = self._feeds()
@@ -76,68 +79,96 @@ class Grid:
     # -- what leads where --------------------------------------------------------------------------------------------
 
     def _feeds(self) -> dict[Step, list[Origin]]:
-        """What each step shown is made of, beside states and weights. No origin at all: an input without a name."""
-        feeds: dict[Step, list[Origin]] = {}
-        inputs = {o for o in self.ranked.read_by_cells if o.leaf >= 0}
-        for number, layer in enumerate(self.layers):
-            for t in layer.steps:
-                if not self.is_shown((number, t)):
-                    continue
-                if layer.kind == "each":
-                    group = next(group for group in self.ranked.groups if group.each == number)
-                    below = [o for o in group.origins if o.leaf < 0]
-                    feeds[number, t] = below + [o for o in group.origins if o in inputs] if below else [Origin(leaf=0)]
-                    continue
-                sources = self.net.feeds.get((number, t), [])
-                here = {o: None for s in sources for o in self.ranked.origins(s, layer)}
-                for state in self.net.states:
-                    if state.head == (number, t) and state.tail is not None and self.stays_in_column(state):
-                        here[Origin(*state.tail)] = None
-                feeds[number, t] = [o for o in here if o.layer != number]
-        return feeds
+        """What each step shown is made of."""
+        steps = [(number, t) for number, layer in enumerate(self.layers) for t in layer.steps]
+        return {step: self.origins_of(step) for step in steps if self.is_shown(step)}
+
+    def origins_of(self, step: Step) -> list[Origin]:
+        """What a step is made of, beside states and weights. No origin at all: an input without a name."""
+        number, layer = step[0], self.layers[step[0]]
+        if layer.role == "each":
+            group = next(group for group in self.ranked.groups if group.each == number)
+            below = [o for o in group.origins if o.leaf < 0]
+            inputs = [o for o in group.origins if o.leaf >= 0 and o in self.ranked.read_by_cells]
+            return below + inputs if below else [Origin(leaf=0)]
+        sources = self.net.feeds.get(step, [])
+        here = {o: None for s in sources for o in self.ranked.origins(s, layer)}
+        for state in self.net.states:
+            if state.head == step and self.stays_in_column(state):
+                here[Origin(*state.tail)] = None
+        return [o for o in here if o.layer != number]
 
     def stays_in_column(self, state: State) -> bool:
         """Whether a value that passes between layers stays in its column."""
-        tail = state.tail
-        return tail is not None and tail[0] != state.head[0] and self.column(tail) == self.column(state.head)
+        return state.layer is None and self.column(state.tail) == self.column(state.head)
 
-    def _results(self) -> dict[int, list[Origin]]:
-        """For each column shown, the layers whose result there the picture's graph gives out."""
-        results: dict[int, dict[Origin, None]] = {}
+    def _results(self) -> dict[int, list[list[Origin]]]:
+        """For each column shown, the layers that make each of the outputs of the picture's graph there."""
+        results: dict[int, dict[tuple[Origin, ...], None]] = {}
         for source in self.net.graph.outputs:
             if states_in(self.net, source):
                 continue  # final states, drawn at the rows' ends
+            output: dict[int, dict[Origin, None]] = {}
             for o in self.ranked.origins(source):
-                if o.layer >= 0:
-                    steps = self.layers[o.layer].steps if o.t is None else [o.t]
-                    for t in steps:
-                        if self.is_shown((o.layer, t)):
-                            results.setdefault(self.column((o.layer, t)), {})[Origin(o.layer, t)] = None
-        return {column: list(found) for column, found in sorted(results.items())}
+                steps = [] if o.layer < 0 else self.layers[o.layer].steps if o.t is None else [o.t]
+                for t in steps:
+                    if self.is_shown((o.layer, t)):
+                        output.setdefault(self.column((o.layer, t)), {})[Origin(o.layer, t)] = None
+            for column, origins in output.items():
+                results.setdefault(column, {})[tuple(origins)] = None
+        return {column: list(map(list, outputs)) for column, outputs in sorted(results.items())}
 
     def pitch_between(self) -> float:
         """From the middle of one step to the middle of the next: wider where a step has several inputs."""
         most = max(map(len, self.inputs.values()), default=1)
-        return max(PITCH + (2 * STAGGER if self.pairs else 0), 70.0 + 2 * BESIDE * (most - 1))
+        beside = max(70.0, self.apart + 8) + 2 * self.apart * (most - 1)
+        return max(PITCH + (2 * STAGGER if self.pairs else 0), beside)
+
+    @cached_property
+    def apart(self) -> float:
+        """From one input of a step to the next."""
+        names = {name for keys in self.inputs.values() if len(keys) > 1 for _, name in keys}
+        return max([BESIDE, *(style.fitting_size((f"{name}₀₀",), "ellipse")[0] + 4 for name in names)])
 
     def inputs_of(self, step: Step, origins: list[Origin]) -> list[Key]:
         """The inputs that a step reads: those with a name or a gradient, else one that stands for all."""
         layer = self.layers[step[0]]
-        if layer.kind == "each" and all(o.leaf >= 0 for o in origins):  # nothing below it: what its group was made of
+        if layer.role == "each" and all(o.leaf >= 0 for o in origins):  # nothing below it: what its group was made of
             group = next(group for group in self.ranked.groups if group.each == step[0])
             origins = [o for o in group.origins if o.leaf >= 0][:1] or [Origin(leaf=-1)]
             if origins[0].leaf < 0:
-                return [NAMELESS]
-        origins = [o for o in origins if o.leaf < 0 or not is_mask(self.net.graph.nodes[o.leaf])]
+                return [_looked_up(step)]
+        origins = [o for o in origins if o.leaf < 0 or self.net.graph.nodes[o.leaf].kind != "mask"]
         leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
-        if not origins and layer.kind == "cell" and self._looks_up(step):
-            return [NAMELESS]
-        told = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
+        if not origins and layer.role == "cell" and self._looks_up(step):
+            return [_looked_up(step)]
+        named = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
         rest = [leaf for leaf in leaves if leaf.id not in self.fillers]
         rest = rest or [
             leaf for leaf in leaves if len(leaves) == len(origins)
         ]  # all that is read: the input is among it
-        return [(leaf.id, _base(leaf.name)) for leaf in told or rest[:1]]
+        return [(leaf.id, self._input_title(leaf, step)) for leaf in named or rest[:1]]
+
+    def _input_title(self, leaf: NodeInfo, step: Step) -> str:
+        """The name of an input without its time: "x" for the leaf x_3 that step 3 alone reads, and for one without a name."""
+        name = leaf.name or "x"
+        column = self.column(step)
+        numbers = (
+            (self.number(column), column, column - self.layers[step[0]].start)
+            if self._steps_of[leaf.id] == {step}
+            else ()
+        )
+        bare = (name.removesuffix(str(number)).removesuffix("_") for number in numbers)
+        return style.shown(next((text for text in bare if text and text != name), name), 11)
+
+    @cached_property
+    def _steps_of(self) -> defaultdict[int, set[Step]]:
+        """The steps that read each leaf as it is."""
+        steps: defaultdict[int, set[Step]] = defaultdict(set)
+        for step, sources in self.net.feeds.items():
+            for source in sources:
+                steps[source.id].add(step)
+        return steps
 
     def _looks_up(self, step: Step) -> bool:
         """Whether a step reads rows of a table by numbers, which are data that no graph holds."""
@@ -154,16 +185,23 @@ class Grid:
     @cached_property
     def inputs(self) -> dict[int, list[Key]]:
         """The inputs of every column, in order."""
-        found: dict[int, list[Key]] = {}
+        inputs: dict[int, list[Key]] = {}
         for step, origins in sorted(self.feeds.items()):
-            keys = found.setdefault(self.column(step), [])
+            keys = inputs.setdefault(self.column(step), [])
             keys.extend(key for key in self.inputs_of(step, origins) if key not in keys)
-        return found
+        return inputs
 
     def joined(self, origins: list[Origin]) -> list[Origin]:
         """The layers whose results are joined before they are read, if they stand side by side."""
         layers = [o for o in origins if o.layer >= 0]
         return layers if len(layers) > 1 and any(self.aside(self.layers[o.layer]) for o in layers) else []
+
+    def across(self, step: Step) -> list[Origin]:
+        """The steps of other columns, below it, that a step reads."""
+        origins, column = self.feeds[step], self.column(step)
+        joined = self.joined(origins)
+        read = [o for o in origins if o.t is not None and self.column((o.layer, o.t)) != column and o not in joined]
+        return read if read and self.highest_rank(read) < self.layers[step[0]].rank else []
 
     def highest_rank(self, origins: list[Origin]) -> int:
         """The highest rank among layers."""
@@ -171,16 +209,28 @@ class Grid:
 
     def looped(self, number: int) -> list[str]:
         """The states that go round in a layer, the innermost first."""
-        own = {s.name for s in self.net.states if s.tail is not None and s.tail[0] == number == s.head[0]}
+        own = {s.name for s in self.net.states if s.layer == number}
         return sorted(own, key=lambda name: (name != "c", name), reverse=True)
 
     def lane_beside(self) -> float:
         """How far from a column's middle an arrow may go up beside the cells."""
         return self.pitch / 2 - 28
 
+    def delays(self, number: int) -> list[Point]:
+        """From where to where the delays of a layer's states stand beside its cell."""
+        return []
+
+    def beside_frame(self) -> float:
+        """How far from a cell's middle an arrow may come down to its side: before the title of the frame."""
+        return self.pitch / 2 - 18
+
     def room(self, states: int) -> float:
         """How far apart ranks are, beside the height of the weights between."""
         return ENDS_APART * max(states - 1, 1) + 58
+
+    def input_height(self) -> float:
+        """The middle of the inputs."""
+        return -ENDS
 
     # -- places ------------------------------------------------------------------------------------------------------
 
@@ -192,7 +242,7 @@ class Grid:
         self.height: dict[int, float] = {self.low: 0.0}
         for rank in range(self.low + 1, self.high + 1):
             weights = max((len(x.weights) for x in self.layers if x.rank == rank), default=0) * style.FONT_SIZE * 1.2
-            cells = any(x.kind == "cell" for x in self.layers if x.rank == rank)
+            cells = any(x.role == "cell" for x in self.layers if x.rank == rank)
             states = max(
                 (len(self.state_names[n]) for n, x in enumerate(self.layers) if x.rank in (rank, rank - 1)),
                 default=1,
@@ -200,9 +250,11 @@ class Grid:
             rise = max(100.0, weights + self.room(states)) if cells else max(84.0, weights / 2 + 60)
             if any(self.highest_rank(o) == rank - 1 for o in self.feeds.values() if self.joined(o)):
                 rise = max(rise, 150.0)
+            if any(self.layers[step[0]].rank == rank and self.across(step) for step in self.feeds):
+                rise = max(rise, 124.0)
             self.height[rank] = self.height[rank - 1] + rise
         inputs = any(o.leaf >= 0 for origins in self.feeds.values() for o in origins) or any(self.inputs.values())
-        self.bottom = -ENDS - (40 if self.labels.dtypes else 30) if inputs else -52.0
+        self.bottom = self.input_height() - (40 if self.labels.dtypes else 30) if inputs else -52.0
         self.top = self.height[self.high] + (ENDS + 44 if self.results else 74.0)
         for rank in range(self.low - 1, min([0, *once]) - 1, -1):
             self.height[rank] = self.bottom - 42 - 66.0 * (self.low - 1 - rank)
@@ -232,7 +284,7 @@ class Grid:
         return self.x(self.column(step)) + self.aside(layer), self.height[layer.rank]
 
     def size(self, layer: Layer) -> Point:
-        return CELL if layer.kind == "cell" else EACH
+        return CELL if layer.role == "cell" else EACH
 
     def state_order(self, number: int, name: str) -> float:
         """Where a state stands among its layer's, from the middle upwards: c above h."""
@@ -242,8 +294,23 @@ class Grid:
     def is_shown(self, step: Step) -> bool:
         return self.column(step) in self.shown
 
+    def has_cell(self, column: int, rank: int) -> bool:
+        """Whether a layer of this rank has a step in a column."""
+        return any(layer.rank == rank and column in map(layer.column, layer.steps) for layer in self.layers)
+
     def is_shown_column(self, column: int) -> bool:
         return column in self.shown
+
+    def rows(self, column: int) -> tuple[int, int] | None:
+        """How many rows have a step in a column, and of how many, where these differ, in all layers in it alike."""
+        counts = set()
+        past = self.skipped if None in self.shown and self.shown.index(column) > self.shown.index(None) else 0
+        for layer in self.ranked.cells:
+            if layer.start <= column < layer.start + len(layer.steps):
+                lengths = self.lengths.get(around(layer.outer))
+                alive = 0 if lengths is None else int((lengths > column - layer.start + past).sum())
+                counts.add(None if lengths is None or alive == len(lengths) else (alive, len(lengths)))
+        return counts.pop() if len(counts) == 1 else None
 
     def time(self, column: int) -> str:
         """What a column is called: its number, or T−1 … where the end is open."""
@@ -255,28 +322,55 @@ class Grid:
     def number(self, column: int) -> int:
         """The step that a column stands for: those in the gap may have been left out."""
         if None not in self.shown or not self.skipped:
-            return self._written(column)
+            return self._recorded_number(column)
         gap = self.shown.index(None)
         return column if column < gap else column + self.skipped
 
-    def _written(self, column: int) -> int:
-        """The t that the scopes of a column's steps tell, if all tell the same; else the column's number."""
-        told = [
+    def _recorded_number(self, column: int) -> int:
+        """The t that the scopes of a column's steps record, if all record the same; else the column's number, counted from
+        the first column of the cells that run in it."""
+        start = self._first_column(column)
+        recorded = [
             layer.steps if layer.steps[0] <= layer.steps[-1] else layer.steps[::-1]
             for layer in self.ranked.cells
-            if layer.start == 0 and (layer.side != "bw" or layer.steps[0] > layer.steps[-1])
+            if layer.start == start and (layer.side != "bw" or layer.steps[0] > layer.steps[-1])
         ]
-        longest = max(told, key=len, default=[])
-        if not longest or any(steps != longest[: len(steps)] for steps in told):
+        longest = max(recorded, key=len, default=[])
+        column -= start
+        if not longest or any(steps != longest[: len(steps)] for steps in recorded):
             return column
         if 0 <= column < len(longest):
             return longest[column]
         return longest[0] + column if column < 0 else longest[-1] + 1 + column - len(longest)
 
+    def _first_column(self, column: int) -> int:
+        """The column from which steps are counted: that in which other cells than those before it begin."""
+        cells = self.ranked.cells
+        starts = {layer.start for layer in cells if layer.start <= column}
+        for start in sorted(starts, reverse=True):
+            weights = {i for layer in cells if layer.start == start for i in layer.weights}
+            if not any(weights.intersection(layer.weights) for layer in cells if layer.start < start):
+                return start
+        return 0
+
     def at(self, name: str, column: int) -> str:
         """The name of a value at a time: h₃, h[T−1]."""
-        time = self.time(column)
+        return self._with_time(name, self.time(column))
+
+    def before(self, name: str, layer: Layer) -> str:
+        """The name of a state before a layer's first step."""
+        first = layer.column(layer.steps[0])
+        if self.open_end or self._first_column(first) == 0:
+            return self.at(name, first + (1 if layer.backward else -1))
+        return self._with_time(name, str(self.number(first) + (1 if layer.backward else -1)))
+
+    def _with_time(self, name: str, time: str) -> str:
         return f"{name}[{time}]" if "T" in time else style.subscript(name, time)
+
+
+def _looked_up(step: Step) -> Key:
+    """The numbers by which a layer looks up rows of a table: each layer has its own, which no graph holds."""
+    return -1 - step[0], "x"
 
 
 def _centres(shown: list[int | None], pitch: float) -> list[float]:
@@ -286,8 +380,3 @@ def _centres(shown: list[int | None], pitch: float) -> list[float]:
         beside_gap = i > 0 and (column is None or shown[i - 1] is None)
         centres.append(0.0 if i == 0 else centres[-1] + (pitch * 0.8 if beside_gap else pitch))
     return centres
-
-
-def _base(name: str | None) -> str:
-    """What an input is called, without the number of a step: x for those that are called so, or nothing."""
-    return "x" if not name or INPUT.fullmatch(name) else style.shown(re.sub(r"_?\d+$", "", name) or name, 11)

@@ -82,7 +82,10 @@ def _arrows(picture: Picture) -> Iterator[Entry]:
 def _below(picture: Picture, groups: list[list[Entry]]) -> Picture:
     """Rows below all that is there, no wider than it."""
     left, bottom, right = _extent(picture)
-    right = max(right, left + LEAST_WIDTH, *(left + _width(group) for group in groups[:1]))
+    wide = max(right - left, LEAST_WIDTH, *(_width(group) for group in groups[:1]))
+    if picture.direction != "LR":  # a picture that is narrower than its legend stands above the middle of it
+        left = (left + right - wide) / 2
+    right = left + wide
     y = bottom + 6
     nodes, edges = list(picture.nodes), list(picture.edges)
     for group in groups:

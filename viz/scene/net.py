@@ -8,14 +8,14 @@ from typing import Any
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
 from ..net.layers import Layer, Step
-from ..net.ranks import Origin
-from ..net.steps import passes
+from ..net.ranks import Group, Origin
+from ..net.steps import InitialState, parameters_of, passes
 from ..net.unfused import picked_axis
 from . import legend, style
 from .canvas import Canvas, spot
-from .grid import BESIDE, CELL, ENDS, LINE, Grid, Key, Shading
-from .paths import rounded
-from .picture import Picture
+from .grid import BESIDE, CELL, ENDS, LINE, NAME, Grid, Key, Shading
+from .paths import CLEAR, rounded
+from .picture import Picture, Point
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
@@ -98,7 +98,7 @@ class NetScene:
             names = f"{len(layer.weights)} weight{'s' * (len(layer.weights) != 1)}"
         for t in layer.steps:
             if self.grid.is_shown((number, t)):
-                lines = (style.fitted(layer.name, CELL[0]), *([names] if names else ()))
+                lines = (style.fitted(layer.name, NAME), *([names] if names else ()))
                 role = "cell" if number in self.grid.recurrent else "each"
                 column, at = layer.column(t), self.grid.place((number, t))
                 fields: Any = {"box": self.box(column), "layer": number, "step": column}
@@ -125,7 +125,9 @@ class NetScene:
         columns = sorted({self.grid.column(s) for s in self.read_by(origins)})
         if not columns:
             readers = [
-                self.grid.column(step) for step, found in self.grid.feeds.items() if Origin(group=number) in found
+                self.grid.column(step)
+                for step, origins_of_step in self.grid.feeds.items()
+                if Origin(group=number) in origins_of_step
             ]
             lower = [
                 self.canvas.drawn[f"group{o.group}"].at
@@ -171,18 +173,20 @@ class NetScene:
                     tail, head, "data", rounded(((x0, y0 + h0 / 2), (x0, turn), (x1, turn), (x1, y1 - h1 / 2)))
                 )
         leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
-        if len(leaves) == len(origins):
-            self.inputs_of_group(head, [leaf for leaf in leaves if leaf.name or leaf.kind == "input"])
+        self.inputs_of_group(
+            head, [leaf for leaf in leaves if leaf.kind == "input" or (leaf.name and leaf.kind == "constant")]
+        )
 
     def inputs_of_group(self, head: str, leaves: list[NodeInfo]) -> None:
         """What a group reads that comes in once, beside it."""
         (x, y), (wide, _) = spot(self.canvas.drawn[head])
         edge = x - wide / 2
+        apart = 34 if not self.canvas.rails else 46 + 12 * len(self.canvas.rails)  # clear of the arrows that go round
         for k, leaf in enumerate(leaves[:1]):
             lines = (style.shown(leaf.name or "x", 14), *self.grid.labels.of(leaf.shapes[0], leaf.dtypes[0]))
             half = style.fitting_size(lines, "ellipse")[0] / 2
-            self.canvas.node(f"{head}x{k}", lines, "input", (edge - 34 - half, y))
-            self.canvas.arrow(f"{head}x{k}", head, "data", ((edge - 34, y), (edge, y)))
+            self.canvas.node(f"{head}x{k}", lines, "input", (edge - apart - half, y))
+            self.canvas.arrow(f"{head}x{k}", head, "data", ((edge - apart, y), (edge, y)))
 
     def label_of(self, step: Step, origins: list[Origin]) -> str:
         """What a group reads of a step: h, by its time."""
@@ -195,11 +199,10 @@ class NetScene:
         if joined:
             self.canvas.rise(self.join(joined, column), id, column)
         for key in self.grid.inputs_of(step, origins):
-            self.canvas.rise(self.input(step, column, key), id, column)
-        across = [
-            o for o in origins if o.t is not None and self.grid.column((o.layer, o.t)) != column and o not in joined
-        ]
-        if across and self.grid.highest_rank(across) < self.grid.layers[step[0]].rank:
+            further = 7.0 * max(self.grid.inputs[column].index(key) - 1, 0)
+            self.canvas.rise(self.input(step, column, key), id, column, further=further)
+        across = self.grid.across(step)
+        if across:
             self.canvas.across(step, across)
             joined = [*joined, *across]
         for o in origins:
@@ -244,9 +247,14 @@ class NetScene:
             feeds = self.net.feeds.get(step, [])
             own = [s for s in feeds if key[0] in {o.leaf for o in self.grid.ranked.origins(s)}]
             lines = (self.grid.at(self.input_name(key), column), *self.input_facts(step, own or feeds))
-            aside = at * BESIDE - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
+            aside = at * self.grid.apart - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
             self.canvas.node(
-                id, lines, "input", (self.grid.x(column) + aside, -ENDS), box=self.box(column), step=column
+                id,
+                lines,
+                "input",
+                (self.grid.x(column) + aside, self.grid.input_height()),
+                box=self.box(column),
+                step=column,
             )
         return id
 
@@ -272,23 +280,66 @@ class NetScene:
 
     def outputs(self) -> None:
         """h_t (or y_t) above each step whose result is given out, and the final state at the end of its row."""
-        several = {o.layer for origins in self.grid.results.values() for o in origins}
-        states = {state.name for state in self.grid.net.states if state.tail and state.tail[0] in several}
+        several = {o.layer for outputs in self.grid.results.values() for origins in outputs for o in origins}
+        states = {state.name for state in self.grid.net.states if state.tail[0] in several}
         is_state = len(several) == 1 and several <= self.grid.recurrent and (not states or "h" in states)
         letter = "h" if is_state else "y"
-        for column, origins in self.grid.results.items():
-            id = f"y{column}"
-            self.canvas.node(
-                id,
-                (self.grid.at(letter, column),),
-                "output",
-                (self.grid.x(column), self.grid.height[self.grid.high] + ENDS),
-                box=self.box(column),
-                step=column,
-            )
-            for o in origins:
-                self.canvas.rise(f"l{o.layer}t{o.t}", id, column)
+        for column, outputs in self.grid.results.items():
+            for k, origins in enumerate(outputs):
+                id, name = f"y{column}" + (f"s{k}" if k else ""), letter + "′" * k
+                aside = (k - (len(outputs) - 1) / 2) * BESIDE
+                at = (self.grid.x(column) + aside, self.grid.height[self.grid.high] + ENDS)
+                fields: Any = {"box": self.box(column), "step": column}
+                self.canvas.node(id, (self.grid.at(name, column),), "output", at, **fields)
+                for o in origins:
+                    self.canvas.rise(f"l{o.layer}t{o.t}", id, column)
         self.finals()
+
+    def initial_lines(self, state: InitialState) -> tuple[tuple[str, ...], str, Group | None]:
+        """What stands at an initial state: the lines of its label, its role, and the group that computes it, if one does."""
+        graph, layer = self.net.graph, self.grid.layers[state.head[0]]
+        name = self.grid.before(state.name, layer)
+        if state.source is None:
+            return (name,), "constant", None
+        group = next((group for number, group in self.groups_of(state) if group.begins), None)
+        if group is not None:
+            weights = " ".join(style.shown(graph.nodes[i].name or "?", 20) for i in group.weights)
+            return (style.shown(group.name, 20), *([weights] if weights else ())), "group", group
+        leaf = graph.nodes[next(parameters_of(graph, state.source.id), state.source.id)]
+        return (style.shown(leaf.name or name, 14),), "constant" if leaf.kind == "constant" else "state", None
+
+    def groups_of(self, state: InitialState) -> list[tuple[int, Group]]:
+        """The groups that compute an initial state."""
+        origins = [] if state.source is None else self.grid.ranked.origins(state.source)
+        return [(o.group, self.grid.ranked.groups[o.group]) for o in origins if o.group >= 0]
+
+    def from_group(self, state: InitialState) -> bool:
+        """The arrow of an initial state from a group over other steps, down to the cell; False if it comes from elsewhere."""
+        drawn = (self.canvas.drawn.get(f"group{number}") for number, _ in self.groups_of(state))
+        group, layer = next((node for node in drawn if node is not None), None), self.grid.layers[state.head[0]]
+        if group is None:
+            return False
+        step = next((state.head[0], t) for t in layer.steps if self.grid.is_shown((state.head[0], t)))
+        sign = -1.0 if layer.backward else 1.0
+        ((x0, y0), (wide, tall)), (x, y) = spot(group), self.grid.place(step)
+        turn, end = x - sign * self.grid.beside_frame(), (x - sign * CELL[0] / 2, y + self.offset(step, state.name))
+        begin: tuple[Point, ...] = ((x0 + (wide / 2 if turn > x0 else -wide / 2), y0), (turn, y0))
+        if abs(turn - x0) < wide / 2 - 8:
+            begin = ((turn, y0 - tall / 2 if y0 > y else y0 + tall / 2),)
+        path, role = rounded((*begin, (turn, end[1]), end)), "memory" if state.name == "c" else "state"
+        self.canvas.arrow(group.id, f"l{step[0]}t{step[1]}", role, path)
+        return True
+
+    def begun_from(self, head: str, group: Group, at: Point, sign: float) -> None:
+        """What a first state is made of, beside the work that makes it."""
+        leaves = [self.net.graph.nodes[o.leaf] for o in group.origins if o.leaf >= 0]
+        for leaf in [leaf for leaf in leaves if leaf.name or leaf.kind == "input"][:1]:
+            lines = (style.shown(leaf.name or "x", 14), *self.grid.labels.of(leaf.shapes[0], leaf.dtypes[0]))
+            wide, beside = style.fitting_size(lines, "ellipse")[0], (self.canvas.drawn[head].size or (0.0, 0.0))[0]
+            place = (at[0] - sign * (wide / 2 + beside / 2 + 34), at[1])
+            self.canvas.node(f"{head}of", lines, "input", place)
+            ends = (place[0] + sign * wide / 2, place[1]), (at[0] - sign * beside / 2, at[1])
+            self.canvas.arrow(f"{head}of", head, "data", ends)
 
     # -- weights ------------------------------------------------------------------------------------------------------
 
@@ -297,8 +348,8 @@ class NetScene:
         lines = []
         for leaf in (self.grid.net.graph.nodes[i] for i in layer.weights):
             letter, name = self.letter(leaf.id), style.shown(leaf.name or "?", 30)
-            told = " ".join(style.Labels(True, self.grid.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
-            lines.append(f"{letter}{'' if letter == name else f' = {name}'} {told}")
+            facts = " ".join(style.Labels(True, self.grid.labels.dtypes).of(leaf.shapes[0], leaf.dtypes[0]))
+            lines.append(f"{letter}{'' if letter == name else f' = {name}'} {facts}")
         return tuple(lines)
 
     def shared_weights(self, number: int, layer: Layer) -> bool:
@@ -314,10 +365,19 @@ class NetScene:
             return False
         if layer.side or layer.start or layer.backward or first.at[1] <= box.at[1] + box.size[1] or box.at[0] > 0:
             return False
-        left, low = box.at[0] - box.size[0] / 2 + 16, first.at[1] - first.size[1] / 2
+        (x, y), (wide, tall), low = box.at, box.size, first.at[1] - first.size[1] / 2
         under, end = low - 22, first.at[0] - first.size[0] / 2 + 16
-        corners = ((left, box.at[1] + box.size[1] / 2), (left, under), (end, under), (end, low))
-        self.canvas.arrow(box.id, first.id, "weight", rounded(corners))
+        between = [
+            (at[0] - size[0] / 2, at[0] + size[0] / 2)
+            for at, size in (spot(node) for node in self.canvas.drawn.values() if node.role != "cell")
+            if y < at[1] < low and at[0] < first.at[0]
+        ]
+        lane = x - wide / 2 + 16
+        begin: tuple[Point, ...] = ((lane, y + tall / 2),)
+        if any(left - CLEAR < lane < right + CLEAR for left, right in between):  # on the left of all that is in the way
+            lane = min(x - wide / 2, *(left for left, _ in between)) - 14
+            begin = ((x - wide / 2, y), (lane, y))
+        self.canvas.arrow(box.id, first.id, "weight", rounded((*begin, (lane, under), (end, under), (end, low))))
         return True
 
     def offset(self, step: Step, name: str) -> float:

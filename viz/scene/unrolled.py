@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 from tinygrad_rnn.autodiff.graph import Source
 
 from ..net.layers import Layer, Step
-from ..net.steps import State, final_states, name_of, parameters_of
+from ..net.steps import InitialState, State, final_states, name_of
 from . import style
 from .canvas import spot
 from .grid import CELL, EACH, ENDS_APART
@@ -25,6 +24,11 @@ class UnrolledScene(NetScene):
     def box(self, column: int) -> str:
         return f"t{column}"
 
+    @property
+    def leaves_frames(self) -> bool:
+        """Whether arrows lead out of the frames, to groups above them."""
+        return any(group.rank > self.grid.high for _, group in self.grid.ranked.shown_groups())
+
     def frames(self) -> None:
         """A frame around every step."""
         half = self.grid.pitch / 2 - 13
@@ -32,13 +36,9 @@ class UnrolledScene(NetScene):
             if column is not None:
                 x = self.grid.x(column)
                 corners = (x - half, self.grid.bottom, x + half, self.grid.top)
-                number = self.grid.number(column)
-                rows = (
-                    f"{self.grid.rows[number].sum()} of {len(self.grid.rows[number])} rows"
-                    if number in self.grid.rows
-                    else ""
-                )
-                title = f"t={self.grid.time(column)}" + (f"   {rows}" if rows else "")
+                title, rows = f"t={self.grid.time(column)}", self.grid.rows(column)
+                if rows is not None:  # in a corner of its own where arrows leave the frame at the top
+                    title += "\n{}/{} rows".format(*rows) if self.leaves_frames else "   {} of {} rows".format(*rows)
                 self.canvas.boxes.append(
                     Box(self.box(column), title, "step", None, corners, step=column, time=self.grid.time(column))
                 )
@@ -57,15 +57,14 @@ class UnrolledScene(NetScene):
         for state in self.net.states:
             if not self.grid.stays_in_column(state):
                 self.state(state)
+        for initial in self.net.initial_states:
+            if self.grid.is_shown(initial.head) and not self.from_group(initial):
+                self.initial(initial)
         self.middle()
 
     def state(self, state: State) -> None:
-        """A state's arrow: from the step before, from where it begins, or to and from the gap."""
+        """A state's arrow: from the step before, or to and from the gap."""
         head, tail = state.head, state.tail
-        if tail is None:
-            if self.grid.is_shown(head):
-                self.initial(state)
-            return
         if not self.grid.is_shown(head) and not self.grid.is_shown(tail):
             return
         rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
@@ -98,59 +97,32 @@ class UnrolledScene(NetScene):
         corners = ((x0 + CELL[0] / 2, y0), (between, y0), (between, low - 24), (x1 - 20, low - 24), (x1 - 20, low))
         self.canvas.arrow(tail_id, head_id, "data", rounded(corners), state=carried)
 
-    def initial(self, state: State) -> None:
-        """Where a state begins: zeros, or a leaf with a name."""
+    def initial(self, state: InitialState) -> None:
+        """Where a state begins: zeros, a leaf with a name, or the group that computes it."""
         head, layer = state.head, self.grid.layers[state.head[0]]
         sign, column = -1.0 if layer.backward else 1.0, self.grid.column(state.head)
-        x, y = self.grid.place(head)
-        graph, rise = self.net.graph, self.offset(head, state.name)
-        leaf = graph.nodes[next(iter(parameters_of(graph, state.source.id)), state.source.id)]
-        name = style.shown(leaf.name or self.grid.at(state.name, column + 1 if layer.backward else column - 1), 14)
+        (x, y), rise = self.grid.place(head), self.offset(head, state.name)
+        lines, role, group = self.initial_lines(state)
+        wide, tall = style.fitting_size(lines, style.ROLES[role].shape)
         id = f"l{head[0]}t{head[1]}{state.name}"
-        made = next((o.group for o in self.grid.ranked.origins(state.source) if o.group >= 0), -1)
-        if made >= 0 and not self.grid.ranked.groups[made].begins:
-            made = -1
-        lines: tuple[str, ...] = (name,)
-        if made >= 0:
-            group = self.grid.ranked.groups[made]
-            weights = " ".join(style.shown(graph.nodes[i].name or "?", 20) for i in group.weights)
-            lines = (style.shown(group.name, 20), *([weights] if weights else ()))
-        apart = max(ENDS_APART, style.fitting_size(lines, "box")[1] + 8) if made >= 0 else ENDS_APART
-        at = (
-            self.grid.x(column) - sign * (self.grid.pitch / 2 + 34),
-            y + apart * self.grid.state_order(head[0], state.name),
-        )
-        role = "group" if made >= 0 else "constant" if leaf.kind == "constant" else "state"
-        wide = max(style.fitting_size(lines, "box")[0] / 2 - 28, 0.0) if made >= 0 else 0.0
-        at = (at[0] - sign * wide, at[1])
-        before = column + (1 if layer.backward else -1)
-        beside = [x for x in self.grid.layers if x.rank == layer.rank and before in map(x.column, x.steps)]
-        if beside and self.grid.is_shown_column(before):  # between the columns, below the cells
-            below = y - CELL[1] / 2 - 34 - ENDS_APART * len(self.between.setdefault(column, []))
-            self.between[column].append(id)
-            at = (self.grid.x(column) - sign * self.grid.pitch / 2, below)
-        node = self.canvas.node(id, lines, role, at, layer=head[0], state=state.name)
-        if made >= 0:
-            self.begun_from(id, made, at, sign)
-        begin = (at[0] + sign * (node.size or (0, 0))[0] / 2, at[1])
-        role = "memory" if state.name == "c" else "state"
-        self.canvas.arrow(id, f"l{head[0]}t{head[1]}", role, (begin, (x - sign * CELL[0] / 2, y + rise)))
-
-    @cached_property
-    def between(self) -> dict[int, list[str]]:
-        """First states that stand between a column and the one before it."""
-        return {}
-
-    def begun_from(self, head: str, number: int, at: Point, sign: float) -> None:
-        """What a first state is made of, beside the work that makes it."""
-        leaves = [self.net.graph.nodes[o.leaf] for o in self.grid.ranked.groups[number].origins if o.leaf >= 0]
-        for leaf in [leaf for leaf in leaves if leaf.name or leaf.kind == "input"][:1]:
-            lines = (style.shown(leaf.name or "x", 14), *self.grid.labels.of(leaf.shapes[0], leaf.dtypes[0]))
-            wide, beside = style.fitting_size(lines, "ellipse")[0], (self.canvas.drawn[head].size or (0.0, 0.0))[0]
-            place = (at[0] - sign * (wide / 2 + beside / 2 + 34), at[1])
-            self.canvas.node(f"{head}of", lines, "input", place)
-            ends = (place[0] + sign * wide / 2, place[1]), (at[0] - sign * beside / 2, at[1])
-            self.canvas.arrow(f"{head}of", head, "data", ends)
+        before = column - int(sign)
+        side = x - sign * CELL[0] / 2
+        if self.grid.is_shown_column(before) and self.grid.has_cell(before, layer.rank):
+            between = self.grid.x(column) - sign * (self.grid.pitch / 2 - 8)  # the columns, below the cells
+            number = sum(spot(node)[0][0] == between for node in self.canvas.drawn.values() if node.state)
+            at = (between, y - CELL[1] / 2 - 34 - ENDS_APART * number)
+            into = side + sign * (12 + 10 * number)
+            corners = ((at[0] + sign * wide / 2, at[1]), (into, at[1]), (into, y - CELL[1] / 2))
+            path = rounded(corners)
+        else:
+            apart = max(ENDS_APART, tall + 8) if group is not None else ENDS_APART
+            out = self.grid.pitch / 2 + 34 + (max(wide / 2 - 28, 0.0) if group is not None else 0.0)
+            at = (self.grid.x(column) - sign * out, y + apart * self.grid.state_order(head[0], state.name))
+            path = ((at[0] + sign * wide / 2, at[1]), (side, y + rise))
+        self.canvas.node(id, lines, role, at, layer=head[0], state=state.name)
+        if group is not None:
+            self.begun_from(id, group, at, sign)
+        self.canvas.arrow(id, f"l{head[0]}t{head[1]}", "memory" if state.name == "c" else "state", path)
 
     def final(self, source: Source, step: Step) -> None:
         """The state after the last step, at the row's end."""
@@ -204,7 +176,7 @@ class UnrolledScene(NetScene):
         x, y = self.grid.x(column) + self.grid.aside(layer), self.grid.height[layer.rank]
         left = self.grid.x(column) - sign * (self.grid.pitch / 2 + 26 + wide / 2)
         t = next(t for t in layer.steps if layer.column(t) == column)
-        if layer.kind == "each":
+        if layer.role == "each":
             self.canvas.node(f"w{number}", lines, "parameter", (left, y), (wide, tall), layer=number)
             path: tuple[Point, ...] = ((left + sign * wide / 2, y), (x - sign * EACH[0] / 2, y))
         else:

@@ -73,35 +73,35 @@ def _node(node: Node, placed: bool) -> dict[str, Any]:
     if node.table:
         return {"label": _table(node), "shape": "plain", "style": ""}
     wide, tall = node.size or style.fitting_size(node.lines, look.shape)
-    found = {
+    attributes = {
         "label": _text(*node.lines),
         **_unusual(_colours(look._replace(fill=node.fill or look.fill)), USUAL_NODE),
         "width": f"{wide / 72:.3f}",
         "height": f"{tall / 72:.3f}",
     }
     if node.strong:
-        found["penwidth"] = "2.2"
+        attributes["penwidth"] = "2.2"
     if node.tip:
-        found["tooltip"] = _text(node.tip)
+        attributes["tooltip"] = _text(node.tip)
     if placed:
-        found["fixedsize"] = "true"
+        attributes["fixedsize"] = "true"
         if node.at is not None:
-            found["pos"] = _point(node.at)
-    return found
+            attributes["pos"] = _point(node.at)
+    return attributes
 
 
 def _table(node: Node) -> str:
     """A legend as DOT's own kind of HTML, which only escapes the text."""
     rows = []
     for mark, colour, text in node.table:
-        said = html.escape(text)
+        escaped = html.escape(text)
         if not colour:
-            rows.append(f'<TR><TD BORDER="0" COLSPAN="2" ALIGN="LEFT"><B>{said}</B></TD></TR>')
+            rows.append(f'<TR><TD BORDER="0" COLSPAN="2" ALIGN="LEFT"><B>{escaped}</B></TD></TR>')
             continue
         sample = (
             f'<TD BORDER="0"><FONT COLOR="{colour}">{mark}</FONT></TD>' if mark else f'<TD BGCOLOR="{colour}"></TD>'
         )
-        rows.append(f'<TR>{sample}<TD BORDER="0" ALIGN="LEFT">{said}</TD></TR>')
+        rows.append(f'<TR>{sample}<TD BORDER="0" ALIGN="LEFT">{escaped}</TD></TR>')
     look = 'BORDER="0" CELLBORDER="1" CELLSPACING="4" CELLPADDING="3" COLOR="#777777"'
     return f"<<TABLE {look}>{''.join(rows)}</TABLE>>"
 
@@ -109,23 +109,23 @@ def _table(node: Node) -> str:
 def _edge(edge: Edge) -> dict[str, Any]:
     colour, width, line = style.EDGES[edge.role]
     colour, width = edge.look or (colour, width)
-    found: dict[str, Any] = _unusual({"color": colour}, USUAL_EDGE)
+    attributes: dict[str, Any] = _unusual({"color": colour}, USUAL_EDGE)
     if width != 1:
-        found["penwidth"] = f"{width:g}"
+        attributes["penwidth"] = f"{width:g}"
     if line != "solid":
-        found["style"] = line
+        attributes["style"] = line
     if edge.label:
-        found["label"] = _text(edge.label)
+        attributes["label"] = _text(edge.label)
         if edge.label_at is not None:
-            found["lp"] = _point(edge.label_at)
+            attributes["lp"] = _point(edge.label_at)
     if edge.path:
-        found["pos"] = f"e,{_point(edge.path[-1])} " + " ".join(map(_point, (*edge.path[:-1], _before(edge.path))))
-    return found
+        attributes["pos"] = f"e,{_point(edge.path[-1])} " + " ".join(map(_point, (*edge.path[:-1], _before(edge.path))))
+    return attributes
 
 
 def _box(box: Box) -> dict[str, Any]:
     look = style.BOXES[box.role]
-    found = {
+    attributes = {
         "label": _text(*box.label.split("\n")),
         "style": look.style,
         "fillcolor": look.fill,
@@ -133,12 +133,14 @@ def _box(box: Box) -> dict[str, Any]:
     }
     if box.corners is not None:
         left, bottom, right, top = box.corners
-        found["bb"] = f"{_point((left, bottom))},{_point((right, top))}"
+        attributes["bb"] = f"{_point((left, bottom))},{_point((right, top))}"
         if box.label_at is not None:
-            found |= {"lp": _point(box.label_at), "fontsize": f"{style.SMALL:g}"}
+            attributes |= {"lp": _point(box.label_at), "fontsize": f"{style.SMALL:g}"}
         elif box.label:
-            found["lp"] = _point((left + 10 + style.text_width(box.label) / 2, top - 12))
-    return found
+            lines = box.label.split("\n")
+            wide, tall = max(map(style.text_width, lines)), 12.0 + 7.2 * (len(lines) - 1)
+            attributes["lp"] = _point((left + 10 + wide / 2, top - tall))
+    return attributes
 
 
 def _unusual(attributes: dict[str, str], usual: dict[str, str]) -> dict[str, str]:

@@ -45,17 +45,17 @@ class Drawing:
         """The DOT text. It needs no Graphviz program; the same graph gives the same bytes."""
         return dot.write(self.picture)
 
-    def render(self, kind: str, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
-        """The picture in the format `kind`, as the Graphviz program makes it: "svg", "png"; "pdf" by Graphviz itself.
+    def render(self, format: str, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
+        """The picture in the format `format`, as the Graphviz program makes it: "svg", "png"; "pdf" by Graphviz itself.
 
         program: its path, else TINYGRAD_RNN_DOT, `dot` on PATH or graphviz-pure are looked for. Raises DrawingError
         that lists what was tried; where the program does not know the format; and after `timeout` seconds.
         """
         if self._arrange is None:
-            return run(self.source, kind, program, timeout)
+            return run(self.source, format, program, timeout)
         if self._arranged is None:
             self._arranged = dot.write(self._arrange(program=program, timeout=timeout))
-        return run(self._arranged, kind, program, timeout)
+        return run(self._arranged, format, program, timeout)
 
     def svg(self, *, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> str:
         """The picture as SVG text; errors as `render`."""
@@ -85,18 +85,18 @@ class Drawing:
         raises DrawingError.
         """
         target = Path(path)
-        kind = target.suffix.lower().lstrip(".")
-        if not kind:
+        format = target.suffix.lower().lstrip(".")
+        if not format:
             raise ValueError(f"save: {str(target)!r} has no ending to tell the format by; write x.svg, x.png or x.dot")
-        if kind in ("dot", "gv"):
+        if format in ("dot", "gv"):
             content = self.source.encode()
-        elif kind in ("mmd", "mermaid"):
+        elif format in ("mmd", "mermaid"):
             content = self.mermaid().encode()
-        elif kind in ("html", "htm"):
+        elif format in ("html", "htm"):
             content = page.write(self.picture).encode()
         else:
             try:
-                content = self.render(kind, program=program, timeout=timeout)
+                content = self.render(format, program=program, timeout=timeout)
             except NoProgramError as error:
                 target, content = _beside(target, self.source.encode()), self.source.encode()
                 warnings.warn(f"wrote {target} instead: {error}", stacklevel=2)
@@ -122,5 +122,5 @@ class Drawing:
 
 def _beside(target: Path, content: bytes) -> Path:
     """Where to write DOT text instead of `target`: x.dot, unless that is a file with something else in it."""
-    found = target.with_suffix(".dot")
-    return target.with_name(f"{target.name}.dot") if found.exists() and found.read_bytes() != content else found
+    beside = target.with_suffix(".dot")
+    return target.with_name(f"{target.name}.dot") if beside.exists() and beside.read_bytes() != content else beside

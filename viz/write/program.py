@@ -29,32 +29,32 @@ def find(program: str | os.PathLike[str] | None = None) -> str:
     """
     for source, name in (("argument program", program), (f"environment variable {VARIABLE}", os.environ.get(VARIABLE))):
         if name:
-            found = shutil.which(name)
-            if found is None:
+            path = shutil.which(name)
+            if path is None:
                 raise NoProgramError(f"drawing: {source} names {os.fspath(name)!r}, which is no program; {HINT}")
-            return found
+            return path
     tried = [f"{VARIABLE} (not set)"]
     for name in ("dot", "graphviz-pure"):
-        found = shutil.which(name)
-        if found is not None:
-            return found
+        path = shutil.which(name)
+        if path is not None:
+            return path
         tried.append(f"{name} on PATH")
     for folder in _script_folders():
-        found = shutil.which("graphviz-pure", path=folder)
-        if found is not None:
-            return found
+        path = shutil.which("graphviz-pure", path=folder)
+        if path is not None:
+            return path
         tried.append(f"graphviz-pure in {folder}")
-    raise NoProgramError(f"drawing: no Graphviz program was found (tried: {', '.join(tried)}); {HINT}")
+    raise NoProgramError(f"drawing: no Graphviz program was path (tried: {', '.join(tried)}); {HINT}")
 
 
-def run(source: str, kind: str, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
-    """What the program makes of the DOT text `source`, in the format `kind` ("svg", "png", …).
+def run(source: str, format: str, program: str | os.PathLike[str] | None = None, timeout: float = 60.0) -> bytes:
+    """What the program makes of the DOT text `source`, in the format `format` ("svg", "png", …).
 
     Raises DrawingError if there is no program, if it fails, and if it takes longer than `timeout` seconds.
     """
     path = find(program)
-    command = [path, f"-T{kind}"]
-    if kind not in ("svg", "svgz", "pdf", "json"):
+    command = [path, f"-T{format}"]
+    if format not in ("svg", "svgz", "pdf", "json"):
         command.append("-Gdpi=144")  # pixels: twice the size on the page, to stay sharp on a slide
     try:
         done = subprocess.run(command, input=source.encode(), capture_output=True, timeout=timeout, check=False)
@@ -67,10 +67,14 @@ def run(source: str, kind: str, program: str | os.PathLike[str] | None = None, t
     except OSError as error:
         raise DrawingError(f"drawing: {path} could not be run: {error}; {HINT}") from error
     if done.returncode or not done.stdout:
-        said = " ".join(done.stderr.decode(errors="replace").split())[-500:]
+        message = " ".join(done.stderr.decode(errors="replace").split())[-500:]
         raise DrawingError(
-            f"drawing: {Path(path).name} made no {kind} (code {done.returncode}): {said or 'no message'}; "
-            + (f"{kind} needs Graphviz itself: apt install graphviz, brew install graphviz; " if kind in PAGES else "")
+            f"drawing: {Path(path).name} made no {format} (code {done.returncode}): {message or 'no message'}; "
+            + (
+                f"{format} needs Graphviz itself: apt install graphviz, brew install graphviz; "
+                if format in PAGES
+                else ""
+            )
             + "svg and png work with every program, the DOT text (.save('x.dot')) without one"
         )
     return done.stdout

@@ -12,7 +12,7 @@ from ..scene import style
 class SvgFigure:
     """A figure on a white page. Subclasses give its content."""
 
-    kind = "figure"  # what errors call it
+    called = "figure"  # in errors
 
     def content(self) -> tuple[tuple[float, float], Iterable[str]]:
         """Width and height in points, and the SVG elements in drawing order."""
@@ -33,7 +33,7 @@ class SvgFigure:
         """Write the SVG to a file, whose name must end in .svg; returns the path written."""
         target = Path(path)
         if target.suffix.lower() != ".svg":
-            raise ValueError(f"save: {str(target)!r} does not end in .svg, the one format of a {self.kind}")
+            raise ValueError(f"save: {str(target)!r} does not end in .svg, the one format of a {self.called}")
         target.write_text(self.svg(), encoding="utf-8")
         return target
 

@@ -28,6 +28,8 @@ template <class T, class C> class Backward {
     for (ptrdiff_t k = 0; k < larger(Hp_, kPanel); ++k) zeros_[k] = 0;
     dh_ = memory.array<T>(p.B * Hp_);
     if (C::kCells) dc_ = memory.array<T>(p.B * Hp_);
+    d_kernel_ = place_gradient(p.d_kernel, p.D, memory);
+    d_recurrent_ = place_gradient(p.d_recurrent, p.H, memory);
     const ptrdiff_t tiles = larger(p.D, p.H) / kTileRows + 1, threads = crew.size;
     parts_ = threads == 1 ? 1 : threads * larger<ptrdiff_t>(smaller<ptrdiff_t>(tiles / threads / kPartTiles, 4), 1);
     scratch_ = memory.array<Scratch>(threads);
@@ -57,6 +59,7 @@ template <class T, class C> class Backward {
       crew.each(parts_, [&](ptrdiff_t part, int thread) { weight_gradients(part, scratch_[thread], n); });
     }
     each_share([&](const Share& share, Scratch&) { finish(share); });
+    if (p_.torch) crew.each(parts_, [&](ptrdiff_t part, int) { write_gradients(part); });
   }
 
  private:
@@ -66,6 +69,21 @@ template <class T, class C> class Backward {
     T **dx, **dx_tail;
     T *tail, *gates, *sink, *packed;
   };
+
+  // Where the gradient of a matrix of M rows is summed: where it is wanted, but that of a transposed one in memory of its own.
+  T* place_gradient(T* wanted, ptrdiff_t M, Workspace& memory) const {
+    if (!wanted || !p_.torch) return wanted;
+    const ptrdiff_t size = M * C::kGates * p_.H;
+    T* sum = memory.array<T>(size);
+    __builtin_memset(sum, 0, size * sizeof(T));
+    return sum;
+  }
+
+  void write_gradients(ptrdiff_t part) {
+    const ptrdiff_t columns = C::kGates * p_.H, first = columns * part / parts_, last = columns * (part + 1) / parts_;
+    if (p_.d_kernel) write_transposed(p_.d_kernel, d_kernel_, p_.D, columns, first, last);
+    if (p_.d_recurrent) write_transposed(p_.d_recurrent, d_recurrent_, p_.H, columns, first, last);
+  }
 
   void start_states(const Share& share) {
     for (ptrdiff_t i = 0, n = share.count(p_.B); i < n; ++i) {
@@ -154,14 +172,14 @@ template <class T, class C> class Backward {
 
   void weight_gradients(ptrdiff_t part, Scratch& scratch, ptrdiff_t n) {
     const T* const recurrent_dz[kMaxGroups] = {dz_[0], C::kCandidate ? dq_ : dz_[1]};
-    if (p_.d_kernel) left_products(part, scratch, x_row_, p_.D, n, dz_, 0, C::kGroups, p_.d_kernel);
+    if (p_.d_kernel) left_products(part, scratch, x_row_, p_.D, n, dz_, 0, C::kGroups, d_kernel_);
     if (p_.d_recurrent) {
-      left_products(part, scratch, h_row_, p_.H, n, recurrent_dz, 0, C::kReset ? 1 : C::kGroups, p_.d_recurrent);
-      if (C::kReset) left_products(part, scratch, reset_row_, p_.H, n, recurrent_dz, 1, 2, p_.d_recurrent);
+      left_products(part, scratch, h_row_, p_.H, n, recurrent_dz, 0, C::kReset ? 1 : C::kGroups, d_recurrent_);
+      if (C::kReset) left_products(part, scratch, reset_row_, p_.H, n, recurrent_dz, 1, 2, d_recurrent_);
     }
     for (int g = 0; g < C::kGroups; ++g) {
-      if (p_.d_bias) column_sums(part, n, dz_[g], C::columns(g, p_.H), p_.d_bias);
-      if (p_.d_recurrent_bias) column_sums(part, n, recurrent_dz[g], C::columns(g, p_.H), p_.d_recurrent_bias);
+      if (p_.d_bias) column_sums(part, n, dz_[g], columns_of<T, C>(weights_, g, p_.H), p_.d_bias);
+      if (p_.d_recurrent_bias) column_sums(part, n, recurrent_dz[g], columns_of<T, C>(weights_, g, p_.H), p_.d_recurrent_bias);
     }
   }
 
@@ -175,7 +193,7 @@ template <class T, class C> class Backward {
       const ptrdiff_t depth = smaller(kBlockK, n - k);
       pack_left(scratch.packed, left + k, depth, first, last, M);
       for (int g = first_group; g < last_group; ++g) {
-        const Columns<T> columns = C::columns(g, p_.H);
+        const Columns<T> columns = columns_of<T, C>(weights_, g, p_.H);
         for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
           const T* panel = dz[g] + (q * n + k) * kPanel;
           for (ptrdiff_t tile = first; tile < last; ++tile) {
@@ -215,7 +233,7 @@ template <class T, class C> class Backward {
   SavedRows<T, C> saved_;
   ptrdiff_t Hp_, shares_, parts_, capacity_;
   bool recompute_;
-  T *dz_[kMaxGroups] = {}, *dq_ = nullptr, *reset_ = nullptr, *dh_, *dc_ = nullptr, *zeros_;
+  T *dz_[kMaxGroups] = {}, *dq_ = nullptr, *reset_ = nullptr, *dh_, *dc_ = nullptr, *zeros_, *d_kernel_, *d_recurrent_;
   const T **x_row_, **h_row_, **reset_row_ = nullptr;
   Scratch* scratch_;
 };

@@ -56,7 +56,8 @@ template <class T> struct Inputs {
 };
 
 template <class T>
-Problem<T> problem(int cell, bool reverse, bool time_major, const Inputs<T>& in, ptrdiff_t B, ptrdiff_t time, ptrdiff_t D, ptrdiff_t H) {
+Problem<T> problem(int cell, bool reverse, bool time_major, bool torch, const Inputs<T>& in, ptrdiff_t B, ptrdiff_t time, ptrdiff_t D,
+                   ptrdiff_t H) {
   expect(cell >= 0 && cell <= 4, "no such cell");
   Problem<T> p;
   const ptrdiff_t G = kGates[cell] * H;
@@ -64,8 +65,15 @@ Problem<T> problem(int cell, bool reverse, bool time_major, const Inputs<T>& in,
   p.reverse = reverse;
   p.B = B, p.T_ = time, p.D = D, p.H = H;
   p.x = sequence<const T>(in.x, B, time, D, time_major);
-  p.kernel = matrix(in.kernel, D, G, p.kernel_turned);
-  p.recurrent = matrix(in.recurrent, H, G, p.recurrent_turned);
+  p.torch = torch;
+  if (torch) {
+    p.kernel_turned = p.recurrent_turned = true;
+    p.kernel = flat(in.kernel, {G, D});
+    p.recurrent = flat(in.recurrent, {G, H});
+  } else {
+    p.kernel = matrix(in.kernel, D, G, p.kernel_turned);
+    p.recurrent = matrix(in.recurrent, H, G, p.recurrent_turned);
+  }
   p.bias = flat(in.bias, {G});
   p.recurrent_bias = flat(in.recurrent_bias, {G});
   p.c0 = flat(in.c0, {B, H});
@@ -74,13 +82,14 @@ Problem<T> problem(int cell, bool reverse, bool time_major, const Inputs<T>& in,
 }
 
 template <class T>
-nb::object forward(const std::string& isa_name, int cell, bool reverse, bool time_major, int save, const In<T>& x, const In<T>& kernel,
+nb::object forward(const std::string& isa_name, int cell, bool reverse, bool time_major, bool torch, int save, const In<T>& x, const In<T>& kernel,
                    const In<T>& recurrent, const In<T>& bias, std::optional<In<T>> recurrent_bias, std::optional<In<T>> c0,
                    std::optional<In<T>> h0, std::optional<Lengths> lengths, const Out<T>& outputs, std::optional<Out<T>> c, const Out<T>& h) {
   expect(x.ndim() == 3 && recurrent.ndim() == 2, "x or the recurrent kernel has the wrong rank");
-  const ptrdiff_t B = x.shape(time_major ? 1 : 0), time = x.shape(time_major ? 0 : 1), D = x.shape(2), H = recurrent.shape(0);
+  const ptrdiff_t B = x.shape(time_major ? 1 : 0), time = x.shape(time_major ? 0 : 1), D = x.shape(2),
+                  H = recurrent.shape(torch ? 1 : 0);
   const Isa& isa = isa_named(isa_name);
-  Problem<T> p = problem<T>(cell, reverse, time_major, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, B, time, D, H);
+  Problem<T> p = problem<T>(cell, reverse, time_major, torch, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, B, time, D, H);
   p.outputs = sequence<T>(std::optional<Out<T>>(outputs), B, time, H, time_major);
   p.c = flat(c, {B, H});
   p.h = flat(h, {B, H});
@@ -109,9 +118,9 @@ nb::object forward(const std::string& isa_name, int cell, bool reverse, bool tim
 
 // The problem of a run that is kept, to be gone through again.
 template <class T>
-Problem<T> again(const Kept& kept, int cell, bool reverse, bool time_major, const Inputs<T>& in, const std::optional<In<T>>& outputs) {
-  const ptrdiff_t B = in.x->shape(time_major ? 1 : 0), time = in.x->shape(time_major ? 0 : 1), H = in.recurrent->shape(0);
-  Problem<T> p = problem<T>(cell, reverse, time_major, in, B, time, in.x->shape(2), H);
+Problem<T> again(const Kept& kept, int cell, bool reverse, bool time_major, bool torch, const Inputs<T>& in, const std::optional<In<T>>& outputs) {
+  const ptrdiff_t B = in.x->shape(time_major ? 1 : 0), time = in.x->shape(time_major ? 0 : 1), H = in.recurrent->shape(torch ? 1 : 0);
+  Problem<T> p = problem<T>(cell, reverse, time_major, torch, in, B, time, in.x->shape(2), H);
   const Sequence<const T> read = sequence<const T>(outputs, B, time, H, time_major);
   p.outputs = {const_cast<T*>(read.data), read.row, read.time};  // backward only reads them
   p.schedule = kept.schedule.view;
@@ -121,20 +130,20 @@ Problem<T> again(const Kept& kept, int cell, bool reverse, bool time_major, cons
 }
 
 template <class T>
-void backward(const Kept& kept, int cell, bool reverse, bool time_major, const In<T>& x, const In<T>& kernel, const In<T>& recurrent,
+void backward(const Kept& kept, int cell, bool reverse, bool time_major, bool torch, const In<T>& x, const In<T>& kernel, const In<T>& recurrent,
               const In<T>& bias, std::optional<In<T>> recurrent_bias, std::optional<In<T>> c0, std::optional<In<T>> h0, const In<T>& outputs,
               std::optional<In<T>> d_outputs, std::optional<In<T>> d_cells, std::optional<In<T>> d_c, std::optional<In<T>> d_h,
               std::optional<Out<T>> dx, std::optional<Out<T>> d_kernel, std::optional<Out<T>> d_recurrent, std::optional<Out<T>> d_bias,
               std::optional<Out<T>> d_recurrent_bias, std::optional<Out<T>> d_c0, std::optional<Out<T>> d_h0) {
-  Problem<T> p = again<T>(kept, cell, reverse, time_major, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, outputs);
+  Problem<T> p = again<T>(kept, cell, reverse, time_major, torch, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, outputs);
   const ptrdiff_t B = p.B, H = p.H, G = kGates[cell] * H;
   p.d_outputs = sequence<const T>(d_outputs, B, p.T_, H, time_major);
   p.d_cells = sequence<const T>(d_cells, B, p.T_, H, time_major);
   p.d_c = flat(d_c, {B, H});
   p.d_h = flat(d_h, {B, H});
   p.dx = sequence<T>(dx, B, p.T_, p.D, time_major);
-  p.d_kernel = flat(d_kernel, {p.D, G});
-  p.d_recurrent = flat(d_recurrent, {H, G});
+  p.d_kernel = torch ? flat(d_kernel, {G, p.D}) : flat(d_kernel, {p.D, G});
+  p.d_recurrent = torch ? flat(d_recurrent, {G, H}) : flat(d_recurrent, {H, G});
   p.d_bias = flat(d_bias, {G});
   p.d_recurrent_bias = flat(d_recurrent_bias, {G});
   p.d_c0 = flat(d_c0, {B, H});
@@ -145,9 +154,9 @@ void backward(const Kept& kept, int cell, bool reverse, bool time_major, const I
 }
 
 template <class T>
-void trace(const Kept& kept, int cell, bool reverse, bool time_major, int which, const In<T>& x, const In<T>& kernel, const In<T>& recurrent,
+void trace(const Kept& kept, int cell, bool reverse, bool time_major, bool torch, int which, const In<T>& x, const In<T>& kernel, const In<T>& recurrent,
            const In<T>& bias, const Out<T>& out) {
-  Problem<T> p = again<T>(kept, cell, reverse, time_major, {x, kernel, recurrent, bias, {}, {}, {}}, std::nullopt);
+  Problem<T> p = again<T>(kept, cell, reverse, time_major, torch, {x, kernel, recurrent, bias, {}, {}, {}}, std::nullopt);
   expect(which >= 0 && which < kGates[cell] + (p.cell == Cell::kLstm) && (p.gates || p.schedule.total * p.H == 0), "no such gate was kept");
   kernels_of<T>(kept.isa).trace(p, which, sequence<T>(std::optional<Out<T>>(out), p.B, p.T_, p.H, time_major));
 }
@@ -161,7 +170,7 @@ template <class T> class Stepper {
     expect(kernel.ndim() == 2 && h.ndim() == 2, "the kernel or h has the wrong rank");
     const ptrdiff_t B = h.shape(0), H = h.shape(1);
     schedule_ = std::make_unique<OwnedSchedule>(B, 1, nullptr);
-    p_ = problem<T>(cell, false, false, {std::nullopt, kernel, recurrent, bias, recurrent_bias, {}, {}}, B, 1, kernel.shape(0), H);
+    p_ = problem<T>(cell, false, false, false, {std::nullopt, kernel, recurrent, bias, recurrent_bias, {}, {}}, B, 1, kernel.shape(0), H);
     expect(p_.cell != Cell::kLstm || c, "the LSTM needs c");
     p_.schedule = schedule_->view;
     p_.h0 = p_.h = flat(h_, {B, H});
@@ -195,10 +204,10 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
   const auto named = [&](const char* name) { return std::string(name) + suffix; };
   const auto array = [](const char* name) { return nb::arg(name).noconvert(); };  // what has another type is refused, not copied
   const auto maybe = [](const char* name) { return nb::arg(name).noconvert().none(); };
-  m.def(named("forward_").c_str(), forward<T>, nb::arg("isa"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("save"),
+  m.def(named("forward_").c_str(), forward<T>, nb::arg("isa"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("torch"), nb::arg("save"),
         array("x"), array("kernel"), array("recurrent"), array("bias"), maybe("recurrent_bias"), maybe("c0"), maybe("h0"), maybe("lengths"),
         array("outputs"), maybe("c"), array("h"));
-  m.def(named("backward_").c_str(), backward<T>, nb::arg("kept"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), array("x"),
+  m.def(named("backward_").c_str(), backward<T>, nb::arg("kept"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("torch"), array("x"),
         array("kernel"), array("recurrent"), array("bias"), maybe("recurrent_bias"), maybe("c0"), maybe("h0"), array("outputs"),
         maybe("d_outputs"), maybe("d_cells"), maybe("d_c"), maybe("d_h"), maybe("dx"), maybe("d_kernel"), maybe("d_recurrent"), maybe("d_bias"),
         maybe("d_recurrent_bias"), maybe("d_c0"), maybe("d_h0"));

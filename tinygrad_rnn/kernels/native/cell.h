@@ -17,6 +17,7 @@ template <class T> struct Weights {
   Right<T> kernel_t[kMaxGroups], recurrent_t[kMaxGroups];  // transposed, for backward
   bool direct;  // one row's inference: the weights are used as they came, gates lie side by side, each H wide
   bool narrow;  // inference: the last units share a vector (see Columns)
+  bool swapped;  // the GRU's gates are in the order r z n (see Columns)
 };
 
 // The columns of one group of a cell C as the weights have them.
@@ -24,6 +25,7 @@ template <class T, class C> Columns<T> columns_of(const Weights<T>& w, int group
   if (w.direct) return {0, 1, C::kGates * H};
   Columns<T> columns = C::columns(group, H);
   columns.narrow = w.narrow;
+  columns.swapped = w.swapped;
   return columns;
 }
 

@@ -64,6 +64,7 @@ template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Worksp
   Weights<T> w{};
   const ptrdiff_t left_over = p.H % kWidth<T>;
   w.narrow = C::kSparesPadding && !backward && !p.gates && left_over > 0 && left_over * C::kGates <= kWidth<T>;
+  w.swapped = p.torch && C::kGates == 3;
   for (int g = 0; g < C::kGroups; ++g) {
     const ptrdiff_t width = C::columns(g, p.H).width();
     if (forward) {
@@ -84,7 +85,7 @@ template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Worksp
 template <class T, class C> bool worth_direct(const Problem<T>& p) {
   const ptrdiff_t columns = C::kGates * p.H;
   if (p.kernel_turned || p.recurrent_turned) return false;
-  return C::kSparesPadding && p.B == 1 && !p.gates && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
+  return C::kSparesPadding && p.B == 1 && !p.gates && !p.recurrent_bias && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
 }
 template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
   Weights<T> w{};
@@ -113,7 +114,7 @@ template <class T, class C> void pack_weights(const Problem<T>& p, const Weights
       if (index == 0 && p.recurrent_bias && g == 0) {  // here both biases are simply added
         for (ptrdiff_t v = 0; v < columns.vectors(); ++v) {
           T* at = bias + v * kWidth<T>;
-          store(at, load(at) + load_n(p.recurrent_bias + columns.column(v), columns.lanes(v)));
+          store(at, load(at) + gather(p.recurrent_bias, columns, v));
         }
       }
       if (C::kCandidate && index == 0 && g == 1) {

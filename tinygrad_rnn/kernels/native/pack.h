@@ -11,6 +11,7 @@ namespace tgr::TGR_ISA {
 template <class T> struct Columns {
   ptrdiff_t first, gates, H;
   bool narrow = false;
+  bool swapped = false;  // in memory the first two gates change places
   static constexpr ptrdiff_t W = kWidth<T>;
   ptrdiff_t blocks() const { return (H + W - 1) / W; }
   ptrdiff_t left_over() const { return H % W; }
@@ -18,7 +19,10 @@ template <class T> struct Columns {
   ptrdiff_t width() const { return vectors() * W; }
   ptrdiff_t panels() const { return (vectors() + kTileVectors - 1) / kTileVectors; }
   ptrdiff_t in_panel(ptrdiff_t p) const { return smaller<ptrdiff_t>(kTileVectors, vectors() - p * kTileVectors); }
-  ptrdiff_t column(ptrdiff_t v) const { return (first + v % gates) * H + v / gates * W; }
+  ptrdiff_t column(ptrdiff_t v) const {
+    const ptrdiff_t gate = first + v % gates;
+    return (swapped && gate < 2 ? 1 - gate : gate) * H + v / gates * W;
+  }
   ptrdiff_t lanes(ptrdiff_t v) const { return smaller(W, H - v / gates * W); }
   // The column that lane l of vector v holds; -1 for padding.
   ptrdiff_t lane(ptrdiff_t v, ptrdiff_t l) const {
@@ -147,6 +151,22 @@ void pack_left(T* out, const T* const* left, ptrdiff_t depth, ptrdiff_t first, p
       } else {
         for (ptrdiff_t r = k; r < end; ++r, to += kTileRows) __builtin_memcpy(to, left[r] + m, height * sizeof(T));
       }
+    }
+  }
+}
+
+// Columns first .. last of a matrix (rows x columns, in C order), written as rows of its transpose.
+template <class T> void write_transposed(T* to, const T* from, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t first, ptrdiff_t last) {
+  constexpr ptrdiff_t W = kWidth<T>;
+  for (ptrdiff_t c = first; c < last; c += W) {
+    const ptrdiff_t across = smaller(W, last - c);
+    for (ptrdiff_t r = 0; r < rows; r += W) {
+      const ptrdiff_t down = smaller(W, rows - r);
+      Vec<T> square[W];
+#pragma GCC unroll 16
+      for (ptrdiff_t l = 0; l < W; ++l) square[l] = l < down ? load_n(from + (r + l) * columns + c, across) : Vec<T>{};
+      transpose<T>(square);
+      for (ptrdiff_t l = 0; l < across; ++l) store_n(to + (c + l) * rows + r, square[l], down);
     }
   }
 }

@@ -36,6 +36,7 @@ template <class T> struct Problem {
   Sequence<const T> x;
   const T *kernel = nullptr, *recurrent = nullptr, *bias = nullptr, *recurrent_bias = nullptr;
   bool kernel_turned = false, recurrent_turned = false;  // memory holds the transpose
+  bool torch = false;  // PyTorch's layout: both are transposed, as are their gradients; the GRU's gates are in the order r z n
   const T *c0 = nullptr, *h0 = nullptr;
   Sequence<T> outputs;
   T *c = nullptr, *h = nullptr;

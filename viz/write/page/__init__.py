@@ -9,14 +9,14 @@ from typing import Any
 
 from ...scene.picture import Picture
 from .model import page_data
-from .values import Found
+from .values import Details
 
 SCRIPTS = ("model.js", "place.js", "layers.js", "layout.js", "paint.js", "panel.js", "main.js")
 
 
-def write(picture: Picture, found: Found | None = None, title: str | None = None) -> str:
-    """The page of a picture; `found` adds what is known of each node of the graph that it shows."""
-    data = page_data(picture, found)
+def write(picture: Picture, details: Details | None = None, title: str | None = None) -> str:
+    """The page of a picture; `details` adds what is known of each node of the graph that it shows."""
+    data = page_data(picture, details)
     return _page(data, title or f"{picture.name}: {len(data['nodes'])} nodes, {len(data['edges'])} edges")
 
 

@@ -246,12 +246,12 @@ class Layers {
   }
 
   alongLink(link, path, last) {
-    const found = [];
+    const segments = [];
     if (!path.back) {
       for (let r = this.rank[link.a] + 1; r < this.rank[link.b]; r++)
-        found.push(this.made.get(this.segmentKey(link, path, r)));
+        segments.push(this.made.get(this.segmentKey(link, path, r)));
     }
-    return [...found, last];
+    return [...segments, last];
   }
 }
 

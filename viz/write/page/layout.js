@@ -31,9 +31,9 @@ function layOut(model) {
 
 // All shown items, outer before inner.
 function openItems(root) {
-  const found = [root];
-  for (let i = 0; i < found.length; i++) if (found[i].kind === "box" && found[i].open) found.push(...found[i].items);
-  return found;
+  const items = [root];
+  for (let i = 0; i < items.length; i++) if (items[i].kind === "box" && items[i].open) items.push(...items[i].items);
+  return items;
 }
 
 // What one open box holds: its items, the ports on its borders, and links between them.

@@ -2,10 +2,10 @@
 
 class Page {
   constructor(data) {
-    const find = (id) => document.getElementById(id);
-    this.find = find;
+    const element = (id) => document.getElementById(id);
+    this.element = element;
     this.model = new Model(data);
-    this.svg = find("canvas");
+    this.svg = element("canvas");
     if (data.paper) this.svg.classList.add("paper");
     edgeColours(data);
     this.painter = new Painter(this.svg, this.model);
@@ -13,7 +13,7 @@ class Page {
     this.hits = [];
     this.model.openForReading();
     this.lay();
-    showLegend(find("legend"), this.model);
+    showLegend(element("legend"), this.model);
     this.time();
     this.begin();
     this.pointer();
@@ -27,7 +27,7 @@ class Page {
   lay() {
     this.layout = this.model.placed ? placePicture(this.model) : layOut(this.model);
     this.markSegments();
-    this.find("tip").hidden = true;
+    this.element("tip").hidden = true;
     this.painter.setLayout(this.layout);
   }
 
@@ -119,28 +119,28 @@ class Page {
     marks.before = trace.before;
     marks.after = trace.after;
     this.markSegments();
-    showSelected(this.find("selected"), item, trace);
+    showSelected(this.element("selected"), item, trace);
     this.later();
   }
 
   // Which segments lie on a trace: those of the edges that lead to the picked item, and of those that lead on from it.
   markSegments() {
     const { picked, before, after } = this.painter.marks;
-    const found = new Map();
-    this.painter.marks.segments = found;
+    const marked = new Map();
+    this.painter.marks.segments = marked;
     if (!picked) return;
     const start = picked.kind === "node" ? new Set([picked]) : new Set(picked.members);
     for (const edge of this.model.shownEdges()) {
       const leads = edge.members.some((e) => before.has(e.tail) && (before.has(e.head) || start.has(e.head)));
       const follows = edge.members.some((e) => after.has(e.head) && (after.has(e.tail) || start.has(e.tail)));
-      if (leads || follows) this.markRoute(found, edge, leads ? "before" : "after");
+      if (leads || follows) this.markRoute(marked, edge, leads ? "before" : "after");
     }
   }
 
-  markRoute(found, edge, mark) {
+  markRoute(marked, edge, mark) {
     for (const [box, i] of this.route(edge)) {
-      if (!found.has(box)) found.set(box, new Map());
-      if (mark === "before" || !found.get(box).has(i)) found.get(box).set(i, mark);
+      if (!marked.has(box)) marked.set(box, new Map());
+      if (mark === "before" || !marked.get(box).has(i)) marked.get(box).set(i, mark);
     }
   }
 
@@ -170,17 +170,17 @@ class Page {
   time() {
     const steps = this.model.steps;
     if (!steps.length) return;
-    this.find("time").hidden = false;
-    const slider = this.find("slider");
+    this.element("time").hidden = false;
+    const slider = this.element("slider");
     slider.max = steps.length - 1;
     slider.addEventListener("input", () => this.go(Number(slider.value)));
-    this.chart = new Chart(this.find("chart"), steps);
-    const chart = this.find("chart");
+    this.chart = new Chart(this.element("chart"), steps);
+    const chart = this.element("chart");
     if (chart)
       chart.addEventListener("click", (event) =>
         this.go(this.chart.stepAt(event.clientX - chart.getBoundingClientRect().left)),
       );
-    this.find("follow-label").hidden = !this.model.long;
+    this.element("follow-label").hidden = !this.model.long;
     this.followed = [];
     this.mark(0);
   }
@@ -189,7 +189,7 @@ class Page {
   go(i) {
     if (!this.model.steps.length) return;
     this.mark(i);
-    if (this.model.long && this.find("follow").checked) this.follow();
+    if (this.model.long && this.element("follow").checked) this.follow();
     const boxes = this.model.steps[this.step].boxes.filter((box) => !this.model.isHidden(box));
     if (boxes.length && !(this.model.placed && this.isInView(boxes[0]))) this.centre(boxes[0], boxes.slice(1));
   }
@@ -206,12 +206,12 @@ class Page {
     const steps = this.model.steps;
     this.step = Math.min(Math.max(i, 0), steps.length - 1);
     const step = steps[this.step],
-      slider = this.find("slider");
+      slider = this.element("slider");
     slider.value = this.step;
     slider.setAttribute("aria-valuetext", `t=${step.title}`);
-    this.find("step").textContent = `t=${step.title}  (${this.step + 1} of ${steps.length})`;
+    this.element("step").textContent = `t=${step.title}  (${this.step + 1} of ${steps.length})`;
     this.painter.marks.step = this.step;
-    showStep(this.find("step-values"), step);
+    showStep(this.element("step-values"), step);
     this.later();
   }
 
@@ -237,7 +237,7 @@ class Page {
 
   pointer() {
     const svg = this.svg,
-      tip = this.find("tip"),
+      tip = this.element("tip"),
       held = new Map();
     let moved = 0;
     svg.addEventListener("pointerdown", (event) => {
@@ -310,7 +310,7 @@ class Page {
     const shown = !dragging && item && action === "pick" ? item : null;
     this.hover(shown);
     tip.hidden = !shown;
-    const r = this.find("canvas").parentElement.getBoundingClientRect();
+    const r = this.element("canvas").parentElement.getBoundingClientRect();
     if (shown) showTip(tip, shown, event.clientX - r.left, event.clientY - r.top, r);
   }
 
@@ -331,11 +331,11 @@ class Page {
       "=": () => this.zoomBy(1.25),
       "-": () => this.zoomBy(0.8),
       0: () => this.fit(),
-      "/": () => this.find("search").focus(),
+      "/": () => this.element("search").focus(),
       Escape: () => {
-        this.find("search").value = "";
+        this.element("search").value = "";
         this.search("");
-        this.find("tip").hidden = true;
+        this.element("tip").hidden = true;
         this.pick(null);
       },
     };
@@ -358,7 +358,7 @@ class Page {
   }
 
   buttons() {
-    const on = (id, act) => this.find(id).addEventListener("click", act);
+    const on = (id, act) => this.element(id).addEventListener("click", act);
     const all = (open) => {
       this.model.setAll(open);
       this.lay();
@@ -369,7 +369,7 @@ class Page {
     on("zoom-in", () => this.zoomBy(1.25));
     on("zoom-out", () => this.zoomBy(0.8));
     on("fit", () => this.fit());
-    const field = this.find("search");
+    const field = this.element("search");
     field.addEventListener("input", () => this.search(field.value));
     field.addEventListener("keydown", (event) => event.key === "Enter" && this.next(event.shiftKey ? -1 : 1));
   }
@@ -378,7 +378,7 @@ class Page {
     this.hits = this.model.search(words);
     this.hit = -1;
     this.painter.marks.hits = new Set(this.hits);
-    this.find("hits").textContent = words.trim()
+    this.element("hits").textContent = words.trim()
       ? `${count(this.hits.length)}${this.hits.length ? ": Enter" : ""}`
       : "";
     this.later();
@@ -393,7 +393,7 @@ class Page {
       this.model.reveal(node);
       this.lay();
     }
-    this.find("hits").textContent = `${this.hit + 1} of ${this.hits.length}`;
+    this.element("hits").textContent = `${this.hit + 1} of ${this.hits.length}`;
     this.pick(node);
     this.centre(node);
   }

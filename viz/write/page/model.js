@@ -99,21 +99,21 @@ class Model {
 
   // What is drawn now: edges between shown items, each pair once, with the edges that it stands for.
   shownEdges() {
-    const found = new Map();
+    const edges = new Map();
     const items = this.nodes.map((node) => this.shown(node));
     for (const edge of this.edges) {
       const tail = items[edge.tail.index],
         head = items[edge.head.index];
       if (tail === head) continue;
       const key = tail.id + ">" + head.id;
-      const known = found.get(key);
-      if (!known) found.set(key, { tail, head, role: edge.role, members: [edge] });
+      const known = edges.get(key);
+      if (!known) edges.set(key, { tail, head, role: edge.role, members: [edge] });
       else {
         known.members.push(edge);
         if (STRENGTH.indexOf(edge.role) < STRENGTH.indexOf(known.role)) known.role = edge.role;
       }
     }
-    return [...found.values()];
+    return [...edges.values()];
   }
 
   isHidden(item) {
@@ -166,9 +166,9 @@ const MANY = 400;
 const STRENGTH = ["memory", "state", "data", "weight", "constant"];
 
 function pairs(list) {
-  const found = [];
-  for (let i = 0; i + 1 < list.length; i += 2) found.push([list[i], list[i + 1]]);
-  return found;
+  const rows = [];
+  for (let i = 0; i + 1 < list.length; i += 2) rows.push([list[i], list[i + 1]]);
+  return rows;
 }
 
 function hasClosedOuter(item) {

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...scene import style
 from ...scene.picture import Edge, Node, Picture
-from .values import Found, Rows
+from .values import Details, Rows
 
 DARK_EDGES = {"data": "#BBBBBB", "state": "#2FC79B", "memory": "#56B4E9", "weight": "#E69F00", "constant": "#888888"}
 
@@ -22,8 +22,8 @@ class Strings:
         return self.numbers.setdefault(text, len(self.numbers))
 
 
-def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
-    """The data of a picture's page; `found` adds what is known of each node of the graph that it shows."""
+def page_data(picture: Picture, details: Details | None = None) -> dict[str, Any]:
+    """The data of a picture's page; `details` adds what is known of each node of the graph that it shows."""
     strings = Strings()
     legends = [node for node in picture.nodes if node.table]  # tables for the program to place: beside the page's own
     picture = replace(picture, nodes=[node for node in picture.nodes if not node.table])
@@ -32,7 +32,7 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
     titles = {box.step: box.time for box in picture.boxes if box.step is not None}
     steps = {step: i for i, step in enumerate(sorted(titles))}
     known = {*style.MEANINGS.values(), *style.ARROW_MEANINGS.values()}
-    rows = [_rows(node, found) for node in picture.nodes]
+    rows = [_rows(node, details) for node in picture.nodes]
     return {
         "name": picture.name,
         "placed": picture.placed,
@@ -66,7 +66,7 @@ def page_data(picture: Picture, found: Found | None = None) -> dict[str, Any]:
         "steps": [titles[step] for step in steps],
         "states": [
             [steps[state.step], strings(state.name), nodes[f"n{state.value.id}"], state.norm, state.gradient]
-            for state in (found.states if found is not None else ())
+            for state in (details.states if details is not None else ())
         ],
         "strings": list(strings.numbers),
     }
@@ -88,17 +88,17 @@ def _node(node: Node, box: int, strings: Strings, rows: Rows) -> list[Any]:
 
 def _edge(edge: Edge, nodes: dict[str, int], strings: Strings) -> list[Any]:
     """An edge; label, path, the label's place and a look of its own only where there are any."""
-    found: list[Any] = [nodes[edge.tail], nodes[edge.head], strings(edge.role)]
+    fields: list[Any] = [nodes[edge.tail], nodes[edge.head], strings(edge.role)]
     if edge.label or edge.path or edge.look:
         path = [n for point in edge.path for n in _numbers(point)]
-        found += [strings(edge.label), path, _numbers(edge.label_at), list(edge.look) if edge.look else 0]
-    return found
+        fields += [strings(edge.label), path, _numbers(edge.label_at), list(edge.look) if edge.look else 0]
+    return fields
 
 
-def _rows(node: Node, found: Found | None) -> Rows:
+def _rows(node: Node, details: Details | None) -> Rows:
     """What the page tells of a node: pairs of a word and a text."""
-    if found is not None and node.value is not None:
-        return found.rows[node.value.id]
+    if details is not None and node.value is not None:
+        return details.rows[node.value.id]
     return [("", part) for part in node.tip.split("; ")] if node.tip else []
 
 

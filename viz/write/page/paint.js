@@ -200,13 +200,13 @@ class Painter {
   }
 
   shape(group, node, r) {
-    const [fill, line, kind, dashed, rounded] = this.roles[node.role];
+    const [fill, line, form, dashed, rounded] = this.roles[node.role];
     const look = { fill: node.fill || fill, stroke: line, "stroke-dasharray": dashed ? "5 3" : "none" };
-    if (kind === "plaintext") {
+    if (form === "plaintext") {
       group.classList.add("on-page");
       look.fill = look.stroke = "none";
     }
-    if (kind === "ellipse")
+    if (form === "ellipse")
       make("ellipse", { cx: r.x + r.w / 2, cy: r.y + r.h / 2, rx: r.w / 2, ry: r.h / 2, ...look }, group);
     else make("rect", { x: r.x, y: r.y, width: r.w, height: r.h, rx: rounded ? 6 : 0, ...look }, group);
   }

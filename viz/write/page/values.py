@@ -31,7 +31,7 @@ class State(NamedTuple):
 
 
 @dataclass
-class Found:
+class Details:
     """A graph; by the ids of its nodes rows of words and texts; and its states in order of time."""
 
     graph: Graph
@@ -39,7 +39,7 @@ class Found:
     states: list[State] = field(default_factory=list)
 
 
-def read(target: Any, opened: bool, given: Any = ()) -> Found:
+def read(target: Any, opened: bool, others: Any = ()) -> Details:
     """The graph of `target`, with fused recurrent ops opened if so asked, and what is known of every node.
 
     A Graph holds no values, and one that was freed by a backward pass none that are to be relied on.
@@ -47,16 +47,16 @@ def read(target: Any, opened: bool, given: Any = ()) -> Found:
     if isinstance(target, Graph) or was_freed(target) or not nodes_of(target):
         graph = open_all(target, STEPWISE, constants=False) if opened else take(target)
         nothing = [[None] * len(info.shapes) for info in graph.nodes]
-        return Found(graph, [_rows(info, none, none) for info, none in zip(graph.nodes, nothing, strict=True)])
+        return Details(graph, [_rows(info, none, none) for info, none in zip(graph.nodes, nothing, strict=True)])
     with np.errstate(all="ignore"):  # what was no number in the run is none here
-        measured = Measured(target, "to_html", STEPWISE if opened else (STEP,), given)
+        measured = Measured(target, "to_html", STEPWISE if opened else (STEP,), others)
         if [t.shape for t in measured.tensors] == [()]:
             measured.sweep()
         rows = []
         for info in measured.graph.nodes:
             results = [Source(info.id, k) for k in range(len(info.shapes))]
             rows.append(_rows(info, list(map(measured.value, results)), list(map(measured.gradient, results))))
-        return Found(measured.graph, rows, list(_states(measured)))
+        return Details(measured.graph, rows, list(_states(measured)))
 
 
 def _states(measured: Measured) -> Iterator[State]:
