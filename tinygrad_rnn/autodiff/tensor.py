@@ -498,5 +498,5 @@ def _rebuild(cls: type[Tensor], data: npt.NDArray[Any], requires_grad: bool, nam
     t = _new(cls)
     t.data = data
     t.requires_grad = requires_grad
-    t._node = Leaf(data.shape, data.dtype, requires_grad, name, kind._role) if requires_grad or name else None
+    t._node = Leaf(data.shape, data.dtype, requires_grad, name, cls._role) if requires_grad or name else None
     return t

@@ -37,7 +37,7 @@ def convert_weights(
     >>> {name: a.shape for name, a in arrays.items()}, arrays["bias"].tolist()
     ({'kernel': (3, 2), 'recurrent_kernel': (2, 2), 'bias': (2,)}, [2.0, 2.0])
     """
-    weights = in_primitives(kind, (weight_ih, weight_hh, bias_ih, bias_hh), torch=True)
+    weights = in_primitives(cell_type, (weight_ih, weight_hh, bias_ih, bias_hh), torch=True)
     names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
     arrays = {name: weight for name, weight in zip(names, weights, strict=True) if weight is not None}
     return arrays if weight_hr is None else {**arrays, "projection_kernel": weight_hr.T}
@@ -97,7 +97,7 @@ def from_cell(cell_type: str, weights: Mapping[str, Any], *, bias: bool = True) 
     arrays = cell_weights(owner, cell_type, weights, extra=("projection_kernel",))
     if cell_type == "gru" and "recurrent_bias" not in arrays:
         raise ValueError(f"{owner}: {BEFORE}")
-    order = TORCH_ORDER[kind]
+    order = TORCH_ORDER[cell_type]
     recurrent_bias = arrays.get("recurrent_bias", np.zeros_like(arrays["bias"]))
     values = (arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"], recurrent_bias)
     converted = {name: np.ascontiguousarray(blocks(a, order).T) for name, a in zip(NAMES, values, strict=True)}

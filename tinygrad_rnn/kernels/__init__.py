@@ -87,21 +87,21 @@ def _forward(
     if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
         try:
             return compiled.forward(
-                choice.active, kind, option, arrays, initial, None, reverse, time_major, save, torch
+                choice.active, cell_type, option, arrays, initial, None, reverse, time_major, save, torch
             )
         except (TypeError, ValueError, AttributeError, LookupError):
             pass  # looked at more closely below
     x, kernel, recurrent_kernel, bias, extra = arrays
-    if kind == "rnn":
+    if cell_type == "rnn":
         check.choice(where, "activation", option, ACTIVATIONS)
-    elif kind == "gru":
+    elif cell_type == "gru":
         option = check.flag(where, "reset_after", option)
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
     torch = check.flag(where, "torch", torch)
     sizes, dtype = check.inputs(
-        where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major, torch=torch
+        where, x, kernel, recurrent_kernel, gates=GATES[cell_type], time_major=time_major, torch=torch
     )
-    columns = GATES[kind] * sizes.H
+    columns = GATES[cell_type] * sizes.H
     check.array(where, "bias", bias, (columns,), dtype)
     check.optional(where, "recurrent_bias", extra, (columns,), dtype)
     for name, value in zip(STATES[cell_type], initial, strict=True):
@@ -112,10 +112,18 @@ def _forward(
     initial = tuple(map(_maybe, initial))
     if choice.active == "reference":
         return reference.forward(
-            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
+            cell_type,
+            option,
+            *arrays,
+            initial,
+            lengths=ends,
+            reverse=reverse,
+            time_major=time_major,
+            save=save,
+            torch=torch,
         )
     arrays, initial = compiled.laid_out(arrays, initial, torch)
-    return compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
+    return compiled.forward(choice.active, cell_type, option, arrays, initial, ends, reverse, time_major, save, torch)
 
 
 def _backward(
@@ -159,7 +167,7 @@ def _maybe(array: Array | None) -> Array | None:
 
 
 def sequence_forward(
-    kind: str,
+    cell_type: str,
     option: Option,
     arrays: Inputs,
     initial: tuple[Array | None, ...],
@@ -182,8 +190,10 @@ def sequence_forward(
     (2, 5, 3)
     """
     if arrays[3] is None:
-        arrays = (*arrays[:3], np.zeros(GATES[kind] * arrays[2].shape[torch], arrays[0].dtype), arrays[4])
-    return _forward(f"{kind}_forward", kind, option, arrays, initial, lengths, reverse, time_major, save, torch)
+        arrays = (*arrays[:3], np.zeros(GATES[cell_type] * arrays[2].shape[torch], arrays[0].dtype), arrays[4])
+    return _forward(
+        f"{cell_type}_forward", cell_type, option, arrays, initial, lengths, reverse, time_major, save, torch
+    )
 
 
 def sequence_backward(
@@ -202,13 +212,13 @@ def sequence_backward(
     >>> tg.kernels.sequence_backward(saved, np.ones((2, 5, 3)), (None,), (True,) * 6)[1].shape
     (9, 4)
     """
-    kind = saved.kind
-    states = (d_cells, None) if kind == "lstm" else (None,)
-    return _backward(f"{kind}_backward", kind, saved, d_outputs, d_final, states, needs)
+    cell_type = saved.cell_type
+    states = (d_cells, None) if cell_type == "lstm" else (None,)
+    return _backward(f"{cell_type}_backward", cell_type, saved, d_outputs, d_final, states, needs)
 
 
 def step_forward(
-    kind: str, option: Option, arrays: Inputs, state: tuple[Array, ...], *, save: bool = False, torch: bool = False
+    cell_type: str, option: Option, arrays: Inputs, state: tuple[Array, ...], *, save: bool = False, torch: bool = False
 ) -> tuple[tuple[Array, ...], Saved | None]:
     """One step of a cell, x (B, D), as a sequence of length 1; returns (new state, saved). Arguments as those of
     `sequence_forward`.
@@ -219,7 +229,7 @@ def step_forward(
     (2, 3)
     """
     arrays = (arrays[0][:, None], *arrays[1:])
-    _, state, saved = sequence_forward(kind, option, arrays, state, save=save, torch=torch)
+    _, state, saved = sequence_forward(cell_type, option, arrays, state, save=save, torch=torch)
     return state, saved
 
 

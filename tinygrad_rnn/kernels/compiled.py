@@ -36,8 +36,19 @@ class Saved:
     """What `backward` needs of one forward run. `nbytes` counts what it holds beyond the run's inputs and outputs."""
 
     __slots__ = (
-        "code", "inputs", "isa", "kept", "kind", "lengths",
-        "mode", "option", "outputs", "reverse", "sizes", "time_major", "torch",
+        "cell_type",
+        "code",
+        "inputs",
+        "isa",
+        "kept",
+        "lengths",
+        "mode",
+        "option",
+        "outputs",
+        "reverse",
+        "sizes",
+        "time_major",
+        "torch",
     )  # fmt: skip
     cell_type: str
     option: Option
@@ -72,7 +83,9 @@ class Saved:
             x, W, U, b, extra, c0, h0 = self.inputs
             initial = (c0, h0) if self.cell_type == "lstm" else (h0,)
             time = (self.lengths, self.reverse, self.time_major)
-            run = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)[2]
+            run = forward(self.isa, self.cell_type, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)[
+                2
+            ]
         assert run is not None
         trace: dict[str, Array] = {}
         for which, name in enumerate(GATES[self.cell_type] + ("c" if self.cell_type == "lstm" else "")):

@@ -221,7 +221,7 @@ def forward(
 
     `extra` is the recurrent bias; None is 0. `torch`: the weights are in PyTorch's layout.
     """
-    cell = CELLS[kind](option)
+    cell = CELLS[cell_type](option)
     if torch:
         kernel, recurrent_kernel = _swapped(cell, kernel).T, _swapped(cell, recurrent_kernel).T
         bias, extra = _swapped(cell, bias), None if extra is None else _swapped(cell, extra)
@@ -242,8 +242,9 @@ def forward(
             for store, value in zip(kept, gates, strict=False):  # kept is empty unless save is True
                 store[first:last] = value
     saved = Saved(
-        kind=kind, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, torch=torch, x=x, kernel=kernel,
-        recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, added=added, initial=begin, after=after, kept=kept,
+        cell_type=cell_type, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, torch=torch, x=x,
+        kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, added=added, initial=begin,
+        after=after, kept=kept,
     )  # fmt: skip
     outputs = _unpack(saved, after[-1])
     final = tuple(np.empty_like(s) for s in state)

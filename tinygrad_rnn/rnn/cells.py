@@ -121,7 +121,7 @@ class GatedCell(RNNCell):
         return self.kernel, self.recurrent_kernel, self.bias if self.use_bias else None, None
 
     def fused_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        new = kernel_step(self.kind, self.fused_options, self.weights, x, state)
+        new = kernel_step(self.cell_type, self.fused_options, self.weights, x, state)
         return leaves(new)[-1], new
 
     def stepper(self, batch: int = 1) -> Any:
@@ -379,9 +379,13 @@ BasicLSTMCell = LSTMCell
 # -- one step as one node ------------------------------------------------------------------------------------------
 
 
-def kernel_step(kind: str, options: dict[str, Any], weights: tuple[Any, ...], x: Tensor, state: Any) -> Any:
-    """The new state of a kind of cell after one step by its kernel; options: those of its op over time."""
-    taken = {"kind": kind, "option": options.get(STEP_OPTIONS[kind]), "torch": options.get("torch", False)}
+def kernel_step(cell_type: str, options: dict[str, Any], weights: tuple[Any, ...], x: Tensor, state: Any) -> Any:
+    """The new state of a type of cell after one step by its kernel; options: those of its op over time."""
+    taken = {
+        "cell_type": cell_type,
+        "option": options.get(STEP_OPTIONS[cell_type]),
+        "torch": options.get("torch", False),
+    }
     return rebuild(state, cell_step.apply((x, *weights, *leaves(state)), taken))
 
 
@@ -402,10 +406,10 @@ def _samples(r: Any) -> list[Any]:
         ("gru", 3, True, 1),
     )
     cases = []
-    for kind, gates, option, states in kinds:
-        n, torch = 2 * gates, option == "relu" or kind == "gru"
+    for cell_type, gates, option, states in variants:
+        n, torch = 2 * gates, option == "relu" or cell_type == "gru"
         weights = [r(n, 2), r(n, 2)] if torch else [r(2, n), r(2, n)]
-        options = {"kind": kind, "option": option, "torch": torch}
+        options = {"cell_type": cell_type, "option": option, "torch": torch}
         state, second = [r(3, 2) for _ in range(states)], None if option is False else r(n)
         cases.append(r.call(r(3, 2), *weights, r(n), second, *state, **options))
         cases.append(r.call(r(3, 2), *weights, None, None, *state, **options))
@@ -416,16 +420,16 @@ def _samples(r: Any) -> list[Any]:
 
 def _flops(read: Any, made: Any, options: Any) -> int:
     (rows, size), units = read[0], made[0][-1]
-    return int(rows * step_flops(options["kind"], size, units, count_biases(options["kind"], units, read)))
+    return int(rows * step_flops(options["cell_type"], size, units, count_biases(options["cell_type"], units, read)))
 
 
 @primitive(label="one step", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
-def cell_step(*arrays: Any, kind: str, option: Any, torch: bool = False, keep: bool = False) -> Any:
+def cell_step(*arrays: Any, cell_type: str, option: Any, torch: bool = False, keep: bool = False) -> Any:
     """One step of a plain cell, LSTM or GRU in one node; returns the new state's parts, h the last.
 
     arrays: x (B, D), kernel, recurrent_kernel, bias and recurrent_bias (each may be None, or both in one, as in
-    ops.gru_sequence), then the state's parts (B, H). kind: "rnn", "lstm" or "gru"; option: the RNN's activation, or the GRU's
-    reset_after. torch: the weights are in PyTorch's layout.
+    ops.gru_sequence), then the state's parts (B, H). cell_type: "rnn", "lstm" or "gru"; option: the RNN's activation, or the
+    GRU's reset_after. torch: the weights are in PyTorch's layout.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
@@ -435,7 +439,7 @@ def cell_step(*arrays: Any, kind: str, option: Any, torch: bool = False, keep: b
     """
     x, kernel, recurrent_kernel, bias, recurrent_bias, *old = arrays
     weights = (kernel, recurrent_kernel, *two_biases(bias, recurrent_bias))
-    state, saved = kernels.step_forward(kind, option, (x, *weights), tuple(old), save=keep, torch=torch)
+    state, saved = kernels.step_forward(cell_type, option, (x, *weights), tuple(old), save=keep, torch=torch)
     return (state, saved) if keep else state
 
 
@@ -443,15 +447,15 @@ cell_step.kind = "step"  # ops of this kind are expanded in drawings and snapsho
 
 
 @cell_step.vjp
-def _(g: Any, needs: Any, residuals: Any, *arrays: Any, kind: str, option: Any, torch: bool) -> Any:
+def _(g: Any, needs: Any, residuals: Any, *arrays: Any, cell_type: str, option: Any, torch: bool) -> Any:
     dx, *others = backward(residuals, arrays[3], needs, None, tuple(g))
     return None if dx is None else dx[:, 0], *others
 
 
 @cell_step.expands
-def _(*arrays: Any, kind: str, option: Any, torch: bool) -> Any:
+def _(*arrays: Any, cell_type: str, option: Any, torch: bool) -> Any:
     x, *weights = arrays[:5]
-    kernel, recurrent_kernel, bias, recurrent_bias = in_primitives(kind, weights, torch)
+    kernel, recurrent_kernel, bias, recurrent_bias = in_primitives(cell_type, weights, torch)
     if bias is None and recurrent_bias is not None:
         bias = np.zeros(recurrent_bias.shape, recurrent_bias.dtype)
     elif option is True and recurrent_bias is None and bias is not None:

@@ -237,7 +237,7 @@ def _run_layer(
     """One cell, no stack, by its kernel or by `scan`."""
     if time.impl != "unrolled" and cell.fused() is not None:
         known: Any = cell
-        return run_kernel(known.kind, known.weights, known.fused_options, x, state, time, traces)
+        return run_kernel(known.cell_type, known.weights, known.fused_options, x, state, time, traces)
     return _run_scan(caller, cell, x, state, time, traces)
 
 
@@ -250,7 +250,7 @@ _SEQUENCES: dict[str, tuple[Any, str]] = {
 
 
 def run_kernel(
-    kind: str,
+    cell_type: str,
     weights: tuple[Any, ...],
     options: dict[str, Any],
     x: Tensor,
@@ -258,10 +258,10 @@ def run_kernel(
     time: Time,
     traces: list[dict[str, Tensor]] | None = None,
 ) -> tuple[Tensor, Any]:
-    """Run the sequence by the kernel of a kind of cell, with its weights and options."""
+    """Run the sequence by the kernel of a type of cell, with its weights and options."""
     if (reports := listener.get()) is not None:
         reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op, letters = _SEQUENCES[kind]
+    op, letters = _SEQUENCES[cell_type]
     options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
     if letters and traces is not None:
         options["trace"] = "gates"
