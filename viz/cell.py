@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +15,11 @@ from tinygrad_rnn.nn.recurrent import CellModule
 from tinygrad_rnn.rnn import RNNCell
 
 from .layouts.cells import GATES, diagram, named_leaf
-from .layouts.graphviz import settle
-from .net.cell_graph import dtype_of, is_stacked, step_graph
-from .net.layers import Path
+from .layouts.graphviz import with_layout
+from .net.cell_graph import Result, dtype_of, is_stacked, step_graph
+from .net.layers import Path, common
 from .net.steps import only_weights
-from .ops import Facts, common, picture_of
+from .ops import Facts, picture_of
 from .scene import legend as legends
 from .scene import style
 from .scene.picture import Edge, Node, Picture
@@ -109,13 +108,11 @@ def _by_program(picture: Picture, labels: style.Labels) -> Drawing:
     """The drawing of a step that the Graphviz program lays out."""
     return Drawing(
         legends.add(picture, None, labels.legend),
-        lambda **options: legends.add(settle(picture, **options), None, labels.legend),
+        lambda **options: legends.add(with_layout(picture, **options), None, labels.legend),
     )
 
 
-def picture_of_step(
-    graph: Graph, results: list[tuple[str, Source]], labels: style.Labels, direction: str = "LR"
-) -> Picture:
+def picture_of_step(graph: Graph, results: list[Result], labels: style.Labels, direction: str = "LR") -> Picture:
     """The op-level picture with the words of a cell: gates by their names, states by theirs and t, before and after."""
     graph = _inward(graph)
     facts = Facts(graph, labels.shapes, labels.dtypes)
@@ -129,12 +126,11 @@ def picture_of_step(
             role, name = named_leaf(leaves[node.id])
             lines = (name, *node.lines[1:])
         nodes.append(replace(node, role=role, lines=lines, strong=False))
-    for name, source in results:
+    for name, source, role in results:
         maker = graph.nodes[source.id]
         lines = (f"{name}ₜ", *labels.of(maker.shapes[source.output], maker.dtypes[source.output]))
-        state = "" if name == "y" else name
+        state = "" if role == "data" else name
         nodes.append(Node(f"{name}'", lines, "state" if state else "output", value=source, state=state))
-        role = "data" if name == "y" else "memory" if re.fullmatch(r"c\d*", name) else "state"
         edges.append(Edge(f"n{source.id}", f"{name}'", role))
         if role == "memory":
             line = set(itertools.pairwise(_memory_line(graph, name, source)))

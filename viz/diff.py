@@ -9,7 +9,7 @@ from typing import Any
 from tinygrad_rnn.autodiff.graph import Graph, NodeInfo
 
 from .cell import as_rnn_cell, picture_of_step
-from .layouts.graphviz import settle
+from .layouts.graphviz import with_layout
 from .net.cell_graph import step_graph
 from .net.layers import gate_of
 from .net.steps import only_weights, parameters_of
@@ -40,12 +40,12 @@ def diff(a: Any, b: Any) -> Drawing:
     labels = style.Labels()
     pictures = [picture_of_step(step.graph, step.results, labels, "BT") for step in steps]
     only = _only([step.graph for step in steps])
-    ends = [{f"{name}'" for name, _ in step.results} for step in steps]
+    ends = [{f"{name}'" for name, *_ in step.results} for step in steps]
     only = [only[0] | (ends[0] - ends[1]), only[1] | (ends[1] - ends[0])]
     for k, (picture, cell) in enumerate(zip(pictures, cells, strict=True)):
         pictures[k] = _part("ab"[k], cell.scope_name, picture, only[k], (ONLY_FIRST, ONLY_SECOND)[k])
     both = _beside(pictures)
-    return Drawing(both, lambda **options: _beside([settle(picture, **options) for picture in pictures]))
+    return Drawing(both, lambda **options: _beside([with_layout(picture, **options) for picture in pictures]))
 
 
 def _only(graphs: list[Graph]) -> list[set[str]]:

@@ -46,7 +46,7 @@ class LayerFlow(NamedTuple):
 
 
 class GradFlow(NamedTuple):
-    """What `grad_flow` found: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer.
+    """The result of `grad_flow`: its layers from the bottom up. `h`, `c` and `inputs` are those of the top layer.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cell = tg.rnn.MultiRNNCell([tg.rnn.LSTMCell(4), tg.rnn.GRUCell(3)])

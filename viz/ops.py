@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from tinygrad_rnn.autodiff.graph import STEP, Graph, NodeInfo, Source, flat_tensors
 from tinygrad_rnn.autodiff.node import Leaf
@@ -14,13 +14,13 @@ from tinygrad_rnn.autodiff.state import Scope
 from tinygrad_rnn.module import Module
 from tinygrad_rnn.rnn import RNNCell
 
-from .layouts.graphviz import settle
+from .layouts.graphviz import with_layout
 from .layouts.period import place as place_block
 from .layouts.period import repeated
 from .layouts.repeat import repeat
 from .net import costs
-from .net.costs import counted
-from .net.layers import Path, passes_of, time_of
+from .net.costs import count_text
+from .net.layers import Path, common, passes_of, time_of
 from .net.measure import Measured, nodes_of, stepwise
 from .net.unfused import open_all, take
 from .scene import style
@@ -30,7 +30,6 @@ from .scene.picture import Box, Edge, Node, Picture
 from .write.drawing import BIGGEST_SHOWN, Drawing
 
 Place = tuple[tuple[int, Scope], ...]  # a path of scopes, each with what tells it from others of its name
-Part = TypeVar("Part")
 LONG = 2  # steps from which on one is laid out and repeated
 
 
@@ -50,7 +49,8 @@ def draw(
 ) -> Drawing:
     """Draw every op of a recorded graph, in boxes by scope; a parameter, input or constant used often is drawn once.
 
-    target: a tensor, tensors nested in tuples, lists and dicts, or a Graph from tg.snapshot. depth: how many levels of
+    target: a tensor, tensors nested in tuples, lists and dicts, or a Graph from tg.snapshot. A tg.Parameter is drawn as a
+    weight, another tensor with a name or a gradient as an input, whatever its name. depth: how many levels of
     scopes are opened; what lies deeper is one node a scope. opened: draw what each fused op stands for, in primitives, in
     its place.
 
@@ -96,7 +96,7 @@ def draw(
         picture = replace(picture, nodes=[replace(node, fill=fills.get(node.id)) for node in picture.nodes])
     steps = sum(box.step is not None for box in picture.boxes)
     block = repeated(picture) if direction in (None, "LR") and not steps else None
-    place: Callable[..., Picture] = repeat if steps >= LONG and picture.direction == "LR" else settle
+    place: Callable[..., Picture] = repeat if steps >= LONG and picture.direction == "LR" else with_layout
     if block is not None:
         picture = replace(picture, direction="LR")
         place = partial(place_block, block=block)
@@ -130,8 +130,8 @@ def _way(cls: type, who: str) -> str:
 
 
 class Facts:
-    """What labels tell of the ops of a graph. measured: for the times of its ops; runs: its recorded nodes, which hold the
-    lengths of rows that a snapshot does not."""
+    """The facts that labels show of the ops of a graph. measured: for the times of its ops; runs: its recorded nodes, which
+    hold the lengths of rows that a snapshot does not."""
 
     def __init__(
         self,
@@ -168,18 +168,22 @@ class Facts:
     def costs(self, nodes: list[NodeInfo], id: str) -> list[str]:
         """What nodes cost together."""
         ops = [node for node in nodes if node.op is not None]
-        parts = [counted(sum(node.bytes for node in nodes), "B")] if self.bytes else []
+        parts = [count_text(sum(node.bytes for node in nodes), "B")] if self.bytes else []
         if self.flops and ops:
-            parts.append(counted(sum(costs.flops(node, self.graph, self.options.get(node.id)) for node in ops), "flop"))
+            parts.append(
+                count_text(sum(costs.flops(node, self.graph, self.options.get(node.id)) for node in ops), "flop")
+            )
         lines = [", ".join(parts)] if parts else []
         if any(node.id in self.seconds for node in ops):
             self.took[id] = sum(self.seconds.get(node.id, 0.0) for node in ops)
-            lines.append(costs.lasted(self.took[id]))
+            lines.append(costs.seconds_text(self.took[id]))
         return lines
 
     def scale(self) -> ColorScale | None:
         return (
-            ColorScale(self.took.values(), "time of an op's forward", "time", say=costs.lasted) if self.took else None
+            ColorScale(self.took.values(), "time of an op's forward", "time", text=costs.seconds_text)
+            if self.took
+            else None
         )
 
 
@@ -286,16 +290,6 @@ def _shown(path: Path) -> Path:
     if path and (path[-1].kind == "state" or "" in path):
         return tuple(part for part in path if part and part.kind != "state")
     return path
-
-
-def common(a: tuple[Part, ...], b: tuple[Part, ...]) -> tuple[Part, ...]:
-    """The scope that holds both."""
-    same = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        same += 1
-    return a[:same]
 
 
 def _boxes(places: list[Place]) -> dict[Place, Box | None]:

@@ -125,8 +125,8 @@ h = r * T.tanh(c) + (1 - r) * (x @ V)""",
 }
 
 
-def arrays(case: Any) -> tuple[Any, Any, Any, Any]:
-    """x (T, B, D), weights by name, the memory, and the cotangent of the outputs."""
+def arrays(case: Any, dtype: Any = np.float32) -> tuple[Any, Any, Any, Any]:
+    """x (T, B, D), weights by name, the memory, and the cotangent of the outputs; all of them float32 values."""
     name, B, T, D, H = case
     cell, rng = CELLS[name], np.random.default_rng(7)
     sizes = {"D": D, "H": H, "P": H // 2, "G": 4 * H}
@@ -137,12 +137,11 @@ def arrays(case: Any) -> tuple[Any, Any, Any, Any]:
         weights[weight] = rng.standard_normal(shape) * (0.7 / shape[0] ** 0.5 if len(shape) == 2 else 0.3)
     memory = rng.standard_normal((B, MEMORY, H))
     g = rng.standard_normal((T, B, sizes[cell.states.get(cell.output, "H")]))
-    return (
-        x.astype(np.float32),
-        {k: w.astype(np.float32) for k, w in weights.items()},
-        memory.astype(np.float32),
-        g.astype(np.float32),
-    )
+
+    def rounded(a: Any) -> Any:
+        return a.astype(np.float32).astype(dtype)
+
+    return rounded(x), {k: rounded(w) for k, w in weights.items()}, rounded(memory), rounded(g)
 
 
 def state_sizes(case: Any) -> dict[str, int]:
@@ -181,9 +180,10 @@ class Ours:
         tg.set_num_threads(threads)
         self.tg, self.version = tg, str(kernels.info())
 
-    def prepare(self, case: Any, mode: str) -> Any:
+    def prepare(self, case: Any, mode: str, dtype: Any = np.float32, impl: str = "auto") -> Any:
+        """A function that runs the case, and a sample of its results."""
         tg, name, own = self.tg, case[0], CELLS[case[0]]
-        x, values, memory, g = arrays(case)
+        x, values, memory, g = arrays(case, dtype)
         helpers = {"T": tg, "four": lambda a: tg.split(a, 4, axis=-1)}
         helpers["norm"] = normed(lambda a: a.mean(-1, keepdims=True), tg)
         step, sizes = step_of(name, helpers), state_sizes(case)
@@ -200,14 +200,15 @@ class Ours:
                 weights = {k: getattr(self, k) for k in values}
                 return step(x, **weights, **dict(zip(sizes, states, strict=True)), memory=memory)
 
-        cell = Made().build(x.shape[2])
+        cell = Made().build(x.shape[2], dtype)
         training = mode == "train"
         x, memory = tg.tensor(x, requires_grad=training), tg.tensor(memory, requires_grad=training)
 
         def run() -> Any:
             if own.memory:
-                return tg.scan(cell.call, x, cell.zero_state(case[1]), constants=(memory,), time_major=True)[0]
-            return tg.rnn.dynamic_rnn(cell, x, time_major=True, dtype="float32")[0]
+                state = cell.zero_state(case[1], dtype)
+                return tg.scan(cell.call, x, state, constants=(memory,), time_major=True, impl=impl)[0]
+            return tg.rnn.dynamic_rnn(cell, x, time_major=True, impl=impl)[0]
 
         def infer() -> Any:
             with tg.no_grad():
@@ -372,9 +373,11 @@ def main() -> None:
             ratios: dict[bool, list[float]] = {True: [], False: []}
             for name in names:
                 for shape in [SHAPES[int(k)] for k in options.shapes.split(",")]:
+                    case = (name, *shape)
                     found = measure(
-                        libraries, (name, *shape), mode, options.rounds, options.seconds, np.median, "perf_counter"
-                    )
+                        libraries, case, mode, options.rounds, options.seconds, np.median, "perf_counter",
+                        exact=lambda case=case, mode=mode: Ours(2).prepare(case, mode, np.float64, "unrolled")[1],
+                    )  # fmt: skip
                     ours = found["tinygrad_rnn"]
                     ratio = ours / min([found[p] for p in peers], default=ours)
                     ratios[shape[0] == 1].append(ratio)

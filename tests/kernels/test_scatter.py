@@ -114,4 +114,5 @@ def test_a_step_faults_on_no_page() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
         step()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 500  # one array of logits has 1,400 pages
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults < 1400, "in ten steps fewer than the pages of one array of logits"

@@ -64,6 +64,10 @@ def cases():
         lambda: delattr(cell, "cell_contents"),
         lambda: setattr(cell, "cell_contents", held),
     )
+    holder = Holder()
+    yield guards.guard_object(holder, ""), *changed(holder, "__dict__", {})
+    yield guards.guard_object(holder, ""), *changed(holder, "__class__", type("Other", (), {}))
+    yield guards.guard_attribute(Holder, "__name__", ""), *changed(Holder, "__name__", "Other")
     new = {"__defaults__": (2,), "__kwdefaults__": {"z": 3}, "__code__": (lambda x, y, *, z: y).__code__}
     for name, value in new.items():
         yield guards.guard_function(other, ""), *changed(other, name, value)

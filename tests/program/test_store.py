@@ -270,22 +270,6 @@ def test_a_child_forked_while_another_thread_traces():
     assert status[1] == 0, "the child waits for a lock that nobody will give back"
 
 
-def test_a_first_call_costs_milliseconds(record_property):
-    """Both traces and the check on the batch: the goal is 10 ms; the bound allows for a busy machine."""
-    Cell(rate=0.123).run()
-    costs = []
-    for k in range(5):
-        cell = Cell(rate=0.2 + k)
-        times = []
-        for _ in range(2):
-            start = perf_counter()
-            cell.run()
-            times.append(perf_counter() - start)
-        costs.append(times[0] - times[1])
-    record_property("milliseconds", 1e3 * min(costs))
-    assert min(costs) < 0.05
-
-
 def test_a_first_call_where_nobody_has_imported_random():
     """Python's random generator is checked only if it was imported; a step is traced in either case."""
     code = """
@@ -298,8 +282,8 @@ class Decay(tg.rnn.RNNCell):
     def call(self, x, h):
         h = 0.5 * h + x
         return h, h
-told = tg.rnn.explain(Decay(), np.ones((1, 2, 3), np.float32))
-print(told.path)
+how = tg.rnn.explain(Decay(), np.ones((1, 2, 3), np.float32))
+print(how.path)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "fused", done.stderr

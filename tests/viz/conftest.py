@@ -26,11 +26,11 @@ def as_stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     made: list[figures.Figure] = []
     begin = viz.Drawing.__init__
 
-    def noted(self: viz.Drawing, picture: Any, *args: Any, **options: Any) -> None:
+    def recorded(self: viz.Drawing, picture: Any, *args: Any, **options: Any) -> None:
         begin(self, picture, *args, **options)
         made.append(figures.describe(picture))
 
-    monkeypatch.setattr(viz.Drawing, "__init__", noted)
+    monkeypatch.setattr(viz.Drawing, "__init__", recorded)
     yield
     test = request.node.nodeid.rpartition("/")[2]
     if STORING:

@@ -84,21 +84,21 @@ class Browser:
 
     def click(self, css: str) -> None:
         self.call(f"/element/{self.find(css)[ELEMENT]}/click")
-        self.settle()
+        self.wait_until_still()
 
     def point(self, css: str, clicks: int = 0) -> None:
         """Move the pointer to the middle of an element, and click."""
         move = {"type": "pointerMove", "duration": 0, "origin": self.find(css), "x": 0, "y": 0}
         press = [{"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}] * clicks
         self.call("/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [move, *press]}]})
-        self.settle()
+        self.wait_until_still()
 
     def keys(self, text: str) -> None:
         pressed = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
         self.call("/actions", {"actions": [{"type": "key", "id": "keys", "actions": pressed}]})
-        self.settle()
+        self.wait_until_still()
 
-    def settle(self) -> None:
+    def wait_until_still(self) -> None:
         """Wait until the next picture is painted."""
         self.call(
             "/execute/async",
@@ -399,7 +399,7 @@ def test_keys_zoom_and_the_pointer_moves_the_page(show: Any) -> None:
         {"type": "pointerUp", "button": 0},
     ]
     browser.call("/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": moves}]})
-    browser.settle()
+    browser.wait_until_still()
     assert browser.js("return [page.painter.view.x, page.painter.view.y]") == [before[0] + 50, before[1] + 30]
     browser.js(
         "document.getElementById('canvas').dispatchEvent(new WheelEvent('wheel', {deltaY: -300, clientX: 400, clientY: 300}))"
@@ -473,12 +473,12 @@ def test_a_thousand_steps_open_quickly_and_hold_few_elements(show: Any) -> None:
     count = "return document.querySelectorAll('*').length"
     assert browser.js(count) < 4000
     browser.js("page.go(500)")
-    browser.settle()
+    browser.wait_until_still()
     assert browser.js("return [...document.querySelectorAll('.now')].map((g) => page.byId(g.dataset.id).label)") == [
         "t=500"
     ]
     browser.js("page.model.setAll(true); page.lay(); page.fit()")
-    browser.settle()
+    browser.wait_until_still()
     assert browser.js(count) < 8000
     graph = tg.snapshot(loss, unfused=True)
     node = next(n for n in graph.nodes if n.op == "tanh" and "t=500" in n.scope)
@@ -510,7 +510,7 @@ def test_a_page_inside_another_document_moves_into_a_frame(browser: Browser, tmp
         }""",
         viz.to_html(net(2)),
     )
-    browser.settle()
+    browser.wait_until_still()
     assert browser.js(looks) == before
     assert browser.js(
         "return [...document.querySelectorAll('div')].map((d) => [...d.children].map((c) => c.tagName))"

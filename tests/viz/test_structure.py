@@ -63,6 +63,17 @@ def test_time_steps_are_not_read_from_names() -> None:
             assert "/t=" not in text, path
 
 
+def test_nothing_is_read_from_names_by_regular_expressions() -> None:
+    for path in TOP.rglob("*.py"):
+        imported = {
+            alias.name
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        assert "re" not in imported, path
+
+
 def test_ops_are_known_by_what_they_declare_not_by_name() -> None:
     """Only the places of textbook cells know ops by name: those are pictures of these very ops."""
     names = re.compile("|".join(rf"[\"']{op.name}[\"']" for op in tg.operations() if op.name not in ("step", "scan")))

@@ -1,7 +1,7 @@
 """What `native/bindings.cpp` gives to Python. The arrays of each function have the dtype that ends its name."""
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from .check import Array, Lengths
 
@@ -106,7 +106,7 @@ def forward_float32(
     outputs: Array,
     c: Array | None,
     h: Array,
-) -> Kept | None: ...
+) -> Kept | Literal[False] | None: ...
 def forward_float64(
     isa: str,
     cell: int,
@@ -125,7 +125,7 @@ def forward_float64(
     outputs: Array,
     c: Array | None,
     h: Array,
-) -> Kept | None: ...
+) -> Kept | Literal[False] | None: ...
 def backward_float32(
     kept: Kept,
     cell: int,
@@ -151,7 +151,7 @@ def backward_float32(
     d_recurrent_bias: Array | None,
     d_c0: Array | None,
     d_h0: Array | None,
-) -> None: ...
+) -> bool: ...
 def backward_float64(
     kept: Kept,
     cell: int,
@@ -177,7 +177,7 @@ def backward_float64(
     d_recurrent_bias: Array | None,
     d_c0: Array | None,
     d_h0: Array | None,
-) -> None: ...
+) -> bool: ...
 def trace_float32(
     kept: Kept,
     cell: int,

@@ -83,9 +83,9 @@ class Saved:
             x, W, U, b, extra, c0, h0 = self.inputs
             initial = (c0, h0) if self.cell_type == "lstm" else (h0,)
             time = (self.lengths, self.reverse, self.time_major)
-            run = forward(self.isa, self.cell_type, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)[
-                2
-            ]
+            done = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)
+            assert done is not None
+            run = done[2]
         assert run is not None
         trace: dict[str, Array] = {}
         for which, name in enumerate(GATES[self.cell_type] + ("c" if self.cell_type == "lstm" else "")):
@@ -148,9 +148,12 @@ def forward(
     time_major: bool,
     save: Save,
     torch: bool,
-) -> tuple[Array, tuple[Array, ...], Saved | None]:
-    """Runs a whole sequence; returns (outputs, final states, Saved or None)."""
+) -> tuple[Array, tuple[Array, ...], Saved | None] | None:
+    """Runs a whole sequence; returns (outputs, final states, Saved or None), or None where the kernels cannot take the
+    arrays as they are."""
     x, recurrent_kernel = arrays[0], arrays[2]
+    if x is None or recurrent_kernel is None or x.ndim != 3 or recurrent_kernel.ndim != 2 or x.dtype not in FORWARD:
+        return None
     (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[1 if torch else 0], x.dtype
     B, T = (second, first) if time_major else (first, second)
     outputs, h = empty((first, second, H), dtype), np.empty((B, H), dtype)
@@ -159,6 +162,8 @@ def forward(
     c0, h0 = (None, *initial) if c is None else initial
     inputs = (*arrays, c0, h0)
     kept = FORWARD[dtype](isa, code, reverse, time_major, torch, SAVE[save], *inputs, lengths, outputs, c, h)
+    if kept is False:
+        return None
     if kept is None:
         return outputs, final, None
     saved = Saved()
@@ -175,8 +180,10 @@ def backward(
     d_final: Sequence[Array | None],
     d_states: Sequence[Array | None],
     needs: tuple[bool, ...],
-) -> tuple[Array | None, ...]:
-    """From cotangents (None = 0) to (dx, dW, dU, db, d recurrent bias, d initial states), None where not needed."""
+) -> tuple[Array | None, ...] | None:
+    """From cotangents (None = 0) to (dx, dW, dU, db, d recurrent bias, d initial states), None where not needed.
+
+    Returns None where the kernels cannot take the cotangents as they are."""
     x, W, U, b, *_ = saved.inputs
     sizes, dtype, lstm = saved.sizes, x.dtype, saved.cell_type == "lstm"
     d_c, d_h = d_final if lstm else (None, *d_final)
@@ -189,10 +196,12 @@ def backward(
     d_initial = [np.empty((sizes.B, sizes.H), dtype) if wanted else None for wanted in needs[5:]]
     states = d_initial if lstm else (None, *d_initial)
     cotangents = (d_outputs, d_states[0], d_c, d_h)
-    BACKWARD[dtype](
+    done = BACKWARD[dtype](
         saved.kept, saved.code, saved.reverse, saved.time_major, saved.torch, *saved.inputs, saved.outputs,
         *cotangents, dx, dW, dU, db, dc, *states,
     )  # fmt: skip
+    if not done:
+        return None
     return dx, dW, dU, db, dc, *d_initial
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from . import check, choice, reference
+from . import check, choice
 from .check import ACTIVATIONS, FLOATS, GATES, STATES, Array, Option
 
 if TYPE_CHECKING or choice.missing is None:
@@ -92,6 +92,8 @@ class Stepper:
         self._step: Callable[[Array], None]
         self._weights, (W, U, b, extra) = weights, weights
         if self._isa == "reference":
+            from . import reference
+
             self._step = reference.stepper(*self._made, W, U, b, extra, self._state)
         else:
             self._step = compiled.stepper(*self._made, W, U, b, extra, self._state, self._isa)

@@ -80,10 +80,9 @@ def forward(
 ) -> Any:
     """(outputs, final states, saved) of a fused op over time, whose arrays are x, kernel, recurrent_kernel and biases."""
     x, kernel, recurrent_kernel, bias, recurrent_bias = arrays
-    return kernels.sequence_forward(
-        cell_type, option, (x, kernel, recurrent_kernel, *two_biases(bias, recurrent_bias)), initial,
-        lengths=lengths, reverse=reverse, time_major=time_major, save=save, torch=torch,
-    )  # fmt: skip
+    biases = two_biases(bias, recurrent_bias)
+    arrays = (x, kernel, recurrent_kernel, *biases)
+    return kernels.sequence_forward(kind, option, arrays, initial, lengths, reverse, time_major, save, torch)
 
 
 def backward(

@@ -103,6 +103,9 @@ class Environment:
 
         def changed() -> str | None:
             changes = [d for path, now, then in before if (d := difference(now, then, path))]
+            for path, value, cls, attributes in walk.objects:
+                if type(value) is not cls or vars(value) is not attributes:
+                    changes.append(path)
             for guard in walk.guards:
                 if not guard.holds(guard.holder, guard.former):
                     guard.restore(guard.holder, guard.former)

@@ -7,6 +7,7 @@ from itertools import repeat
 from operator import is_
 from types import CellType
 from typing import Any, Final, NamedTuple
+from weakref import ref
 
 from .. import kernels
 
@@ -143,6 +144,34 @@ def _restore_function(f: Any, former: Any) -> None:
     f.__code__, f.__defaults__, f.__kwdefaults__ = former
 
 
+def guard_object(value: Any, path: str) -> Guard:
+    """An object's class and which dict holds its attributes (not what that contains). The guard does not keep it alive."""
+    return Guard(_same_object, _restore_object, ref(value), (type(value), vars(value)), path)
+
+
+def _same_object(alive: Any, former: Any) -> bool:
+    value = alive()
+    return value is not None and type(value) is former[0] and value.__dict__ is former[1]
+
+
+def _restore_object(alive: Any, former: Any) -> None:
+    value = alive()
+    value.__class__, value.__dict__ = former
+
+
+def guard_attribute(holder: Any, name: str, path: str) -> Guard:
+    """One attribute of a class or function."""
+    return Guard(_same_attribute, _restore_attribute, holder, (name, getattr(holder, name)), path)
+
+
+def _same_attribute(holder: Any, former: Any) -> bool:
+    return getattr(holder, former[0]) is former[1]
+
+
+def _restore_attribute(holder: Any, former: Any) -> None:
+    setattr(holder, *former)
+
+
 def same_tensor(tensor: Any, former: Any) -> bool:
     """Whether a tensor still has the shape, dtype and requires_grad in `former`."""
     return same_array(tensor.data, former) and tensor.requires_grad is former[2]
@@ -156,7 +185,7 @@ def same_array(array: Any, former: Any) -> bool:
 # The native code (kernels/native/guards.cpp) knows each check by its index here.
 CHECKS = (
     *(_same_items, _same_names, _same_class, _same_list, _same_set, _same_cell, same_function),
-    *(same_tensor, same_array),
+    *(same_tensor, same_array, _same_object, _same_attribute),
 )
 GuardRecord = tuple[int, Any, Any]  # (index in CHECKS, holder, former)
 

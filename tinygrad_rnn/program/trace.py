@@ -67,7 +67,9 @@ def trace_once(step: Callable[..., Any], environment: Environment, signature: Si
     def captured(number: int, array: Any) -> Traced:
         value = array.data if isinstance(array, Tensor) else array
         t = tracer.stand_in(value, NO_ROWS, isinstance(array, Tensor) and array.requires_grad)
-        if not isinstance(array, Tensor):
+        if isinstance(array, Tensor):
+            tracer.types[t.number] = type(array)
+        else:
             tracer.ndarray_slots.add(t.number)
         tracer.known[id(array)] = t
         captures.append((t.number, number))

@@ -127,6 +127,11 @@ class Traced(Tensor):
             size = n * size  # Rows first: the product then still names the batch
         return size
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # what isinstance asks next: a module finds its parameters by it
+        kind = self.tracer.type_of(self.number)
+        return Traced if kind is np.ndarray else kind
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of unsized object")
@@ -147,6 +152,11 @@ class Traced(Tensor):
 
     def __reduce__(self) -> Any:
         refuse("the step copies or pickles a tensor")
+
+
+def isinstance_of_traced(value: Any, kinds: Any) -> bool:
+    """isinstance, as steps see it: a stand-in is of the type of what it stands for."""
+    return issubclass(value.tracer.type_of(value.number), kinds) if type(value) is Traced else isinstance(value, kinds)
 
 
 def _in_place(self: Traced, other: Any) -> Any:
@@ -181,8 +191,13 @@ class Tracer:
         self.known: dict[int, Traced] = {}  # id of a captured array -> its stand-in
         self.refusal: Untraceable | None = None
         self.ndarray_slots: set[int] = set()  # slots that are ndarrays where the step runs unrolled
+        self.types: dict[int, type] = {}  # of captured tensors that are no plain ones, by slot
         self.grads: list[bool] = []  # of each slot, whether a gradient may flow to it
         self.depth = len(ambient.get().scope)
+
+    def type_of(self, number: int) -> type:
+        """The type of what a slot's stand-in stands for."""
+        return np.ndarray if number in self.ndarray_slots else self.types.get(number, Tensor)
 
     def stand_in(self, value: np.ndarray[Any, Any], layout: Layout, requires_grad: bool) -> Traced:
         """A new slot with this value."""
@@ -198,6 +213,14 @@ class Tracer:
         self.values.append(value)
         self.grads.append(requires_grad)
         return t
+
+    @staticmethod
+    def name(value: Any, name: str) -> bool:
+        """Name a stand-in, unless it has a name; False for any other value."""
+        if not isinstance(value, Traced):
+            return False
+        value.tracer.names.setdefault(value.number, name)
+        return True
 
     def record(self, op: Op, args: Sequence[Any], options: dict[str, Any]) -> Any:
         """Run an op on the stand-ins' values and record it; returns stand-ins for its results."""

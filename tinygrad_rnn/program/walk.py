@@ -31,16 +31,18 @@ from .guards import (
     MISSING,
     Guard,
     contents,
+    guard_attribute,
     guard_cell,
     guard_class,
     guard_function,
     guard_items,
     guard_list,
     guard_names,
+    guard_object,
     guard_set,
     special,
 )  # fmt: skip
-from .tracer import Trap, checked_import
+from .tracer import Trap, checked_import, isinstance_of_traced
 
 
 class Reads(NamedTuple):
@@ -63,8 +65,26 @@ _FIXED = (
 _SLOTS = (GetSetDescriptorType, type(Reads.globals))  # attributes that are kept elsewhere, fields of named tuples
 _TRUSTED = {  # modules whose functions return the same results whenever they are called
     *("tinygrad_rnn", "numpy", "builtins", "math", "cmath", "functools", "itertools", "operator", "typing", "types"),
-    *("collections", "dataclasses", "enum", "abc", "copy", "contextlib", "numbers", "string", "re", "inspect"),
+    *("collections", "dataclasses", "enum", "abc", "copy", "contextlib", "numbers", "string", "re"),
 }
+_STATEFUL = {  # what of these modules depends on more than its arguments
+    "numpy": (
+        *("random", "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap"),
+        *("geterr", "geterrcall", "getbufsize", "get_printoptions"),
+    ),
+    "tinygrad_rnn": ("load", "get_num_threads"),
+    "tinygrad_rnn.kernels": ("get_num_threads", "info"),
+    "tinygrad_rnn.autodiff.steps": ("current_step",),
+}
+_HIDDEN = {"__globals__", "__subclasses__"}  # attributes through which a function reaches what it does not name
+_DYNAMIC = {
+    "getattr",
+    "vars",
+    "dir",
+    "__dict__",
+    "attrgetter",
+    "methodcaller",
+}  # what reads attributes by computed names
 _EFFECTS = {  # builtins whose effect or result a program would not have
     *("print", "input", "open", "eval", "exec", "compile", "globals", "breakpoint", "delattr"),
 }
@@ -110,6 +130,8 @@ def _reads(code: CodeType) -> Reads:
                 "ATTR" in opname or "METHOD" in opname or opname == "LOAD_CONST"
             ):  # a constant may be a name for getattr
                 names[1][name] = None
+        elif instruction.opname == "MATCH_CLASS":  # reads the attributes that a tuple names
+            names[1]["__dict__"] = None
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             for some, more in zip(names, _reads(constant), strict=True):
@@ -152,20 +174,39 @@ def _bodies(attribute: Any) -> list[Any]:
     return [attribute] if hasattr(type(attribute), "__get__") else []
 
 
-def _without_random() -> ModuleType:
-    """NumPy without numpy.random, whose draws a program would repeat."""
-    copy = ModuleType("numpy")
-    vars(copy).update(
-        vars(np), random=Trap("np.random (draw before the scan and pass what was drawn in inputs or constants)")
-    )
+@lru_cache
+def _without_state(module: ModuleType) -> ModuleType:
+    """A trusted module without what depends on more than its arguments: a program would repeat it."""
+    copy = ModuleType(module.__name__)
+    vars(copy).update(vars(module))
+    for name in _STATEFUL[module.__name__]:
+        vars(copy)[name] = Trap(_stateful_name(f"{module.__name__}.{name}"))
+    for name, value in vars(module).items():
+        if (
+            type(value) is ModuleType
+            and value.__name__ in _STATEFUL
+            and value.__name__.startswith(module.__name__ + ".")
+        ):
+            vars(copy)[name] = _without_state(value)
     return copy
 
 
-_numpy = _without_random()
+def _stateful_name(path: str) -> str:
+    drawn = " (draw before the scan and pass what was drawn in inputs or constants)" if path == "numpy.random" else ""
+    return f"{path}, which depends on more than its arguments{drawn}"
+
+
+@lru_cache
+def _stateful_functions() -> frozenset[Any]:
+    modules = [(sys.modules[m], names) for m, names in _STATEFUL.items() if m in sys.modules]
+    return frozenset(vars(module)[name] for module, names in modules for name in names if name in vars(module))
+
+
 _builtins = {
     **vars(builtins),
     **{name: Trap(f"{name}, whose effect a program would not have") for name in _EFFECTS},
     "__import__": checked_import(is_trusted),
+    "isinstance": isinstance_of_traced,
 }
 
 
@@ -179,12 +220,14 @@ class Walk:
         self.arrays: list[Any] = []
         self.guards: list[Guard] = []
         self.copies: list[tuple[str, Any]] = []  # (path, a copy of a container), to be looked at after a trace
+        self.objects: list[tuple[str, Any, type, Any]] = []  # likewise (path, a copy of an object, its class, its dict)
         # (id, in place) -> (order, the copy, the original)
         self.seen: dict[tuple[int, bool], tuple[int, Any, Any]] = {}
         self.globals: dict[tuple[int, bool], dict[str, Any]] = {}
         self.names: dict[str, None] = {}  # of attributes, in any function so far
         self.modules: list[tuple[ModuleType, ModuleType, bool, set[str]]] = []
         self.functions: list[tuple[str, Any, str]] = []  # of classes: walked in place if the name is used
+        self.dynamic = False  # attributes are read by computed names: all are in use
 
     def whole(self, step: Any) -> Any:
         """Walk all that the step reads; returns its copy."""
@@ -202,7 +245,9 @@ class Walk:
         if cls in _VALUES:
             self.key.append((cls, repr(value) if cls in (float, complex, slice, range) else value))
             return value
-        if isinstance(value, (np.generic, np.dtype, enum.Enum)):
+        if isinstance(value, (np.generic, np.dtype)):
+            if cls is np.void:
+                return self._trap(value, path)
             self.key.append((cls, repr(value) if isinstance(value, np.generic) else value))
             return value
         if (known := self.seen.get((id(value), self.in_place))) is not None:
@@ -222,6 +267,8 @@ class Walk:
 
     def _visit(self, value: Any, path: str, early: Callable[[Any], None]) -> Any:
         cls = type(value)
+        if isinstance(value, enum.Enum):
+            return self._enum(value, path)
         if isinstance(value, (Tensor, np.ndarray)):
             return self._array(value, path)
         if isinstance(value, tuple):
@@ -229,7 +276,7 @@ class Walk:
         if isinstance(value, (list, dict, set, frozenset)) and cls.__module__ in ("builtins", "collections"):
             return self._container(value, path, early)
         if cls is FunctionType:
-            return self._function(value, path, early)
+            return self._trap(value, path) if value in _stateful_functions() else self._function(value, path, early)
         if cls is MethodType:
             self.key.append("method")
             owner = self.visit(value.__self__, path.rpartition(".")[0] or path)
@@ -258,8 +305,12 @@ class Walk:
             what = f"{path}, a random generator (draw before the scan and pass what was drawn in inputs or constants)"
         elif isinstance(value, ModuleType):
             what = f"{path}, the module {value.__name__}"
+        elif type(value) is FunctionType:
+            what = _stateful_name(path)
         else:
-            what += ", whose contents cannot be recorded_guard (keep what it needs as numbers, arrays, lists, dicts or Modules)"
+            what += (
+                ", whose contents cannot be followed (keep what it needs as numbers, arrays, lists, dicts or Modules)"
+            )
         if self.in_place:
             raise Unguardable(f"the step reads {what}")
         self.key.append("trap")
@@ -267,7 +318,9 @@ class Walk:
 
     def _array(self, value: Any, path: str) -> Any:
         array = value.data if isinstance(value, Tensor) else value
-        if array.dtype.kind not in "fiub":
+        cls = type(value)
+        trusted = is_trusted(cls.__module__) if isinstance(value, Tensor) else cls in (np.ndarray, np.memmap)
+        if array.dtype.kind not in "fiub" or not trusted:  # a subclass may define what its operators do
             return self._trap(value, path)
         if self.in_place:
             raise Unguardable(
@@ -278,6 +331,22 @@ class Walk:
         self.key.append((type(value), array.shape, array.dtype.str, needs))
         self.arrays.append(value)
         return value if self.leaf is None else self.leaf(len(self.arrays) - 1, value)
+
+    def _enum(self, member: enum.Enum, path: str) -> Any:
+        """A member of an enumeration: its attributes are read in place, and the functions of its class."""
+        cls = type(member)
+        self.key.append((cls, member))
+        if is_trusted(cls.__module__):
+            return member
+        self.guards.append(guard_items(vars(member), path))
+        for name, attribute in vars(member).items():
+            if not special(name):
+                self.key.append(name)
+                self._visited(attribute, f"{path}.{name}", True)
+        for base in cls.__mro__:
+            if self._guarded(base, path):
+                self.functions += [(n, a, f"{path}.{n}") for n, a in vars(base).items() if _bodies(a)]
+        return member
 
     def _tuple(self, value: Any, path: str) -> Any:
         cls = type(value)
@@ -318,7 +387,8 @@ class Walk:
         trusted = is_trusted(f.__globals__.get("__name__"))
         if trusted and not (f.__closure__ or f.__defaults__ or f.__kwdefaults__):
             return f
-        self.guards.append(guard_function(f, path))
+        self.key.append(f.__name__)
+        self.guards += [guard_function(f, path), guard_object(f, path), guard_attribute(f, "__name__", path)]
         cells = tuple(CellType() for _ in f.__closure__ or ())
         read = Reads((), (), ()) if trusted else _reads(f.__code__)
         inside = f.__globals__ if trusted else self._copied_globals(f)
@@ -353,6 +423,9 @@ class Walk:
     def _read(self, f: FunctionType, read: Reads, inside: dict[str, Any], path: str) -> None:
         """The globals and modules that a function reads."""
         self.names.update(dict.fromkeys(read.attributes))
+        self.dynamic = self.dynamic or not _DYNAMIC.isdisjoint((*read.globals, *read.attributes))
+        if hidden := _HIDDEN.intersection(read.attributes):
+            raise Unguardable(f"the step reads {min(hidden)} in {path}")
         if self.in_place:
             for name in (*read.globals, *read.imports):
                 if (name in _EFFECTS and name not in f.__globals__) or (name in read.imports and not is_trusted(name)):
@@ -367,13 +440,15 @@ class Walk:
     def _module(self, module: ModuleType, path: str, early: Callable[[Any], None]) -> Any:
         """Copy a user's module with the attributes that any function may read."""
         self.key.append(_Is(module))
-        if module is np:
-            if self.in_place and "random" in self.names:
-                raise Unguardable(f"the step reads {path}.random")
-            return _numpy
+        if stateful := _STATEFUL.get(module.__name__):
+            if self.in_place and (used := [name for name in stateful if name in self.names]):
+                raise Unguardable(f"the step reads {_stateful_name(f'{path}.{used[0]}')}")
+            return _without_state(module)
         if is_trusted(module.__name__):
             return module
         if module.__name__.partition(".")[0] in sys.stdlib_module_names or module.__name__.startswith("numpy"):
+            return self._trap(module, path)
+        if "__getattr__" in vars(module):
             return self._trap(module, path)
         early(copy := ModuleType(module.__name__))
         vars(copy).update(vars(module))
@@ -385,11 +460,12 @@ class Walk:
         """Visit the attributes of modules under the names in use; returns whether any was new."""
         before = len(self.key)
         for module, copy, in_place, done in list(self.modules):
-            new = [n for n in self.names if n not in done]
+            used = {**self.names, **dict.fromkeys(vars(module))} if self.dynamic else self.names
+            new = [n for n in used if n not in done]
             done.update(new)
             self.guards.append(guard_names(vars(module), new, module.__name__))
             for name in new:
-                if name in vars(module) and not special(name):
+                if name in vars(module) and (not special(name) or type(vars(module)[name]) in _VALUES):
                     self.key.append(name)
                     vars(copy)[name] = self._visited(vars(module)[name], f"{module.__name__}.{name}", in_place)
         return len(self.key) > before
@@ -421,12 +497,13 @@ class Walk:
         if is_trusted(cls.__module__):
             return False
         self.guards.append(guard_class(cls, path))
-        self.key.append(_Is(cls))
+        self.guards += [guard_attribute(cls, name, path) for name in ("__bases__", "__name__")]
+        self.key += [_Is(cls), cls.__bases__, cls.__name__]
         return True
 
     def _functions_of_classes(self) -> bool:
         """Walk, in place, those functions of classes whose names are in use; returns whether any was."""
-        ready = [f for f in self.functions if special(f[0]) or f[0] in self.names]
+        ready = [f for f in self.functions if self.dynamic or special(f[0]) or f[0] in self.names]
         self.functions = [f for f in self.functions if f not in ready]
         for name, attribute, path in ready:
             self.key.append((name, _Is(type(attribute))))
@@ -439,7 +516,7 @@ class Walk:
         """An object's attributes, and its class's: these become the copy's own, methods bound to it."""
         cls, attributes = type(value), vars(value)
         self.key.append((_Is(cls), len(attributes)))
-        self.guards.append(guard_items(attributes, path))
+        self.guards += [guard_items(attributes, path), guard_object(value, path)]
         early(copy := object.__new__(cls))
         for name, attribute in attributes.items():
             self.key.append(name)
@@ -461,4 +538,5 @@ class Walk:
                         self._visited(attribute, f"{path}.{name}", True)
             taken.update(vars(base))
         self.copies.append((path, vars(copy)))
+        self.objects.append((path, copy, cls, vars(copy)))
         return copy

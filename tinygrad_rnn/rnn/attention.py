@@ -12,8 +12,8 @@ from ..autodiff.state import scope
 from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
-from ..program.scan import checked_lengths
-from .cell import RNNCell, called, described, gate, random_source
+from ..program.calls import checked_lengths
+from .cell import RNNCell, called, gate, kind, random_source
 
 
 class AttentionWrapperState(NamedTuple):

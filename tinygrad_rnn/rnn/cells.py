@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,15 @@ def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
 
 
 _METHODS = ("project", "recur", "call", "draw")  # by which a cell computes a step
+_METHOD_NAMES = frozenset(_METHODS)
 _PACKAGE = __name__.partition(".")[0] + "."
+
+
+@lru_cache(maxsize=256)
+def _users_own(*methods: Any) -> str | None:
+    """The name of the first of these methods that is not of this package; None if all are."""
+    named = zip(_METHODS, methods, strict=True)
+    return next((name for name, method in named if not method.__module__.startswith(_PACKAGE)), None)
 
 
 class GatedCell(RNNCell):
@@ -109,11 +118,10 @@ class GatedCell(RNNCell):
 
     def redefined(self) -> str | None:
         """The name of a method of the step that a user's subclass, or this instance, overrides; None if there is none."""
-        cls, own = type(self), vars(self)
-        for method in _METHODS:
-            if method in own or not getattr(cls, method).__module__.startswith(_PACKAGE):
-                return method
-        return None
+        kind, own = type(self), vars(self)
+        if _METHOD_NAMES.isdisjoint(own):
+            return _users_own(kind.project, kind.recur, kind.call, kind.draw)
+        return next(method for method in _METHODS if method in own)
 
     @property
     def weights(self) -> tuple[Any, Any, Any, Any]:

@@ -20,7 +20,7 @@ from ..write.program import run
 Link = tuple[str, str]
 STRAIGHT = "100"  # the weight of an edge that is to be straight
 FRAME = 9.0  # from a frame to what stands in it
-ROOMIER = 4  # layouts that are tried to keep arrows out of titles
+MOST_LAYOUTS = 4  # layouts that are tried to keep arrows out of titles
 
 
 @dataclass
@@ -103,7 +103,7 @@ def lay_out(
     return layout
 
 
-def settle(picture: Picture, **options: Any) -> Picture:
+def with_layout(picture: Picture, **options: Any) -> Picture:
     """A picture with the places that the program gives it, its boxes' titles on top where no arrow runs through them.
 
     Where arrows go upright, a title that has no such place is broken into two lines, with room beside them. The way of a
@@ -122,7 +122,7 @@ def settle(picture: Picture, **options: Any) -> Picture:
         for box in picture.boxes
         if box is not outer
     ]
-    tries = ROOMIER if picture.direction in ("TB", "BT") else 1
+    tries = MOST_LAYOUTS if picture.direction in ("TB", "BT") else 1
     room: Counter[str] = Counter()
     for attempt in range(tries):
         layout = lay_out(
@@ -136,7 +136,7 @@ def settle(picture: Picture, **options: Any) -> Picture:
             **options,
         )
         if outer is not None:
-            layout.boxes[outer.id] = _frame(picture, outer, layout)
+            layout.boxes[outer.id] = _frame(picture, layout)
             boxes = [outer, *boxes]
         passed = [point for path in layout.paths.values() for point in _along(path)]
         titles = {box.id: _title_on_top(layout.boxes[box.id], box.label, passed) for box in boxes}
@@ -177,7 +177,7 @@ def _order(picture: Picture, links: list[Link]) -> list[Link]:
     return pairs + [(id, node.id) for node in picture.nodes if node.id not in inner | tails for id in last]
 
 
-def _frame(picture: Picture, outer: Box, layout: Layout) -> tuple[float, float, float, float]:
+def _frame(picture: Picture, layout: Layout) -> tuple[float, float, float, float]:
     """The corners of a box around all that stands in it, with room on top for its title."""
     spans = [layout.boxes[box.id] for box in picture.boxes if box.id in layout.boxes]
     for node in picture.nodes:
@@ -207,9 +207,9 @@ def _title_on_top(
     places = [(first + (last - first) * k / 12, top - 6 - tall) for k in range(13)]
     if last < first:
         places = [((left + right) / 2, top - 6 - tall)]
-    best = min(places, key=lambda place: _hits(place, half, tall, passed))
+    best = min(places, key=lambda place: _overlaps(place, half, tall, passed))
     usual = best == places[0] and last >= first and len(lines) == 1
-    return None if usual else best, _hits(best, half, tall, passed)
+    return None if usual else best, _overlaps(best, half, tall, passed)
 
 
 def _title_place(corners: tuple[float, float, float, float], title: str, passed: list[Point]) -> Point:
@@ -219,10 +219,10 @@ def _title_place(corners: tuple[float, float, float, float], title: str, passed:
     places = [(left + 7 + half, top - 10), (right - 7 - half, top - 10)]
     if 4 * half + 14 > right - left:
         places = [((left + right) / 2, top - 10)]
-    return min(places, key=lambda place: _hits(place, half, 6.0, passed))
+    return min(places, key=lambda place: _overlaps(place, half, 6.0, passed))
 
 
-def _hits(place: Point, half: float, tall: float, passed: list[Point]) -> int:
+def _overlaps(place: Point, half: float, tall: float, passed: list[Point]) -> int:
     """How many points of arrows lie in a title."""
     return sum(abs(x - place[0]) < half + 4 and abs(y - place[1]) < tall + 3 for x, y in passed)
 

@@ -114,10 +114,10 @@ def _crossing(picture: Picture, ops: list[Node]) -> tuple[list[int], list[int]]:
     for i, node in enumerate(ops):
         for box in _chain(node.box, parents):
             boxes[box] = boxes.get(box, (i, i))[0], i
-    return _over(values, len(ops)), _over(boxes, len(ops))
+    return _crossings(values, len(ops)), _crossings(boxes, len(ops))
 
 
-def _over(spans: dict[str, tuple[int, int]], size: int) -> list[int]:
+def _crossings(spans: dict[str, tuple[int, int]], size: int) -> list[int]:
     """How many spans, of first and last ops, each cut goes through."""
     change = Counter(begin + 1 for begin, _ in spans.values())
     change.subtract(Counter(end + 1 for _, end in spans.values()))

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_rnn import ops
 from tinygrad_rnn.autodiff.graph import STEP, Graph, Source, flat_tensors
 from tinygrad_rnn.autodiff.state import Run, generator, step
+from tinygrad_rnn.autodiff.steps import fields_of
 from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 from tinygrad_rnn.rnn.cell import map_state
@@ -22,7 +23,7 @@ from .steps import state_name
 from .unfused import opened_maps, take
 
 SMALL_BATCH, SMALL_INPUT = 2, 3
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 def trace(cell: RNNCell, length: int) -> Graph:
@@ -30,7 +31,7 @@ def trace(cell: RNNCell, length: int) -> Graph:
     return on_copy(cell, lambda copied, size: _steps(copied, size, length))
 
 
-def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], Result]) -> Result:
+def on_copy(cell: RNNCell, run: Callable[[RNNCell, int], T]) -> T:
     """What `run` makes of a copy of the cell and its input's size; of a small one, or its output's, if it is not built."""
     known = input_size(cell)
     sizes = (known,) if known else (SMALL_INPUT, cell.output_size)  # a residual connection wants the latter
@@ -92,11 +93,19 @@ def input_size(cell: Any) -> int | None:
     return None
 
 
+class Result(NamedTuple):
+    """A result of a step: a state, or the output y where that is no state."""
+
+    name: str
+    source: Source
+    role: str  # of the arrow to it: "memory" for c, "state" for another state, "data" for y
+
+
 class StepGraph(NamedTuple):
-    """The graph of one step, what it gives out, by name, and, of a run on given values, the value of each node."""
+    """The graph of one step, its results, and the value of each node where the step ran on values from outside."""
 
     graph: Graph
-    results: list[tuple[str, Source]]
+    results: list[Result]
     values: dict[int, Any]
 
 
@@ -120,6 +129,7 @@ def _step(run: RNNCell, size: int, values: tuple[Any, Any] | None) -> StepGraph:
         numbers = count(1)
         state = map_state(lambda part: _leaf(part, f"s{next(numbers)}"), state) if own else _named(state, "h")
         names = [str(part.name) for part in flat_tensors(state)]
+        memories = {name for name, field in zip(names, fields_of(state), strict=True) if field == "c"}
         output, after = RNNCell.__call__(run, x, state)  # as a driver calls it: Keras's own takes lists
         made = [(name, part) for name, part in zip(names, flat_tensors(after), strict=False) if part._node is not None]
         tensors = [output, *(part for _, part in made)]
@@ -136,9 +146,10 @@ def _step(run: RNNCell, size: int, values: tuple[Any, Any] | None) -> StepGraph:
     gates = {name: state_name(graph, source) for name, source in states if own}  # else as drivers call them: s1, s2 …
     shown = {name: gates.get(name) or name for name in names}
     leaves = (n._replace(name=shown.get(n.name or "", n.name)) if n.kind == "input" else n for n in graph.nodes)
-    results = [(shown[name], source) for name, source in states]
+    memories |= {name for name in names if shown[name] == "c"}
+    results = [Result(shown[n], source, "memory" if n in memories else "state") for n, source in states]
     if len(graph.outputs) > len(made) and graph.outputs[0] not in [source for _, source in states]:
-        results.append(("y", graph.outputs[0]))
+        results.append(Result("y", graph.outputs[0], "data"))
     return StepGraph(Graph(tuple(leaves), graph.outputs), results, known)
 
 

@@ -23,9 +23,9 @@ def flops(node: NodeInfo, graph: Graph, options: dict[str, Any] | None = None) -
     return node.work.flops(read, node.shapes, node.options if options is None else options)
 
 
-def counted(number: float, unit: str) -> str:
+def count_text(number: float, unit: str) -> str:
     """
-    >>> counted(96, "B"), counted(4096, "B"), counted(12_300_000, "flop")
+    >>> count_text(96, "B"), count_text(4096, "B"), count_text(12_300_000, "flop")
     ('96 B', '4.1 kB', '12.3 Mflop')
     """
     for power, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -34,9 +34,9 @@ def counted(number: float, unit: str) -> str:
     return f"{number:.3g} {unit}"
 
 
-def lasted(seconds: float) -> str:
+def seconds_text(seconds: float) -> str:
     """
-    >>> lasted(1.3e-6), lasted(1e-4), lasted(0.0214), lasted(3)
+    >>> seconds_text(1.3e-6), seconds_text(1e-4), seconds_text(0.0214), seconds_text(3)
     ('1.3 µs', '100 µs', '21 ms', '3 s')
     """
     power, unit = next(((p, u) for p, u in ((1.0, "s"), (1e-3, "ms")) if seconds >= p * 0.9995), (1e-6, "µs"))

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import neg
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_rnn.autodiff.graph import Graph
 from tinygrad_rnn.autodiff.state import Run, Scope
@@ -18,6 +18,7 @@ from tinygrad_rnn.autodiff.state import Run, Scope
 Path = tuple[Scope, ...]
 Step = tuple[int, int]  # a layer's number and t
 SIDES = ("fw", "bw")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ class Layer:
     side: str = ""  # "fw" or "bw": one direction of a pair …
     pair: Path = ()  # … that stands in these scopes
     role: str = "cell"
-    ops: list[int] = field(default_factory=list)  # of role "each"
     number: int = -1  # of its pass over time
 
     def column(self, t: int) -> int:
@@ -64,6 +64,16 @@ def time_of(path: Path) -> Time | None:
         if part.kind == "step":
             return Time(path[:i], part, path[i + 1 :])
     return None
+
+
+def common(a: tuple[Part, ...], b: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The scope that holds both."""
+    same = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        same += 1
+    return a[:same]
 
 
 def times_of(graph: Graph) -> list[Time | None]:
@@ -198,11 +208,11 @@ def _keys(graph: Graph, times: list[Time | None], passes: Passes) -> dict[int, _
         time = times[i]
         if step not in named and time is not None and time.outer:
             keys[i] = _Key(step[0], (), _own_name(time.outer), 0)
-    _adopt(graph, steps, keys)
+    _assign_to_cells(graph, steps, keys)
     return keys
 
 
-def _adopt(graph: Graph, steps: dict[int, tuple[int, int]], keys: dict[int, _Key]) -> None:
+def _assign_to_cells(graph: Graph, steps: dict[int, tuple[int, int]], keys: dict[int, _Key]) -> None:
     """Give ops of a step that stand in no cell to the cell that they work for, else to a layer called step."""
     outside = [i for i in steps if i not in keys]
     wanted = set(outside)

@@ -22,14 +22,14 @@ from .unfused import STEPWISE, take
 
 Array = npt.NDArray[Any]
 Key = tuple[int, int]  # a node's counter, and which of its results
-RUNS, ENOUGH = 5, 0.05  # how often an op is timed, and after how many seconds that will do
+MOST_RUNS, MOST_SECONDS = 5, 0.05  # how often an op is timed, and after how many seconds that will do
 
 
 class Measured:
     """The values, gradients and times of a recorded graph.
 
-    target: tensors, of which fused ops of these `kinds` are opened on their values. `graph` is the snapshot, and all that
-    is asked for is named by its ids; `nodes` are the recorded nodes in their order, `net` its layers and time steps.
+    target: tensors, of which fused ops of these `kinds` are opened on their values. `graph` is the snapshot, whose
+    ids name nodes in all methods; `nodes` are the recorded nodes in their order, `net` its layers and time steps.
     given: tensors that may stand in the graph as leaves, whose values are then known, too.
 
     A value is known where an op kept it for its derivative: its own, or one that reads it; else it is computed again from
@@ -54,7 +54,7 @@ class Measured:
         self._gradients: dict[int, Any] = {}
         ops = [node for node in (*nodes_of(target), *self.nodes) if isinstance(node, Node)]
         for node in ops:  # those of the target, too: a fused op that was opened kept its inputs
-            for code, value in _kept(node):
+            for code, value in _saved(node):
                 parent = node.parents[code] if code >= 0 else None
                 if parent is not None:
                     self._known[_key(parent)] = value
@@ -78,14 +78,14 @@ class Measured:
         while work:
             one, index = work[-1]
             key = one.counter, index
-            if self._settled(key):
+            if self._is_resolved(key):
                 work.pop()
                 continue
-            unkept = _unkept(one) if isinstance(one, Node) else []
-            further = [_split(p) for p in unkept if p is not None and not self._settled(_key(p))]
+            unsaved = _unsaved(one) if isinstance(one, Node) else []
+            further = [_split(p) for p in unsaved if p is not None and not self._is_resolved(_key(p))]
             if further:
                 work.extend(further)
-            elif isinstance(one, Leaf) or any(p is None or _key(p) in self._unknown for p in unkept):
+            elif isinstance(one, Leaf) or any(p is None or _key(p) in self._unknown for p in unsaved):
                 self._unknown.add(key)  # a leaf that no op kept, a plain number, or what is computed from them
             else:
                 self._store(one, one.op.forward(*self._inputs(one), **one.options))
@@ -93,11 +93,11 @@ class Measured:
 
     def _inputs(self, node: Node) -> list[Any]:
         """The values that an op read; None for those that are not known."""
-        kept = dict(_kept(node))
+        kept = dict(_saved(node))
         parents = enumerate(node.parents)
         return [kept[i] if i in kept else None if p is None else self._known.get(_key(p)) for i, p in parents]
 
-    def _settled(self, key: Key) -> bool:
+    def _is_resolved(self, key: Key) -> bool:
         return key in self._known or key in self._unknown
 
     def _store(self, node: Node, value: Any) -> None:
@@ -112,17 +112,17 @@ class Measured:
         node = self.nodes[id]
         if isinstance(node, Leaf):
             return None
-        for parent in _unkept(node):
+        for parent in _unsaved(node):
             if parent is not None:
                 self._value(*_split(parent))
-        inputs, kept = self._inputs(node), dict(_kept(node))
+        inputs, kept = self._inputs(node), dict(_saved(node))
         for i, parent in enumerate(node.parents):
             if inputs[i] is None and i not in kept:
                 inputs[i] = 0.5 if parent is None else np.full(parent.shape, 0.5).astype(parent.dtype)
         options = {**node.options, "keep": True} if node.op.residuals else node.options
         times: list[float] = []
         with np.errstate(all="ignore"):
-            while len(times) <= RUNS and (len(times) < 2 or sum(times) < ENOUGH):
+            while len(times) <= MOST_RUNS and (len(times) < 2 or sum(times) < MOST_SECONDS):
                 begin = time.perf_counter()
                 node.op.forward(*inputs, **options)
                 times.append(time.perf_counter() - begin)
@@ -231,15 +231,15 @@ def was_freed(target: Any) -> bool:
     return any(isinstance(node, Node) and node.saved is None for node in nodes_of(target))
 
 
-def _kept(node: Node) -> list[tuple[int, Any]]:
+def _saved(node: Node) -> list[tuple[int, Any]]:
     """What a node kept for its derivative: input i, or -1 for its result, with the value."""
     origins = node.op.origins(len(node.parents))
     return [(origin, value) for origin, value in zip(origins, node.saved or (), strict=False) if origin >= -1]
 
 
-def _unkept(node: Node) -> list[Edge | None]:
+def _unsaved(node: Node) -> list[Edge | None]:
     """The inputs that an op itself has not kept."""
-    kept = dict(_kept(node))
+    kept = dict(_saved(node))
     return [p for i, p in enumerate(node.parents) if i not in kept]
 
 
@@ -263,12 +263,12 @@ def lengths_of(target: Any) -> Lengths:
             continue
         sequence, time = sequence_of(node), time_of(node.scope)
         if sequence is not None and sequence.lengths is not None:
-            lengths[around(node.scope)] = sequence.lengths
+            lengths[scope_key(node.scope)] = sequence.lengths
         if time is not None and time.step.run is not None and time.step.run.lengths is not None:
-            lengths[around(time.outer)] = time.step.run.lengths
+            lengths[scope_key(time.outer)] = time.step.run.lengths
     return lengths
 
 
-def around(path: Path) -> tuple[int, ...]:
+def scope_key(path: Path) -> tuple[int, ...]:
     """What tells the scopes around a run from those around another: each is an object of its own."""
     return tuple([id(part) for part in path if part])

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 from tinygrad_rnn.autodiff.graph import NodeInfo, Source
 
-from .layers import SIDES, Layer, Path, Step
+from .layers import SIDES, Layer, Path, Step, common
 from .steps import Net, State, hoisted, parameters_of, passes
 
 
@@ -41,14 +41,14 @@ class Group:
 
 
 class RankedNet:
-    """A net with the work around its layers: layers and groups with their columns and ranks, and what leads where.
+    """A net with the work around its layers: layers and groups with their columns and ranks, and the origins of values.
 
     skipped: how many steps between the first and the last the graph was read without. pairs_share_a_rank: whether the two
     directions of a bidirectional layer stand side by side, not one above the other.
     """
 
     def __init__(self, net: Net, skipped: int = 0, pairs_share_a_rank: bool = False):
-        layers = [replace(layer) for layer in net.layers]  # which are given columns and ranks; `net` stays as it is
+        layers = [replace(layer) for layer in net.layers]  # copies, which get columns and ranks
         self.net = net = replace(net, layers=layers, feeds={step: list(read) for step, read in net.feeds.items()})
         self.skipped = skipped
         self.graph = net.graph
@@ -56,12 +56,12 @@ class RankedNet:
         self.groups: list[Group] = []
         self.group_of: dict[int, int] = {}
         self.read_by_cells: set[Origin] = set()  # by their first and last steps
-        self._gather()
-        self._constants()
+        self._group_ops()
+        self._move_shared_inputs()
         self._place_in_time()
         for group in self.groups:
-            self._spread(group)
-        self._begin()
+            self._draw_in_every_step(group)
+        self._mark_initial()
         self._rank()
         if pairs_share_a_rank:
             self._join_pairs()
@@ -88,7 +88,7 @@ class RankedNet:
                 if node.kind != "parameter" and (node.name or node.shapes[0]):
                     origins[Origin(leaf=node.id)] = None
             elif source.id not in self.net.only_weights:
-                for item in self._further(node, source, pick):
+                for item in self._previous(node, source, pick):
                     if item not in seen:
                         seen.add(item)
                         work.append(item)
@@ -101,7 +101,7 @@ class RankedNet:
         steps = self.net.layers[each].steps  # its columns, which need not begin at 0
         return Origin(each, steps[pick] if pick is not None and pick < len(steps) else None)
 
-    def _further(self, node: NodeInfo, source: Source, pick: int | None) -> list[tuple[Source, int | None]]:
+    def _previous(self, node: NodeInfo, source: Source, pick: int | None) -> list[tuple[Source, int | None]]:
         """One op back, and which step of time it is about, if one is known."""
         sources = node.sources
         if node.effect == "cuts":
@@ -136,25 +136,23 @@ class RankedNet:
 
     # -- groups --------------------------------------------------------------------------------------------------------
 
-    def _gather(self) -> None:
+    def _group_ops(self) -> None:
         """Gather the ops outside time into groups, in order of creation."""
-        outer = _common(
-            [layer.outer[:-1] if layer.outer[-1:] == (layer.name,) else layer.outer for layer in self.cells]
-        )
+        outer = reduce(common, (x.outer[:-1] if x.outer[-1:] == (x.name,) else x.outer for x in self.cells))
         for node in self.graph.nodes:
             if (
                 node.op is None
                 or node.id in self.net.step_of
                 or node.id in self.net.only_weights
-                or (passes(node) and not self._meets(node))
+                or (passes(node) and not self._joins_columns(node))
             ):
                 continue
             if any(hoisted(self.net, layer, node) for layer in self.cells):
                 continue
             origins = {o for s in node.sources for o in self.origins(s)}
-            key = node.scope[: len(_common([outer, node.scope])) + 1]
+            key = node.scope[: len(common(outer, node.scope)) + 1]
             key = () if outer[: len(key)] == key else key
-            number = self._joins(key, origins)
+            number = self._group_for(key, origins)
             if number is None:
                 number = len(self.groups)
                 self.groups.append(Group("", key, []))
@@ -170,7 +168,7 @@ class RankedNet:
             named = group.scope and group.scope[-1].kind != "layer"
             group.name = group.scope[-1] if named else " ".join(labels[:3]) + (" …" if len(labels) > 3 else "")
 
-    def _constants(self) -> None:
+    def _move_shared_inputs(self) -> None:
         """What every step of a layer reads whole, an attention's memory say, is drawn once, with the layer's weights."""
         feeds = self.net.feeds
         for number, layer in enumerate(self.cells):
@@ -188,7 +186,7 @@ class RankedNet:
         inside = (self.graph.nodes[i] for i in self.net.places[number][self.net.layers[number].steps[0]])
         return any(source in node.sources and node.effect in ("picks", "gathers") for node in inside)
 
-    def _meets(self, node: NodeInfo) -> bool:
+    def _joins_columns(self, node: NodeInfo) -> bool:
         """Whether single steps of different columns meet in a concatenation."""
         if node.effect != "concatenates":
             return False
@@ -196,7 +194,7 @@ class RankedNet:
         columns = {self.column(o) for origins in each for o in origins if o.layer >= 0 and o.t is not None}
         return len(columns) > 1 and all(len(origins) == 1 for origins in each)
 
-    def _joins(self, key: Path, origins: set[Origin]) -> int | None:
+    def _group_for(self, key: Path, origins: set[Origin]) -> int | None:
         """The group that an op belongs to: the last of its module, or for one without a module the one it continues."""
         before = max((o.group for o in origins), default=-1)
         calls = [id(scope) for scope in key]  # two calls of one module are two groups
@@ -205,16 +203,14 @@ class RankedNet:
             return None
         return alike[-1] if alike[-1] >= before else None
 
-    def _spread(self, group: Group) -> None:
+    def _draw_in_every_step(self, group: Group) -> None:
         """Turn a group that treats every step alike into a layer that is drawn in every step."""
         if self._treats_alike(group):
             columns = self._columns(group)
             group.each = len(self.net.layers)
             below = {Origin(o.layer, None) if o.layer >= 0 else o for o in group.origins}
             group.origins = dict.fromkeys(sorted(below))
-            layer = Layer(
-                group.name, (), steps=columns, weights=group.weights, role="each", ops=group.ops, start=columns[0]
-            )
+            layer = Layer(group.name, (), steps=columns, weights=group.weights, role="each", start=columns[0])
             self.net.layers.append(layer)
             number = self.groups.index(group)
             for other in self.groups:
@@ -227,19 +223,19 @@ class RankedNet:
         columns = self._columns(group)
         return bool(columns) and all(self._each_alike(self.graph.nodes[i], len(columns)) for i in group.ops)
 
-    def _begin(self) -> None:
-        """Find the groups that make nothing but the first states of layers: they stand where the states begin."""
+    def _mark_initial(self) -> None:
+        """Mark the groups that compute nothing but initial states: they are drawn where these states begin."""
         read = {o.group for group in self.groups for o in group.origins}
         for (number, _), sources in self.net.feeds.items():
             read |= {o.group for source in sources for o in self.origins(source, self.net.layers[number])}
         read |= {o.group for source in self.graph.outputs for o in self.origins(source)}
         for number, group in enumerate(self.groups):
             if number in self.starts and number not in read:
-                self._take_in(group)
+                self._merge_with_source(group)
                 group.begins = not any(o.leaf < 0 for o in group.origins)
 
-    def _take_in(self, group: Group) -> None:
-        """Make one group of a first state's and the one that only it reads, tanh(W x) say."""
+    def _merge_with_source(self, group: Group) -> None:
+        """Merge a group that computes an initial state with the group that only it reads: tanh(W x)."""
         while len(group.origins) == 1 and (number := next(iter(group.origins)).group) >= 0:
             other = self.groups[number]
             if sum(Origin(group=number) in g.origins for g in self.groups) > 1 or number in self.starts:
@@ -349,12 +345,12 @@ class RankedNet:
         for number in range(len(layers)):
             below[number] = set()
         for i, group in enumerate(groups):
-            below[group.each if group.each >= 0 else len(layers) + i] = self._under(list(group.origins))
+            below[group.each if group.each >= 0 else len(layers) + i] = self._units_of(list(group.origins))
         for number, layer in enumerate(self.cells):
             for t in {layer.steps[0], layer.steps[-1]}:
                 feeds = [o for s in self.net.feeds.get((number, t), ()) for o in self.origins(s, layer)]
                 self.read_by_cells.update(feeds)
-                below[number] |= self._under(feeds) - {number}
+                below[number] |= self._units_of(feeds) - {number}
         beside: dict[int, int] = {}
         for state in self.net.states:
             if state.layer is None:
@@ -377,7 +373,7 @@ class RankedNet:
         begun = {
             len(layers) + i for i, group in enumerate(self.groups) if group.begins
         }  # which stand where states begin
-        for unit in (unit for unit in _settled(below, beside) if unit not in begun):
+        for unit in (unit for unit in _in_order(below, beside) if unit not in begun):
             rank = max((ranks[u] + 1 for u in below[unit] if u in ranks), default=0)
             rank = max(rank, least.get(unit, 0), ranks.get(beside.get(unit, -1), 0))
             columns = range(self.total)
@@ -389,7 +385,7 @@ class RankedNet:
             ranks[unit] = rank
         return ranks
 
-    def _under(self, origins: list[Origin]) -> set[int]:
+    def _units_of(self, origins: list[Origin]) -> set[int]:
         return {o.layer if o.layer >= 0 else len(self.net.layers) + o.group for o in origins if o.leaf < 0}
 
     def _join_pairs(self) -> None:
@@ -412,7 +408,7 @@ class RankedNet:
         return [(i, group) for i, group in enumerate(self.groups) if group.each < 0 and not group.begins]
 
 
-def _settled(below: dict[int, set[int]], beside: dict[int, int]) -> list[int]:
+def _in_order(below: dict[int, set[int]], beside: dict[int, int]) -> list[int]:
     """The units, each after those below it and the one it continues; where that is a circle, by number."""
     order: list[int] = []
     while len(order) < len(below):
@@ -420,11 +416,3 @@ def _settled(below: dict[int, set[int]], beside: dict[int, int]) -> list[int]:
         free = [i for i in rest if below[i] | ({beside[i]} if i in beside else set()) <= {i, *order}]
         order.append((free or rest)[0])
     return order
-
-
-def _common(scopes: list[Path]) -> Path:
-    """What all the paths begin with."""
-    same = 0
-    while all(len(s) > same and s[same] == scopes[0][same] for s in scopes):
-        same += 1
-    return scopes[0][:same]

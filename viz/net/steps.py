@@ -1,6 +1,6 @@
 """Reading time out of a graph: what flows between the steps of layers, what they read, which weights they share.
 
-Which ops are one step, and which steps one layer, is found in `layers`.
+`layers` decides which ops are one step, and which steps one layer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class InitialState(NamedTuple):
 
 @dataclass
 class Net:
-    """What `read` finds in a graph."""
+    """Layers, steps, states and inputs of a graph, made by `read`."""
 
     graph: Graph
     layers: list[Layer]

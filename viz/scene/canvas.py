@@ -1,4 +1,4 @@
-"""Nodes of an unrolled net, and arrows that find their way between them."""
+"""Nodes of an unrolled net, and the paths of the arrows between them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from .paths import CLEAR, rounded, straight, upwards
 from .picture import Box, Carried, Edge, Node, Picture, Point
 
 
+def cell_id(step: Step) -> str:
+    """The id of the node of a layer's step."""
+    return f"l{step[0]}t{step[1]}"
+
+
 class Canvas:
-    """The picture of a net while it is drawn: nodes at their places, and arrows that run past them."""
+    """The nodes, arrows and boxes of a net's picture: nodes at their places, arrows on paths past them."""
 
     def __init__(self, name: str, grid: Grid):
         self.grid = grid
@@ -26,7 +31,7 @@ class Canvas:
         self.lines: dict[tuple[Any, ...], int] = {}  # arrows that join between ranks
 
     def picture(self) -> Picture:
-        """All that was drawn."""
+        """The picture with everything added so far."""
         return Picture(self.name, "LR", tuple(self.drawn.values()), tuple(self.edges), tuple(self.boxes), placed=True)
 
     def node(
@@ -70,16 +75,16 @@ class Canvas:
             edge.tail == tail and edge.label == label and edge.label_at and _near(edge.label_at, at)
             for edge in self.edges
         ):
-            label, at = "", None  # it stands there already
+            label, at = "", None  # the same label is there already
         self.edges.append(Edge(tail, head, role, label, path, at, state=state))
 
-    def rise(self, tail: str, head: str, column: int, label: str = "", further: float = 0.0) -> None:
+    def arrow_up(self, tail: str, head: str, column: int, label: str = "", further: float = 0.0) -> None:
         """An arrow upwards from one node to another, past what stands between them in the column. further: how far from
         the free lanes beside the cells."""
         low, high = self.drawn[tail], self.drawn[head]
-        ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = spot(low), spot(high)
+        ((x0, y0), (_, h0)), ((x1, y1), (_, h1)) = place_and_size(low), place_and_size(high)
         begin, end, reach = (x0, y0 + h0 / 2), (x1, y1 - h1 / 2), _reach(high)
-        wide = spot(low)[1][0] / 2
+        wide = place_and_size(low)[1][0] / 2
         if low.role == "group" and abs(x1 - x0) > wide:  # it stands over other columns: out of its side
             side = 1.0 if x1 > x0 else -1.0
             into = x1 - side * min(14.0, reach)
@@ -112,32 +117,34 @@ class Canvas:
         return lane
 
     def blocked(self, column: int, low: float, high: float) -> list[Point]:
-        """From where to where cells stand in a column between two heights."""
+        """The spans of x that nodes cover in a column between two heights."""
         spans = []
         for number, layer in enumerate(self.grid.layers):
-            for id in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
-                if id in self.drawn and low < spot(self.drawn[id])[0][1] < high:
-                    x, half = spot(self.drawn[id])[0][0], self.grid.size(layer)[0] / 2
+            for id in (cell_id((number, t)) for t in layer.steps if layer.column(t) == column):
+                if id in self.drawn and low < place_and_size(self.drawn[id])[0][1] < high:
+                    x, half = place_and_size(self.drawn[id])[0][0], self.grid.size(layer)[0] / 2
                     spans += [(x - half, x + half), *self.grid.delays(number)]
-        for id, node in self.drawn.items():
-            if id.startswith(f"j{column}l") and low < spot(node)[0][1] < high:  # where results are joined
-                (x, _), (wide, _) = spot(node)
+        for node in self.drawn.values():
+            if (
+                node.role == "op" and node.step == column and low < place_and_size(node)[0][1] < high
+            ):  # where results are joined
+                (x, _), (wide, _) = place_and_size(node)
                 spans.append((x - wide / 2, x + wide / 2))
         return spans
 
     def groups_between(self, begin: Point, head: str) -> bool:
         """Whether a group stands in the way straight up from a point to the height of another."""
-        (_, top), _ = spot(self.drawn[head])
-        groups = [spot(node) for node in self.drawn.values() if node.role == "group"]
+        (_, top), _ = place_and_size(self.drawn[head])
+        groups = [place_and_size(node) for node in self.drawn.values() if node.role == "group"]
         return any(begin[1] < y < top and abs(x - begin[0]) < w / 2 + CLEAR for (x, y), (w, _) in groups)
 
-    def around(self, sources: tuple[str, ...], tail: str, head: str, column: int | None) -> None:
+    def arrow_around(self, sources: tuple[str, ...], tail: str, head: str, column: int | None) -> None:
         """An arrow to a group past the groups below it: those of the same sources join beside them."""
         number = self.rails.setdefault(sources, len(self.rails))
         side, further = (-1.0, 1.0)[number % 2], 12.0 * (number // 2)
-        groups = [spot(node) for node in self.drawn.values() if node.role == "group"]
+        groups = [place_and_size(node) for node in self.drawn.values() if node.role == "group"]
         rail = side * (max(side * x + w / 2 for (x, _), (w, _) in groups) + 18 + further)
-        ((x0, y0), (w0, h0)), ((x1, y1), (w1, _)) = spot(self.drawn[tail]), spot(self.drawn[head])
+        ((x0, y0), (w0, h0)), ((x1, y1), (w1, _)) = place_and_size(self.drawn[tail]), place_and_size(self.drawn[head])
         into = y1 + 6 * (number // 2)
         if column is None:
             path: tuple[Point, ...] = ((x0 + side * w0 / 2, y0), (rail, y0), (rail, into), (x1 + side * w1 / 2, into))
@@ -158,9 +165,9 @@ class Canvas:
             path = ((begin, up), *jog, (out, turn), (rail, turn), (rail, into), (x1 + side * w1 / 2, into))
         self.arrow(tail, head, "data", rounded(path))
 
-    def across(self, step: Step, origins: list[Origin]) -> None:
+    def arrows_across(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from steps in other columns, a rank below: they join on their way, and pass through the gap."""
-        rank, id = self.grid.layers[step[0]].rank, f"l{step[0]}t{step[1]}"
+        rank, id = self.grid.layers[step[0]].rank, cell_id(step)
         number = self.lines.setdefault((rank, *origins), sum(key[0] == rank for key in self.lines))
         turn = self.grid.height[rank - 1] + CELL[1] / 2 + 32 + 7 * (number % 3)  # above the labels of arrows that rise
         shift = CELL[0] / 4 - 6 * (number % 3)
@@ -179,7 +186,7 @@ class Canvas:
                 past = gap is not None and (x0 < gap) != (x1 < gap)
                 edge = gap - 24 if gap is not None and x0 < gap else (gap or 0) + 24
                 path = rounded((*begin, (edge, turn)) if past else (*begin, *end))
-                self.arrow(f"l{tail[0]}t{tail[1]}", "more" if past else id, "data", path)
+                self.arrow(cell_id(tail), "more" if past else id, "data", path)
             hidden = hidden or past
         if hidden and gap is not None:
             self.arrow("more", id, "data", rounded(((gap + 24 if x1 > gap else gap - 24, turn), *end)))
@@ -190,8 +197,8 @@ def _near(a: Point, b: Point) -> bool:
     return abs(a[0] - b[0]) < 24 and abs(a[1] - b[1]) < 10
 
 
-def spot(node: Node) -> tuple[Point, Point]:
-    """Where a node stands, and its size."""
+def place_and_size(node: Node) -> tuple[Point, Point]:
+    """The middle of a node, and its size."""
     assert node.at
     assert node.size
     return node.at, node.size

@@ -22,7 +22,7 @@ class ColorScale:
 
     An infinite one is as dark as the largest; one that is not a number (NaN) has a colour of its own.
 
-    title: what is measured. what: a key of HUES. say: how a number is written in the legend.
+    title: what is measured. what: a key of HUES. text: how a number is written in the legend.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ColorScale:
         title: str,
         what: str,
         log: bool = True,
-        say: Callable[[float], str] | None = None,
+        text: Callable[[float], str] | None = None,
     ):
         self.title, self.log = title, log
         self.pale, self.dark, self.line_dark = HUES[what]
@@ -41,10 +41,10 @@ class ColorScale:
         if log:
             self.low = float(math.floor(math.log10(min(finite))))
             self.high = max(float(math.ceil(math.log10(max(finite)))), self.low + 1)
-            self.say = say or (lambda n: f"1e{round(math.log10(n))}")
+            self.text = text or (lambda n: f"1e{round(math.log10(n))}")
         else:
             self.low, self.high = 0.0, round_up(max(finite))
-            self.say = say or (lambda n: f"{n:g}")
+            self.text = text or (lambda n: f"{n:g}")
 
     def part(self, number: float) -> float:
         """Where a number lies on the scale, from 0 to 1."""
@@ -75,7 +75,7 @@ class ColorScale:
     def swatches(self) -> list[tuple[str, str]]:
         """Texts and fills for the legend."""
         return [
-            *((self.say(n), self.fill(n)) for n in self.numbers()),
+            *((self.text(n), self.fill(n)) for n in self.numbers()),
             *([("NaN", NO_NUMBER[0])] if self.holes else []),
         ]
 

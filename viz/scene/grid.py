@@ -1,4 +1,4 @@
-"""Where an unrolled net stands: columns of time by ranks make a grid, so every node has its place and none is searched for."""
+"""The grid of an unrolled net, a column for each time step and a row for each rank, and the sources of each step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from tinygrad_rnn.autodiff.graph import NodeInfo
 
 from ..net.layers import Layer, Step
-from ..net.measure import Lengths, around
+from ..net.measure import Lengths, scope_key
 from ..net.ranks import Origin, RankedNet
 from ..net.steps import State, final_states, looks_up, name_of, states_in
 from . import style
@@ -41,7 +41,7 @@ class Shading:
 
 
 class Grid:
-    """The columns `shown` of an unrolled net (None stands for those left out), its ranks, and what leads where.
+    """The columns `shown` of an unrolled net (None stands for those left out), its ranks, and the sources of each step.
 
     lengths: of the rows of each run, by the scopes around it. open_end: the number of steps is not known.
     """
@@ -72,11 +72,11 @@ class Grid:
             self.state_names[net.step_of[source.id][0]].add(name_of(net, source))
         self.feeds = self._feeds()
         self.results = self._results()
-        self.pitch = self.pitch_between()
+        self.pitch = self.column_pitch()
         self.centres = _centres(shown, self.pitch)
         self._heights()
 
-    # -- what leads where --------------------------------------------------------------------------------------------
+    # -- sources ----------------------------------------------------------------------------------------------------
 
     def _feeds(self) -> dict[Step, list[Origin]]:
         """What each step shown is made of."""
@@ -118,14 +118,14 @@ class Grid:
                 results.setdefault(column, {})[tuple(origins)] = None
         return {column: list(map(list, outputs)) for column, outputs in sorted(results.items())}
 
-    def pitch_between(self) -> float:
+    def column_pitch(self) -> float:
         """From the middle of one step to the middle of the next: wider where a step has several inputs."""
         most = max(map(len, self.inputs.values()), default=1)
-        beside = max(70.0, self.apart + 8) + 2 * self.apart * (most - 1)
+        beside = max(70.0, self.input_pitch + 8) + 2 * self.input_pitch * (most - 1)
         return max(PITCH + (2 * STAGGER if self.pairs else 0), beside)
 
     @cached_property
-    def apart(self) -> float:
+    def input_pitch(self) -> float:
         """From one input of a step to the next."""
         names = {name for keys in self.inputs.values() if len(keys) > 1 for _, name in keys}
         return max([BESIDE, *(style.fitting_size((f"{name}₀₀",), "ellipse")[0] + 4 for name in names)])
@@ -143,7 +143,7 @@ class Grid:
         if not origins and layer.role == "cell" and self._looks_up(step):
             return [_looked_up(step)]
         named = [leaf for leaf in leaves if leaf.name or leaf.kind == "input"]
-        rest = [leaf for leaf in leaves if leaf.id not in self.fillers]
+        rest = [leaf for leaf in leaves if leaf.id not in self.padding_leaves]
         rest = rest or [
             leaf for leaf in leaves if len(leaves) == len(origins)
         ]  # all that is read: the input is among it
@@ -176,7 +176,7 @@ class Grid:
         return any(looks_up(node) for node in inside)
 
     @cached_property
-    def fillers(self) -> set[int]:
+    def padding_leaves(self) -> set[int]:
         """Leaves that are only chosen from, such as what stands in for padding."""
         graph = self.net.graph
         read = {s.id for node in graph.nodes if node.effect != "selects" for s in node.sources}
@@ -207,8 +207,8 @@ class Grid:
         """The highest rank among layers."""
         return max(self.layers[o.layer].rank for o in origins if o.layer >= 0)
 
-    def looped(self, number: int) -> list[str]:
-        """The states that go round in a layer, the innermost first."""
+    def carried_states(self, number: int) -> list[str]:
+        """The states that a layer passes from step to step, the one drawn innermost first."""
         own = {s.name for s in self.net.states if s.layer == number}
         return sorted(own, key=lambda name: (name != "c", name), reverse=True)
 
@@ -217,7 +217,7 @@ class Grid:
         return self.pitch / 2 - 28
 
     def delays(self, number: int) -> list[Point]:
-        """From where to where the delays of a layer's states stand beside its cell."""
+        """The spans of x that the delays of a layer's states cover beside its cell."""
         return []
 
     def beside_frame(self) -> float:
@@ -225,7 +225,7 @@ class Grid:
         return self.pitch / 2 - 18
 
     def room(self, states: int) -> float:
-        """How far apart ranks are, beside the height of the weights between."""
+        """The distance between ranks, without the height of the weights between them."""
         return ENDS_APART * max(states - 1, 1) + 58
 
     def input_height(self) -> float:
@@ -307,7 +307,7 @@ class Grid:
         past = self.skipped if None in self.shown and self.shown.index(column) > self.shown.index(None) else 0
         for layer in self.ranked.cells:
             if layer.start <= column < layer.start + len(layer.steps):
-                lengths = self.lengths.get(around(layer.outer))
+                lengths = self.lengths.get(scope_key(layer.outer))
                 alive = 0 if lengths is None else int((lengths > column - layer.start + past).sum())
                 counts.add(None if lengths is None or alive == len(lengths) else (alive, len(lengths)))
         return counts.pop() if len(counts) == 1 else None
@@ -327,7 +327,7 @@ class Grid:
         return column if column < gap else column + self.skipped
 
     def _recorded_number(self, column: int) -> int:
-        """The t that the scopes of a column's steps record, if all record the same; else the column's number, counted from
+        """The t that the scopes of a column's steps record, if all record the same; else the column's number, count_text from
         the first column of the cells that run in it."""
         start = self._first_column(column)
         recorded = [
@@ -344,7 +344,7 @@ class Grid:
         return longest[0] + column if column < 0 else longest[-1] + 1 + column - len(longest)
 
     def _first_column(self, column: int) -> int:
-        """The column from which steps are counted: that in which other cells than those before it begin."""
+        """The column from which steps are count_text: that in which other cells than those before it begin."""
         cells = self.ranked.cells
         starts = {layer.start for layer in cells if layer.start <= column}
         for start in sorted(starts, reverse=True):

@@ -53,7 +53,7 @@ def _swatches(scale: ColorScale) -> Iterator[Entry]:
 def _line_samples(scale: ColorScale) -> Iterator[Entry]:
     yield Node("legend", (scale.title,), "text"), None
     for i, number in enumerate(scale.numbers()):
-        node = Node(f"legend{i}", (scale.say(number),), "text", size=(style.text_width(scale.say(number)) + 14, 24.0))
+        node = Node(f"legend{i}", (scale.text(number),), "text", size=(style.text_width(scale.text(number)) + 14, 24.0))
         yield node, Edge(f"legend{i} from", node.id, look=scale.line(number))
 
 

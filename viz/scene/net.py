@@ -12,14 +12,14 @@ from ..net.ranks import Group, Origin
 from ..net.steps import InitialState, parameters_of, passes
 from ..net.unfused import picked_axis
 from . import legend, style
-from .canvas import Canvas, spot
+from .canvas import Canvas, cell_id, place_and_size
 from .grid import BESIDE, CELL, ENDS, LINE, NAME, Grid, Key, Shading
 from .paths import CLEAR, rounded
 from .picture import Picture, Point
 
 LETTERS = {"kernel": "W", "recurrent_kernel": "U", "bias": "b", "recurrent_bias": "b′", "weight": "W", "table": "E"}
 
-LETTERS_OF_STARTS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "b′"}  # PyTorch's
+TORCH_LETTERS = {"weight_ih": "W", "weight_hh": "U", "bias_ih": "b", "bias_hh": "b′"}  # PyTorch's
 
 
 class NetScene:
@@ -78,12 +78,12 @@ class NetScene:
         scale, values = shading.scale, shading.values
         shown: dict[str, str] = {}  # of a cell: the state whose value it shows
         for (number, t), name in values:
-            cell = f"l{number}t{t}"
+            cell = cell_id((number, t))
             if name == shading.of or cell not in shown:
                 shown[cell] = name
         nodes, edges = {node.id: node for node in picture.nodes}, list(picture.edges)
         for (step, name), value in values.items():
-            node = nodes.get(f"l{step[0]}t{step[1]}")
+            node = nodes.get(cell_id(step))
             if node is not None and shown[node.id] == name:
                 tip = f"{shading.tip.format(self.grid.at(name, self.grid.column(step)))} = {value:.3g}"
                 nodes[node.id] = replace(node, fill=scale.fill(value), tip=tip)
@@ -102,14 +102,14 @@ class NetScene:
                 role = "cell" if number in self.grid.recurrent else "each"
                 column, at = layer.column(t), self.grid.place((number, t))
                 fields: Any = {"box": self.box(column), "layer": number, "step": column}
-                self.canvas.node(f"l{number}t{t}", lines, role, at, self.grid.size(layer), **fields)
+                self.canvas.node(cell_id((number, t)), lines, role, at, self.grid.size(layer), **fields)
 
     def letter(self, i: int) -> str:
         """The short name of a weight."""
         name = self.net.graph.nodes[i].name or "?"
         last = name.rpartition(".")[2]
-        start = next((s for s in LETTERS_OF_STARTS if last.startswith(s)), None)
-        return LETTERS_OF_STARTS[start] if start else LETTERS.get(last, style.shown(name, 12))
+        start = next((s for s in TORCH_LETTERS if last.startswith(s)), None)
+        return TORCH_LETTERS[start] if start else LETTERS.get(last, style.shown(name, 12))
 
     # -- upwards: inputs, layers, groups, outputs ----------------------------------------------------------------------
 
@@ -149,21 +149,21 @@ class NetScene:
     def into_group(self, number: int, origins: list[Origin]) -> None:
         """Arrows from the steps and the groups that a group reads; where other groups are in the way, around them."""
         head = f"group{number}"
-        steps = {step: f"l{step[0]}t{step[1]}" for step in self.read_by(origins)}
+        steps = {step: cell_id(step) for step in self.read_by(origins)}
         places = [self.grid.place(step) for step in steps]
         if any(self.canvas.groups_between(place, head) for place in places):
             for step, id in steps.items():
-                self.canvas.around(tuple(steps.values()), id, head, self.grid.column(step))
+                self.canvas.arrow_around(tuple(steps.values()), id, head, self.grid.column(step))
         else:
             for step, id in steps.items():
                 label = self.label_of(step, origins) if step[0] in self.grid.recurrent else ""
-                self.canvas.rise(id, head, self.grid.column(step), label)
+                self.canvas.arrow_up(id, head, self.grid.column(step), label)
         for tail in (f"group{o.group}" for o in origins if f"group{o.group}" in self.canvas.drawn):
-            (x0, y0), (w0, h0) = spot(self.canvas.drawn[tail])
-            (x1, y1), (w1, h1) = spot(self.canvas.drawn[head])
+            (x0, y0), (w0, h0) = place_and_size(self.canvas.drawn[tail])
+            (x1, y1), (w1, h1) = place_and_size(self.canvas.drawn[head])
             x = x1 if w1 < w0 else x0
             if self.canvas.groups_between((x, y0), head):
-                self.canvas.around((tail,), tail, head, None)
+                self.canvas.arrow_around((tail,), tail, head, None)
             elif abs(x1 - x0) < (w0 + w1) / 2 - 16:
                 x = min(max(x, x0 - w0 / 2 + 8, x1 - w1 / 2 + 8), x0 + w0 / 2 - 8, x1 + w1 / 2 - 8)
                 self.canvas.arrow(tail, head, "data", ((x, y0 + h0 / 2), (x, y1 - h1 / 2)))
@@ -179,7 +179,7 @@ class NetScene:
 
     def inputs_of_group(self, head: str, leaves: list[NodeInfo]) -> None:
         """What a group reads that comes in once, beside it."""
-        (x, y), (wide, _) = spot(self.canvas.drawn[head])
+        (x, y), (wide, _) = place_and_size(self.canvas.drawn[head])
         edge = x - wide / 2
         apart = 34 if not self.canvas.rails else 46 + 12 * len(self.canvas.rails)  # clear of the arrows that go round
         for k, leaf in enumerate(leaves[:1]):
@@ -194,25 +194,25 @@ class NetScene:
 
     def feed(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from below."""
-        column, id = self.grid.column(step), f"l{step[0]}t{step[1]}"
+        column, id = self.grid.column(step), cell_id(step)
         joined = self.grid.joined(origins)
         if joined:
-            self.canvas.rise(self.join(joined, column), id, column)
+            self.canvas.arrow_up(self.join(joined, column), id, column)
         for key in self.grid.inputs_of(step, origins):
             further = 7.0 * max(self.grid.inputs[column].index(key) - 1, 0)
-            self.canvas.rise(self.input(step, column, key), id, column, further=further)
+            self.canvas.arrow_up(self.input(step, column, key), id, column, further=further)
         across = self.grid.across(step)
         if across:
-            self.canvas.across(step, across)
+            self.canvas.arrows_across(step, across)
             joined = [*joined, *across]
         for o in origins:
             if o.layer >= 0 and o not in joined:
                 tail = (o.layer, self.step_at(o, column))
                 if self.grid.is_shown(tail):
                     other = o.layer in self.grid.recurrent and step[0] not in self.grid.recurrent
-                    self.canvas.rise(f"l{tail[0]}t{tail[1]}", id, column, self.grid.at("h", column) if other else "")
+                    self.canvas.arrow_up(cell_id(tail), id, column, self.grid.at("h", column) if other else "")
             elif o.group >= 0 and f"group{o.group}" in self.canvas.drawn:
-                self.canvas.rise(f"group{o.group}", id, column)
+                self.canvas.arrow_up(f"group{o.group}", id, column)
 
     def step_at(self, origin: Origin, column: int) -> int:
         """The step an origin means in a column."""
@@ -228,9 +228,9 @@ class NetScene:
         if id not in self.canvas.drawn:
             under = self.grid.highest_rank(origins)
             y = (self.grid.height[under] + self.grid.height.get(under + 1, self.grid.top)) / 2
-            self.canvas.node(id, ("concat",), "op", (self.grid.x(column), y), box=self.box(column))
+            self.canvas.node(id, ("concat",), "op", (self.grid.x(column), y), box=self.box(column), step=column)
             for o in origins:
-                self.canvas.rise(f"l{o.layer}t{self.step_at(o, column)}", id, column)
+                self.canvas.arrow_up(cell_id((o.layer, self.step_at(o, column))), id, column)
         return id
 
     def input_name(self, key: Key) -> str:
@@ -247,7 +247,7 @@ class NetScene:
             feeds = self.net.feeds.get(step, [])
             own = [s for s in feeds if key[0] in {o.leaf for o in self.grid.ranked.origins(s)}]
             lines = (self.grid.at(self.input_name(key), column), *self.input_facts(step, own or feeds))
-            aside = at * self.grid.apart - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
+            aside = at * self.grid.input_pitch - 8.0 if len(keys) > 1 else 0.0  # clear of the weights' arrow
             self.canvas.node(
                 id,
                 lines,
@@ -292,7 +292,7 @@ class NetScene:
                 fields: Any = {"box": self.box(column), "step": column}
                 self.canvas.node(id, (self.grid.at(name, column),), "output", at, **fields)
                 for o in origins:
-                    self.canvas.rise(f"l{o.layer}t{o.t}", id, column)
+                    self.canvas.arrow_up(cell_id((o.layer, o.t or 0)), id, column)
         self.finals()
 
     def initial_lines(self, state: InitialState) -> tuple[tuple[str, ...], str, Group | None]:
@@ -321,13 +321,13 @@ class NetScene:
             return False
         step = next((state.head[0], t) for t in layer.steps if self.grid.is_shown((state.head[0], t)))
         sign = -1.0 if layer.backward else 1.0
-        ((x0, y0), (wide, tall)), (x, y) = spot(group), self.grid.place(step)
+        ((x0, y0), (wide, tall)), (x, y) = place_and_size(group), self.grid.place(step)
         turn, end = x - sign * self.grid.beside_frame(), (x - sign * CELL[0] / 2, y + self.offset(step, state.name))
         begin: tuple[Point, ...] = ((x0 + (wide / 2 if turn > x0 else -wide / 2), y0), (turn, y0))
         if abs(turn - x0) < wide / 2 - 8:
             begin = ((turn, y0 - tall / 2 if y0 > y else y0 + tall / 2),)
-        path, role = rounded((*begin, (turn, end[1]), end)), "memory" if state.name == "c" else "state"
-        self.canvas.arrow(group.id, f"l{step[0]}t{step[1]}", role, path)
+        path, role = rounded((*begin, (turn, end[1]), end)), style.state_role(state.name)
+        self.canvas.arrow(group.id, cell_id(step), role, path)
         return True
 
     def begun_from(self, head: str, group: Group, at: Point, sign: float) -> None:
@@ -359,7 +359,7 @@ class NetScene:
             return True  # the same row goes on
         box = self.canvas.drawn.get(f"w{other}")
         first = next(
-            (self.canvas.drawn[id] for t in layer.steps if (id := f"l{number}t{t}") in self.canvas.drawn), None
+            (self.canvas.drawn[id] for t in layer.steps if (id := cell_id((number, t))) in self.canvas.drawn), None
         )
         if box is None or first is None or not (box.at and box.size and first.at and first.size):
             return False
@@ -369,7 +369,7 @@ class NetScene:
         under, end = low - 22, first.at[0] - first.size[0] / 2 + 16
         between = [
             (at[0] - size[0] / 2, at[0] + size[0] / 2)
-            for at, size in (spot(node) for node in self.canvas.drawn.values() if node.role != "cell")
+            for at, size in (place_and_size(node) for node in self.canvas.drawn.values() if node.role != "cell")
             if y < at[1] < low and at[0] < first.at[0]
         ]
         lane = x - wide / 2 + 16

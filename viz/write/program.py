@@ -23,7 +23,7 @@ class NoProgramError(DrawingError):
 def find(program: str | os.PathLike[str] | None = None) -> str:
     """The path of the Graphviz program to use.
 
-    The first of: the argument, the environment variable TINYGRAD_RNN_DOT (either settles it: if what it names is not
+    The first of: the argument, the environment variable TINYGRAD_RNN_DOT (either is final: if what it names is not
     there, no other is tried), `dot` on PATH, `graphviz-pure` on PATH and beside the running Python. Raises DrawingError
     that lists what was tried.
     """

@@ -13,7 +13,7 @@ import numpy as np
 
 from ... import ops
 from ...autodiff.tensor import Tensor
-from ...program.scan import checked_lengths
+from ...program.calls import checked_lengths
 from ...rnn.driver import Time, run_cell
 from ...rnn.layer_norm import normalized
 from ..gates import CELLS, GATES, with_weights

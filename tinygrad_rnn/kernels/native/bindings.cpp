@@ -1,5 +1,5 @@
-// The kernels for Python. Shapes and dtypes are checked in Python, where the messages are made; what would make a call unsafe is checked
-// once more here.
+// The kernels for Python. `forward` and `backward` check what they need and return False for arguments that they cannot take as they
+// are; Python then names what is wrong with them, or brings them into a layout that the kernels read.
 #include "bindings.h"
 
 #include <nanobind/stl/optional.h>
@@ -81,37 +81,52 @@ Problem<T> problem(int cell, bool reverse, bool time_major, bool torch, const In
   return p;
 }
 
+// What `arrange` makes of the arguments; where they do not fit, the next overload is called, which returns False.
+template <class F> auto if_they_fit(F&& arrange) {
+  try {
+    return arrange();
+  } catch (const std::invalid_argument&) {
+    throw nb::next_overload();
+  }
+}
+
 template <class T>
 nb::object forward(const std::string& isa_name, int cell, bool reverse, bool time_major, bool torch, int save, const In<T>& x, const In<T>& kernel,
                    const In<T>& recurrent, const In<T>& bias, std::optional<In<T>> recurrent_bias, std::optional<In<T>> c0,
                    std::optional<In<T>> h0, std::optional<Lengths> lengths, const Out<T>& outputs, std::optional<Out<T>> c, const Out<T>& h) {
-  expect(x.ndim() == 3 && recurrent.ndim() == 2, "x or the recurrent kernel has the wrong rank");
-  const ptrdiff_t B = x.shape(time_major ? 1 : 0), time = x.shape(time_major ? 0 : 1), D = x.shape(2),
-                  H = recurrent.shape(torch ? 1 : 0);
-  const Isa& isa = isa_named(isa_name);
-  Problem<T> p = problem<T>(cell, reverse, time_major, torch, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, B, time, D, H);
-  p.outputs = sequence<T>(std::optional<Out<T>>(outputs), B, time, H, time_major);
-  p.c = flat(c, {B, H});
-  p.h = flat(h, {B, H});
-  expect(p.cell != Cell::kLstm || c, "the LSTM needs c");
-  const int64_t* length = flat(lengths, {B});
-  for (ptrdiff_t b = 0; length && b < B; ++b) expect(length[b] >= 0 && length[b] <= time, "a length is out of range");
+  const Isa* isa = nullptr;
+  ptrdiff_t B = 0, time = 0;
+  const int64_t* length = nullptr;
+  Problem<T> p = if_they_fit([&] {
+    expect(x.ndim() == 3 && recurrent.ndim() == 2, "x or the recurrent kernel has the wrong rank");
+    B = x.shape(time_major ? 1 : 0), time = x.shape(time_major ? 0 : 1);
+    isa = &isa_named(isa_name);
+    Problem<T> p = problem<T>(cell, reverse, time_major, torch, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, B, time, x.shape(2),
+                              recurrent.shape(torch ? 1 : 0));
+    p.outputs = sequence<T>(std::optional<Out<T>>(outputs), B, time, p.H, time_major);
+    p.c = flat(c, {B, p.H});
+    p.h = flat(h, {B, p.H});
+    expect(p.cell != Cell::kLstm || c, "the LSTM needs c");
+    length = flat(lengths, {B});
+    for (ptrdiff_t b = 0; length && b < B; ++b) expect(length[b] >= 0 && length[b] <= time, "a length is out of range");
+    return p;
+  });
 
   std::unique_ptr<Kept> kept;
   {
     nb::gil_scoped_release release;
-    kept = std::make_unique<Kept>(isa, B, time, length);
+    kept = std::make_unique<Kept>(*isa, B, time, length);
     p.schedule = kept->schedule.view;
-    const Kernels<T>& kernels = kernels_of<T>(isa);
+    const Kernels<T>& kernels = kernels_of<T>(*isa);
     if (save) {
-      const SavedSizes sizes = kernels.saved_sizes(p.cell, B, H, p.schedule.total, save == 2);
+      const SavedSizes sizes = kernels.saved_sizes(p.cell, B, p.H, p.schedule.total, save == 2);
       kept->gates = Buffer(sizes.gates * sizeof(T));
       kept->cells = Buffer(sizes.cells * sizeof(T));
       p.gates = static_cast<T*>(kept->gates.data());
       p.cells = static_cast<T*>(kept->cells.data());
     }
     Borrowed memory;
-    kernels.forward(p, *memory, threads_for(B, p.schedule.total, D, H, kGates[cell], 1));
+    kernels.forward(p, *memory, threads_for(B, p.schedule.total, p.D, p.H, kGates[cell], 1));
   }
   return save ? nb::cast(kept.release(), nb::rv_policy::take_ownership) : nb::none();
 }
@@ -130,27 +145,31 @@ Problem<T> again(const Kept& kept, int cell, bool reverse, bool time_major, bool
 }
 
 template <class T>
-void backward(const Kept& kept, int cell, bool reverse, bool time_major, bool torch, const In<T>& x, const In<T>& kernel, const In<T>& recurrent,
+bool backward(const Kept& kept, int cell, bool reverse, bool time_major, bool torch, const In<T>& x, const In<T>& kernel, const In<T>& recurrent,
               const In<T>& bias, std::optional<In<T>> recurrent_bias, std::optional<In<T>> c0, std::optional<In<T>> h0, const In<T>& outputs,
               std::optional<In<T>> d_outputs, std::optional<In<T>> d_cells, std::optional<In<T>> d_c, std::optional<In<T>> d_h,
               std::optional<Out<T>> dx, std::optional<Out<T>> d_kernel, std::optional<Out<T>> d_recurrent, std::optional<Out<T>> d_bias,
               std::optional<Out<T>> d_recurrent_bias, std::optional<Out<T>> d_c0, std::optional<Out<T>> d_h0) {
-  Problem<T> p = again<T>(kept, cell, reverse, time_major, torch, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, outputs);
-  const ptrdiff_t B = p.B, H = p.H, G = kGates[cell] * H;
-  p.d_outputs = sequence<const T>(d_outputs, B, p.T_, H, time_major);
-  p.d_cells = sequence<const T>(d_cells, B, p.T_, H, time_major);
-  p.d_c = flat(d_c, {B, H});
-  p.d_h = flat(d_h, {B, H});
-  p.dx = sequence<T>(dx, B, p.T_, p.D, time_major);
-  p.d_kernel = torch ? flat(d_kernel, {G, p.D}) : flat(d_kernel, {p.D, G});
-  p.d_recurrent = torch ? flat(d_recurrent, {G, H}) : flat(d_recurrent, {H, G});
-  p.d_bias = flat(d_bias, {G});
-  p.d_recurrent_bias = flat(d_recurrent_bias, {G});
-  p.d_c0 = flat(d_c0, {B, H});
-  p.d_h0 = flat(d_h0, {B, H});
+  Problem<T> p = if_they_fit([&] {
+    Problem<T> p = again<T>(kept, cell, reverse, time_major, torch, {x, kernel, recurrent, bias, recurrent_bias, c0, h0}, outputs);
+    const ptrdiff_t B = p.B, H = p.H, G = kGates[cell] * H;
+    p.d_outputs = sequence<const T>(d_outputs, B, p.T_, H, time_major);
+    p.d_cells = sequence<const T>(d_cells, B, p.T_, H, time_major);
+    p.d_c = flat(d_c, {B, H});
+    p.d_h = flat(d_h, {B, H});
+    p.dx = sequence<T>(dx, B, p.T_, p.D, time_major);
+    p.d_kernel = torch ? flat(d_kernel, {G, p.D}) : flat(d_kernel, {p.D, G});
+    p.d_recurrent = torch ? flat(d_recurrent, {G, H}) : flat(d_recurrent, {H, G});
+    p.d_bias = flat(d_bias, {G});
+    p.d_recurrent_bias = flat(d_recurrent_bias, {G});
+    p.d_c0 = flat(d_c0, {B, H});
+    p.d_h0 = flat(d_h0, {B, H});
+    return p;
+  });
   nb::gil_scoped_release release;
   Borrowed memory;
-  kernels_of<T>(kept.isa).backward(p, *memory, threads_for(B, p.schedule.total, p.D, H, kGates[cell], 2));
+  kernels_of<T>(kept.isa).backward(p, *memory, threads_for(p.B, p.schedule.total, p.D, p.H, kGates[cell], 2));
+  return true;
 }
 
 template <class T>
@@ -211,6 +230,9 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
         array("kernel"), array("recurrent"), array("bias"), maybe("recurrent_bias"), maybe("c0"), maybe("h0"), array("outputs"),
         maybe("d_outputs"), maybe("d_cells"), maybe("d_c"), maybe("d_h"), maybe("dx"), maybe("d_kernel"), maybe("d_recurrent"), maybe("d_bias"),
         maybe("d_recurrent_bias"), maybe("d_c0"), maybe("d_h0"));
+  const auto refused = [](nb::args, nb::kwargs) { return false; };
+  m.def(named("forward_").c_str(), refused);
+  m.def(named("backward_").c_str(), refused);
   nb::class_<Stepper<T>>(m, named("Stepper_").c_str())
       .def(nb::init<const std::string&, int, const In<T>&, const In<T>&, const In<T>&, std::optional<In<T>>, std::optional<Out<T>>, const Out<T>&>(),
            nb::arg("isa"), nb::arg("cell"), array("kernel"), array("recurrent"), array("bias"), maybe("recurrent_bias"),
