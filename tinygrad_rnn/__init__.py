@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import autodiff, errors, initializers, linalg, ops, rnn
+from . import autodiff, errors, initializers, kernels, linalg, ops, rnn
 from .autodiff.op import operations, primitive
 from .autodiff.state import no_grad, scope, seed, step, training
 from .autodiff.tensor import Tensor, from_dlpack, tensor

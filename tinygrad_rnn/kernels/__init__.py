@@ -136,10 +136,10 @@ def sequence_forward(
     >>> tg.kernels.sequence_forward("gru", True, (x, W, U, b, b), (None,), torch=True)[0].shape
     (2, 5, 3)
     """
-    active, where = choice.active, f"{kind}_forward"
-    if kind == "rnn":
+    active, where = choice.active, f"{cell_type}_forward"
+    if cell_type == "rnn":
         check.choice(where, "activation", option, ACTIVATIONS)
-    elif kind == "gru":
+    elif cell_type == "gru":
         option = check.flag(where, "reset_after", option)
     if save is not True and save is not False:
         check.choice(where, "save", save, (True, False, "recompute"))
@@ -149,21 +149,21 @@ def sequence_forward(
             f"{where}: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
         )
     if bias is None and isinstance(recurrent_kernel, np.ndarray) and recurrent_kernel.ndim == 2:
-        bias = np.zeros(GATES[kind] * recurrent_kernel.shape[1 if torch else 0], recurrent_kernel.dtype)
+        bias = np.zeros(GATES[cell_type] * recurrent_kernel.shape[1 if torch else 0], recurrent_kernel.dtype)
         arrays = (x, kernel, recurrent_kernel, bias, extra)
     if active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
-        done = compiled.forward(active, kind, option, arrays, initial, None, reverse, time_major, save, torch)
+        done = compiled.forward(active, cell_type, option, arrays, initial, None, reverse, time_major, save, torch)
         if done is not None:
             return done
     reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
     torch = check.flag(where, "torch", torch)
     sizes, dtype = check.inputs(
-        where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major, torch=torch
+        where, x, kernel, recurrent_kernel, gates=GATES[cell_type], time_major=time_major, torch=torch
     )
-    columns = GATES[kind] * sizes.H
+    columns = GATES[cell_type] * sizes.H
     check.array(where, "bias", bias, (columns,), dtype)
     check.optional(where, "recurrent_bias", extra, (columns,), dtype)
-    for name, value in zip(STATES[kind], initial, strict=True):
+    for name, value in zip(STATES[cell_type], initial, strict=True):
         check.optional(where, name, value, (sizes.B, sizes.H), dtype)
     ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
     arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
@@ -172,10 +172,18 @@ def sequence_forward(
         from . import reference
 
         return reference.forward(
-            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
+            cell_type,
+            option,
+            *arrays,
+            initial,
+            lengths=ends,
+            reverse=reverse,
+            time_major=time_major,
+            save=save,
+            torch=torch,
         )
     arrays, initial = compiled.laid_out(arrays, initial, torch)
-    done = compiled.forward(active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
+    done = compiled.forward(active, cell_type, option, arrays, initial, ends, reverse, time_major, save, torch)
     assert done is not None, f"{where}: the native kernels refuse arguments that passed every check"
     return done
 
@@ -213,7 +221,7 @@ def step_forward(
     (2, 3)
     """
     arrays = (arrays[0][:, None], *arrays[1:])
-    _, state, saved = sequence_forward(kind, option, arrays, state, None, False, False, save, torch)
+    _, state, saved = sequence_forward(cell_type, option, arrays, state, None, False, False, save, torch)
     return state, saved
 
 

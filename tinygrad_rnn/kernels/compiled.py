@@ -83,7 +83,7 @@ class Saved:
             x, W, U, b, extra, c0, h0 = self.inputs
             initial = (c0, h0) if self.cell_type == "lstm" else (h0,)
             time = (self.lengths, self.reverse, self.time_major)
-            done = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)
+            done = forward(self.isa, self.cell_type, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)
             assert done is not None
             run = done[2]
         assert run is not None

@@ -226,9 +226,9 @@ class Recurrent(CellModule):
                 rnn.LSTMState(*[self.hidden_size] * 2) if cell_type == "lstm" else self.hidden_size, batch, x.dtype
             )
         if scopes_unread():
-            return run_kernel(kind, self.own_weights(end), options, x, state, how)
-        with scopes(*place, (CELL_NAMES[kind],)):
-            return run_kernel(kind, self.own_weights(end), options, x, state, how)
+            return run_kernel(cell_type, self.own_weights(end), options, x, state, how)
+        with scopes(*place, (CELL_NAMES[cell_type],)):
+            return run_kernel(cell_type, self.own_weights(end), options, x, state, how)
 
     def _checked(self, value: Any, lengths: Any) -> tuple[Tensor, bool]:
         """The input with a batch axis, and whether it had one."""

@@ -82,7 +82,7 @@ def forward(
     x, kernel, recurrent_kernel, bias, recurrent_bias = arrays
     biases = two_biases(bias, recurrent_bias)
     arrays = (x, kernel, recurrent_kernel, *biases)
-    return kernels.sequence_forward(kind, option, arrays, initial, lengths, reverse, time_major, save, torch)
+    return kernels.sequence_forward(cell_type, option, arrays, initial, lengths, reverse, time_major, save, torch)
 
 
 def backward(

@@ -13,7 +13,7 @@ from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
 from ..program.calls import checked_lengths
-from .cell import RNNCell, called, gate, kind, random_source
+from .cell import RNNCell, called, described, gate, random_source
 
 
 class AttentionWrapperState(NamedTuple):

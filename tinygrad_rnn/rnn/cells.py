@@ -118,9 +118,9 @@ class GatedCell(RNNCell):
 
     def redefined(self) -> str | None:
         """The name of a method of the step that a user's subclass, or this instance, overrides; None if there is none."""
-        kind, own = type(self), vars(self)
+        cell_type, own = type(self), vars(self)
         if _METHOD_NAMES.isdisjoint(own):
-            return _users_own(kind.project, kind.recur, kind.call, kind.draw)
+            return _users_own(cell_type.project, cell_type.recur, cell_type.call, cell_type.draw)
         return next(method for method in _METHODS if method in own)
 
     @property

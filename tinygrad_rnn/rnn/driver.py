@@ -17,7 +17,7 @@ from ..autodiff.state import ambient, scope
 from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..program.calls import checked_lengths, listener
-from .cell import RNNCell, as_cell, called, gate, is_over_time, kind, leaves, map_state, rebuild
+from .cell import RNNCell, as_cell, called, described, gate, is_over_time, leaves, map_state, rebuild
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Lengths = np.ndarray[Any, np.dtype[np.int64]]

@@ -10,7 +10,7 @@ from .. import kernels
 from ..autodiff.tensor import Tensor
 from ..module import Module
 from ..program.calls import listener
-from .cell import RNNCell, as_cell, kind
+from .cell import RNNCell, as_cell, described
 from .driver import dynamic_rnn, input_tensor
 
 

@@ -12,7 +12,7 @@ from ..autodiff.state import recording, scope, training
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from ..module import Module, Parameter
-from .cell import RNNCell, as_cell, kind, map_state
+from .cell import RNNCell, as_cell, described, map_state
 
 if TYPE_CHECKING:
     from ..program.stepper import Stepper, Table

@@ -5,7 +5,7 @@
 namespace tgr {
 namespace {
 
-enum class Watched : long { kItems, kNames, kClass, kList, kSet, kCell, kFunction, kTensor, kArray, kObject, kAttribute };  // in the order of guards.KINDS
+enum class Check : long { kItems, kNames, kClass, kList, kSet, kCell, kFunction, kTensor, kArray, kObject, kAttribute };  // in the order of guards.CHECKS
 
 // An attribute's value; null if there is none, or an empty closure's cell was asked for its contents.
 nb::object attribute(PyObject* object, PyObject* name) {
@@ -85,10 +85,10 @@ bool same_class(const Names& names, PyObject* type, PyObject* former) {
   return own.is_valid() && same_list_as(nb::steal(PyMapping_Values(own.ptr())), former, false);
 }
 // `alive`: a weak reference to the object.
-bool same_object(const Names& names, PyObject* alive, PyObject* held) {
+bool same_object(const Names& names, PyObject* alive, PyObject* former) {
   const nb::object object = nb::steal(PyObject_CallNoArgs(alive));
   if (!object.is_valid()) nb::raise_python_error();
-  return reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) == item(held, 0) && attribute(object.ptr(), names.dict.ptr()).ptr() == item(held, 1);
+  return reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) == item(former, 0) && attribute(object.ptr(), names.dict.ptr()).ptr() == item(former, 1);
 }
 
 #ifdef Py_LIMITED_API
@@ -121,9 +121,9 @@ bool holds(const Names& names, Check check, PyObject* holder, PyObject* former, 
       const nb::object data = attribute(holder, names.data.ptr());
       return data.is_valid() && attribute(holder, names.needs.ptr()).ptr() == item(former, 2) && same_array(names, data.ptr(), former);
     }
-    case Watched::kArray: return same_array(names, holder, held);
-    case Watched::kObject: return same_object(names, holder, held);
-    case Watched::kAttribute: return attribute(holder, item(held, 0)).ptr() == item(held, 1);
+    case Check::kArray: return same_array(names, holder, former);
+    case Check::kObject: return same_object(names, holder, former);
+    case Check::kAttribute: return attribute(holder, item(former, 0)).ptr() == item(former, 1);
   }
   throw std::invalid_argument("native kernels: no such check");
 }
