@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import autodiff, errors, initializers, linalg, ops, rnn
+from . import autodiff, errors, initializers, kernels, linalg, ops, rnn
 from .autodiff.op import operations, primitive
 from .autodiff.state import no_grad, scope, seed, step, training
 from .autodiff.tensor import Tensor, from_dlpack, tensor
@@ -38,6 +38,7 @@ __all__ = [
     "interop",
     "jacobian",
     "jvp",
+    "kernels",
     "layers",
     "linalg",
     "load",
@@ -57,6 +58,7 @@ __all__ = [
     "seed",
     "set_num_threads",
     "snapshot",
+    "step",
     "tensor",
     "train",
     "training",
@@ -126,4 +128,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY} - {*_PYTORCHS})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -184,9 +184,9 @@ def both(call: Callable[[Any], Any], x: np.ndarray, parameters: list[Any]) -> tu
 
 def of_kernel(cell: Any, x: np.ndarray) -> tuple[float, float]:
     """The same of the kernel alone."""
-    kind, weights = cell.kind, [w.data for w in cell.weights if w is not None]
-    option = {"reset_after": True} if kind == "gru" else {}
-    forward, backward = getattr(kernels, f"{kind}_forward"), getattr(kernels, f"{kind}_backward")
+    cell_type, weights = cell.cell_type, [w.data for w in cell.weights if w is not None]
+    option = {"reset_after": True} if cell_type == "gru" else {}
+    forward, backward = getattr(kernels, f"{cell_type}_forward"), getattr(kernels, f"{cell_type}_backward")
     g = np.ones((1, 1, UNITS), np.float32)
     infer = least(lambda: forward(x, *weights, **option, save=False))
     return infer, least(lambda: backward(forward(x, *weights, **option)[-1], g))

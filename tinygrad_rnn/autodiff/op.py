@@ -300,8 +300,10 @@ class Op(Arguments):
             raise error
         shown = [f"{self.input_name(i)} {described(a)}" for i, a in enumerate(arrays[:8])]
         shown += [f"{k}={described(v)}" for k, v in options.items()]
-        kind = TypeError if isinstance(error, TypeError) else type(error)  # a ufunc's TypeErrors take other arguments
-        raise kind(f"{self.name}: {text} (got {', '.join(shown)})") from error
+        error_type = (
+            TypeError if isinstance(error, TypeError) else type(error)
+        )  # a ufunc's TypeErrors take other arguments
+        raise error_type(f"{self.name}: {text} (got {', '.join(shown)})") from error
 
     def _several(self, out: Any, parents: Any, saved: Any, options: Any, scope: Any) -> tuple[Tensor, ...]:
         """Several results as tensors that share a node."""

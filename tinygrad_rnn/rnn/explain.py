@@ -10,7 +10,7 @@ from .. import kernels
 from ..autodiff.tensor import Tensor
 from ..module import Module
 from ..program.calls import listener
-from .cell import RNNCell, as_cell, kind
+from .cell import RNNCell, as_cell, described
 from .driver import dynamic_rnn, input_tensor
 
 
@@ -68,7 +68,7 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
 
     if not isinstance(model, Module):
         raise TypeError(
-            f"explain: model is {kind(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
+            f"explain: model is {described(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
         )
     cell = as_cell(model)
     if isinstance(cell, RNNCell):

@@ -12,7 +12,7 @@ from ..autodiff.state import recording, scope, training
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from ..module import Module, Parameter
-from .cell import RNNCell, as_cell, kind, map_state
+from .cell import RNNCell, as_cell, described, map_state
 
 if TYPE_CHECKING:
     from ..program.stepper import Stepper, Table
@@ -106,7 +106,7 @@ def _parts(part: Any) -> Iterator[Any]:
         for inner in part.streamed():
             yield from _parts(inner)
     elif isinstance(part, type) or not callable(part):
-        raise TypeError(f"stepper: a part is {kind(part)}, expected a cell, a layer or a function of a tensor")
+        raise TypeError(f"stepper: a part is {described(part)}, expected a cell, a layer or a function of a tensor")
     else:
         yield part
 

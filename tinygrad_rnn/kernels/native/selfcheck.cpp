@@ -201,8 +201,8 @@ OwnedProgram lstm_program(bool f64) {
   enum { kX, kOut, kC, kH, kZ, kNewC, kA, kB };
   Description d;
   d.f64 = f64;
-  d.slots = {{Kind::kSequence, 0, D}, {Kind::kSequence, 1, H}, {Kind::kState, 0, H},   {Kind::kState, 1, H},
-             {Kind::kTemp, 0, 4 * H}, {Kind::kTemp, 0, H},     {Kind::kScratch, 0, H}, {Kind::kScratch, 0, H}};
+  d.slots = {{Storage::kSequence, 0, D}, {Storage::kSequence, 1, H}, {Storage::kState, 0, H},   {Storage::kState, 1, H},
+             {Storage::kTemp, 0, 4 * H}, {Storage::kTemp, 0, H},     {Storage::kScratch, 0, H}, {Storage::kScratch, 0, H}};
   d.sequences = {{false, false, -1, -1}, {false, true, -1, -1}};
   d.states = {{kNewC, 0, H, false, false}, {kOut, 0, H, false, false}};
   d.sums = {{0, kX, kOut, 0, D, 0, H, 1}};
