@@ -146,6 +146,19 @@ def test_importing_loads_numpy_and_nothing_heavier() -> None:
     assert not set(json.loads(out)) & {"tqdm", "graphviz", "safetensors", "mpi4py", "viz"}
 
 
+def test_a_cell_with_a_kernel_needs_no_program() -> None:
+    """What traces and plans steps is imported by the first step without a kernel, by tg.scan, and by the list of all ops."""
+    code = (
+        "import sys, numpy as np, tinygrad_rnn as tg\n"
+        "x = tg.tensor(np.ones((1, 2, 3), np.float32), requires_grad=True)\n"
+        "tg.rnn.dynamic_rnn(tg.rnn.LSTMCell(2), x)[0].sum().backward()\n"
+        "loaded = lambda: 'tinygrad_rnn.program.node' in sys.modules\n"
+        "print(loaded(), {'scan', 'fused'} <= {op.name for op in tg.operations()}, loaded())"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["False", "True", "True"]
+
+
 def test_interfaces_and_training_are_imported_at_first_use() -> None:
     parts = [
         "callbacks",

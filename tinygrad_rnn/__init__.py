@@ -3,9 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import autodiff, errors, initializers, linalg, ops, rnn
-from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from .autodiff.graph import snapshot
+from . import autodiff, errors, initializers, kernels, linalg, ops, rnn
 from .autodiff.op import operations, primitive
 from .autodiff.state import no_grad, scope, seed, step, training
 from .autodiff.tensor import Tensor, from_dlpack, tensor
@@ -13,9 +11,6 @@ from .errors import CheckpointError, DrawingError, GradcheckError, GraphError
 from .kernels import get_num_threads, set_num_threads
 from .module import Module, Parameter
 from .ops import *
-from .program.fuse import fuse
-from .program.scan import scan
-from .saving import load, save
 
 __version__ = "0.1.0"
 __all__ = [
@@ -43,6 +38,7 @@ __all__ = [
     "interop",
     "jacobian",
     "jvp",
+    "kernels",
     "layers",
     "linalg",
     "load",
@@ -62,6 +58,7 @@ __all__ = [
     "seed",
     "set_num_threads",
     "snapshot",
+    "step",
     "tensor",
     "train",
     "training",
@@ -71,11 +68,14 @@ __all__ = [
 ]
 __all__ += ops.__all__
 autodiff.op.check_registry()
+autodiff.op.late.append("tinygrad_rnn.program.fuse")
 
 
 if TYPE_CHECKING:
     from . import callbacks, check, data, interop, layers, models, nn, optim, parallel, regularizers, train
     from . import viz as viz  # type: ignore[attr-defined]  # in the source tree a folder beside this one
+    from .autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+    from .autodiff.graph import snapshot
     from .check import gradcheck, gradgradcheck
     from .nn.torch_names import cat as cat
     from .nn.torch_names import cuda as cuda
@@ -89,6 +89,9 @@ if TYPE_CHECKING:
     from .nn.torch_names import rand as rand
     from .nn.torch_names import randn as randn
     from .nn.torch_names import zeros as zeros
+    from .program.fuse import fuse
+    from .program.scan import scan
+    from .saving import load, save
 
 _MODULES = (
     *("callbacks", "check", "data", "interop", "layers", "models", "nn", "optim", "parallel", "regularizers"),
@@ -101,6 +104,9 @@ _PYTORCHS = (
 _LAZY = {  # the module that defines a name; it is imported at the first access
     **{name: name for name in _MODULES},
     **dict.fromkeys(("gradcheck", "gradgradcheck"), "check"),
+    **dict.fromkeys(("grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"), "autodiff.functional"),
+    **dict.fromkeys(("load", "save"), "saving"),
+    **{"fuse": "program.fuse", "scan": "program.scan", "snapshot": "autodiff.graph"},
     **dict.fromkeys(_PYTORCHS, "nn.torch_names"),
 }
 
@@ -117,8 +123,9 @@ def __getattr__(name: str) -> Any:
             "tinygrad_rnn.viz is not installed: this is the bare source tree, which also has no native kernels. "
             "Install it from the checkout's root with: pip install -e ."
         ) from None
-    return module if _LAZY[name] == name else getattr(module, name)
+    globals()[name] = value = module if _LAZY[name] == name else getattr(module, name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY} - {*_PYTORCHS})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

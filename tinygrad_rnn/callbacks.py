@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from . import checks
-from .rnn.cell import kind
+from .rnn.cell import described
 
 __all__ = [
     "Callback",
@@ -90,7 +90,7 @@ class Callbacks(Callback):
         for i, one in enumerate(self.each):
             if not isinstance(one, Callback):
                 raise TypeError(
-                    f"fit: callbacks[{i}] is {kind(one)}, expected an object of a callbacks.Callback such as "
+                    f"fit: callbacks[{i}] is {described(one)}, expected an object of a callbacks.Callback such as "
                     "EarlyStopping(); pass train.fit's options (patience=, checkpoint=, on_validation=) as arguments of fit"
                 )
         if verbose and not params.get("rank"):
@@ -373,7 +373,7 @@ class LearningRateScheduler(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         rate = self.schedule(epoch, self.model.optimizer.lr)
         if not checks.is_number(rate):
-            raise TypeError(f"LearningRateScheduler: schedule({epoch}, …) gave {kind(rate)}, expected a number")
+            raise TypeError(f"LearningRateScheduler: schedule({epoch}, …) gave {described(rate)}, expected a number")
         self.model.optimizer.lr = float(rate)
         if self.verbose:
             print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")

@@ -12,7 +12,7 @@ import numpy as np
 from . import checks
 from .autodiff.state import generator, no_grad, training
 from .autodiff.tensor import Tensor
-from .rnn.cell import kind
+from .rnn.cell import described
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -73,7 +73,7 @@ class Vocabulary:
                 f"Vocabulary: special_tokens is {special_tokens!r}, expected a list of strings, [{special_tokens!r}]"
             )
         if unknown is not None and not isinstance(unknown, str):
-            raise TypeError(f"Vocabulary: unknown is {kind(unknown)}, expected a string")
+            raise TypeError(f"Vocabulary: unknown is {described(unknown)}, expected a string")
         self.special_tokens, self.unknown = tuple(_strings("special_tokens", special_tokens)), unknown
         first = list(dict.fromkeys([*self.special_tokens, *([unknown] if unknown is not None else [])]))
         counts = Counter(_strings("tokens", tokens))
@@ -144,11 +144,11 @@ def _strings(name: str, tokens: Any) -> Any:
     if isinstance(tokens, str):
         return tokens
     if not isinstance(tokens, Iterable):
-        raise TypeError(f"Vocabulary: {name} is {kind(tokens)}, expected a string or a list of strings")
+        raise TypeError(f"Vocabulary: {name} is {described(tokens)}, expected a string or a list of strings")
     tokens = list(tokens)
     for i, token in enumerate(tokens):
         if not isinstance(token, str):
-            raise TypeError(f"Vocabulary: {name}[{i}] is {kind(token)}, expected a string")
+            raise TypeError(f"Vocabulary: {name}[{i}] is {described(token)}, expected a string")
     return tokens
 
 
@@ -185,7 +185,7 @@ def pad(sequences: Iterable[Any], value: Any = 0) -> Padded:
     [True, False, False]
     """
     if not isinstance(sequences, Iterable):
-        raise TypeError(f"pad: sequences is {kind(sequences)}, expected a list of sequences")
+        raise TypeError(f"pad: sequences is {described(sequences)}, expected a list of sequences")
     rows = [_row(i, sequence) for i, sequence in enumerate(sequences)]
     if not rows:
         raise ValueError("pad: there are no sequences, expected at least one")
@@ -222,7 +222,7 @@ def _row(number: int, sequence: Any) -> Array:
     except (TypeError, ValueError) as error:
         raise type(error)(f"pad: sequence {number} does not form an array (length, ...): {error}") from None
     if not row.ndim:
-        raise TypeError(f"pad: sequence {number} is {kind(sequence)}, expected a sequence (length, ...)")
+        raise TypeError(f"pad: sequence {number} is {described(sequence)}, expected a sequence (length, ...)")
     return row
 
 
@@ -303,12 +303,14 @@ def _column(number: int, column: Any) -> Any:
         if any(sequences):
             if not all(sequences):
                 at = sequences.index(False)
-                raise TypeError(f"Batches: column {number} holds sequences, but example {at} is {kind(column[at])}")
+                raise TypeError(
+                    f"Batches: column {number} holds sequences, but example {at} is {described(column[at])}"
+                )
             return list(column)
     array = np.asarray(column)
     if not array.ndim:
         raise TypeError(
-            f"Batches: column {number} is {kind(column)}, expected a list or an array with one entry an example"
+            f"Batches: column {number} is {described(column)}, expected a list or an array with one entry an example"
         )
     return array
 

@@ -18,7 +18,7 @@ from .layers.optimizers import OPTIMIZERS
 from .layers.training import Array, Epochs, History, Tally, Totals, batch_size_of, batches, means_of, numbers, split
 from .optim import Optimizer
 from .parallel.serial import Serial
-from .rnn.cell import kind
+from .rnn.cell import described
 from .rnn.stepper import new_stepper
 from .saving import Path, load, save
 
@@ -69,7 +69,7 @@ class Sequential(Layer):
             return
         if not isinstance(layer, Layer):
             raise TypeError(
-                f"Sequential: layer {len(self.layers)} is {kind(layer)}, expected a layer such as layers.Dense(1)"
+                f"Sequential: layer {len(self.layers)} is {described(layer)}, expected a layer such as layers.Dense(1)"
             )
         if not self.layers and not self._shapes and layer.batch_input_shape is not None:
             self._shapes = [layer.batch_input_shape]
@@ -235,7 +235,9 @@ class Sequential(Layer):
                 f"compile: optimizer is {optimizer!r}, expected one of {', '.join(OPTIMIZERS)}, or an optimiser"
             )
         if not isinstance(optimizer, (str, Optimizer)) and not callable(optimizer):
-            raise TypeError(f"compile: optimizer is {kind(optimizer)}, expected a name, an optimiser or a function")
+            raise TypeError(
+                f"compile: optimizer is {described(optimizer)}, expected a name, an optimiser or a function"
+            )
         loss_function = losses.get(loss)
         self._metrics = dict(losses.metric(one) for one in metrics or ())
         self._loss = loss_function

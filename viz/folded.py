@@ -14,6 +14,7 @@ from .net.steps import InitialState, State, read
 from .net.unfused import opened_maps
 from .ops import refuse_unrecorded
 from .scene import style
+from .scene.canvas import cell_id
 from .scene.grid import CELL, Grid
 from .scene.net import NetScene
 from .scene.paths import rounded
@@ -142,7 +143,7 @@ class FoldedScene(NetScene):
             at = (x - half - 40 - wide / 2, y)
             path = ((at[0] + wide / 2, y), (x - half, y))
         self.canvas.node(f"w{number}", lines, "parameter", at, (wide, tall), layer=number)
-        self.canvas.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
+        self.canvas.arrow(f"w{number}", cell_id((number, t)), "weight", path)
 
     def states(self) -> None:
         """States that go round, those that one layer hands on to another, and initial ones that are not just zeros."""
@@ -184,7 +185,7 @@ class FoldedScene(NetScene):
                 x - CELL[0] / 2 + 12 + 10 * k,
             )
             path = rounded(((at[0] + wide / 2, at[1]), (turn, at[1]), (turn, lane), (into, lane), (into, y + TALL / 2)))
-            self.canvas.arrow(id, f"l{number}t{t}", "memory" if state.name == "c" else "state", path)
+            self.canvas.arrow(id, cell_id((number, t)), style.state_role(state.name), path)
             if group is not None:
                 self.begun_from(id, group, at, 1.0)
 
@@ -198,9 +199,9 @@ class FoldedScene(NetScene):
         (x, y), half = self.grid.place(step), CELL[0] / 2
         far, rise = x + side * (half + REACH + NEXT * rank), 12.0 + 16.0 * rank / max(len(names) - 1, 1)
         reach = 34.0 + 18.0 * rank
-        id, cell = f"d{step[0]}{state.name}", f"l{step[0]}t{step[1]}"
+        id, cell = f"d{step[0]}{state.name}", cell_id(step)
         self.canvas.node(id, ("delay",), "delay", (far, y), DELAY, layer=state.head[0], state=state.name)
-        role = "memory" if state.name == "c" else "state"
+        role = style.state_role(state.name)
         edge, top = x + side * half, y + DELAY[1] / 2
         out = ((edge, y + rise), (edge + side * 30, y + reach), (far, y + reach), (far, top))
         back = ((far, y - DELAY[1] / 2), (far, y - reach), (edge + side * 30, y - reach), (edge, y - rise))
@@ -215,7 +216,7 @@ class FoldedScene(NetScene):
         begin = next((tail, t) for t in self.grid.layers[tail].steps if self.grid.is_shown((tail, t)))
         end = next((head, t) for t in self.grid.layers[head].steps if self.grid.is_shown((head, t)))
         (x0, y0), (x1, y1), half = self.grid.place(begin), self.grid.place(end), CELL[0] / 2
-        ids = (f"l{tail}t{begin[1]}", f"l{head}t{end[1]}")
+        ids = (cell_id(begin), cell_id(end))
         names = self.grid.carried_states(tail)
         lane = len(names) - 1 - names.index(state.name) if state.name in names else 0  # c above h, and h inside
         down, low = x0 + half - 6 - 8 * lane, y0 - TALL / 2 - 20 - 10 * lane
@@ -224,4 +225,4 @@ class FoldedScene(NetScene):
         same_loop = self.grid.layers[tail].number == self.grid.layers[head].number
         label = f"{state.name}ₜ₋₁" if same_loop else f"last {state.name}"
         at = x0 + half + REACH + NEXT * (len(names) - 1) + DELAY[0] / 2 + 4, low + (8 if lane == 0 else -8)
-        self.canvas.arrow(*ids, "memory" if state.name == "c" else "state", points, label, at)
+        self.canvas.arrow(*ids, style.state_role(state.name), points, label, at)

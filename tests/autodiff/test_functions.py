@@ -73,11 +73,11 @@ def test_logaddexp_of_infinities() -> None:
 
 
 def test_nan_to_num_takes_the_type_s_limits() -> None:
-    for kind in (np.float32, np.float64):
-        x = np.array([1.5, np.nan, np.inf, -np.inf], kind)
+    for cls in (np.float32, np.float64):
+        x = np.array([1.5, np.nan, np.inf, -np.inf], cls)
         t = tg.tensor(x, requires_grad=True)
         out = np.nan_to_num(t)
-        assert out.dtype == kind
+        assert out.dtype == cls
         assert out.tolist() == np.nan_to_num(x).tolist()
         (out * [3.0, 1.0, 1.0, 1.0]).sum().backward()
         assert t.grad.tolist() == [3, 0, 0, 0]

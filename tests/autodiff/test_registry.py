@@ -131,7 +131,7 @@ def row_by_row(step: Any, x: np.ndarray, states: Any, size: int, trace: Any = No
     return [outputs.transpose(turn), *final, *([every.transpose(turn)] if trace else [])]
 
 
-def weights_of(kind: str, arrays: Any, torch: bool) -> tuple[Any, ...]:
+def weights_of(cell_type: str, arrays: Any, torch: bool) -> tuple[Any, ...]:
     """The inputs of an op over time with the weights in our layout and two biases."""
     x, w, u, b, b2, *states = arrays
     if np.ndim(b) == 2:
@@ -140,7 +140,7 @@ def weights_of(kind: str, arrays: Any, torch: bool) -> tuple[Any, ...]:
     b, b2 = zeros if b is None else b, zeros if b2 is None else b2
     if torch:
         w, u = w.T, u.T
-    if torch and kind == "gru":  # PyTorch's r z n
+    if torch and cell_type == "gru":  # PyTorch's r z n
         w, u, b, b2 = ((lambda r, z, n: np.concatenate([z, r, n], -1))(*np.split(a, 3, -1)) for a in (w, u, b, b2))
     return x, w, u, b, b2, *states
 
@@ -173,13 +173,13 @@ def gru(x: Any, w: Any, u: Any, b: Any, b2: Any, h0: Any, reset_after: bool = Fa
     return row_by_row(step, x, [h0], len(u), **o)
 
 
-def stepped(*arrays: Any, kind: str, option: Any, torch: bool = False) -> Any:
+def stepped(*arrays: Any, cell_type: str, option: Any, torch: bool = False) -> Any:
     """One step as a sequence of one."""
-    x, *others = weights_of(kind, arrays, torch)
+    x, *others = weights_of(cell_type, arrays, torch)
     time: Any = {"lengths": None, "reverse": False, "time_major": False}
-    if kind == "lstm":
+    if cell_type == "lstm":
         return lstm(x[:, None], *others, **time)[1:]
-    if kind == "gru":
+    if cell_type == "gru":
         return gru(x[:, None], *others, reset_after=option, **time)[1:]
     return rnn(x[:, None], *others, activation=option, **time)[1:]
 

@@ -39,8 +39,8 @@ def least(runs, rounds=7):
 
 def trainer(x, W, U, b, cell="lstm", lengths=None, **options):
     """One training step: forward, a loss, backward."""
-    kind = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": rnn.GRUCell}[cell]
-    net = kind(len(U), **{"reset_after": True} if cell == "gru" else {}).build(len(W), x.dtype)
+    cls = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": rnn.GRUCell}[cell]
+    net = cls(len(U), **{"reset_after": True} if cell == "gru" else {}).build(len(W), x.dtype)
     net.load_state_dict(dict(zip(("kernel", "recurrent_kernel", "bias"), (W, U, b), strict=True)), strict=False)
     x, parameters = tg.tensor(x, requires_grad=True), net.parameters()
 
@@ -121,7 +121,7 @@ def double(python):
 
 
 def streaming():
-    for kind, cell in (
+    for cls, cell in (
         ("rnn", rnn.BasicRNNCell(64)),
         ("gru", rnn.GRUCell(64, reset_after=True)),
         ("lstm", rnn.LSTMCell(64)),
@@ -133,7 +133,7 @@ def streaming():
             for _ in range(1000):
                 step(x)
 
-        print(f"one streaming {kind} step, B = 1, D = H = 64: {least([thousand], 30)[0] * 1e3:.2f} microseconds")
+        print(f"one streaming {cls} step, B = 1, D = H = 64: {least([thousand], 30)[0] * 1e3:.2f} microseconds")
 
 
 MEMORY = """

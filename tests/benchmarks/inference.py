@@ -10,6 +10,7 @@ call (whose BLAS threads spin on for a while), pauses between calls, and another
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,11 @@ BUSY = "import os; os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]}
 
 
 class Session(Library):
-    """One library in a process of its own, served by this file."""
+    """One library in a process of its own, served by this file.
+
+    The process is stopped while no question is asked: threads of a library that spin after a call would take a core from the
+    others.
+    """
 
     def __init__(self, name, python, threads):
         self.name = name
@@ -37,6 +42,17 @@ class Session(Library):
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.version = self.read()
+        self.process.send_signal(signal.SIGSTOP)
+
+    def ask(self, **question):
+        self.process.send_signal(signal.SIGCONT)
+        answer = super().ask(**question)
+        self.process.send_signal(signal.SIGSTOP)
+        return answer
+
+    def close(self):
+        self.process.send_signal(signal.SIGCONT)
+        super().close()
 
 
 def serve(name, threads):
@@ -62,7 +78,8 @@ def serve(name, threads):
             run()
         times, end = [], time.perf_counter() + question["seconds"]
         while len(times) < 7 or time.perf_counter() < end:
-            time.sleep(question.get("pause", 0))
+            if question.get("pause"):
+                time.sleep(question["pause"])
             if question.get("product"):
                 square @ square
             start = time.perf_counter()

@@ -104,8 +104,9 @@ def chain(length: int) -> float:
     return (time.perf_counter() - begin) / length * 1e6
 
 
-def importing() -> list[float]:
-    code = "import numpy, time; t = time.perf_counter(); import tinygrad_rnn; print((time.perf_counter() - t) * 1e3)"
+def importing(module: str, before: str) -> list[float]:
+    """Milliseconds that the import of a module takes in fresh processes, after another's."""
+    code = f"import {before}, time; t = time.perf_counter(); import {module}; print((time.perf_counter() - t) * 1e3)"
     return [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
         for _ in range(9)
@@ -183,9 +184,9 @@ def both(call: Callable[[Any], Any], x: np.ndarray, parameters: list[Any]) -> tu
 
 def of_kernel(cell: Any, x: np.ndarray) -> tuple[float, float]:
     """The same of the kernel alone."""
-    kind, weights = cell.kind, [w.data for w in cell.weights]
-    option = {"reset_after": True} if kind == "gru" else {}
-    forward, backward = getattr(kernels, f"{kind}_forward"), getattr(kernels, f"{kind}_backward")
+    cell_type, weights = cell.cell_type, [w.data for w in cell.weights if w is not None]
+    option = {"reset_after": True} if cell_type == "gru" else {}
+    forward, backward = getattr(kernels, f"{cell_type}_forward"), getattr(kernels, f"{cell_type}_backward")
     g = np.ones((1, 1, UNITS), np.float32)
     infer = least(lambda: forward(x, *weights, **option, save=False))
     return infer, least(lambda: backward(forward(x, *weights, **option)[-1], g))
@@ -317,7 +318,9 @@ def main() -> None:
     small_calls(options.python)
     first_calls()
     streaming()
-    print(f"\nimport tinygrad_rnn above NumPy: {median(importing()):.1f} ms")
+    print(f"\nimport tinygrad_rnn above NumPy: {median(importing('tinygrad_rnn', 'numpy')):.1f} ms")
+    later = median(importing("tinygrad_rnn.program.scan", "tinygrad_rnn"))
+    print(f"what traces and plans, imported by the first call of a cell without a kernel: {later:.1f} ms more")
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ class Ours:
     def net(self, case, weights):
         """A function of x, its parameters, and a function that gives their gradients in the layout of cells."""
         rnn, (cell, _, _, D, H), (W, U, b, c) = self.tg.rnn, case, weights
-        kind = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": rnn.GRUCell}[cell]
-        made = kind(H, **{"reset_after": True} if cell == "gru" else {}).build(D)
+        cls = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": rnn.GRUCell}[cell]
+        made = cls(H, **{"reset_after": True} if cell == "gru" else {}).build(D)
         state = {"kernel": W, "recurrent_kernel": U, "bias": b}
         made.load_state_dict(state | ({"recurrent_bias": c} if cell == "gru" else {}))
         parameters = (made.kernel, made.recurrent_kernel, made.bias)
@@ -108,8 +108,8 @@ class Layers(Ours):
 
     def net(self, case, weights):
         layers, (cell, _, _, D, H), (W, U, b, c) = self.tg.layers, case, weights
-        kind = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}[cell]
-        layer = kind(H, return_sequences=True)
+        cls = {"rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}[cell]
+        layer = cls(H, return_sequences=True)
         layer(np.zeros((1, 1, D), np.float32))
         layer.set_weights([W, U, np.stack([b, c]) if cell == "gru" else b])
         kernel, recurrent, bias = layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias

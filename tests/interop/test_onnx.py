@@ -87,16 +87,16 @@ LAYERS = {
     {}, {"batch_first": True}, {"bidirectional": True}, {"num_layers": 2, "bidirectional": True, "batch_first": True},
     {"num_layers": 3, "bias": False},
 ], ids=str)  # fmt: skip
-@pytest.mark.parametrize("kind", LAYERS)
-def test_layers_give_the_same_numbers(kind: str, options: dict[str, Any], tmp_path: Path) -> None:
-    layer = LAYERS[kind](**options)
+@pytest.mark.parametrize("cell_type", LAYERS)
+def test_layers_give_the_same_numbers(cell_type: str, options: dict[str, Any], tmp_path: Path) -> None:
+    layer = LAYERS[cell_type](**options)
     path = exported(layer, tmp_path)
     count = layer.num_layers * layer.directions
     for batch, steps in [(4, 6), (2, 3), (1, 1)]:
         x = array(*((batch, steps) if layer.batch_first else (steps, batch)), 3)
         lengths = np.minimum(LENGTHS[:batch], steps).astype(np.int32)
-        states = [array(count, batch, 4, seed=i) for i in range(2 if kind == "lstm" else 1)]
-        hx = tuple(states) if kind == "lstm" else states[0]
+        states = [array(count, batch, 4, seed=i) for i in range(2 if cell_type == "lstm" else 1)]
+        hx = tuple(states) if cell_type == "lstm" else states[0]
         given = {"input": x, "lengths": lengths, **dict(zip(("h_0", "c_0"), states, strict=False))}
         same(path, given, arrays_of(layer(x, hx, lengths=lengths)))
 
@@ -122,18 +122,18 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("kind", CELLS)
-def test_cells_give_the_same_numbers(kind: str, tmp_path: Path) -> None:
-    cell = CELLS[kind]().build(3)
+@pytest.mark.parametrize("cell_type", CELLS)
+def test_cells_give_the_same_numbers(cell_type: str, tmp_path: Path) -> None:
+    cell = CELLS[cell_type]().build(3)
     for p in cell.parameters():
         p.data = p.data + 0.3 * array(*p.shape)
     path = exported(cell, tmp_path)
     x, h, c = array(4, 6, 3), array(4, 4), array(4, 4, seed=1)
-    state = rnn.LSTMState(c=c, h=h) if kind == "lstm" else h
+    state = rnn.LSTMState(c=c, h=h) if cell_type == "lstm" else h
     with tg.training(False):
         output, final = rnn.dynamic_rnn(cell, x, LENGTHS, state)
-    wanted = [output, final.h, final.c] if kind == "lstm" else [output, final]
-    given = {"input": x, "lengths": LENGTHS, "h_0": h} | ({"c_0": c} if kind == "lstm" else {})
+    wanted = [output, final.h, final.c] if cell_type == "lstm" else [output, final]
+    given = {"input": x, "lengths": LENGTHS, "h_0": h} | ({"c_0": c} if cell_type == "lstm" else {})
     same(path, given, arrays_of(wanted))
 
 
@@ -594,21 +594,21 @@ def test_without_the_package_the_command_is_told(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", [n for n in names("torch_") if "1layer_full_f64" in n])
 def test_weights_both_ways(name: str) -> None:
     golden = load(name)
-    kind = golden.meta["options"]["module"].lower()
-    ours = torch.to_cells(kind, golden.under("weight"))["l0"]
-    theirs = convert.from_cell(kind, ours)
-    back = convert.to_cell(kind, theirs, linear_before_reset=True)
+    cell_type = golden.meta["options"]["module"].lower()
+    ours = torch.to_cells(cell_type, golden.under("weight"))["l0"]
+    theirs = convert.from_cell(cell_type, ours)
+    back = convert.to_cell(cell_type, theirs, linear_before_reset=True)
     assert all(np.array_equal(back[key], value) for key, value in ours.items())
     x = golden["x"]
     w, r, (wb, rb) = theirs["W"], theirs["R"], np.split(theirs["B"], 2)
     h, c = np.zeros((2, len(x), 4))
     for t in range(x.shape[1]):  # ONNX's equations, in its order of gates
         of_x, of_h = x[:, t] @ w.T + wb, h @ r.T + rb
-        if kind == "lstm":
+        if cell_type == "lstm":
             i, o, f, g_ = np.split(of_x + of_h, 4, -1)
             c = c / (1 + np.exp(-f)) + np.tanh(g_) / (1 + np.exp(-i))
             h = np.tanh(c) / (1 + np.exp(-o))
-        elif kind == "gru":
+        elif cell_type == "gru":
             (zx, rx, nx), (zh, rh, nh) = np.split(of_x, 3, -1), np.split(of_h, 3, -1)
             z = 1 / (1 + np.exp(-zx - zh))
             h = (1 - z) * np.tanh(nx + nh / (1 + np.exp(-rx - rh))) + z * h

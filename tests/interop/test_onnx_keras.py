@@ -19,7 +19,7 @@ X = array(B, T, D)
 LENGTHS = np.array([3, 6, 0, 4], np.int32)
 MASK = np.arange(T) < LENGTHS[:, None]
 
-KINDS: dict[str, Any] = {
+CELL_TYPES: dict[str, Any] = {
     "rnn": lambda **o: layers.SimpleRNN(H, bias_initializer="normal", **o),
     "rnn sigmoid": lambda **o: layers.SimpleRNN(H, activation="sigmoid", use_bias=False, **o),
     "lstm": lambda **o: layers.LSTM(H, bias_initializer="normal", **o),
@@ -46,9 +46,9 @@ def numbers(results: Any) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("flags", FLAGS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_recurrent_layers(kind: str, flags: str, tmp_path: Path) -> None:
-    layer = KINDS[kind](**FLAGS[flags])
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_recurrent_layers(cell_type: str, flags: str, tmp_path: Path) -> None:
+    layer = CELL_TYPES[cell_type](**FLAGS[flags])
     wanted = numbers(layer(X, mask=MASK))
     path = exported(layer, tmp_path, initial_state=False)
     same(path, {"input": X, "lengths": LENGTHS}, wanted)

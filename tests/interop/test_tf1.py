@@ -13,7 +13,7 @@ from tinygrad_rnn import rnn
 from tinygrad_rnn.interop import tf1 as convert
 from tinygrad_rnn.interop import torch
 
-KINDS = {"basic": "rnn", "lstm": "lstm", "gru": "gru"}
+CELL_TYPES = {"basic": "rnn", "lstm": "lstm", "gru": "gru"}
 FILES = [n for n in names("tf1_") if not any(part in n for part in ("static", "residual", "hello"))]
 
 
@@ -22,38 +22,38 @@ def array(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def parts(golden: Any) -> dict[str, tuple[str, dict[str, np.ndarray]]]:
-    """The cells of a file by the prefix of their weights: (kind, weights)."""
+    """The cells of a file by the prefix of their weights: (cell_type, weights)."""
     kinds, weights = golden.meta["options"]["cells"], golden.under("weight")
     sides = ("fw/", "bw/") if "fw/kernel" in weights or "fw/gates/kernel" in weights else ("",)
     inner = [""] if len(kinds) == 1 else [f"{i}/" for i in range(len(kinds))]
     return {
-        side + i: (KINDS[kind], g.under(weights, side + i))
+        side + i: (CELL_TYPES[cell_type], g.under(weights, side + i))
         for side in sides
-        for i, kind in zip(inner, kinds, strict=True)
+        for i, cell_type in zip(inner, kinds, strict=True)
     }
 
 
-def make(kind: str, golden: Any, weights: dict[str, np.ndarray]) -> Any:
+def make(cell_type: str, golden: Any, weights: dict[str, np.ndarray]) -> Any:
     options = golden.meta["options"]
     units, bias = options["num_units"], options.get("forget_bias", 1.0)
-    if kind == "rnn":
+    if cell_type == "rnn":
         cell: Any = rnn.BasicRNNCell(units, activation=options.get("activation", "tanh"))
     else:
         given = {k: options[k] for k in ("use_peepholes", "cell_clip", "num_proj", "proj_clip") if k in options}
-        cell = rnn.LSTMCell(units, **given) if kind == "lstm" else rnn.GRUCell(units)
-    cell.load_state_dict(convert.to_cell(kind, weights, forget_bias=bias))
+        cell = rnn.LSTMCell(units, **given) if cell_type == "lstm" else rnn.GRUCell(units)
+    cell.load_state_dict(convert.to_cell(cell_type, weights, forget_bias=bias))
     return cell
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_golden_weights_run_in_our_cells(name: str) -> None:
     golden = load(name)
-    cells = {prefix: make(kind, golden, weights) for prefix, (kind, weights) in parts(golden).items()}
+    cells = {prefix: make(cell_type, golden, weights) for prefix, (cell_type, weights) in parts(golden).items()}
     tensors = golden.under("initial")
 
     def state(prefix: str) -> Any:
-        kind = parts(golden)[prefix][0]
-        return g.state_of(kind, g.under(tensors, prefix))
+        cell_type = parts(golden)[prefix][0]
+        return g.state_of(cell_type, g.under(tensors, prefix))
 
     lengths = golden.get("sequence_length")
     if "fw/" in cells:
@@ -73,20 +73,20 @@ def test_golden_weights_run_in_our_cells(name: str) -> None:
 def test_back_again(name: str) -> None:
     golden = load(name)
     bias = golden.meta["options"].get("forget_bias", 1.0)
-    for kind, weights in parts(golden).values():
-        back = convert.from_cell(kind, convert.to_cell(kind, weights, forget_bias=bias), forget_bias=bias)
+    for cell_type, weights in parts(golden).values():
+        back = convert.from_cell(cell_type, convert.to_cell(cell_type, weights, forget_bias=bias), forget_bias=bias)
         assert list(back) == list(weights) or sorted(back) == sorted(weights)
         for key, value in weights.items():
             assert back[key].dtype == value.dtype
             assert np.allclose(back[key], value, rtol=0, atol=1e-6 if value.dtype == np.float32 else 1e-15), key
 
 
-@pytest.mark.parametrize("kind", ["rnn", "lstm"])
-def test_from_tf1_to_torch_and_back(kind: str) -> None:
-    golden = load("tf1_lstm_full_f64" if kind == "lstm" else "tf1_rnn_tanh_full_f64")
+@pytest.mark.parametrize("cell_type", ["rnn", "lstm"])
+def test_from_tf1_to_torch_and_back(cell_type: str) -> None:
+    golden = load("tf1_lstm_full_f64" if cell_type == "lstm" else "tf1_rnn_tanh_full_f64")
     weights = golden.under("weight")
-    through = torch.to_cell(kind, torch.from_cell(kind, convert.to_cell(kind, weights)))
-    for key, value in convert.from_cell(kind, through).items():
+    through = torch.to_cell(cell_type, torch.from_cell(cell_type, convert.to_cell(cell_type, weights)))
+    for key, value in convert.from_cell(cell_type, through).items():
         assert np.allclose(value, weights[key], atol=1e-15)
 
 
@@ -116,7 +116,7 @@ GRU = {"gates/kernel": array(5, 4), "gates/bias": array(4), "candidate/kernel": 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: convert.to_cell("peephole", LSTM), r"kind is 'peephole'"),
+        (lambda: convert.to_cell("peephole", LSTM), r"cell_type is 'peephole'"),
         (lambda: convert.to_cell("lstm", {"kernel": LSTM["kernel"]}), r"missing bias; expected kernel, bias"),
         (lambda: convert.to_cell("rnn", LSTM | {"w_f_diag": array(2)}), r"unexpected w_f_diag"),
         (
@@ -200,14 +200,14 @@ def test_layer_norm_weights_that_do_not_fit() -> None:
             convert.from_layer_norm_cell(ours | {name: array(*shape)})
 
 
-@pytest.mark.parametrize("kind", ["rnn", "lstm"])
-def test_a_kernel_needs_a_row_for_every_unit(kind: str) -> None:
+@pytest.mark.parametrize("cell_type", ["rnn", "lstm"])
+def test_a_kernel_needs_a_row_for_every_unit(cell_type: str) -> None:
     """As many rows as units are a cell without inputs; one fewer is no cell."""
-    gates = {"rnn": 1, "lstm": 4}[kind]
-    found = convert.to_cell(kind, {"kernel": array(3, 3 * gates), "bias": array(3 * gates)})
+    gates = {"rnn": 1, "lstm": 4}[cell_type]
+    found = convert.to_cell(cell_type, {"kernel": array(3, 3 * gates), "bias": array(3 * gates)})
     assert (found["kernel"].shape, found["recurrent_kernel"].shape) == ((0, 3 * gates), (3, 3 * gates))
     with pytest.raises(ValueError, match=r"the kernel has 2 rows, expected D \+ 3 of them"):
-        convert.to_cell(kind, {"kernel": array(2, 3 * gates), "bias": array(3 * gates)})
+        convert.to_cell(cell_type, {"kernel": array(2, 3 * gates), "bias": array(3 * gates)})
     gru = {
         "gates/kernel": array(2, 4),
         "gates/bias": array(4),

@@ -20,22 +20,13 @@ def array(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def cell_of(options: dict[str, Any]) -> Any:
-    units = options["hidden_size"]
-    if options["module"] == "RNN":
-        return rnn.BasicRNNCell(units, activation=options["nonlinearity"])
-    if options["module"] == "LSTM":
-        return rnn.LSTMCell(units, num_proj=options.get("proj_size"))
-    return rnn.GRUCell(units, reset_after=True)
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_a_golden_state_dict_runs_in_our_cells(name: str) -> None:
     golden = load(name)
     options, weights = golden.meta["options"], golden.under("weight")
     cells = {}
     for suffix, arrays in convert.to_cells(options["module"].lower(), weights).items():
-        cells[suffix] = cell_of(options)
+        cells[suffix] = g.torch_cell(options)
         cells[suffix].load_state_dict(arrays)
     assert list(cells) == list(dict.fromkeys(key.split("_", 2)[2] for key in weights))
     initial = golden.under("initial")
@@ -59,14 +50,14 @@ def test_a_golden_state_dict_runs_in_our_cells(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_back_again_gives_the_same_numbers(name: str) -> None:
     golden = load(name)
-    options, kind = golden.meta["options"], golden.meta["options"]["module"].lower()
+    options, cell_type = golden.meta["options"], golden.meta["options"]["module"].lower()
     weights = golden.under("weight")
-    back = convert.from_cells(kind, convert.to_cells(kind, weights))
+    back = convert.from_cells(cell_type, convert.to_cells(cell_type, weights))
     assert list(back) == list(weights)
     for key, value in weights.items():
         assert back[key].shape == value.shape
         assert back[key].dtype == value.dtype
-        if kind == "gru" or "weight" in key:
+        if cell_type == "gru" or "weight" in key:
             assert np.array_equal(back[key], value), key
         elif "bias_ih" in key:
             assert np.array_equal(back[key], value + weights[key.replace("_ih", "_hh")])
@@ -80,22 +71,24 @@ def test_back_again_gives_the_same_numbers(name: str) -> None:
     g.compare(golden, "output", layer(golden["x"], hx, lengths=golden.get("sequence_length"))[0].data)
 
 
-@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
-def test_from_a_cell_of_ours(kind: str) -> None:
-    cell = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": lambda n: rnn.GRUCell(n, reset_after=True)}[kind](4)
+@pytest.mark.parametrize("cell_type", ["rnn", "lstm", "gru"])
+def test_from_a_cell_of_ours(cell_type: str) -> None:
+    cell = {"rnn": rnn.BasicRNNCell, "lstm": rnn.LSTMCell, "gru": lambda n: rnn.GRUCell(n, reset_after=True)}[
+        cell_type
+    ](4)
     cell.build(3, np.float64)
     for p in cell.parameters():
         p.data = p.data + 0.3 * array(*p.shape)
-    module = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[kind](3, 4, batch_first=True, dtype=np.float64)
-    module.load_state_dict(convert.from_cells(kind, {"l0": cell.state_dict()}))
+    module = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell_type](3, 4, batch_first=True, dtype=np.float64)
+    module.load_state_dict(convert.from_cells(cell_type, {"l0": cell.state_dict()}))
     x = array(2, 5, 3)
     assert np.allclose(module(x)[0].data, rnn.dynamic_rnn(cell, x)[0].data, atol=1e-14)
-    back = convert.to_cell(kind, convert.from_cell(kind, cell.state_dict()))
+    back = convert.to_cell(cell_type, convert.from_cell(cell_type, cell.state_dict()))
     assert all(np.array_equal(back[name], value) for name, value in cell.state_dict().items())
-    step = getattr(nn, {"rnn": "RNNCell", "lstm": "LSTMCell", "gru": "GRUCell"}[kind])(3, 4, dtype=np.float64)
-    step.load_state_dict(convert.from_cell(kind, cell.state_dict()))
+    step = getattr(nn, {"rnn": "RNNCell", "lstm": "LSTMCell", "gru": "GRUCell"}[cell_type])(3, 4, dtype=np.float64)
+    step.load_state_dict(convert.from_cell(cell_type, cell.state_dict()))
     got = step(x[:, 0])
-    assert np.allclose((got[0] if kind == "lstm" else got).data, module(x)[0].data[:, 0], atol=1e-14)
+    assert np.allclose((got[0] if cell_type == "lstm" else got).data, module(x)[0].data[:, 0], atol=1e-14)
 
 
 def torch_weights(gates: int, bias: bool = True) -> dict[str, np.ndarray]:
@@ -164,7 +157,7 @@ def without(weights: dict[str, Any], name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
-        (lambda: convert.to_cell("elman", RNN), ValueError, r"to_cell: kind is 'elman', expected one of \('rnn', 'lstm'"),
+        (lambda: convert.to_cell("elman", RNN), ValueError, r"to_cell: cell_type is 'elman', expected one of \('rnn', 'lstm'"),
         (lambda: convert.to_cell("rnn", without(RNN, "bias_hh")), ValueError, r"missing bias_hh; expected weight_ih"),
         (lambda: convert.to_cell("rnn", RNN | {"kernel": array(2)}), ValueError, r"unexpected kernel"),
         (lambda: convert.to_cell("lstm", RNN), ValueError, r"weight_ih has shape \(2, 3\), expected \(8, D\)"),

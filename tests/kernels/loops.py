@@ -36,8 +36,8 @@ class Builder:
         self.where = "body"
         self.loop = None
 
-    def _slot(self, kind, index, size):
-        self.slots.append((kind, index, size))
+    def _slot(self, storage, index, size):
+        self.slots.append((storage, index, size))
         return len(self.slots) - 1
 
     def temp(self, size):
@@ -276,9 +276,9 @@ def interpret(b, B, T, sequences, *, lengths=None, reverse=False, backward=False
         rank = order.index(batch)
         state = [None if s is None else s[batch].copy() for s in states]
         state = [np.zeros(of[2], b.dtype) if s is None else s for s, of in zip(state, b.states, strict=True)]
-        held = {k: np.zeros(size, b.dtype) for k, (kind, _, size) in enumerate(b.slots) if kind == ONCE}
-        for k, (kind, index, _) in enumerate(b.slots):
-            if kind == CONSTANT:
+        held = {k: np.zeros(size, b.dtype) for k, (storage, _, size) in enumerate(b.slots) if storage == ONCE}
+        for k, (storage, index, _) in enumerate(b.slots):
+            if storage == CONSTANT:
                 held[k] = constants[index][batch]
 
         def place(index, s, size, batch=batch, rank=rank, length=length):
@@ -295,12 +295,12 @@ def interpret(b, B, T, sequences, *, lengths=None, reverse=False, backward=False
 
         for s in reversed(range(length)) if backward else range(length):
             row = dict(held)
-            for k, (kind, index, size) in enumerate(b.slots):
-                if kind in (TEMP, SCRATCH):
+            for k, (storage, index, size) in enumerate(b.slots):
+                if storage in (TEMP, SCRATCH):
                     row[k] = np.zeros(size, b.dtype)
-                if kind == SEQUENCE:
+                if storage == SEQUENCE:
                     row[k] = place(index, s, size)
-                if kind == STATE:
+                if storage == STATE:
                     row[k] = state[index]
             for name in ("once", "before", "body", "after"):
                 for instruction in b.lists[name]:

@@ -4,14 +4,13 @@ import concurrent.futures
 import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-from common import CELLS, Problem
+from common import CELLS, Problem, check_in_forked_children, threads
 
 from tinygrad_rnn import kernels
 
@@ -178,24 +177,8 @@ def in_child(queue):
 @native_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_goes_on_working():
-    kernels._native.set_worth_a_thread(1.0)
-    before = kernels.get_num_threads()
-    kernels.set_num_threads(3)
-    try:
-        want = work()
-        for _ in range(3):
-            child = os.fork()
-            if child == 0:
-                os._exit(0 if work() == want else 1)
-            deadline = threading.Timer(60, os.kill, (child, signal.SIGKILL))
-            deadline.start()
-            status = os.waitpid(child, 0)[1]
-            deadline.cancel()
-            assert status == 0
-            assert work() == want
-    finally:
-        kernels.set_num_threads(before)
-        kernels._native.set_worth_a_thread(2e6)
+    with threads(3):
+        check_in_forked_children(work)
 
 
 CHILD = """

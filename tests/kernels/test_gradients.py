@@ -106,7 +106,7 @@ def test_missing_states_and_cotangents_are_zero(cell):
     nothing = [None if name in ("h0", "c0") else a for a, name in zip(p.args, p.names, strict=True)]
     one, two = p.forward(zeros), p.forward(nothing)
     np.testing.assert_array_equal(one[0], two[0])
-    for gradient in getattr(kernels, f"{p.kind}_backward")(two[2]):
+    for gradient in getattr(kernels, f"{p.cell_type}_backward")(two[2]):
         assert gradient is None or not gradient.any()
 
 
@@ -116,12 +116,12 @@ def test_trace_shows_every_gate_and_state(cell, save):
     p = Problem(cell, 4, 5, 3, 6, seed=8, lengths=[5, 2, 0, 4])
     outputs, state, saved = p.forward(save=save)
     trace = saved.trace()
-    assert set(trace) == {"rnn": {"h"}, "lstm": set("ifgoch"), "gru": set("zrnh")}[p.kind]
+    assert set(trace) == {"rnn": {"h"}, "lstm": set("ifgoch"), "gru": set("zrnh")}[p.cell_type]
     np.testing.assert_array_equal(trace["h"], outputs)
-    if p.kind == "lstm":
+    if p.cell_type == "lstm":
         np.testing.assert_allclose(trace["o"] * np.tanh(trace["c"]), outputs, rtol=1e-12, atol=1e-13)
         np.testing.assert_array_equal(trace["c"][3, 3], state[0][3])
-    if p.kind == "gru":
+    if p.cell_type == "gru":
         before = np.concatenate([p.args[-1][:, None], outputs[:, :-1]], axis=1)
         expected = trace["z"] * before + (1 - trace["z"]) * trace["n"]
         np.testing.assert_allclose(expected[0], outputs[0], rtol=1e-12, atol=1e-13)

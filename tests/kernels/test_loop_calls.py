@@ -3,11 +3,10 @@
 import concurrent.futures
 import os
 import random
-import signal
-import threading
 
 import numpy as np
 import pytest
+from common import check_in_forked_children, threads
 from loops import Builder, at, lstm_backward, lstm_forward, number, weight
 from test_loop import attention, everything
 
@@ -46,7 +45,7 @@ def product(shape, out, left, matrix):
 V = (4,)
 BAD_LOOPS = [
     (lambda b: setattr(b, "dtype", "int8"), "neither float32 nor float64"),
-    (lambda b: b.slots.append((6, 0, 4)), "kind is out of range"),
+    (lambda b: b.slots.append((6, 0, 4)), "storage is out of range"),
     (lambda b: b.slots.append((0, 0, -1)), "size is out of range"),
     (lambda b: b.slots.append((1, 2, 4)), "sequence is out of range"),
     (lambda b: b.slots.append((1, 0, 5)), "different sizes"),
@@ -212,7 +211,7 @@ def disturbed(rng, value):
 
 def arrays_for(b, B, T, total, dtype):
     """Arrays of the sizes that the tables of a loop ask for."""
-    width = {index: size for kind, index, size in b.slots if kind == 1}
+    width = {index: size for storage, index, size in b.slots if storage == 1}
     sequences = [
         np.zeros((total, width[k]) if packed else (B, T, width[k]), dtype)
         for k, (packed, _, _) in enumerate(b.sequences)
@@ -283,28 +282,14 @@ def work(seed=0):
 
 @pytest.fixture
 def three_threads():
-    before = kernels.get_num_threads()
-    kernels._native.set_worth_a_thread(1.0)
-    kernels.set_num_threads(3)
-    yield
-    kernels.set_num_threads(before)
-    kernels._native.set_worth_a_thread(2e6)
+    with threads(3):
+        yield
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.usefixtures("three_threads")
 def test_a_forked_child_goes_on_working():
-    want = work()
-    for _ in range(3):
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if work() == want else 1)
-        deadline = threading.Timer(60, os.kill, (child, signal.SIGKILL))
-        deadline.start()
-        status = os.waitpid(child, 0)[1]
-        deadline.cancel()
-        assert status == 0
-        assert work() == want
+    check_in_forked_children(work)
 
 
 @pytest.mark.usefixtures("three_threads")

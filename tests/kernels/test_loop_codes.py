@@ -205,13 +205,13 @@ def random_instruction(rng, b):
     reduced = int(rng.integers(0, len(shape) + 1)) if code in REDUCTIONS else 0
     inputs, sizes, weights = [], [], []
     for _ in range({"add": 2, "mul": 2, "where": 3}.get(code, 1)):
-        kind = rng.random()
-        if kind < 0.15 and code not in REDUCTIONS:
+        choice = rng.random()
+        if choice < 0.15 and code not in REDUCTIONS:
             inputs.append(number(rng.standard_normal()))
             continue
         offset, strides, size = laid_out(rng, shape)
         strides = [0 if s > 0 and rng.random() < 0.15 else s for s in strides]
-        if kind < 0.3 and code not in REDUCTIONS:
+        if choice < 0.3 and code not in REDUCTIONS:
             weights.append(size)
             inputs.append(weight(len(weights) - 1, shape, offset, strides))
         else:

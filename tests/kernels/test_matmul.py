@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from common import threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,13 +21,8 @@ WIDER = {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}
 @pytest.fixture(autouse=True)
 def small_products_too(monkeypatch):
     monkeypatch.setattr(product, "LEAST", 0)
-    if NATIVE:
-        kernels._native.set_worth_a_thread(1.0)
-    before = kernels.get_num_threads()
-    yield
-    kernels.set_num_threads(before)
-    if NATIVE:
-        kernels._native.set_worth_a_thread(2e6)
+    with threads():
+        yield
 
 
 def laid_out(array, layout):

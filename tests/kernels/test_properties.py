@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from common import CELLS, Problem
+from common import CELLS, Problem, threads
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,13 +21,8 @@ pytestmark = pytest.mark.skipif(not NATIVE, reason=f"no native kernels: {kernels
 
 @pytest.fixture(autouse=True)
 def threads_for_small_shapes():
-    if NATIVE:
-        kernels._native.set_worth_a_thread(1.0)
-    before = kernels.get_num_threads()
-    yield
-    kernels.set_num_threads(before)
-    if NATIVE:
-        kernels._native.set_worth_a_thread(2e6)
+    with threads():
+        yield
 
 
 @st.composite
@@ -263,10 +258,10 @@ def test_streaming_steps_are_the_sequence_bit_for_bit(cell, dtype, isa):
     p = Problem(cell, 3, 9, 5, 18, dtype=dtype, seed=9)
     with kernels.using(isa):
         outputs, state, _ = p.forward()
-        more = {"recurrent_bias": p.args[4], **p.fixed} if p.kind == "gru" else p.fixed
-        stepper = kernels.Stepper(p.kind, *p.args[1:4], batch=3, **more)
+        more = {"recurrent_bias": p.args[4], **p.fixed} if p.cell_type == "gru" else p.fixed
+        stepper = kernels.Stepper(p.cell_type, *p.args[1:4], batch=3, **more)
     stepper.h[...] = p.args[-1]
-    if p.kind == "lstm":
+    if p.cell_type == "lstm":
         stepper.c[...] = p.args[4]
     for t in range(p.T):
         assert stepper.step(p.args[0][:, t]).tobytes() == np.ascontiguousarray(outputs[:, t]).tobytes()

@@ -227,15 +227,15 @@ def test_one_class_at_every_step_is_refused_too(name: str) -> None:
         loss(np.zeros((2, 3, 1)), tg.tensor(np.full((2, 3, 1), 0.5)))
 
 
-@pytest.mark.parametrize("kind", [layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell])
+@pytest.mark.parametrize("cls", [layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell])
 @pytest.mark.parametrize(("number", "kept"), [(0.0, True), (0.7, True), (0.75, False), (0.9, False)])
 def test_masks_of_recurrent_dropout_are_those_of_numbers_below_the_chance_to_stay(
-    kind: Any, number: float, kept: bool
+    cls: Any, number: float, kept: bool
 ) -> None:
-    cell = kind(2, recurrent_dropout=0.25, seed=Drawn(number))
+    cell = cls(2, recurrent_dropout=0.25, seed=Drawn(number))
     with tg.training(True):
         masks = cell.draw((3, 5, 4), np.dtype(np.float32))
-    assert len(masks) == {layers.SimpleRNNCell: 1, layers.LSTMCell: 4, layers.GRUCell: 3}[kind]
+    assert len(masks) == {layers.SimpleRNNCell: 1, layers.LSTMCell: 4, layers.GRUCell: 3}[cls]
     for mask in masks:
         assert (mask.shape, mask.dtype) == ((3, 2), np.float32)
         np.testing.assert_allclose(mask, 4 / 3 if kept else 0)
@@ -243,12 +243,12 @@ def test_masks_of_recurrent_dropout_are_those_of_numbers_below_the_chance_to_sta
         assert cell.draw((3, 5, 4), np.dtype(np.float32)) == ()
 
 
-@pytest.mark.parametrize("kind", [layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell])
-def test_initial_states_have_the_dtype_of_a_built_cell(kind: Any) -> None:
-    cell = kind(2)
+@pytest.mark.parametrize("cls", [layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell])
+def test_initial_states_have_the_dtype_of_a_built_cell(cls: Any) -> None:
+    cell = cls(2)
     assert {state.dtype for state in cell.get_initial_state(3)} == {np.dtype(np.float32)}
     for dtype in (np.float32, np.float64):
-        built = kind(2).build(4, dtype)
+        built = cls(2).build(4, dtype)
         assert {(state.dtype, state.shape) for state in built.get_initial_state(3)} == {(np.dtype(dtype), (3, 2))}
 
 

@@ -33,8 +33,8 @@ def make(golden: Golden, unroll: bool = False, built: bool = True) -> layers.Lay
     kept = ("return_sequences", "return_state", "go_backwards", "unit_forget_bias", "reset_after", "activation")
     kept = (*kept, "recurrent_activation", "use_bias")
     arguments = {key: options[key] for key in kept if key in options}
-    kind, dtype = getattr(layers, options["layer"]), golden.meta["dtype"]
-    layer: layers.Layer = kind(options["units"], unroll=unroll, dtype=dtype, name="layer", **arguments)
+    cls, dtype = getattr(layers, options["layer"]), golden.meta["dtype"]
+    layer: layers.Layer = cls(options["units"], unroll=unroll, dtype=dtype, name="layer", **arguments)
     if options["bidirectional"]:
         layer = layers.Bidirectional(layer, merge_mode=options["merge_mode"])
     layer.ensure_built(golden["x"].shape)
@@ -69,13 +69,13 @@ def test_weights_go_both_ways(name: str) -> None:
     golden = load(name)
     layer: Any = make(golden)
     weights = weights_of(golden)
-    kind = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru"}[golden.meta["options"]["layer"]]
+    cls = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru"}[golden.meta["options"]["layer"]]
     ours = interop.keras.to_cell(
-        kind, {f"sequential/layer/cell/{key}": a for key, a in zip(NAMES, weights, strict=True)}
+        cls, {f"sequential/layer/cell/{key}": a for key, a in zip(NAMES, weights, strict=True)}
     )
     assert list(layer.cell.state_dict()) == list(NAMES)
-    own = interop.keras.from_cell(kind, layer.cell.state_dict())  # a GRU's bias as Keras has it, (2, 3H)
-    for found in (layer.get_weights(), own, interop.keras.from_cell(kind, ours)):
+    own = interop.keras.from_cell(cls, layer.cell.state_dict())  # a GRU's bias as Keras has it, (2, 3H)
+    for found in (layer.get_weights(), own, interop.keras.from_cell(cls, ours)):
         for a, b in zip(found, weights, strict=True):
             np.testing.assert_array_equal(a, b)
 

@@ -463,7 +463,7 @@ def test_interop_refuses_what_has_no_counterpart() -> None:
         interop.keras.to_cell("rnn", [np.ones((3, 2)), np.ones((2, 2)), np.ones(12)])
     with pytest.raises(ValueError, match="unexpected scale"):
         interop.keras.to_cell("rnn", {"kernel": w[0], "recurrent_kernel": w[1], "scale": w[2]})
-    with pytest.raises(ValueError, match="kind is 'conv'"):
+    with pytest.raises(ValueError, match="cell_type is 'conv'"):
         interop.keras.to_cell("conv", w)
     assert interop.keras.to_cell("gru", w[:2])["recurrent_bias"].tolist() == [0] * 6
     assert "recurrent_bias" not in interop.keras.to_cell("gru", w[:2], reset_after=False)

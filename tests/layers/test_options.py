@@ -17,13 +17,13 @@ FLAG = st.booleans()
 
 @st.composite
 def cases(draw: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    kind = draw(st.sampled_from(sorted(KINDS)))
+    cls = draw(st.sampled_from(sorted(KINDS)))
     flags = ("return_sequences", "return_state", "go_backwards", "use_bias")
     options = {flag: draw(FLAG) for flag in flags}
     options["activation"] = draw(st.sampled_from(["tanh", "relu", "softsign", None]))
-    if kind == "GRU":
+    if cls == "GRU":
         options["reset_after"] = draw(FLAG)
-    if kind == "LSTM":
+    if cls == "LSTM":
         options["unit_forget_bias"] = draw(FLAG)
     call = {
         "batch": draw(st.integers(1, 4)),
@@ -36,7 +36,7 @@ def cases(draw: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
         "zero": draw(FLAG),
         "merge": draw(st.sampled_from(["concat", "sum", "ave", "mul", None])),
     }
-    return kind, options, call | {"seed": draw(st.integers(0, 1000))}
+    return cls, options, call | {"seed": draw(st.integers(0, 1000))}
 
 
 def run(layer: Any, x: Any, **arguments: Any) -> tuple[list[Any], list[Any]]:
@@ -53,12 +53,12 @@ def run(layer: Any, x: Any, **arguments: Any) -> tuple[list[Any], list[Any]]:
 @settings(max_examples=120, deadline=None)
 @given(cases())
 def test_fused_and_unrolled_are_one(case: Any) -> None:
-    kind, options, call = case
+    cls, options, call = case
     rng = np.random.default_rng(call["seed"])
     x = rng.normal(size=(call["batch"], call["steps"], 3))
     made = []
     for unroll in (False, True):
-        layer: Any = KINDS[kind](2, dtype="float64", unroll=unroll, zero_output_for_mask=call["zero"], **options)
+        layer: Any = KINDS[cls](2, dtype="float64", unroll=unroll, zero_output_for_mask=call["zero"], **options)
         if call["both"] and not options["go_backwards"]:
             layer = layers.Bidirectional(layer, merge_mode=call["merge"])
         layer.ensure_built(x.shape)
@@ -69,7 +69,7 @@ def test_fused_and_unrolled_are_one(case: Any) -> None:
         arguments["mask"] = rng.random(x.shape[:2]) < 0.6
         arguments["mask"][0, 0] = True  # where no step is run at all, unrolled outputs are constants
     if call["initial"]:
-        parts = (2 if kind == "LSTM" else 1) * (2 if isinstance(layer, layers.Bidirectional) else 1)
+        parts = (2 if cls == "LSTM" else 1) * (2 if isinstance(layer, layers.Bidirectional) else 1)
         arguments["initial_state"] = [rng.normal(size=(call["batch"], 2)) for _ in range(parts)]
     (fused, a), (unrolled, b) = (run(layer, x, **arguments) for layer in made)
     for one, other in zip(fused, unrolled, strict=True):

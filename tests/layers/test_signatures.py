@@ -21,15 +21,15 @@ NEEDED = {"units": 3, "cell": layers.LSTMCell(3), "n": 2, "rate": 0.5, "activati
 NEEDED |= {"output_dim": 5, "layer": layers.LSTM(3)}
 
 
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
-def test_a_signature_names_every_argument_with_its_default(kind: Any) -> None:
-    parameters = inspect.signature(kind).parameters
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+def test_a_signature_names_every_argument_with_its_default(cls: Any) -> None:
+    parameters = inspect.signature(cls).parameters
     kinds = {p.kind for p in parameters.values()}
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     needed = {n: NEEDED[n] for n, p in parameters.items() if p.default is p.empty}
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
     defaults = {n: v for n, v in defaults.items() if not (n == "input_dim" and v is None)}
-    made = kind(**needed, **defaults)  # all of them are taken
+    made = cls(**needed, **defaults)  # all of them are taken
     assert list(made.get_config()) or isinstance(made, layers.Wrapper)
 
 
@@ -44,7 +44,7 @@ def test_keras_users_find_their_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"),
+    ("cls", "options"),
     [
         (layers.LSTM, recurrent.LSTMOptions),
         (layers.GRU, recurrent.GRUOptions),
@@ -53,5 +53,5 @@ def test_keras_users_find_their_arguments() -> None:
     ],
     ids=lambda v: v.__name__,
 )
-def test_what_type_checkers_are_told_is_what_is_taken(kind: Any, options: Any) -> None:
-    assert set(options.__annotations__) | {"units"} == set(inspect.signature(kind).parameters) | {"units"}
+def test_what_type_checkers_are_told_is_what_is_taken(cls: Any, options: Any) -> None:
+    assert set(options.__annotations__) | {"units"} == set(inspect.signature(cls).parameters) | {"units"}

@@ -19,7 +19,7 @@ torch: Any = pytest.importorskip("torch")
 def calls(draw: Any) -> dict[str, Any]:
     batch, steps = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     return {
-        "kind": draw(st.sampled_from(["RNN", "LSTM", "GRU"])),
+        "class": draw(st.sampled_from(["RNN", "LSTM", "GRU"])),
         "impl": draw(st.sampled_from(["fused", "unrolled"])),
         "lengths": draw(st.none() | st.lists(st.integers(1, steps), min_size=batch, max_size=batch)),
         "given": draw(st.booleans()),
@@ -40,12 +40,12 @@ def arguments(call: dict[str, Any]) -> tuple[dict[str, Any], Any, list[Any], Any
     """The layer's options, x, the initial states (h and perhaps c) and the lengths."""
     batch, steps, inputs, units = call["sizes"]
     options = dict(call["options"])
-    if call["kind"] == "RNN" and call["relu"]:
+    if call["class"] == "RNN" and call["relu"]:
         options["nonlinearity"] = "relu"
     rng = np.random.default_rng(0)
     count = options["num_layers"] * (2 if options["bidirectional"] else 1)
-    sizes = [units, units] if call["kind"] == "LSTM" else [units]  # of h and c
-    if call["kind"] == "LSTM" and call["projects"] and units > 1:
+    sizes = [units, units] if call["class"] == "LSTM" else [units]  # of h and c
+    if call["class"] == "LSTM" and call["projects"] and units > 1:
         options["proj_size"] = sizes[0] = units - 1
     if not call["batched"]:
         x, states = rng.normal(size=(steps, inputs)), [rng.normal(size=(count, n)) for n in sizes]
@@ -60,12 +60,12 @@ def arguments(call: dict[str, Any]) -> tuple[dict[str, Any], Any, list[Any], Any
 def test_forward_and_gradients(call: dict[str, Any]) -> None:
     options, x, states, lengths = arguments(call)
     inputs, units = call["sizes"][2:]
-    theirs = getattr(torch.nn, call["kind"])(inputs, units, dtype=torch.float64, **options)
-    ours = getattr(nn, call["kind"])(inputs, units, dtype=np.float64, **options)
+    theirs = getattr(torch.nn, call["class"])(inputs, units, dtype=torch.float64, **options)
+    ours = getattr(nn, call["class"])(inputs, units, dtype=np.float64, **options)
     ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
 
     leaves = [torch.tensor(a, requires_grad=True) for a in (x, *states)]
-    hx = None if not states else tuple(leaves[1:]) if call["kind"] == "LSTM" else leaves[1]
+    hx = None if not states else tuple(leaves[1:]) if call["class"] == "LSTM" else leaves[1]
     time = 1 if options["batch_first"] else 0
     if lengths is None:
         wanted, final = theirs(leaves[0], hx)
@@ -74,15 +74,15 @@ def test_forward_and_gradients(call: dict[str, Any]) -> None:
         packed = pack(leaves[0], torch.tensor(lengths), options["batch_first"], enforce_sorted=False)
         wanted, final = theirs(packed, hx)
         wanted, _ = pad(wanted, options["batch_first"], total_length=x.shape[time])
-    finals = final if call["kind"] == "LSTM" else (final,)
+    finals = final if call["class"] == "LSTM" else (final,)
     results = [wanted, *finals]
     factors = [np.random.default_rng(i).normal(size=tuple(t.shape)) for i, t in enumerate(results)]
     sum((t * torch.tensor(f)).sum() for t, f in zip(results, factors, strict=True)).backward()
 
     tensors = [tg.tensor(a, requires_grad=True) for a in (x, *states)]
-    hx = None if not states else tuple(tensors[1:]) if call["kind"] == "LSTM" else tensors[1]
+    hx = None if not states else tuple(tensors[1:]) if call["class"] == "LSTM" else tensors[1]
     output, final = ours(tensors[0], hx, lengths=lengths, impl=call["impl"])
-    found = [output, *(final if call["kind"] == "LSTM" else (final,))]
+    found = [output, *(final if call["class"] == "LSTM" else (final,))]
     for a, b in zip(found, results, strict=True):
         np.testing.assert_allclose(a.data, b.detach().numpy(), rtol=0, atol=1e-10)
     sum((t * f).sum() for t, f in zip(found, factors, strict=True)).backward()
@@ -92,14 +92,14 @@ def test_forward_and_gradients(call: dict[str, Any]) -> None:
         np.testing.assert_allclose(p.grad, q.grad.numpy(), rtol=0, atol=1e-10, err_msg=path)
 
 
-@pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
-def test_cells(kind: str) -> None:
-    theirs = getattr(torch.nn, kind)(3, 4, dtype=torch.float64)
-    ours = getattr(nn, kind)(3, 4, dtype=np.float64)
+@pytest.mark.parametrize("class", ["RNNCell", "LSTMCell", "GRUCell"])
+def test_cells(name: str) -> None:
+    theirs = getattr(torch.nn, name)(3, 4, dtype=torch.float64)
+    ours = getattr(nn, name)(3, 4, dtype=np.float64)
     ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
     rng = np.random.default_rng(0)
     x, states = rng.normal(size=(2, 3)), [rng.normal(size=(2, 4)) for _ in range(2)]
-    pair = kind == "LSTMCell"
+    pair = name == "LSTMCell"
     wanted = theirs(torch.tensor(x), tuple(map(torch.tensor, states)) if pair else torch.tensor(states[0]))
     found = ours(x, tuple(states) if pair else states[0])
     for a, b in zip(found, wanted, strict=True) if pair else [(found, wanted)]:
@@ -118,23 +118,23 @@ def test_our_state_dict_loads_into_pytorch() -> None:
 def test_losses(reduction: str) -> None:
     rng = np.random.default_rng(0)
     x, target = rng.normal(size=(3, 5, 2)), rng.integers(0, 5, (3, 2))
-    for kind, options in [
+    for name, options in [
         ("CrossEntropyLoss", {}),
         ("CrossEntropyLoss", {"ignore_index": 2}),
         ("NLLLoss", {"ignore_index": 1}),
     ]:
-        wanted = getattr(torch.nn, kind)(reduction=reduction, **options)(torch.tensor(x), torch.tensor(target))
-        found = getattr(nn, kind)(reduction=reduction, **options)(x, target)
+        wanted = getattr(torch.nn, name)(reduction=reduction, **options)(torch.tensor(x), torch.tensor(target))
+        found = getattr(nn, name)(reduction=reduction, **options)(x, target)
         np.testing.assert_allclose(found.data, wanted.numpy(), rtol=1e-12)
     p, y, weight = rng.random(x.shape), rng.random(x.shape), rng.random(x.shape[-1])
-    for kind, a, options in [
+    for name, a, options in [
         ("BCELoss", p, {"weight": weight}),
         ("BCEWithLogitsLoss", x, {"weight": weight, "pos_weight": 2 * weight}),
     ]:
         torchs = {name: torch.tensor(value) for name, value in options.items()}
-        wanted = getattr(torch.nn, kind)(reduction=reduction, **torchs)(torch.tensor(a), torch.tensor(y))
-        ours = getattr(nn, kind)(reduction=reduction, **options)(a, y)
+        wanted = getattr(torch.nn, name)(reduction=reduction, **torchs)(torch.tensor(a), torch.tensor(y))
+        ours = getattr(nn, name)(reduction=reduction, **options)(a, y)
         np.testing.assert_allclose(ours.data, wanted.numpy(), rtol=1e-12)
-    for kind, y in [("MSELoss", rng.normal(size=x.shape)), ("BCEWithLogitsLoss", rng.random(x.shape))]:
-        wanted = getattr(torch.nn, kind)(reduction=reduction)(torch.tensor(x), torch.tensor(y))
-        np.testing.assert_allclose(getattr(nn, kind)(reduction=reduction)(x, y).data, wanted.numpy(), rtol=1e-12)
+    for name, y in [("MSELoss", rng.normal(size=x.shape)), ("BCEWithLogitsLoss", rng.random(x.shape))]:
+        wanted = getattr(torch.nn, name)(reduction=reduction)(torch.tensor(x), torch.tensor(y))
+        np.testing.assert_allclose(getattr(nn, name)(reduction=reduction)(x, y).data, wanted.numpy(), rtol=1e-12)

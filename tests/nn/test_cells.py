@@ -46,12 +46,12 @@ def test_golden(name: str) -> None:
     g.compare_gradients(golden, tensors, {f"{path}_l0": p.grad for path, p in cell.named_parameters()})
 
 
-@pytest.mark.parametrize("kind", CELLS)
-def test_without_a_batch_and_without_bias(kind: Any) -> None:
-    cell = kind(3, 4, bias=False, seed=0)
+@pytest.mark.parametrize("cls", CELLS)
+def test_without_a_batch_and_without_bias(cls: Any) -> None:
+    cell = cls(3, 4, bias=False, seed=0)
     assert list(cell.state_dict()) == ["weight_ih", "weight_hh"]
     x, h = array(2, 3), array(2, 4, seed=1)
-    lstm = kind is nn.LSTMCell
+    lstm = cls is nn.LSTMCell
     many, one = cell(x, (h, h + 1) if lstm else h), cell(x[1], (h[1], h[1] + 1) if lstm else h[1])
     for a, b in zip(many, one, strict=True) if lstm else [(many, one)]:
         assert b.shape == (4,)

@@ -25,7 +25,7 @@ X = np.random.default_rng(0).normal(size=(B, T, D))
 
 # The file in rnn.
 class MinimalGatedCell(GatedCell):
-    gates, kind = 2, "mgu"
+    gates, cell_type = 2, "mgu"
 
     def call(self, x: Any, h: Any, drawn: Any = ()) -> Any:
         zf, zn = tg.split(self.project(x), 2, axis=-1)

@@ -56,9 +56,9 @@ def test_a_torch_state_dict_loads_as_it_is(name: str) -> None:
     assert np.array_equal(copy(golden["x"])[0].data, layer(golden["x"])[0].data)
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
-def test_loading_what_does_not_fit_changes_nothing(kind: Any) -> None:
-    layer = kind(3, 4, num_layers=2)
+@pytest.mark.parametrize("cls", [nn.RNN, nn.LSTM, nn.GRU])
+def test_loading_what_does_not_fit_changes_nothing(cls: Any) -> None:
+    layer = cls(3, 4, num_layers=2)
     before = {key: value.copy() for key, value in layer.state_dict().items()}
     good = {key: value + 1 for key, value in before.items()}
     missing = {key: value for key, value in good.items() if key != "bias_hh_l1"}
@@ -76,27 +76,27 @@ def test_loading_what_does_not_fit_changes_nothing(kind: Any) -> None:
         assert all(np.array_equal(value, before[key]) for key, value in layer.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("cls", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_without_a_batch(kind: Any, batch_first: bool) -> None:
-    layer = kind(3, 4, num_layers=2, bidirectional=True, batch_first=batch_first, seed=0)
+def test_without_a_batch(cls: Any, batch_first: bool) -> None:
+    layer = cls(3, 4, num_layers=2, bidirectional=True, batch_first=batch_first, seed=0)
     x, h = array(5, 3), array(4, 4, seed=1)
-    hx = (h, h + 1) if kind is nn.LSTM else h
-    many = (h[:, None], h[:, None] + 1) if kind is nn.LSTM else h[:, None]
+    hx = (h, h + 1) if cls is nn.LSTM else h
+    many = (h[:, None], h[:, None] + 1) if cls is nn.LSTM else h[:, None]
     time = 1 if batch_first else 0
     one, final = layer(x, hx)
     batch, finals = layer(np.expand_dims(x, 1 - time), many)
     assert one.shape == (5, 8)
     assert np.array_equal(one.data, batch.data.squeeze(1 - time))
-    for a, b in zip(final, finals, strict=True) if kind is nn.LSTM else [(final, finals)]:
+    for a, b in zip(final, finals, strict=True) if cls is nn.LSTM else [(final, finals)]:
         assert a.shape == (4, 4)
         assert np.array_equal(a.data, b.data[:, 0])
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("cls", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("impl", ["fused", "unrolled"])
-def test_lengths_are_each_row_on_its_own(kind: Any, impl: str) -> None:
-    layer = kind(3, 4, num_layers=2, bidirectional=True, batch_first=True, dtype=F8, seed=0)
+def test_lengths_are_each_row_on_its_own(cls: Any, impl: str) -> None:
+    layer = cls(3, 4, num_layers=2, bidirectional=True, batch_first=True, dtype=F8, seed=0)
     x, lengths = array(4, 6, 3, dtype=F8), [3, 6, 0, 4]
     ragged = x.copy()
     for row, n in enumerate(lengths):
@@ -107,24 +107,24 @@ def test_lengths_are_each_row_on_its_own(kind: Any, impl: str) -> None:
         if n:
             alone, last = layer(x[row, :n], impl=impl)
             assert np.allclose(output.data[row, :n], alone.data, atol=1e-13)
-        for a, b in zip(final, last, strict=True) if kind is nn.LSTM else [(final, last)]:
+        for a, b in zip(final, last, strict=True) if cls is nn.LSTM else [(final, last)]:
             assert np.allclose(a.data[:, row], b.data if n else 0, atol=1e-13)
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("cls", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("impl", ["fused", "unrolled"])
-def test_gradients_of_both_orders(kind: Any, impl: str) -> None:
-    layer = kind(2, 2, bidirectional=True, dtype=F8, seed=0)
+def test_gradients_of_both_orders(cls: Any, impl: str) -> None:
+    layer = cls(2, 2, bidirectional=True, dtype=F8, seed=0)
     inputs = [tg.tensor(array(3, 2, 2, dtype=F8), requires_grad=True), *layer.parameters()]
     assert tg.gradcheck(lambda x, *_: layer(x, impl=impl)[0], inputs)
     assert tg.gradgradcheck(lambda x, *_: layer(x, impl=impl)[0], inputs)
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
-def test_without_bias_is_with_biases_of_zero(kind: Any) -> None:
-    bare = kind(3, 4, num_layers=2, bias=False, seed=0)
+@pytest.mark.parametrize("cls", [nn.RNN, nn.LSTM, nn.GRU])
+def test_without_bias_is_with_biases_of_zero(cls: Any) -> None:
+    bare = cls(3, 4, num_layers=2, bias=False, seed=0)
     assert list(bare.state_dict()) == ["weight_ih_l0", "weight_hh_l0", "weight_ih_l1", "weight_hh_l1"]
-    full = kind(3, 4, num_layers=2)
+    full = cls(3, 4, num_layers=2)
     zeros = {key: np.zeros_like(value) for key, value in full.state_dict().items()}
     full.load_state_dict(zeros | bare.state_dict())
     for impl in ("fused", "unrolled"):

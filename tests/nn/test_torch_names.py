@@ -201,10 +201,10 @@ def test_zero_grad_and_clipping() -> None:
     np.testing.assert_allclose(net.weight.grad, [[0.6, 0.8]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("cls", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("first", [True, False])
-def test_packed_sequences_are_lengths(kind: Any, first: bool) -> None:
-    layer = kind(4, 5, num_layers=2, bidirectional=True, batch_first=first, dtype=np.float64)
+def test_packed_sequences_are_lengths(cls: Any, first: bool) -> None:
+    layer = cls(4, 5, num_layers=2, bidirectional=True, batch_first=first, dtype=np.float64)
     lengths, x = [2, 0, 3], np.random.default_rng(1).normal(size=(3, 4, 4))
     given = x if first else x.swapaxes(0, 1)
     output, final = layer(given, lengths=lengths)
@@ -212,7 +212,7 @@ def test_packed_sequences_are_lengths(kind: Any, first: bool) -> None:
     padded, found = pad_packed_sequence(packed, batch_first=first, total_length=4)
     np.testing.assert_array_equal(padded.data, output.data)
     assert found.tolist() == lengths
-    for a, b in zip(state if kind is nn.LSTM else [state], final if kind is nn.LSTM else [final], strict=True):
+    for a, b in zip(state if cls is nn.LSTM else [state], final if cls is nn.LSTM else [final], strict=True):
         np.testing.assert_array_equal(a.data, b.data)
     turned, _ = pad_packed_sequence(layer(pack_padded_sequence(x, lengths, batch_first=True))[0], padding_value=7.0)
     wanted = (output.data if first else output.data.swapaxes(0, 1))[:, :3]

@@ -11,7 +11,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
-from tinygrad_rnn.program.scan import listener
+from tinygrad_rnn.program.calls import listener
 from tinygrad_rnn.program.tree import leaves
 
 B, T, D, H = 3, 4, 2, 3

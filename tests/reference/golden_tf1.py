@@ -61,10 +61,10 @@ def make_cell(case: Case) -> Any:
     units = case.dims[3]
     options = dict(case.options)
     made = []
-    for kind in case.kinds:
-        if kind == "basic":
+    for cell_type in case.kinds:
+        if cell_type == "basic":
             made.append(cells.BasicRNNCell(units, activation=getattr(tf.nn, options.get("activation", "tanh"))))
-        elif kind == "lstm":
+        elif cell_type == "lstm":
             made.append(cells.LSTMCell(units, **{"forget_bias": 1.0, **options}))
         else:
             made.append(cells.GRUCell(units))
@@ -76,10 +76,10 @@ def describe_cell(case: Case) -> str:
     """The call that makes the cell, in words."""
     options = dict(case.options)
     texts = []
-    for kind in case.kinds:
-        if kind == "basic":
+    for cell_type in case.kinds:
+        if cell_type == "basic":
             texts.append(f"BasicRNNCell({case.dims[3]}, activation=tf.nn.{options.get('activation', 'tanh')})")
-        elif kind == "lstm":
+        elif cell_type == "lstm":
             given = ", ".join(f"{name}={value}" for name, value in {"forget_bias": 1.0, **options}.items())
             texts.append(f"LSTMCell({case.dims[3]}, {given})")
         else:
@@ -91,16 +91,18 @@ def describe_cell(case: Case) -> str:
 def state_parts(kinds: tuple[str, ...]) -> list[str]:
     """The names of a cell's state parts, in tf.nest's order: c and h of an LSTM, h of others, numbered in a stack."""
     names = []
-    for number, kind in enumerate(kinds):
+    for number, cell_type in enumerate(kinds):
         prefix = f"{number}/" if len(kinds) > 1 else ""
-        names += [prefix + part for part in (("c", "h") if kind == "lstm" else ("h",))]
+        names += [prefix + part for part in (("c", "h") if cell_type == "lstm" else ("h",))]
     return names
 
 
 def pack(kinds: tuple[str, ...], parts: list[Any]) -> Any:
     """The inverse of tf.nest.flatten on a state."""
     rest = iter(parts)
-    states = [cells.LSTMStateTuple(next(rest), next(rest)) if kind == "lstm" else next(rest) for kind in kinds]
+    states = [
+        cells.LSTMStateTuple(next(rest), next(rest)) if cell_type == "lstm" else next(rest) for cell_type in kinds
+    ]
     return states[0] if len(states) == 1 else tuple(states)
 
 
@@ -115,8 +117,8 @@ def layout_of(case: Case, key: str) -> str:
     pieces = key.split("/")
     if pieces[0] in ("fw", "bw"):
         pieces = pieces[1:]
-    kind = case.kinds[int(pieces.pop(0))] if pieces[0].isdigit() else case.kinds[0]
-    text = LAYOUTS[kind]["/".join(pieces)]
+    cell_type = case.kinds[int(pieces.pop(0))] if pieces[0].isdigit() else case.kinds[0]
+    text = LAYOUTS[cell_type]["/".join(pieces)]
     return text + ("; D is H in the upper cells" if len(case.kinds) > 1 else "")
 
 
@@ -288,8 +290,10 @@ def hello() -> None:
     """The course snippet: hello, eolll, lleel one-hot in h e l o, lengths 5 3 4, two units: outputs of (3, 5, 2)."""
     letters = np.eye(4)
     rows = np.stack([letters[["helo".index(letter) for letter in word]] for word in ("hello", "eolll", "lleel")])
-    for kind in ("basic", "lstm"):
-        case = Case(f"hello_{'rnn' if kind == 'basic' else kind}", (kind,), lengths=(5, 3, 4), dims=(3, 5, 4, 2))
+    for cell_type in ("basic", "lstm"):
+        case = Case(
+            f"hello_{'rnn' if cell_type == 'basic' else cell_type}", (cell_type,), lengths=(5, 3, 4), dims=(3, 5, 4, 2)
+        )
         make(replace(case, dtype="float32"), rows)
 
 

@@ -24,7 +24,7 @@ COMMAND = "python tests/reference/make_golden.py torch"
 class Case:
     """One call of a module: which one, how deep, over which sequences."""
 
-    kind: str
+    cell_type: str
     layers: int = 1
     bidirectional: bool = False
     nonlinearity: str = "tanh"
@@ -36,7 +36,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        pieces = [f"rnn_{self.nonlinearity}" if self.kind == "rnn" else self.kind, f"{self.layers}layer"]
+        pieces = [f"rnn_{self.nonlinearity}" if self.cell_type == "rnn" else self.cell_type, f"{self.layers}layer"]
         pieces += ["projected"] * bool(self.projection)
         pieces += ["bi"] * self.bidirectional + ["packed" if self.lengths else "full"]
         pieces += ["state"] * self.initial + ["time_major"] * (not self.batch_first)
@@ -44,7 +44,7 @@ class Case:
 
     @property
     def options(self) -> dict[str, Any]:
-        extra = {"nonlinearity": self.nonlinearity} if self.kind == "rnn" else {}
+        extra = {"nonlinearity": self.nonlinearity} if self.cell_type == "rnn" else {}
         depth = {"num_layers": self.layers, "bidirectional": self.bidirectional, "batch_first": self.batch_first}
         if self.projection:
             extra["proj_size"] = self.projection
@@ -63,16 +63,16 @@ def gradients(loss: Tensor, leaves: dict[str, Tensor]) -> Arrays:
     return to_numpy(dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True)))
 
 
-def layout_of(kind: str, name: str) -> str:
-    count = {"rnn": "", "lstm": "4", "gru": "3"}[kind]
-    order = f"; blocks of H rows {GATES[kind]}" if GATES[kind] else ""
+def layout_of(cell_type: str, name: str) -> str:
+    count = {"rnn": "", "lstm": "4", "gru": "3"}[cell_type]
+    order = f"; blocks of H rows {GATES[cell_type]}" if GATES[cell_type] else ""
     if name.startswith("weight_ih"):
         return f"({count}H, inputs): applied as x @ W.T; inputs are D, above layer 0 H times the directions" + order
     if name.startswith("weight_hh"):
         return f"({count}H, H): applied as h @ W.T" + order
     if name.startswith("weight_hr"):
         return "(P, H): h = (o * tanh(c)) @ W.T, P = proj_size, so that weight_hh is (4H, P), and P is what layers above see"
-    note = "; its n part stands inside r * (h @ W.T + b)" if kind == "gru" and name.startswith("bias_hh") else ""
+    note = "; its n part stands inside r * (h @ W.T + b)" if cell_type == "gru" and name.startswith("bias_hh") else ""
     return f"({count}H,): one of two biases" + order + note
 
 
@@ -80,14 +80,14 @@ def make(case: Case) -> None:
     """Run one module and write its file."""
     source = Source(case.name, case.dtype)
     directions = 2 if case.bidirectional else 1
-    parts = ("h", "c") if case.kind == "lstm" else ("h",)
+    parts = ("h", "c") if case.cell_type == "lstm" else ("h",)
     params: Arrays = {"x": source.normal(*((B, T) if case.batch_first else (T, B)), D)}
     if case.initial:
         sizes = {"h": case.projection or H, "c": H}
         params |= {
             f"initial/{part}": source.normal(case.layers * directions, B, sizes[part], scale=0.8) for part in parts
         }
-    module = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[case.kind](**case.options)
+    module = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[case.cell_type](**case.options)
     params |= {f"weight/{key}": source.weight(*value.shape) for key, value in module.named_parameters()}
     if case.nonlinearity == "relu":  # with biases above zero few units are dead
         params |= {key: abs(value) for key, value in params.items() if key.startswith("weight/bias")}
@@ -98,23 +98,25 @@ def make(case: Case) -> None:
         state: Any = None
         if case.initial:
             state = tuple(leaves[f"initial/{part}"] for part in parts)
-            state = state if case.kind == "lstm" else state[0]
+            state = state if case.cell_type == "lstm" else state[0]
         x: Any = leaves["x"]
         if case.lengths:
             x = pack_padded_sequence(x, torch.tensor(case.lengths), case.batch_first, enforce_sorted=False)
         output, final = torch.func.functional_call(module, weights, (x, state))
         if case.lengths:
             output, _ = pad_packed_sequence(output, case.batch_first, padding_value=0.0, total_length=T)
-        finals = final if case.kind == "lstm" else (final,)
+        finals = final if case.cell_type == "lstm" else (final,)
         results = {"output": output, **{f"state/{part}": t for part, t in zip(parts, finals, strict=True)}}
         loss = torch.stack(
             [(t * torch.from_numpy(source.cotangent(key, t.shape))).sum() for key, t in results.items()]
         ).sum()
         return to_numpy(results), loss.item(), gradients(loss, leaves)
 
-    title = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}[case.kind]
+    title = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}[case.cell_type]
     arguments = ", ".join(f"{key}={value!r}" for key, value in case.options.items())
-    state = {"lstm": ", (initial/h, initial/c)", "gru": ", initial/h", "rnn": ", initial/h"}[case.kind] * case.initial
+    state = {"lstm": ", (initial/h, initial/c)", "gru": ", initial/h", "rnn": ", initial/h"}[
+        case.cell_type
+    ] * case.initial
     call = f"torch.nn.{title}({arguments})(x{state})"
     if case.lengths:
         call = f"torch.nn.{title}({arguments})(pack_padded_sequence(x, sequence_length, enforce_sorted=False){state}), "
@@ -131,7 +133,7 @@ def make(case: Case) -> None:
             "initial_state": "given" if case.initial else "zeros",
             "states": "(layers * directions, B, H): layer 0 forward, layer 0 backward, layer 1 forward, ...",
         },
-        "layouts": {key: layout_of(case.kind, key.removeprefix("weight/")) for key in params if "weight/" in key},
+        "layouts": {key: layout_of(case.cell_type, key.removeprefix("weight/")) for key in params if "weight/" in key},
         "command": COMMAND,
     }
     constants = {"sequence_length": np.array(case.lengths, np.int32)} if case.lengths else {}
@@ -140,12 +142,12 @@ def make(case: Case) -> None:
 
 def cases() -> Iterator[Case]:
     """One and two layers, both directions, whole and packed, in float64; then the other options and float32."""
-    for kind in ("rnn", "lstm", "gru"):
-        yield Case(kind, initial=False)
+    for cell_type in ("rnn", "lstm", "gru"):
+        yield Case(cell_type, initial=False)
         for layers, bidirectional, lengths in product((1, 2), (False, True), (None, LENGTHS)):
             if not (layers == 1 and bidirectional and lengths is None):
-                yield Case(kind, layers, bidirectional, lengths=lengths)
-        yield Case(kind, lengths=LENGTHS, dtype="float32")
+                yield Case(cell_type, layers, bidirectional, lengths=lengths)
+        yield Case(cell_type, lengths=LENGTHS, dtype="float32")
     yield Case("rnn", nonlinearity="relu")
     yield Case("rnn", 2, True, nonlinearity="relu", lengths=LENGTHS)
     yield Case("lstm", batch_first=False)

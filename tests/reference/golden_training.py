@@ -12,7 +12,7 @@ from torch import nn, optim
 B, T, D, H, OUT = 4, 5, 3, 4, 2
 STEPS = 50
 COMMAND = "python tests/reference/make_golden.py training"
-KINDS: dict[str, dict[str, Any]] = {
+NETS: dict[str, dict[str, Any]] = {
     "rnn": {"module": "RNN", "nonlinearity": "tanh"},
     "lstm": {"module": "LSTM", "num_layers": 2},
     "gru": {"module": "GRU", "bidirectional": True},
@@ -23,15 +23,15 @@ OPTIMISERS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
 }
 
 
-def build(kind: str) -> tuple[nn.Module, nn.Module]:
-    options = {key: value for key, value in KINDS[kind].items() if key != "module"}
-    net = getattr(nn, KINDS[kind]["module"])(D, H, batch_first=True, dtype=torch.float64, **options)
+def build(case: str) -> tuple[nn.Module, nn.Module]:
+    options = {key: value for key, value in NETS[case].items() if key != "module"}
+    net = getattr(nn, NETS[case]["module"])(D, H, batch_first=True, dtype=torch.float64, **options)
     return net, nn.Linear(H * (2 if options.get("bidirectional") else 1), OUT, dtype=torch.float64)
 
 
-def train(kind: str, name: str, start: Arrays, x: torch.Tensor, y: torch.Tensor) -> Arrays:
+def train(case: str, name: str, start: Arrays, x: torch.Tensor, y: torch.Tensor) -> Arrays:
     """The losses before each step, and every parameter after the last."""
-    parts = dict(zip(("net", "head"), build(kind), strict=True))
+    parts = dict(zip(("net", "head"), build(case), strict=True))
     for part, module in parts.items():
         module.load_state_dict({key: torch.tensor(start[f"{part}.{key}"]) for key in module.state_dict()})
     make, options = OPTIMISERS[name]
@@ -44,7 +44,7 @@ def train(kind: str, name: str, start: Arrays, x: torch.Tensor, y: torch.Tensor)
         optimiser.step()
         losses.append(loss.item())
     if not losses[-1] < 0.5 * losses[0]:
-        raise AssertionError(f"{kind}, {name}: the loss went from {losses[0]} to {losses[-1]}")
+        raise AssertionError(f"{case}, {name}: the loss went from {losses[0]} to {losses[-1]}")
     found = {f"{part}.{key}": p for part, module in parts.items() for key, p in module.named_parameters()}
     finals = {f"after/{name}/{key}": p.detach().numpy().copy() for key, p in found.items()}
     return {f"losses/{name}": np.array(losses), **finals}
@@ -53,21 +53,21 @@ def train(kind: str, name: str, start: Arrays, x: torch.Tensor, y: torch.Tensor)
 def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for kind in KINDS:
-        source = Source(f"training_{kind}", "float64")
+    for case in NETS:
+        source = Source(f"training_{case}", "float64")
         x, y = source.normal(B, T, D), source.normal(B, T, OUT)
-        modules = zip(("net", "head"), build(kind), strict=True)
+        modules = zip(("net", "head"), build(case), strict=True)
         shapes = {f"{part}.{key}": p.shape for part, module in modules for key, p in module.named_parameters()}
         start = {key: source.weight(*shape) for key, shape in shapes.items()}
         arrays = {"x": x, "y": y, **{f"start/{key}": value for key, value in start.items()}}
         for name in OPTIMISERS:
-            arrays |= train(kind, name, start, torch.from_numpy(x), torch.from_numpy(y))
+            arrays |= train(case, name, start, torch.from_numpy(x), torch.from_numpy(y))
         meta = {
             "library": "PyTorch",
             "versions": {"torch": torch.__version__},
-            "call": f"head(net(x)[0]) against y by mse_loss, {STEPS} steps; net = torch.nn.{KINDS[kind]['module']}(3, 4, "
+            "call": f"head(net(x)[0]) against y by mse_loss, {STEPS} steps; net = torch.nn.{NETS[case]['module']}(3, 4, "
             "batch_first=True, **options), head = torch.nn.Linear",
-            "options": {**KINDS[kind], "optimisers": {name: given for name, (_, given) in OPTIMISERS.items()}},
+            "options": {**NETS[case], "optimisers": {name: given for name, (_, given) in OPTIMISERS.items()}},
             "layouts": {
                 "start/*": "the parameters before the first step, by net.NAME and head.NAME",
                 "after/OPTIMISER/*": "the parameters after the last step",
@@ -78,4 +78,4 @@ def main() -> None:
             "command": COMMAND,
             "seed": source.seed,
         }
-        save(f"torch_optim_training_{kind}", arrays, meta)
+        save(f"torch_optim_training_{case}", arrays, meta)

@@ -1,4 +1,4 @@
-"""Cells of every kind, small, in float64 with all parameters random, and a run of them with its gradients."""
+"""Cells of every cell_type, small, in float64 with all parameters random, and a run of them with its gradients."""
 
 from __future__ import annotations
 

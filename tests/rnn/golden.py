@@ -34,14 +34,14 @@ def under(arrays: Arrays, prefix: str) -> Arrays:
 TF1_FURTHER = {f"w_{gate}_diag": f"peephole_{gate}" for gate in "ifo"} | {"projection/kernel": "projection_kernel"}
 
 
-def from_tf1(kind: str, weights: Arrays, inputs: int, forget_bias: float = 0.0) -> Arrays:
+def from_tf1(cell_type: str, weights: Arrays, inputs: int, forget_bias: float = 0.0) -> Arrays:
     """Parameters of our cell from a TF1 cell's weights; gradients too, which know no forget_bias."""
-    if kind == "gru":
+    if cell_type == "gru":
         kernel, bias = (
             np.concatenate([blocks(weights[f"gates/{name}"], 1, 0), weights[f"candidate/{name}"]], axis=-1)
             for name in ("kernel", "bias")
         )
-    elif kind == "lstm":
+    elif cell_type == "lstm":
         kernel, bias = (blocks(weights[name], 0, 2, 1, 3) for name in ("kernel", "bias"))
         bias = bias + np.repeat([0, forget_bias, 0, 0], len(bias) // 4).astype(bias.dtype)
     else:
@@ -50,12 +50,12 @@ def from_tf1(kind: str, weights: Arrays, inputs: int, forget_bias: float = 0.0) 
     return {"kernel": kernel[:inputs], "recurrent_kernel": kernel[inputs:], "bias": bias, **further}
 
 
-def to_tf1(kind: str, ours: Arrays) -> Arrays:
+def to_tf1(cell_type: str, ours: Arrays) -> Arrays:
     found = {"kernel": np.concatenate([ours["kernel"], ours["recurrent_kernel"]]), "bias": ours["bias"]}
-    if kind == "lstm":
+    if cell_type == "lstm":
         further = {theirs: ours[name] for theirs, name in TF1_FURTHER.items() if name in ours}
         return {name: blocks(a, 0, 2, 1, 3) for name, a in found.items()} | further
-    if kind != "gru":
+    if cell_type != "gru":
         return found
     cut = found["bias"].size // 3 * 2
     gates = {f"gates/{name}": blocks(a[..., :cut], 1, 0) for name, a in found.items()}
@@ -113,11 +113,11 @@ def leaves(golden: Golden) -> dict[str, tg.Tensor]:
     return {key: tg.tensor(golden[key], requires_grad=True, name=key) for key in keys}
 
 
-def state_of(kind: str, parts: dict[str, Any]) -> Any:
+def state_of(cell_type: str, parts: dict[str, Any]) -> Any:
     """Our state from its parts by name; None where there are none, which means zeros."""
     if not parts:
         return None
-    return rnn.LSTMState(parts["c"], parts["h"]) if kind == "lstm" else parts["h"]
+    return rnn.LSTMState(parts["c"], parts["h"]) if cell_type == "lstm" else parts["h"]
 
 
 def parts_of(state: Any, prefix: str = "state/") -> dict[str, Any]:
@@ -160,3 +160,13 @@ def compare(golden: Golden, key: str, found: np.ndarray) -> None:
     assert found.dtype == wanted.dtype == golden.meta["dtype"], key
     tolerance = TOLERANCE[golden.meta["dtype"]] * max(1.0, float(np.abs(wanted).max()))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance, err_msg=f"{golden.name}: {key}")
+
+
+def torch_cell(options: dict[str, Any]) -> Any:
+    """A cell of `rnn` for the options of a file made with PyTorch."""
+    units = options["hidden_size"]
+    if options["module"] == "RNN":
+        return rnn.BasicRNNCell(units, activation=options["nonlinearity"])
+    if options["module"] == "LSTM":
+        return rnn.LSTMCell(units, num_proj=options.get("proj_size"))
+    return rnn.GRUCell(units, reset_after=True)

@@ -13,13 +13,13 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import rnn
 
 B, T, D, H, S, M, U, A = 3, 4, 2, 3, 5, 4, 3, 2
-KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+CELL_TYPES: dict[str, tuple[Any, dict[str, Any]]] = {
     "luong": (rnn.LuongAttention, {}),
     "luong scaled": (rnn.LuongAttention, {"scale": True}),
     "bahdanau": (rnn.BahdanauAttention, {}),
     "bahdanau normalized": (rnn.BahdanauAttention, {"normalize": True}),
 }
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = pytest.mark.parametrize("cell_type", CELL_TYPES)
 impls = pytest.mark.parametrize("impl", ["fused", "unrolled"])
 Arrays = dict[str, np.ndarray]
 
@@ -28,9 +28,9 @@ def array(*shape: int, seed: int = 0, dtype: Any = np.float64) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-def make(kind: str, lengths: Any = None, layer: int | None = A, dtype: Any = np.float64, **options: Any) -> Any:
+def make(cell_type: str, lengths: Any = None, layer: int | None = A, dtype: Any = np.float64, **options: Any) -> Any:
     """A cell over a random memory, all parameters random."""
-    mechanism, given = KINDS[kind]
+    mechanism, given = CELL_TYPES[cell_type]
     memory = tg.tensor(array(B, S, M, seed=8, dtype=dtype), requires_grad=True)
     cell = rnn.AttentionWrapper(rnn.GRUCell(H), mechanism(U, memory, lengths, **given), layer, **options).build(
         D, dtype
@@ -42,7 +42,7 @@ def make(kind: str, lengths: Any = None, layer: int | None = A, dtype: Any = np.
 
 
 def by_hand(
-    w: Arrays, kind: str, x: np.ndarray, memory: np.ndarray, lengths: Any, ends: Any
+    w: Arrays, cell_type: str, x: np.ndarray, memory: np.ndarray, lengths: Any, ends: Any
 ) -> tuple[Any, Any, Any, Any]:
     """Outputs, final h, final attention and all alignments, row by row and place by place, from TensorFlow's documentation."""
 
@@ -66,9 +66,9 @@ def by_hand(
             scores = []
             for s in range(S if lengths is None else lengths[b]):
                 key = memory[b, s] @ m["memory_kernel"]
-                if kind.startswith("luong"):
+                if cell_type.startswith("luong"):
                     scores.append(key @ h * m.get("attention_g", 1.0))
-                elif "normalized" in kind:
+                elif "normalized" in cell_type:
                     v = m["attention_g"] * m["attention_v"] / np.linalg.norm(m["attention_v"])
                     scores.append(v @ np.tanh(key + h @ m["query_kernel"] + m["attention_b"]))
                 else:
@@ -86,11 +86,11 @@ def by_hand(
 @impls
 @pytest.mark.parametrize("layer", [A, None])
 @pytest.mark.parametrize(("lengths", "ends"), [(None, None), ([5, 1, 3], [4, 0, 2])])
-def test_the_equations(kind: str, impl: str, layer: Any, lengths: Any, ends: Any) -> None:
-    cell, x = make(kind, lengths, layer), array(B, T, D, seed=1)
+def test_the_equations(cell_type: str, impl: str, layer: Any, lengths: Any, ends: Any) -> None:
+    cell, x = make(cell_type, lengths, layer), array(B, T, D, seed=1)
     memory = cell.attention_mechanism.memory.data
     outputs, state, trace = rnn.dynamic_rnn(cell, x, ends, impl=impl, return_trace=True)
-    wanted = by_hand(cell.state_dict(), kind, x, memory, lengths, ends)
+    wanted = by_hand(cell.state_dict(), cell_type, x, memory, lengths, ends)
     found = (outputs, state.cell_state, state.attention, trace["alignments"])
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a.data, b, rtol=0, atol=1e-12)
@@ -98,10 +98,14 @@ def test_the_equations(kind: str, impl: str, layer: Any, lengths: Any, ends: Any
 
 
 @kinds
-def test_gradients_are_differences_of_the_equations(kind: str) -> None:
+def test_gradients_are_differences_of_the_equations(cell_type: str) -> None:
     """Along a random direction of each array: memory, x and every parameter."""
     lengths, ends = [5, 1, 3], [4, 0, 2]
-    cell, x, factor = make(kind, lengths), tg.tensor(array(B, T, D, seed=1), requires_grad=True), array(B, T, A, seed=3)
+    cell, x, factor = (
+        make(cell_type, lengths),
+        tg.tensor(array(B, T, D, seed=1), requires_grad=True),
+        array(B, T, A, seed=3),
+    )
     memory = cell.attention_mechanism.memory
     (rnn.dynamic_rnn(cell, x, ends)[0] * factor).sum().backward()
     start: Arrays = {**{k: v.copy() for k, v in cell.state_dict().items()}, "x": x.data, "memory": memory.data}
@@ -109,7 +113,7 @@ def test_gradients_are_differences_of_the_equations(kind: str) -> None:
 
     def loss(w: Arrays) -> float:
         weights = {k: v for k, v in w.items() if k not in ("x", "memory")}
-        return float((by_hand(weights, kind, w["x"], w["memory"], lengths, ends)[0] * factor).sum())
+        return float((by_hand(weights, cell_type, w["x"], w["memory"], lengths, ends)[0] * factor).sum())
 
     for i, (name, value) in enumerate(start.items()):
         along = array(*value.shape, seed=20 + i)
@@ -121,8 +125,8 @@ def test_gradients_are_differences_of_the_equations(kind: str) -> None:
 
 @kinds
 @impls
-def test_gradcheck(kind: str, impl: str) -> None:
-    cell = make(kind, [5, 1, 3])
+def test_gradcheck(cell_type: str, impl: str) -> None:
+    cell = make(cell_type, [5, 1, 3])
 
     def run(x: Any, memory: Any, h: Any, attention: Any) -> Any:
         cell.attention_mechanism.setup_memory(memory, [5, 1, 3])
@@ -136,8 +140,8 @@ def test_gradcheck(kind: str, impl: str) -> None:
 
 @kinds
 @pytest.mark.parametrize("lengths", [None, [5, 1, 3]])
-def test_it_runs_as_one_native_node(kind: str, lengths: Any) -> None:
-    cell = make(kind, lengths, dtype=np.float32)
+def test_it_runs_as_one_native_node(cell_type: str, lengths: Any) -> None:
+    cell = make(cell_type, lengths, dtype=np.float32)
     (path,) = rnn.explain(cell, array(B, T, D, dtype=np.float32)).paths
     assert path[1:] == ("fused", "the whole sequence is one node")
 
@@ -178,8 +182,8 @@ def test_another_memory_for_each_batch() -> None:
 
 
 @kinds
-def test_single_steps_and_streaming(kind: str) -> None:
-    cell, x = make(kind, [5, 1, 3]), array(B, T, D)
+def test_single_steps_and_streaming(cell_type: str) -> None:
+    cell, x = make(cell_type, [5, 1, 3]), array(B, T, D)
     outputs, final = rnn.dynamic_rnn(cell, x)
     state = cell.zero_state(B, np.float64)
     stepper = cell.stepper(B)

@@ -27,16 +27,16 @@ def make(golden: Golden, side: str = "") -> rnn.RNNCell:
     made: list[Any] = []
     state: dict[str, np.ndarray] = {}
     inputs = golden["x"].shape[-1]
-    for i, kind in enumerate(kinds):
-        if kind == "basic":
+    for i, cell_type in enumerate(kinds):
+        if cell_type == "basic":
             made.append(rnn.BasicRNNCell(units, activation=options.get("activation", "tanh")))
-        elif kind == "lstm":
+        elif cell_type == "lstm":
             names = ("use_peepholes", "cell_clip", "num_proj", "proj_clip")
             made.append(rnn.LSTMCell(units, **{name: options[name] for name in names if name in options}))
         else:
             made.append(rnn.GRUCell(units))
         weights = g.under(golden.under("weight"), side + (f"{i}/" if len(kinds) > 1 else ""))
-        ours = g.from_tf1(kind, weights, inputs, options.get("forget_bias", 1.0))
+        ours = g.from_tf1(cell_type, weights, inputs, options.get("forget_bias", 1.0))
         path = f"cells.{i}." if len(kinds) > 1 else "cell." if options["residual"] else ""
         state |= {path + name: array for name, array in ours.items()}
         inputs = units
@@ -52,7 +52,7 @@ def initial_state(golden: Golden, tensors: dict[str, tg.Tensor], side: str = "")
     parts = g.under(tensors, f"initial/{side}")
     if len(kinds) == 1 or not parts:
         return g.state_of(kinds[0], parts)
-    return tuple(g.state_of(kind, g.under(parts, f"{i}/")) for i, kind in enumerate(kinds))
+    return tuple(g.state_of(cell_type, g.under(parts, f"{i}/")) for i, cell_type in enumerate(kinds))
 
 
 def weight_gradients(golden: Golden, cell: rnn.RNNCell, side: str = "") -> dict[str, np.ndarray]:
@@ -63,8 +63,8 @@ def weight_gradients(golden: Golden, cell: rnn.RNNCell, side: str = "") -> dict[
         return {side + name: a for name, a in g.to_tf1(kinds[0], ours).items()}
     return {
         f"{i}/{name}": a
-        for i, kind in enumerate(kinds)
-        for name, a in g.to_tf1(kind, g.gradients_of(cell, f"cells.{i}.")).items()
+        for i, cell_type in enumerate(kinds)
+        for name, a in g.to_tf1(cell_type, g.gradients_of(cell, f"cells.{i}.")).items()
     }
 
 
@@ -140,14 +140,14 @@ def test_the_course_snippet(cell):
     assert not outputs.data[2, 4:].any()
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_biases_begin_as_in_tf1(kind):
+@pytest.mark.parametrize("cell_type", ["lstm", "gru"])
+def test_biases_begin_as_in_tf1(cell_type):
     """Ours after building are the library's own fresh biases in our layout, forget_bias added."""
-    golden = load(f"tf1_{kind}_full_f64")
+    golden = load(f"tf1_{cell_type}_full_f64")
     fresh = {**golden.under("weight"), **golden.under("fresh/weight")}
-    cell = rnn.LSTMCell(4) if kind == "lstm" else rnn.GRUCell(4)
+    cell = rnn.LSTMCell(4) if cell_type == "lstm" else rnn.GRUCell(4)
     cell.build(3, np.float64)
-    np.testing.assert_array_equal(cell.bias.data, g.from_tf1(kind, fresh, 3, 1.0)["bias"])
+    np.testing.assert_array_equal(cell.bias.data, g.from_tf1(cell_type, fresh, 3, 1.0)["bias"])
 
 
 @pytest.mark.parametrize("key", ["grad/x", "grad/weight/bias", "output", "state/c", "grad/initial/h", "loss"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference import Golden, load, names
+from reference import load, names
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import rnn
@@ -20,16 +20,6 @@ from .golden import IMPLS
 FILES = [name for name in names("torch_") if name.split("_")[1] in ("rnn", "lstm", "gru")]
 BIDIRECTIONAL = [name for name in FILES if load(name).meta["options"]["bidirectional"]]
 PLAIN = [name for name in FILES if name not in BIDIRECTIONAL]
-
-
-def make(golden: Golden) -> rnn.RNNCell:
-    options = golden.meta["options"]
-    units = options["hidden_size"]
-    if options["module"] == "RNN":
-        return rnn.BasicRNNCell(units, activation=options["nonlinearity"])
-    if options["module"] == "LSTM":
-        return rnn.LSTMCell(units, num_proj=options.get("proj_size"))
-    return rnn.GRUCell(units, reset_after=True)
 
 
 def initial_state(tensors: dict[str, tg.Tensor], number: int) -> Any:
@@ -58,7 +48,7 @@ def test_dynamic_rnn(name, impl):
     options, weights = golden.meta["options"], golden.under("weight")
     module, layers = options["module"], range(options["num_layers"])
     tensors = g.leaves(golden)
-    cells = [make(golden) for _ in layers]
+    cells = [g.torch_cell(golden.meta["options"]) for _ in layers]
     for i, cell in enumerate(cells):
         cell.load_state_dict(g.from_torch(module, weights, f"l{i}"))
     states = [initial_state(tensors, i) for i in layers]
@@ -87,7 +77,7 @@ def test_bidirectional_dynamic_rnn(name, impl):
     x, cells, finals = tensors["x"], {}, []
     for i in range(options["num_layers"]):
         for suffix in (f"l{i}", f"l{i}_reverse"):
-            cells[suffix] = make(golden)
+            cells[suffix] = g.torch_cell(golden.meta["options"])
             cells[suffix].load_state_dict(g.from_torch(module, weights, suffix))
         outputs, states = rnn.bidirectional_dynamic_rnn(
             cells[f"l{i}"],

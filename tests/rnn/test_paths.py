@@ -313,11 +313,11 @@ def test_a_subclass_with_its_own_recurrence() -> None:
 
 
 @pytest.mark.parametrize("impl", ["auto", "unrolled"])
-@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_drivers_run_cells_of_the_other_faces(kind: str, impl: str) -> None:
+@pytest.mark.parametrize("cell_type", ["RNN", "LSTM", "GRU"])
+def test_drivers_run_cells_of_the_other_faces(cell_type: str, impl: str) -> None:
     """With their weights as they are at the call, gradients and all: as the cell itself, step by step."""
     x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
-    cell = getattr(tg.nn, f"{kind}Cell")(3, 5, seed=0)
+    cell = getattr(tg.nn, f"{cell_type}Cell")(3, 5, seed=0)
     for _ in range(2):
         cell.zero_grad()
         outputs, _ = rnn.dynamic_rnn(cell, x, sequence_length=[4, 2], impl=impl)
@@ -327,7 +327,7 @@ def test_drivers_run_cells_of_the_other_faces(kind: str, impl: str) -> None:
         hx, total, steps = None, 0.0, []
         for t in range(4):
             hx = cell(tg.tensor(x[:, t]), hx)
-            h = hx[0] if kind == "LSTM" else hx
+            h = hx[0] if cell_type == "LSTM" else hx
             steps.append(h)
             total = total + (h[: 2 if t < 2 else 1] ** 2).sum()
         total.backward()
@@ -337,7 +337,7 @@ def test_drivers_run_cells_of_the_other_faces(kind: str, impl: str) -> None:
         for name, p in cell.named_parameters():
             np.testing.assert_allclose(grads[name], p.grad, atol=1e-5)
             p.data = p.data + 0.1  # and once more with other weights
-    pair = getattr(tg.nn, f"{kind}Cell")(3, 5, seed=1)
+    pair = getattr(tg.nn, f"{cell_type}Cell")(3, 5, seed=1)
     (fw, bw), _ = rnn.bidirectional_dynamic_rnn(pair, cell, x, impl=impl)
     assert fw.shape == bw.shape == (2, 4, 5)
     listed, _ = rnn.static_rnn(cell, list(x.swapaxes(0, 1)), impl=impl)

@@ -10,9 +10,9 @@ X = np.random.default_rng(0).normal(size=(2, 6, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", kernels.implementations())
-@pytest.mark.parametrize("kind", [rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell])
-def test_reload_takes_up_trained_and_loaded_weights(kind, name):
-    cell = kind(4, seed=1).build(3)
+@pytest.mark.parametrize("cell_type", [rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell])
+def test_reload_takes_up_trained_and_loaded_weights(cell_type, name):
+    cell = cell_type(4, seed=1).build(3)
     with kernels.using(name):
         stepper = cell.stepper(batch=2)
 
@@ -28,7 +28,7 @@ def test_reload_takes_up_trained_and_loaded_weights(kind, name):
         assert not same()
         stepper.reload()
         assert same()
-        cell.load_state_dict(kind(4, seed=2).build(3).state_dict())
+        cell.load_state_dict(cell_type(4, seed=2).build(3).state_dict())
         assert not same()
         stepper.reload()
         assert same()

@@ -31,6 +31,7 @@ where the vjp is recorded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from inspect import CO_VARARGS
 from operator import itemgetter
 from types import CodeType, MethodType
@@ -299,8 +300,10 @@ class Op(Arguments):
             raise error
         shown = [f"{self.input_name(i)} {described(a)}" for i, a in enumerate(arrays[:8])]
         shown += [f"{k}={described(v)}" for k, v in options.items()]
-        kind = TypeError if isinstance(error, TypeError) else type(error)  # a ufunc's TypeErrors take other arguments
-        raise kind(f"{self.name}: {text} (got {', '.join(shown)})") from error
+        error_type = (
+            TypeError if isinstance(error, TypeError) else type(error)
+        )  # a ufunc's TypeErrors take other arguments
+        raise error_type(f"{self.name}: {text} (got {', '.join(shown)})") from error
 
     def _several(self, out: Any, parents: Any, saved: Any, options: Any, scope: Any) -> tuple[Tensor, ...]:
         """Several results as tensors that share a node."""
@@ -436,21 +439,26 @@ def composite(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
     return declare
 
 
+late: list[str] = []  # modules that declare further ops, and that are imported when these are first needed
+
+
 def operations() -> Iterator[Op]:
-    """Every declared op, in order of declaration.
+    """Every op, in order of declaration.
 
     >>> import tinygrad_rnn as tg
     >>> names = [op.name for op in tg.operations()]
     >>> "tanh" in names, "lstm_sequence" in names
     (True, True)
     """
+    for module in late:
+        import_module(module)
     return iter(registry.values())
 
 
 def check_registry() -> None:
     """Raise TypeError for differentiable ops without a vjp, and ops that do not declare their work; run when the package
     is imported."""
-    for op in operations():
+    for op in registry.values():
         if op.differentiable and op.rule == op._no_rule:
             raise TypeError(f"{op.name} has no vjp: define one with @{op.name}.vjp, or declare it differentiable=False")
         if op.work is UNDECLARED:

@@ -338,8 +338,8 @@ class Tensor:
         return round(self.item(), digits)
 
     def __repr__(self) -> str:
-        kind = "tensor" if type(self) is Tensor else type(self).__name__
-        body = np.array2string(self.data, separator=", ", prefix=kind + "(", threshold=LONG, precision=6)
+        class_name = "tensor" if type(self) is Tensor else type(self).__name__
+        body = np.array2string(self.data, separator=", ", prefix=class_name + "(", threshold=LONG, precision=6)
         fields = [body, str(self.dtype)]
         if self.size == 0 or self.size > LONG:
             fields.append(f"shape={self.shape}")
@@ -347,7 +347,7 @@ class Tensor:
             fields.append("requires_grad=True" if self.is_leaf else f"op={_op_name(self._node)}")
         if self.name is not None:
             fields.append(f"name={self.name!r}")
-        return f"{kind}({', '.join(fields)})"
+        return f"{class_name}({', '.join(fields)})"
 
     def __reduce__(self) -> Any:
         if not self.is_leaf:
@@ -494,9 +494,9 @@ def _op_name(node: Any) -> str:
     return str(getattr(node, "node", node).op.name)
 
 
-def _rebuild(kind: type[Tensor], data: npt.NDArray[Any], requires_grad: bool, name: str | None) -> Tensor:
-    t = _new(kind)
+def _rebuild(cls: type[Tensor], data: npt.NDArray[Any], requires_grad: bool, name: str | None) -> Tensor:
+    t = _new(cls)
     t.data = data
     t.requires_grad = requires_grad
-    t._node = Leaf(data.shape, data.dtype, requires_grad, name, kind._role) if requires_grad or name else None
+    t._node = Leaf(data.shape, data.dtype, requires_grad, name, cls._role) if requires_grad or name else None
     return t

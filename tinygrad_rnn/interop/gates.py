@@ -21,7 +21,7 @@ CELLS: dict[str, Any] = {
     "lstm": rnn.LSTMCell,
     "gru": rnn.GRUCell,
 }
-GATES: dict[str, int] = {kind: cell.gates for kind, cell in CELLS.items()}
+GATES: dict[str, int] = {cell_type: cell.gates for cell_type, cell in CELLS.items()}
 
 
 PEEPHOLES = ("peephole_i", "peephole_f", "peephole_o")
@@ -39,11 +39,11 @@ def blocks(array: Any, order: tuple[int, ...], axis: int = -1) -> Any:
     return reorder(array, order=order, axis=axis)
 
 
-def gates_of(owner: str, kind: Any) -> int:
-    """Number of gates of a kind of cell ("rnn", "lstm" or "gru"); ValueError for any other kind."""
-    if kind not in GATES:
-        raise ValueError(f"{owner}: kind is {kind!r}, expected one of {tuple(GATES)}")
-    return GATES[kind]
+def gates_of(owner: str, cell_type: Any) -> int:
+    """Number of gates of a type of cell ("rnn", "lstm" or "gru"); ValueError for any other."""
+    if cell_type not in GATES:
+        raise ValueError(f"{owner}: cell_type is {cell_type!r}, expected one of {tuple(GATES)}")
+    return GATES[cell_type]
 
 
 def select(
@@ -83,9 +83,9 @@ def check_shapes(owner: str, arrays: Arrays, shapes: Mapping[str, tuple[Any, ...
         raise ValueError(f"{owner}: {'; '.join(errors)}")
 
 
-def check_cell_shapes(owner: str, kind: str, weights: Arrays) -> int:
+def check_cell_shapes(owner: str, cell_type: str, weights: Arrays) -> int:
     """Check the shapes of the weights of one of our cells; returns the number of units."""
-    gates = gates_of(owner, kind)
+    gates = gates_of(owner, cell_type)
     outputs = weights["recurrent_kernel"].shape[0] if weights["recurrent_kernel"].ndim else 0
     projection = weights.get("projection_kernel")
     units = projection.shape[0] if projection is not None and projection.ndim else outputs
@@ -110,7 +110,7 @@ def split_biases(weights: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def cell_weights(
     owner: str,
-    kind: str,
+    cell_type: str,
     weights: Mapping[str, Any],
     no_recurrent_bias: str = "",
     extra: tuple[str, ...] = (),
@@ -121,19 +121,19 @@ def cell_weights(
     weights of an LSTM besides its kernels and bias. A BasicRNNCell or LSTMCell without a bias (use_bias=False) gets zeros.
     A GRU with a recurrent_bias has reset_after=True.
     """
-    gates_of(owner, kind)
+    gates_of(owner, cell_type)
     weights = split_biases(weights)
-    if kind != "gru" and "bias" not in weights and "recurrent_kernel" in weights:
+    if cell_type != "gru" and "bias" not in weights and "recurrent_kernel" in weights:
         u = as_array(owner, "recurrent_kernel", weights["recurrent_kernel"])
         weights = {**weights, "bias": np.zeros(u.shape[-1] if u.ndim else 0, u.dtype)}
     names: tuple[str, ...] = ("kernel", "recurrent_kernel", "bias")
-    if kind == "gru" and "recurrent_bias" in weights and not no_recurrent_bias:
+    if cell_type == "gru" and "recurrent_bias" in weights and not no_recurrent_bias:
         names = (*names, "recurrent_bias")
-    if kind == "lstm":
+    if cell_type == "lstm":
         names = (*names, *(name for name in extra if name in weights))
-    optional = {"recurrent_bias": no_recurrent_bias} if no_recurrent_bias and kind == "gru" else {}
+    optional = {"recurrent_bias": no_recurrent_bias} if no_recurrent_bias and cell_type == "gru" else {}
     arrays = select(owner, weights, names, optional)
-    check_cell_shapes(owner, kind, arrays)
+    check_cell_shapes(owner, cell_type, arrays)
     return arrays
 
 

@@ -21,10 +21,10 @@ CUDNN = (
 )
 
 
-def to_cell(kind: str, weights: Sequence[Any] | Mapping[str, Any], *, reset_after: bool = True) -> Arrays:
+def to_cell(cell_type: str, weights: Sequence[Any] | Mapping[str, Any], *, reset_after: bool = True) -> Arrays:
     """Convert the weights of one Keras layer or cell to those of one of our cells.
 
-    kind: "rnn" (SimpleRNN), "lstm" or "gru". weights: the list that `get_weights()` returns, [kernel, recurrent_kernel,
+    cell_type: "rnn" (SimpleRNN), "lstm" or "gru". weights: the list that `get_weights()` returns, [kernel, recurrent_kernel,
     bias] or without the bias (use_bias=False; zeros are used), or a dict of them. Only the part of a name after its last
     "/" is used, so {v.path: v.numpy() for v in layer.weights} works. A GRU's bias (2, 3H) becomes bias and
     recurrent_bias; a bias (3H) means reset_after=False. Without a bias the argument reset_after decides. The result loads
@@ -37,15 +37,15 @@ def to_cell(kind: str, weights: Sequence[Any] | Mapping[str, Any], *, reset_afte
     {'kernel': (3, 6), 'recurrent_kernel': (2, 6), 'bias': (6,), 'recurrent_bias': (6,)}
     """
     owner = "interop.keras.to_cell"
-    gates = gates_of(owner, kind)
+    gates = gates_of(owner, cell_type)
     named = _named(owner, weights)
     arrays = select(owner, named, NAMES if "bias" in named else NAMES[:2])
-    units = check_cell_shapes(owner, kind, {name: arrays[name] for name in NAMES[:2]})
+    units = check_cell_shapes(owner, cell_type, {name: arrays[name] for name in NAMES[:2]})
     zeros = np.zeros(gates * units, arrays["kernel"].dtype)
     if "bias" not in arrays:
-        arrays["bias"] = np.stack([zeros, zeros]) if kind == "gru" and reset_after else zeros
-    if kind != "gru" or arrays["bias"].ndim != 2:
-        if arrays["bias"].shape == (2 * gates * units,) and kind == "gru":
+        arrays["bias"] = np.stack([zeros, zeros]) if cell_type == "gru" and reset_after else zeros
+    if cell_type != "gru" or arrays["bias"].ndim != 2:
+        if arrays["bias"].shape == (2 * gates * units,) and cell_type == "gru":
             raise ValueError(f"{owner}: bias has shape {arrays['bias'].shape}: {CUDNN}")
         check_shapes(owner, arrays, {"bias": (gates * units,)})
         return arrays
@@ -53,7 +53,7 @@ def to_cell(kind: str, weights: Sequence[Any] | Mapping[str, Any], *, reset_afte
     return arrays | dict(zip(("bias", "recurrent_bias"), arrays["bias"], strict=True))
 
 
-def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> list[Any]:
+def from_cell(cell_type: str, weights: Mapping[str, Any], *, bias: bool = True) -> list[Any]:
     """The inverse of to_cell: the weights of one of our cells as the list that Keras's `set_weights` takes.
 
     A GRU with a recurrent_bias becomes one with reset_after=True and bias (2, 3H), otherwise reset_after=False.
@@ -66,7 +66,7 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> li
     [(3, 2), (2, 2), (2,)]
     """
     owner = "interop.keras.from_cell"
-    arrays = cell_weights(owner, kind, weights)
+    arrays = cell_weights(owner, cell_type, weights)
     if "recurrent_bias" in arrays:
         arrays["bias"] = np.stack([arrays["bias"], arrays.pop("recurrent_bias")])
     if bias:

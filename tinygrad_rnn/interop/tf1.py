@@ -28,11 +28,13 @@ AFTER = (
 )
 
 
-def to_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, reset_after: bool = False) -> Arrays:
+def to_cell(
+    cell_type: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, reset_after: bool = False
+) -> Arrays:
     """Convert the weights of one TF1 cell to those of one of our cells: kernel, recurrent_kernel, bias.
 
     The kernel is split into the rows of x and of h, and its gates are reordered. An LSTM's forget_bias (an argument of
-    the TF1 cell that no checkpoint stores) is added to the bias of f. kind: "rnn" (BasicRNNCell), "lstm" (BasicLSTMCell,
+    the TF1 cell that no checkpoint stores) is added to the bias of f. cell_type: "rnn" (BasicRNNCell), "lstm" (BasicLSTMCell,
     LSTMCell) or "gru". weights by TF1's names inside the cell's scope: kernel and bias, or for a GRU gates/kernel,
     gates/bias, candidate/kernel, candidate/bias. An LSTM's w_i_diag, w_f_diag, w_o_diag (use_peepholes) become
     peephole_i, peephole_f, peephole_o, and its projection/kernel (num_proj) becomes projection_kernel.
@@ -47,8 +49,8 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, 
     ({'kernel': (3, 8), 'recurrent_kernel': (2, 8), 'bias': (8,)}, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     """
     owner = "interop.tf1.to_cell"
-    gates = gates_of(owner, kind)
-    if kind == "gru":
+    gates = gates_of(owner, cell_type)
+    if cell_type == "gru":
         if reset_after:
             raise ValueError(f"{owner}: {AFTER}")
         arrays = select(owner, weights, GRU_NAMES)
@@ -59,15 +61,15 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0, 
         both = ((arrays[f"gates/{name}"], arrays[f"candidate/{name}"]) for name in ("kernel", "bias"))
         kernel, bias = (np.concatenate([blocks(g, ORDER["gru"]), c], axis=-1) for g, c in both)
     else:
-        extra = [name for name in FURTHER if kind == "lstm" and name in weights]
+        extra = [name for name in FURTHER if cell_type == "lstm" and name in weights]
         arrays = select(owner, weights, ("kernel", "bias", *extra))
         units = outputs = arrays["bias"].size // gates
         shapes = {"kernel": ("D+H", gates * units), "bias": (gates * units,)}
         check_shapes(owner, arrays, shapes | {name: (units, "P") if "/" in name else (units,) for name in extra})
         if "projection/kernel" in arrays:
             outputs = arrays["projection/kernel"].shape[1]
-        kernel, bias = (blocks(arrays[name], ORDER[kind]) for name in ("kernel", "bias"))
-        bias = _forget(kind, bias, forget_bias)
+        kernel, bias = (blocks(arrays[name], ORDER[cell_type]) for name in ("kernel", "bias"))
+        bias = _forget(cell_type, bias, forget_bias)
         return {**_cut(owner, kernel, outputs), "bias": bias.copy(), **{FURTHER[n]: arrays[n].copy() for n in extra}}
     return {**_cut(owner, kernel, units), "bias": bias.copy()}
 
@@ -82,7 +84,7 @@ def _cut(owner: str, kernel: Any, units: int) -> Arrays:
     return {"kernel": kernel[:rows].copy(), "recurrent_kernel": kernel[rows:].copy()}
 
 
-def from_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0) -> Arrays:
+def from_cell(cell_type: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0) -> Arrays:
     """The inverse of to_cell: the weights of one of our cells by TF1's names.
 
     forget_bias: that of the TF1 cell that will load the weights; it is subtracted from the bias of f, since that cell
@@ -96,23 +98,23 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, forget_bias: float = 1.0
     {'gates/kernel': (5, 4), 'gates/bias': (4,), 'candidate/kernel': (5, 2), 'candidate/bias': (2,)}
     """
     owner = "interop.tf1.from_cell"
-    arrays = cell_weights(owner, kind, weights, no_recurrent_bias=AFTER, extra=tuple(FURTHER.values()))
+    arrays = cell_weights(owner, cell_type, weights, no_recurrent_bias=AFTER, extra=tuple(FURTHER.values()))
     kernel = np.concatenate([arrays["kernel"], arrays["recurrent_kernel"]])
-    if kind == "gru":
+    if cell_type == "gru":
         split = arrays["bias"].size // 3 * 2
         values = (a for w in (kernel, arrays["bias"]) for a in (blocks(w[..., :split], ORDER["gru"]), w[..., split:]))
         gates_kernel, candidate_kernel, gates_bias, candidate_bias = values
         gru_arrays = (gates_kernel, gates_bias, candidate_kernel, candidate_bias)
         return {name: np.ascontiguousarray(a) for name, a in zip(GRU_NAMES, gru_arrays, strict=True)}
-    bias = _forget(kind, arrays["bias"], -forget_bias)
-    converted = {"kernel": blocks(kernel, ORDER[kind]), "bias": blocks(bias, ORDER[kind])}
+    bias = _forget(cell_type, arrays["bias"], -forget_bias)
+    converted = {"kernel": blocks(kernel, ORDER[cell_type]), "bias": blocks(bias, ORDER[cell_type])}
     converted |= {theirs: arrays[ours] for theirs, ours in FURTHER.items() if ours in arrays}
     return {name: np.array(a) for name, a in converted.items()}
 
 
-def _forget(kind: str, bias: Any, amount: float) -> Any:
+def _forget(cell_type: str, bias: Any, amount: float) -> Any:
     """A bias in our order of gates, with an amount added to that of an LSTM's f."""
-    if kind != "lstm" or not amount:
+    if cell_type != "lstm" or not amount:
         return bias
     return bias + np.repeat([0, amount, 0, 0], bias.size // 4).astype(bias.dtype)
 

@@ -25,11 +25,11 @@ BEFORE = (
 
 
 def convert_weights(
-    kind: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, *, weight_hr: Any = None
+    cell_type: str, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any, *, weight_hr: Any = None
 ) -> Arrays:
     """Our parameters from PyTorch's, without checks; recorded on tensors, so gradients flow back to all of them.
 
-    A kind of cell that PyTorch does not have keeps its order of gates.
+    A type of cell that PyTorch does not have keeps its order of gates.
 
     >>> import numpy as np
     >>> from tinygrad_rnn.interop.torch import convert_weights
@@ -37,17 +37,17 @@ def convert_weights(
     >>> {name: a.shape for name, a in arrays.items()}, arrays["bias"].tolist()
     ({'kernel': (3, 2), 'recurrent_kernel': (2, 2), 'bias': (2,)}, [2.0, 2.0])
     """
-    weights = in_primitives(kind, (weight_ih, weight_hh, bias_ih, bias_hh), torch=True)
+    weights = in_primitives(cell_type, (weight_ih, weight_hh, bias_ih, bias_hh), torch=True)
     names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")
     arrays = {name: weight for name, weight in zip(names, weights, strict=True) if weight is not None}
     return arrays if weight_hr is None else {**arrays, "projection_kernel": weight_hr.T}
 
 
-def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) -> Arrays:
+def to_cell(cell_type: str, weights: Mapping[str, Any], *, reset_after: bool = True) -> Arrays:
     """Convert the weights of one PyTorch layer and direction to those of one of our cells.
 
     kernel = weight_ihᵀ (D, G·H), recurrent_kernel = weight_hhᵀ (H, G·H), gates reordered; bias = bias_ih + bias_hh, and
-    for the GRU bias = bias_ih, recurrent_bias = bias_hh. kind: "rnn", "lstm" or "gru"; weights by the names weight_ih,
+    for the GRU bias = bias_ih, recurrent_bias = bias_hh. cell_type: "rnn", "lstm" or "gru"; weights by the names weight_ih,
     weight_hh, bias_ih, bias_hh (those of torch.nn.LSTMCell). Without biases (bias=False) zeros are used.
     An LSTM's weight_hr (P, H) becomes projection_kernel (H, P) of rnn.LSTMCell(H, num_proj=P).
     The result loads into a cell with load_state_dict. Raises ValueError that names missing or unexpected weights and
@@ -61,11 +61,11 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
     {'kernel': (3, 8), 'recurrent_kernel': (2, 8), 'bias': (8,)}
     """
     owner = "interop.torch.to_cell"
-    gates = gates_of(owner, kind)
-    if kind == "gru" and not reset_after:
+    gates = gates_of(owner, cell_type)
+    if cell_type == "gru" and not reset_after:
         raise ValueError(f"{owner}: {BEFORE}")
     biased = "bias_ih" in weights or "bias_hh" in weights
-    projected = (PROJECTION,) if kind == "lstm" and PROJECTION in weights else ()
+    projected = (PROJECTION,) if cell_type == "lstm" and PROJECTION in weights else ()
     arrays = select(owner, weights, (*(NAMES if biased else NAMES[:2]), *projected))
     outputs = arrays["weight_hh"].shape[-1] if arrays["weight_hh"].ndim else 0
     units = arrays[PROJECTION].shape[-1] if projected and arrays[PROJECTION].ndim else outputs
@@ -77,10 +77,10 @@ def to_cell(kind: str, weights: Mapping[str, Any], *, reset_after: bool = True) 
         check_shapes(owner, arrays, {"bias_ih": (rows,), "bias_hh": (rows,)})
     zeros = np.zeros(rows, arrays["weight_ih"].dtype)
     stored = [np.ascontiguousarray(arrays.get(name, zeros)) for name in NAMES]
-    return convert_weights(kind, *stored, weight_hr=arrays.get(PROJECTION))
+    return convert_weights(cell_type, *stored, weight_hr=arrays.get(PROJECTION))
 
 
-def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Arrays:
+def from_cell(cell_type: str, weights: Mapping[str, Any], *, bias: bool = True) -> Arrays:
     """The inverse of to_cell: the weights of one of our cells as PyTorch's weight_ih, weight_hh, bias_ih, bias_hh.
 
     An LSTM's projection_kernel becomes weight_hr. A single bias becomes bias_ih, with bias_hh = 0: the outputs are the
@@ -94,10 +94,10 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     {'bias_ih': [1.0, 1.0], 'bias_hh': [0.0, 0.0]}
     """
     owner = "interop.torch.from_cell"
-    arrays = cell_weights(owner, kind, weights, extra=("projection_kernel",))
-    if kind == "gru" and "recurrent_bias" not in arrays:
+    arrays = cell_weights(owner, cell_type, weights, extra=("projection_kernel",))
+    if cell_type == "gru" and "recurrent_bias" not in arrays:
         raise ValueError(f"{owner}: {BEFORE}")
-    order = TORCH_ORDER[kind]
+    order = TORCH_ORDER[cell_type]
     recurrent_bias = arrays.get("recurrent_bias", np.zeros_like(arrays["bias"]))
     values = (arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"], recurrent_bias)
     converted = {name: np.ascontiguousarray(blocks(a, order).T) for name, a in zip(NAMES, values, strict=True)}
@@ -114,7 +114,7 @@ def from_cell(kind: str, weights: Mapping[str, Any], *, bias: bool = True) -> Ar
     return {name: converted[name] for name in NAMES[:2]} | projection
 
 
-def merge_biases(kind: str, weights: Mapping[str, Any]) -> Arrays:
+def merge_biases(cell_type: str, weights: Mapping[str, Any]) -> Arrays:
     """Add bias_hh to bias_ih and set bias_hh to 0; the outputs are the same.
 
     For libraries with a single bias. In a GRU the bias_hh of n is multiplied by r and cannot be added to bias_ih: raises
@@ -127,9 +127,9 @@ def merge_biases(kind: str, weights: Mapping[str, Any]) -> Arrays:
     [2.0, 2.0]
     """
     owner = "interop.torch.merge_biases"
-    gates_of(owner, kind)
+    gates_of(owner, cell_type)
     arrays = select(owner, weights, NAMES)
-    if kind == "gru" and np.any(np.split(arrays["bias_hh"], 3)[2]):
+    if cell_type == "gru" and np.any(np.split(arrays["bias_hh"], 3)[2]):
         raise ValueError(
             f"{owner}: the n part of bias_hh is not 0, and it cannot join bias_ih: it stands inside r (h Un + b'n), so r "
             "scales it at every step"
@@ -140,7 +140,9 @@ def merge_biases(kind: str, weights: Mapping[str, Any]) -> Arrays:
 _NAME = re.compile(r"(weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)_(l\d+(?:_reverse)?)")
 
 
-def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_after: bool = True) -> dict[str, Arrays]:
+def to_cells(
+    cell_type: str, state: Mapping[str, Any], prefix: str = "", *, reset_after: bool = True
+) -> dict[str, Arrays]:
     """Convert the state dict of a torch.nn.RNN, LSTM or GRU to weights of our cells: {"l0": {...}, "l0_reverse": {...}}.
 
     prefix: of the keys to convert, for example "encoder.lstm."; keys without it are ignored. Each layer and direction
@@ -168,13 +170,13 @@ def to_cells(kind: str, state: Mapping[str, Any], prefix: str = "", *, reset_aft
     converted = {}
     for suffix in expected:
         try:
-            converted[suffix] = to_cell(kind, layers[suffix], reset_after=reset_after)
+            converted[suffix] = to_cell(cell_type, layers[suffix], reset_after=reset_after)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error} (in {prefix}*_{suffix})") from None
     return converted
 
 
-def from_cells(kind: str, cells: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Arrays:
+def from_cells(cell_type: str, cells: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Arrays:
     """The inverse of to_cells: the weights of our cells, {"l0": {...}, ...}, as one PyTorch state dict.
 
     >>> import numpy as np
@@ -186,5 +188,5 @@ def from_cells(kind: str, cells: Mapping[str, Mapping[str, Any]], prefix: str = 
     return {
         f"{prefix}{name}_{suffix}": array
         for suffix, weights in cells.items()
-        for name, array in from_cell(kind, weights).items()
+        for name, array in from_cell(cell_type, weights).items()
     }

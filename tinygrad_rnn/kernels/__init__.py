@@ -29,11 +29,11 @@ the same at any batch size and any number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
-from . import check, choice, reference, training
+from . import check, choice, training
 from .check import ACTIVATIONS, GATES, STATES, Array, Inputs, Option, Save
 from .choice import get_num_threads, implementations, info, set_num_threads, using
 from .product import matmul
@@ -41,6 +41,8 @@ from .stepper import Stepper
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+if TYPE_CHECKING:
+    from . import reference
 if TYPE_CHECKING or choice.missing is None:
     from . import compiled
 
@@ -68,84 +70,37 @@ Saved: TypeAlias = "reference.Saved | compiled.Saved"
 _PLAIN = frozenset((np.ndarray, type(None)))  # types that go to the native kernels as they are
 
 
-def _forward(
-    where: str,
-    kind: str,
-    option: Option,
-    arrays: Inputs,
-    initial: tuple[Array | None, ...],
-    lengths: npt.ArrayLike | None,
-    reverse: bool,
-    time_major: bool,
-    save: Save,
-    torch: bool = False,
-) -> tuple[Array, tuple[Array, ...], Saved | None]:
-    if kind == "rnn":
-        check.choice(where, "activation", option, ACTIVATIONS)
-    elif kind == "gru":
-        option = check.flag(where, "reset_after", option)
-    if save is not True and save is not False:
-        check.choice(where, "save", save, (True, False, "recompute"))
-    if option is False and arrays[4] is not None:
-        raise ValueError(
-            f"{where}: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
-        )
-    if choice.active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
-        done = compiled.forward(choice.active, kind, option, arrays, initial, None, reverse, time_major, save, torch)
-        if done is not None:
-            return done
-    x, kernel, recurrent_kernel, bias, extra = arrays
-    reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
-    torch = check.flag(where, "torch", torch)
-    sizes, dtype = check.inputs(
-        where, x, kernel, recurrent_kernel, gates=GATES[kind], time_major=time_major, torch=torch
-    )
-    columns = GATES[kind] * sizes.H
-    check.array(where, "bias", bias, (columns,), dtype)
-    check.optional(where, "recurrent_bias", extra, (columns,), dtype)
-    for name, value in zip(STATES[kind], initial, strict=True):
-        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
-    ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
-    arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
-    initial = tuple(map(_maybe, initial))
-    if choice.active == "reference":
-        return reference.forward(
-            kind, option, *arrays, initial, lengths=ends, reverse=reverse, time_major=time_major, save=save, torch=torch
-        )
-    arrays, initial = compiled.laid_out(arrays, initial, torch)
-    done = compiled.forward(choice.active, kind, option, arrays, initial, ends, reverse, time_major, save, torch)
-    assert done is not None, f"{where}: the native kernels refuse arguments that passed every check"
-    return done
-
-
 def _backward(
     where: str,
-    kind: str,
+    cell_type: str,
     saved: Saved,
     d_outputs: Array | None,
     d_final: tuple[Array | None, ...],
     d_states: tuple[Array | None, ...],
     needs: tuple[bool, ...],
 ) -> tuple[Array | None, ...]:
-    if getattr(saved, "kind", None) != kind:
+    if getattr(saved, "cell_type", None) != cell_type:
         raise TypeError(
-            f"{where}: saved is {_describe(saved)}, expected what {kind}_forward returned with save=True or 'recompute'"
+            f"{where}: saved is {_describe(saved)}, expected what {cell_type}_forward returned with save=True or 'recompute'"
         )
-    if not isinstance(saved, reference.Saved) and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
-        gradients = compiled.backward(saved, d_outputs, d_final, d_states, needs)
+    native = saved if choice.missing is None and isinstance(saved, compiled.Saved) else None
+    if native is not None and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
+        gradients = compiled.backward(native, d_outputs, d_final, d_states, needs)
         if gradients is not None:
             return gradients
     B, T, _, H = saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
-    for name, value in zip(STATES[kind], d_final, strict=True):
+    for name, value in zip(STATES[cell_type], d_final, strict=True):
         check.optional(where, f"d_{name[0]}", value, (B, H), dtype)
     for value in d_states:
         check.optional(where, "d_cells", value, sequence, dtype)
     cotangents = (_maybe(d_outputs), tuple(map(_maybe, d_final)), tuple(map(_maybe, d_states)))
-    if isinstance(saved, reference.Saved):
-        return reference.backward(saved, *cotangents, needs)
-    gradients = compiled.backward(saved, *compiled.laid_out_cotangents(*cotangents), needs)
+    if native is None:
+        from . import reference
+
+        return reference.backward(cast("reference.Saved", saved), *cotangents, needs)
+    gradients = compiled.backward(native, *compiled.laid_out_cotangents(*cotangents), needs)
     assert gradients is not None, f"{where}: the native kernels refuse cotangents that passed every check"
     return gradients
 
@@ -160,11 +115,10 @@ def _maybe(array: Array | None) -> Array | None:
 
 
 def sequence_forward(
-    kind: str,
+    cell_type: str,
     option: Option,
     arrays: Inputs,
     initial: tuple[Array | None, ...],
-    *,
     lengths: npt.ArrayLike | None = None,
     reverse: bool = False,
     time_major: bool = False,
@@ -182,9 +136,56 @@ def sequence_forward(
     >>> tg.kernels.sequence_forward("gru", True, (x, W, U, b, b), (None,), torch=True)[0].shape
     (2, 5, 3)
     """
-    if arrays[3] is None:
-        arrays = (*arrays[:3], np.zeros(GATES[kind] * arrays[2].shape[torch], arrays[0].dtype), arrays[4])
-    return _forward(f"{kind}_forward", kind, option, arrays, initial, lengths, reverse, time_major, save, torch)
+    active, where = choice.active, f"{cell_type}_forward"
+    if cell_type == "rnn":
+        check.choice(where, "activation", option, ACTIVATIONS)
+    elif cell_type == "gru":
+        option = check.flag(where, "reset_after", option)
+    if save is not True and save is not False:
+        check.choice(where, "save", save, (True, False, "recompute"))
+    x, kernel, recurrent_kernel, bias, extra = arrays
+    if option is False and extra is not None:
+        raise ValueError(
+            f"{where}: recurrent_bias was given, expected None with reset_after=False, whose gates have one bias"
+        )
+    if bias is None and isinstance(recurrent_kernel, np.ndarray) and recurrent_kernel.ndim == 2:
+        bias = np.zeros(GATES[cell_type] * recurrent_kernel.shape[1 if torch else 0], recurrent_kernel.dtype)
+        arrays = (x, kernel, recurrent_kernel, bias, extra)
+    if active != "reference" and lengths is None and _PLAIN.issuperset(map(type, arrays + initial)):
+        done = compiled.forward(active, cell_type, option, arrays, initial, None, reverse, time_major, save, torch)
+        if done is not None:
+            return done
+    reverse, time_major = check.flag(where, "reverse", reverse), check.flag(where, "time_major", time_major)
+    torch = check.flag(where, "torch", torch)
+    sizes, dtype = check.inputs(
+        where, x, kernel, recurrent_kernel, gates=GATES[cell_type], time_major=time_major, torch=torch
+    )
+    columns = GATES[cell_type] * sizes.H
+    check.array(where, "bias", bias, (columns,), dtype)
+    check.optional(where, "recurrent_bias", extra, (columns,), dtype)
+    for name, value in zip(STATES[cell_type], initial, strict=True):
+        check.optional(where, name, value, (sizes.B, sizes.H), dtype)
+    ends = None if lengths is None else check.lengths(where, lengths, sizes.B, sizes.T)
+    arrays = (_plain(x), _plain(kernel), _plain(recurrent_kernel), _plain(bias), _maybe(extra))
+    initial = tuple(map(_maybe, initial))
+    if active == "reference":
+        from . import reference
+
+        return reference.forward(
+            cell_type,
+            option,
+            *arrays,
+            initial,
+            lengths=ends,
+            reverse=reverse,
+            time_major=time_major,
+            save=save,
+            torch=torch,
+        )
+    arrays, initial = compiled.laid_out(arrays, initial, torch)
+    done = compiled.forward(active, cell_type, option, arrays, initial, ends, reverse, time_major, save, torch)
+    assert done is not None, f"{where}: the native kernels refuse arguments that passed every check"
+    return done
 
 
 def sequence_backward(
@@ -203,13 +204,13 @@ def sequence_backward(
     >>> tg.kernels.sequence_backward(saved, np.ones((2, 5, 3)), (None,), (True,) * 6)[1].shape
     (9, 4)
     """
-    kind = saved.kind
-    states = (d_cells, None) if kind == "lstm" else (None,)
-    return _backward(f"{kind}_backward", kind, saved, d_outputs, d_final, states, needs)
+    cell_type = saved.cell_type
+    states = (d_cells, None) if cell_type == "lstm" else (None,)
+    return _backward(f"{cell_type}_backward", cell_type, saved, d_outputs, d_final, states, needs)
 
 
 def step_forward(
-    kind: str, option: Option, arrays: Inputs, state: tuple[Array, ...], *, save: bool = False, torch: bool = False
+    cell_type: str, option: Option, arrays: Inputs, state: tuple[Array, ...], *, save: bool = False, torch: bool = False
 ) -> tuple[tuple[Array, ...], Saved | None]:
     """One step of a cell, x (B, D), as a sequence of length 1; returns (new state, saved). Arguments as those of
     `sequence_forward`.
@@ -220,13 +221,13 @@ def step_forward(
     (2, 3)
     """
     arrays = (arrays[0][:, None], *arrays[1:])
-    _, state, saved = sequence_forward(kind, option, arrays, state, save=save, torch=torch)
+    _, state, saved = sequence_forward(cell_type, option, arrays, state, None, False, False, save, torch)
     return state, saved
 
 
 def _describe(value: object) -> str:
-    kind = getattr(value, "kind", None)
-    return f"from {kind}_forward" if isinstance(kind, str) else f"a {type(value).__name__}"
+    cell_type = getattr(value, "cell_type", None)
+    return f"from {cell_type}_forward" if isinstance(cell_type, str) else f"a {type(value).__name__}"
 
 
 def rnn_forward(
@@ -249,7 +250,7 @@ def rnn_forward(
     (2, 5, 3)
     """
     arrays = (x, kernel, recurrent_kernel, bias, None)
-    outputs, (h,), saved = _forward("rnn_forward", "rnn", activation, arrays, (h0,), lengths, reverse, time_major, save)
+    outputs, (h,), saved = sequence_forward("rnn", activation, arrays, (h0,), lengths, reverse, time_major, save)
     return outputs, h, saved
 
 
@@ -276,9 +277,7 @@ def lstm_forward(
     (2, 5, 3)
     """
     arrays = (x, kernel, recurrent_kernel, bias, None)
-    outputs, (c, h), saved = _forward(
-        "lstm_forward", "lstm", None, arrays, (c0, h0), lengths, reverse, time_major, save
-    )
+    outputs, (c, h), saved = sequence_forward("lstm", None, arrays, (c0, h0), lengths, reverse, time_major, save)
     return outputs, (c, h), saved
 
 
@@ -306,9 +305,7 @@ def gru_forward(
     (2, 5, 3)
     """
     arrays = (x, kernel, recurrent_kernel, bias, recurrent_bias)
-    outputs, (h,), saved = _forward(
-        "gru_forward", "gru", reset_after, arrays, (h0,), lengths, reverse, time_major, save
-    )
+    outputs, (h,), saved = sequence_forward("gru", reset_after, arrays, (h0,), lengths, reverse, time_major, save)
     return outputs, h, saved
 
 

@@ -36,10 +36,21 @@ class Saved:
     """What `backward` needs of one forward run. `nbytes` counts what it holds beyond the run's inputs and outputs."""
 
     __slots__ = (
-        "code", "inputs", "isa", "kept", "kind", "lengths",
-        "mode", "option", "outputs", "reverse", "sizes", "time_major", "torch",
+        "cell_type",
+        "code",
+        "inputs",
+        "isa",
+        "kept",
+        "lengths",
+        "mode",
+        "option",
+        "outputs",
+        "reverse",
+        "sizes",
+        "time_major",
+        "torch",
     )  # fmt: skip
-    kind: str
+    cell_type: str
     option: Option
     code: int
     isa: str
@@ -70,14 +81,14 @@ class Saved:
         run: Saved | None = self
         if self.mode == "recompute":
             x, W, U, b, extra, c0, h0 = self.inputs
-            initial = (c0, h0) if self.kind == "lstm" else (h0,)
+            initial = (c0, h0) if self.cell_type == "lstm" else (h0,)
             time = (self.lengths, self.reverse, self.time_major)
-            done = forward(self.isa, self.kind, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)
+            done = forward(self.isa, self.cell_type, self.option, (x, W, U, b, extra), initial, *time, True, self.torch)
             assert done is not None
             run = done[2]
         assert run is not None
         trace: dict[str, Array] = {}
-        for which, name in enumerate(GATES[self.kind] + ("c" if self.kind == "lstm" else "")):
+        for which, name in enumerate(GATES[self.cell_type] + ("c" if self.cell_type == "lstm" else "")):
             trace[name] = np.empty_like(self.outputs)
             TRACE[self.x.dtype](
                 run.kept, self.code, self.reverse, self.time_major, self.torch, which, *self.inputs[:4], trace[name]
@@ -128,7 +139,7 @@ def laid_out_cotangents(
 
 def forward(
     isa: str,
-    kind: str,
+    cell_type: str,
     option: Option,
     arrays: Inputs,
     initial: Sequence[Array | None],
@@ -146,7 +157,7 @@ def forward(
     (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[1 if torch else 0], x.dtype
     B, T = (second, first) if time_major else (first, second)
     outputs, h = empty((first, second, H), dtype), np.empty((B, H), dtype)
-    code, c = CODES[kind, option], np.empty((B, H), dtype) if kind == "lstm" else None
+    code, c = CODES[cell_type, option], np.empty((B, H), dtype) if cell_type == "lstm" else None
     final = (h,) if c is None else (c, h)
     c0, h0 = (None, *initial) if c is None else initial
     inputs = (*arrays, c0, h0)
@@ -156,7 +167,7 @@ def forward(
     if kept is None:
         return outputs, final, None
     saved = Saved()
-    saved.kind, saved.option, saved.code, saved.isa = kind, option, code, isa
+    saved.cell_type, saved.option, saved.code, saved.isa = cell_type, option, code, isa
     saved.sizes, saved.mode = Sizes(B, T, D, H), save
     saved.reverse, saved.time_major, saved.torch, saved.lengths = reverse, time_major, torch, lengths
     saved.inputs, saved.outputs, saved.kept = inputs, outputs, kept
@@ -174,7 +185,7 @@ def backward(
 
     Returns None where the kernels cannot take the cotangents as they are."""
     x, W, U, b, *_ = saved.inputs
-    sizes, dtype, lstm = saved.sizes, x.dtype, saved.kind == "lstm"
+    sizes, dtype, lstm = saved.sizes, x.dtype, saved.cell_type == "lstm"
     d_c, d_h = d_final if lstm else (None, *d_final)
     dx = empty(x.shape, dtype) if needs[0] else None
     made = empty if saved.torch else np.zeros
@@ -195,7 +206,7 @@ def backward(
 
 
 def stepper(
-    kind: str,
+    cell_type: str,
     option: Option,
     kernel: Array,
     recurrent_kernel: Array,
@@ -205,7 +216,7 @@ def stepper(
     isa: str,
 ) -> Callable[[Array], None]:
     """A function x -> None that takes `state` (the tuple's own arrays) one step on, by the weights as they are now."""
-    c, h = state[0] if kind == "lstm" else None, state[-1]
+    c, h = state[0] if cell_type == "lstm" else None, state[-1]
     weights = (_flat(kernel), _flat(recurrent_kernel), _flat(bias), _flat(extra))
-    step = STEPPER[kernel.dtype](isa, CODES[kind, option], *weights, c, h).step
+    step = STEPPER[kernel.dtype](isa, CODES[cell_type, option], *weights, c, h).step
     return lambda x: step(_flat(x))

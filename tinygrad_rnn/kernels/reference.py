@@ -166,7 +166,7 @@ class Walk:
 class Saved:
     """What `backward` needs of one forward run. `nbytes` counts what it holds beyond the run's inputs and outputs."""
 
-    kind: str
+    cell_type: str
     cell: Cell
     walk: Walk
     sizes: Sizes
@@ -202,7 +202,7 @@ CELLS: dict[str, Callable[[Any], Cell]] = {"rnn": RNN, "lstm": lambda _: LSTM(),
 
 
 def forward(
-    kind: str,
+    cell_type: str,
     option: Option,
     x: Array,
     kernel: Array,
@@ -221,7 +221,7 @@ def forward(
 
     `extra` is the recurrent bias; None is 0. `torch`: the weights are in PyTorch's layout.
     """
-    cell = CELLS[kind](option)
+    cell = CELLS[cell_type](option)
     if torch:
         kernel, recurrent_kernel = _swapped(cell, kernel).T, _swapped(cell, recurrent_kernel).T
         bias, extra = _swapped(cell, bias), None if extra is None else _swapped(cell, extra)
@@ -242,8 +242,9 @@ def forward(
             for store, value in zip(kept, gates, strict=False):  # kept is empty unless save is True
                 store[first:last] = value
     saved = Saved(
-        kind=kind, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, torch=torch, x=x, kernel=kernel,
-        recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, added=added, initial=begin, after=after, kept=kept,
+        cell_type=cell_type, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, torch=torch, x=x,
+        kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, added=added, initial=begin,
+        after=after, kept=kept,
     )  # fmt: skip
     outputs = _unpack(saved, after[-1])
     final = tuple(np.empty_like(s) for s in state)
@@ -352,7 +353,7 @@ def _unpack(saved: Saved, packed: Array) -> Array:
 
 
 def stepper(
-    kind: str,
+    cell_type: str,
     option: Option,
     kernel: Array,
     recurrent_kernel: Array,
@@ -361,7 +362,7 @@ def stepper(
     state: tuple[Array, ...],
 ) -> Callable[[Array], None]:
     """A function x -> None that takes `state` (the tuple's own arrays) one step on, by the weights as they are now."""
-    cell, U = CELLS[kind](option), recurrent_kernel.copy()
+    cell, U = CELLS[cell_type](option), recurrent_kernel.copy()
     W, b, added = kernel.copy(), bias.copy(), np.zeros_like(bias) if extra is None else extra.copy()
 
     def step(x: Array) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from . import check, choice, reference
+from . import check, choice
 from .check import ACTIVATIONS, FLOATS, GATES, STATES, Array, Option
 
 if TYPE_CHECKING or choice.missing is None:
@@ -31,7 +31,7 @@ class Stepper:
 
     def __init__(
         self,
-        kind: str,
+        cell_type: str,
         kernel: Array,
         recurrent_kernel: Array,
         bias: Array,
@@ -42,24 +42,24 @@ class Stepper:
         reset_after: bool | None = None,
         source: Callable[[], list[Any]] | None = None,
     ) -> None:
-        check.choice("Stepper", "kind", kind, tuple(GATES))
+        check.choice("Stepper", "cell_type", cell_type, tuple(GATES))
         if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
             raise TypeError(f"Stepper: batch is {batch!r}, expected an integer")
         if not 0 <= batch < 2**31:
             raise ValueError(f"Stepper: batch is {batch}, expected at least 0")
-        option: Option = {"rnn": activation, "lstm": None, "gru": reset_after}[kind]
-        if kind == "gru":
+        option: Option = {"rnn": activation, "lstm": None, "gru": reset_after}[cell_type]
+        if cell_type == "gru":
             check.flag("Stepper", "reset_after", reset_after)
         check.choice("Stepper", "activation", activation, ACTIVATIONS)
-        if recurrent_bias is not None and not (kind == "gru" and reset_after):
+        if recurrent_bias is not None and not (cell_type == "gru" and reset_after):
             raise ValueError(
                 "Stepper: recurrent_bias was given, expected None: only the GRU with reset_after=True has one"
             )
         weights = kernel, recurrent_kernel, bias, recurrent_bias
         self._source = source
-        H = _units("Stepper", kind, weights)
-        self._made, self._isa = (kind, bool(option) if kind == "gru" else option), choice.active
-        self._state = tuple(np.zeros((batch, H), kernel.dtype) for _ in STATES[kind])
+        H = _units("Stepper", cell_type, weights)
+        self._made, self._isa = (cell_type, bool(option) if cell_type == "gru" else option), choice.active
+        self._state = tuple(np.zeros((batch, H), kernel.dtype) for _ in STATES[cell_type])
         self._shape, self._dtype = (int(batch), kernel.shape[0]), kernel.dtype
         self._take(weights)
 
@@ -92,6 +92,8 @@ class Stepper:
         self._step: Callable[[Array], None]
         self._weights, (W, U, b, extra) = weights, weights
         if self._isa == "reference":
+            from . import reference
+
             self._step = reference.stepper(*self._made, W, U, b, extra, self._state)
         else:
             self._step = compiled.stepper(*self._made, W, U, b, extra, self._state, self._isa)
@@ -109,7 +111,7 @@ class Stepper:
         return self._state[-1]
 
 
-def _units(where: str, kind: str, weights: Weights) -> int:
+def _units(where: str, cell_type: str, weights: Weights) -> int:
     """Checks the weights against each other; returns H."""
     kernel, recurrent_kernel, bias, extra = weights
     for name, value in (("kernel", kernel), ("recurrent_kernel", recurrent_kernel)):
@@ -118,7 +120,7 @@ def _units(where: str, kind: str, weights: Weights) -> int:
         if value.ndim != 2:
             raise ValueError(f"{where}: {name} has shape {value.shape}, expected rank 2")
     H: int = recurrent_kernel.shape[0]
-    dtype, gates = kernel.dtype, GATES[kind]
+    dtype, gates = kernel.dtype, GATES[cell_type]
     if dtype not in FLOATS:
         raise TypeError(f"{where}: kernel has dtype {dtype}, expected float32 or float64 in native byte order")
     check.array(where, "recurrent_kernel", recurrent_kernel, (H, gates * H), dtype, "kernel has")

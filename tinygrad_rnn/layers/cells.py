@@ -12,7 +12,7 @@ from ..autodiff.state import generator, training
 from ..autodiff.tensor import Tensor
 from ..initializers import get
 from ..module import Parameter
-from ..rnn.cell import LSTMState, kind, random_source
+from ..rnn.cell import LSTMState, described, random_source
 from ..rnn.cells import GatedCell
 from . import activations
 from .base import Layer, Weights, phase
@@ -240,7 +240,7 @@ class StackedRNNCells(Weights, rnn.MultiRNNCell):
 
     def __init__(self, cells: Sequence[Any], name: str | None = None):
         if not isinstance(cells, (list, tuple)):
-            raise TypeError(f"StackedRNNCells: cells is {kind(cells)}, expected a list of cells")
+            raise TypeError(f"StackedRNNCells: cells is {described(cells)}, expected a list of cells")
         super().__init__([as_cell("StackedRNNCells", cell) for cell in cells], name=name)
 
     def as_cell(self) -> rnn.RNNCell:
@@ -299,7 +299,7 @@ def as_cell(owner: str, cell: Any) -> rnn.RNNCell:
         return cell
     if isinstance(cell, type) or not callable(getattr(cell, "call", None)) or not hasattr(cell, "state_size"):
         raise TypeError(
-            f"{owner}: cell is {kind(cell)}, expected a cell such as layers.LSTMCell(64), or an object with a state_size "
+            f"{owner}: cell is {described(cell)}, expected a cell such as layers.LSTMCell(64), or an object with a state_size "
             "and call(inputs, states)"
         )
     return CellAdapter(cell)

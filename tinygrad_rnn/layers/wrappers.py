@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..autodiff.tensor import Tensor
-from ..rnn.cell import RNNCell, kind
+from ..rnn.cell import RNNCell, described
 from .base import Layer, LayerOptions, Shape, accepted_arguments
 from .recurrent import RNN
 
@@ -113,7 +113,7 @@ class Bidirectional(Layer):
         if initial_state is not None:
             if not isinstance(initial_state, (list, tuple)) or len(initial_state) % 2:
                 raise ValueError(
-                    f"{self.scope_name}: initial_state is {kind(initial_state)}, expected the list of the forward states "
+                    f"{self.scope_name}: initial_state is {described(initial_state)}, expected the list of the forward states "
                     "followed by the backward ones"
                 )
             half = len(initial_state) // 2
@@ -221,7 +221,7 @@ class TimeDistributed(Wrapper):
 def _demand_layer(owner: str, argument: str, layer: Any, expected: type) -> None:
     if not isinstance(layer, expected):
         hint = "; RNN(cell) makes a layer of a cell" if isinstance(layer, RNNCell) else ""
-        raise TypeError(f"{owner}: {argument} is {kind(layer)}, expected a layer such as LSTM(64){hint}")
+        raise TypeError(f"{owner}: {argument} is {described(layer)}, expected a layer such as LSTM(64){hint}")
 
 
 def _inner(shape: Shape | None) -> Shape | None:

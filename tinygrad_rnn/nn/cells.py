@@ -57,7 +57,7 @@ class Cell(CellModule):
         if options is None:
             cell = self.cell()
             sizes = cell.state_size
-        elif self.kind == "lstm":
+        elif self.cell_type == "lstm":
             sizes = rnn.LSTMState(sizes, sizes)
         paired = isinstance(sizes, rnn.LSTMState)
         if hx is not None:
@@ -70,8 +70,8 @@ class Cell(CellModule):
         if cell is not None:
             new = cell(rows, state)[1]
         else:
-            with scope(CELL_NAMES[self.kind]):
-                new = kernel_step(self.kind, options or {}, self.own_weights(), rows, state)
+            with scope(CELL_NAMES[self.cell_type]):
+                new = kernel_step(self.cell_type, options or {}, self.own_weights(), rows, state)
             if current_step() is not None:
                 name_states(leaves(new), tuple(fields_of(new)), leaves(state))
         results = (new.h, new.c) if paired else (new,)

@@ -17,9 +17,9 @@ from ..initializers import RandomUniform
 from ..interop.gates import with_weights
 from ..interop.torch import NAMES, PROJECTION, convert_weights
 from ..module import Module, Parameter, snake_case
-from ..program.scan import checked_lengths
+from ..program.calls import checked_lengths
 from ..rnn.cell import zeros
-from ..rnn.driver import Time, run_cell, run_kernel
+from ..rnn.driver import Time, run_cell, run_kernel, scopes_unread
 from .basics import Dropout, checked_input, floating_dtype
 from .utils.rnn import PackedSequence
 
@@ -56,7 +56,7 @@ def uniform_initializer(units: int, seed: Any) -> RandomUniform:
 
 
 KERNEL_CELLS = (rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell)
-CELL_NAMES = {cell.kind: snake_case(cell.__name__) for cell in KERNEL_CELLS}  # of their scopes
+CELL_NAMES = {cell.cell_type: snake_case(cell.__name__) for cell in KERNEL_CELLS}  # of their scopes
 
 
 class CellModule(Module):
@@ -75,9 +75,9 @@ class CellModule(Module):
         return {}
 
     @property
-    def kind(self) -> str:
+    def cell_type(self) -> str:
         """The converters' name for the cell: "rnn", "lstm" or "gru"."""
-        return str(self.cell_class.kind)
+        return str(self.cell_class.cell_type)
 
     def alike(self) -> rnn.RNNCell:
         """A cell of the same kind and size with weights of its own, for drawings."""
@@ -87,8 +87,10 @@ class CellModule(Module):
     @property
     def kernel_options(self) -> dict[str, Any] | None:
         """The options of the cell's kernel; None if it has none."""
-        options = {name: value for name, value in self.cell_options.items() if value is not None}
-        if self.cell_class not in KERNEL_CELLS or "num_proj" in options:
+        if self.cell_class not in KERNEL_CELLS:
+            return None
+        options = self.cell_options
+        if options.pop("num_proj", None) is not None:
             return None
         options["torch"] = True
         return options
@@ -104,7 +106,7 @@ class CellModule(Module):
         weight_ih, weight_hh, *biases = self.own_weights(end)
         bias, recurrent_bias = (np.zeros(len(weight_ih), weight_ih.dtype) if b is None else b for b in biases)
         projection = vars(self).get(PROJECTION + end)
-        arrays = convert_weights(self.kind, weight_ih, weight_hh, bias, recurrent_bias, weight_hr=projection)
+        arrays = convert_weights(self.cell_type, weight_ih, weight_hh, bias, recurrent_bias, weight_hr=projection)
         return with_weights(self.cell_class(self.hidden_size, **self.cell_options), arrays)
 
 
@@ -218,13 +220,15 @@ class Recurrent(CellModule):
                 cell = self.cell(end)
                 state = cell.zero_state(batch, x.dtype) if state is None else state
                 return run_cell(type(self).__name__, cell, x, state, how)
-        kind = self.kind
+        cell_type = self.cell_type
         if state is None:
             state = zeros(
-                rnn.LSTMState(*[self.hidden_size] * 2) if kind == "lstm" else self.hidden_size, batch, x.dtype
+                rnn.LSTMState(*[self.hidden_size] * 2) if cell_type == "lstm" else self.hidden_size, batch, x.dtype
             )
-        with scopes(*place, (CELL_NAMES[kind],)):
-            return run_kernel(kind, self.own_weights(end), options, x, state, how)
+        if scopes_unread():
+            return run_kernel(cell_type, self.own_weights(end), options, x, state, how)
+        with scopes(*place, (CELL_NAMES[cell_type],)):
+            return run_kernel(cell_type, self.own_weights(end), options, x, state, how)
 
     def _checked(self, value: Any, lengths: Any) -> tuple[Tensor, bool]:
         """The input with a batch axis, and whether it had one."""
@@ -269,7 +273,12 @@ class Recurrent(CellModule):
 
     def _joined(self, finals: list[Any], batched: bool) -> Any:
         """Final states as (layers x directions, B, H)."""
-        h = ops.expand_dims(finals[0], axis=0) if len(finals) == 1 else ops.stack(finals)
+        if len(finals) > 1:
+            h = ops.stack(finals)
+        elif type(finals[0]) is Tensor and not finals[0].requires_grad:
+            h = Tensor._from_array(finals[0].data[None], None)
+        else:
+            h = ops.expand_dims.apply(finals, {"axis": 0})
         return h if batched else h.squeeze(1)
 
     def streamed(self) -> list[rnn.RNNCell]:

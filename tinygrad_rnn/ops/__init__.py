@@ -32,14 +32,17 @@ from . import select as choices  # the function `select` hides the module of tha
 from .arithmetic import *
 from .diagonals import *
 from .index import *
+from .index import getitem as getitem
 from .index import reverse_sequence as reverse_sequence
 from .index import scatter_add as scatter_add
 from .joining import *
 from .linalg import *
+from .linalg import linear as linear
 from .logic import *
 from .loss import *
 from .pointwise import *
 from .rearranging import *
+from .rearranging import reorder_blocks as reorder_blocks
 from .recurrent import gru_sequence as gru_sequence
 from .recurrent import lstm_sequence as lstm_sequence
 from .recurrent import rnn_sequence as rnn_sequence

@@ -16,7 +16,7 @@ from ..autodiff.work import per_input, per_result
 from ..kernels import training
 from ..kernels.training import LARGE
 
-__all__ = ["getitem", "repeat", "take"]
+__all__ = ["repeat", "take"]
 
 
 @primitive(

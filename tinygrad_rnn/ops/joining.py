@@ -56,8 +56,8 @@ def array(data: Any, dtype: Any = None) -> Tensor:
 def _alike(values: Sequence[Any]) -> list[Any]:
     """The values as tensors and arrays; numbers and lists of them take the tensors' dtype."""
     values = [stacked(v) for v in values]
-    kinds = [v.dtype for v in values if isinstance(v, Tensor) and v.dtype.kind == "f"]
-    dtype = np.result_type(*kinds) if kinds else None
+    dtypes = [v.dtype for v in values if isinstance(v, Tensor) and v.dtype.kind == "f"]
+    dtype = np.result_type(*dtypes) if dtypes else None
     return [v if isinstance(v, (Tensor, np.ndarray)) else np.asarray(v, dtype) for v in values]
 
 
@@ -251,7 +251,7 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True) -> Arr
     if num < 0:
         raise ValueError(f"linspace: num is {num}, expected 0 or more")
     start, stop = _alike([start, stop])
-    kind = np.result_type(start.dtype, stop.dtype, np.float32)
+    dtype = np.result_type(start.dtype, stop.dtype, np.float32)
     axes = (1,) * max(start.ndim, stop.ndim)
-    along = np.linspace(0, 1, num, endpoint, dtype=kind).reshape((num, *axes))
+    along = np.linspace(0, 1, num, endpoint, dtype=dtype).reshape((num, *axes))
     return start * (1 - along) + stop * along

@@ -20,7 +20,7 @@ from .pointwise import multiply
 from .shape import expand_dims, moveaxis, swapaxes, transpose
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-__all__ = ["cross", "dot", "einsum", "inner", "kron", "linear", "matmul", "outer", "tensordot", "vdot"]
+__all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "vdot"]
 
 
 def _product(read: Sequence[Shape], made: Sequence[Shape], options: dict[str, Any]) -> int:
@@ -139,7 +139,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, *, transposed: bo
     x (…, D), weight (D, U), or (U, D) if transposed, bias (U) or None, y (…, U). Raises ValueError for other shapes.
 
     >>> import tinygrad_rnn as tg
-    >>> tg.linear(tg.tensor([1.0, 2.0]), tg.tensor([[3.0, 0.0], [0.0, 4.0]]), tg.tensor([0.5, 0.5])).tolist()
+    >>> tg.ops.linear(tg.tensor([1.0, 2.0]), tg.tensor([[3.0, 0.0], [0.0, 4.0]]), tg.tensor([0.5, 0.5])).tolist()
     [3.5, 8.5]
     """
     x, weight = np.asarray(x), np.asarray(weight)

@@ -17,7 +17,7 @@ from .shape import broadcast_to, concatenate, flip, moveaxis, swapaxes
 
 # fmt: off
 __all__ = [
-    "diff", "fliplr", "flipud", "gradient", "partition", "reorder_blocks", "roll", "rollaxis", "rot90", "sort",
+    "diff", "fliplr", "flipud", "gradient", "partition", "roll", "rollaxis", "rot90", "sort",
     "take_along_axis",
 ]
 # fmt: on
@@ -71,7 +71,7 @@ def reorder_blocks(x: Array, *, order: tuple[int, ...], axis: int = -1) -> Array
     the result its number in x. Raises ValueError if the axis does not divide into equal blocks.
 
     >>> import tinygrad_rnn as tg
-    >>> tg.reorder_blocks(tg.tensor([1, 2, 3, 4, 5, 6]), order=(1, 0, 2)).tolist()
+    >>> tg.ops.reorder_blocks(tg.tensor([1, 2, 3, 4, 5, 6]), order=(1, 0, 2)).tolist()
     [3, 4, 1, 2, 5, 6]
     """
     size, rest = divmod(x.shape[axis], len(order))

@@ -36,24 +36,24 @@ STEP_OPERATIONS = {
 }  # gates; elementwise operations a unit, without biases
 
 
-def step_flops(kind: str, size: int, units: int, biases: int) -> int:
+def step_flops(cell_type: str, size: int, units: int, biases: int) -> int:
     """The operations of one step of a cell for one row, whose input is of this size."""
-    gates, each = STEP_OPERATIONS[kind]
+    gates, each = STEP_OPERATIONS[cell_type]
     return units * (2 * (size + units) * gates + each + biases * gates)
 
 
-def count_biases(kind: str, units: int, read: Sequence[Shape]) -> int:
+def count_biases(cell_type: str, units: int, read: Sequence[Shape]) -> int:
     """How many biases there are among the shapes of an op's inputs: each (G·H), or two in one (2, G·H)."""
-    gates = STEP_OPERATIONS[kind][0]
+    gates = STEP_OPERATIONS[cell_type][0]
     joined = gates > 1 and (2, gates * units) in read[3:]
     return 2 if joined else sum(len(shape) == 1 for shape in read)
 
 
-def _over_time(kind: str) -> Work:
+def _over_time(cell_type: str) -> Work:
     def flops(read: Sequence[Shape], made: Sequence[Shape], options: dict[str, Any]) -> int:
         (*leading, units), lengths = made[0], options.get("lengths")
         steps = prod(leading) if lengths is None else int(np.sum(lengths))
-        return steps * step_flops(kind, read[0][-1], units, count_biases(kind, units, read))
+        return steps * step_flops(cell_type, read[0][-1], units, count_biases(cell_type, units, read))
 
     return Work(flops)
 
@@ -68,7 +68,7 @@ def two_biases(bias: Any, recurrent_bias: Any) -> tuple[Any, Any]:
 
 
 def forward(
-    kind: str,
+    cell_type: str,
     option: Any,
     arrays: Any,
     initial: Any,
@@ -80,10 +80,9 @@ def forward(
 ) -> Any:
     """(outputs, final states, saved) of a fused op over time, whose arrays are x, kernel, recurrent_kernel and biases."""
     x, kernel, recurrent_kernel, bias, recurrent_bias = arrays
-    return kernels.sequence_forward(
-        kind, option, (x, kernel, recurrent_kernel, *two_biases(bias, recurrent_bias)), initial,
-        lengths=lengths, reverse=reverse, time_major=time_major, save=save, torch=torch,
-    )  # fmt: skip
+    biases = two_biases(bias, recurrent_bias)
+    arrays = (x, kernel, recurrent_kernel, *biases)
+    return kernels.sequence_forward(cell_type, option, arrays, initial, lengths, reverse, time_major, save, torch)
 
 
 def backward(
@@ -104,24 +103,26 @@ def backward(
 TORCH_ORDER = {"rnn": (0,), "lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}  # of PyTorch's gates; each is its own inverse
 
 
-def from_torch(kind: str, kernel: Array, recurrent_kernel: Array, bias: Any, recurrent_bias: Any) -> tuple[Any, ...]:
+def from_torch(
+    cell_type: str, kernel: Array, recurrent_kernel: Array, bias: Any, recurrent_bias: Any
+) -> tuple[Any, ...]:
     """Weights in PyTorch's layout in ours: transposed, with the GRU's first two gates exchanged."""
-    order = TORCH_ORDER.get(kind, (0,))
+    order = TORCH_ORDER.get(cell_type, (0,))
     if order != tuple(range(len(order))):
         kernel, recurrent_kernel = (reorder_blocks(w, order=order, axis=0) for w in (kernel, recurrent_kernel))
         bias, recurrent_bias = (None if b is None else reorder_blocks(b, order=order) for b in (bias, recurrent_bias))
     return kernel.T, recurrent_kernel.T, bias, recurrent_bias
 
 
-def in_primitives(kind: str, weights: Sequence[Any], torch: bool) -> tuple[Any, ...]:
+def in_primitives(cell_type: str, weights: Sequence[Any], torch: bool) -> tuple[Any, ...]:
     """For expansions: kernel, recurrent_kernel, bias and recurrent_bias in our layout; only a GRU keeps a second bias."""
     kernel, recurrent_kernel, *biases = weights
     bias, recurrent_bias = two_biases(*biases)
     if torch:
         kernel, recurrent_kernel, bias, recurrent_bias = from_torch(
-            kind, kernel, recurrent_kernel, bias, recurrent_bias
+            cell_type, kernel, recurrent_kernel, bias, recurrent_bias
         )
-    if kind != "gru" and recurrent_bias is not None:
+    if cell_type != "gru" and recurrent_bias is not None:
         bias, recurrent_bias = recurrent_bias if bias is None else bias + recurrent_bias, None
     return kernel, recurrent_kernel, bias, recurrent_bias
 
@@ -143,10 +144,10 @@ def _traced(saved: Any, letters: str) -> tuple[Any, ...]:
 # -- the fused ops -------------------------------------------------------------------------------------------------
 
 
-def _samples(kind: str, **options: Any) -> Callable[[Any], list[Any]]:
+def _samples(cell_type: str, **options: Any) -> Callable[[Any], list[Any]]:
     """Samples of a fused op: full and ragged (0 and T among the lengths), both directions, both layouts of sequences and of
     weights; with one bias, with two, with both in one array and without."""
-    gates, states = STEP_OPERATIONS[kind][0], 2 if kind == "lstm" else 1
+    gates, states = STEP_OPERATIONS[cell_type][0], 2 if cell_type == "lstm" else 1
     second = options.get("reset_after") is not False  # whether there can be a second bias
 
     def draw(r: Any) -> list[Any]:

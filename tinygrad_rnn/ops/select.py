@@ -197,9 +197,11 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Array], default: Any = 
             f"select: got {len(condlist)} conditions and {len(choicelist)} choices, expected as many of both, at least one"
         )
     for i, condition in enumerate(condlist):
-        kind = condition.dtype if hasattr(condition, "dtype") else np.asarray(condition).dtype
-        if kind.kind != "b":
-            raise TypeError(f"select: condlist[{i}] has dtype {kind}, expected booleans; compare, or use .astype(bool)")
+        dtype = condition.dtype if hasattr(condition, "dtype") else np.asarray(condition).dtype
+        if dtype.kind != "b":
+            raise TypeError(
+                f"select: condlist[{i}] has dtype {dtype}, expected booleans; compare, or use .astype(bool)"
+            )
     out = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
         out = where(condition, choice, out)

@@ -16,7 +16,7 @@ import numpy as np
 from ..autodiff.state import generator
 from ..autodiff.tensor import Tensor
 from ..data import Batches, TextChunks
-from ..rnn.cell import kind, map_state
+from ..rnn.cell import described, map_state
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Make = Callable[[], Iterator[tuple[int, list[Any]]]]  # an epoch: the number of rows and the parts of each batch
@@ -38,7 +38,7 @@ def rows_of(batch: Any) -> int:
     """The number of rows of a batch: the size of the first axis, the same for all its arrays."""
     sizes = {len(leaf) for leaf in _leaves(batch)}
     if len(sizes) != 1:
-        received = f"arrays of {', '.join(map(str, sorted(sizes)))} rows" if sizes else kind(batch)
+        received = f"arrays of {', '.join(map(str, sorted(sizes)))} rows" if sizes else described(batch)
         raise ValueError(
             f"a batch cannot be split by rows: it is {received}, expected arrays (B, ...), or tuples and dicts of them; split "
             "it yourself if its rows are on another axis"

@@ -16,9 +16,10 @@ import numpy as np
 from ..autodiff.state import ambient, recording
 from ..autodiff.tensor import Tensor
 from ..ops import broadcast_to
+from .calls import listener
 from .environment import Environment
 from .fused import Fused, fused
-from .scan import Prepared, TracedStep, listener, store
+from .scan import Prepared, TracedStep, store
 from .steps import tensor_of
 from .tracer import Untraceable
 from .tree import Hidden, Signature, Spec, leaves, rebuilt

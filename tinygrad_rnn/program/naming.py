@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autodiff.node import Node
 from ..autodiff.op import Op
 from ..autodiff.state import Scope, ambient
 from ..autodiff.tensor import Tensor
-from .program import Instruction, Program
-from .tracer import Traced
+
+if TYPE_CHECKING:
+    from .program import Instruction, Program
 
 probe: ContextVar[dict[str, Any] | None] = ContextVar("tinygrad_rnn.probe", default=None)  # collects named values
 
@@ -22,8 +23,7 @@ def gate(name: str, value: Any) -> Any:
     >>> tg.rnn.gate("z", tg.sigmoid(tg.tensor(0.0))).item()
     0.5
     """
-    if isinstance(value, Traced):
-        value.tracer.names.setdefault(value.number, name)
+    if (tracer := ambient.get().tracer) is not None and tracer.name(value, name):
         return value
     seen = probe.get()
     if seen is not None:

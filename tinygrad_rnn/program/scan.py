@@ -6,7 +6,6 @@ import os
 from _thread import RLock
 from collections import OrderedDict
 from collections.abc import Callable
-from contextvars import ContextVar
 from operator import or_
 from typing import Any
 
@@ -16,6 +15,7 @@ from .. import kernels
 from ..autodiff.state import ambient
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
+from .calls import checked_lengths, listener
 from .environment import Environment, Environments
 from .node import Backend, Loops, Scan, apply
 from .node import scan as scan_op
@@ -28,9 +28,6 @@ from .tracer import Untraceable
 from .tree import Hidden, Signature, Spec, flat, form, leaves, rebuilt
 
 KEPT = 512  # programs, and steps without one
-
-# While `rnn.explain` listens: (where, path, why) of every scan that runs.
-listener: ContextVar[list[tuple[str, str, str]] | None] = ContextVar("tinygrad_rnn.scan.listener", default=None)
 
 
 class TracedStep:
@@ -457,25 +454,3 @@ def _order_hint(xs: Any, states: Any) -> str:
         f"; inputs have shape {next(leaves(xs)).shape} and the state {next(leaves(states)).shape}: the order is scan(step, "
         "inputs, state), the inputs (B, T, …) before the state (B, …), and step(x, state)"
     )
-
-
-def checked_lengths(caller: str, lengths: Any, batch: int, steps: int, argument: str) -> Any:
-    """Sequence lengths as integers within 0 … T, one per row."""
-    if lengths is None:
-        return None
-    try:
-        counts = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
-    except ValueError:
-        raise ValueError(f"{caller}: {argument} is {lengths!r:.60}, expected {batch} integers") from None
-    if counts.shape != (batch,):
-        raise ValueError(f"{caller}: {argument} has shape {counts.shape}, expected ({batch},): one length for each row")
-    if counts.dtype.kind not in "iu" and counts.size:
-        at = np.flatnonzero(np.isnan(counts)) if counts.dtype.kind == "f" else np.zeros(0, int)
-        hint = f"; {argument}[{at[0]}] is NaN" if len(at) else f"; use np.asarray({argument}, dtype=int)"
-        raise TypeError(f"{caller}: {argument} has dtype {counts.dtype}, expected integers{hint}")
-    bad = np.flatnonzero((counts < 0) | (counts > steps))
-    if len(bad):
-        raise ValueError(
-            f"{caller}: {argument}[{bad[0]}] is {counts[bad[0]]}, expected 0 <= length <= {steps} (the number of steps)"
-        )
-    return counts.astype(np.int64)

@@ -214,6 +214,14 @@ class Tracer:
         self.grads.append(requires_grad)
         return t
 
+    @staticmethod
+    def name(value: Any, name: str) -> bool:
+        """Name a stand-in, unless it has a name; False for any other value."""
+        if not isinstance(value, Traced):
+            return False
+        value.tracer.names.setdefault(value.number, name)
+        return True
+
     def record(self, op: Op, args: Sequence[Any], options: dict[str, Any]) -> Any:
         """Run an op on the stand-ins' values and record it; returns stand-ins for its results."""
         if op.expansion is not None:

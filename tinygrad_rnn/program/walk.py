@@ -318,7 +318,8 @@ class Walk:
 
     def _array(self, value: Any, path: str) -> Any:
         array = value.data if isinstance(value, Tensor) else value
-        trusted = is_trusted(type(value).__module__) and not isinstance(value, (np.matrix, np.ma.MaskedArray))
+        cls = type(value)
+        trusted = is_trusted(cls.__module__) if isinstance(value, Tensor) else cls in (np.ndarray, np.memmap)
         if array.dtype.kind not in "fiub" or not trusted:  # a subclass may define what its operators do
             return self._trap(value, path)
         if self.in_place:

@@ -12,8 +12,8 @@ from ..autodiff.state import scope
 from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
-from ..program.scan import checked_lengths
-from .cell import RNNCell, called, gate, kind, random_source
+from ..program.calls import checked_lengths
+from .cell import RNNCell, called, described, gate, random_source
 
 
 class AttentionWrapperState(NamedTuple):
@@ -278,10 +278,12 @@ class AttentionWrapper(RNNCell):
         name: str | None = None,
     ):
         if not isinstance(cell, RNNCell):
-            raise TypeError(f"AttentionWrapper: cell is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+            raise TypeError(
+                f"AttentionWrapper: cell is {described(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)"
+            )
         if not isinstance(attention_mechanism, AttentionMechanism):
             raise TypeError(
-                f"AttentionWrapper: attention_mechanism is {kind(attention_mechanism)}, expected one "
+                f"AttentionWrapper: attention_mechanism is {described(attention_mechanism)}, expected one "
                 "rnn.LuongAttention(num_units, memory) or rnn.BahdanauAttention(num_units, memory)"
             )
         size = attention_layer_size

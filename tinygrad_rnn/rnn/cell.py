@@ -388,7 +388,7 @@ def random_source(seed: Any) -> np.random.Generator | None:
     return None if seed is None else generator(seed)
 
 
-def kind(value: Any) -> str:
+def described(value: Any) -> str:
     """A description of a value for error messages; it distinguishes a class from an instance."""
     return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
 
@@ -397,10 +397,10 @@ __all__ = [
     "LSTMState",
     "RNNCell",
     "called",
+    "described",
     "detach",
     "gate",
     "is_over_time",
-    "kind",
     "leaves",
     "map_state",
     "random_source",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,14 +46,22 @@ def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
 
 
 _METHODS = ("project", "recur", "call", "draw")  # by which a cell computes a step
+_METHOD_NAMES = frozenset(_METHODS)
 _PACKAGE = __name__.partition(".")[0] + "."
+
+
+@lru_cache(maxsize=256)
+def _users_own(*methods: Any) -> str | None:
+    """The name of the first of these methods that is not of this package; None if all are."""
+    named = zip(_METHODS, methods, strict=True)
+    return next((name for name, method in named if not method.__module__.startswith(_PACKAGE)), None)
 
 
 class GatedCell(RNNCell):
     """Base of the three: units, a kernel for x, a recurrent kernel for h and a bias, each in `gates` column blocks."""
 
     gates = 1
-    kind = "rnn"  # the kernels' name for it
+    cell_type = "rnn"  # the name of its kernels
 
     @property
     def fused_options(self) -> dict[str, Any]:
@@ -105,15 +114,14 @@ class GatedCell(RNNCell):
         return h @ self.recurrent_kernel[:, first * n : blocks.stop * n]
 
     def fused(self) -> str | None:
-        return None if self.redefined() else self.kind
+        return None if self.redefined() else self.cell_type
 
     def redefined(self) -> str | None:
         """The name of a method of the step that a user's subclass, or this instance, overrides; None if there is none."""
-        kind, own = type(self), vars(self)
-        for method in _METHODS:
-            if method in own or not getattr(kind, method).__module__.startswith(_PACKAGE):
-                return method
-        return None
+        cell_type, own = type(self), vars(self)
+        if _METHOD_NAMES.isdisjoint(own):
+            return _users_own(cell_type.project, cell_type.recur, cell_type.call, cell_type.draw)
+        return next(method for method in _METHODS if method in own)
 
     @property
     def weights(self) -> tuple[Any, Any, Any, Any]:
@@ -121,7 +129,7 @@ class GatedCell(RNNCell):
         return self.kernel, self.recurrent_kernel, self.bias if self.use_bias else None, None
 
     def fused_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        new = kernel_step(self.kind, self.fused_options, self.weights, x, state)
+        new = kernel_step(self.cell_type, self.fused_options, self.weights, x, state)
         return leaves(new)[-1], new
 
     def stepper(self, batch: int = 1) -> Any:
@@ -145,7 +153,7 @@ class GatedCell(RNNCell):
                 recurrent_bias,
             ]
 
-        return kernels.Stepper(self.kind, *now(), batch=batch, source=now, **self.fused_options)
+        return kernels.Stepper(self.cell_type, *now(), batch=batch, source=now, **self.fused_options)
 
     def describe(self) -> str:
         return f"{self.num_units}" + (f", input_size={self.input_size}" if self.built else "")
@@ -224,7 +232,7 @@ class LSTMCell(_ActivatedCell):
     """
 
     gates = 4
-    kind = "lstm"
+    cell_type = "lstm"
 
     def __init__(
         self,
@@ -327,7 +335,7 @@ class GRUCell(_ActivatedCell):
     """
 
     gates = 3
-    kind = "gru"
+    cell_type = "gru"
 
     @property
     def fused_options(self) -> dict[str, Any]:
@@ -379,9 +387,13 @@ BasicLSTMCell = LSTMCell
 # -- one step as one node ------------------------------------------------------------------------------------------
 
 
-def kernel_step(kind: str, options: dict[str, Any], weights: tuple[Any, ...], x: Tensor, state: Any) -> Any:
-    """The new state of a kind of cell after one step by its kernel; options: those of its op over time."""
-    taken = {"kind": kind, "option": options.get(STEP_OPTIONS[kind]), "torch": options.get("torch", False)}
+def kernel_step(cell_type: str, options: dict[str, Any], weights: tuple[Any, ...], x: Tensor, state: Any) -> Any:
+    """The new state of a type of cell after one step by its kernel; options: those of its op over time."""
+    taken = {
+        "cell_type": cell_type,
+        "option": options.get(STEP_OPTIONS[cell_type]),
+        "torch": options.get("torch", False),
+    }
     return rebuild(state, cell_step.apply((x, *weights, *leaves(state)), taken))
 
 
@@ -394,7 +406,7 @@ STEP_OPTIONS = {
 
 def _samples(r: Any) -> list[Any]:
     """Every cell, with its biases and without."""
-    kinds = (
+    variants = (
         ("rnn", 1, "tanh", 1),
         ("rnn", 1, "relu", 1),
         ("lstm", 4, None, 2),
@@ -402,10 +414,10 @@ def _samples(r: Any) -> list[Any]:
         ("gru", 3, True, 1),
     )
     cases = []
-    for kind, gates, option, states in kinds:
-        n, torch = 2 * gates, option == "relu" or kind == "gru"
+    for cell_type, gates, option, states in variants:
+        n, torch = 2 * gates, option == "relu" or cell_type == "gru"
         weights = [r(n, 2), r(n, 2)] if torch else [r(2, n), r(2, n)]
-        options = {"kind": kind, "option": option, "torch": torch}
+        options = {"cell_type": cell_type, "option": option, "torch": torch}
         state, second = [r(3, 2) for _ in range(states)], None if option is False else r(n)
         cases.append(r.call(r(3, 2), *weights, r(n), second, *state, **options))
         cases.append(r.call(r(3, 2), *weights, None, None, *state, **options))
@@ -416,26 +428,26 @@ def _samples(r: Any) -> list[Any]:
 
 def _flops(read: Any, made: Any, options: Any) -> int:
     (rows, size), units = read[0], made[0][-1]
-    return int(rows * step_flops(options["kind"], size, units, count_biases(options["kind"], units, read)))
+    return int(rows * step_flops(options["cell_type"], size, units, count_biases(options["cell_type"], units, read)))
 
 
 @primitive(label="one step", work=Work(_flops), several=True, converts=False, materialize_grads=False, samples=_samples)
-def cell_step(*arrays: Any, kind: str, option: Any, torch: bool = False, keep: bool = False) -> Any:
+def cell_step(*arrays: Any, cell_type: str, option: Any, torch: bool = False, keep: bool = False) -> Any:
     """One step of a plain cell, LSTM or GRU in one node; returns the new state's parts, h the last.
 
     arrays: x (B, D), kernel, recurrent_kernel, bias and recurrent_bias (each may be None, or both in one, as in
-    ops.gru_sequence), then the state's parts (B, H). kind: "rnn", "lstm" or "gru"; option: the RNN's activation, or the GRU's
-    reset_after. torch: the weights are in PyTorch's layout.
+    ops.gru_sequence), then the state's parts (B, H). cell_type: "rnn", "lstm" or "gru"; option: the RNN's activation, or the
+    GRU's reset_after. torch: the weights are in PyTorch's layout.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b, h = map(np.ones, [(4, 3), (3, 3), 3, (2, 3)])
-    >>> (new,) = tg.rnn.cells.cell_step([np.ones((2, 4)), W, U, b, None, h], kind="rnn", option="tanh")
+    >>> (new,) = tg.rnn.cells.cell_step([np.ones((2, 4)), W, U, b, None, h], cell_type="rnn", option="tanh")
     >>> new.shape
     (2, 3)
     """
     x, kernel, recurrent_kernel, bias, recurrent_bias, *old = arrays
     weights = (kernel, recurrent_kernel, *two_biases(bias, recurrent_bias))
-    state, saved = kernels.step_forward(kind, option, (x, *weights), tuple(old), save=keep, torch=torch)
+    state, saved = kernels.step_forward(cell_type, option, (x, *weights), tuple(old), save=keep, torch=torch)
     return (state, saved) if keep else state
 
 
@@ -443,24 +455,24 @@ cell_step.kind = "step"  # ops of this kind are expanded in drawings and snapsho
 
 
 @cell_step.vjp
-def _(g: Any, needs: Any, residuals: Any, *arrays: Any, kind: str, option: Any, torch: bool) -> Any:
+def _(g: Any, needs: Any, residuals: Any, *arrays: Any, cell_type: str, option: Any, torch: bool) -> Any:
     dx, *others = backward(residuals, arrays[3], needs, None, tuple(g))
     return None if dx is None else dx[:, 0], *others
 
 
 @cell_step.expands
-def _(*arrays: Any, kind: str, option: Any, torch: bool) -> Any:
+def _(*arrays: Any, cell_type: str, option: Any, torch: bool) -> Any:
     x, *weights = arrays[:5]
-    kernel, recurrent_kernel, bias, recurrent_bias = in_primitives(kind, weights, torch)
+    kernel, recurrent_kernel, bias, recurrent_bias = in_primitives(cell_type, weights, torch)
     if bias is None and recurrent_bias is not None:
         bias = np.zeros(recurrent_bias.shape, recurrent_bias.dtype)
     elif option is True and recurrent_bias is None and bias is not None:
         recurrent_bias = np.zeros(bias.shape, bias.dtype)
     units, more = recurrent_kernel.shape[0], {"use_bias": bias is not None}
     cell: Any = LSTMCell(units, **more)
-    if kind == "rnn":
+    if cell_type == "rnn":
         cell = BasicRNNCell(units, activation=option, **more)
-    elif kind == "gru":
+    elif cell_type == "gru":
         cell = GRUCell(units, reset_after=option, **more)
     cell.kernel, cell.recurrent_kernel, cell.bias, cell.recurrent_bias = kernel, recurrent_kernel, bias, recurrent_bias
     _, new = cell.call(x, rebuild(cell.state_size, tuple(arrays[5:])))

@@ -16,8 +16,8 @@ from .. import ops
 from ..autodiff.state import ambient, scope
 from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
-from ..program.scan import checked_lengths, listener, run_scan
-from .cell import RNNCell, as_cell, called, gate, is_over_time, kind, leaves, map_state, rebuild
+from ..program.calls import checked_lengths, listener
+from .cell import RNNCell, as_cell, called, described, gate, is_over_time, leaves, map_state, rebuild
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
@@ -147,7 +147,7 @@ def prepare(
 ) -> tuple[Tensor, Lengths | None, Any]:
     """Check the arguments of a driver and build the cell; returns inputs, lengths and the initial state."""
     if not isinstance(cell, RNNCell):
-        raise TypeError(f"{name}: cell{side} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+        raise TypeError(f"{name}: cell{side} is {described(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "fused", "unrolled"):
         raise ValueError(f"{name}: impl is {impl!r}, expected 'auto', 'fused' or 'unrolled'")
     if not isinstance(time_major, (bool, np.bool_)):
@@ -212,14 +212,19 @@ class Time(NamedTuple):
     impl: str = "auto"
 
 
+def scopes_unread() -> bool:
+    """Whether nothing reads the scopes of ops now: no graph or trace is recorded, and nobody listens."""
+    now = ambient.get()
+    return not (now.recording or now.tracer) and listener.get() is None
+
+
 def run_cell(
     caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None = None
 ) -> tuple[Tensor, Any]:
     """Run a cell over checked inputs; returns (outputs, final state). `traces` collects gates and states by name, one
     entry per layer. Each layer of a stack runs over the whole sequence before the next."""
-    now = ambient.get()
-    if not (cell.layers or now.recording or now.tracer) and listener.get() is None:
-        return _run_layer(caller, cell, x, state, time, traces)  # scopes would name nothing
+    if not cell.layers and scopes_unread():
+        return _run_layer(caller, cell, x, state, time, traces)
     with scope(cell.scope_name):
         if cell.layers and (time.impl != "unrolled" or traces is not None):
             news = []
@@ -237,7 +242,7 @@ def _run_layer(
     """One cell, no stack, by its kernel or by `scan`."""
     if time.impl != "unrolled" and cell.fused() is not None:
         known: Any = cell
-        return run_kernel(known.kind, known.weights, known.fused_options, x, state, time, traces)
+        return run_kernel(known.cell_type, known.weights, known.fused_options, x, state, time, traces)
     return _run_scan(caller, cell, x, state, time, traces)
 
 
@@ -250,7 +255,7 @@ _SEQUENCES: dict[str, tuple[Any, str]] = {
 
 
 def run_kernel(
-    kind: str,
+    cell_type: str,
     weights: tuple[Any, ...],
     options: dict[str, Any],
     x: Tensor,
@@ -258,10 +263,10 @@ def run_kernel(
     time: Time,
     traces: list[dict[str, Tensor]] | None = None,
 ) -> tuple[Tensor, Any]:
-    """Run the sequence by the kernel of a kind of cell, with its weights and options."""
+    """Run the sequence by the kernel of a type of cell, with its weights and options."""
     if (reports := listener.get()) is not None:
         reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op, letters = _SEQUENCES[kind]
+    op, letters = _SEQUENCES[cell_type]
     options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
     if letters and traces is not None:
         options["trace"] = "gates"
@@ -279,6 +284,8 @@ def _run_scan(
 ) -> tuple[Tensor, Any]:
     """Run the sequence by `scan`. Random arrays are drawn here, so they do not depend on the path: arrays (B, T, ·) are
     inputs of the scan, arrays (B, ·) and tensors are its constants."""
+    from ..program.scan import run_scan  # with all of program: imported when the first cell needs it
+
     batch, steps = (x.shape[1], x.shape[0]) if time.time_major else x.shape[:2]
     drawn = cell.draw((batch, steps, x.shape[2]), x.dtype)
     names = traces is not None

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .. import kernels
-from ..autodiff.graph import saved_bytes
 from ..autodiff.tensor import Tensor
 from ..module import Module
-from ..program.scan import listener
-from .cell import RNNCell, as_cell, kind
+from ..program.calls import listener
+from .cell import RNNCell, as_cell, described
 from .driver import dynamic_rnn, input_tensor
 
 
@@ -65,9 +64,11 @@ def explain(model: Module, inputs: Any, *arguments: Any, **options: Any) -> Expl
     >>> tg.rnn.explain(tg.layers.LSTM(4, activation="relu"), x).paths[0][:2]
     ('lstm/lstm_cell', 'fused')
     """
+    from ..autodiff.graph import saved_bytes
+
     if not isinstance(model, Module):
         raise TypeError(
-            f"explain: model is {kind(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
+            f"explain: model is {described(model)}, expected a cell such as rnn.LSTMCell(64), a layer or a Module"
         )
     cell = as_cell(model)
     if isinstance(cell, RNNCell):

@@ -43,7 +43,7 @@ class LayerNormLSTMCell(GatedCell):
     """
 
     gates = 4
-    kind = "lstm"
+    cell_type = "lstm"
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from ..autodiff.state import recording, scope, training
 from ..autodiff.tensor import Tensor
 from ..checks import is_integer
 from ..module import Module, Parameter
-from ..program.stepper import Stepper, Table
-from .cell import RNNCell, as_cell, kind, map_state
+from .cell import RNNCell, as_cell, described, map_state
+
+if TYPE_CHECKING:
+    from ..program.stepper import Stepper, Table
 
 
 def stepper(*parts: Any, batch: int = 1, input_size: int | None = None, dtype: Any = None) -> Stepper:
@@ -71,6 +73,8 @@ def new_stepper(
         now = _flat(parts)
         return partial(_through, tuple(now[table is not None :]), len(cells) == 1), _table(now[0])
 
+    from ..program.stepper import Stepper
+
     verify = None if reference is None else partial(_verify, reference)
     return Stepper(make, (int(batch), int(size)), floats, state, verify)
 
@@ -79,6 +83,8 @@ def _table(part: Any) -> Table | None:
     """The table of an embedding."""
     if not hasattr(type(part), "looked_up"):
         return None
+    from ..program.stepper import Table
+
     weight, least = part.looked_up()
     return Table(weight.data, least)
 
@@ -100,7 +106,7 @@ def _parts(part: Any) -> Iterator[Any]:
         for inner in part.streamed():
             yield from _parts(inner)
     elif isinstance(part, type) or not callable(part):
-        raise TypeError(f"stepper: a part is {kind(part)}, expected a cell, a layer or a function of a tensor")
+        raise TypeError(f"stepper: a part is {described(part)}, expected a cell, a layer or a function of a tensor")
     else:
         yield part
 

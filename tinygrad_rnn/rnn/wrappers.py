@@ -11,7 +11,7 @@ from .. import ops
 from ..autodiff.state import generator, scope
 from ..autodiff.tensor import Tensor
 from ..checks import is_number
-from .cell import LSTMState, RNNCell, called, kind, leaves, random_source, rebuild
+from .cell import LSTMState, RNNCell, called, described, leaves, random_source, rebuild
 
 
 class MultiRNNCell(RNNCell):
@@ -32,7 +32,7 @@ class MultiRNNCell(RNNCell):
         if not state_is_tuple:
             raise ValueError("MultiRNNCell: state_is_tuple=False is not supported; the state is a tuple, one a cell")
         if not isinstance(cells, (list, tuple)):
-            raise TypeError(f"MultiRNNCell: cells is {kind(cells)}, expected a list of cells, [LSTMCell(64), …]")
+            raise TypeError(f"MultiRNNCell: cells is {described(cells)}, expected a list of cells, [LSTMCell(64), …]")
         self.cells = list(cells)
         self.name = name
         if not self.cells:
@@ -283,7 +283,7 @@ class ZoneoutWrapper(_Wrapper):
 
 def _demand_cell(owner: str, cell: Any, argument: str) -> None:
     if not isinstance(cell, RNNCell):
-        raise TypeError(f"{owner}: {argument} is {kind(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
+        raise TypeError(f"{owner}: {argument} is {described(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
 
 
 def _dropped(value: Any, mask: Any) -> Any:

@@ -13,7 +13,7 @@ from ..data import Padded
 from ..module import Module
 from ..optim import Optimizer, Schedule
 from ..parallel.serial import Serial
-from ..rnn.cell import detach, kind
+from ..rnn.cell import described, detach
 from ..saving import check_place
 
 LossFunction = Callable[..., Any]  # (batch) -> loss, or with a state (batch, state) -> (loss, state)
@@ -41,18 +41,22 @@ def run(arguments: Mapping[str, Any], limits: Mapping[str, Any], model: Module |
     for name in ("validate_every", "checkpoint_every", "patience", "accumulate"):
         number(name, arguments[name], 1, integral=True)
     if arguments["parallel"] is not None and not isinstance(arguments["parallel"], Serial):
-        raise TypeError(f"fit: parallel is {kind(arguments['parallel'])}, expected tg.parallel.MPI(), or None")
+        raise TypeError(f"fit: parallel is {described(arguments['parallel'])}, expected tg.parallel.MPI(), or None")
     for required, names in NEEDS.items():
         dependent = [name for name in names if arguments[name]]
         if dependent and arguments[required] is None:
             raise ValueError(f"fit: {dependent[0]}= has no effect without {required}=; give {required}= too")
     batches, optimizer, schedule = arguments["batches"], arguments["optimizer"], arguments["schedule"]
     if not callable(batches) and not isinstance(batches, Iterable):
-        raise TypeError(f"fit: batches is {kind(batches)}, expected an iterable of batches, or a function of the epoch")
+        raise TypeError(
+            f"fit: batches is {described(batches)}, expected an iterable of batches, or a function of the epoch"
+        )
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"fit: optimizer is {kind(optimizer)}, expected one such as optim.Adam(model.parameters())")
+        raise TypeError(
+            f"fit: optimizer is {described(optimizer)}, expected one such as optim.Adam(model.parameters())"
+        )
     if schedule is not None and (not isinstance(schedule, Schedule) or schedule.optimizer is not optimizer):
-        received = "another optimizer's" if isinstance(schedule, Schedule) else kind(schedule)
+        received = "another optimizer's" if isinstance(schedule, Schedule) else described(schedule)
         raise ValueError(f"fit: schedule is {received}, expected one made for this optimizer, or None")
     if model is not None and not {id(p) for p in model.parameters()} & {id(p) for p in optimizer.params}:
         raise ValueError("fit: the optimizer has none of the model's parameters; create it with model.parameters()")
@@ -79,7 +83,7 @@ def scalar(value: Any) -> float:
         return float(value)
     if isinstance(value, (Tensor, np.ndarray, np.number)) and value.size == 1:
         return float(value.item())
-    raise TypeError(f"fit: validation() returned {kind(value)}, expected a loss, one number")
+    raise TypeError(f"fit: validation() returned {described(value)}, expected a loss, one number")
 
 
 def call(loss_fn: LossFunction, batch: Any, state: Any, stateful: bool) -> tuple[Tensor, Any]:

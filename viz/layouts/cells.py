@@ -117,7 +117,7 @@ class CellDiagram:
         """What the step gives out."""
         value = Source(self.ops[i].id, 0)
         self.put(f"{name}'", (f"{name}ₜ",), "state", (x, y), value=value, state=name)
-        self.wire(f"o{i}", f"{name}'", role="memory" if name == "c" else "state")
+        self.wire(f"o{i}", f"{name}'", role=style.state_role(name))
 
     def gate(self, letter: str, x: float, y: float, below: float = 0.0) -> None:
         """A frame around a gate's op at x, y (and what stands below it), its name on the left."""

@@ -136,7 +136,7 @@ def with_layout(picture: Picture, **options: Any) -> Picture:
             **options,
         )
         if outer is not None:
-            layout.boxes[outer.id] = _frame(picture, outer, layout)
+            layout.boxes[outer.id] = _frame(picture, layout)
             boxes = [outer, *boxes]
         passed = [point for path in layout.paths.values() for point in _along(path)]
         titles = {box.id: _title_on_top(layout.boxes[box.id], box.label, passed) for box in boxes}
@@ -177,7 +177,7 @@ def _order(picture: Picture, links: list[Link]) -> list[Link]:
     return pairs + [(id, node.id) for node in picture.nodes if node.id not in inner | tails for id in last]
 
 
-def _frame(picture: Picture, outer: Box, layout: Layout) -> tuple[float, float, float, float]:
+def _frame(picture: Picture, layout: Layout) -> tuple[float, float, float, float]:
     """The corners of a box around all that stands in it, with room on top for its title."""
     spans = [layout.boxes[box.id] for box in picture.boxes if box.id in layout.boxes]
     for node in picture.nodes:

@@ -72,7 +72,7 @@ class Repeat:
         outside = self._segments()
         for r, row in enumerate(self.rows):
             y = self._place_row(r, row, outside, y)
-        self._place_segment(outside[len(self.rows)], len(self.rows))
+        self._place_segment(outside[len(self.rows)])
         self.left = min((self.where[id][0] - self._width(id) / 2 for id in self.segment), default=0.0)
         for k, edge in enumerate(self.picture.edges):
             self._draw(k, edge)
@@ -189,7 +189,7 @@ class Repeat:
                 row.above.setdefault(edge.head, 0.0)
         tall = max(step.layout.size[1] for step in row.steps)
         tracks = TRACK * (2 + max(len(step.leaves) for step in row.steps))
-        segment = self._lay_out_segment(outside[r], r)
+        segment = self._lay_out_segment(outside[r])
         lanes = LANE * len(row.below)
         row.bottom = y + max(lanes + tracks, segment.size[1] / 2 - tall / 2)
         for k, source in enumerate(row.below):
@@ -211,7 +211,7 @@ class Repeat:
         node = self.node[id]
         return (node.size or fitting_size(node.lines, ROLES[node.role].shape))[0]
 
-    def _lay_out_segment(self, nodes: list[Node], r: int) -> Layout:
+    def _lay_out_segment(self, nodes: list[Node]) -> Layout:
         """A layout of nodes outside time, with ports for what comes from elsewhere and what goes elsewhere."""
         names = {node.id for node in nodes}
         if not names:
@@ -244,9 +244,9 @@ class Repeat:
         for link, path in layout.links.items():
             self.links[link] = tuple((x + by[0], y + by[1]) for x, y in path)
 
-    def _place_segment(self, nodes: list[Node], r: int) -> None:
+    def _place_segment(self, nodes: list[Node]) -> None:
         """What comes after the last row stands at its right."""
-        segment, row = self._lay_out_segment(nodes, r), self.rows[-1]
+        segment, row = self._lay_out_segment(nodes), self.rows[-1]
         if nodes:
             tall = max(step.layout.size[1] for step in row.steps)
             self._shift_segment(

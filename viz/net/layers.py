@@ -50,7 +50,6 @@ class Layer:
     side: str = ""  # "fw" or "bw": one direction of a pair …
     pair: Path = ()  # … that stands in these scopes
     role: str = "cell"
-    ops: list[int] = field(default_factory=list)  # of role "each"
     number: int = -1  # of its pass over time
 
     def column(self, t: int) -> int:

@@ -210,9 +210,7 @@ class RankedNet:
             group.each = len(self.net.layers)
             below = {Origin(o.layer, None) if o.layer >= 0 else o for o in group.origins}
             group.origins = dict.fromkeys(sorted(below))
-            layer = Layer(
-                group.name, (), steps=columns, weights=group.weights, role="each", ops=group.ops, start=columns[0]
-            )
+            layer = Layer(group.name, (), steps=columns, weights=group.weights, role="each", start=columns[0])
             self.net.layers.append(layer)
             number = self.groups.index(group)
             for other in self.groups:

@@ -12,6 +12,11 @@ from .paths import CLEAR, rounded, straight, upwards
 from .picture import Box, Carried, Edge, Node, Picture, Point
 
 
+def cell_id(step: Step) -> str:
+    """The id of the node of a layer's step."""
+    return f"l{step[0]}t{step[1]}"
+
+
 class Canvas:
     """The nodes, arrows and boxes of a net's picture: nodes at their places, arrows on paths past them."""
 
@@ -115,7 +120,7 @@ class Canvas:
         """The spans of x that nodes cover in a column between two heights."""
         spans = []
         for number, layer in enumerate(self.grid.layers):
-            for id in (f"l{number}t{t}" for t in layer.steps if layer.column(t) == column):
+            for id in (cell_id((number, t)) for t in layer.steps if layer.column(t) == column):
                 if id in self.drawn and low < place_and_size(self.drawn[id])[0][1] < high:
                     x, half = place_and_size(self.drawn[id])[0][0], self.grid.size(layer)[0] / 2
                     spans += [(x - half, x + half), *self.grid.delays(number)]
@@ -162,7 +167,7 @@ class Canvas:
 
     def arrows_across(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from steps in other columns, a rank below: they join on their way, and pass through the gap."""
-        rank, id = self.grid.layers[step[0]].rank, f"l{step[0]}t{step[1]}"
+        rank, id = self.grid.layers[step[0]].rank, cell_id(step)
         number = self.lines.setdefault((rank, *origins), sum(key[0] == rank for key in self.lines))
         turn = self.grid.height[rank - 1] + CELL[1] / 2 + 32 + 7 * (number % 3)  # above the labels of arrows that rise
         shift = CELL[0] / 4 - 6 * (number % 3)
@@ -181,7 +186,7 @@ class Canvas:
                 past = gap is not None and (x0 < gap) != (x1 < gap)
                 edge = gap - 24 if gap is not None and x0 < gap else (gap or 0) + 24
                 path = rounded((*begin, (edge, turn)) if past else (*begin, *end))
-                self.arrow(f"l{tail[0]}t{tail[1]}", "more" if past else id, "data", path)
+                self.arrow(cell_id(tail), "more" if past else id, "data", path)
             hidden = hidden or past
         if hidden and gap is not None:
             self.arrow("more", id, "data", rounded(((gap + 24 if x1 > gap else gap - 24, turn), *end)))

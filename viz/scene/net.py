@@ -12,7 +12,7 @@ from ..net.ranks import Group, Origin
 from ..net.steps import InitialState, parameters_of, passes
 from ..net.unfused import picked_axis
 from . import legend, style
-from .canvas import Canvas, place_and_size
+from .canvas import Canvas, cell_id, place_and_size
 from .grid import BESIDE, CELL, ENDS, LINE, NAME, Grid, Key, Shading
 from .paths import CLEAR, rounded
 from .picture import Picture, Point
@@ -78,12 +78,12 @@ class NetScene:
         scale, values = shading.scale, shading.values
         shown: dict[str, str] = {}  # of a cell: the state whose value it shows
         for (number, t), name in values:
-            cell = f"l{number}t{t}"
+            cell = cell_id((number, t))
             if name == shading.of or cell not in shown:
                 shown[cell] = name
         nodes, edges = {node.id: node for node in picture.nodes}, list(picture.edges)
         for (step, name), value in values.items():
-            node = nodes.get(f"l{step[0]}t{step[1]}")
+            node = nodes.get(cell_id(step))
             if node is not None and shown[node.id] == name:
                 tip = f"{shading.tip.format(self.grid.at(name, self.grid.column(step)))} = {value:.3g}"
                 nodes[node.id] = replace(node, fill=scale.fill(value), tip=tip)
@@ -102,7 +102,7 @@ class NetScene:
                 role = "cell" if number in self.grid.recurrent else "each"
                 column, at = layer.column(t), self.grid.place((number, t))
                 fields: Any = {"box": self.box(column), "layer": number, "step": column}
-                self.canvas.node(f"l{number}t{t}", lines, role, at, self.grid.size(layer), **fields)
+                self.canvas.node(cell_id((number, t)), lines, role, at, self.grid.size(layer), **fields)
 
     def letter(self, i: int) -> str:
         """The short name of a weight."""
@@ -149,7 +149,7 @@ class NetScene:
     def into_group(self, number: int, origins: list[Origin]) -> None:
         """Arrows from the steps and the groups that a group reads; where other groups are in the way, around them."""
         head = f"group{number}"
-        steps = {step: f"l{step[0]}t{step[1]}" for step in self.read_by(origins)}
+        steps = {step: cell_id(step) for step in self.read_by(origins)}
         places = [self.grid.place(step) for step in steps]
         if any(self.canvas.groups_between(place, head) for place in places):
             for step, id in steps.items():
@@ -194,7 +194,7 @@ class NetScene:
 
     def feed(self, step: Step, origins: list[Origin]) -> None:
         """Arrows into a step from below."""
-        column, id = self.grid.column(step), f"l{step[0]}t{step[1]}"
+        column, id = self.grid.column(step), cell_id(step)
         joined = self.grid.joined(origins)
         if joined:
             self.canvas.arrow_up(self.join(joined, column), id, column)
@@ -210,9 +210,7 @@ class NetScene:
                 tail = (o.layer, self.step_at(o, column))
                 if self.grid.is_shown(tail):
                     other = o.layer in self.grid.recurrent and step[0] not in self.grid.recurrent
-                    self.canvas.arrow_up(
-                        f"l{tail[0]}t{tail[1]}", id, column, self.grid.at("h", column) if other else ""
-                    )
+                    self.canvas.arrow_up(cell_id(tail), id, column, self.grid.at("h", column) if other else "")
             elif o.group >= 0 and f"group{o.group}" in self.canvas.drawn:
                 self.canvas.arrow_up(f"group{o.group}", id, column)
 
@@ -232,7 +230,7 @@ class NetScene:
             y = (self.grid.height[under] + self.grid.height.get(under + 1, self.grid.top)) / 2
             self.canvas.node(id, ("concat",), "op", (self.grid.x(column), y), box=self.box(column), step=column)
             for o in origins:
-                self.canvas.arrow_up(f"l{o.layer}t{self.step_at(o, column)}", id, column)
+                self.canvas.arrow_up(cell_id((o.layer, self.step_at(o, column))), id, column)
         return id
 
     def input_name(self, key: Key) -> str:
@@ -294,7 +292,7 @@ class NetScene:
                 fields: Any = {"box": self.box(column), "step": column}
                 self.canvas.node(id, (self.grid.at(name, column),), "output", at, **fields)
                 for o in origins:
-                    self.canvas.arrow_up(f"l{o.layer}t{o.t}", id, column)
+                    self.canvas.arrow_up(cell_id((o.layer, o.t or 0)), id, column)
         self.finals()
 
     def initial_lines(self, state: InitialState) -> tuple[tuple[str, ...], str, Group | None]:
@@ -328,8 +326,8 @@ class NetScene:
         begin: tuple[Point, ...] = ((x0 + (wide / 2 if turn > x0 else -wide / 2), y0), (turn, y0))
         if abs(turn - x0) < wide / 2 - 8:
             begin = ((turn, y0 - tall / 2 if y0 > y else y0 + tall / 2),)
-        path, role = rounded((*begin, (turn, end[1]), end)), "memory" if state.name == "c" else "state"
-        self.canvas.arrow(group.id, f"l{step[0]}t{step[1]}", role, path)
+        path, role = rounded((*begin, (turn, end[1]), end)), style.state_role(state.name)
+        self.canvas.arrow(group.id, cell_id(step), role, path)
         return True
 
     def begun_from(self, head: str, group: Group, at: Point, sign: float) -> None:
@@ -361,7 +359,7 @@ class NetScene:
             return True  # the same row goes on
         box = self.canvas.drawn.get(f"w{other}")
         first = next(
-            (self.canvas.drawn[id] for t in layer.steps if (id := f"l{number}t{t}") in self.canvas.drawn), None
+            (self.canvas.drawn[id] for t in layer.steps if (id := cell_id((number, t))) in self.canvas.drawn), None
         )
         if box is None or first is None or not (box.at and box.size and first.at and first.size):
             return False

@@ -86,6 +86,11 @@ _WIDE = set("mwMW@×…<>")
 _SUBSCRIPTS = str.maketrans("0123456789-+", "₀₁₂₃₄₅₆₇₈₉₋₊")
 
 
+def state_role(name: str) -> str:
+    """The role of a state's arrow: the memory of an LSTM is called c, whoever wrote the cell."""
+    return "memory" if name == "c" else "state"
+
+
 def subscript(name: str, index: int | str) -> str:
     """
     >>> subscript("h", 12), subscript("x", -1)

@@ -9,7 +9,7 @@ from tinygrad_rnn.autodiff.graph import Source
 from ..net.layers import Layer, Step
 from ..net.steps import InitialState, State, final_states, name_of
 from . import style
-from .canvas import place_and_size
+from .canvas import cell_id, place_and_size
 from .grid import CELL, EACH, ENDS_APART
 from .net import NetScene
 from .paths import rounded
@@ -67,11 +67,11 @@ class UnrolledScene(NetScene):
         head, tail = state.head, state.tail
         if not self.grid.is_shown(head) and not self.grid.is_shown(tail):
             return
-        rise, role = self.offset(head, state.name), "memory" if state.name == "c" else "state"
+        rise, role = self.offset(head, state.name), style.state_role(state.name)
         sign = -1.0 if self.grid.layers[head[0]].backward else 1.0
         label = self.grid.at(state.name, self.grid.column(tail))
         carried: Carried = (tail, state.name)
-        ids = (f"l{tail[0]}t{tail[1]}", f"l{head[0]}t{head[1]}")
+        ids = (cell_id(tail), cell_id(head))
         if tail[0] != head[0] and self.grid.layers[tail[0]].rank > self.grid.layers[head[0]].rank:
             if self.grid.is_shown(tail) and self.grid.is_shown(head):
                 self.feedback(*ids, tail, head, carried)
@@ -122,7 +122,7 @@ class UnrolledScene(NetScene):
         self.canvas.node(id, lines, role, at, layer=head[0], state=state.name)
         if group is not None:
             self.begun_from(id, group, at, sign)
-        self.canvas.arrow(id, f"l{head[0]}t{head[1]}", "memory" if state.name == "c" else "state", path)
+        self.canvas.arrow(id, cell_id(head), style.state_role(state.name), path)
 
     def final(self, source: Source, step: Step) -> None:
         """The state after the last step, at the row's end."""
@@ -138,10 +138,8 @@ class UnrolledScene(NetScene):
         fields: Any = {"value": source, "layer": step[0], "state": name}
         node = self.canvas.node(id, (self.grid.at(name, self.grid.column(step)),), "state", at, **fields)
         end = (at[0] - sign * (node.size or (0, 0))[0] / 2, at[1])
-        role = "memory" if name == "c" else "state"
-        self.canvas.arrow(
-            f"l{step[0]}t{step[1]}", id, role, ((x + sign * CELL[0] / 2, y + rise), end), state=(step, name)
-        )
+        role = style.state_role(name)
+        self.canvas.arrow(cell_id(step), id, role, ((x + sign * CELL[0] / 2, y + rise), end), state=(step, name))
 
     def middle(self) -> None:
         """The node for the steps that are left out."""
@@ -188,4 +186,4 @@ class UnrolledScene(NetScene):
             self.canvas.node(f"w{number}", lines, "parameter", (left, down), (wide, tall), layer=number)
             end = (x - sign * (CELL[0] / 2 - 16), y - CELL[1] / 2)
             path = ((left + sign * wide / 2, down), (end[0] - sign * 20, down), (end[0], down), end)
-        self.canvas.arrow(f"w{number}", f"l{number}t{t}", "weight", path)
+        self.canvas.arrow(f"w{number}", cell_id((number, t)), "weight", path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ... import ops
 from ...autodiff.tensor import Tensor
-from ...program.scan import checked_lengths
+from ...program.calls import checked_lengths
 from ...rnn.driver import Time, run_cell
 from ...rnn.layer_norm import normalized
 from ..gates import CELLS, GATES, with_weights
@@ -229,7 +229,7 @@ def _(shape: Any, *, value: Any = None, **_: Any) -> Any:
 
 # -- recurrent layers --------------------------------------------------------------------------------------------------
 
-KINDS = {"RNN": "rnn", "LSTM": "lstm", "GRU": "gru"}
+CELL_TYPES = {"RNN": "rnn", "LSTM": "lstm", "GRU": "gru"}
 USUAL = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
@@ -241,7 +241,7 @@ def refused(op: str, inputs: tuple[str, ...], attributes: dict[str, Any]) -> lis
         problems.append(f"to={attributes.get('to')}, expected float32, float64, int32, int64 or bool")
     if op == "Constant" and not any(k.startswith("value") and "string" not in k for k in attributes):
         problems.append("it holds no numbers")
-    if op not in KINDS:
+    if op not in CELL_TYPES:
         return problems
     direction = attributes.get("direction", "forward")
     if direction not in DIRECTIONS:
@@ -274,8 +274,8 @@ def _activations(op: str, activations: Any, count: int) -> list[tuple[str, ...]]
 
 
 def _recurrent(op: str) -> Callable[..., Any]:
-    kind = KINDS[op]
-    gates = GATES[kind]
+    cell_type = CELL_TYPES[op]
+    gates = GATES[cell_type]
 
     def run(
         x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h0: Any = None, c0: Any = None, *_: Any,
@@ -288,19 +288,19 @@ def _recurrent(op: str) -> Callable[..., Any]:
         outputs, finals = [], []
         for i, backward in enumerate(DIRECTIONS[direction]):
             arrays = convert_weights(
-                kind, w[i], r[i], zeros if b is None else b[i], kind == "gru" and bool(linear_before_reset)
+                cell_type, w[i], r[i], zeros if b is None else b[i], cell_type == "gru" and bool(linear_before_reset)
             )
             options: dict[str, Any] = {"activation": functions[i][-1]}
-            if kind != "rnn":
+            if cell_type != "rnn":
                 options["recurrent_activation"] = functions[i][0]
-            if kind == "gru":
+            if cell_type == "gru":
                 options["reset_after"] = "recurrent_bias" in arrays
-            cell = with_weights(CELLS[kind](units, **options), arrays)
+            cell = with_weights(CELLS[cell_type](units, **options), arrays)
             initial = [
-                None if s is None else s[:, i] if layout else s[i] for s in ((c0, h0) if kind == "lstm" else (h0,))
+                None if s is None else s[:, i] if layout else s[i] for s in ((c0, h0) if cell_type == "lstm" else (h0,))
             ]
             zero = cell.zero_state(batch, x.dtype)
-            if kind == "lstm":
+            if cell_type == "lstm":
                 state = type(zero)(*(z if value is None else value for value, z in zip(initial, zero, strict=True)))
             else:
                 state = zero if initial[0] is None else initial[0]
@@ -308,11 +308,11 @@ def _recurrent(op: str) -> Callable[..., Any]:
             state = cell.check_state(state, batch, x.dtype, "the initial state")
             output, final = run_cell(op, cell, x, state, Time(counts, backward, not layout))
             outputs.append(output)
-            finals.append((final.h, final.c) if kind == "lstm" else (final,))
+            finals.append((final.h, final.c) if cell_type == "lstm" else (final,))
         y = ops.stack(outputs, axis=2 if layout else 1)
         return (y, *(ops.stack(list(value), axis=1 if layout else 0) for value in zip(*finals, strict=True)))
 
     return run
 
 
-OPERATORS |= {op: _recurrent(op) for op in KINDS}
+OPERATORS |= {op: _recurrent(op) for op in CELL_TYPES}

@@ -21,7 +21,7 @@ from .weights import from_cell
 Shape = tuple[Any, ...]  # sizes; a letter is an axis of any size
 
 OPSET, IR = 17, 8
-KINDS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+CELL_TYPES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
 
 def export(model: Any, path: Path, *, lengths: bool = False, initial_state: bool = False) -> None:
@@ -76,15 +76,15 @@ def export(model: Any, path: Path, *, lengths: bool = False, initial_state: bool
 
 def runs_over_time(step: Any) -> bool:
     """Whether a module is a cell, or has one inside, or a recurrent layer of `nn`."""
-    kinds = (rnn.RNNCell, nn.RNN, nn.LSTM, nn.GRU)
-    return isinstance(step, Module) and any(isinstance(module, kinds) for module in step.modules())
+    classes = (rnn.RNNCell, nn.RNN, nn.LSTM, nn.GRU)
+    return isinstance(step, Module) and any(isinstance(module, classes) for module in step.modules())
 
 
 def write(g: Graph, steps: Sequence[Any], x: str) -> str:
     """Write modules one after another; returns the name of the last output."""
     outer, several = g.prefix, sum(map(runs_over_time, steps)) > 1
     for i, step in enumerate(steps):
-        writer = next((WRITERS[kind] for kind in type(step).__mro__ if kind in WRITERS), None)
+        writer = next((WRITERS[cls] for cls in type(step).__mro__ if cls in WRITERS), None)
         if isinstance(step, Op) and step in FUNCTIONS:
             writer = _pointwise(FUNCTIONS[step])
         if writer is None:
@@ -108,7 +108,7 @@ def _unwritable(step: Any) -> str:
             f"{type(step).__name__} has a forward of its own, Python code that cannot be written as ONNX; give its parts in "
             f"the order they are called, export([{listed}], path)"
         )
-    known = ", ".join(sorted({kind.__name__ for kind in WRITERS}))
+    known = ", ".join(sorted({cls.__name__ for cls in WRITERS}))
     what = f"the class {step.__name__}" if isinstance(step, type) else type(step).__name__
     return f"{what} cannot be written as ONNX, expected one of {known}, or a list"
 
@@ -189,7 +189,7 @@ class Graph:
 
 def _sequence(
     g: Graph,
-    kind: str,
+    cell_type: str,
     cells: list[Arrays],
     x: str,
     states: list[str],
@@ -203,21 +203,21 @@ def _sequence(
     x, batch-major or not; states: the initial h (and c), each (directions, B, H), or none; functions: φ, preceded by the
     gates' σ if there are gates. Returns the outputs, in the layout of x and in order of time, and the final states.
     """
-    weights = [from_cell(kind, arrays) for arrays in cells]
+    weights = [from_cell(cell_type, arrays) for arrays in cells]
     units, both = weights[0]["R"].shape[1], len(cells) == 2
     w, r, b = (g.array(np.stack([one[name] for one in weights]), name) for name in ("W", "R", "B"))
     lengths = g.lengths()
     direction = "bidirectional" if both else "reverse" if backward else "forward"
     attributes: dict[str, Any] = {"hidden_size": units, "direction": direction}
-    if kind == "gru":
+    if cell_type == "gru":
         attributes["linear_before_reset"] = int("recurrent_bias" in cells[0])
     if functions:
-        one = [*functions, functions[-1]] if kind == "lstm" else functions
+        one = [*functions, functions[-1]] if cell_type == "lstm" else functions
         attributes["activations"] = [name.capitalize() for name in one] * len(cells)
     time_major = g.add("Transpose", [x], perm=[1, 0, 2]) if batch_major else x
     number = len(g.nodes)
-    names = [f"{part}_{number}" for part in ("Y", "Y_h", "Y_c")[: 3 if kind == "lstm" else 2]]
-    y = g.add(KINDS[kind], [time_major, w, r, b, lengths, *states], names, **attributes)
+    names = [f"{part}_{number}" for part in ("Y", "Y_h", "Y_c")[: 3 if cell_type == "lstm" else 2]]
+    y = g.add(CELL_TYPES[cell_type], [time_major, w, r, b, lengths, *states], names, **attributes)
     # Y is (T, directions, B, H)
     y = g.add("Transpose", [y], perm=[2, 0, 1, 3] if batch_major else [0, 2, 1, 3])
     y = g.add("Reshape", [y, g.array(np.array([0, 0, units * len(cells)]))])
@@ -234,8 +234,8 @@ def _carried(g: Graph, finals: list[str], states: list[str]) -> list[str]:
     return [g.add("Where", [some, final, state]) for final, state in zip(finals, states, strict=True)]
 
 
-def _state_names(kind: str) -> tuple[str, ...]:
-    return ("h", "c") if kind == "lstm" else ("h",)
+def _state_names(cell_type: str) -> tuple[str, ...]:
+    return ("h", "c") if cell_type == "lstm" else ("h",)
 
 
 def _layer(g: Graph, layer: Any, x: str) -> str:
@@ -249,7 +249,7 @@ def _layer(g: Graph, layer: Any, x: str) -> str:
     shape = (layer.num_layers * layer.directions, "B", layer.hidden_size)
     states: list[list[str]] = [[] for _ in range(layer.num_layers)]
     if g.initial_state:
-        for state_name in _state_names(layer.kind):
+        for state_name in _state_names(layer.cell_type):
             initial = g.input(f"{g.prefix}{state_name}_0", g.dtype, shape)
             by_layer = [f"{initial}_layer_{i}" for i in range(layer.num_layers)]
             sizes = g.array(np.full(layer.num_layers, layer.directions))
@@ -259,11 +259,11 @@ def _layer(g: Graph, layer: Any, x: str) -> str:
     finals: list[list[str]] = []
     for i, state in enumerate(states):
         torch_weights = [{n: getattr(layer, n + e) for n in NAMES if hasattr(layer, n + e)} for e in layer.endings(i)]
-        cells = [from_torch(layer.kind, arrays) for arrays in torch_weights]
-        functions = [layer.nonlinearity] if layer.kind == "rnn" else []
-        x, final = _sequence(g, layer.kind, cells, x, state, functions=functions, batch_major=layer.batch_first)
+        cells = [from_torch(layer.cell_type, arrays) for arrays in torch_weights]
+        functions = [layer.nonlinearity] if layer.cell_type == "rnn" else []
+        x, final = _sequence(g, layer.cell_type, cells, x, state, functions=functions, batch_major=layer.batch_first)
         finals.append(_carried(g, final, state))
-    for state_name, names in zip(_state_names(layer.kind), zip(*finals, strict=True), strict=True):
+    for state_name, names in zip(_state_names(layer.cell_type), zip(*finals, strict=True), strict=True):
         g.add("Concat", names, [g.output(f"{g.prefix}{state_name}_n", shape)], axis=0)
     g.widen(layer.hidden_size * layer.directions)
     return x
@@ -306,17 +306,17 @@ def over_time(g: Graph, cell: Any, x: str, backward: bool = False) -> OverTime:
     first = g.array(np.array([0]))
     states = []
     if g.initial_state:
-        for state_name in _state_names(cell.kind):
+        for state_name in _state_names(cell.cell_type):
             initial = g.input(f"{g.prefix}{state_name}_0", g.dtype, ("B", cell.num_units))
             states.append(g.add("Unsqueeze", [initial, first]))
     zeros = np.zeros(cell.recurrent_kernel.shape[1], cell.dtype)  # for a cell without biases
-    names = ("bias", "recurrent_bias") if cell.kind == "gru" and cell.reset_after else ("bias",)
+    names = ("bias", "recurrent_bias") if cell.cell_type == "gru" and cell.reset_after else ("bias",)
     arrays = {**dict.fromkeys(names, zeros), **split_biases(cell.state_dict())}
-    y, raw = _sequence(g, cell.kind, [arrays], x, states, functions=functions, batch_major=True, backward=backward)
+    y, raw = _sequence(g, cell.cell_type, [arrays], x, states, functions=functions, batch_major=True, backward=backward)
     finals = [g.add("Squeeze", [final, first]) for final in _carried(g, raw, states)]
     g.widen(cell.num_units)
     last = raw[:1] if not states else _carried(g, raw[:1], [g.array(np.zeros(1, cell.dtype))])
-    return OverTime(y, g.add("Squeeze", [last[0], first]), dict(zip(_state_names(cell.kind), finals, strict=True)))
+    return OverTime(y, g.add("Squeeze", [last[0], first]), dict(zip(_state_names(cell.cell_type), finals, strict=True)))
 
 
 def final_outputs(g: Graph, finals: dict[str, str], units: int) -> None:

@@ -1,63 +1,9 @@
-#include "build.h"
-
 #include <algorithm>
-#include <stdexcept>
 #include <utility>
 
+#include "build_checks.h"
+
 namespace tgr {
-namespace {
-
-constexpr ptrdiff_t kMostElements = ptrdiff_t{1} << 28;  // of a row: with 2^31 rows, bytes still fit an index
-constexpr ptrdiff_t kMostOffset = ptrdiff_t{1} << 40;
-
-void expect(bool holds, const std::string& what) {
-  if (!holds) throw std::invalid_argument("native loop: " + what);
-}
-
-bool in(int index, size_t count) { return index >= 0 && static_cast<size_t>(index) < count; }
-
-// offset .. offset + size lies within `whole`.
-bool fits(ptrdiff_t offset, ptrdiff_t size, ptrdiff_t whole) { return offset >= 0 && size >= 0 && offset <= whole && size <= whole - offset; }
-
-ptrdiff_t elements(const ptrdiff_t* shape, int first, int last) {
-  ptrdiff_t n = 1;
-  for (int d = first; d < last; ++d) n *= shape[d];
-  return n;
-}
-
-// Dimensions first .. last without those of size 1, and with neighbours made one wherever every operand steps through both evenly.
-// Returns the new `last`; what follows moves up.
-int merge(Instruction& i, int first, int last, std::initializer_list<Operand*> operands) {
-  int kept = first;
-  const auto move = [&](int to, int from) {
-    i.shape[to] = i.shape[from];
-    for (Operand* o : operands) o->stride[to] = o->stride[from];
-  };
-  for (int d = first; d < last; ++d) {
-    if (i.shape[d] == 1) continue;
-    const bool joins = kept > first && std::all_of(operands.begin(), operands.end(), [&](const Operand* o) {
-      return o->stride[kept - 1] == o->stride[d] * i.shape[d];
-    });
-    if (joins) {
-      const ptrdiff_t before = i.shape[kept - 1];
-      move(kept - 1, d);
-      i.shape[kept - 1] *= before;
-    } else {
-      move(kept++, d);
-    }
-  }
-  if (kept == first) {  // a single element
-    i.shape[kept] = 1;
-    for (Operand* o : operands) o->stride[kept] = 1;
-    ++kept;
-  }
-  int end = kept;
-  for (int d = last; d < i.dims; ++d) move(end++, d);
-  i.dims = end;
-  return kept;
-}
-
-}  // namespace
 
 Code code_named(const std::string& name) {
 #define TGR_COMPARE(code) \
@@ -92,8 +38,8 @@ OwnedProgram::OwnedProgram(Description description) : d_(std::move(description))
   for (const StateOf& state : d_.states) {
     const Slot& out = slot(state.out_slot);
     const bool written = written_by_body[static_cast<size_t>(state.out_slot)];
-    const bool needs = out.kind == Kind::kTemp || out.kind == Kind::kOnce ||
-                       (out.kind == Kind::kSequence && d_.sequences[static_cast<size_t>(out.index)].written);
+    const bool needs = out.storage == Storage::kTemp || out.storage == Storage::kOnce ||
+                       (out.storage == Storage::kSequence && d_.sequences[static_cast<size_t>(out.index)].written);
     expect(written || !needs, "no instruction up to the end of the body writes the slot of a new state");
   }
   check_list(d_.after, Phase::kAfter);
@@ -115,7 +61,7 @@ OwnedProgram::OwnedProgram(Description description) : d_(std::move(description))
   span(p.weights, weights_);
   span(p.targets, targets_);
   for (size_t k = 0; k < d_.slots.size(); ++k) {
-    if (d_.slots[k].kind == Kind::kState && d_.states[static_cast<size_t>(d_.slots[k].index)].kept) kept_.push_back(static_cast<int>(k));
+    if (d_.slots[k].storage == Storage::kState && d_.states[static_cast<size_t>(d_.slots[k].index)].kept) kept_.push_back(static_cast<int>(k));
   }
   span(p.summed, summed_);
   span(p.kept, kept_);
@@ -144,19 +90,19 @@ void OwnedProgram::check_tables() {
     expect(fits(s.out_offset, s.size, kMostElements), "a state's size is out of range");
   }
   for (const Slot& s : d_.slots) {
-    expect(s.kind >= Kind::kTemp && s.kind <= Kind::kScratch, "a slot's kind is out of range");
+    expect(s.storage >= Storage::kTemp && s.storage <= Storage::kScratch, "a slot's storage is out of range");
     expect(fits(0, s.size, kMostElements), "a slot's size is out of range");
-    if (s.kind == Kind::kSequence) {
+    if (s.storage == Storage::kSequence) {
       expect(in(s.index, d_.sequences.size()), "a slot's sequence is out of range");
       ptrdiff_t& size = d_.sequences[static_cast<size_t>(s.index)].size;
       expect(size == -1 || size == s.size, "slots of one sequence have different sizes");
       size = s.size;
     }
-    if (s.kind == Kind::kState) {
+    if (s.storage == Storage::kState) {
       expect(in(s.index, d_.states.size()), "a slot's state is out of range");
       expect(d_.states[static_cast<size_t>(s.index)].size == s.size, "a slot of a state has another size");
     }
-    if (s.kind == Kind::kConstant) {
+    if (s.storage == Storage::kConstant) {
       expect(in(s.index, d_.constants.size()), "a slot's constant is out of range");
       expect(d_.constants[static_cast<size_t>(s.index)] == s.size, "a slot of a constant has another size");
     }
@@ -164,7 +110,7 @@ void OwnedProgram::check_tables() {
   for (const SequenceOf& s : d_.sequences) expect(s.size >= 0 || !s.written, "no slot names a written sequence");
   for (const StateOf& s : d_.states) {
     const Slot& out = slot(s.out_slot);
-    expect(out.kind != Kind::kScratch, "a new state lies in scratch memory");
+    expect(out.storage != Storage::kScratch, "a new state lies in scratch memory");
     expect(fits(s.out_offset, s.size, out.size), "a new state does not fit its slot");
   }
 }
@@ -175,7 +121,7 @@ void OwnedProgram::own_states() {
     StateOf& state = d_.states[k];
     state.out_slot = one_of(state.out_slot);
     const Slot from = slot(state.out_slot);
-    if (from.kind != Kind::kState) continue;
+    if (from.storage != Storage::kState) continue;
     state.fixed = from.index == static_cast<int>(k);
     if (state.fixed) continue;
     Instruction copy;
@@ -188,21 +134,21 @@ void OwnedProgram::own_states() {
     copy.in[0].stride[0] = copy.out.stride[0] = 1;
     copy.out.index = state.out_slot = static_cast<int>(d_.slots.size());
     state.out_offset = 0;
-    d_.slots.push_back({Kind::kTemp, 0, state.size});
+    d_.slots.push_back({Storage::kTemp, 0, state.size});
     d_.body.push_back(copy);
   }
 }
 
 // The first of the slots that are the same sequence: one memory has one name.
 int OwnedProgram::one_of(int index) const {
-  const auto same = [&](const Slot& s) { return s.kind == Kind::kSequence && s.index == slot(index).index; };
-  if (slot(index).kind != Kind::kSequence) return index;
+  const auto same = [&](const Slot& s) { return s.storage == Storage::kSequence && s.index == slot(index).index; };
+  if (slot(index).storage != Storage::kSequence) return index;
   return static_cast<int>(std::find_if(d_.slots.begin(), d_.slots.end(), same) - d_.slots.begin());
 }
 
 void OwnedProgram::check_list(std::vector<Instruction>& list, Phase phase) {
   for (size_t k = 0; k < d_.slots.size(); ++k) {
-    if (d_.slots[k].kind == Kind::kScratch) written_[k] = false;  // does not outlive its list
+    if (d_.slots[k].storage == Storage::kScratch) written_[k] = false;  // does not outlive its list
   }
   std::vector<Instruction> completed;
   for (Instruction& i : list) {
@@ -231,10 +177,10 @@ void OwnedProgram::check_reads(const Operand& o, Phase phase) const {
   if (o.where == Where::kNumber) return;
   if (o.where == Where::kWeight) return expect(o.index >= 0 && o.index < (1 << 16), "a weight is out of range");
   expect(o.where == Where::kSlot && in(o.index, d_.slots.size()), "an operand's slot is out of range");
-  const Kind kind = slot(o.index).kind;
+  const Storage storage = slot(o.index).storage;
   const bool later = phase == Phase::kBody || phase == Phase::kAfter, once = phase == Phase::kOnce;
-  const bool memory = kind == Kind::kTemp || kind == Kind::kOnce || kind == Kind::kScratch;
-  expect(!(once && (kind == Kind::kTemp || kind == Kind::kSequence)) && (later || kind != Kind::kState),
+  const bool memory = storage == Storage::kTemp || storage == Storage::kOnce || storage == Storage::kScratch;
+  expect(!(once && (storage == Storage::kTemp || storage == Storage::kSequence)) && (later || storage != Storage::kState),
          "an instruction reads a slot that its list has not got");
   expect(!memory || written_[static_cast<size_t>(o.index)], "an instruction reads a slot before any has written it");
 }
@@ -243,8 +189,8 @@ void OwnedProgram::check_output(const Operand& o, Phase phase) const {
   expect(o.where == Where::kSlot && in(o.index, d_.slots.size()), "an output's slot is out of range");
   const Slot& s = slot(o.index);
   const bool once = phase == Phase::kOnce;
-  const bool writable = s.kind == Kind::kScratch || (once ? s.kind == Kind::kOnce : s.kind == Kind::kTemp) ||
-                        (!once && s.kind == Kind::kSequence && d_.sequences[static_cast<size_t>(s.index)].written);
+  const bool writable = s.storage == Storage::kScratch || (once ? s.storage == Storage::kOnce : s.storage == Storage::kTemp) ||
+                        (!once && s.storage == Storage::kSequence && d_.sequences[static_cast<size_t>(s.index)].written);
   expect(writable, "an instruction writes a slot that its list only reads");
 }
 
@@ -265,174 +211,18 @@ void OwnedProgram::check_range(const Operand& o, const ptrdiff_t* shape, int dim
   weights_[k] = std::max(weights_[k], high + 1);
 }
 
-bool OwnedProgram::complete(Instruction& i) {
-  if (i.code == Code::product) {
-    expect(i.dims == 3, "a product's shape is not (m, N, K)");
-    expect((i.inputs == 2 || i.inputs == 3) && i.in[0].where == Where::kSlot && i.in[1].where == Where::kWeight, "a product's operands are wrong");
-    expect(i.inputs == 2 || (i.in[2].where == Where::kWeight && !i.accumulate), "a product's start is no weight");
-    if (i.shape[0] == 0 || i.shape[1] == 0) return false;
-    complete_product(i);
-    return true;
-  }
-  if (i.code == Code::rowproduct) {
-    expect(i.dims == 4 && i.inputs == 2 && i.in[0].where != Where::kNumber && i.in[1].where != Where::kNumber, "a rowproduct's operands are wrong");
-    return complete_rowproduct(i);
-  }
-  if (is_reduction(i.code)) {
-    expect(i.inputs == 1 && i.in[0].where != Where::kNumber && i.reduced >= 0 && i.reduced <= i.dims, "a reduction's operands are wrong");
-    return complete_reduction(i);
-  }
-  const int inputs = is_unary(i.code) ? 1 : is_binary(i.code) ? 2 : 3;
-  expect(i.inputs == inputs, "an elementwise instruction has the wrong number of inputs");
-  if (elements(i.shape, 0, i.dims) == 0) return false;
-  check_range(i.out, i.shape, i.dims);
-  for (int d = 0; d < i.dims; ++d) expect(i.shape[d] == 1 || i.out.stride[d] != 0, "an output's stride is 0");
-  for (int k = 0; k < i.inputs; ++k) check_range(i.in[k], i.shape, i.dims);
-  complete_elementwise(i);
-  return true;
-}
-
-void OwnedProgram::complete_elementwise(Instruction& i) const {
-  if (i.dims == 0) i.dims = 1, i.shape[0] = 1;
-  for (int k = i.inputs; k < 3; ++k) i.in[k] = i.in[0];
-  for (Operand& o : i.in) {
-    if (o.where == Where::kNumber) std::fill(o.stride, o.stride + kMostDims, 0);
-  }
-  merge(i, 0, i.dims, {&i.out, &i.in[0], &i.in[1], &i.in[2]});
-  const int last = i.dims - 1;
-  const ptrdiff_t n = i.shape[last];
-  const auto complete_operand = [&](Operand& o) {
-    o.scalar = o.where == Where::kNumber || (o.where == Where::kWeight && n == 1) || (n > 1 && o.stride[last] == 0);
-    o.whole = o.where == Where::kSlot && i.dims == 1 && o.stride[0] == 1 && n == slot(o.index).size &&
-              (slot(o.index).kind == Kind::kTemp || slot(o.index).kind == Kind::kScratch);
-    return i.dims == 1 && (o.scalar || o.stride[0] == 1);
-  };
-  bool runs = complete_operand(i.out);
-  i.flat = i.out.whole;
-  for (int k = 0; k < i.inputs; ++k) {
-    runs &= complete_operand(i.in[k]);
-    i.flat &= i.in[k].whole || (i.in[k].scalar && i.in[k].where != Where::kSlot);
-  }
-  i.form = runs ? Form::kRuns : Form::kStrided;
-}
-
-bool OwnedProgram::complete_reduction(Instruction& i) {
-  const int kept = i.dims - i.reduced;
-  for (int d = kept; d < i.dims; ++d) i.out.stride[d] = 0;
-  if (elements(i.shape, 0, kept) == 0) return false;
-  check_range(i.out, i.shape, kept);
-  for (int d = 0; d < kept; ++d) expect(i.shape[d] == 1 || i.out.stride[d] != 0, "an output's stride is 0");
-  if (elements(i.shape, kept, i.dims) == 0) {  // of nothing: the number that changes nothing
-    expect(i.code != Code::max && i.code != Code::min, "a maximum of nothing");
-    const double value = i.code == Code::prod || i.code == Code::all;
-    i.code = Code::copy;
-    i.dims = kept;
-    i.in[0] = {};
-    i.in[0].f64 = value, i.in[0].f32 = float(value);
-    complete_elementwise(i);
-    return true;
-  }
-  check_range(i.in[0], i.shape, i.dims);
-  if (i.reduced == 0 || i.dims == i.reduced) {  // at least one dimension of each sort
-    const int at = i.reduced == 0 ? i.dims : 0;
-    for (int d = i.dims; d > at; --d) i.shape[d] = i.shape[d - 1], i.in[0].stride[d] = i.in[0].stride[d - 1], i.out.stride[d] = i.out.stride[d - 1];
-    i.shape[at] = 1, i.in[0].stride[at] = 1, i.out.stride[at] = i.reduced == 0 ? 0 : 1;
-    ++i.dims;
-    if (i.reduced == 0) i.reduced = 1;
-  }
-  const int first = merge(i, 0, i.dims - i.reduced, {&i.out, &i.in[0]});
-  merge(i, first, i.dims, {&i.in[0]});
-  i.reduced = i.dims - first;
-  const ptrdiff_t inner = i.in[0].stride[i.dims - 1], outer = i.in[0].stride[first - 1];
-  const bool columns = i.shape[first - 1] > 1 && outer == 1 && i.out.stride[first - 1] == 1;
-  i.form = inner == 1 ? Form::kInner : columns ? Form::kOuter : Form::kAny;
-  return true;
-}
-
-void OwnedProgram::complete_product(Instruction& i) {
-  const ptrdiff_t m = i.shape[0], N = i.shape[1], K = i.shape[2];
-  Operand &A = i.in[0], &W = i.in[1];
-  expect(K == 0 || K == 1 || A.stride[2] == 1, "a product's left operand is not contiguous");
-  expect(N == 1 || i.out.stride[1] == 1, "a product's output is not contiguous");
-  expect(m == 1 || i.out.stride[0] >= N, "a product's outputs overlap");
-  A.stride[1] = 0, A.stride[2] = 1, i.out.stride[1] = 1, i.out.stride[2] = 0;
-  if (m == 1) A.stride[0] = 0, i.out.stride[0] = 0;
-  const Slot& c = slot(i.out.index);
-  i.out.whole = m == 1 && i.out.offset + N == c.size && (c.kind == Kind::kTemp || c.kind == Kind::kScratch);
-  const ptrdiff_t a_shape[] = {m, K}, c_shape[] = {m, N}, w_shape[] = {i.transposed ? N : K, i.transposed ? K : N};
-  Operand a = A, w = W;
-  a.stride[1] = 1;
-  check_range(i.out, c_shape, 2);
-  if (i.inputs == 3) {
-    Operand start = i.in[2];
-    start.stride[0] = 1;
-    check_range(start, &N, 1);
-    const Bias bias{start.index, start.offset, N};
-    const auto same = [&](const Bias& b) { return b.weight == bias.weight && b.offset == bias.offset && b.N == bias.N; };
-    i.start = static_cast<int>(std::find_if(biases_.begin(), biases_.end(), same) - biases_.begin());
-    if (i.start == static_cast<int>(biases_.size())) biases_.push_back(bias);
-  }
-  if (K == 0) {
-    i.matrix = -1;
-    return;
-  }
-  check_range(a, a_shape, 2);
-  expect(!(A.index == i.out.index && A.offset <= i.out.offset + (m - 1) * i.out.stride[0] + N - 1 &&
-           i.out.offset <= A.offset + (m - 1) * A.stride[0] + K - 1),
-         "a product's output overlaps its left operand");
-  w.stride[0] = W.stride[1], w.stride[1] = 1;
-  expect(w.stride[0] >= w_shape[1] || w_shape[0] == 1, "the rows of a product's weight overlap");
-  check_range(w, w_shape, 2);
-  const Matrix matrix{W.index, W.offset, w_shape[0] == 1 ? w_shape[1] : w.stride[0], K, N, i.transposed};
-  const auto same = [&](const Matrix& x) {
-    return x.weight == matrix.weight && x.offset == matrix.offset && x.row == matrix.row && x.K == K && x.N == N && x.transposed == i.transposed;
-  };
-  i.matrix = static_cast<int>(std::find_if(matrices_.begin(), matrices_.end(), same) - matrices_.begin());
-  if (i.matrix == static_cast<int>(matrices_.size())) matrices_.push_back(matrix);
-}
-
-bool OwnedProgram::complete_rowproduct(Instruction& i) {
-  Operand &A = i.in[0], &B = i.in[1];
-  A.stride[2] = B.stride[1] = i.out.stride[3] = 0;
-  double work = 1;
-  for (int d = 0; d < 4; ++d) work *= double(i.shape[d]);
-  expect(work < double(kMostOffset), "a rowproduct's shape is out of range");
-  if (i.shape[0] == 0 || i.shape[1] == 0 || i.shape[2] == 0) return false;
-  check_range(i.out, i.shape, 3);
-  for (int d = 0; d < 3; ++d) expect(i.shape[d] == 1 || i.out.stride[d] != 0, "an output's stride is 0");
-  if (i.shape[3] == 0) {
-    i.code = Code::copy;
-    i.inputs = 1, i.dims = 3;
-    i.in[0] = {};
-    complete_elementwise(i);
-    return true;
-  }
-  check_range(A, i.shape, 4);
-  check_range(B, i.shape, 4);
-  const bool columns = i.shape[2] > 1 && B.stride[2] == 1 && i.out.stride[2] == 1;
-  const bool rows = i.shape[1] > 1 && A.stride[1] == 1 && i.out.stride[1] == 1;
-  const bool inner = A.stride[3] == 1 && B.stride[3] == 1;
-  i.form = columns || rows ? Form::kOuter : inner ? Form::kInner : Form::kAny;
-  if (rows && !columns) {  // C^T = B^T A^T
-    std::swap(A, B);
-    std::swap(i.shape[1], i.shape[2]);
-    for (Operand* o : {&A, &B, &i.out}) std::swap(o->stride[1], o->stride[2]);
-  }
-  return true;
-}
-
 // Sums and accumulators, and what they and the list after the body read of the states.
 void OwnedProgram::check_uses() {
   const auto use = [&](int index, ptrdiff_t offset, ptrdiff_t size) {
     expect(in(index, d_.slots.size()) && fits(offset, size, slot(index).size), "a sum reaches beyond its slot");
-    const Kind kind = slot(index).kind;
-    expect(kind != Kind::kScratch && (kind == Kind::kState || kind == Kind::kSequence || kind == Kind::kConstant || written_[static_cast<size_t>(index)]),
+    const Storage storage = slot(index).storage;
+    expect(storage != Storage::kScratch && (storage == Storage::kState || storage == Storage::kSequence || storage == Storage::kConstant || written_[static_cast<size_t>(index)]),
            "a sum reads a slot that no instruction has written");
-    if (kind == Kind::kState) d_.states[static_cast<size_t>(slot(index).index)].kept = true;
+    if (storage == Storage::kState) d_.states[static_cast<size_t>(slot(index).index)].kept = true;
   };
   for (const Instruction& i : d_.after) {
     for (int k = 0; k < i.inputs; ++k) {
-      if (i.in[k].where == Where::kSlot && slot(i.in[k].index).kind == Kind::kState) d_.states[static_cast<size_t>(slot(i.in[k].index).index)].kept = true;
+      if (i.in[k].where == Where::kSlot && slot(i.in[k].index).storage == Storage::kState) d_.states[static_cast<size_t>(slot(i.in[k].index).index)].kept = true;
     }
   }
   for (const SumOf& s : d_.sums) {
@@ -474,7 +264,7 @@ bool OwnedProgram::dead_from(const std::vector<Instruction>& list, size_t from, 
     if (std::any_of(i.in, i.in + i.inputs, is)) return false;
     if (is(i.out)) return is_elementwise(i.code) && i.out.whole;
   }
-  return slot(index).kind == Kind::kScratch;
+  return slot(index).storage == Storage::kScratch;
 }
 
 // An addition, subtraction or multiplication whose result only the next of them reads becomes one instruction with it.
@@ -545,7 +335,7 @@ List OwnedProgram::finish_list(const std::vector<Instruction>& list, ListMemory&
     memory.segments.push_back({first, last, product, size_of(slots)});
     out.products |= product;
   }
-  const auto moves = [&](int k) { return slot(k).kind != Kind::kScratch; };
+  const auto moves = [&](int k) { return slot(k).storage != Storage::kScratch; };
   out.moving = static_cast<int>(std::stable_partition(memory.slots.begin(), memory.slots.end(), moves) - memory.slots.begin());
   out.segments = memory.segments.data();
   out.segment_count = static_cast<int>(memory.segments.size());

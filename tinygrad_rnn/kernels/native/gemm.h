@@ -108,6 +108,18 @@ template <class T> struct Tiles {
 };
 #undef TGR_TILES
 
+// Seven or eight rows by two vectors, where there are registers for it: as two tiles of a whole panel they would read the panel twice, and a
+// panel of more than 128 rows is larger than the L1 cache.
+constexpr bool kHasTall = kTileRows == 6;
+template <class T> Tile<T> tall_tile(ptrdiff_t rows, ptrdiff_t vectors) {
+#if TGR_AVX512 || TGR_NEON
+  static constexpr Tile<T> table[2][2] = {{tile<T, 7, 1>, tile<T, 7, 2>}, {tile<T, 8, 1>, tile<T, 8, 2>}};
+  return table[rows - 7][vectors - 1];
+#else
+  return Tiles<T>::plain(rows, vectors);
+#endif
+}
+
 // One row times a matrix as it came: c += a B, many columns at a time, so that memory is read in long stretches.
 constexpr ptrdiff_t kWide = kTileRows == 6 ? 16 : 8;
 template <class T> void row_by_columns(T* c, const T* a, const T* b, ptrdiff_t b_step, ptrdiff_t vectors, ptrdiff_t K) {
@@ -171,6 +183,13 @@ template <class T>
 void product(ptrdiff_t rows, T* const* c, ptrdiff_t c_offset, const T* start, const Left<T>& a, const T* panel, ptrdiff_t step, ptrdiff_t vectors,
              ptrdiff_t K) {
   if (rows == 0) return;
+  if (kHasTall && (rows == 7 || rows == 8)) {
+    for (ptrdiff_t v = 0; v < vectors; v += 2) {
+      const ptrdiff_t at = v * kWidth<T>, n = smaller<ptrdiff_t>(2, vectors - v);
+      tall_tile<T>(rows, n)(c, c_offset + at, start ? start + at : nullptr, a.row, a.offset, a.segment, a.jump, panel + at, step, K);
+    }
+    return;
+  }
   const ptrdiff_t tiles = (rows + kTileRows - 1) / kTileRows, low = rows / tiles, more = rows % tiles;  // as even as can be
   ptrdiff_t k = 0;
   do {

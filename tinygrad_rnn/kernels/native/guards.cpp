@@ -5,7 +5,7 @@
 namespace tgr {
 namespace {
 
-enum class Watched : long { kItems, kNames, kClass, kList, kSet, kCell, kFunction, kTensor, kArray, kObject, kAttribute };  // in the order of guards.KINDS
+enum class Check : long { kItems, kNames, kClass, kList, kSet, kCell, kFunction, kTensor, kArray, kObject, kAttribute };  // in the order of guards.CHECKS
 
 // An attribute's value; null if there is none, or an empty closure's cell was asked for its contents.
 nb::object attribute(PyObject* object, PyObject* name) {
@@ -27,42 +27,42 @@ bool equal(PyObject* a, PyObject* b) {
 }
 
 // Whether a list of keys or values is that of a dict, in its order.
-bool same_list_as(nb::object list, PyObject* held, bool keys) {
+bool same_list_as(nb::object list, PyObject* former, bool keys) {
   if (!list.is_valid()) nb::raise_python_error();
   PyObject *key, *value;
   Py_ssize_t k = 0;
-  if (PyList_Size(list.ptr()) != PyDict_Size(held)) return false;
-  for (Py_ssize_t at = 0; PyDict_Next(held, &at, &key, &value); ++k) {
+  if (PyList_Size(list.ptr()) != PyDict_Size(former)) return false;
+  for (Py_ssize_t at = 0; PyDict_Next(former, &at, &key, &value); ++k) {
     if (PyList_GetItem(list.ptr(), k) != (keys ? key : value)) return false;
   }
   return true;
 }
 // The same keys and values in the same order. A subclass of dict may have an order of its own.
-bool same_items(PyObject* dict, PyObject* held) {
+bool same_items(PyObject* dict, PyObject* former) {
   if (!PyDict_CheckExact(dict)) {
-    return same_list_as(nb::steal(PyMapping_Keys(dict)), held, true) && same_list_as(nb::steal(PyMapping_Values(dict)), held, false);
+    return same_list_as(nb::steal(PyMapping_Keys(dict)), former, true) && same_list_as(nb::steal(PyMapping_Values(dict)), former, false);
   }
-  if (PyDict_Size(dict) != PyDict_Size(held)) return false;
+  if (PyDict_Size(dict) != PyDict_Size(former)) return false;
   PyObject *key, *value, *held_key, *held_value;
-  for (Py_ssize_t at = 0, held_at = 0; PyDict_Next(held, &held_at, &held_key, &held_value);) {
+  for (Py_ssize_t at = 0, held_at = 0; PyDict_Next(former, &held_at, &held_key, &held_value);) {
     if (!PyDict_Next(dict, &at, &key, &value) || key != held_key || value != held_value) return false;
   }
   return true;
 }
-bool same_names(PyObject* dict, PyObject* held, PyObject* missing) {
+bool same_names(PyObject* dict, PyObject* former, PyObject* missing) {
   PyObject *name, *value;
-  for (Py_ssize_t at = 0; PyDict_Next(held, &at, &name, &value);) {
+  for (Py_ssize_t at = 0; PyDict_Next(former, &at, &name, &value);) {
     PyObject* now = PyDict_GetItemWithError(dict, name);
     if (!now && PyErr_Occurred()) nb::raise_python_error();
     if ((now ? now : missing) != value) return false;
   }
   return true;
 }
-bool same_list(PyObject* list, PyObject* held) {
+bool same_list(PyObject* list, PyObject* former) {
   const Py_ssize_t n = PyList_Size(list);
-  if (n != PyList_Size(held)) return false;
+  if (n != PyList_Size(former)) return false;
   for (Py_ssize_t k = 0; k < n; ++k) {
-    if (PyList_GetItem(list, k) != PyList_GetItem(held, k)) return false;
+    if (PyList_GetItem(list, k) != PyList_GetItem(former, k)) return false;
   }
   return true;
 }
@@ -76,56 +76,56 @@ struct Names {
              needs = nb::steal(PyUnicode_InternFromString("requires_grad"));
 };
 
-bool same_array(const Names& names, PyObject* array, PyObject* held) {
+bool same_array(const Names& names, PyObject* array, PyObject* former) {
   const nb::object shape = attribute(array, names.shape.ptr()), dtype = attribute(array, names.dtype.ptr());
-  return shape.is_valid() && dtype.is_valid() && equal(shape.ptr(), item(held, 0)) && equal(dtype.ptr(), item(held, 1));
+  return shape.is_valid() && dtype.is_valid() && equal(shape.ptr(), item(former, 0)) && equal(dtype.ptr(), item(former, 1));
 }
-bool same_class(const Names& names, PyObject* kind, PyObject* held) {
-  const nb::object own = attribute(kind, names.dict.ptr());
-  return own.is_valid() && same_list_as(nb::steal(PyMapping_Values(own.ptr())), held, false);
+bool same_class(const Names& names, PyObject* type, PyObject* former) {
+  const nb::object own = attribute(type, names.dict.ptr());
+  return own.is_valid() && same_list_as(nb::steal(PyMapping_Values(own.ptr())), former, false);
 }
 // `alive`: a weak reference to the object.
-bool same_object(const Names& names, PyObject* alive, PyObject* held) {
+bool same_object(const Names& names, PyObject* alive, PyObject* former) {
   const nb::object object = nb::steal(PyObject_CallNoArgs(alive));
   if (!object.is_valid()) nb::raise_python_error();
-  return reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) == item(held, 0) && attribute(object.ptr(), names.dict.ptr()).ptr() == item(held, 1);
+  return reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())) == item(former, 0) && attribute(object.ptr(), names.dict.ptr()).ptr() == item(former, 1);
 }
 
 #ifdef Py_LIMITED_API
 PyObject* contents(const Names& names, PyObject* cell) { return attribute(cell, names.contents.ptr()).ptr(); }  // which the cell keeps alive
-bool same_function(const Names& names, PyObject* f, PyObject* held) {
-  const auto is = [&](const nb::object& name, Py_ssize_t k) { return attribute(f, name.ptr()).ptr() == item(held, k); };
+bool same_function(const Names& names, PyObject* f, PyObject* former) {
+  const auto is = [&](const nb::object& name, Py_ssize_t k) { return attribute(f, name.ptr()).ptr() == item(former, k); };
   return is(names.code, 0) && is(names.defaults, 1) && is(names.keywords, 2);
 }
 #else  // the same without a look-up of names, of which there are a dozen
 PyObject* contents(const Names&, PyObject* cell) { return PyCell_GET(cell); }
-bool same_function(const Names&, PyObject* f, PyObject* held) {
-  const auto is = [&](PyObject* now, Py_ssize_t k) { return (now ? now : Py_None) == item(held, k); };
+bool same_function(const Names&, PyObject* f, PyObject* former) {
+  const auto is = [&](PyObject* now, Py_ssize_t k) { return (now ? now : Py_None) == item(former, k); };
   return is(PyFunction_GET_CODE(f), 0) && is(PyFunction_GET_DEFAULTS(f), 1) && is(PyFunction_GET_KW_DEFAULTS(f), 2);
 }
 #endif
 
-bool holds(const Names& names, Watched kind, PyObject* holder, PyObject* held, PyObject* missing) {
-  switch (kind) {
-    case Watched::kItems: return same_items(holder, held);
-    case Watched::kNames: return same_names(holder, held, missing);
-    case Watched::kClass: return same_class(names, holder, held);
-    case Watched::kList: return same_list(holder, held);
-    case Watched::kSet: return equal(holder, held);
-    case Watched::kCell: {
+bool holds(const Names& names, Check check, PyObject* holder, PyObject* former, PyObject* missing) {
+  switch (check) {
+    case Check::kItems: return same_items(holder, former);
+    case Check::kNames: return same_names(holder, former, missing);
+    case Check::kClass: return same_class(names, holder, former);
+    case Check::kList: return same_list(holder, former);
+    case Check::kSet: return equal(holder, former);
+    case Check::kCell: {
       PyObject* const now = contents(names, holder);
-      return (now ? now : missing) == held;
+      return (now ? now : missing) == former;
     }
-    case Watched::kFunction: return same_function(names, holder, held);
-    case Watched::kTensor: {
+    case Check::kFunction: return same_function(names, holder, former);
+    case Check::kTensor: {
       const nb::object data = attribute(holder, names.data.ptr());
-      return data.is_valid() && attribute(holder, names.needs.ptr()).ptr() == item(held, 2) && same_array(names, data.ptr(), held);
+      return data.is_valid() && attribute(holder, names.needs.ptr()).ptr() == item(former, 2) && same_array(names, data.ptr(), former);
     }
-    case Watched::kArray: return same_array(names, holder, held);
-    case Watched::kObject: return same_object(names, holder, held);
-    case Watched::kAttribute: return attribute(holder, item(held, 0)).ptr() == item(held, 1);
+    case Check::kArray: return same_array(names, holder, former);
+    case Check::kObject: return same_object(names, holder, former);
+    case Check::kAttribute: return attribute(holder, item(former, 0)).ptr() == item(former, 1);
   }
-  throw std::invalid_argument("native kernels: no such kind of guard");
+  throw std::invalid_argument("native kernels: no such check");
 }
 
 }  // namespace
@@ -135,8 +135,8 @@ void bind_guards(nb::module_& m) {
   m.def("all_hold", [](const nb::list& guards, const nb::object& missing) {
     for (size_t k = 0; k < guards.size(); ++k) {
       PyObject* guard = PyList_GetItem(guards.ptr(), static_cast<Py_ssize_t>(k));
-      const long kind = PyLong_AsLong(item(guard, 0));
-      if (!holds(*names, static_cast<Watched>(kind), item(guard, 1), item(guard, 2), missing.ptr())) return false;
+      const long check = PyLong_AsLong(item(guard, 0));
+      if (!holds(*names, static_cast<Check>(check), item(guard, 1), item(guard, 2), missing.ptr())) return false;
     }
     return true;
   });

@@ -7,59 +7,18 @@
 
 #include "cell.h"
 #include "layout.h"
+#include "packed_weights.h"
 #include "reduction.h"
+#include "sums.h"
 
 namespace tgr::TGR_ISA {
 
 constexpr ptrdiff_t kSegmentBytes = 64 << 10;  // of the rows that run through the instructions between two products together
 constexpr ptrdiff_t kSumBytes = 8 << 20;       // of the rows of a chunk whose products are summed
-constexpr int kMostTogether = 16;             // sums that share a packed operand
 constexpr ptrdiff_t kProductRows = 192;        // whose pointers a product holds at a time
 constexpr ptrdiff_t kOuterSteps = 64;          // of one row, whose outer products are taken together
 
 template <class T> ptrdiff_t padded(ptrdiff_t n) { return (n + kWidth<T> - 1) / kWidth<T> * kWidth<T>; }
-
-// The weights of products as the tile wants them. One row's products use some weights in the order they came in (Right::row), as
-// worth_direct says: where they lie, if vectors of them do not straddle lines of memory or a few steps are all there is, else copied.
-template <class T> struct PackedWeights {
-  Right<T>* right;
-  T** start;
-  T* zeros;
-};
-constexpr ptrdiff_t kWorthCopying = 8;  // steps of one row
-template <class T> PackedWeights<T> place_packed(const Program& p, const T* const* weights, Workspace& memory, ptrdiff_t rows, ptrdiff_t steps) {
-  PackedWeights<T> w{memory.array<Right<T>>(p.matrices.count), memory.array<T*>(p.biases.count), memory.array<T>(kTileVectors * kWidth<T>)};
-  for (ptrdiff_t k = 0; k < kTileVectors * kWidth<T>; ++k) w.zeros[k] = 0;
-  for (int k = 0; k < p.matrices.count; ++k) {
-    const Matrix& m = p.matrices[k];
-    if (rows == 1 && !m.transposed && m.N % kWidth<T> == 0 && m.N * ptrdiff_t(sizeof(T)) <= 4096) {
-      const T* from = weights[m.weight] + m.offset;
-      const bool straddles = reinterpret_cast<uintptr_t>(from) % kBytes != 0 || m.row % kWidth<T> != 0;
-      if (straddles && steps >= kWorthCopying) w.right[k] = {memory.array<T>(m.K * m.N), m.K, m.N};
-      else w.right[k] = {const_cast<T*>(from), m.K, m.row};
-      continue;
-    }
-    const ptrdiff_t depth = m.transposed ? units<T>(m.K).width() : m.K;
-    w.right[k] = {memory.array<T>(units<T>(m.N).width() * depth), depth, 0};
-  }
-  for (int k = 0; k < p.biases.count; ++k) w.start[k] = memory.array<T>(units<T>(p.biases[k].N).width());
-  return w;
-}
-template <class T> void pack(const Program& p, const T* const* weights, const PackedWeights<T>& w, ptrdiff_t index, ptrdiff_t size) {
-  for (int k = 0; k < p.matrices.count; ++k) {
-    const Matrix& m = p.matrices[k];
-    const T* from = weights[m.weight] + m.offset;
-    if (w.right[k].row) {  // of one row
-      for (ptrdiff_t r = index; r < m.K && w.right[k].data != from; r += size) __builtin_memcpy(w.right[k].data + r * m.N, from + r * m.row, m.N * sizeof(T));
-      continue;
-    }
-    for (ptrdiff_t q = index; q < units<T>(m.N).panels(); q += size) {
-      if (m.transposed) pack_panel_transposed(w.right[k].data, from, m.N, m.row, units<T>(m.K), q);
-      else pack_panel(w.right[k].data, from, m.K, m.row, units<T>(m.N), q);
-    }
-  }
-  for (int k = 0; k < p.biases.count && index == 0; ++k) pack_row(w.start[k], weights[p.biases[k].weight] + p.biases[k].offset, units<T>(p.biases[k].N));
-}
 
 template <class T> class Loop {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
@@ -100,23 +59,17 @@ template <class T> class Loop {
     bool turned;
     T *outer_lefts, *outer_rights;
   };
-  // What one thread adds up sums with.
-  struct Adder {
-    const T **left, **right;
-    T *packed_left, *packed_right;
-  };
 
  public:
   Loop(const Program& p, const LoopCall<T>& call, Workspace& memory, const Crew& crew, const PackedWeights<T>* ready)
       : p_(p), call_(call), schedule_(call.schedule), packed_(ready != nullptr) {
     weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B, call.T_);
     place_memory(memory, crew);
+    if (p_.sums.count) sums_ = RowSums<T>(p_, call_, memory, crew.size, chunk_);
     bind(memory);
     const ptrdiff_t workers = p_.sums.count ? shares_ : crew.size;
     workers_ = memory.array<Worker>(workers);
     for (ptrdiff_t k = 0; k < workers; ++k) place_worker(workers_[k], memory);
-    adders_ = memory.array<Adder>(crew.size);
-    for (int t = 0; t < crew.size && p_.sums.count; ++t) place_adder(adders_[t], memory);
   }
 
   void run(Crew& crew) {
@@ -139,8 +92,8 @@ template <class T> class Loop {
  private:
   static void clear(T* at, ptrdiff_t n) { __builtin_memset(at, 0, n * sizeof(T)); }
   bool pointed(int slot) const {
-    const Kind kind = p_.slots[slot].kind;
-    return kind == Kind::kSequence || kind == Kind::kConstant || kind == Kind::kOnce;
+    const Storage storage = p_.slots[slot].storage;
+    return storage == Storage::kSequence || storage == Storage::kConstant || storage == Storage::kOnce;
   }
   // Rows of a list's block: as many as stay in the L2 cache, but enough for a few tiles.
   ptrdiff_t block_rows(const List& list) const {
@@ -151,7 +104,7 @@ template <class T> class Loop {
   void place_memory(Workspace& memory, const Crew& crew) {
     ptrdiff_t row = 0, widest = kPanel;
     for (const Slot& s : p_.slots) {
-      if (s.kind == Kind::kTemp) row += padded<T>(s.size);
+      if (s.storage == Storage::kTemp) row += padded<T>(s.size);
       widest = larger(widest, padded<T>(s.size));
     }
     const ptrdiff_t bytes = larger<ptrdiff_t>(row * ptrdiff_t(sizeof(T)), 1);
@@ -178,9 +131,7 @@ template <class T> class Loop {
     zeros_ = memory.array<T>(widest);
     clear(zeros_, widest);
     once_ = memory.array<T*>(p_.slots.count);
-    summed_ = memory.array<const T**>(p_.slots.count);
-    for (int k = 0; k < p_.slots.count; ++k) once_[k] = p_.slots[k].kind == Kind::kOnce ? memory.array<T>(call_.B * padded<T>(p_.slots[k].size)) : nullptr;
-    for (const int k : p_.summed) summed_[k] = memory.array<const T*>(chunk_);
+    for (int k = 0; k < p_.slots.count; ++k) once_[k] = p_.slots[k].storage == Storage::kOnce ? memory.array<T>(call_.B * padded<T>(p_.slots[k].size)) : nullptr;
   }
 
   // Finds every instruction's function and operands. Weights and numbers get views behind the slots'; what is one element is spread over a
@@ -233,7 +184,7 @@ template <class T> class Loop {
     }
     for (int k = 0; k < slots; ++k) {
       const Slot& s = p_.slots[k];
-      const bool chunk = s.kind == Kind::kTemp, block = s.kind == Kind::kScratch, state = s.kind == Kind::kState && !p_.states[s.index].kept;
+      const bool chunk = s.storage == Storage::kTemp, block = s.storage == Storage::kScratch, state = s.storage == Storage::kState && !p_.states[s.index].kept;
       const ptrdiff_t stride = padded<T>(s.size), n = chunk ? capacity_ : block ? scratch_rows_ : 0;
       w.homes[k] = {chunk || block ? memory.array<T>(n * stride) : nullptr, stride, chunk ? stride : 0, nullptr, state};
       if (!chunk && !block) w.homes[k].rows = state ? w.now[s.index] : memory.array<T*>(capacity_);
@@ -248,15 +199,6 @@ template <class T> class Loop {
     w.spread = memory.array<T>(3 * W);
     place_outers(w, memory);
   }
-  void place_adder(Adder& a, Workspace& memory) {
-    ptrdiff_t tiles = 0;
-    for (const SumOf& s : p_.sums) tiles += s.left_size / kTileRows + 1;
-    a.left = memory.array<const T*>(kBlockK);
-    a.right = memory.array<const T*>(kBlockK);
-    a.packed_left = memory.array<T>(tiles * kTileRows * kBlockK);
-    a.packed_right = memory.array<T>(kBlockK * kPanel);
-  }
-
   void place_outers(Worker& w, Workspace& memory) {
     ptrdiff_t left = 0, right = 0;
     for (const OuterOf& o : p_.outers) left = larger(left, o.left_size), right = larger(right, units<T>(o.right_size).width());
@@ -300,7 +242,7 @@ template <class T> class Loop {
         run_chunk(share, w, lo, hi);
         note_summed(share, w, lo, hi);
       });
-      crew.each(parts, [&](ptrdiff_t part, int thread) { sums(part, parts, adders_[thread], schedule_.start[hi] - schedule_.start[lo]); });
+      crew.each(parts, [&](ptrdiff_t part, int thread) { sums_.add(part, parts, thread, schedule_.start[hi] - schedule_.start[lo]); });
       each_share([&](const Share& share, Worker& w) { carry(share, w, lo, hi); });
     }
     each_share([&](const Share& share, Worker& w) { finish(share, w); });
@@ -328,14 +270,14 @@ template <class T> class Loop {
     }
     if (p_.once.count == 0) return;
     for (int k = 0; k < p_.slots.count; ++k) {
-      for (ptrdiff_t i = 0; (p_.slots[k].kind == Kind::kOnce || p_.slots[k].kind == Kind::kConstant) && i < n; ++i) w.homes[k].rows[i] = row_of_batch(k, share.rank(i));
+      for (ptrdiff_t i = 0; (p_.slots[k].storage == Storage::kOnce || p_.slots[k].storage == Storage::kConstant) && i < n; ++i) w.homes[k].rows[i] = row_of_batch(k, share.rank(i));
     }
     run_list(lists_[0], w, 0, n);
   }
 
   T* row_of_batch(int slot, ptrdiff_t j) const {
     const Slot& s = p_.slots[slot];
-    if (s.kind == Kind::kOnce) return once_[slot] + j * padded<T>(s.size);
+    if (s.storage == Storage::kOnce) return once_[slot] + j * padded<T>(s.size);
     return const_cast<T*>(call_.constants[s.index]) + schedule_.row[j] * s.size;
   }
 
@@ -349,7 +291,7 @@ template <class T> class Loop {
     for (int k = 0; k < p_.slots.count; ++k) {
       T** const to = w.homes[k].rows;
       if (!pointed(k)) continue;
-      if (p_.slots[k].kind != Kind::kSequence) {
+      if (p_.slots[k].storage != Storage::kSequence) {
         each_row(to, [&](ptrdiff_t j, ptrdiff_t) { return row_of_batch(k, j); });
         continue;
       }
@@ -414,7 +356,7 @@ template <class T> class Loop {
     const ptrdiff_t n = call_.backward ? share.at(lo) : hi < schedule_.steps ? share.at(hi) : 0;
     for (int k = 0; k < p_.states.count; ++k) {
       const StateOf& of = p_.states[k];
-      if (p_.slots[of.out_slot].kind != Kind::kTemp) continue;
+      if (p_.slots[of.out_slot].storage != Storage::kTemp) continue;
       for (ptrdiff_t i = 0; i < n; ++i) {
         T* to = w.carry[k] + i * padded<T>(of.size);
         __builtin_memcpy(to, w.now[k][i], of.size * sizeof(T));
@@ -622,91 +564,8 @@ template <class T> class Loop {
     for (const int slot : p_.summed) {
       const View<T> view = view_of(w, slot, 0, 0);
       for (ptrdiff_t s = lo, m = 0; s < hi; ++s) {
-        for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++m) summed_[slot][schedule_.start[s] - schedule_.start[lo] + share.rank(i)] = view.at(m);
+        for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++m) sums_.rows[slot][schedule_.start[s] - schedule_.start[lo] + share.rank(i)] = view.at(m);
       }
-    }
-  }
-
-  // A part of a sum: some rows of the target, or where these are few some of its panels of columns.
-  struct Part {
-    ptrdiff_t tile, tiles, panel, panels;  // first and last
-    const T* packed_left;
-  };
-  static Part part_of(const SumOf& s, ptrdiff_t panels, ptrdiff_t index, ptrdiff_t size) {
-    const ptrdiff_t tiles = s.left < 0 ? 1 : (s.left_size + kTileRows - 1) / kTileRows;
-    if (tiles >= 2 * size) return {tiles * index / size, tiles * (index + 1) / size, 0, panels, nullptr};
-    return {0, tiles, panels * index / size, panels * (index + 1) / size, nullptr};
-  }
-
-  // Sums that follow each other and have the same right operand are taken together: it is packed once for all.
-  void sums(ptrdiff_t index, ptrdiff_t size, Adder& a, ptrdiff_t n) {
-    for (int first = 0, last; first < p_.sums.count; first = last) {
-      const SumOf& s = p_.sums[first];
-      const auto same_right = [&](const SumOf& o) {
-        return o.right == s.right && o.right_offset == s.right_offset && o.right_size == s.right_size && o.multiple == s.multiple;
-      };
-      for (last = first + 1; last < p_.sums.count && last - first < kMostTogether && same_right(p_.sums[last]);) ++last;
-      const Columns<T> columns = units<T>(s.right_size);
-      Part parts[kMostTogether];
-      for (int k = first; k < last; ++k) parts[k - first] = part_of(p_.sums[k], columns.panels(), index, size);
-      for (ptrdiff_t row = 0; row < n * s.multiple; row += kBlockK) {
-        add_sums(a, first, last, parts, columns, row, smaller(kBlockK, n * s.multiple - row));
-      }
-    }
-  }
-  void add_sums(Adder& a, int first, int last, Part* parts, const Columns<T>& columns, ptrdiff_t row, ptrdiff_t depth) {
-    const SumOf& any = p_.sums[first];
-    gather_rows(a.right, summed_[any.right], any.right_offset, any.right_size, any.multiple, row, depth);
-    T* packed = a.packed_left;
-    for (int k = first; k < last; ++k) {
-      const SumOf& s = p_.sums[k];
-      Part& part = parts[k - first];
-      if (s.left < 0) continue;
-      gather_rows(a.left, summed_[s.left], s.left_offset, s.left_size, s.multiple, row, depth);
-      pack_left(packed, a.left, depth, part.tile, part.tiles, s.left_size);
-      part.packed_left = packed;
-      packed += (part.tiles - part.tile) * depth * kTileRows;
-    }
-    for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
-      bool is_packed = false;
-      for (int k = first; k < last; ++k) {
-        const Part& part = parts[k - first];
-        if (q < part.panel || q >= part.panels || part.tile == part.tiles) continue;
-        if (!is_packed) pack_rows(a.packed_right, a.right, depth, columns, q);
-        is_packed = true;
-        add_to_target(p_.sums[k], part, a.packed_right, depth, columns, q);
-      }
-    }
-  }
-  static void gather_rows(const T** to, const T* const* rows, ptrdiff_t offset, ptrdiff_t size, ptrdiff_t multiple, ptrdiff_t k, ptrdiff_t depth) {
-    for (ptrdiff_t row = k / multiple, sub = k % multiple, d = 0; d < depth; ++d) {
-      to[d] = rows[row] + offset + sub * size;
-      if (++sub == multiple) sub = 0, ++row;
-    }
-  }
-  static void pack_rows(T* out, const T* const* rows, ptrdiff_t depth, const Columns<T>& columns, ptrdiff_t q) {
-    const ptrdiff_t column = q * kPanel, width = columns.in_panel(q), lanes = columns.lanes(q * kTileVectors + width - 1);
-    for (ptrdiff_t d = 0; d < depth; ++d, out += kPanel) {
-      const T* row = rows[d] + column;
-      for (ptrdiff_t v = 0; v < width - 1; ++v) store(out + v * W, load(row + v * W));
-      store(out + (width - 1) * W, load_n(row + (width - 1) * W, lanes));
-    }
-  }
-  void add_to_target(const SumOf& s, const Part& part, const T* right, ptrdiff_t depth, const Columns<T>& columns, ptrdiff_t q) {
-    T* target = call_.targets[s.target];
-    alignas(64) T c[kTileRows * kPanel];
-    if (s.left < 0) {
-      Vec<T> sum[kTileVectors] = {};
-      for (ptrdiff_t d = 0; d < depth; ++d) {
-        for (ptrdiff_t v = 0, width = columns.in_panel(q); v < width; ++v) sum[v] += load(right + d * kPanel + v * W);
-      }
-      for (ptrdiff_t v = 0; v < kTileVectors; ++v) store(c + v * W, sum[v]);
-      return add_to_columns(target, c, columns, q);
-    }
-    for (ptrdiff_t tile = part.tile; tile < part.tiles; ++tile) {
-      const ptrdiff_t height = smaller<ptrdiff_t>(kTileRows, s.left_size - tile * kTileRows);
-      Tiles<T>::packed(height, columns.in_panel(q))(c, part.packed_left + (tile - part.tile) * depth * kTileRows, right, kPanel, depth);
-      for (ptrdiff_t r = 0; r < height; ++r) add_to_columns(target + (tile * kTileRows + r) * columns.H, c + r * kPanel, columns, q);
     }
   }
 
@@ -720,9 +579,8 @@ template <class T> class Loop {
   BoundList lists_[4];  // once, before, body, after
   View<T>* fixed_ = nullptr;
   int fixed_count_ = 0;
-  const T*** summed_;
+  RowSums<T> sums_;
   Worker* workers_;
-  Adder* adders_;
 };
 
 }  // namespace tgr::TGR_ISA

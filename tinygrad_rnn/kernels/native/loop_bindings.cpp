@@ -83,22 +83,22 @@ class Exported {
   Exported(const Exported&) = delete;
   ~Exported() { PyBuffer_Release(&view_); }
 
-  // Whether `from` is an array of elements of this kind ('f' or 'd') that lie as whole elements.
-  bool take(nb::handle from, char kind, bool written) {
+  // Whether `from` is an array of elements of this format ('f' or 'd') that lie as whole elements.
+  bool take(nb::handle from, char format, bool written) {
     if (PyObject_GetBuffer(from.ptr(), &view_, PyBUF_FORMAT | PyBUF_STRIDES | (written ? PyBUF_WRITABLE : 0)) != 0) {
       PyErr_Clear();
       return false;
     }
-    if (!view_.format || view_.format[0] != kind || view_.format[1] != 0 || reinterpret_cast<uintptr_t>(view_.buf) % size_t(view_.itemsize) != 0) return false;
+    if (!view_.format || view_.format[0] != format || view_.format[1] != 0 || reinterpret_cast<uintptr_t>(view_.buf) % size_t(view_.itemsize) != 0) return false;
     for (int k = 0; k < view_.ndim; ++k) {
       if (view_.strides[k] % view_.itemsize != 0) return false;
     }
     return true;
   }
-  bool again(nb::handle from, char kind) {
+  bool again(nb::handle from, char format) {
     PyBuffer_Release(&view_);
     view_.obj = nullptr;
-    return take(from, kind, false);
+    return take(from, format, false);
   }
   int ndim() const { return view_.ndim; }
   ptrdiff_t size() const { return view_.len / view_.itemsize; }
@@ -151,16 +151,16 @@ template <class T> class Arrays {
  private:
   // The array, whose axes from this one on must lie in C order.
   const Exported& take(nb::handle from, bool written, int axis) {
-    constexpr char kind = sizeof(T) == sizeof(float) ? 'f' : 'd';
+    constexpr char format = sizeof(T) == sizeof(float) ? 'f' : 'd';
     Exported& array = exported_[count_++];
-    const bool taken = array.take(from, kind, written);
+    const bool taken = array.take(from, format, written);
     if (taken && array.contiguous(axis)) return array;
     const bool may_copy = !written && !as_they_are_;
     expect(taken || may_copy, "an argument is not an array of the loop's dtype, aligned and, if it is written, writable");
     expect(may_copy, "an array is not contiguous");
     nb::object numpy = nb::module_::import_("numpy");
     nb::object copy = numpy.attr("array")(from, sizeof(T) == sizeof(float) ? "float32" : "float64", nb::arg("order") = "C");
-    expect(array.again(copy, kind), "an argument is not an array of numbers");
+    expect(array.again(copy, format), "an argument is not an array of numbers");
     return array;
   }
   static T* flat(const Exported& array, ptrdiff_t rows, ptrdiff_t size) {
@@ -219,9 +219,9 @@ class PyLoop {
     expect(dtype == "float32" || dtype == "float64", "a loop's dtype is neither float32 nor float64");
     Description d;
     d.f64 = dtype == "float64";
-    for (const auto& [kind, index, size] : slots) {
-      expect(kind >= 0 && kind <= int(Kind::kScratch), "a slot's kind is out of range");
-      d.slots.push_back({static_cast<Kind>(kind), index, size});
+    for (const auto& [storage, index, size] : slots) {
+      expect(storage >= 0 && storage <= int(Storage::kScratch), "a slot's storage is out of range");
+      d.slots.push_back({static_cast<Storage>(storage), index, size});
     }
     d.once = instructions(once);
     d.before = instructions(before);

@@ -38,9 +38,9 @@ constexpr bool is_reduction(Code c) { return c >= Code::sum && c <= Code::all; }
 constexpr int kMostDims = 6;  // one more than an instruction may come with: a reduction gets one of size 1
 
 // What one row holds of one value.
-enum class Kind : int { kTemp, kSequence, kState, kConstant, kOnce, kScratch };
+enum class Storage : int { kTemp, kSequence, kState, kConstant, kOnce, kScratch };
 struct Slot {
-  Kind kind;
+  Storage storage;
   int index;  // of the sequence, state or constant
   ptrdiff_t size;
 };

@@ -1,8 +1,8 @@
 // A check of the kernels without Python, for machines where there is none at hand: a cross-compiled build under an emulator, say.
 //
 // For every instruction set here, cell and type: the forward run against a plain loop, and the gradients along a random direction against
-// a difference of losses (double) or against the double run (float); the LSTM once more as a loop program, with the product of its outputs
-// and inputs summed. Exits 0 if all agree.
+// a difference of losses (double) or against the double run (float), and the same bits from weights in PyTorch's layout; the LSTM once more
+// as a loop program, with the product of its outputs and inputs summed; products of matrices against a plain sum. Exits 0 if all agree.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -51,9 +51,25 @@ template <class F> struct Result {
   std::vector<std::vector<F>> gradients;
 };
 
-// The loss is the sum of the outputs times `weight`.
-template <class F> Result<F> run(const Isa& isa, int cell, const Arguments& arguments, const std::vector<double>& weight, int threads) {
-  const auto a = cast<F>(arguments);
+// A matrix of `rows` rows in PyTorch's layout, transposed and with a GRU's first two gates exchanged; or, with `back`, out of it.
+template <class F> void to_torch(std::vector<F>& matrix, ptrdiff_t rows, int gates, bool back) {
+  const std::vector<F> from = matrix;
+  const ptrdiff_t columns = gates * H;
+  for (ptrdiff_t c = 0; c < columns; ++c) {
+    const ptrdiff_t gate = c / H, row = (gates == 3 && gate < 2 ? 1 - gate : gate) * H + c % H;
+    for (ptrdiff_t r = 0; r < rows; ++r) {
+      if (back) matrix[r * columns + c] = from[row * rows + r];
+      else matrix[row * rows + r] = from[r * columns + c];
+    }
+  }
+}
+
+// The loss is the sum of the outputs times `weight`. torch: by weights in PyTorch's layout; the gradients are given in ours.
+template <class F>
+Result<F> run(const Isa& isa, int cell, const Arguments& arguments, const std::vector<double>& weight, int threads, bool torch = false) {
+  auto a = cast<F>(arguments);
+  const ptrdiff_t rows[] = {0, D, H, 1, 1};
+  for (int k = 1; torch && k < 5; ++k) to_torch(a[k], rows[k], kGates[cell], false);
   const std::vector<F> w(weight.begin(), weight.end());
   Result<F> r;
   for (const auto& one : a) r.gradients.emplace_back(one.size());
@@ -63,6 +79,7 @@ template <class F> Result<F> run(const Isa& isa, int cell, const Arguments& argu
   p.cell = static_cast<Cell>(cell);
   p.B = B, p.T_ = T, p.D = D, p.H = H;
   p.schedule = schedule.view;
+  p.torch = p.kernel_turned = p.recurrent_turned = torch;
   p.x = {a[0].data(), T * D, D};
   p.kernel = a[1].data(), p.recurrent = a[2].data(), p.bias = a[3].data(), p.c0 = a[5].data(), p.h0 = a[6].data();
   if (p.cell == Cell::kGruAfter) p.recurrent_bias = a[4].data(), p.d_recurrent_bias = r.gradients[4].data();
@@ -78,6 +95,7 @@ template <class F> Result<F> run(const Isa& isa, int cell, const Arguments& argu
   p.d_kernel = r.gradients[1].data(), p.d_recurrent = r.gradients[2].data(), p.d_bias = r.gradients[3].data();
   p.d_c0 = r.gradients[5].data(), p.d_h0 = r.gradients[6].data();
   kernels.backward(p, backward_memory, threads);
+  for (int k = 1; torch && k < 5; ++k) to_torch(r.gradients[k], rows[k], kGates[cell], true);
   return r;
 }
 
@@ -132,9 +150,9 @@ template <class A, class C> double difference(const A& a, const C& b) {
   return worst / size;
 }
 
-bool report(const char* isa, int cell, const char* what, double error, double most) {
+bool report(const char* isa, const char* name, const char* what, double error, double most) {
   const bool good = error <= most;
-  std::printf("%-9s %-18s %-34s %.1e %s\n", isa, kNames[cell], what, error, good ? "ok" : "WRONG");
+  std::printf("%-9s %-18s %-34s %.1e %s\n", isa, name, what, error, good ? "ok" : "WRONG");
   return good;
 }
 
@@ -168,11 +186,13 @@ bool check(const Isa& isa, int cell) {
     f32_error = std::fmax(f32_error, difference(f32.gradients[k], f64.gradients[k]));
     same = same && f64.gradients[k] == f64_threads.gradients[k];
   }
-  bool good = report(isa.name, cell, "outputs, double, to a plain loop", difference(f64.outputs, plain_loop(cell, a)), 1e-13);
-  good &= report(isa.name, cell, "outputs, float, to double", difference(f32.outputs, f64.outputs), 1e-5);
-  good &= report(isa.name, cell, "gradients, double, to a difference", std::fabs(along - numeric) / std::fmax(1, std::fabs(numeric)), 1e-7);
-  good &= report(isa.name, cell, "gradients, float, to double", f32_error, 1e-5);
-  good &= report(isa.name, cell, "one thread and three, same bits", same ? 0 : 1, 0);
+  bool good = report(isa.name, kNames[cell], "outputs, double, to a plain loop", difference(f64.outputs, plain_loop(cell, a)), 1e-13);
+  good &= report(isa.name, kNames[cell], "outputs, float, to double", difference(f32.outputs, f64.outputs), 1e-5);
+  good &= report(isa.name, kNames[cell], "gradients, double, to a difference", std::fabs(along - numeric) / std::fmax(1, std::fabs(numeric)), 1e-7);
+  good &= report(isa.name, kNames[cell], "gradients, float, to double", f32_error, 1e-5);
+  good &= report(isa.name, kNames[cell], "one thread and three, same bits", same ? 0 : 1, 0);
+  const auto torch = run<float>(isa, cell, a, weight, 1, true);
+  good &= report(isa.name, kNames[cell], "PyTorch's layout, same bits", torch.outputs == f32.outputs && torch.gradients == f32.gradients ? 0 : 1, 0);
   return good;
 }
 
@@ -181,8 +201,8 @@ OwnedProgram lstm_program(bool f64) {
   enum { kX, kOut, kC, kH, kZ, kNewC, kA, kB };
   Description d;
   d.f64 = f64;
-  d.slots = {{Kind::kSequence, 0, D}, {Kind::kSequence, 1, H}, {Kind::kState, 0, H},   {Kind::kState, 1, H},
-             {Kind::kTemp, 0, 4 * H}, {Kind::kTemp, 0, H},     {Kind::kScratch, 0, H}, {Kind::kScratch, 0, H}};
+  d.slots = {{Storage::kSequence, 0, D}, {Storage::kSequence, 1, H}, {Storage::kState, 0, H},   {Storage::kState, 1, H},
+             {Storage::kTemp, 0, 4 * H}, {Storage::kTemp, 0, H},     {Storage::kScratch, 0, H}, {Storage::kScratch, 0, H}};
   d.sequences = {{false, false, -1, -1}, {false, true, -1, -1}};
   d.states = {{kNewC, 0, H, false, false}, {kOut, 0, H, false, false}};
   d.sums = {{0, kX, kOut, 0, D, 0, H, 1}};
@@ -254,10 +274,48 @@ bool check_program(const Isa& isa) {
   }
   want.insert(want.end(), sum.begin(), sum.end());
   const auto f64 = run_program<double>(isa, a, 1);
-  bool good = report(isa.name, 2, "as a loop program, double", difference(f64, want), 1e-13);
-  good &= report(isa.name, 2, "as a loop program, float", difference(run_program<float>(isa, a, 1), want), 1e-5);
-  good &= report(isa.name, 2, "as a loop program, three threads", f64 == run_program<double>(isa, a, 3) ? 0 : 1, 0);
+  bool good = report(isa.name, kNames[2], "as a loop program, double", difference(f64, want), 1e-13);
+  good &= report(isa.name, kNames[2], "as a loop program, float", difference(run_program<float>(isa, a, 1), want), 1e-5);
+  good &= report(isa.name, kNames[2], "as a loop program, three threads", f64 == run_program<double>(isa, a, 3) ? 0 : 1, 0);
   return good;
+}
+
+// C = bias + A B of either orientation of A and B, small and beyond a tile and a panel; in float to 1e-5 of a plain sum.
+template <class F> double product_error(const Isa& isa, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, bool a_turned, bool b_turned, int threads) {
+  std::vector<F> a(M * K), b(K * N), c(M * N), bias(N);
+  for (auto* array : {&a, &b, &bias}) {
+    for (F& value : *array) value = F(draw());
+  }
+  Product<F> p;
+  p.M = M, p.N = N, p.K = K;
+  p.a = a.data(), p.a_row = a_turned ? 1 : K, p.a_step = a_turned ? M : 1;
+  p.b = b.data(), p.b_row = b_turned ? 1 : N, p.b_column = b_turned ? K : 1;
+  p.c = c.data(), p.c_row = N, p.bias = bias.data();
+  Workspace memory;
+  kernels_of<F>(isa).matmul(p, memory, threads);
+  std::vector<double> want(M * N);
+  for (ptrdiff_t i = 0; i < M; ++i) {
+    for (ptrdiff_t j = 0; j < N; ++j) {
+      want[i * N + j] = double(bias[j]);
+      for (ptrdiff_t k = 0; k < K; ++k) want[i * N + j] += double(a[i * p.a_row + k * p.a_step]) * double(b[k * p.b_row + j * p.b_column]);
+    }
+  }
+  return difference(c, want);
+}
+
+bool check_products(const Isa& isa) {
+  const ptrdiff_t sizes[][3] = {{1, 1, 1}, {5, 19, 7}, {7, 70, 3}, {8, 33, 40}, {61, 130, 530}};
+  double f32 = 0, f64 = 0;
+  for (const auto& size : sizes) {
+    for (int turned = 0; turned < 4; ++turned) {
+      for (int threads : {1, 3}) {
+        f32 = std::fmax(f32, product_error<float>(isa, size[0], size[1], size[2], turned & 1, turned & 2, threads));
+        f64 = std::fmax(f64, product_error<double>(isa, size[0], size[1], size[2], turned & 1, turned & 2, threads));
+      }
+    }
+  }
+  const bool good = report(isa.name, "matrices", "products, float, to a plain sum", f32, 1e-5);
+  return report(isa.name, "matrices", "products, double, to a plain sum", f64, 1e-13) && good;
 }
 
 }  // namespace
@@ -267,6 +325,7 @@ int main() {
   for (const Isa* const* isa = available(); *isa; ++isa) {
     for (int cell = 0; cell < 5; ++cell) good = check(**isa, cell) && good;
     good = check_program(**isa) && good;
+    good = check_products(**isa) && good;
   }
   std::printf(good ? "all good\n" : "something is wrong\n");
   return good ? 0 : 1;
