@@ -63,18 +63,18 @@ def explains(thing: Any) -> bool:
 
 def own(module: ModuleType) -> dict[str, Any]:
     """What a module defines itself, by name."""
-    found = {n: t for n, t in vars(module).items() if not n.startswith("_") and explains(t)}
-    return {n: t for n, t in found.items() if t.__module__ == module.__name__}
+    public = {n: t for n, t in vars(module).items() if not n.startswith("_") and explains(t)}
+    return {n: t for n, t in public.items() if t.__module__ == module.__name__}
 
 
 def public() -> dict[tuple[str, str], Any]:
     """What users reach, by (file, name)."""
-    found: list[Any] = []
+    objects: list[Any] = []
     for name in PUBLIC:
         module = import_module(f"tinygrad_rnn.{name}".rstrip("."))
         names = dir(module) if module is tg else getattr(module, "__all__", own(module))
-        found += [getattr(module, n) for n in names if not n.startswith("_")]
-    return {(short(t.__module__), t.__name__): t for t in found if explains(t)}
+        objects += [getattr(module, n) for n in names if not n.startswith("_")]
+    return {(short(t.__module__), t.__name__): t for t in objects if explains(t)}
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
@@ -122,12 +122,12 @@ def test_the_list_of_public_modules_is_whole() -> None:
 def examples(module: ModuleType) -> Iterator[doctest.DocTest]:
     """The docstrings' examples. Those of public names begin with nothing imported, as at a reader's prompt."""
     shown = {name for file, name in public() if file == short(module.__name__)}
-    found = doctest.DocTestFinder().find(module)
+    doctests = doctest.DocTestFinder().find(module)
     for name, thing in own(module).items():
         if isinstance(thing, Op):  # the finder does not know ops
             text = doctest.DocTestParser().get_doctest(thing.__doc__ or "", {}, name, module.__file__, 0)
-            found.append(text)
-    for test in found:
+            doctests.append(text)
+    for test in doctests:
         name = short(test.name).removeprefix(short(module.__name__)).lstrip(".").split(".")[0]
         if name in shown:
             test.globs = {"__name__": "__main__"}

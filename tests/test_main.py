@@ -67,8 +67,8 @@ def test_what_is_wrong_is_said_in_one_line(
     arguments: list[str], code: int, text: str, capsys: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found, out, err = run(capsys, *arguments)
-    assert (found, out) == (code, "")
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (code, "")
     assert text in err
     assert err.count("\n") == 1
     assert err.startswith("python -m tinygrad_rnn")

@@ -88,8 +88,8 @@ def test_the_korean_readme_has_the_same_parts() -> None:
 def links(page: Path) -> list[str]:
     """Targets of links and pictures that are not on the web, without what follows #."""
     prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
-    found = [a or b for a, b in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", prose)]
-    return [t.split("#")[0] for t in found if not re.match(r"[a-z]+:|#", t)]
+    targets = [a or b for a, b in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", prose)]
+    return [t.split("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -109,6 +109,6 @@ def test_every_example_is_told_of() -> None:
     programs = [
         p for p in sorted((TOP / "examples").rglob("*.py")) if p.parent.name == "notes" or "__main__" in text_of(p)
     ]
-    told = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
+    linked = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
     assert programs
-    assert not [str(p.relative_to(TOP)) for p in programs if p.resolve() not in told]
+    assert not [str(p.relative_to(TOP)) for p in programs if p.resolve() not in linked]

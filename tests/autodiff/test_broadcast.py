@@ -32,10 +32,10 @@ def test_sums_over_what_was_broadcast(shape: tuple[int, ...], to: tuple[int, ...
     g = np.random.default_rng(0).normal(size=to)
     places = np.broadcast_to(np.arange(np.prod(shape, dtype=int)).reshape(shape), to)
     wanted = np.array([g[places == i].sum() for i in range(np.prod(shape, dtype=int))]).reshape(shape)
-    found = unbroadcast(g, shape)
-    assert found is not None
-    assert found.shape == shape
-    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    actual = unbroadcast(g, shape)
+    assert actual is not None
+    assert actual.shape == shape
+    np.testing.assert_allclose(actual, wanted, atol=1e-12)
 
 
 @pytest.mark.parametrize(("shape", "g"), [((3,), (2, 4)), ((2, 3), (3, 2)), ((2,), (2, 1)), ((3, 1), (2, 2))])

@@ -114,8 +114,8 @@ def test_several_inputs() -> None:
 
     p, q = np.array([2.0, 3.0]), np.array([5.0, 7.0])
     (pp, pq), (qp, qq) = tg.hessian(f, (p, q))
-    for found, expected in ((pp, 2 * q**3), (pq, 6 * p * q**2), (qp, 6 * p * q**2), (qq, 6 * p**2 * q)):
-        np.testing.assert_allclose(found.data, np.diag(expected), rtol=1e-12)
+    for actual, expected in ((pp, 2 * q**3), (pq, 6 * p * q**2), (qp, 6 * p * q**2), (qq, 6 * p**2 * q)):
+        np.testing.assert_allclose(actual.data, np.diag(expected), rtol=1e-12)
     value, (by_p, by_q) = tg.value_and_grad(f, [p, q])
     assert value.item() == 4 * 125 + 9 * 343
     assert (by_p.tolist(), by_q.tolist()) == ([500, 2058], [300, 1323])

@@ -17,11 +17,11 @@ def derivatives(f: Any, x: Any, orders: int) -> list[float]:
     """f and its derivatives at a number."""
     t = tg.tensor(np.float64(x), requires_grad=True)
     y = f(t)
-    found = [y.item()]
+    values = [y.item()]
     for _ in range(orders):
         y = tg.grad(y, t, create_graph=True)
-        found.append(y.item())
-    return found
+        values.append(y.item())
+    return values
 
 
 def test_the_derivative_of_abs_at_0_is_0() -> None:
@@ -134,9 +134,9 @@ def test_ops_and_array_take_nested_lists_of_tensors() -> None:
         (lambda: tg.r_[a, b, 1:3, [9.0]], [2.0, 1.0, 3.0, 1.0, 2.0, 9.0]),
         (lambda: tg.c_[b, np.ones((2, 2))], [[1.0, 1.0, 1.0], [3.0, 1.0, 1.0]]),
     ):
-        found = f()
-        np.testing.assert_allclose(found.data, plain, rtol=1e-15)
-        assert found.requires_grad
+        result = f()
+        np.testing.assert_allclose(result.data, plain, rtol=1e-15)
+        assert result.requires_grad
     (g,) = tg.grad(tg.array([[a, 1.0], [a * a, a]]).sum(), [a])
     assert g.item() == 6.0
     assert tg.array(a) is a
@@ -224,9 +224,9 @@ def test_one_triangle_is_read_and_gets_the_gradient() -> None:
 
 def test_slogdet_is_a_named_tuple_with_a_constant_sign() -> None:
     x = tg.tensor(-np.eye(3) * 1e-200, requires_grad=True)
-    found = np.linalg.slogdet(x)
-    assert (found.sign.item(), found.sign.requires_grad) == (-1.0, False)
-    np.testing.assert_allclose(found.logabsdet.item(), 3 * np.log(1e-200))
+    result = np.linalg.slogdet(x)
+    assert (result.sign.item(), result.sign.requires_grad) == (-1.0, False)
+    np.testing.assert_allclose(result.logabsdet.item(), 3 * np.log(1e-200))
     assert tg.linalg.slogdet(np.eye(2)) == np.linalg.slogdet(np.eye(2))
 
 

@@ -202,10 +202,10 @@ CALLS: dict[str, Any] = {
 def test_numpy_functions_give_tensors_with_right_values_and_gradients(name: str) -> None:
     f = CALLS[name]
     x, b = tg.tensor(A, requires_grad=True), tg.tensor(B, requires_grad=True)
-    found = f(x, b)
-    assert isinstance(found, tg.Tensor)
-    assert found.requires_grad
-    np.testing.assert_allclose(found.data, f(A, B), rtol=1e-13, atol=1e-14)
+    result = f(x, b)
+    assert isinstance(result, tg.Tensor)
+    assert result.requires_grad
+    np.testing.assert_allclose(result.data, f(A, B), rtol=1e-13, atol=1e-14)
     assert tg.gradcheck(f, [A, B])
     assert tg.gradgradcheck(f, [A, B])
 
@@ -231,9 +231,9 @@ def test_numpy_functions_give_tensors_with_right_values_and_gradients(name: str)
     ],
 )
 def test_functions_without_gradient_compute_on_the_data(f: Any) -> None:
-    found = f(tg.tensor(A, requires_grad=True))
-    assert not isinstance(found, tg.Tensor)
-    np.testing.assert_array_equal(found, f(A))
+    result = f(tg.tensor(A, requires_grad=True))
+    assert not isinstance(result, tg.Tensor)
+    np.testing.assert_array_equal(result, f(A))
 
 
 @pytest.mark.parametrize("f", [np.spacing, np.unwrap, np.linalg.qr, np.fft.fft, np.interp, np.median, np.nextafter])
@@ -482,9 +482,9 @@ def gradients(f: Any, *values: Any) -> list[Any]:
     ids=["maximum", "minimum", "fmax", "fmin", "power"],
 )
 def test_two_operands_at_nan_and_ties(f: Any, a: Any, b: Any, by_a: Any, by_b: Any) -> None:
-    found = gradients(f, a, b)
-    np.testing.assert_array_equal(found[0], by_a)
-    np.testing.assert_array_equal(found[1], by_b)
+    grads = gradients(f, a, b)
+    np.testing.assert_array_equal(grads[0], by_a)
+    np.testing.assert_array_equal(grads[1], by_b)
     with np.errstate(divide="ignore"):
         np.testing.assert_array_equal(f(tg.tensor(a), tg.tensor(b)).data, np.float32(f(np.array(a), np.array(b))))
 
@@ -729,11 +729,11 @@ def test_where_with_0_is_numpys(x: Any, condition: Any, dtype: Any) -> None:
     values = np.array([NAN, INF, -INF, -0.0, 1.5, -2.0]) if np.dtype(dtype).kind == "f" else np.arange(6)
     a = rng.choice(values, (*x, 2)).astype(dtype)[..., 0]  # not contiguous
     for flags in (rng.random(condition) < 0.5, rng.integers(0, 3, condition), (rng.random(condition) < 0.5).tolist()):
-        for found, expected in (
+        for actual, expected in (
             (tg.where(flags, a, 0), np.where(flags, a, 0)),
             (tg.where(flags, 0, a), np.where(flags, 0, a)),
             (tg.where(flags, a, -0.0), np.where(flags, a, -0.0)),
         ):
-            assert np.asarray(found).dtype == expected.dtype
-            assert np.asarray(found).tobytes() == expected.tobytes()
-            assert np.shape(found) == expected.shape
+            assert np.asarray(actual).dtype == expected.dtype
+            assert np.asarray(actual).tobytes() == expected.tobytes()
+            assert np.shape(actual) == expected.shape

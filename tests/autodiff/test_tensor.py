@@ -262,7 +262,7 @@ def test_updates_in_place_under_no_grad() -> None:
 
 def test_comparisons_are_plain_booleans() -> None:
     t, u = tg.tensor([1.0, 2.0, 3.0], requires_grad=True), np.array([3.0, 2.0, 1.0])
-    for found, expected in [
+    for actual, expected in [
         (t == u, [False, True, False]),
         (t != u, [True, False, True]),
         (t < u, [True, False, False]),
@@ -270,8 +270,8 @@ def test_comparisons_are_plain_booleans() -> None:
         (t >= 2, [False, True, True]),
         (t <= 2, [True, True, False]),
     ]:
-        assert isinstance(found, np.ndarray)
-        assert found.tolist() == expected
+        assert isinstance(actual, np.ndarray)
+        assert actual.tolist() == expected
     assert hash(t) == hash(t)
 
 
@@ -484,8 +484,8 @@ def test_options_that_are_none_say_nothing() -> None:
 def test_lists_in_the_place_of_an_array() -> None:
     t = tg.tensor([1.0, 2.0])
     for listed in ([3, 5], (3.0, 5.0), [tg.tensor(3.0), 5]):
-        found = tg.add(t, listed)
-        assert (found.tolist(), found.dtype) == ([4.0, 7.0], np.float32)
+        total = tg.add(t, listed)
+        assert (total.tolist(), total.dtype) == ([4.0, 7.0], np.float32)
     for bad in ({1, 2}, [1, "a"], [[1, 2], [3]], [object()], (n for n in (1, 2)), [{1: tg.tensor(1.0)}]):
         with pytest.raises(TypeError, match=r"add: b is .*, expected a tensor, an array or a number"):
             tg.add(t, bad)

@@ -139,5 +139,5 @@ def test_what_moves_data_computes_nothing(op: Any) -> None:
     for sample in op.samples(Sampler(0)):
         case = as_case(sample)
         result = function_of(op, case)(*[tg.tensor(a, requires_grad=a.dtype.kind == "f") for a in case.arrays])
-        made = [r.shape for r in (result if isinstance(result, tuple) else (result,))]
-        assert op.work.flops([a.shape for a in case.arrays], made, {**op.defaults, **case.options}) == 0
+        output_shapes = [r.shape for r in (result if isinstance(result, tuple) else (result,))]
+        assert op.work.flops([a.shape for a in case.arrays], output_shapes, {**op.defaults, **case.options}) == 0

@@ -56,13 +56,13 @@ def test_one_wrong_element_is_found_named_and_measured(custom: Any) -> None:
         return g * slope
 
     op = custom(cube, rule)
-    found = report(op, X)
-    assert (found.function, found.input, found.wrong, found.cause) == ("cube", "w", 1, None)
-    worst = found.worst[0]
+    failure = report(op, X)
+    assert (failure.function, failure.input, failure.wrong, failure.cause) == ("cube", "w", 1, None)
+    worst = failure.worst[0]
     assert (worst.input_index, worst.output_index) == ((2, 3), (2, 3))
     assert worst.ratio == pytest.approx(1.01, rel=1e-6)
     assert worst.numeric == pytest.approx(3 * X[2, 3] ** 2, rel=1e-8)
-    text = str(found)
+    text = str(failure)
     assert "gradient of output with respect to w (4, 5) is wrong in 1 of 20 elements" in text
     assert "d output[2, 3] / d w[2, 3]" in text
     assert "1.01" in text
@@ -96,26 +96,26 @@ def test_a_missing_reduction_is_recognised(custom: Any) -> None:
 
 
 def test_a_kink_is_recognised() -> None:
-    found = report(lambda x: tg.relu(x), np.array([1.0, 1e-5, -1.0]))
-    assert "kink" in found.cause
-    assert found.worst[0].input_index == (1,)
+    failure = report(lambda x: tg.relu(x), np.array([1.0, 1e-5, -1.0]))
+    assert "kink" in failure.cause
+    assert failure.worst[0].input_index == (1,)
     assert tg.gradcheck(tg.relu, np.array([1.0, 0.1, -1.0]))
 
 
 def test_the_input_at_fault_is_named() -> None:
     w = tg.tensor(X, requires_grad=True, name="kernel")
     b = tg.tensor(np.ones(5), requires_grad=True, name="bias")
-    found = report(lambda w, b: w * 2 + b.detach() * b.detach(), w, b)
-    assert found.input == "bias"
-    assert "with respect to bias (5,)" in str(found)
+    failure = report(lambda w, b: w * 2 + b.detach() * b.detach(), w, b)
+    assert failure.input == "bias"
+    assert "with respect to bias (5,)" in str(failure)
     assert report(lambda p, q: p + q.detach(), X, X).input == "inputs[1]"
     assert report(lambda p, q: p + q.detach(), X, X, names=["first", "second"]).input == "second"
 
 
 def test_second_order_faults_are_reported() -> None:
-    found = report(lambda x: (x * x.detach()) * x, SQUARE, order=2)
-    assert found.order == 2
-    assert "second derivative" in str(found)
+    failure = report(lambda x: (x * x.detach()) * x, SQUARE, order=2)
+    assert failure.order == 2
+    assert "second derivative" in str(failure)
 
 
 def test_parameters_that_the_function_reaches_by_itself_are_checked_and_restored() -> None:
@@ -173,10 +173,10 @@ def test_what_only_a_projection_sees_is_reported_with_the_largest_error() -> Non
     def fn(x: Any) -> Any:
         return (x.detach() * (1 - off) * w).sum() + (x * off * w).sum()
 
-    found = report(fn, np.array([2.0, 3.0]), rtol=0.01, atol=0.0)
-    assert found.wrong == 1
-    assert found.worst[0].input_index == (int(np.abs(w).argmax()),)
-    assert found.worst[0].ratio == pytest.approx(off[np.abs(w).argmax()], rel=1e-6)
+    failure = report(fn, np.array([2.0, 3.0]), rtol=0.01, atol=0.0)
+    assert failure.wrong == 1
+    assert failure.worst[0].input_index == (int(np.abs(w).argmax()),)
+    assert failure.worst[0].ratio == pytest.approx(off[np.abs(w).argmax()], rel=1e-6)
 
 
 @pytest.mark.parametrize("directions", [1, 3, 5])
@@ -201,6 +201,6 @@ def test_the_output_that_is_most_wrong_is_named() -> None:
         return tg.stack([parts[i] for i in order])
 
     for order in ((0, 1), (1, 0)):
-        found = report(fn, np.array(0.5), order)
-        assert found.worst[0].output_index == (order.index(0),)
-        assert (found.worst[0].analytic, round(found.worst[0].numeric, 6)) == (-1.0, 1.0)
+        failure = report(fn, np.array(0.5), order)
+        assert failure.worst[0].output_index == (order.index(0),)
+        assert (failure.worst[0].analytic, round(failure.worst[0].numeric, 6)) == (-1.0, 1.0)

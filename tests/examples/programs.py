@@ -36,9 +36,9 @@ def run(folder: Path, name: str, *arguments: Any) -> tuple[int, str, str]:
 
 def said(pattern: str, out: str) -> tuple[str, ...]:
     """The groups of a pattern in the output of a program."""
-    found = re.search(pattern, out)
-    assert found, out
-    return found.groups()
+    match = re.search(pattern, out)
+    assert match, out
+    return match.groups()
 
 
 def interrupted(folder: Path, name: str, *arguments: Any, after: str) -> tuple[int, str, str]:

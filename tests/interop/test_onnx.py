@@ -52,10 +52,10 @@ def test_a_file_without_options_needs_its_input_alone(tmp_path: Path) -> None:
         same(path, {"input": x}, wanted)
 
 
-def runtime(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+def runtime(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert [i.name for i in session.get_inputs()] == list(given)
-    return session.run(None, given)
+    assert [i.name for i in session.get_inputs()] == list(inputs)
+    return session.run(None, inputs)
 
 
 def arrays_of(results: Any) -> list[np.ndarray]:
@@ -63,13 +63,13 @@ def arrays_of(results: Any) -> list[np.ndarray]:
     return [t.data for t in flat]
 
 
-def same(path: str, given: dict[str, np.ndarray], wanted: list[np.ndarray]) -> None:
+def same(path: str, inputs: dict[str, np.ndarray], wanted: list[np.ndarray]) -> None:
     """The loaded file and, where it is installed, ONNX Runtime give these numbers, by 1e-5."""
     again = convert.load(path)
-    assert again.inputs == tuple(given)
-    loaded = again(*given.values())
+    assert again.inputs == tuple(inputs)
+    loaded = again(*inputs.values())
     loaded = arrays_of(loaded if isinstance(loaded, tuple) else (loaded,))
-    for results in (loaded, *([runtime(path, given)] if find_spec("onnxruntime") else [])):
+    for results in (loaded, *([runtime(path, inputs)] if find_spec("onnxruntime") else [])):
         for a, b in zip(results, wanted, strict=True):
             assert a.shape == b.shape
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
@@ -97,8 +97,8 @@ def test_layers_give_the_same_numbers(cell_type: str, options: dict[str, Any], t
         lengths = np.minimum(LENGTHS[:batch], steps).astype(np.int32)
         states = [array(count, batch, 4, seed=i) for i in range(2 if cell_type == "lstm" else 1)]
         hx = tuple(states) if cell_type == "lstm" else states[0]
-        given = {"input": x, "lengths": lengths, **dict(zip(("h_0", "c_0"), states, strict=False))}
-        same(path, given, arrays_of(layer(x, hx, lengths=lengths)))
+        inputs = {"input": x, "lengths": lengths, **dict(zip(("h_0", "c_0"), states, strict=False))}
+        same(path, inputs, arrays_of(layer(x, hx, lengths=lengths)))
 
 
 @pytest.mark.parametrize("lengths", [False, True])
@@ -107,9 +107,9 @@ def test_lengths_and_states_can_be_left_out(lengths: bool, initial_state: bool, 
     layer = nn.LSTM(3, 4, bidirectional=True, seed=0)
     path = exported(layer, tmp_path, lengths=lengths, initial_state=initial_state)
     x, h, c = array(6, 4, 3), array(2, 4, 4), array(2, 4, 4, seed=1)
-    given = {"input": x} | ({"lengths": LENGTHS} if lengths else {}) | ({"h_0": h, "c_0": c} if initial_state else {})
+    inputs = {"input": x} | ({"lengths": LENGTHS} if lengths else {}) | ({"h_0": h, "c_0": c} if initial_state else {})
     results = layer(x, (h, c) if initial_state else None, lengths=LENGTHS if lengths else None)
-    same(path, given, arrays_of(results))
+    same(path, inputs, arrays_of(results))
 
 
 CELLS = {
@@ -133,8 +133,8 @@ def test_cells_give_the_same_numbers(cell_type: str, tmp_path: Path) -> None:
     with tg.training(False):
         output, final = rnn.dynamic_rnn(cell, x, LENGTHS, state)
     wanted = [output, final.h, final.c] if cell_type == "lstm" else [output, final]
-    given = {"input": x, "lengths": LENGTHS, "h_0": h} | ({"c_0": c} if cell_type == "lstm" else {})
-    same(path, given, arrays_of(wanted))
+    inputs = {"input": x, "lengths": LENGTHS, "h_0": h} | ({"c_0": c} if cell_type == "lstm" else {})
+    same(path, inputs, arrays_of(wanted))
 
 
 def test_a_stack_of_cells(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_a_stack_of_cells(tmp_path: Path) -> None:
     path = exported(cell, tmp_path)
     x, c, h, h1 = array(4, 6, 3), array(4, 4), array(4, 4, seed=1), array(4, 5, seed=2)
     output, (first, second) = rnn.dynamic_rnn(cell, x, LENGTHS, (rnn.LSTMState(c, h), h1))
-    given = {"input": x, "lengths": LENGTHS, "0.h_0": h, "0.c_0": c, "1.h_0": h1}
-    same(path, given, arrays_of([output, first.h, first.c, second]))
+    inputs = {"input": x, "lengths": LENGTHS, "0.h_0": h, "0.c_0": c, "1.h_0": h1}
+    same(path, inputs, arrays_of([output, first.h, first.c, second]))
     assert convert.load(path).outputs == ("output", "0.h_n", "0.c_n", "1.h_n")
 
 
@@ -198,14 +198,14 @@ def test_a_loaded_model_trains_and_names_its_inputs(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(model))
     assert np.array_equal(again(x, [5, 3], zeros, zeros)[0].data, model(x, [5, 3], zeros, zeros)[0].data)
     assert "inputs=('input', 'lengths', 'h_0', 'c_0')" in repr(model)
-    for given, named in [
+    for positional, named in [
         ((x,), {}),
         ((x,) * 5, {}),
         ((x, [5, 3], zeros), {"h_0": zeros}),
         ((x,), {"lengths": 0, "z": 0}),
     ]:
         with pytest.raises(TypeError, match=r"the inputs are \('input', 'lengths', 'h_0', 'c_0'\)"):
-            model(*given, **named)
+            model(*positional, **named)
     with pytest.raises(ValueError, match=r"LSTM \(Y_.*sequence_lens\[0\] is 6, expected 0 <= length <= 5"):
         model(x, [6, 3], zeros, zeros)
 
@@ -232,38 +232,41 @@ def written(
     return path
 
 
-def evaluated(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+def evaluated(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """What ONNX Runtime computes, or, where it is not installed, the evaluator of the onnx package (no recurrent layers)."""
     if find_spec("onnxruntime"):
-        return runtime(path, given)
-    return import_module("onnx.reference").ReferenceEvaluator(path).run(None, given)
+        return runtime(path, inputs)
+    return import_module("onnx.reference").ReferenceEvaluator(path).run(None, inputs)
 
 
 def defined(node: Any, weights: dict[str, np.ndarray]) -> Any:
     """What a recurrent operator gives by the standard's equations and, where it is installed, by ONNX Runtime."""
 
-    def by(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def by(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         op, names, outputs, attributes = node
-        arrays = {**weights, **given}
+        arrays = {**weights, **inputs}
         order = ("x", "W", "R", "B", "lengths", "h0", "c0")
-        found = standard.recurrent(op, *(arrays.get(name) if name in names else None for name in order), **attributes)
+        results = standard.recurrent(op, *(arrays.get(name) if name in names else None for name in order), **attributes)
         if find_spec("onnxruntime"):
-            for a, b in zip(runtime(path, given), found, strict=False):
+            for a, b in zip(runtime(path, inputs), results, strict=False):
                 np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
-        return found[: len(outputs)]
+        return results[: len(outputs)]
 
     return by
 
 
-def matches_runtime(path: str, given: dict[str, np.ndarray], atol: float = 1e-5, by: Any = runtime) -> list[np.ndarray]:
-    found = convert.load(path)(**given)
-    found = [
-        np.asarray(t.data if isinstance(t, tg.Tensor) else t) for t in (found if isinstance(found, tuple) else (found,))
+def matches_runtime(
+    path: str, inputs: dict[str, np.ndarray], atol: float = 1e-5, by: Any = runtime
+) -> list[np.ndarray]:
+    results = convert.load(path)(**inputs)
+    results = [
+        np.asarray(t.data if isinstance(t, tg.Tensor) else t)
+        for t in (results if isinstance(results, tuple) else (results,))
     ]
-    for a, b in zip(found, by(path, given), strict=True):
+    for a, b in zip(results, by(path, inputs), strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=0, atol=atol)
-    return found
+    return results
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
@@ -276,7 +279,7 @@ def test_every_direction_of_the_operators(op: str, direction: str, tmp_path: Pat
     attributes |= {"activations": ["Relu", "Sigmoid"][:n]} if op == "RNN" else {}
     weights = {"W": array(n, 4 * gates, 3), "R": array(n, 4 * gates, 4, seed=1), "B": array(n, 8 * gates, seed=2)}
     more = {"c0": array(n, 4, 4, seed=4)} if op == "LSTM" else {}
-    given = {
+    inputs = {
         "x": array(6, 4, 3, seed=5),
         "lengths": np.array([3, 6, 1, 4], np.int32),
         "h0": array(n, 4, 4, seed=3),
@@ -284,14 +287,14 @@ def test_every_direction_of_the_operators(op: str, direction: str, tmp_path: Pat
     }
     outputs = ["Y", "Yh", "Yc"] if op == "LSTM" else ["Y", "Yh"]
     node = (op, ["x", "W", "R", "B", "lengths", "h0", *more], outputs, attributes)
-    path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
-    found = matches_runtime(path, given, by=defined(node, weights))
-    turned = {key: value.swapaxes(0, 1) if value.ndim == 3 else value for key, value in given.items()}
+    path = written(tmp_path, [node], {key: value.dtype for key, value in inputs.items()}, outputs, weights)
+    results = matches_runtime(path, inputs, by=defined(node, weights))
+    turned = {key: value.swapaxes(0, 1) if value.ndim == 3 else value for key, value in inputs.items()}
     node = (*node[:3], {**attributes, "layout": 1})
-    path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
+    path = written(tmp_path, [node], {key: value.dtype for key, value in inputs.items()}, outputs, weights)
     y, *finals = arrays_of(convert.load(path)(**turned))
-    assert np.allclose(y, found[0].transpose(2, 0, 1, 3), atol=1e-6)
-    assert all(np.allclose(a, b.swapaxes(0, 1), atol=1e-6) for a, b in zip(finals, found[1:], strict=True))
+    assert np.allclose(y, results[0].transpose(2, 0, 1, 3), atol=1e-6)
+    assert all(np.allclose(a, b.swapaxes(0, 1), atol=1e-6) for a, b in zip(finals, results[1:], strict=True))
 
 
 I8 = np.int64
@@ -378,7 +381,7 @@ def test_gradients_pass_casts_between_floats(to: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "given", "opset", "sizes"),
+    ("options", "split", "opset", "sizes"),
     [
         ({"num_outputs": 3}, None, 18, [3, 3, 1]),
         ({"num_outputs": 2}, None, 18, [4, 3]),
@@ -389,17 +392,17 @@ def test_gradients_pass_casts_between_floats(to: int, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("axis", [0, 1])
 def test_split_into_uneven_parts(
-    options: Any, given: Any, opset: int, sizes: list[int], axis: int, tmp_path: Path
+    options: Any, split: Any, opset: int, sizes: list[int], axis: int, tmp_path: Path
 ) -> None:
     """The standard: equal parts with the last one smaller, or the sizes that are given."""
     x = np.arange(14, dtype=F4).reshape((7, 2) if axis == 0 else (2, 7))
     names = [f"y{i}" for i in range(len(sizes))]
-    inputs, arrays = (["x"], {}) if given is None else (["x", "sizes"], {"sizes": np.array(given, np.int64)})
+    inputs, arrays = (["x"], {}) if split is None else (["x", "sizes"], {"sizes": np.array(split, np.int64)})
     path = written(tmp_path, [("Split", inputs, names, {"axis": axis, **options})], {"x": F4}, names, arrays, opset)
     ends = np.cumsum([0, *sizes])
     wanted = [x.take(range(a, b), axis) for a, b in itertools.pairwise(ends)]
-    for found, expected in zip(convert.load(path)(x), wanted, strict=True):
-        np.testing.assert_array_equal(found.data, expected)
+    for piece, expected in zip(convert.load(path)(x), wanted, strict=True):
+        np.testing.assert_array_equal(piece.data, expected)
 
 
 def test_integer_division_rounds_to_zero(tmp_path: Path) -> None:
@@ -619,9 +622,9 @@ def test_weights_both_ways(name: str) -> None:
 
 def test_the_two_biases_of_a_gru_without_linear_before_reset_are_one() -> None:
     weights = {"W": array(6, 3), "R": array(6, 2), "B": array(12)}
-    found = convert.to_cell("gru", weights)
-    assert set(found) == {"kernel", "recurrent_kernel", "bias"}
-    assert np.array_equal(found["bias"], weights["B"][:6] + weights["B"][6:])
+    converted = convert.to_cell("gru", weights)
+    assert set(converted) == {"kernel", "recurrent_kernel", "bias"}
+    assert np.array_equal(converted["bias"], weights["B"][:6] + weights["B"][6:])
     with pytest.raises(ValueError, match=r"P has no counterpart here: peepholes"):
         convert.to_cell("lstm", weights | {"P": array(6)})
     with pytest.raises(ValueError, match=r"W has shape \(6, 3\), expected \(8, D\)"):
@@ -654,8 +657,8 @@ def test_inputs_are_taken_in_the_dtype_that_the_graph_declares(declared: Any, tm
     """Numbers without a dtype take it, integers go over into integers; whatever else differs is refused."""
     path = written(tmp_path, [("Cast", ["x"], ["y"], {"to": 11})], {"x": declared}, ["y"])
     model, kind = convert.load(path), np.dtype(declared).kind
-    for given in ([1, 0], (1.0, 0.0), [True, False]):
-        assert model(given).tolist() == [1.0, 0.0]
+    for values in ([1, 0], (1.0, 0.0), [True, False]):
+        assert model(values).tolist() == [1.0, 0.0]
     for dtype in (F4, np.float64, I8, np.int32, np.uint8, np.bool_):
         x = np.array([1, 0], dtype)
         if dtype == declared or (kind == "i" and x.dtype.kind in "iu"):
@@ -708,8 +711,8 @@ def test_a_file_declares_the_shapes_of_its_outputs(name: str, tmp_path: Path) ->
     path = exported(model, tmp_path, lengths=False, initial_state=False)
     assert declared(path) == wanted
     free = dict(zip(wanted[0][1][:2], x.shape, strict=False)) if "T" in wanted[0][1] else {"B": len(x)}
-    found = convert.load(path)(x)
-    for (_, shape), y in zip(wanted, found if isinstance(found, tuple) else (found,), strict=True):
+    outputs = convert.load(path)(x)
+    for (_, shape), y in zip(wanted, outputs if isinstance(outputs, tuple) else (outputs,), strict=True):
         assert y.shape == tuple(free.get(n, n) for n in shape)
 
 

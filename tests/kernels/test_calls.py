@@ -210,8 +210,8 @@ def test_many_python_threads_at_once():
     try:
         want = [work(seed) for seed in range(4)]
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda k: work(k % 4) == want[k % 4], range(200)))
-        assert all(found)
+            correct = list(pool.map(lambda k: work(k % 4) == want[k % 4], range(200)))
+        assert all(correct)
     finally:
         kernels.set_num_threads(before)
         kernels._native.set_worth_a_thread(2e6)

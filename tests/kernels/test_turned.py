@@ -25,14 +25,16 @@ def test_turned_weights_give_the_same_bits(cell_type: str, after: Any, sizes: An
     options = {"reset_after": after} if cell_type == "gru" else {}
     forward, backward = getattr(kernels, f"{cell_type}_forward"), getattr(kernels, f"{cell_type}_backward")
     with kernels.using(isa):
-        found = []
+        actual = []
         for w, u in ((W, U), (W.T.copy().T, U), (W, U.T.copy().T), (W.T.copy().T, U.T.copy().T)):
             for save in (False, True, "recompute"):
                 outputs, final, saved = forward(x, w, u, b, **options, save=save)
                 results = [outputs, *(final if isinstance(final, tuple) else (final,))]
-                found.append((save, [*results, *(d for d in backward(saved, g) if d is not None)] if save else results))
-        for save, results in found:
-            for got, wanted in zip(results, next(r for s, r in found if s == save), strict=True):
+                actual.append(
+                    (save, [*results, *(d for d in backward(saved, g) if d is not None)] if save else results)
+                )
+        for save, results in actual:
+            for got, wanted in zip(results, next(r for s, r in actual if s == save), strict=True):
                 np.testing.assert_array_equal(got, wanted)
 
 

@@ -24,10 +24,10 @@ def compiled() -> models.Sequential:
     return model
 
 
-def fitted(*given: callbacks.Callback, epochs: int = 12, **options: Any) -> tuple[models.Sequential, models.History]:
+def fitted(*added: callbacks.Callback, epochs: int = 12, **options: Any) -> tuple[models.Sequential, models.History]:
     model = compiled()
     options = {"validation_split": 0.5, "batch_size": 5, "shuffle": False} | options
-    return model, model.fit(X, Y, epochs=epochs, callbacks=given, **options)
+    return model, model.fit(X, Y, epochs=epochs, callbacks=added, **options)
 
 
 worse: dict[str, Any] = {"monitor": "loss", "mode": "max"}  # the loss falls, so nothing is better than the first epoch

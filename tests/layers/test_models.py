@@ -298,7 +298,9 @@ def test_configurations_with_things_of_ones_own() -> None:
     assert isinstance(own.layers[0], Scale)
     for bad in (lambda x: x, np.random.default_rng(0)):
         with pytest.raises(TypeError, match="which a configuration cannot contain; give a name"):
-            layers.LSTM(2, activation=double, seed=bad if not callable(bad) else None, **made(bad)).get_config()
+            layers.LSTM(
+                2, activation=double, seed=bad if not callable(bad) else None, **activation_option(bad)
+            ).get_config()
     kerass = {"trainable": True, "kernel_constraint": None, "units": 2, "dtype": {"class_name": "DTypePolicy"}}
     kerass["dtype"] |= {"config": {"name": "float64"}}
     kerass["kernel_initializer"] = {"class_name": "GlorotUniform", "config": {"seed": None, "input_axes": None}}
@@ -307,8 +309,8 @@ def test_configurations_with_things_of_ones_own() -> None:
         layers.Dense.from_config({"units": 2, "kernel_constraint": "maxnorm"})
 
 
-def made(given: Any) -> dict[str, Any]:
-    return {"recurrent_activation": given} if callable(given) else {}
+def activation_option(value: Any) -> dict[str, Any]:
+    return {"recurrent_activation": value} if callable(value) else {}
 
 
 def test_models_copy_and_pickle() -> None:
@@ -348,14 +350,14 @@ def test_fit_says_why_it_ended() -> None:
 
 
 def test_fit_is_the_same_with_the_same_seed() -> None:
-    found = []
+    results = []
     for _ in range(2):
         tg.seed(3)
         model = models.Sequential([layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2), layers.Dense(2, "softmax")])
         model.compile("adam", "sparse_categorical_crossentropy")
-        found.append(model.fit(X, Y, epochs=2).history["loss"])
+        results.append(model.fit(X, Y, epochs=2).history["loss"])
         assert model.evaluate(X, Y) == model.evaluate(X, Y)
-    assert found[0] == found[1]
+    assert results[0] == results[1]
 
 
 def test_losses_are_kerass() -> None:
@@ -492,12 +494,12 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     model = models.Sequential([layers.Embedding(5, 4, mask_zero=True), layers.GRU(3, return_sequences=True)])
     model.add(layers.Dense(1))
     model.compile("sgd", "mse", metrics=["mae", "mean_squared_error", worst])
-    found = model.evaluate(ids, y, batch_size=3, return_dict=True)
+    logs = model.evaluate(ids, y, batch_size=3, return_dict=True)
     error = (model.predict(ids) - y)[ids != 0]
-    np.testing.assert_allclose(found["mae"], np.abs(error).mean(), rtol=1e-5)  # a metric counts real steps only
-    np.testing.assert_allclose(found["mean_squared_error"], np.square(error).mean(), rtol=1e-5)
-    assert list(found) == ["loss", "mae", "mean_squared_error", "worst"]
-    assert list(model.fit(ids, y, validation_data=(ids, y)).history) == [*found, *(f"val_{name}" for name in found)]
+    np.testing.assert_allclose(logs["mae"], np.abs(error).mean(), rtol=1e-5)  # a metric counts real steps only
+    np.testing.assert_allclose(logs["mean_squared_error"], np.square(error).mean(), rtol=1e-5)
+    assert list(logs) == ["loss", "mae", "mean_squared_error", "worst"]
+    assert list(model.fit(ids, y, validation_data=(ids, y)).history) == [*logs, *(f"val_{name}" for name in logs)]
     model.compile("sgd", "binary_crossentropy", metrics=["binary_accuracy"])
     with pytest.raises(
         ValueError, match=r"compile: metric is 'auc', expected one of accuracy, binary_accuracy, .* mse, "
@@ -511,8 +513,8 @@ def test_what_train_fit_takes_stands_beside() -> None:
     model.compile("sgd", "mse")
     seen: list[float] = []
     options = {"patience": 1, "on_validation": lambda history: seen.append(history.best[1])}
-    found = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)
-    assert len(seen) == len(found.history["val_loss"])
+    logs = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)
+    assert len(seen) == len(logs.history["val_loss"])
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5])

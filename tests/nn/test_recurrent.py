@@ -21,8 +21,8 @@ def make(golden: Golden) -> Any:
     """The module of a file, its state dict loaded as it is."""
     options = golden.meta["options"]
     keys = ("input_size", "hidden_size", "num_layers", "nonlinearity", "batch_first", "bidirectional", "proj_size")
-    given = {key: options[key] for key in keys if key in options}
-    layer = getattr(nn, options["module"])(**given, dtype=golden.meta["dtype"])
+    arguments = {key: options[key] for key in keys if key in options}
+    layer = getattr(nn, options["module"])(**arguments, dtype=golden.meta["dtype"])
     layer.load_state_dict(golden.under("weight"))
     return layer
 

@@ -205,12 +205,14 @@ def test_states_are_dealt_along_their_rows() -> None:
 def test_the_sweep_says_when_a_leaf_is_finished() -> None:
     a, b, c = (tg.Parameter(np.array([n])) for n in (2.0, 3.0, 5.0))
     loss = (((a * b) * c + b) * c).sum()
-    told: list[tuple[str, float]] = []
+    finished: list[tuple[str, float]] = []
     names = {a._node: "a", b._node: "b", c._node: "c"}
-    found = engine.sweep([loss._seed(None, "test")], finished=lambda leaf, g: told.append((names[leaf], float(g[0]))))
-    assert told[0] == ("c", 63.0)  # 2 a b c + b, before the others
-    assert dict(told) == {names[leaf]: float(g[0]) for leaf, g in found.items()}
-    assert len(told) == 3
+    gradients = engine.sweep(
+        [loss._seed(None, "test")], finished=lambda leaf, g: finished.append((names[leaf], float(g[0])))
+    )
+    assert finished[0] == ("c", 63.0)  # 2 a b c + b, before the others
+    assert dict(finished) == {names[leaf]: float(g[0]) for leaf, g in gradients.items()}
+    assert len(finished) == 3
 
 
 class Late:

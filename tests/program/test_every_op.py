@@ -47,12 +47,12 @@ def samples(name: str, t: int) -> list[Case]:
 
 def calls(name: str) -> list[tuple[int, tuple[int, ...]]]:
     """Samples, each with the inputs that have rows."""
-    found = []
+    pairs = []
     for i, case in enumerate(samples(name, 0)):
         arrays = [k for k, a in enumerate(case.arrays) if isinstance(a, np.ndarray) and a.ndim and a.shape[0]]
-        some = (c for n in range(1, len(arrays) + 1) for c in itertools.combinations(arrays, n))
-        found += [(i, c) for c in some if len({case.arrays[k].shape[0] for k in c}) == 1]
-    return found
+        subsets = (c for n in range(1, len(arrays) + 1) for c in itertools.combinations(arrays, n))
+        pairs += [(i, c) for c in subsets if len({case.arrays[k].shape[0] for k in c}) == 1]
+    return pairs
 
 
 def stepping(name: str, i: int, rows: tuple[int, ...]) -> tuple[Any, tuple[np.ndarray, ...], list[Any]]:

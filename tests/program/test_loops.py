@@ -210,15 +210,15 @@ def lacking_outside(lacks: str = "outside", **options: Any) -> World:
 def test_an_op_outside_the_steps_leaves_them_native(chunk, lengths, reverse, way, monkeypatch):
     monkeypatch.setattr("tinygrad_rnn.program.run.CHUNK", chunk)
     monkeypatch.setattr("tinygrad_rnn.program.run.ROWS", chunk)
-    told = held_to_unrolled(lambda: lacking_outside(lengths=lengths, reverse=reverse))
+    reason = held_to_unrolled(lambda: lacking_outside(lengths=lengths, reverse=reverse))
     native = ", of which the part before and after the loop runs in NumPy: the native interpreter has no cumsum"
-    assert told[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else native))
+    assert reason[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else native))
 
 
 def test_an_op_in_the_steps_does_not(way):
-    told = held_to_unrolled(lambda: lacking_outside("inside"))
+    reason = held_to_unrolled(lambda: lacking_outside("inside"))
     numpy = ", which runs in NumPy: the native interpreter has no cumsum"
-    assert told[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else numpy))
+    assert reason[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else numpy))
 
 
 def test_steps_between_numpy_are_one_call():

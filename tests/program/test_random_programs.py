@@ -193,21 +193,21 @@ def results(case: dict[str, Any], impl: str, second: bool) -> dict[str, np.ndarr
               *(tg.tensor(np.ones((2, *c.shape[1:]))) for c in constants))  # fmt: skip
     outputs, final = tg.scan(made.step, x, state, constants=constants, impl=impl, **options)
     named = {f"output {k}": v for k, v in enumerate(outputs)} | {f"state {k}": v for k, v in enumerate(final)}
-    found = {name: v.data for name, v in named.items()}
+    arrays = {name: v.data for name, v in named.items()}
     leaves = {"x": x, **{f"h{k}": s for k, s in enumerate(state)}, **{f"c{k}": c for k, c in enumerate(constants)}}
     leaves = {k: t for k, t in (leaves | made.weights).items() if t.requires_grad}
     loss = sum((v * rng.normal(size=v.shape)).sum() for v in named.values())
     if not (isinstance(loss, tg.autodiff.tensor.Tensor) and loss.requires_grad):
-        return found
+        return arrays
     grads = tg.grad(loss, list(leaves.values()), create_graph=second)
-    found |= {f"gradient of {k}": np.asarray(getattr(g, "data", g)) for k, g in zip(leaves, grads, strict=True)}
+    arrays |= {f"gradient of {k}": np.asarray(getattr(g, "data", g)) for k, g in zip(leaves, grads, strict=True)}
     if second:
         again = sum((g * rng.normal(size=g.shape)).sum() for g in grads)
         if isinstance(again, tg.autodiff.tensor.Tensor) and again.requires_grad:
             again.backward()
         for k, t in leaves.items():
-            found[f"second order, {k}"] = np.zeros(t.shape) if t.grad is None else t.grad
-    return found
+            arrays[f"second order, {k}"] = np.zeros(t.shape) if t.grad is None else t.grad
+    return arrays
 
 
 def close(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:

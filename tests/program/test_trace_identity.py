@@ -263,12 +263,12 @@ def types_of_what_is_captured():
     constant, Tensor = tg.tensor(np.full(H, 0.2)), type(tg.tensor(0.0))
 
     def step(x, h):
-        told = (
+        messages = (
             *(isinstance(array, np.ndarray), isinstance(array, Tensor), isinstance(parameter, tg.Parameter)),
             *(isinstance(constant, tg.Parameter), isinstance(h, Tensor), isinstance(np.tanh(array), np.ndarray)),
             *(isinstance(parameter * 1.0, tg.Parameter), isinstance(parameter, (int, Tensor))),
         )
-        h = tg.tanh(h * array * parameter * constant * sum(2.0**k * each for k, each in enumerate(told)))
+        h = tg.tanh(h * array * parameter * constant * sum(2.0**k * each for k, each in enumerate(messages)))
         return h, h
 
     return World(step, weights=lambda: [parameter])

@@ -48,8 +48,8 @@ class World:
 
 def run(world: World, impl: str) -> tuple[list[np.ndarray], str, str, list[bool]]:
     """Outputs, final states and the gradients of a random combination of them; which path ran, and why."""
-    told: list[tuple[str, str, str]] = []
-    token = listener.set(told)
+    hook_calls: list[tuple[str, str, str]] = []
+    token = listener.set(hook_calls)
     try:
         outputs, final = tg.scan(
             world.step, world.x, world.state, constants=world.constants, impl=impl, **world.options
@@ -70,7 +70,8 @@ def run(world: World, impl: str) -> tuple[list[np.ndarray], str, str, list[bool]
             t.grad = None
         loss.backward()
         grads = [np.zeros(t.shape, t.dtype) if t.grad is None else t.grad for t in inputs]
-    return [*(np.asarray(v.data) for v in values), *grads], told[0][1], told[0][2], [v.requires_grad for v in values]
+    _, path, reason = hook_calls[0]
+    return [*(np.asarray(v.data) for v in values), *grads], path, reason, [v.requires_grad for v in values]
 
 
 def seeded(make: Callable[[], World]) -> World:

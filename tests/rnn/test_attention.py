@@ -30,11 +30,11 @@ def array(*shape: int, seed: int = 0, dtype: Any = np.float64) -> np.ndarray:
 
 def make(cell_type: str, lengths: Any = None, layer: int | None = A, dtype: Any = np.float64, **options: Any) -> Any:
     """A cell over a random memory, all parameters random."""
-    mechanism, given = CELL_TYPES[cell_type]
+    mechanism, options_of_type = CELL_TYPES[cell_type]
     memory = tg.tensor(array(B, S, M, seed=8, dtype=dtype), requires_grad=True)
-    cell = rnn.AttentionWrapper(rnn.GRUCell(H), mechanism(U, memory, lengths, **given), layer, **options).build(
-        D, dtype
-    )
+    cell = rnn.AttentionWrapper(
+        rnn.GRUCell(H), mechanism(U, memory, lengths, **options_of_type), layer, **options
+    ).build(D, dtype)
     rng = np.random.default_rng(2)
     for p in cell.parameters():
         p.data = np.asarray(0.7 * rng.normal(size=p.shape), dtype)
@@ -91,8 +91,8 @@ def test_the_equations(cell_type: str, impl: str, layer: Any, lengths: Any, ends
     memory = cell.attention_mechanism.memory.data
     outputs, state, trace = rnn.dynamic_rnn(cell, x, ends, impl=impl, return_trace=True)
     wanted = by_hand(cell.state_dict(), cell_type, x, memory, lengths, ends)
-    found = (outputs, state.cell_state, state.attention, trace["alignments"])
-    for a, b in zip(found, wanted, strict=True):
+    actual = (outputs, state.cell_state, state.attention, trace["alignments"])
+    for a, b in zip(actual, wanted, strict=True):
         np.testing.assert_allclose(a.data, b, rtol=0, atol=1e-12)
     assert isinstance(state, rnn.AttentionWrapperState)
 
@@ -154,12 +154,12 @@ def test_what_stands_past_the_memory_touches_nothing(impl: str) -> None:
     for fill in (0.0, np.nan):
         memory = whole.copy()
         memory[1, 1:] = fill
-        given = tg.tensor(memory, requires_grad=True)
-        cell.attention_mechanism.setup_memory(given, [5, 1, 5])
+        memory_tensor = tg.tensor(memory, requires_grad=True)
+        cell.attention_mechanism.setup_memory(memory_tensor, [5, 1, 5])
         output = rnn.dynamic_rnn(cell, x, impl=impl)[0]
         output.sum().backward()
-        results.append((output.data, given.grad))
-        assert not given.grad[1, 1:].any()
+        results.append((output.data, memory_tensor.grad))
+        assert not memory_tensor.grad[1, 1:].any()
     for a, b in zip(*results, strict=True):
         assert np.array_equal(a, b)
 

@@ -57,13 +57,13 @@ def test_masks_of_every_step_go_with_time(time_major: bool) -> None:
     """The same seed drops the same elements of the same steps, whichever axis stands first."""
     x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     cell = rnn.LSTMCell(4, seed=0).build(3)
-    found = []
+    outputs = []
     for major in (False, time_major):
         wrapped = rnn.DropoutWrapper(cell, 0.5, 0.5, 0.5, seed=7)
         with tg.training(True):
             y = rnn.dynamic_rnn(wrapped, x.swapaxes(0, 1) if major else x, time_major=major)[0].data
-        found.append(y.swapaxes(0, 1) if major else y)
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+        outputs.append(y.swapaxes(0, 1) if major else y)
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("number", "kept"), [(0.0, True), (0.2, True), (0.25, False), (0.99, False)])

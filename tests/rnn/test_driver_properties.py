@@ -313,10 +313,10 @@ def test_without_recording(name, impl):
     cell = make(name)
     wanted, _ = rnn.dynamic_rnn(cell, x, [3, 5, 0, 2], impl=impl)
     with tg.no_grad():
-        found, state = rnn.dynamic_rnn(cell, x, [3, 5, 0, 2], impl=impl)
-    assert not found.requires_grad
+        outputs, state = rnn.dynamic_rnn(cell, x, [3, 5, 0, 2], impl=impl)
+    assert not outputs.requires_grad
     assert not any(s.requires_grad for s in leaves_of(state))
-    np.testing.assert_array_equal(found.data, wanted.data)
+    np.testing.assert_array_equal(outputs.data, wanted.data)
 
 
 @each_impl

@@ -115,9 +115,9 @@ def test_given_initializers():
 def test_wrong_initializers_are_refused_when_the_cell_is_made():
     with pytest.raises(ValueError, match=r"unknown name 'glorot', expected one of \[.*'glorot_uniform'"):
         rnn.LSTMCell(2, kernel_initializer="glorot")
-    for given in (np.zeros((3, 8)), 0.0):
+    for wrong in (np.zeros((3, 8)), 0.0):
         with pytest.raises(TypeError, match=r"expected a name, or a callable of \(shape, dtype\)"):
-            rnn.LSTMCell(2, kernel_initializer=given)
+            rnn.LSTMCell(2, kernel_initializer=wrong)
     with pytest.raises(TypeError, match="initializer: got NoneType"):
         rnn.LSTMCell(2, bias_initializer=None)
     cell = rnn.LSTMCell(2, bias_initializer=lambda shape, dtype: np.zeros(3, dtype))

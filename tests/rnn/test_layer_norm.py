@@ -151,6 +151,6 @@ def test_bad_input(make: Any, error: type[Exception], text: str) -> None:
 
 
 def test_docstrings() -> None:
-    found = doctest.testmod(import_module("tinygrad_rnn.rnn.layer_norm"))
-    assert found.attempted == 6
-    assert not found.failed
+    result = doctest.testmod(import_module("tinygrad_rnn.rnn.layer_norm"))
+    assert result.attempted == 6
+    assert not result.failed

@@ -58,13 +58,13 @@ def test_a_step_has_the_numbers_and_gradients_of_its_equations(name: str, implem
         expected, wanted = cell.call(x, state)
         weights = [RNG.normal(size=(2, 3)) for _ in leaves(new)]
         inputs = [x, *leaves(state), *cell.parameters()]
-        found = []
+        results = []
         for out, after in ((output, new), (expected, wanted)):
             loss: Any = (out * weights[0]).sum()
             for part, w in zip(leaves(after), weights, strict=True):
                 loss = loss + (part * w).sum()
-            found.append([*(t.data for t in leaves(after)), *(g.data for g in tg.grad(loss, inputs))])
-        for a, b in zip(*found, strict=True):
+            results.append([*(t.data for t in leaves(after)), *(g.data for g in tg.grad(loss, inputs))])
+        for a, b in zip(*results, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
@@ -138,8 +138,8 @@ def test_a_name_that_a_result_was_given_is_drawn() -> None:
 def test_faces_take_one_step_in_one_node_too() -> None:
     x = RNG.normal(size=(2, 4)).astype(np.float32)
     for module in (nn.RNNCell(4, 3), nn.LSTMCell(4, 3), nn.GRUCell(4, 3)):
-        found = module(x)
-        assert ops_of(found if isinstance(found, tuple) else (found,)).count("cell_step") == 1
+        outputs = module(x)
+        assert ops_of(outputs if isinstance(outputs, tuple) else (outputs,)).count("cell_step") == 1
     for layer in (layers.SimpleRNNCell(3), layers.LSTMCell(3), layers.GRUCell(3)):
         output, _ = layer(x, layer.get_initial_state(2))
         assert ops_of((output,)).count("cell_step") == 1

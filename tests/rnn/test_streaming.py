@@ -223,5 +223,5 @@ def test_steps_of_a_model_in_training_drop_nothing() -> None:
     expected = model(x).data
     with tg.training(True):
         stream = rnn.stepper(model)
-        found = [np.array(stream.step(x[:, t])) for t in range(3)]
-    np.testing.assert_allclose(np.stack(found, axis=1), expected, rtol=1e-5, atol=1e-6)
+        outputs = [np.array(stream.step(x[:, t])) for t in range(3)]
+    np.testing.assert_allclose(np.stack(outputs, axis=1), expected, rtol=1e-5, atol=1e-6)

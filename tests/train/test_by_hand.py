@@ -73,16 +73,16 @@ def test_seconds_and_speed_are_those_of_this_run(tmp_path: Path, capsys: Any) ->
     steps, seconds = after.step - before.step, after.seconds - before.seconds
     assert steps >= 1
     assert seconds > 0.25
-    told = float(capsys.readouterr().err.splitlines()[-1].split(", ")[-1].removesuffix(" steps/s"))
-    assert told == pytest.approx(steps / seconds, rel=0.2)
+    shown_speed = float(capsys.readouterr().err.splitlines()[-1].split(", ")[-1].removesuffix(" steps/s"))
+    assert shown_speed == pytest.approx(steps / seconds, rel=0.2)
 
 
 def test_what_processes_compare_says_what_was_given() -> None:
     optimizer = optim.SGD([tg.Parameter([1.0])], lr=0.5)
-    given = dict.fromkeys(checks.ALIKE) | {"optimizer": optimizer, "schedule": None, "state": 0, "validation": None}
-    found = checks.alike(given | {"checkpoint": "run"}, ["w"])
-    assert (found["state="], found["validation="], found["checkpoint="]) == (True, False, True)
-    assert (found["optimizer"], found["optimizer.lr"], found["parameter 0"]) == ("SGD", 0.5, "w (1,) float32")
+    settings = dict.fromkeys(checks.ALIKE) | {"optimizer": optimizer, "schedule": None, "state": 0, "validation": None}
+    compared = checks.alike(settings | {"checkpoint": "run"}, ["w"])
+    assert (compared["state="], compared["validation="], compared["checkpoint="]) == (True, False, True)
+    assert (compared["optimizer"], compared["optimizer.lr"], compared["parameter 0"]) == ("SGD", 0.5, "w (1,) float32")
 
 
 def quadratic(**options: Any) -> train.TrainingLog:
@@ -107,17 +107,17 @@ def test_parameters_are_compared_every_hundred_steps_and_at_the_end() -> None:
     assert group.steps == [100, 200, 250]
 
 
-@pytest.mark.parametrize("given", [None, Serial()])
+@pytest.mark.parametrize("parallel_group", [None, Serial()])
 @pytest.mark.parametrize(("size", "rank"), [("1", "0"), ("2", "0"), ("2", "1")])
 def test_copies_are_warned_of_unless_they_are_meant(
-    given: Any, size: str, rank: str, monkeypatch: pytest.MonkeyPatch
+    parallel_group: Any, size: str, rank: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PMI_SIZE", size)
     monkeypatch.setenv("PMI_RANK", rank)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        quadratic(steps=1, parallel=given)
-    assert len(caught) == (given is None and (size, rank) == ("2", "0"))
+        quadratic(steps=1, parallel=parallel_group)
+    assert len(caught) == (parallel_group is None and (size, rank) == ("2", "0"))
     assert all("mpiexec started 2 processes and each trains a copy" in str(w.message) for w in caught)
 
 
@@ -150,10 +150,10 @@ def test_a_bar_goes_on_to_its_place_and_not_beyond_its_end(
     assert shown.bar.dynamic_ncols  # as wide as the terminal is now
     shown.write("a line")
     shown.close("the end")
-    told = shown.stream.getvalue()
-    assert "a line" in told
-    assert told.rstrip().endswith("the end")
-    assert ("100%" in told) == (total is not None)
+    text = shown.stream.getvalue()
+    assert "a line" in text
+    assert text.rstrip().endswith("the end")
+    assert ("100%" in text) == (total is not None)
 
 
 def test_a_second_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -165,8 +165,8 @@ def test_a_second_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch, capsy
         assert not one.asked
         one.interrupt()
         assert one.asked
-        told = "\nstopping after this step; Ctrl-C again to stop at once\n"
-        assert capsys.readouterr().err == (told if rank == 0 else "")
+        message = "\nstopping after this step; Ctrl-C again to stop at once\n"
+        assert capsys.readouterr().err == (message if rank == 0 else "")
         one.allowed = False
         clock[0] += 5.0
         one.interrupt()  # while a step is written down
@@ -258,8 +258,8 @@ def test_a_run_that_is_over_is_resumed_with_the_parameters_it_ended_with(keep_be
 @pytest.mark.parametrize(("values", "wasted"), [([np.nan] * 9, 0), ([2.0] * 9, 1), ([3.0, 2.0] + [2.5] * 9, 2)])
 def test_patience_counts_what_came_after_the_best(values: list[float], wasted: int, patience: int) -> None:
     """Where no validation is a number it counts from the beginning."""
-    given = iter(values)
-    history = quadratic(epochs=9, validation=lambda: next(given), patience=patience)
+    remaining = iter(values)
+    history = quadratic(epochs=9, validation=lambda: next(remaining), patience=patience)
     assert (history.stopped, history.epoch) == ("patience", wasted + patience)
 
 

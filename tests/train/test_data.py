@@ -33,22 +33,22 @@ def test_chunks_follow_one_another(length: int, batch: int, steps: int, remainde
             TextChunks(np.arange(length), batch, steps, remainder)
         return
     chunks = TextChunks(np.arange(length), batch, steps, remainder)
-    found = list(chunks)
-    assert len(found) == len(chunks)
-    read = np.concatenate([x for x, _ in found], axis=1)
+    batches = list(chunks)
+    assert len(batches) == len(chunks)
+    read = np.concatenate([x for x, _ in batches], axis=1)
     assert read.shape == (batch, rows if remainder else rows // steps * steps)
     assert np.array_equal(read, np.arange(batch)[:, None] * rows + np.arange(read.shape[1]))
-    assert all(np.array_equal(y, x + 1) for x, y in found)
-    assert [x.tolist() for x, _ in chunks] == [x.tolist() for x, _ in found]
+    assert all(np.array_equal(y, x + 1) for x, y in batches)
+    assert [x.tolist() for x, _ in chunks] == [x.tolist() for x, _ in batches]
 
 
 def test_sample_follows_the_probabilities() -> None:
     p = np.array([0.5, 0.3, 0.2, 0.0])
     with np.errstate(divide="ignore"):
         logits = np.broadcast_to(np.log(p), (20000, 4))
-    found = np.bincount(sample(logits, seed=0), minlength=4) / 20000
-    assert np.allclose(found, p, atol=0.015)
-    assert found[3] == 0
+    frequencies = np.bincount(sample(logits, seed=0), minlength=4) / 20000
+    assert np.allclose(frequencies, p, atol=0.015)
+    assert frequencies[3] == 0
     cold = np.bincount(sample(logits, 0.5, seed=0), minlength=4) / 20000
     assert np.allclose(cold, p**2 / (p**2).sum(), atol=0.015)
     assert (sample(tg.tensor([1.0, 5.0, 2.0]), 0) == 1).all()
@@ -165,9 +165,9 @@ def test_unequal_batches_are_evaluated_by_what_is_real() -> None:
 def test_sample_among_the_likeliest() -> None:
     logits = np.broadcast_to([1.0, 3.0, 2.0, 3.0], (4000, 4))
     assert set(sample(logits, seed=0, top_k=1).tolist()) == {1}
-    found = np.bincount(sample(logits, seed=0, top_k=3), minlength=4) / 4000
+    frequencies = np.bincount(sample(logits, seed=0, top_k=3), minlength=4) / 4000
     wanted = np.exp([-np.inf, 3, 2, 3])
-    assert np.allclose(found, wanted / wanted.sum(), atol=0.03)
+    assert np.allclose(frequencies, wanted / wanted.sum(), atol=0.03)
     assert (sample(logits, seed=0, top_k=9) == sample(logits, seed=0)).all()
 
 

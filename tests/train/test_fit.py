@@ -266,10 +266,10 @@ def test_a_cosine_over_the_run_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_patience_that_is_resumed_counts_on(tmp_path: Path) -> None:
     values = [3.0, 2.0, 2.5, 2.1, 2.2]
     model, fit, _ = language(checkpoint=tmp_path / "run", patience=3)
-    given = iter(values)
-    fit(epochs=3, validation=lambda: next(given))
+    remaining = iter(values)
+    fit(epochs=3, validation=lambda: next(remaining))
     model, fit, _ = language(checkpoint=tmp_path / "run", patience=3, resume=True)
-    history = fit(epochs=9, validation=lambda: next(given))
+    history = fit(epochs=9, validation=lambda: next(remaining))
     assert (history.stopped, history.epoch) == ("patience", 5)
     whole, fit, _ = language(patience=3)
     again = iter(values)
@@ -280,15 +280,17 @@ def test_a_patience_that_is_resumed_counts_on(tmp_path: Path) -> None:
 def test_the_best_is_kept_and_the_run_goes_on_from_the_last(tmp_path: Path) -> None:
     values = [3.0, 2.0, 2.5, 2.1, 1.5]
     kept: list[Any] = []
-    given = iter(values)
+    remaining = iter(values)
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True)
-    fit(epochs=3, validation=lambda: next(given), on_validation=lambda _: kept.append(arrays(model)))
+    fit(epochs=3, validation=lambda: next(remaining), on_validation=lambda _: kept.append(arrays(model)))
     assert arrays(model) == kept[1] != kept[2]
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
-    fit(epochs=3, validation=lambda: next(given))  # nothing left to do: the best parameters are restored nevertheless
+    fit(
+        epochs=3, validation=lambda: next(remaining)
+    )  # nothing left to do: the best parameters are restored nevertheless
     assert arrays(model) == kept[1]
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
-    fit(epochs=5, validation=lambda: next(given))
+    fit(epochs=5, validation=lambda: next(remaining))
     whole, fit, _ = language()
     fit(epochs=5)
     assert arrays(model) == arrays(whole)  # the last is the best here, and came from the last before it
@@ -412,11 +414,11 @@ def test_an_interrupt_inside_a_step_saves_the_step_before(tmp_path: Path) -> Non
 
 def test_it_runs_in_a_thread() -> None:
     _, fit, _ = language()
-    found: list[train.TrainingLog] = []
-    thread = threading.Thread(target=lambda: found.append(fit(steps=2)))
+    logs: list[train.TrainingLog] = []
+    thread = threading.Thread(target=lambda: logs.append(fit(steps=2)))
     thread.start()
     thread.join()
-    assert found[0].step == 2
+    assert logs[0].step == 2
 
 
 def test_a_loss_of_nan_stops_before_it_reaches_the_parameters(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def steps(make: Make, seed: int, shapes: list[tuple[int, ...]], dtype: Any, coun
 )
 def test_every_optimiser_gives_numpys_bits(isa: str, name: str, seed: int, shapes: Any, dtype: Any) -> None:
     with kernels.using(isa):
-        found = steps(OPTIMISERS[name], seed, shapes, dtype)
+        actual = steps(OPTIMISERS[name], seed, shapes, dtype)
     with kernels.using("reference"):
         expected = steps(OPTIMISERS[name], seed, shapes, dtype)
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         assert a.shape == b.shape
         assert a.dtype == b.dtype == dtype
         assert np.array_equal(a, b)
@@ -77,13 +77,13 @@ def test_as_many_threads_as_one_likes() -> None:
         kernels.set_num_threads(threads)
         results.append(steps(OPTIMISERS["adam"], 0, [(700, 500), (3,)], np.float32))
     kernels.set_num_threads(before)
-    for found in results[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(found, results[0], strict=True))
+    for arrays in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(arrays, results[0], strict=True))
 
 
 def test_infinities_and_nan_go_through() -> None:
     for name in ("adam", "rmsprop", "sgd with momentum"):
-        found = []
+        results = []
         for isa in kernels.implementations():
             with kernels.using(isa), np.errstate(all="ignore"):
                 p = tg.Parameter(np.ones(40, np.float32))
@@ -91,8 +91,8 @@ def test_infinities_and_nan_go_through() -> None:
                 for _ in range(2):
                     p.grad = np.resize(np.array([np.nan, np.inf, -np.inf, 0, 1e-30, 1e38], np.float32), 40)
                     optimizer.step()
-                found.append(p.data)
-        assert all(np.array_equal(a, found[-1], equal_nan=True) for a in found)
+                results.append(p.data)
+        assert all(np.array_equal(a, results[-1], equal_nan=True) for a in results)
 
 
 def test_a_rule_of_ones_own_is_used() -> None:
