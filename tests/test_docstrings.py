@@ -90,7 +90,7 @@ def said(thing: Any) -> bool:
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda m: short(m.__name__))
-def test_everything_says_what_it_is(module: ModuleType) -> None:
+def test_everything_public_has_a_docstring(module: ModuleType) -> None:
     file = short(module.__name__)
     silent = {name for name, thing in {"the module": module, **own(module)}.items() if not said(thing)}
     for (where, name), thing in public().items():

@@ -104,7 +104,7 @@ def test_every_page_of_the_guide_has_a_picture_and_is_in_the_index(page: Path) -
     assert page.name == "index.md" or page.name in links(GUIDE[0].parent / "index.md")
 
 
-def test_every_example_is_told_of() -> None:
+def test_every_example_is_linked() -> None:
     """Each program in examples/ (with a main) is mentioned in the README or on a page of the guide."""
     programs = [
         p for p in sorted((TOP / "examples").rglob("*.py")) if p.parent.name == "notes" or "__main__" in text_of(p)

@@ -11,7 +11,7 @@ import pytest
 import tinygrad_rnn as tg
 
 
-def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
+def test_the_repr_abbreviates_arrays_of_more_than_sixty_elements() -> None:
     whole, cut = repr(tg.tensor(np.arange(60))), repr(tg.tensor(np.arange(61)))
     assert all(f"{n}" in whole for n in range(60))
     assert "shape" not in whole
@@ -129,7 +129,7 @@ def test_a_list_beside_a_tensor_is_a_constant_of_the_graph() -> None:
     assert x.grad.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
 
 
-def test_one_vector_may_stand_in_a_list() -> None:
+def test_one_vector_may_be_passed_in_a_list() -> None:
     """For one input, the vector or [vector]; for an input with one row, a list of numbers is the row."""
     x, v = np.array([1.0, 2.0]), np.array([3.0, 5.0])
     for value in (v, [v], (v,), [tg.tensor(v)]):
@@ -291,7 +291,7 @@ def test_rows_are_added_whichever_is_the_least(least: int) -> None:
     np.testing.assert_allclose(tg.ops.scatter_add(x, index=index, shape=(6, 3)), wanted, atol=1e-12)
 
 
-def test_full_singular_vectors_of_square_matrices_alone() -> None:
+def test_full_singular_vectors_are_supported_for_square_matrices_only() -> None:
     for shape in ((2, 2), (3, 2, 2), (2, 3, 3)):
         a = np.random.default_rng(0).normal(size=shape)
         u, s, vh = np.linalg.svd(tg.tensor(a))

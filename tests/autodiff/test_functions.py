@@ -30,12 +30,12 @@ def test_the_derivative_of_abs_at_0_is_0() -> None:
 
 
 @pytest.mark.parametrize("ord", [-1, -0.5, 0, "fro"])
-def test_a_norm_of_a_vector_is_no_norm_for_these(ord: Any) -> None:
+def test_vector_norms_of_other_orders_are_refused(ord: Any) -> None:
     with pytest.raises(ValueError, match=r"norm: ord is .*, expected p > 0, inf or -inf for vectors"):
         tg.linalg.norm(tg.tensor([1.0, 2.0]), ord=ord)
 
 
-def test_no_values_between_two_numbers() -> None:
+def test_linspace_of_0_values_is_empty() -> None:
     assert tg.linspace(tg.tensor(1.0), 2.0, 0).shape == (0,)
 
 
@@ -188,7 +188,7 @@ def test_the_determinant_of_a_singular_matrix_has_its_cofactors_as_gradient(a: A
         np.testing.assert_allclose(hessian, [[0, 0, 0, 1], [0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0]], atol=1e-12)
 
 
-def test_the_norm_of_nothing_has_gradient_0() -> None:
+def test_the_norm_of_an_empty_array_has_gradient_0() -> None:
     for f in (np.linalg.norm, lambda x: np.linalg.norm(x, 3), lambda x: np.linalg.norm(x, axis=0)):
         x = tg.tensor(np.zeros(3), requires_grad=True)
         f(x).sum().backward()
@@ -278,6 +278,6 @@ V, M = tg.tensor(np.ones(3), requires_grad=True), tg.tensor(np.ones((2, 3)), req
         (lambda: tg.r_["0,2", V], TypeError, "r_: strings are not supported"),
     ],
 )
-def test_what_is_refused_says_why(call: Any, error: type[Exception], message: str) -> None:
+def test_refused_calls_name_the_reason(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()

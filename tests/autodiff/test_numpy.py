@@ -253,13 +253,13 @@ def test_functions_without_an_op_are_refused_by_name(f: Any) -> None:
         (lambda x: np.average(x, weights=np.abs(A)), lambda x: (x * np.abs(A)).sum() / np.abs(A).sum()),
     ],
 )
-def test_functions_without_an_op_name_what_does_the_same(f: Any, way: Any) -> None:
+def test_errors_for_functions_without_an_op_name_the_replacement(f: Any, way: Any) -> None:
     with pytest.raises(TypeError, match=r"^np\.[\w.]+ has no op for tensors\. In its place: .*[\[(].*\. If"):
         f(tg.tensor(A))
     np.testing.assert_allclose(way(tg.tensor(A)).data, f(A))
 
 
-def test_no_escape() -> None:
+def test_conversions_and_writes_that_would_lose_the_graph_are_refused() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     for escape in (np.asarray, np.array, lambda t: t.numpy(), lambda t: np.array(list(t))):
         with pytest.raises(TypeError, match=r"\.detach\(\)"):
@@ -329,7 +329,7 @@ def test_losses_are_stable_for_huge_logits() -> None:
     assert y.grad.tolist() == [0, 0, 1]
 
 
-def test_masked_entries_touch_nothing() -> None:
+def test_masked_entries_change_neither_results_nor_gradients() -> None:
     z = np.random.default_rng(0).normal(size=(2, 3, 4))
     z[0, 2] = np.nan
     x = tg.tensor(z, requires_grad=True)
@@ -508,7 +508,7 @@ def test_one_operand_at_nan_ties_and_constants(f: Any, x: Any, expected: Any) ->
     np.testing.assert_array_equal(gradients(f, x)[0], expected)
 
 
-def test_what_is_not_chosen_hides_an_infinite_cotangent() -> None:
+def test_entries_that_are_not_selected_get_gradient_0_from_an_infinite_cotangent() -> None:
     """A mask that multiplies would make NaN of 0 times infinity."""
     for f in (tg.relu, lambda x: tg.clip(x, min=0), lambda x: tg.maximum(x, 0.0)):
         assert gradients(lambda x, f=f: np.sqrt(f(x)), [-1.0])[0] == 0
@@ -598,7 +598,7 @@ class Series:
     ],
     ids=str,
 )
-def test_an_index_counts_as_often_as_it_stands(index: Any) -> None:
+def test_gradients_of_a_repeated_index_are_added(index: Any) -> None:
     """Against a sum over what NumPy picks from an array of positions."""
     a = np.arange(12.0).reshape(3, 4)
     picked = a[np.asarray(index) if isinstance(index, Series) else index]
@@ -702,7 +702,7 @@ def test_detach_shares_the_data() -> None:
     assert isinstance(tg.detach(np.ones(2)), np.ndarray)
 
 
-def test_comparisons_with_lists_and_with_what_is_no_number() -> None:
+def test_comparisons_with_lists_and_with_values_that_are_not_numbers() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     assert (x == [1.0, 3.0]).tolist() == [True, False]
     assert np.all((x == None) == [False, False])  # noqa: E711

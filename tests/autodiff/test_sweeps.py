@@ -50,7 +50,7 @@ def test_the_first_node_of_a_process_gets_its_gradient(counter: int) -> None:
     assert x.grad == 6.0
 
 
-def test_a_scope_is_a_name_and_nothing_else_unless_it_says_so() -> None:
+def test_a_scope_is_only_a_name_unless_more_is_specified() -> None:
     with tg.scope("encoder"):
         (scope,) = tg.autodiff.state.ambient.get().scope
     assert (scope, scope.kind, scope.number, scope.run) == ("encoder", "scope", 0, None)

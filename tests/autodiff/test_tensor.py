@@ -42,7 +42,7 @@ def test_tensor_copies() -> None:
 
 
 @pytest.mark.parametrize("data", [["a", "b"], {"a": 1}, None, [1, None], [[1, 2], [3]], 1j, np.zeros(2, complex)])
-def test_what_is_no_array_of_numbers_is_refused(data: Any) -> None:
+def test_values_that_are_not_arrays_of_numbers_are_refused(data: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="tensor: data"):
         tg.tensor(data)
 
@@ -470,7 +470,7 @@ def test_generators_and_seeds() -> None:
             generator(bad)  # type: ignore[arg-type]
 
 
-def test_options_that_are_none_say_nothing() -> None:
+def test_options_that_are_none_are_ignored() -> None:
     """NumPy's functions pass on arguments such as out=None, which are ignored; others are not."""
     x = np.array([[1.0, 2.0], [3.0, 5.0]])
     assert tg.tanh(tg.tensor(x), out=None).tolist() == np.tanh(x).tolist()

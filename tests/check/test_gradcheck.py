@@ -46,7 +46,7 @@ def report(fn: Any, *inputs: Any, **options: Any) -> Any:
     return caught.value.report
 
 
-def test_one_wrong_element_is_found_named_and_measured(custom: Any) -> None:
+def test_one_wrong_element_is_reported_with_its_index_and_error(custom: Any) -> None:
     def cube(w: Any) -> Any:
         return w * w * w
 
@@ -102,7 +102,7 @@ def test_a_kink_is_recognised() -> None:
     assert tg.gradcheck(tg.relu, np.array([1.0, 0.1, -1.0]))
 
 
-def test_the_input_at_fault_is_named() -> None:
+def test_the_report_names_the_input_with_the_wrong_gradient() -> None:
     w = tg.tensor(X, requires_grad=True, name="kernel")
     b = tg.tensor(np.ones(5), requires_grad=True, name="bias")
     failure = report(lambda w, b: w * 2 + b.detach() * b.detach(), w, b)
@@ -139,7 +139,7 @@ def test_float64_is_demanded(dtype: Any) -> None:
         tg.gradcheck(tg.tanh, X.astype(dtype))
 
 
-def test_what_cannot_be_checked_is_refused() -> None:
+def test_functions_that_cannot_be_checked_are_refused() -> None:
     with pytest.raises(TypeError, match="no input to check"):
         tg.gradcheck(tg.tanh, tg.tensor([1, 2]))
     with pytest.raises(TypeError, match="returned no tensor"):
@@ -161,7 +161,7 @@ def test_large_inputs_are_checked_by_projection() -> None:
     assert tg.gradcheck(lambda x: tg.tanh(x).sum(), big)
 
 
-def test_what_only_a_projection_sees_is_reported_with_the_largest_error() -> None:
+def test_an_error_visible_only_in_the_random_projection_is_reported() -> None:
     """Errors of 0.9 % with a tolerance of 1 %: no element is wrong, but the errors remain along a direction in which the
     derivative cancels."""
     rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import pytest
 import tinygrad_rnn as tg
 
 
-def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
+def test_gradcheck_reports_the_used_fraction_of_the_tolerance() -> None:
     """A gradient that is off by a thousandth uses a tenth of a tolerance of a hundredth."""
 
     def off(x: Any) -> Any:
@@ -33,7 +33,7 @@ def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
         (1 / 5, "divided by 5?"),
     ],
 )
-def test_a_gradient_that_is_off_by_a_count_is_named_so(factor: float, cause: str) -> None:
+def test_a_gradient_counted_or_divided_several_times_is_recognised(factor: float, cause: str) -> None:
     def off(x: Any) -> Any:
         return x * factor + x.detach() * (1 - factor)
 

@@ -49,13 +49,13 @@ def test_outputs_are_tried_one_by_one_up_to_four_hundred(size: int, tried: bool)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_points_where_nothing_can_be_compared(value: float) -> None:
+def test_points_where_every_comparison_is_nan(value: float) -> None:
     """The same NaN twice is no lack of determinism."""
     with pytest.raises(tg.GradcheckError, match="output 0 holds NaN or infinity at this point"):
         tg.gradcheck(lambda x: x * 0 + value, np.array([1.0, 2.0]))
 
 
-def test_ratios() -> None:
+def test_the_ratio_of_an_error_is_analytic_over_numeric() -> None:
     failure = report(lambda x: off(x, [1.0, 0.0]), np.array([1.0, 2.0]))
     assert failure.worst[0].ratio == pytest.approx(2.0)
     infinite = report(lambda x: off(x, -1.0) * 0 + x - x.detach(), np.array(1.0))

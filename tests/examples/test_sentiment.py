@@ -43,7 +43,7 @@ def test_it_learns_from_real_reviews(tmp_path: Path) -> None:
         ("matplotlib", "the picture needs matplotlib: pip install 'tinygrad_rnn[examples]' (or --plot '' for none)\n"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(tmp_path: Path, missing: str, message: str) -> None:
+def test_missing_files_give_an_error_of_one_line(tmp_path: Path, missing: str, message: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); sys.modules[{missing!r}] = None\n"
         "import importlib.util; find = importlib.util.find_spec\n"

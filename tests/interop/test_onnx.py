@@ -42,7 +42,7 @@ def exported(model: Any, folder: Path, **options: Any) -> str:
     return path
 
 
-def test_a_file_without_options_needs_its_input_alone(tmp_path: Path) -> None:
+def test_a_file_exported_without_options_has_one_input(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     path, x = str(tmp_path / "model.onnx"), array(2, 5, 3)
     for model in (nn.LSTM(3, 4, batch_first=True), rnn.GRUCell(4).build(3), tg.layers.GRU(4, return_state=True)):
@@ -584,7 +584,9 @@ def test_export_writes_all_or_nothing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_without_the_package_the_command_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_onnx_package_the_error_names_the_install_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     for call in (lambda: convert.load("model.onnx"), lambda: convert.export(nn.GRU(3, 4), tmp_path / "model.onnx")):
         with pytest.raises(ImportError, match=r"needs the onnx package: pip install 'tinygrad_rnn\[onnx\]'"):

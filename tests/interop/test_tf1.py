@@ -70,7 +70,7 @@ def test_golden_weights_run_in_our_cells(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_back_again(name: str) -> None:
+def test_weights_survive_conversion_there_and_back(name: str) -> None:
     golden = load(name)
     bias = golden.meta["options"].get("forget_bias", 1.0)
     for cell_type, weights in parts(golden).values():
@@ -90,7 +90,7 @@ def test_from_tf1_to_torch_and_back(cell_type: str) -> None:
         assert np.allclose(value, weights[key], atol=1e-15)
 
 
-def test_the_two_forms_of_the_gru_stay_apart() -> None:
+def test_weights_of_one_gru_form_are_refused_by_the_other() -> None:
     before = convert.to_cell("gru", load("tf1_gru_full_f64").under("weight"))
     with pytest.raises(ValueError, match=r"PyTorch's GRU resets after the product"):
         torch.from_cell("gru", before)
@@ -201,7 +201,7 @@ def test_layer_norm_weights_that_do_not_fit() -> None:
 
 
 @pytest.mark.parametrize("cell_type", ["rnn", "lstm"])
-def test_a_kernel_needs_a_row_for_every_unit(cell_type: str) -> None:
+def test_a_kernel_with_fewer_rows_than_units_is_refused(cell_type: str) -> None:
     """As many rows as units are a cell without inputs; one fewer is no cell."""
     gates = {"rnn": 1, "lstm": 4}[cell_type]
     converted = convert.to_cell(cell_type, {"kernel": array(3, 3 * gates), "bias": array(3 * gates)})

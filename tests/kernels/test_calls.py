@@ -176,7 +176,7 @@ def in_child(queue):
 
 @native_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_goes_on_working():
+def test_a_forked_child_computes_correctly():
     with threads(3):
         check_in_forked_children(work)
 
@@ -238,7 +238,7 @@ def test_the_gil_is_free_while_a_kernel_runs():
 
 
 @native_only
-def test_the_process_is_left_as_it_was():
+def test_a_call_leaves_the_state_of_the_process_unchanged():
     """Denormals, rounding, floating-point flags' handling, signals and other libraries' threads."""
     script = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"

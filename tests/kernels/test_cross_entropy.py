@@ -38,7 +38,7 @@ def both(isa: str, logits: Any, **options: Any) -> tuple[Any, Any]:
     reduction=st.sampled_from(["mean", "sum", "none"]),
     spread=st.sampled_from([0.0, 1.0, 30.0, 1e4]),
 )
-def test_it_is_the_formula(
+def test_loss_and_gradient_equal_the_formula(
     isa: str, seed: int, shape: Any, classes: int, dtype: Any, masked: bool, reduction: str, spread: float
 ) -> None:
     """-log softmax by math.fsum and math.log in double, entry by entry; its gradient is softmax - one-hot."""

@@ -262,7 +262,7 @@ def test_every_kind_of_slot(isa, dtype, lengths, reverse, backward, n):
 
 @isas
 @pytest.mark.parametrize(("B", "T"), [(0, 4), (3, 0), (0, 0), (2, 3)])
-def test_nothing_to_run(isa, B, T):
+def test_loops_without_rows_or_steps(isa, B, T):
     lengths = np.zeros(B, np.int64)
     x, out = np.zeros((B, T, 3)), np.full((B, T, 4), 7.0)
     h0, h = np.arange(B * 4.0).reshape(B, 4), np.empty((B, 4))

@@ -142,7 +142,7 @@ def unaligned():
     return np.frombuffer(bytearray(8 * 24 + 1), np.uint8)[1:].view(np.float64).reshape(2, 3, 4)
 
 
-def test_what_is_read_may_have_any_layout():
+def test_arrays_that_a_loop_reads_may_have_any_layout():
     rng = np.random.default_rng(0)
     b, x, w = small(), rng.integers(-9, 9, (2, 3, 4)).astype(float), rng.integers(-9, 9, (4, 4)).astype(float)
     b.product(3, 0, 0, 4, 4)
@@ -165,7 +165,7 @@ def test_what_is_read_may_have_any_layout():
         b.run(2, 3, ["x", out], weights=[w])
 
 
-def test_steps_on_arrays_that_stay():
+def test_a_stepper_reads_and_writes_the_same_arrays_at_every_step():
     b, x, out, state = small(), np.ones((2, 1, 4)), np.empty((2, 1, 4)), np.zeros((2, 4))
     loop = b.build()
     stepper = loop.stepper(NATIVE[0], 2, [x, out], [state], [])
@@ -288,7 +288,7 @@ def three_threads():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.usefixtures("three_threads")
-def test_a_forked_child_goes_on_working():
+def test_a_forked_child_computes_correctly():
     check_in_forked_children(work)
 
 

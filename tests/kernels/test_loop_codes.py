@@ -148,7 +148,7 @@ def test_pairs_within_four_ulp(code, dtype, isa):
 @isas
 @dtypes
 @pytest.mark.parametrize("code", EXACT)
-def test_what_numpy_gives_bit_for_bit(code, dtype, isa):
+def test_instructions_that_equal_numpy_bit_for_bit(code, dtype, isa):
     if code == "where" or code in PAIRS:
         x, y = pairs(dtype)
         arrays = [np.roll(x, 7), x, y]
@@ -280,7 +280,7 @@ def test_rowproducts_in_every_layout(isa, dtype, shape, transposed):
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("m", [1, 3, 200])
 @pytest.mark.parametrize(("N", "K"), [(1, 1), (16, 7), (19, 33), (64, 600), (70, 5)])
-def test_products_of_parts(isa, dtype, accumulate, transposed, m, N, K):
+def test_products_of_blocks_and_sub_rows(isa, dtype, accumulate, transposed, m, N, K):
     """Columns of a larger matrix, and sub-rows whose neighbours must not change."""
     rng = np.random.default_rng(0)
     b = Builder(dtype)

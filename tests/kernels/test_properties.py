@@ -186,7 +186,7 @@ def padding(p):
 
 @many
 @given(p=problems(), isa=st.sampled_from([*NATIVE, "reference"]), save=st.sampled_from([True, "recompute"]))
-def test_padding_touches_nothing(p, isa, save):
+def test_padding_changes_neither_results_nor_gradients(p, isa, save):
     if p.lengths is None:
         return
     with kernels.using(isa):

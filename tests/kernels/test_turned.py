@@ -17,7 +17,7 @@ SIZES = [(1, 1, 3, 4), (1, 3, 64, 64), (2, 4, 5, 17), (7, 3, 1, 1), (5, 6, 33, 2
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize(("cell_type", "after"), [("rnn", None), ("lstm", None), ("gru", False), ("gru", True)])
-def test_turned_weights_give_the_same_bits(cell_type: str, after: Any, sizes: Any, dtype: Any, isa: str) -> None:
+def test_transposed_weights_give_the_same_bits(cell_type: str, after: Any, sizes: Any, dtype: Any, isa: str) -> None:
     B, T, D, H = sizes
     rng, wide = np.random.default_rng(0), GATES[cell_type] * H
     x, W, U = (rng.normal(size=shape).astype(dtype) for shape in ((B, T, D), (D, wide), (H, wide)))

@@ -186,7 +186,7 @@ def test_dropout_of_inputs_acts_in_the_drivers_of_rnn() -> None:
             assert (rnn.dynamic_rnn(run, x)[0].data[:, 0, 0] == 400).all()
 
 
-def test_stateful_goes_on_where_it_ended() -> None:
+def test_a_stateful_layer_continues_from_its_last_state() -> None:
     whole, parts = layers.LSTM(2, return_sequences=True), layers.LSTM(2, return_sequences=True, stateful=True)
     wanted = whole(X)
     parts(X)
@@ -231,7 +231,7 @@ def test_another_layer_for_the_way_back() -> None:
         layers.Bidirectional(rnn.LSTMCell(2))  # type: ignore[arg-type]
 
 
-def test_layers_given_to_bidirectional_are_left_alone() -> None:
+def test_bidirectional_does_not_change_the_layers_passed_to_it() -> None:
     lstm = layers.LSTM(2)
     before = lstm(X).data
     both = layers.Bidirectional(lstm)
@@ -256,7 +256,7 @@ class Minimal(layers.Layer):
         return output, [output]
 
 
-def test_a_cell_of_ones_own_and_stacks() -> None:
+def test_custom_cells_and_stacks() -> None:
     layer = layers.RNN(Minimal(3), return_state=True)
     output, state = layer(X)
     close(output, state)
@@ -348,7 +348,7 @@ def test_gelu_in_its_tanh_form() -> None:
     assert cell(X).shape == (3, 2)
 
 
-def test_what_keras_chooses_by_is_taken_and_ignored() -> None:
+def test_options_that_only_select_an_implementation_in_keras_are_ignored() -> None:
     for make in (layers.GRU, layers.LSTM):
         layer = layers.Bidirectional(make(2, use_cudnn=True, implementation=1))
         assert layer.forward_layer.use_cudnn is layer.backward_layer.use_cudnn is True
@@ -455,7 +455,7 @@ def test_state_dicts_go_into_layers_that_are_not_built() -> None:
         np.testing.assert_array_equal(other(X).data, wanted.data)
 
 
-def test_interop_refuses_what_has_no_counterpart() -> None:
+def test_interop_refuses_layers_without_counterpart() -> None:
     w = [np.ones((3, 6)), np.ones((2, 6)), np.ones(12)]
     with pytest.raises(ValueError, match="CuDNNGRU"):
         interop.keras.to_cell("gru", w)

@@ -178,7 +178,7 @@ KERAS = {  # the loss of each of four epochs and the sum of the weights' sizes a
 
 
 @pytest.mark.parametrize("optimizer", sorted(KERAS))
-def test_fit_goes_as_in_keras(optimizer: str) -> None:
+def test_fit_trains_as_keras_does(optimizer: str) -> None:
     """The same model, weights, batches and optimiser: Keras's losses and weights, epsilon and all."""
     x, y = np.sin(np.arange(12 * 5 * 3)).reshape(12, 5, 3), np.arange(12) % 3
     inner = layers.Bidirectional(layers.LSTM(2, return_sequences=True))
@@ -215,7 +215,7 @@ def test_regularizers_reach_the_loss_as_in_keras() -> None:
     assert len(copy.deepcopy(model).losses) == 5  # those of outputs belong to a call
 
 
-def test_losses_of_ones_own_are_added() -> None:
+def test_custom_losses_are_added() -> None:
     class Costly(layers.Layer):
         def call(self, inputs: Any) -> Any:
             self.add_loss(inputs.sum())
@@ -261,7 +261,7 @@ def test_configurations_make_the_same_layer(name: str) -> None:
         assert [float(loss) for loss in other.losses] == [float(loss) for loss in layer.losses]
 
 
-def test_seeds_stand_in_configurations() -> None:
+def test_configurations_contain_the_seeds() -> None:
     make = {"kernel_initializer": tg.initializers.GlorotUniform(seed=5), "recurrent_initializer": "identity"}
     layer = layers.SimpleRNN(3, **make)
     other = layers.SimpleRNN.from_config(layer.get_config())
@@ -272,7 +272,7 @@ def double(x: Any) -> Any:
     return 2 * x
 
 
-def test_configurations_with_things_of_ones_own() -> None:
+def test_configurations_with_custom_objects() -> None:
     class Scale(layers.Layer):
         def __init__(self, factor: float, **options: Any):
             super().__init__(**options)
@@ -404,7 +404,7 @@ def test_a_softmax_over_one_unit_is_refused(last: Any) -> None:
         fitted(model, "binary_crossentropy", X, Y)
 
 
-def test_accuracy_goes_by_shapes_as_in_keras() -> None:
+def test_accuracy_is_chosen_by_shapes_as_in_keras() -> None:
     p = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.6]], np.float32)
     y = np.array([[1, 1, 0], [0, 0, 1]])
     model = models.Sequential([layers.Dense(3, "linear", kernel_initializer="identity")])
@@ -485,7 +485,7 @@ def test_a_layer_that_does_not_fit_is_not_added() -> None:
     assert model(np.array([[1, 2]])).shape == (1, 1)
 
 
-def test_metrics_by_name_and_of_ones_own() -> None:
+def test_metrics_by_name_and_custom_metrics() -> None:
     def worst(y_true: Any, y_pred: Any) -> Any:
         return tg.max(tg.abs(y_pred - y_true))
 
@@ -508,7 +508,7 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     assert list(model.evaluate(ids, y > 0, return_dict=True)) == ["loss", "binary_accuracy"]  # as compiled before
 
 
-def test_what_train_fit_takes_stands_beside() -> None:
+def test_fit_accepts_the_arguments_of_train_fit_too() -> None:
     model = models.Sequential([layers.Dense(1)])
     model.compile("sgd", "mse")
     seen: list[float] = []

@@ -56,7 +56,7 @@ def test_a_clone_has_the_values_and_passes_the_gradient() -> None:
     assert tg.tensor([4.0]).clone().tolist() == [4.0]
 
 
-def test_dropout_stands_between_layers_and_not_behind_the_last() -> None:
+def test_dropout_is_applied_between_layers_and_not_after_the_last() -> None:
     """With h' = relu(x) and x = 1, three layers apply two dropout masks: each output is 0 or 1 / keep²."""
     net = nn.RNN(2, 2, 3, "relu", bias=False, dropout=0.5, batch_first=True)
     for name, weight in net.named_parameters():

@@ -113,7 +113,7 @@ def test_loading_some_of_a_state_dict_or_what_is_none() -> None:
     assert net.state_dict()["rnns.1.weight_ih_l0"] is before["rnns.1.weight_ih_l0"]
 
 
-def test_beginnings_are_pytorchs() -> None:
+def test_initial_weights_have_the_distribution_of_pytorch() -> None:
     linear, table = nn.Linear(100, 400, seed=0), nn.Embedding(400, 100, seed=0)
     for values in (linear.weight.data, linear.bias.data):
         assert np.abs(values).max() <= 0.1

@@ -131,7 +131,7 @@ def test_without_bias_is_with_biases_of_zero(cls: Any) -> None:
         assert np.array_equal(bare(array(5, 2, 3), impl=impl)[0].data, full(array(5, 2, 3), impl=impl)[0].data)
 
 
-def test_beginnings_are_pytorchs() -> None:
+def test_initial_weights_have_the_distribution_of_pytorch() -> None:
     for layer in (nn.LSTM(30, 100, seed=0), nn.GRU(30, 100, seed=0), nn.RNN(30, 100, num_layers=2, seed=0)):
         for path, p in layer.named_parameters():
             assert p.dtype == F4

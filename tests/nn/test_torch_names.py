@@ -239,7 +239,7 @@ def test_packing_by_hand() -> None:
         pad_packed_sequence(packed, total_length=3)
 
 
-def test_files_of_pytorch_are_told_apart(tmp_path: Path) -> None:
+def test_files_of_pytorch_are_told_from_other_files(tmp_path: Path) -> None:
     for name, content in (
         ("model.pt", b"anything"),
         ("weights", b"PK\x03\x04archive"),

@@ -26,7 +26,7 @@ class Net(tg.Module):
 @pytest.mark.parametrize("impl", ["fused", "unrolled"])
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 @pytest.mark.parametrize("cls", ["rnn", "lstm", "gru"])
-def test_fifty_steps_stay_with_pytorchs(cls: str, name: str, impl: str) -> None:
+def test_fifty_training_steps_match_pytorch(cls: str, name: str, impl: str) -> None:
     golden = load(f"torch_optim_training_{cls}")
     options = dict(golden.meta["options"])
     settings = options.pop("optimisers")[name]

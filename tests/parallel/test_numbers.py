@@ -62,7 +62,7 @@ def test_a_second_run_draws_the_same_numbers(tmp_path: Path) -> None:
     assert not np.array_equal(first[0]["head.weight"], other[0]["head.weight"])
 
 
-def test_a_loop_of_ones_own(tmp_path: Path) -> None:
+def test_a_custom_training_loop(tmp_path: Path) -> None:
     one, three = trained(tmp_path, 1, "loop"), trained(tmp_path, 3, "loop")
     for result in three:
         for name, array in parameters(one[0]).items():

@@ -39,7 +39,7 @@ def test_every_row_is_in_one_part(own: int, cut: bool) -> None:
 @pytest.mark.parametrize(
     ("group", "own", "shares"), [(Serial(), 3, "3 parts"), (of_two(0), 1, "2 processes"), (of_two(1), 3, "2 processes")]
 )
-def test_batches_that_leave_a_part_without_rows_throughout(group: Any, own: int, shares: str) -> None:
+def test_sources_that_leave_a_part_without_rows_in_every_batch_are_refused(group: Any, own: int, shares: str) -> None:
     """Each process, or part, needs a row in some batch; the last batch may be smaller."""
     least = int(shares.split()[0])
     for first in (least - 1, least):
@@ -57,7 +57,7 @@ def test_batches_that_leave_a_part_without_rows_throughout(group: Any, own: int,
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_a_source_that_says_its_size_is_refused_before_it_is_read(size: int) -> None:
+def test_a_source_with_a_known_batch_size_is_refused_before_it_is_read(size: int) -> None:
     for source in (data.Batches(np.arange(9), size=size), data.TextChunks(np.arange(20), size, 2)):
         parts = iter(MicroBatches(of_two(0), 1, None, None).split(source))
         if size == 2:
@@ -67,7 +67,7 @@ def test_a_source_that_says_its_size_is_refused_before_it_is_read(size: int) -> 
                 next(parts)
 
 
-def test_a_part_without_rows_weighs_nothing() -> None:
+def test_a_part_without_rows_has_weight_0() -> None:
     """And is not asked what it weighs."""
     parts = MicroBatches(Serial(), 2, None, lambda batch: 10 * len(batch))
     assert parts.weights([np.arange(3), np.arange(0)]) == [30, 0]

@@ -92,7 +92,7 @@ def world(name: str, i: int, rows: tuple[int, ...], batch: int | None = None) ->
 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("name", OPS)
-def test_a_row_alone_as_in_a_batch(name):
+def test_a_row_alone_gives_the_numbers_it_has_in_a_batch(name):
     paths = set()
     for i, rows in calls(name):
         for batch in (None, 1):

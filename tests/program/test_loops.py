@@ -155,7 +155,7 @@ def test_the_plan_of_the_worked_example() -> None:
     assert (plan.saved, plan.histories[0].role) == ((), "output")
 
 
-def test_blocks_of_weights_stay_blocks() -> None:
+def test_blocks_of_weights_are_not_copied() -> None:
     """No block is copied before the loop: the loop reads the matrix and the bias themselves, beside what a function made."""
     world = blocks()
     plan = plans(world.step, world.x.data, world.state.data)
@@ -163,7 +163,7 @@ def test_blocks_of_weights_stay_blocks() -> None:
     assert sorted(shapes) == [(H, H), (D + H, 3 * H), (3 * H,)]
 
 
-def test_a_memory_gets_no_matrix_at_every_step() -> None:
+def test_the_gradient_of_a_memory_is_accumulated_without_a_matrix_for_each_step() -> None:
     world = attention(True)
     memory = world.constants[0].data
     plan = plans(world.step, world.x.data, world.state.data, (memory,))
@@ -172,7 +172,7 @@ def test_a_memory_gets_no_matrix_at_every_step() -> None:
     assert all(plan.backward.slots[o].inner != (S, H) for i in backward for o in i.outputs)
 
 
-def test_the_rules_compute_nothing_twice() -> None:
+def test_the_loops_compute_no_value_twice() -> None:
     world = normalised()
     plan = plans(world.step, world.x.data, world.state.data)
     back = plan.backward
@@ -215,7 +215,7 @@ def test_an_op_outside_the_steps_leaves_them_native(chunk, lengths, reverse, way
     assert reason[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else native))
 
 
-def test_an_op_in_the_steps_does_not(way):
+def test_an_op_inside_the_steps_makes_them_run_in_numpy(way):
     reason = held_to_unrolled(lambda: lacking_outside("inside"))
     numpy = ", which runs in NumPy: the native interpreter has no cumsum"
     assert reason[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else numpy))

@@ -69,7 +69,7 @@ def test_one_trace_serves_all_objects_of_a_class_with_the_same_options_and_shape
     assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
 
 
-def test_what_traces_again(traces):
+def test_which_changes_cause_a_new_trace(traces):
     cell = Cell()
     cell.run()
     assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
@@ -181,7 +181,7 @@ def test_copies_and_pickles_run_on_their_own_weights(traces):
     assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
 
 
-def test_a_step_at_an_address_used_before_is_another_step():
+def test_a_new_step_at_the_address_of_a_deleted_one_is_traced_again():
     """A new function may get the id of a deleted one."""
     for k in range(200):
         got = tg.scan(lambda x, h, k=k: (h + k, h), np.zeros((2, 1, 1)), np.zeros((2, 1)))[0]

@@ -221,7 +221,7 @@ def training_and_inference():
     return World(cell.step, change=lambda k: cell.train(k == 2))
 
 
-def test_training_is_part_of_what_a_program_is_known_by():
+def test_the_training_flag_is_part_of_the_key_of_a_program():
     class Cell(tg.Module):
         def step(self, x, h):
             h = h * (0.5 if self.training else 0.25)

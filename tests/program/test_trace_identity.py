@@ -413,7 +413,7 @@ def object_that_changes_its_own_class():
     return World(step)
 
 
-def test_a_first_call_imports_nothing() -> None:
+def test_the_first_trace_imports_no_module() -> None:
     """Modules that NumPy loads when they are first used (numpy.ma) would take longer than the trace."""
     code = """
 import sys, numpy as np, tinygrad_rnn as tg

@@ -147,7 +147,7 @@ def test_it_runs_as_one_native_node(cell_type: str, lengths: Any) -> None:
 
 
 @impls
-def test_what_stands_past_the_memory_touches_nothing(impl: str) -> None:
+def test_memory_past_its_length_has_no_effect_on_results_or_gradients(impl: str) -> None:
     cell, x = make("bahdanau"), array(B, T, D)
     whole = cell.attention_mechanism.memory.data.copy()
     results = []
@@ -194,7 +194,7 @@ def test_single_steps_and_streaming(cell_type: str) -> None:
     np.testing.assert_allclose(state.alignments.data, final.alignments.data, rtol=0, atol=1e-13)
 
 
-def test_options() -> None:
+def test_output_attention_and_cell_input_fn() -> None:
     cell = make("luong", output_attention=False)
     outputs, state = rnn.dynamic_rnn(cell, array(B, T, D))
     assert np.array_equal(outputs.data[:, -1], state.cell_state.data)

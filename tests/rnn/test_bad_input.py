@@ -102,7 +102,7 @@ STATES = [
 
 
 @pytest.mark.parametrize(("cell", "state", "error", "parts"), STATES)
-def test_states(cell, state, error, parts):
+def test_wrong_initial_states_are_refused(cell, state, error, parts):
     with pytest.raises(error, match=says(*parts)):
         cell(STEP, state)
     with pytest.raises(error, match=says("initial_", *parts)):
@@ -227,7 +227,7 @@ def test_what_a_step_must_return(cell, error, text, lengths):
         cell(STEP[:2], cell.zero_state(2))
 
 
-def test_a_cell_must_tell_its_sizes_and_its_step():
+def test_a_cell_must_define_its_sizes_and_its_step():
     class Sizeless(rnn.RNNCell):
         def call(self, x, state):
             return x, state
@@ -274,7 +274,7 @@ def test_an_unknown_cell(cell, text):
             call()
 
 
-def test_a_stack_of_nothing_or_of_one_cell_twice():
+def test_an_empty_stack_and_a_stack_of_one_cell_twice_are_refused():
     with pytest.raises(ValueError, match=says("MultiRNNCell: cells is empty, expected at least one cell")):
         rnn.MultiRNNCell([])
     with pytest.raises(TypeError, match=says("MultiRNNCell: cells is LSTMCell", "expected a list of cells")):
@@ -409,7 +409,7 @@ LENGTHS = [
 
 
 @pytest.mark.parametrize(("lengths", "error", "text"), LENGTHS)
-def test_lengths(lengths, error, text):
+def test_wrong_lengths_are_refused(lengths, error, text):
     for name, call in drivers(X, sequence_length=lengths):
         with pytest.raises(error, match=says(f"{name}: {text}")):
             call()

@@ -34,7 +34,7 @@ def ragged(draw: Any) -> tuple[np.ndarray, np.ndarray, int]:
 @each_cell
 @few
 @given(case=ragged())
-def test_a_padded_batch_is_its_rows_run_alone(name, impl, case):
+def test_a_padded_batch_equals_its_rows_run_alone(name, impl, case):
     """Outputs, states and every gradient; the parameters' add up over the rows. Past the end: output 0, dx exactly 0."""
     x, lengths, seed = case
     batch, steps, _ = x.shape
@@ -65,7 +65,7 @@ def test_a_padded_batch_is_its_rows_run_alone(name, impl, case):
 @each_impl
 @each_cell
 @pytest.mark.parametrize("filling", [np.nan, np.inf, -np.inf, 1e300])
-def test_padding_touches_nothing(name, impl, filling):
+def test_padding_changes_neither_results_nor_gradients(name, impl, filling):
     """Bit for bit, in both directions; the gradient with respect to the padding is exactly 0."""
     x = np.random.default_rng(0).normal(size=(4, 5, D))
     lengths = np.array([3, 5, 0, 2])
@@ -425,7 +425,7 @@ class TwoSpeeds(rnn.RNNCell):
 
 
 @each_impl
-def test_states_of_ones_own_structure(impl):
+def test_states_of_a_custom_structure(impl):
     cell = TwoSpeeds()
     x = np.random.default_rng(0).normal(size=(3, 4, D))
     state = random_state(cell, 3)

@@ -83,7 +83,7 @@ def test_a_seeded_cell_leaves_the_default_generator_alone(make):
     assert same(wanted, numbers(rnn.LSTMCell(2)))
 
 
-def test_where_the_biases_stand():
+def test_biases_are_initialised_at_the_gates_they_belong_to():
     assert rnn.BasicRNNCell(2).build(3).bias.tolist() == [0, 0]
     assert rnn.LSTMCell(2).build(3).bias.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
     assert rnn.LSTMCell(2, forget_bias=0.5).build(3).bias.tolist() == [0, 0, 0.5, 0.5, 0, 0, 0, 0]

@@ -35,7 +35,7 @@ class Model(tg.Module):
     ],
     ids=["wrapper", "stack"],
 )
-def test_astype_reaches_what_cells_expect(make, where):
+def test_astype_changes_the_dtype_that_cells_expect(make, where):
     model = Model(make())
     module = model if where == "model" else model.cell
     before = model(X)
@@ -170,7 +170,7 @@ def test_load_keeps_the_dtype_of_a_built_cell_and_takes_that_of_the_state_otherw
         rnn.dynamic_rnn(fresh, np.ones((1, 2, 3), np.float32))
 
 
-def test_the_parameters_themselves_stay():
+def test_loading_keeps_the_parameter_objects():
     """A load rebinds data, so an optimiser that holds the parameters goes on with them; the state's arrays are copied."""
     cell = stack().build(4)
     parameters = cell.parameters()

@@ -64,7 +64,7 @@ def test_traced_states_carry_gradients() -> None:
         close(a.data, b.data)
 
 
-def test_the_trace_of_a_cell_of_ones_own_holds_its_states_by_name() -> None:
+def test_the_trace_of_a_custom_cell_holds_its_states_by_name() -> None:
     class Fast(NamedTuple):
         fast: Any
         slow: Any
@@ -139,7 +139,7 @@ def test_explain_says_which_path_ran_and_why() -> None:
     assert explanation.implementation in text
 
 
-def test_explain_takes_the_layers_of_every_face_and_modules_of_ones_own() -> None:
+def test_explain_accepts_layers_of_every_interface_and_custom_modules() -> None:
     x = X.astype(np.float32)
     whole = "the whole sequence is one node"
     both = tg.nn.LSTM(x.shape[2], 3, num_layers=2, bidirectional=True, batch_first=True)
@@ -226,7 +226,7 @@ def test_opening_a_fused_op_gives_the_unrolled_graph(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_stream_gives_what_the_sequence_gives(name: str, dtype: Any) -> None:
+def test_streaming_equals_the_whole_sequence(name: str, dtype: Any) -> None:
     cell = CELLS[name]()
     x = X.astype(dtype)
     outputs, _ = rnn.dynamic_rnn(cell, x)
@@ -314,7 +314,7 @@ def test_a_subclass_with_its_own_recurrence() -> None:
 
 @pytest.mark.parametrize("impl", ["auto", "unrolled"])
 @pytest.mark.parametrize("cell_type", ["RNN", "LSTM", "GRU"])
-def test_drivers_run_cells_of_the_other_faces(cell_type: str, impl: str) -> None:
+def test_drivers_run_cells_of_the_other_interfaces(cell_type: str, impl: str) -> None:
     """With their weights as they are at the call, gradients and all: as the cell itself, step by step."""
     x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
     cell = getattr(tg.nn, f"{cell_type}Cell")(3, 5, seed=0)

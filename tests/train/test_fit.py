@@ -123,7 +123,7 @@ def test_a_schedule_without_a_total_is_spread_over_the_run(limit: Any) -> None:
         assert optimizer.lr == pytest.approx(0.02)
 
 
-def test_a_schedule_without_a_total_asks_for_a_length() -> None:
+def test_a_schedule_without_a_total_needs_the_length_of_the_run() -> None:
     net, loss_fn, batches = line()
     optimizer = optim.SGD(net.parameters(), 0.1)
     with pytest.raises(ValueError, match="CosineLR: total is None and the length of the run is not known; give total"):
@@ -132,7 +132,7 @@ def test_a_schedule_without_a_total_asks_for_a_length() -> None:
         )
 
 
-def test_limits() -> None:
+def test_each_limit_ends_the_run() -> None:
     _, fit, _ = language()
     assert (fit(steps=5).stopped, fit(steps=5).step) == ("steps", 5)
     assert fit(epochs=1, steps=500).step == len(CHUNKS)
@@ -204,7 +204,7 @@ def test_validation_is_outside_training_and_leaves_training_as_it_is() -> None:
     assert modes == [(False, False)]
 
 
-def test_early_stop_goes_back_to_the_best() -> None:
+def test_early_stopping_restores_the_best_parameters() -> None:
     model, fit, _ = language()
     values = iter([3.0, 2.0, 2.5, 2.0, 2.2, 1.0])
     kept: list[Any] = []
@@ -239,7 +239,7 @@ def test_a_run_that_lost_patience_does_not_go_on(tmp_path: Path) -> None:
     assert arrays(model) == best
 
 
-def test_a_cosine_over_the_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_resumed_cosine_schedule_continues_at_its_step(tmp_path: Path) -> None:
     def rates(path: Path, resume: bool, stop: int) -> tuple[list[float], Any]:
         net, loss_fn, batches = line()
         optimizer, seen = optim.SGD(net.parameters(), 0.1), []
@@ -263,7 +263,7 @@ def test_a_cosine_over_the_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert trained == again
 
 
-def test_a_patience_that_is_resumed_counts_on(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_the_count_of_patience(tmp_path: Path) -> None:
     values = [3.0, 2.0, 2.5, 2.1, 2.2]
     model, fit, _ = language(checkpoint=tmp_path / "run", patience=3)
     remaining = iter(values)
@@ -277,7 +277,7 @@ def test_a_patience_that_is_resumed_counts_on(tmp_path: Path) -> None:
     assert arrays(model) == arrays(whole)
 
 
-def test_the_best_is_kept_and_the_run_goes_on_from_the_last(tmp_path: Path) -> None:
+def test_the_best_parameters_are_kept_and_a_resumed_run_continues_from_the_last(tmp_path: Path) -> None:
     values = [3.0, 2.0, 2.5, 2.1, 1.5]
     kept: list[Any] = []
     remaining = iter(values)
@@ -324,7 +324,7 @@ def test_ten_and_ten_steps_are_twenty(tmp_path: Path, first: int, kind: Any) -> 
     assert train.checkpoint.random_state(resumed) == train.checkpoint.random_state(whole)
 
 
-def test_resume_begins_where_there_is_nothing_and_does_nothing_where_all_is_done(tmp_path: Path) -> None:
+def test_resume_starts_anew_without_a_checkpoint_and_does_nothing_after_the_last_step(tmp_path: Path) -> None:
     _, fit, _ = language(checkpoint=tmp_path / "run", resume=True, metadata={"note": 1})
     assert fit(steps=3).step == 3
     before = (tmp_path / "run").read_bytes()
@@ -446,7 +446,7 @@ def test_without_a_terminal_it_writes_lines(capsys: Any) -> None:
     assert repr(train.TrainingLog()) == "TrainingLog(epoch=0, step=0, seconds=0.0, stopped='')"
 
 
-def test_in_a_notebook_the_bar_goes_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_notebook_progress_is_written_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
     class OutStream(io.StringIO):
         __module__ = "ipykernel.iostream"  # as Jupyter's: no terminal, but a carriage return draws a line anew
 
