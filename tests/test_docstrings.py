@@ -62,7 +62,7 @@ def explains(thing: Any) -> bool:
 
 
 def own(module: ModuleType) -> dict[str, Any]:
-    """What a module defines itself, by name."""
+    """The public objects that a module defines, by name."""
     public = {n: t for n, t in vars(module).items() if not n.startswith("_") and explains(t)}
     return {n: t for n, t in public.items() if t.__module__ == module.__name__}
 
@@ -78,7 +78,7 @@ def public() -> dict[tuple[str, str], Any]:
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """The methods and properties that a class adds. What an ancestor's says, need not be said again."""
+    """The methods and properties that a class adds; those documented by an ancestor are left out."""
     for name, thing in vars(kind).items():
         function = getattr(thing, "__func__", getattr(thing, "fget", thing))
         if not name.startswith("_") and inspect.isfunction(function):

@@ -28,7 +28,7 @@ def blocks(page: Path, language: str) -> list[str]:
 @pytest.mark.filterwarnings("ignore:wrote .* instead")  # without a Graphviz program
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_the_code_runs_and_prints_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each ```python block, then what it prints in the ```text block after it; without one it prints nothing."""
+    """Each ```python block prints the ```text block that follows it; without one it prints nothing."""
     monkeypatch.chdir(tmp_path)
     if "onnx" in text_of(page):
         pytest.importorskip("onnx")

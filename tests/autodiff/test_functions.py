@@ -240,7 +240,7 @@ def test_matrices_without_elements() -> None:
     assert np.linalg.det(tg.tensor(np.zeros((0, 0)))).item() == 1
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------
+# -- calls that are refused -----------------------------------------------------------------------------------------------
 
 V, M = tg.tensor(np.ones(3), requires_grad=True), tg.tensor(np.ones((2, 3)), requires_grad=True)
 

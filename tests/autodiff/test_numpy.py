@@ -304,7 +304,7 @@ def test_wrong_options_of_numpy_functions_are_named() -> None:
 
 @pytest.mark.parametrize("n", [3, 40])
 def test_scatter_add_adds_repeated_rows(n: int) -> None:
-    """The embedding's gradient, for both ways of adding, with negative and repeated indices."""
+    """The embedding's gradient, for both implementations of scatter_add, with negative and repeated indices."""
     rng = np.random.default_rng(n)
     table = tg.tensor(rng.normal(size=(5, 3)), requires_grad=True)
     indices = rng.integers(-5, 5, size=(n, 2))
@@ -538,7 +538,7 @@ def test_a_product_of_many_factors_is_pulled_back_in_linear_time_and_memory() ->
 @pytest.mark.parametrize("zeros", [0, 1, 2, 3])
 @pytest.mark.parametrize("n", [1, 2, 5, 6])
 def test_a_products_derivatives_with_factors_of_zero(n: int, zeros: int) -> None:
-    """d prod / dx_i is the product of the others, d² / dx_i dx_j that of those besides i and j."""
+    """d prod / dx_i is the product of the others, d² / dx_i dx_j that of all but i and j."""
     a = np.arange(1.0, n + 1)
     a[:zeros] = 0
     x = tg.tensor(a, requires_grad=True)

@@ -1,4 +1,4 @@
-"""What a tensor is and refuses to be."""
+"""Tensors: conversion, operators, attributes, and the conversions that are refused."""
 
 from __future__ import annotations
 

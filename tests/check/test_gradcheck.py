@@ -1,4 +1,4 @@
-"""The report of a failed check: what is wrong, where, by how much, and why."""
+"""The report of a failed check: the function, the input, the element, the size of the error and its likely cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SQUARE = RNG.normal(size=(4, 4))
 
 
 def wrong(f: Any, spoil: Any) -> Any:
-    """A function with f's values whose gradient with respect to x goes through `spoil`."""
+    """A function with f's values whose gradient with respect to x is changed by `spoil`."""
 
     def tampered(x: Any) -> Any:
         y = spoil(x)

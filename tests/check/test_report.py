@@ -1,4 +1,4 @@
-"""What a report of a failed check shows, and in which order."""
+"""The contents and the order of the report of a failed check."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def start(folder: Path, name: str, *arguments: Any) -> subprocess.Popen[str]:
 
 
 def run(folder: Path, name: str, *arguments: Any) -> tuple[int, str, str]:
-    """Run examples/NAME.py to its end: the exit code, what it wrote, and what it wrote as errors."""
+    """Run examples/NAME.py to its end: its exit code, standard output and standard error."""
     process = start(folder, name, *arguments)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err

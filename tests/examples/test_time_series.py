@@ -36,7 +36,9 @@ def test_walk_forward_forecasts_are_aligned_with_the_true_months(time_series: An
     forecast = np.arange(60.0)[:, None] + np.zeros(7)
     options = argparse.Namespace(holdout=20, horizon=7, season=5, cell="gru", file=None)
     months, truth, said = time_series.walk(series, forecast, options)
-    assert (months == np.arange(39, 53)).all()  # the first from what is known alone, the last ends with the series
+    assert (
+        months == np.arange(39, 53)
+    ).all()  # the first forecast starts at the end of the training data, the last one ends with the series
     assert (truth == 100 + months[:, None] + np.arange(1, 8)).all()
     assert (said["naive"] == 100 + months[:, None]).all()
     assert (said["seasonal naive"] == 100 + months[:, None] + np.array([-4, -3, -2, -1, 0, -4, -3])).all()

@@ -1,4 +1,4 @@
-"""ONNX files: what is exported gives the same numbers in ONNX Runtime and when loaded again; bad files are named.
+"""ONNX files: exported models give the same numbers in ONNX Runtime and when loaded again; errors for bad files name the file.
 
 The weights' conversion is tested without the onnx package, the rest where it is installed.
 """
@@ -240,7 +240,7 @@ def evaluated(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def defined(node: Any, weights: dict[str, np.ndarray]) -> Any:
-    """What a recurrent operator gives by the standard's equations and, where it is installed, by ONNX Runtime."""
+    """The outputs of a recurrent operator by the standard's equations and, where it is installed, by ONNX Runtime."""
 
     def by(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         op, names, outputs, attributes = node
@@ -463,7 +463,7 @@ def test_a_damaged_file_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def apart(folder: Path, location: str) -> Path:
-    """A model y = x + w whose w is said to be kept in a file of its own."""
+    """A model y = x + w that declares its w as stored in a separate file."""
     onnx = pytest.importorskip("onnx")
     path = Path(written(folder, [("Add", ["x", "w"], ["y"], {})], {"x": F4}, ["y"], {"w": np.arange(3, dtype=F4)}))
     proto = onnx.load(path)
@@ -656,7 +656,7 @@ def test_weights_of_other_shapes_are_refused_by_name() -> None:
 
 @pytest.mark.parametrize("declared", [F4, np.float64, I8, np.int32, np.bool_])
 def test_inputs_are_taken_in_the_dtype_that_the_graph_declares(declared: Any, tmp_path: Path) -> None:
-    """Numbers without a dtype take it, integers go over into integers; whatever else differs is refused."""
+    """Python numbers take the dtype of the input, integers are converted to its integer type; any other dtype is refused."""
     path = written(tmp_path, [("Cast", ["x"], ["y"], {"to": 11})], {"x": declared}, ["y"])
     model, kind = convert.load(path), np.dtype(declared).kind
     for values in ([1, 0], (1.0, 0.0), [True, False]):
@@ -671,7 +671,7 @@ def test_inputs_are_taken_in_the_dtype_that_the_graph_declares(declared: Any, tm
 
 
 def declared(path: str) -> list[tuple[str, list[Any]]]:
-    """The outputs that a file declares, with their shapes: numbers, and letters for what is free."""
+    """The outputs that a file declares, with their shapes: numbers, and letters for axes of any size."""
     proto = pytest.importorskip("onnx").load(path)
     sides = [(o.name, o.type.tensor_type.shape.dim) for o in proto.graph.output]
     return [(name, [d.dim_value or d.dim_param for d in dims]) for name, dims in sides]

@@ -1,4 +1,4 @@
-"""Weights of TensorFlow 1 to our cells and back: the golden files' numbers, forget bias, and what has no counterpart."""
+"""Conversion of TensorFlow 1 weights to our cells and back: outputs of the golden files, forget bias, and options without counterpart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of PyTorch to our cells and back: the golden files' numbers, and what has no counterpart."""
+"""Conversion of PyTorch weights to our cells and back: outputs of the golden files, and options without counterpart."""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ def test_random_bad_loops_never_crash():
             sequences = arrays.pop("sequences")
             b.run(B, T, sequences, lengths=lengths, weights=weights, backward=rng.random() < 0.5, **arrays)
             ran += 1
-        except (TypeError, ValueError, KeyError, IndexError):  # some are found out when the arrays are made
+        except (TypeError, ValueError, KeyError, IndexError):  # some invalid tables fail when the arrays are created
             refused += 1
     assert min(ran, refused) > 200
 

@@ -227,7 +227,7 @@ def random_instruction(rng, b):
 @isas
 @dtypes
 def test_random_layouts(isa, dtype):
-    """Every element that an instruction writes, and none besides."""
+    """An instruction writes all elements of its output and no others."""
     rng = np.random.default_rng(0)
     for _ in range(400):
         b = Builder(dtype)

@@ -97,7 +97,7 @@ def test_fused_is_unrolled_and_gradients_are_right(make: Any, mask: Any, options
 
 def test_masks_repeat_the_output_or_give_zeros() -> None:
     layer = layers.RNN(layers.GRUCell(2), return_sequences=True)
-    padded = np.where(MASK[:, :, None], X, np.nan)  # what lies under the mask touches nothing
+    padded = np.where(MASK[:, :, None], X, np.nan)  # masked inputs have no effect
     out = layer(padded, mask=MASK).data
     np.testing.assert_array_equal(out[0, 3], out[0, 2])
     np.testing.assert_array_equal(out[1, 2], out[1, 1])

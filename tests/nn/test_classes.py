@@ -1,4 +1,4 @@
-"""Integers that stand for classes."""
+"""Functions and losses whose targets are class indices."""
 
 from __future__ import annotations
 

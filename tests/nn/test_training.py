@@ -13,7 +13,7 @@ from tinygrad_rnn import nn, optim
 
 
 class Net(tg.Module):
-    """What the golden file trained."""
+    """The model that the golden file trained."""
 
     def __init__(self, module: str, **options: Any):
         self.net = getattr(nn, module)(3, 4, batch_first=True, dtype=np.float64, **options)

@@ -19,7 +19,7 @@ FAULTS = HERE / "faults.py"
 
 
 def mpiexec() -> str:
-    """The mpiexec beside this Python, else the one in PATH."""
+    """The mpiexec in the folder of this Python, else the one in PATH."""
     if find_spec("mpi4py") is None:
         pytest.skip("mpi4py is not installed: pip install -e '.[mpi]'")
     folder = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

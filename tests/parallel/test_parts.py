@@ -68,7 +68,7 @@ def test_a_source_with_a_known_batch_size_is_refused_before_it_is_read(size: int
 
 
 def test_a_part_without_rows_has_weight_0() -> None:
-    """And is not asked what it weighs."""
+    """The weight function is not called for it."""
     parts = MicroBatches(Serial(), 2, None, lambda batch: 10 * len(batch))
     assert parts.weights([np.arange(3), np.arange(0)]) == [30, 0]
     assert MicroBatches(Serial(), 1, None, lambda batch: 10 * len(batch)).weights([np.arange(3)]) == [1]

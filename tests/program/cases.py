@@ -1,6 +1,6 @@
 """Collects the steps of one test file, ways to mislead a trace, and makes the tests that run them.
 
-Each step runs fused with the results of the plain loop, call after call while what it reads changes, or it is refused with
+Each step runs fused with the results of the plain loop, call after call while the values it reads change, or it is refused with
 a reason that names the file and line of the step.
 """
 

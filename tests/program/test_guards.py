@@ -29,7 +29,7 @@ def other(x, y=1, *, z=2):
 
 
 class Array:
-    """What has the attributes of an array."""
+    """An object with the attributes of an array."""
 
     shape, dtype = (2, 3), np.dtype(np.float32)
 
@@ -74,7 +74,7 @@ def cases():
 
 
 def changed(holder, name, value):
-    """What sets an attribute, and what puts back what it was."""
+    """A function that sets an attribute, and one that restores its previous value."""
     was = getattr(holder, name)
     return lambda: setattr(holder, name, value), lambda: setattr(holder, name, was)
 

@@ -63,7 +63,7 @@ def concatenated() -> World:
 
 
 def attention(product: bool, lengths: Any = None) -> World:
-    """The memory's gradient is a sum over steps of outer products, in both ways to write a weighted sum."""
+    """The memory's gradient is a sum over steps of outer products, for both expressions of a weighted sum."""
     w = weights(Q=(H, H), C=(H, H), W=(D, H))
     memory = wanted(draws(4)(B, S, H))
 
@@ -156,7 +156,7 @@ def test_the_plan_of_the_worked_example() -> None:
 
 
 def test_blocks_of_weights_are_not_copied() -> None:
-    """No block is copied before the loop: the loop reads the matrix and the bias themselves, beside what a function made."""
+    """No block is copied before the loop: the loop reads the matrix and the bias themselves, and the results of functions."""
     world = blocks()
     plan = plans(world.step, world.x.data, world.state.data)
     shapes = [plan.forward.slots[w].shape for w in plan.forward.weights]

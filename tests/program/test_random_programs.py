@@ -83,7 +83,7 @@ def joined(a, b):
 
 
 class Made:
-    """A step made of drawn moves. Weights are made where a move asks for one of a shape for the first time."""
+    """A step of randomly drawn operations. A weight is created when an operation first needs one of its shape."""
 
     def __init__(self, case: dict[str, Any]):
         self.moves, self.rng = case["moves"], np.random.default_rng(case["seed"])

@@ -131,7 +131,7 @@ def test_sizes_that_name_the_batch() -> None:
         assert type(two * other) is not Rows
 
 
-# The batch has 3 rows below. What is wanted is what one sees when the entries of one row are changed: ROWS where only the
+# The batch has 3 rows below. The expected layout describes the effect of changing the entries of one row: ROWS where only the
 # same row of the result changes, ROW_SUM where the result is a sum over rows, MIXED for anything else.
 
 

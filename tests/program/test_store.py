@@ -1,4 +1,4 @@
-"""The store of programs: what is traced again and what is not, how much is kept, and what is dropped with its owner."""
+"""The store of programs: which calls trace again, how many programs are kept, and which are deleted with their owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps that read what their names do not tell: what an object, class or module is, attributes by computed names, the types
+"""Steps that depend on more than the values of variables: the identity of an object, class or module, attributes by computed names, the types
 of tensors, files and settings. See cases.py."""
 
 from __future__ import annotations

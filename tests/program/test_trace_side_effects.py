@@ -1,4 +1,4 @@
-"""Steps that change something outside, and what a refused trace leaves behind. See cases.py."""
+"""Steps that change state outside the step, and the state after a refused trace. See cases.py."""
 
 from __future__ import annotations
 
@@ -435,7 +435,7 @@ def lru_cache():
     return World(step)
 
 
-# -- what a refused trace leaves behind --------------------------------------------------------
+# -- the state after a refused trace -----------------------------------------------------------
 
 
 def test_a_refused_trace_leaves_everything_as_it_was():

@@ -1,4 +1,4 @@
-"""What a step may return and call: states, outputs, nested functions, other scans. See cases.py."""
+"""The values that a step may return and the functions it may call: states, outputs, nested functions, other scans. See cases.py."""
 
 from __future__ import annotations
 

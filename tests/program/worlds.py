@@ -30,7 +30,7 @@ def wanted(array: Any) -> tg.tensor:
 
 @dataclass
 class World:
-    """A step, its arguments, and what happens between calls. `weights` are asked for their gradients by each call."""
+    """A step, its arguments, and what happens between calls. Each call computes the gradients of `weights`."""
 
     step: Any
     x: Any = None
@@ -82,7 +82,7 @@ def seeded(make: Callable[[], World]) -> World:
 
 
 def held_to_unrolled(make: Callable[[], World], calls: int = 3) -> list[tuple[str, str]]:
-    """Run a world (made anew for each path) call by call: the same values, dtypes and gradients both ways.
+    """Run a world (made anew for each path) call by call: values, dtypes and gradients agree on both paths.
 
     Returns the path of every call and its reason.
     """

@@ -1,4 +1,4 @@
-"""Attention: against an implementation of its own in NumPy, both paths, lengths on either side, names, errors."""
+"""Attention: against a separate implementation in NumPy, on both paths, with lengths of inputs and memory; names and errors."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_memory_past_its_length_has_no_effect_on_results_or_gradients(impl: str)
 
 
 def test_another_memory_for_each_batch() -> None:
-    """Of other rows and places, through wrappers and stacks; gradients reach what the memory was computed from."""
+    """A memory with other numbers of rows and positions, through wrappers and stacks; gradients reach what the memory was computed from."""
     cell = make("luong")
     stack = rnn.MultiRNNCell([rnn.DropoutWrapper(cell, 0.9, state_keep_prob=0.9, seed=0), rnn.GRUCell(2)])
     encoder = rnn.GRUCell(M, seed=0)

@@ -178,7 +178,7 @@ def test_build_in_another_dtype():
         rnn.LSTMCell(2).build(4, np.float16)
 
 
-# -- one's own cell ------------------------------------------------------------------------------------------------------
+# -- custom cells --------------------------------------------------------------------------------------------------------
 
 
 def own(step, state_size=4, output_size=4) -> rnn.RNNCell:
@@ -247,7 +247,7 @@ def test_a_cell_must_define_its_sizes_and_its_step():
         rnn.dynamic_rnn(own(lambda x, s: (x, s), state_size=[4, 4]), X)
 
 
-# -- what is no cell, or not the cells one wanted ------------------------------------------------------------------------
+# -- arguments that are not cells, or other cells ------------------------------------------------------------------------
 
 NO_CELLS = [
     (rnn.LSTMCell, "is the class LSTMCell, expected an rnn.RNNCell such as rnn.LSTMCell(64)"),

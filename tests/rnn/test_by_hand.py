@@ -32,7 +32,7 @@ def test_a_cell_may_have_no_inputs(size: int) -> None:
 
 
 class Constant(rnn.RNNCell):
-    """Its state is what it was, plus 1."""
+    """Each step adds 1 to the state."""
 
     state_size = output_size = 2
 
@@ -54,7 +54,7 @@ def test_zoneout_outside_training_is_the_mean(rate: float, wanted: list[float], 
 
 @pytest.mark.parametrize("time_major", [False, True])
 def test_masks_of_every_step_go_with_time(time_major: bool) -> None:
-    """The same seed drops the same elements of the same steps, whichever axis stands first."""
+    """The same seed drops the same elements of the same steps, batch-major or time-major."""
     x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     cell = rnn.LSTMCell(4, seed=0).build(3)
     outputs = []

@@ -117,7 +117,7 @@ def test_backward_is_forward_over_each_row_reversed(name, impl, case):
 @each_impl
 @pytest.mark.parametrize("lengths", [None, [3, 5, 0, 2]])
 def test_both_directions_share_the_input(impl, lengths):
-    """The gradient of x is the sum over the directions, and each half is what it is alone."""
+    """The gradient of x is the sum over the directions, and each term equals that of its direction alone."""
     x = np.random.default_rng(0).normal(size=(4, 5, D))
     fw, bw = make("lstm", 1), make("gru", 2)
 
@@ -343,7 +343,7 @@ def test_the_cell_is_built_by_the_first_call_and_only_then(impl):
     assert all(p.data is a for p, a in zip(cell.parameters(), first, strict=True))
 
 
-# -- one's own cells -------------------------------------------------------------------------------------------------------
+# -- custom cells ----------------------------------------------------------------------------------------------------------
 
 
 class LogCell(OwnCell):

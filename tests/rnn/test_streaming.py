@@ -1,4 +1,4 @@
-"""Streaming of any cell and of whole models: a step at a time gives what the driver gives for the sequence."""
+"""Streaming of any cell and of whole models: one step at a time gives the driver's outputs for the whole sequence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Decay(rnn.RNNCell):
 
 
 class Reads(Decay):
-    """Its step asks for a value, so it cannot be traced."""
+    """Its step reads the value of a tensor, so it cannot be traced."""
 
     def call(self, x: Any, state: Any) -> Any:
         return super().call(x if float(np.sum(x.data)) > 0 else 2 * x, state)

@@ -98,7 +98,7 @@ def test_train_and_eval_reach_wrappers_in_wrappers():
 @pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("what", ["input", "output", "state"])
 def test_keep_rates(impl, p, what):
-    """The kept share is p, what is kept is divided by p, and the others of the three are left alone."""
+    """A fraction p of the elements is kept and divided by p; the other two of input, state and output are unchanged."""
     ones = np.ones((50, 20, 10))
     cell = rnn.DropoutWrapper(Echo(10), **{f"{what}_keep_prob": p}, seed=3)
     output, state = rnn.dynamic_rnn(cell, ones, impl=impl)

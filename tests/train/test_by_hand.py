@@ -38,7 +38,7 @@ def test_a_custom_optimizer_has_no_weight_decay_by_default() -> None:
 
 
 def test_a_cosine_schedule_decreases_from_the_base_to_the_minimum() -> None:
-    """Halfway it is in the middle; at a third, cos(π/3) = ½: three quarters of the way above the floor."""
+    """At one half of the steps the rate is midway between base and minimum; at one third, cos(π/3) = ½: three quarters."""
     optimizer = optim.SGD([tg.Parameter([1.0])], lr=1.0)
     schedule = optim.CosineLR(optimizer, total=6, floor=0.2)
     rates = [optimizer.lr]
@@ -91,7 +91,7 @@ def quadratic(**options: Any) -> train.TrainingLog:
 
 
 class Watched(Serial):
-    """One process that notes when it is asked to compare parameters."""
+    """One process that records the steps at which parameters are compared."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -257,14 +257,14 @@ def test_a_run_that_is_over_is_resumed_with_the_parameters_it_ended_with(keep_be
 @pytest.mark.parametrize("patience", [1, 2, 3])
 @pytest.mark.parametrize(("values", "wasted"), [([np.nan] * 9, 0), ([2.0] * 9, 1), ([3.0, 2.0] + [2.5] * 9, 2)])
 def test_patience_counts_validations_after_the_best(values: list[float], wasted: int, patience: int) -> None:
-    """Where no validation is a number it counts from the beginning."""
+    """If every validation is NaN, patience counts from the first one."""
     remaining = iter(values)
     history = quadratic(epochs=9, validation=lambda: next(remaining), patience=patience)
     assert (history.stopped, history.epoch) == ("patience", wasted + patience)
 
 
 class Parted(Serial):
-    """One process that notes how the parts of a batch are weighed, and which is the last."""
+    """One process that records the weights of the parts of a batch, and which part is marked as the last."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[float, bool]] = []

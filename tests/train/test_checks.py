@@ -106,7 +106,7 @@ def test_losses_that_are_not_finite_are_refused(value: float) -> None:
 
 
 def test_a_state_of_many_arrays_is_resumed_in_order(tmp_path: Path) -> None:
-    """Twelve: "state.10" stands before "state.2" in the order of names."""
+    """Twelve arrays: "state.10" is sorted before "state.2"."""
 
     def run(steps: int) -> Any:
         net = nn.Linear(1, 1, seed=0)

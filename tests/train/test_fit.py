@@ -20,7 +20,7 @@ from tinygrad_rnn import data, nn, optim, rnn, train
 
 
 class Language(tg.Module):
-    """A tiny language model with every kind of randomness: dropout of the default generator and of its own."""
+    """A tiny language model with every kind of randomness: dropout from the default generator and from a separate one."""
 
     def __init__(self, cell: Any = None):
         self.embedding = nn.Embedding(5, 4)
@@ -285,9 +285,8 @@ def test_the_best_parameters_are_kept_and_a_resumed_run_continues_from_the_last(
     fit(epochs=3, validation=lambda: next(remaining), on_validation=lambda _: kept.append(arrays(model)))
     assert arrays(model) == kept[1] != kept[2]
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
-    fit(
-        epochs=3, validation=lambda: next(remaining)
-    )  # nothing left to do: the best parameters are restored nevertheless
+    # No epoch is left to run; the best parameters are restored nevertheless.
+    fit(epochs=3, validation=lambda: next(remaining))
     assert arrays(model) == kept[1]
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
     fit(epochs=5, validation=lambda: next(remaining))

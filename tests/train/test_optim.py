@@ -130,7 +130,7 @@ def test_schedules_are_pytorchs(key: str, make: Any) -> None:
     for t in range(50):
         rates.append(optimizer.lr)
         schedule.step()
-        if t == 20:  # a schedule restored elsewhere goes on the same way
+        if t == 20:  # a schedule restored elsewhere continues with the same rates
             state = schedule.state_dict()
             optimizer = optim.SGD([tg.Parameter([1.0])], lr=77.0)
             schedule = make(optimizer)

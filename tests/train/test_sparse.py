@@ -112,7 +112,7 @@ def test_a_row_that_is_not_looked_up_keeps_its_momentum() -> None:
             optimizer.zero_grad()
             embedding(ids).sum().backward()
             optimizer.step()
-    assert not np.allclose(sparse.weight.data[1], dense.weight.data[1])  # dense Adam goes on with row 1
+    assert not np.allclose(sparse.weight.data[1], dense.weight.data[1])  # dense Adam still updates row 1
     assert np.array_equal(sparse.weight.data[[0, 3]], dense.weight.data[[0, 3]])
 
 

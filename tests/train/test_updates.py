@@ -136,7 +136,7 @@ def test_moments_change_in_place_unless_they_are_held() -> None:
     assert not np.array_equal(optimizer.state["m"][0], held["m.0"])
 
 
-@pytest.mark.parametrize("size", [50, 200_000])  # memory of its own, memory that is kept for the next array
+@pytest.mark.parametrize("size", [50, 200_000])  # separate memory, and memory reused by the next array
 def test_arrays_referenced_elsewhere_are_not_changed(size: int) -> None:
     p = tg.Parameter(np.ones(size, np.float32))
     optimizer = optim.SGD([p], 0.1)
@@ -218,7 +218,7 @@ def test_two_leaves_never_share_a_gradient() -> None:
     c.reshape(-1).sum().backward()
     g = c.grad
     assert g is not None
-    g += 1  # what came from a broadcast is an array of its own
+    g += 1  # a broadcast result is copied to a separate array
     assert np.all(g == 2)
 
 
