@@ -61,7 +61,7 @@ def explains(thing: Any) -> bool:
     return ours and (inspect.isclass(thing) or inspect.isfunction(thing) or isinstance(thing, Op))
 
 
-def own(module: ModuleType) -> dict[str, Any]:
+def defined_objects(module: ModuleType) -> dict[str, Any]:
     """The public objects that a module defines, by name."""
     public = {n: t for n, t in vars(module).items() if not n.startswith("_") and explains(t)}
     return {n: t for n, t in public.items() if t.__module__ == module.__name__}
@@ -72,7 +72,7 @@ def public() -> dict[tuple[str, str], Any]:
     objects: list[Any] = []
     for name in PUBLIC:
         module = import_module(f"tinygrad_rnn.{name}".rstrip("."))
-        names = dir(module) if module is tg else getattr(module, "__all__", own(module))
+        names = dir(module) if module is tg else getattr(module, "__all__", defined_objects(module))
         objects += [getattr(module, n) for n in names if not n.startswith("_")]
     return {(short(t.__module__), t.__name__): t for t in objects if explains(t)}
 
@@ -85,17 +85,19 @@ def methods(kind: type) -> Iterator[tuple[str, Any]]:
             yield name, getattr(kind, name)
 
 
-def said(thing: Any) -> bool:
+def documented(thing: Any) -> bool:
     return bool((inspect.getdoc(thing) or "").strip())
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda m: short(m.__name__))
 def test_everything_public_has_a_docstring(module: ModuleType) -> None:
     file = short(module.__name__)
-    silent = {name for name, thing in {"the module": module, **own(module)}.items() if not said(thing)}
+    silent = {
+        name for name, thing in {"the module": module, **defined_objects(module)}.items() if not documented(thing)
+    }
     for (where, name), thing in public().items():
         if where == file and inspect.isclass(thing):
-            silent |= {f"{name}.{m}" for m, method in methods(thing) if not said(method)}
+            silent |= {f"{name}.{m}" for m, method in methods(thing) if not documented(method)}
     assert not silent, f"{file}: no docstring"
 
 
@@ -123,7 +125,7 @@ def examples(module: ModuleType) -> Iterator[doctest.DocTest]:
     """The docstrings' examples. Those of public names begin with nothing imported, as at a reader's prompt."""
     shown = {name for file, name in public() if file == short(module.__name__)}
     doctests = doctest.DocTestFinder().find(module)
-    for name, thing in own(module).items():
+    for name, thing in defined_objects(module).items():
         if isinstance(thing, Op):  # the finder does not know ops
             text = doctest.DocTestParser().get_doctest(thing.__doc__ or "", {}, name, module.__file__, 0)
             doctests.append(text)

@@ -345,7 +345,7 @@ def test_any_memory_layout_and_two_runs_equal(op: Any, i: int, form: Any) -> Non
         np.testing.assert_allclose(a, c, rtol=1e-12, atol=1e-12)
 
 
-def broken(rule: Any, factor: float) -> Any:
+def scaled_vjp(rule: Any, factor: float) -> Any:
     """A vjp whose gradients are all multiplied by a factor."""
 
     def wrong(*args: Any, **options: Any) -> Any:
@@ -373,7 +373,7 @@ def caught(op: Any, order: int) -> int:
 @pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
 def test_a_wrong_vjp_is_caught(op: Any, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test of the check itself. The check of order 2 also compares a fused op's vjp with its expansion."""
-    monkeypatch.setattr(op, "rule", broken(op.rule, factor))
+    monkeypatch.setattr(op, "rule", scaled_vjp(op.rule, factor))
     assert caught(op, 1)
     if op.expansion is not None:
         assert caught(op, 2)

@@ -49,7 +49,7 @@ def test_a_file_exported_without_options_has_one_input(tmp_path: Path) -> None:
         run = partial(rnn.dynamic_rnn, model) if isinstance(model, rnn.RNNCell) else model
         wanted = arrays_of([t for one in run(x) for t in (one if isinstance(one, tuple) else (one,))])
         convert.export(model, path)
-        same(path, {"input": x}, wanted)
+        assert_same_outputs(path, {"input": x}, wanted)
 
 
 def runtime(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -63,7 +63,7 @@ def arrays_of(results: Any) -> list[np.ndarray]:
     return [t.data for t in flat]
 
 
-def same(path: str, inputs: dict[str, np.ndarray], wanted: list[np.ndarray]) -> None:
+def assert_same_outputs(path: str, inputs: dict[str, np.ndarray], wanted: list[np.ndarray]) -> None:
     """The loaded file and, where it is installed, ONNX Runtime give these numbers, by 1e-5."""
     again = convert.load(path)
     assert again.inputs == tuple(inputs)
@@ -98,7 +98,7 @@ def test_layers_give_the_same_numbers(cell_type: str, options: dict[str, Any], t
         states = [array(count, batch, 4, seed=i) for i in range(2 if cell_type == "lstm" else 1)]
         hx = tuple(states) if cell_type == "lstm" else states[0]
         inputs = {"input": x, "lengths": lengths, **dict(zip(("h_0", "c_0"), states, strict=False))}
-        same(path, inputs, arrays_of(layer(x, hx, lengths=lengths)))
+        assert_same_outputs(path, inputs, arrays_of(layer(x, hx, lengths=lengths)))
 
 
 @pytest.mark.parametrize("lengths", [False, True])
@@ -109,7 +109,7 @@ def test_lengths_and_states_can_be_left_out(lengths: bool, initial_state: bool, 
     x, h, c = array(6, 4, 3), array(2, 4, 4), array(2, 4, 4, seed=1)
     inputs = {"input": x} | ({"lengths": LENGTHS} if lengths else {}) | ({"h_0": h, "c_0": c} if initial_state else {})
     results = layer(x, (h, c) if initial_state else None, lengths=LENGTHS if lengths else None)
-    same(path, inputs, arrays_of(results))
+    assert_same_outputs(path, inputs, arrays_of(results))
 
 
 CELLS = {
@@ -134,7 +134,7 @@ def test_cells_give_the_same_numbers(cell_type: str, tmp_path: Path) -> None:
         output, final = rnn.dynamic_rnn(cell, x, LENGTHS, state)
     wanted = [output, final.h, final.c] if cell_type == "lstm" else [output, final]
     inputs = {"input": x, "lengths": LENGTHS, "h_0": h} | ({"c_0": c} if cell_type == "lstm" else {})
-    same(path, inputs, arrays_of(wanted))
+    assert_same_outputs(path, inputs, arrays_of(wanted))
 
 
 def test_a_stack_of_cells(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_stack_of_cells(tmp_path: Path) -> None:
     x, c, h, h1 = array(4, 6, 3), array(4, 4), array(4, 4, seed=1), array(4, 5, seed=2)
     output, (first, second) = rnn.dynamic_rnn(cell, x, LENGTHS, (rnn.LSTMState(c, h), h1))
     inputs = {"input": x, "lengths": LENGTHS, "0.h_0": h, "0.c_0": c, "1.h_0": h1}
-    same(path, inputs, arrays_of([output, first.h, first.c, second]))
+    assert_same_outputs(path, inputs, arrays_of([output, first.h, first.c, second]))
     assert convert.load(path).outputs == ("output", "0.h_n", "0.c_n", "1.h_n")
 
 
@@ -153,13 +153,15 @@ def test_several_recurrent_steps_of_a_list(tmp_path: Path) -> None:
     x, h, h1 = array(4, 6, 3), array(1, 4, 4), array(4, 5)
     y, h_n = first(x, h, lengths=LENGTHS)
     output, final = rnn.dynamic_rnn(second, y, LENGTHS, h1)
-    same(path, {"input": x, "lengths": LENGTHS, "0.h_0": h, "1.h_0": h1}, arrays_of([output, h_n, final]))
+    assert_same_outputs(
+        path, {"input": x, "lengths": LENGTHS, "0.h_0": h, "1.h_0": h1}, arrays_of([output, h_n, final])
+    )
 
 
 def test_functions_and_activations_of_a_list(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(3, 4), tg.tanh, nn.Softmax(dim=-1), tg.exp, nn.LogSoftmax(dim=-1))
     x = array(4, 3)
-    same(exported(net, tmp_path), {"input": x}, [net(x).data])
+    assert_same_outputs(exported(net, tmp_path), {"input": x}, [net(x).data])
 
 
 def test_a_language_model(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_a_language_model(tmp_path: Path) -> None:
     x, (h, c) = steps[2](steps[0](indices), lengths=LENGTHS)
     for step in steps[3:]:
         x = step(x)
-    same(path, {"input": indices, "lengths": LENGTHS}, arrays_of([x, h, c]))
+    assert_same_outputs(path, {"input": indices, "lengths": LENGTHS}, arrays_of([x, h, c]))
 
 
 def test_float64_is_kept(tmp_path: Path) -> None:
@@ -462,7 +464,7 @@ def test_a_damaged_file_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
     assert all("model.onnx" in text for text in refusals)
 
 
-def apart(folder: Path, location: str) -> Path:
+def with_external_weight(folder: Path, location: str) -> Path:
     """A model y = x + w that declares its w as stored in a separate file."""
     onnx = pytest.importorskip("onnx")
     path = Path(written(folder, [("Add", ["x", "w"], ["y"], {})], {"x": F4}, ["y"], {"w": np.arange(3, dtype=F4)}))
@@ -486,7 +488,7 @@ def test_arrays_in_other_files_are_read_from_the_model_s_folder(
     (elsewhere / "w.bin").write_bytes(np.full(3, 9, F4).tobytes())  # what must not be read
     for location in ("w.bin", "below/w.bin"):
         (folder / location).write_bytes(np.arange(3, dtype=F4).tobytes())
-        path = apart(folder, location)
+        path = with_external_weight(folder, location)
         for name in (path, os.path.relpath(path)):
             assert convert.load(name)(np.ones(3, F4)).tolist() == [1, 2, 3]
 
@@ -498,7 +500,7 @@ def test_arrays_in_other_files_do_not_leave_the_model_s_folder(location: str, tm
     (tmp_path / "secret").write_bytes(np.ones(3, F4).tobytes())
     (folder / "link").symlink_to(tmp_path / "secret")
     location = str(tmp_path / "secret") if location == "/absolute" else location
-    path = apart(folder, location)
+    path = with_external_weight(folder, location)
     with pytest.raises(
         ValueError, match=r"model: 'w' is kept in .*(expected a file in the model's folder|no such file)"
     ):

@@ -1,4 +1,4 @@
-"""Conversion of TensorFlow 1 weights to our cells and back: outputs of the golden files, forget bias, and options without counterpart."""
+"""Conversion of TensorFlow 1 weights to our cells and back: outputs of the golden files, forget bias, refused options."""
 
 from __future__ import annotations
 

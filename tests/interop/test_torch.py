@@ -1,4 +1,4 @@
-"""Conversion of PyTorch weights to our cells and back: outputs of the golden files, and options without counterpart."""
+"""Conversion of PyTorch weights to our cells and back: outputs of the golden files, and refused options."""
 
 from __future__ import annotations
 

@@ -191,14 +191,14 @@ def test_a_stepper_reads_and_writes_the_same_arrays_at_every_step():
 ODD = [-(2**62), -(2**31), -1, 0, 1, 2, 3, 5, 7, 64, 2**31, 2**40, 2**62, 2**80, 1.5, None, "x", (), [1]]
 
 
-def disturbed(rng, value):
+def modified(rng, value):
     """The value with something somewhere in it replaced, dropped or doubled."""
     if isinstance(value, list | tuple) and value and rng.random() < 0.9:
         k = rng.randrange(len(value))
         choice = rng.random()
         parts = list(value)
         if choice < 0.85:
-            parts[k] = disturbed(rng, parts[k])
+            parts[k] = modified(rng, parts[k])
         elif choice < 0.92:
             del parts[k]
         else:
@@ -244,9 +244,9 @@ def test_random_bad_loops_never_crash():
         for _ in range(rng.randint(1, 2)):
             where, name = rng.choice(list(b.lists)), rng.choice(tables)
             if rng.random() < 0.6:
-                b.lists[where] = disturbed(rng, b.lists[where])
+                b.lists[where] = modified(rng, b.lists[where])
             else:
-                setattr(b, name, disturbed(rng, getattr(b, name)))
+                setattr(b, name, modified(rng, getattr(b, name)))
         B, T = rng.randint(0, 3), rng.randint(0, 3)
         lengths = np.array([rng.randint(0, T) for _ in range(B)], np.int64)
         try:

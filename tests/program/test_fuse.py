@@ -124,16 +124,16 @@ def test_values_that_a_fused_function_reads_may_change() -> None:
 
     f, x = Swish(), np.array([[1.0, -2.0]], np.float32)
 
-    def wanted() -> Any:
+    def formula() -> Any:
         return (f.gain.data * x / (1 + np.exp(-x))) ** f.power
 
     for change in (lambda: None, lambda: setattr(f, "power", 2), lambda: setattr(f, "gain", tg.Parameter([1.0, 5.0]))):
         change()
         y = f(x)
-        np.testing.assert_allclose(y.data, wanted(), rtol=1e-5)
+        np.testing.assert_allclose(y.data, formula(), rtol=1e-5)
         assert tg.snapshot(y).count("fused") == 1
-        np.testing.assert_allclose(f(x, bias=tg.tensor([1.0, 2.0])).data, wanted() + np.array([1, 2]), rtol=1e-5)
-        np.testing.assert_allclose(f(x, bias=3.0).data, wanted() + 3, rtol=1e-5)
+        np.testing.assert_allclose(f(x, bias=tg.tensor([1.0, 2.0])).data, formula() + np.array([1, 2]), rtol=1e-5)
+        np.testing.assert_allclose(f(x, bias=3.0).data, formula() + 3, rtol=1e-5)
     y.sum().backward()
     np.testing.assert_allclose(f.gain.grad, (2 * f.gain.data * (x / (1 + np.exp(-x))) ** 2)[0], rtol=1e-5)
 

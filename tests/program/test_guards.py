@@ -16,7 +16,7 @@ class Holder:
     a = 1
 
 
-def made():
+def function():
     def f(x, y=1, *, z=2):
         return x + c
 
@@ -56,7 +56,7 @@ def cases():
     yield guards.guard_list(some, ""), lambda: some.append(1), lambda: some.pop()
     members = {1, "a"}
     yield guards.guard_set(members, ""), lambda: members.add(2), lambda: members.remove(2)
-    cell = made().__closure__[0]
+    cell = function().__closure__[0]
     yield guards.guard_cell(cell, ""), *changed(cell, "cell_contents", 3)
     held = cell.cell_contents
     yield (

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from worlds import D, H, draws, wanted
+from scan_cases import D, H, draws, leaf
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.program import scan as module
@@ -90,7 +90,7 @@ def test_which_changes_cause_a_new_trace(traces):
     assert traces["new"] == 3
     Cell(size=H + 1).run()
     assert traces["new"] == 4
-    cell.run(h=wanted(np.zeros((3, H))))
+    cell.run(h=leaf(np.zeros((3, H))))
     assert traces["new"] == 5
     with tg.training(False):
         cell.run()
@@ -145,8 +145,8 @@ def test_cells_and_closures_are_not_kept_alive():
     class Holder:
         """What a closure reads, to be watched."""
 
-    cell, step, held = Cell(), closed(wanted(draws()(D, H))), Holder()
-    held.w = wanted(draws()(D, H))
+    cell, step, held = Cell(), closed(leaf(draws()(D, H))), Holder()
+    held.w = leaf(draws()(D, H))
 
     def reads(x, h):
         return tg.tanh(h + x @ held.w), h

@@ -165,7 +165,8 @@ def test_memory_past_its_length_has_no_effect_on_results_or_gradients(impl: str)
 
 
 def test_another_memory_for_each_batch() -> None:
-    """A memory with other numbers of rows and positions, through wrappers and stacks; gradients reach what the memory was computed from."""
+    """A memory with other numbers of rows and positions, through wrappers and stacks; gradients
+    reach the tensors from which the memory was computed."""
     cell = make("luong")
     stack = rnn.MultiRNNCell([rnn.DropoutWrapper(cell, 0.9, state_keep_prob=0.9, seed=0), rnn.GRUCell(2)])
     encoder = rnn.GRUCell(M, seed=0)

@@ -171,7 +171,7 @@ def test_load_keeps_the_dtype_of_a_built_cell_and_takes_that_of_the_state_otherw
 
 
 def test_loading_keeps_the_parameter_objects():
-    """A load rebinds data, so an optimiser that holds the parameters continues to update them; the state's arrays are copied."""
+    """A load rebinds data, so an optimiser that holds the parameters continues to update them; its arrays are copies."""
     cell = stack().build(4)
     parameters = cell.parameters()
     state = {path: a.copy() for path, a in GOOD.items()}

@@ -184,12 +184,12 @@ def test_validation_is_outside_training_and_leaves_training_as_it_is() -> None:
     checked, fit, _ = language()
     seen = []
 
-    def look(history: train.TrainingLog) -> None:
+    def on_validation(history: train.TrainingLog) -> None:
         np.random.default_rng(0)
         tg.autodiff.state.generator().random(5)  # a sample, say
         seen.append(history.step)
 
-    history = fit(epochs=2, validation=CHUNKS, validate_every=3, on_validation=look)
+    history = fit(epochs=2, validation=CHUNKS, validate_every=3, on_validation=on_validation)
     assert history.losses == losses
     assert arrays(plain) == arrays(checked)
     assert seen == [step for step, _ in history.validations] == list(range(3, 2 * len(CHUNKS) + 1, 3))
