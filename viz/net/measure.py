@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import STEP, Graph, Source, flat_tensors, reachable, unfuse
+from tinygrad_rnn.autodiff.graph import Graph, Source, flat_tensors, reachable, unfuse
 from tinygrad_rnn.autodiff.node import Edge, Leaf, Node, Output
 from tinygrad_rnn.errors import GraphError
 
@@ -225,13 +225,6 @@ class Measured:
 def nodes_of(target: Any) -> list[Node | Leaf]:
     """The recorded nodes behind tensors, in the order of their snapshot's ids."""
     return [node for _, node in sorted(reachable([t._node for t in flat_tensors(target) if t._node]).items())]
-
-
-def stepwise(target: Any) -> Any:
-    """The target with the single steps of cells in its graph opened into primitives; itself where there are none."""
-    if isinstance(target, Graph) or not any(isinstance(n, Node) and n.op.kind == STEP for n in nodes_of(target)):
-        return target
-    return unfuse(target, (STEP,))
 
 
 def was_freed(target: Any) -> bool:
