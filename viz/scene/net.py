@@ -319,7 +319,7 @@ class NetScene:
         group, layer = next((node for node in drawn if node is not None), None), self.grid.layers[state.head[0]]
         if group is None:
             return False
-        step = next((state.head[0], t) for t in layer.steps if self.grid.is_shown((state.head[0], t)))
+        step = self.grid.shown_step(state.head[0])
         sign = -1.0 if layer.backward else 1.0
         ((x0, y0), (wide, tall)), (x, y) = place_and_size(group), self.grid.place(step)
         turn, end = x - sign * self.grid.beside_frame(), (x - sign * CELL[0] / 2, y + self.offset(step, state.name))
