@@ -182,7 +182,7 @@ class FoldedScene(NetScene):
             path = rounded(((at[0] + wide / 2, at[1]), (turn, at[1]), (turn, lane), (into, lane), (into, y + TALL / 2)))
             self.canvas.arrow(id, cell_id(step), style.state_role(state.name), path)
             if group is not None:
-                self.begun_from(id, group, at, 1.0)
+                self.input_beside(f"{id}of", id, group.origins)
 
     def loop(self, state: State) -> None:
         """A state that goes round: out of the cell, through the delay, into the cell again."""

@@ -121,7 +121,7 @@ class UnrolledScene(NetScene):
             path = ((at[0] + sign * wide / 2, at[1]), (side, y + rise))
         self.canvas.node(id, lines, role, at, layer=head[0], state=state.name)
         if group is not None:
-            self.begun_from(id, group, at, sign)
+            self.input_beside(f"{id}of", id, group.origins, sign=sign)
         self.canvas.arrow(id, cell_id(head), style.state_role(state.name), path)
 
     def final(self, source: Source, step: Step) -> None:
