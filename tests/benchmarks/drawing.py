@@ -12,6 +12,7 @@ import argparse
 import os
 import subprocess
 import time
+from contextlib import nullcontext
 
 import numpy as np
 from tinygrad_rnn.viz.write import program
@@ -53,6 +54,13 @@ def views(quick):
     for steps, limit in ((50, 1), (200, 3)) if quick else ((50, 1), (200, 3), (1000, 15)):
         run = lstm(steps)
         yield f"op-level, every one of {steps:,} steps", limit, lambda run=run: viz.draw(run).svg()
+    for name, mark in (("marked by tg.step", tg.step), ("without marks", lambda t: nullcontext())):
+        cell, x = rnn.GRUCell(UNITS), np.ones((BATCH, 100, SIZE), np.float32)
+        h = cell.zero_state(BATCH)
+        for t in range(100):
+            with mark(t):
+                _, h = cell(x[:, t], h)
+        yield f"op-level, a loop by hand of 100 steps, {name}", None, lambda h=h: viz.draw(h).svg()
     loss = (long[1][0][:, -1] ** 2).sum()
     yield "coloured by gradient, 1,000 steps, fused", None, lambda: viz.unrolled(loss, (2, 1), color="grad_norm").svg()
     x = tg.tensor(1.0, requires_grad=True)
