@@ -96,8 +96,8 @@ def test_help_fits_a_terminal(command: list[str]) -> None:
 
 def test_info_says_what_is_missing_and_how_to_get_it(capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("TINYGRAD_RNN_DOT", "/nowhere/dot")
-    found = {"implementation": "reference", "isa": None, "threads": 1, "compiler": None, "missing": "it was not built"}
-    monkeypatch.setattr(tg.kernels, "info", lambda: found)
+    info = {"implementation": "reference", "isa": None, "threads": 1, "compiler": None, "missing": "it was not built"}
+    monkeypatch.setattr(tg.kernels, "info", lambda: info)
     code, out, err = run(capsys, "info")
     assert (code, err) == (0, "")
     assert "instruction set" not in out
@@ -185,12 +185,12 @@ def test_without_viz_it_says_how_to_install_it(capsys: Any, monkeypatch: Any) ->
 
 def test_the_list_names_what_can_be_drawn(capsys: Any) -> None:
     code, out, _ = run(capsys, "draw", "--list", "--json")
-    found = json.loads(out)
+    listed = json.loads(out)
     assert code == 0
-    assert set(found["figures"]) == {*FIGURES, *PLOTS}
-    assert {"rnn", "lstm", "gru"} <= set(found["cells"])
+    assert set(listed["figures"]) == {*FIGURES, *PLOTS}
+    assert {"rnn", "lstm", "gru"} <= set(listed["cells"])
     code, out, _ = run(capsys, "draw", "--list")
-    assert all(name in out for name in [*FIGURES, *found["cells"]])
+    assert all(name in out for name in [*FIGURES, *listed["cells"]])
     assert max(map(len, out.splitlines())) <= 79
 
 
@@ -209,11 +209,11 @@ def test_check_prints_one_row_for_each_op(capsys: Any) -> None:
 
 def test_check_goes_over_the_whole_registry(capsys: Any) -> None:
     code, out, _ = run(capsys, "check", "--order", "1", "--json")
-    found = json.loads(out)
-    assert code == found["failed"] == 0
-    assert [row["op"] for row in found["ops"]] == [op.name for op in tg.operations() if op.differentiable]
-    assert all(row["orders"] == {"1": "ok"} and 0 <= row["worst"] < 1 for row in found["ops"])
-    assert found["kernels"]["implementation"] == tg.kernels.info()["implementation"]
+    report = json.loads(out)
+    assert code == report["failed"] == 0
+    assert [row["op"] for row in report["ops"]] == [op.name for op in tg.operations() if op.differentiable]
+    assert all(row["orders"] == {"1": "ok"} and 0 <= row["worst"] < 1 for row in report["ops"])
+    assert report["kernels"]["implementation"] == tg.kernels.info()["implementation"]
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -237,16 +237,16 @@ def test_bench_measures_what_it_says(capsys: Any) -> None:
     case = ["--cell", "gru", "--shape", "2,20,8,16", "--threads", "1", "--seconds", "0"]
     threads = tg.get_num_threads()
     code, out, err = run(capsys, "bench", *case, "--json")
-    found = json.loads(out)
+    report = json.loads(out)
     assert (code, err, tg.get_num_threads()) == (0, "", threads)
-    [row] = found["cases"]
+    [row] = report["cases"]
     assert (row["cell"], row["B"], row["T"], row["D"], row["H"], row["threads"]) == ("gru", 2, 20, 8, 16, 1)
     work = 3 * 2 * 2 * 20 * (8 + 16) * 3 * 16  # three products a gate and step: forward, and two backward
     assert row["gflops"] == pytest.approx(work / row["train_ms"] / 1e6)
     assert row["us_per_step"] == pytest.approx(1e3 * row["train_ms"] / 20)
-    assert row["of_gemm"] == pytest.approx(row["gflops"] / found["gemm_gflops"]["1"])
+    assert row["of_gemm"] == pytest.approx(row["gflops"] / report["gemm_gflops"]["1"])
     assert row["forward_ms"] > 0
-    assert found["streaming_us"]["gru"] > 0
+    assert report["streaming_us"]["gru"] > 0
 
 
 def test_bench_prints_a_table_that_fits_a_terminal(capsys: Any) -> None:

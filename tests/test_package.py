@@ -43,9 +43,9 @@ LAZY = {("autodiff.graph", "viz")}  # the one function that _repr_mimebundle_ ca
 def part(module: str) -> str:
     """The entry of LAYERS that a module (path below the package) belongs to."""
     names = [name for layer in LAYERS for name in layer]
-    found = [n for n in names if module == n or module.startswith(n + ".")]
-    assert found, f"{module} stands nowhere in the picture of layers"
-    return max(found, key=len)
+    prefixes = [n for n in names if module == n or module.startswith(n + ".")]
+    assert prefixes, f"{module} is missing from the diagram of layers"
+    return max(prefixes, key=len)
 
 
 def level(name: str) -> int:
@@ -53,13 +53,15 @@ def level(name: str) -> int:
 
 
 def modules() -> list[tuple[str, Path]]:
-    found = [
+    imported = [
         (".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), p) for p in ROOT.rglob("*.py")
     ]
     viz = TOP / "viz"
     paths = [("viz", *p.relative_to(viz).with_suffix("").parts) for p in viz.rglob("*.py")]
-    found += [(".".join(parts).removesuffix(".__init__"), TOP.joinpath(*parts).with_suffix(".py")) for parts in paths]
-    return sorted((name, p) for name, p in found if name not in ("__init__", "autodiff"))
+    imported += [
+        (".".join(parts).removesuffix(".__init__"), TOP.joinpath(*parts).with_suffix(".py")) for parts in paths
+    ]
+    return sorted((name, p) for name, p in imported if name not in ("__init__", "autodiff"))
 
 
 def imports(name: str, path: Path) -> set[str]:

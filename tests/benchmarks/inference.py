@@ -94,9 +94,9 @@ def against_peers(threads, peers, python, rounds, seconds):
     print(f"| cell | B | T | D | H | ours | {' | '.join(peers)} | ours / fastest |")
     print(f"|{'---|' * (7 + len(peers))}")
     for case in [(cell, *shape) for cell in ("rnn", "gru", "lstm") for shape in SHAPES]:
-        found = [session.ask(do="prepare", case=case) for session in sessions]
-        for session, outputs in zip(sessions[1:], found[1:], strict=True):
-            agree(found[0], outputs, f"{session.name} {case}")
+        results = [session.ask(do="prepare", case=case) for session in sessions]
+        for session, outputs in zip(sessions[1:], results[1:], strict=True):
+            agree(results[0], outputs, f"{session.name} {case}")
         times = [[] for _ in sessions]
         for _ in range(rounds):
             for session, mine in zip(sessions, times, strict=True):

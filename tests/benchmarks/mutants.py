@@ -270,8 +270,8 @@ class Recorder:
             }
             for file in data.measured_files()
         }
-        found = {"files": sorted(self.files), "tests": names, "seconds": list(self.seconds.values()), "lines": lines}
-        Path(path).write_text(json.dumps(found))
+        record = {"files": sorted(self.files), "tests": names, "seconds": list(self.seconds.values()), "lines": lines}
+        Path(path).write_text(json.dumps(record))
 
 
 class Chooser:
@@ -453,14 +453,14 @@ def main() -> None:
     parser.add_argument("--only", default="tinygrad_rnn/", help="paths that begin so")
     parser.add_argument("--seconds", type=float, default=60, help="of tests a mutant meets at most")
     parser.add_argument("--record", metavar="FILE", help="where to keep which test executes which line")
-    given = parser.parse_args()
+    options = parser.parse_args()
     ran, survivors = 0, []
     with tempfile.TemporaryDirectory() as where:
         tree = Copy(where)
-        every = [m for path in tree.files() for m in mutants(tree.tree, path) if path.startswith(given.only)]
-        picked = random.Random(given.seed).sample(every, min(given.count, len(every)))
-        print(f"{len(picked)} of {len(every)} mutants, seed {given.seed}", flush=True)
-        for i in map(int, given.these.split(",")) if given.these else range(len(picked)):
+        every = [m for path in tree.files() for m in mutants(tree.tree, path) if path.startswith(options.only)]
+        picked = random.Random(options.seed).sample(every, min(options.count, len(every)))
+        print(f"{len(picked)} of {len(every)} mutants, seed {options.seed}", flush=True)
+        for i in map(int, options.these.split(",")) if options.these else range(len(picked)):
             mutant = picked[i]
             folders = PARTS[max((part for part in PARTS if mutant["path"].startswith(part)), key=len)]
             changed = (
@@ -471,11 +471,11 @@ def main() -> None:
             if reason:
                 print(f"{place}  [equivalent: {reason}]", flush=True)
                 continue
-            records = tree.recorded(folders, given.record)
-            told = tree.verdict(mutant, [records[f] for f in folders], folders, given.seconds)
+            records = tree.recorded(folders, options.record)
+            verdict = tree.verdict(mutant, [records[f] for f in folders], folders, options.seconds)
             ran += 1
-            survivors += [f"{place}  [{told}]"] if told.startswith("survived") else []
-            print(f"{place}  [{told}]", flush=True)
+            survivors += [f"{place}  [{verdict}]"] if verdict.startswith("survived") else []
+            print(f"{place}  [{verdict}]", flush=True)
         tree.close()
     share = 1 - len(survivors) / max(ran, 1)
     print(f"{ran} run, {ran - len(survivors)} noticed ({share:.1%}); not noticed:", *survivors, sep="\n")

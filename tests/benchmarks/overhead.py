@@ -232,10 +232,10 @@ def small_calls(python: str) -> None:
     torch = json.loads(done.stdout) if done.returncode == 0 else {}
     x = np.random.default_rng(0).normal(size=(1, UNITS)).astype(np.float32)
 
-    def line(what: str, found: tuple[float, float], kernel: tuple[float, float] | None, name: str = "") -> None:
-        above = "".join(f"{a - b:9.1f}" for a, b in zip(found, kernel, strict=True)) if kernel else " " * 18
+    def line(what: str, ours: tuple[float, float], kernel: tuple[float, float] | None, name: str = "") -> None:
+        above = "".join(f"{a - b:9.1f}" for a, b in zip(ours, kernel, strict=True)) if kernel else " " * 18
         theirs = "".join(f"{t:9.1f}" for t in torch.get(name, ()))
-        print(f"{what:<26}{found[0]:9.1f}{found[1]:9.1f}{above}{theirs}", flush=True)
+        print(f"{what:<26}{ours[0]:9.1f}{ours[1]:9.1f}{above}{theirs}", flush=True)
 
     print(f"\none call, B = T = 1, D = H = {UNITS}, one thread, us (least): without a graph, and with backward")
     print(f"{'':<26}{'infer':>9}{'train':>9}{'above its kernel':>18}{'torch':>18}")
@@ -251,13 +251,13 @@ def small_calls(python: str) -> None:
         layer(x[:, None])
         line(f"  layers.{name}", both(layer, x[:, None], layer.parameters()), kernel)
         state = cell.zero_state(1)
-        found = both(lambda x, c=cell, s=state: c(x, s)[0], x, cell.parameters())
-        line("  cell(x, state)", found, kernel, f"{name} cell")
+        times = both(lambda x, c=cell, s=state: c(x, s)[0], x, cell.parameters())
+        line("  cell(x, state)", times, kernel, f"{name} cell")
         own = getattr(nn, f"{name}Cell")(UNITS, UNITS)
         h = tg.tensor(np.zeros((1, UNITS), np.float32))
         hx = (h, h) if name == "LSTM" else h
-        found = both(lambda x, c=own, hx=hx: c(x, hx)[0] if type(hx) is tuple else c(x, hx), x, own.parameters())
-        line(f"  nn.{name}Cell", found, kernel, f"{name} cell")
+        times = both(lambda x, c=own, hx=hx: c(x, hx)[0] if type(hx) is tuple else c(x, hx), x, own.parameters())
+        line(f"  nn.{name}Cell", times, kernel, f"{name} cell")
     own_cell = Own(UNITS).build(UNITS)
     line(
         "a cell of one's own", both(lambda x: rnn.dynamic_rnn(own_cell, x)[0], x[:, None], own_cell.parameters()), None
@@ -279,9 +279,9 @@ def first_calls() -> None:
         for _ in range(2):
             cell = make().build(16)
             for _ in range(2):
-                given = tg.tensor(x, requires_grad=True)
+                inputs = tg.tensor(x, requires_grad=True)
                 begin = time.perf_counter()
-                outputs = rnn.dynamic_rnn(cell, given)[0]
+                outputs = rnn.dynamic_rnn(cell, inputs)[0]
                 outputs.backward(np.ones(outputs.shape, np.float32))
                 times.append((time.perf_counter() - begin) * 1e3)
         print(f"  {name:<24}{times[0]:8.2f}{times[1]:8.2f}{times[2]:8.2f}", flush=True)

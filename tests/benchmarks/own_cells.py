@@ -374,14 +374,14 @@ def main() -> None:
             for name in names:
                 for shape in [SHAPES[int(k)] for k in options.shapes.split(",")]:
                     case = (name, *shape)
-                    found = measure(
+                    measured = measure(
                         libraries, case, mode, options.rounds, options.seconds, np.median, "perf_counter",
                         exact=lambda case=case, mode=mode: Ours(2).prepare(case, mode, np.float64, "unrolled")[1],
                     )  # fmt: skip
-                    ours = found["tinygrad_rnn"]
-                    ratio = ours / min([found[p] for p in peers], default=ours)
+                    ours = measured["tinygrad_rnn"]
+                    ratio = ours / min([measured[p] for p in peers], default=ours)
                     ratios[shape[0] == 1].append(ratio)
-                    times = [milliseconds(t) for t in (ours, *[found[p] for p in peers])]
+                    times = [milliseconds(t) for t in (ours, *[measured[p] for p in peers])]
                     print(f"| {' | '.join(map(str, (name, *shape)))} | {' | '.join(times)} | {ratio:.2f} |", flush=True)
             for one, some in ratios.items():
                 if some:

@@ -66,7 +66,7 @@ def table(head, rows):
 
 def measured(options):
     """{(model, variant): [result of each round]}; variants are (library, rows, processes, threads)."""
-    found = {}
+    results = {}
     for _ in range(options.rounds):
         for model in options.models:
             rows = MODELS[model][4]
@@ -78,9 +78,9 @@ def measured(options):
                 library, b, processes, threads = variant
                 python = options.python if library == "torch" else sys.executable
                 result = run(library, python, model, b, processes, threads, options.steps)
-                found.setdefault((model, variant), []).append(result)
+                results.setdefault((model, variant), []).append(result)
                 print(model, *variant, f"{1e3 * np.median(result['step']):.2f} ms", file=sys.stderr)
-    return found
+    return results
 
 
 def step(results):
@@ -88,28 +88,28 @@ def step(results):
     return np.array([1e3 * FIGURE["of a run"](result["step"]) for result in results])
 
 
-def show_speed(found, options):
+def show_speed(runs, options):
     print("Time of a step, ms, the batch of all processes together as on one")
     rows = []
     for model in options.models:
         b = MODELS[model][4]
-        one, two = step(found[model, ("ours", b, 1, 2)]), step(found[model, ("ours", b, 2, 1)])
+        one, two = step(runs[model, ("ours", b, 1, 2)]), step(runs[model, ("ours", b, 2, 1)])
         row = [model, f"{np.median(one):.2f}", f"{np.median(two):.2f}", f"{np.median(one / two):.2f}"]
         if options.python:
-            theirs = [step(found[model, ("torch", b, n, 3 - n)]) for n in (1, 2)]
+            theirs = [step(runs[model, ("torch", b, n, 3 - n)]) for n in (1, 2)]
             row += [*(f"{np.median(t):.2f}" for t in theirs), f"{np.median(theirs[1] / two):.2f}"]
         rows.append(row)
     head = ["model", "ours: 1 process, 2 threads", "2 processes, 1 thread each", "speed of that"]
     table(head + ["torch: 1 process, 2 threads", "DDP: 2 processes", "DDP / ours"] * bool(options.python), rows)
 
 
-def show_scaling(found, options):
+def show_scaling(runs, options):
     print("Scaling over processes of one thread, ms a step; efficiency: of the speed that twice the cores could give")
     rows = []
     for model in options.models:
         b = MODELS[model][4]
         keys = ("ours", b, 1, 1), ("ours", b, 2, 1), ("ours", 2 * b, 2, 1)
-        one, strong, weak = (step(found[model, key]) for key in keys)
+        one, strong, weak = (step(runs[model, key]) for key in keys)
         row = [
             model,
             np.median(one),
@@ -126,7 +126,7 @@ def show_scaling(found, options):
     print("for the network or for the other process; hidden: the rest of the communication")
     rows = []
     for model in options.models:
-        results = found[model, ("ours", MODELS[model][4], 2, 1)]
+        results = runs[model, ("ours", MODELS[model][4], 2, 1)]
         total, alone = np.median(step(results)), 1e3 * np.median([r["communication"] for r in results])
         wait = np.median([1e3 * FIGURE["of a run"](r["wait"]) for r in results])
         cells = [total - wait, alone, wait, max(0.0, alone - wait)]
@@ -155,13 +155,13 @@ def gathered(ranks, size, alpha, beta):
 
 def buckets(finished):
     """Gradients as they are sent: (paths, bytes, seconds of the sweep that are left); finished: of single ones, in order."""
-    found = []
+    packed = []
     for path, size, left in finished:
-        if path.startswith("embedding") or not found or found[-1][1] >= BUCKET:
-            found.append(([], 0, left))
-        paths, total, _ = found[-1]
-        found[-1] = ([*paths, path], total + size, left)
-    return found
+        if path.startswith("embedding") or not packed or packed[-1][1] >= BUCKET:
+            packed.append(([], 0, left))
+        paths, total, _ = packed[-1]
+        packed[-1] = ([*paths, path], total + size, left)
+    return packed
 
 
 def exposed(finished, sum_of, ranks, network):
@@ -194,12 +194,12 @@ def half(efficiency):
     return f"{below[0]:,}" if below else "none to 1,000,000"
 
 
-def show_paper(found, options):
+def show_paper(runs, options):
     print("On paper, weak scaling (each rank its own full batch): efficiency, and ms of communication after the sweep")
     rows = []
     for model in options.models:
         tokens, width, _, _, b, length = MODELS[model]
-        results = found[model, ("ours", b, 1, 1)]
+        results = runs[model, ("ours", b, 1, 1)]
         seconds = np.median(step(results)) / 1e3
         finished = results[len(results) // 2]["finished"]
         touched = min(tokens, b * length) * (4 * width + 8)
@@ -226,8 +226,8 @@ def show_paper(found, options):
     rows = []
     for model in options.models:
         b = MODELS[model][4]
-        results = found[model, ("ours", b, 1, 1)]
-        whole, part = (np.median(step(found[model, ("ours", r, 1, 1)])) / 1e3 for r in (b, b // 2))
+        results = runs[model, ("ours", b, 1, 1)]
+        whole, part = (np.median(step(runs[model, ("ours", r, 1, 1)])) / 1e3 for r in (b, b // 2))
         fixed = max(0.0, 2 * part - whole)
         finished = results[len(results) // 2]["finished"]
         for network, numbers in NETWORKS.items():
@@ -240,7 +240,7 @@ def show_paper(found, options):
     table(["model", "network", "ms that no share shortens", "2", "4", "8", "16", "a row each"], rows)
     print("Gradients in the order in which the sweep finishes them, MB, and ms of it that are left")
     for model in options.models:
-        results = found[model, ("ours", MODELS[model][4], 1, 1)]
+        results = runs[model, ("ours", MODELS[model][4], 1, 1)]
         finished = results[len(results) // 2]["finished"]
         print(f"  {model}: " + ", ".join(f"{path} {size / 1e6:.2f} {1e3 * left:.1f}" for path, size, left in finished))
 
@@ -258,12 +258,12 @@ def main():
     if launcher() is None:
         sys.exit("there is no mpiexec: pip install -e '.[mpi]'")
     load = os.getloadavg()[0]
-    found = measured(options)
+    runs = measured(options)
     print(f"{os.cpu_count()} cores, load average before {load:.1f}, {options.rounds} rounds of {options.steps} steps")
     print("A run's figure is its fastest step\n" if options.least else "")
-    show_speed(found, options)
-    show_scaling(found, options)
-    show_paper(found, options)
+    show_speed(runs, options)
+    show_scaling(runs, options)
+    show_paper(runs, options)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def ours(name, rows, threads, steps):
         result["communication"] = float(np.median(alone))
     else:  # when the sweep finishes each gradient: what could travel while it goes on
         chunk = text(tokens, rows, length, 1)[: rows * length].reshape(rows, length)
-        names, found = {p._node: path for path, p in net.named_parameters()}, []
+        names, timings = {p._node: path for path, p in net.named_parameters()}, []
         for _ in range(6):
             start, marks = time.perf_counter(), []
             loss, _ = net.loss((chunk, chunk), state)
@@ -82,8 +82,8 @@ def ours(name, rows, threads, steps):
 
             engine.sweep([loss._seed(None, "")], finished=mark)
             end = time.perf_counter()
-            found.append([(path, size, end - at, end - start) for path, size, at in marks])
-        middle = sorted(found[1:], key=lambda one: one[0][3])[len(found) // 2 - 1]
+            timings.append([(path, size, end - at, end - start) for path, size, at in marks])
+        middle = sorted(timings[1:], key=lambda one: one[0][3])[len(timings) // 2 - 1]
         result["finished"] = [(path, size, left) for path, size, left, _ in middle]
     if parallel.rank == 0:
         print(json.dumps(result), flush=True)

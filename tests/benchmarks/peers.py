@@ -30,10 +30,10 @@ def arrays(case):
     return [a.astype(np.float32) for a in (x, W, U, b, c, g)]
 
 
-def sample(**found):
+def sample(**arrays):
     """A fingerprint of each array: a few values, its sum of absolutes and a random projection."""
     out = {}
-    for name, a in found.items():
+    for name, a in arrays.items():
         a = np.asarray(a, np.float64)
         flat = a.reshape(-1)
         probe = np.random.default_rng(3).standard_normal(flat.size)
@@ -96,9 +96,9 @@ class Nn(Ours):
         layer.load_state_dict({f"{name}_l0": value for name, value in own.items()})
 
         def gradients():
-            found = to_cell(cell, {name: np.asarray(getattr(layer, f"{name}_l0").grad) for name in own})
-            bias = found["bias"] if cell == "gru" else found["bias"] / 2  # the sum of two that are the same
-            return found["kernel"], found["recurrent_kernel"], bias
+            converted = to_cell(cell, {name: np.asarray(getattr(layer, f"{name}_l0").grad) for name in own})
+            bias = converted["bias"] if cell == "gru" else converted["bias"] / 2  # the sum of two that are the same
+            return converted["kernel"], converted["recurrent_kernel"], bias
 
         return lambda x: layer(x)[0], layer.parameters(), gradients
 
@@ -143,8 +143,8 @@ class Kernels:
 
         if mode == "infer":
             return infer, sample(outputs=infer()[0])
-        found = train()
-        return train, sample(x=found[0], kernel=found[1], recurrent=found[2], bias=found[3])
+        results = train()
+        return train, sample(x=results[0], kernel=results[1], recurrent=results[2], bias=results[3])
 
 
 class Gemm:

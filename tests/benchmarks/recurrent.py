@@ -122,7 +122,7 @@ def measure(libraries, case, mode, rounds, seconds, statistic, clock, most=10**9
         for name, (library, _) in active.items():
             times[name] += library.ask(do="run", seconds=seconds, clock=clock, most=most)
             time.sleep(0.1)  # the threads of the last one spin on for a while
-    return {name: float(statistic(found)) for name, found in times.items()}
+    return {name: float(statistic(samples)) for name, samples in times.items()}
 
 
 def milliseconds(seconds):
@@ -189,22 +189,25 @@ def main():
                 clock = "process_time" if options.cpu_time else "perf_counter"
                 if options.fresh:
                     new = started()
-                    found = measure(new, case, mode, 1, 60, statistic, clock, options.fresh + 2)
+                    measured = measure(new, case, mode, 1, 60, statistic, clock, options.fresh + 2)
                     for library in new:
                         library.close()
                 else:
-                    found = measure(libraries, case, mode, options.rounds, options.seconds, statistic, clock)
-                others = [found[p] for p in peers if p in found]
-                rate, gemm = operations(case, mode) / found["tinygrad_rnn"] / 1e9, 2 * GEMM**3 / found["gemm"] / 1e9
-                ratio = f"{found['tinygrad_rnn'] / min(others):.2f}" if others else "-"
-                cells = [milliseconds(found.get(p)) for p in ["tinygrad_rnn", *shown]]
+                    measured = measure(libraries, case, mode, options.rounds, options.seconds, statistic, clock)
+                others = [measured[p] for p in peers if p in measured]
+                rate, gemm = (
+                    operations(case, mode) / measured["tinygrad_rnn"] / 1e9,
+                    2 * GEMM**3 / measured["gemm"] / 1e9,
+                )
+                ratio = f"{measured['tinygrad_rnn'] / min(others):.2f}" if others else "-"
+                cells = [milliseconds(measured.get(p)) for p in ["tinygrad_rnn", *shown]]
                 print(
                     f"| {' | '.join(map(str, case))} | {' | '.join(cells)} | {ratio} | {rate:.0f} | {rate / gemm:.0%} |",
                     flush=True,
                 )
-                if "torch" in found:
-                    against_torch.append(found["torch"] / found["tinygrad_rnn"])
-                record.append({"threads": threads, "mode": mode, "case": case, "seconds": found})
+                if "torch" in measured:
+                    against_torch.append(measured["torch"] / measured["tinygrad_rnn"])
+                record.append({"threads": threads, "mode": mode, "case": case, "seconds": measured})
             if against_torch:
                 print(f"geometric mean of torch / ours: {np.exp(np.mean(np.log(against_torch))):.2f}", flush=True)
         for library in libraries:

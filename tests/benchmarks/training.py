@@ -72,13 +72,13 @@ def main():
         if options.memory:
             rows = []
             for model in models:
-                found = {}
+                memory = {}
                 for name in ("ours", *peers):
                     library = started(name)
                     if library.ask(do="prepare", model=model, weights=weights) is not None:
-                        found[name] = library.ask(do="memory")
+                        memory[name] = library.ask(do="memory")
                     library.close()
-                rows.append([model, *(f"{mb:.0f}" for mb in found.values())])
+                rows.append([model, *(f"{mb:.0f}" for mb in memory.values())])
             table(["MB", "ours", "peers"], rows)
             continue
         libraries = [started(name) for name in ("ours", *peers, "gemm")]
@@ -92,11 +92,11 @@ def main():
             times, faults = {library.name: [] for library in active}, {}
             for _ in range(options.rounds):
                 for library in active:
-                    found = library.ask(do="run", seconds=options.seconds)
-                    times[library.name].append(np.median(found["seconds"]) * 1e3)
-                    faults[library.name] = found["faults"]
+                    answer = library.ask(do="run", seconds=options.seconds)
+                    times[library.name].append(np.median(answer["seconds"]) * 1e3)
+                    faults[library.name] = answer["faults"]
                     time.sleep(0.02)
-            middle = {name: float(np.median(found)) for name, found in times.items()}
+            middle = {name: float(np.median(samples)) for name, samples in times.items()}
             fastest = min((name for name in middle if name not in ("ours", "gemm")), key=middle.get, default=None)
             ceiling = 2 * GEMM**3 / middle["gemm"] / 1e6
             share = products(model) / middle["ours"] / 1e6 / ceiling

@@ -49,13 +49,13 @@ def test_the_held_out_end_is_not_learned_from(time_series: Any, tmp_path: Path) 
     """Other values in the end do not change a forecast made before them."""
     options = argparse.Namespace(holdout=20, horizon=4, season=10, cell="lstm", units=4, quick=True, file=None)
     series = np.abs(np.random.default_rng(1).normal(size=120))
-    told = []
+    forecasts = []
     for end in (1.0, 50.0):
         time_series.tg.seed(0)
         changed = np.concatenate([series[:100], series[100:] * end])
-        told.append(time_series.learn(changed, options, np.random.default_rng(0)))
-    assert (told[0][:100] == told[1][:100]).all()
-    assert not np.allclose(told[0][100:], told[1][100:])
+        forecasts.append(time_series.learn(changed, options, np.random.default_rng(0)))
+    assert (forecasts[0][:100] == forecasts[1][:100]).all()
+    assert not np.allclose(forecasts[0][100:], forecasts[1][100:])
 
 
 def test_the_sunspots(time_series: Any, tmp_path: Path) -> None:

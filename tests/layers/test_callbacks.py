@@ -147,7 +147,7 @@ def test_logs_and_stopping() -> None:
             logs["extra"] = float(epoch)
             self.model.stop_training = epoch == 2
 
-    show = callbacks.LambdaCallback(on_epoch_end=lambda epoch, given: logs.append(dict(given)), on_train_begin=None)
+    show = callbacks.LambdaCallback(on_epoch_end=lambda epoch, values: logs.append(dict(values)), on_train_begin=None)
     model, history = fitted(show, Stop())
     assert history.stopped == "callback"
     assert [list(one) for one in logs] == [["loss", "mae", "val_loss", "val_mae"]] * 3
@@ -248,8 +248,8 @@ def test_models_in_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def bad(*given: Any, **options: Any) -> Any:
-    return lambda: fitted(*given, epochs=2, **options)
+def bad(*arguments: Any, **options: Any) -> Any:
+    return lambda: fitted(*arguments, epochs=2, **options)
 
 
 @pytest.mark.parametrize(

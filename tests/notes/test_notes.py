@@ -24,11 +24,11 @@ SCRIPTS = sorted(NOTES.glob("*.py"))
 
 
 def run(name: str, run_name: str = "notes") -> tuple[dict[str, Any], str]:
-    """A script's names and what it printed."""
+    """The global variables of a script and its output."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        found = runpy.run_path(str(NOTES / f"{name}.py"), run_name=run_name)
-    return found, printed.getvalue()
+        namespace = runpy.run_path(str(NOTES / f"{name}.py"), run_name=run_name)
+    return namespace, printed.getvalue()
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_there_is_a_script_for_each_note() -> None:
 
 
 def test_keras_rnn_lstm_bilstm() -> None:
-    found, printed = run("keras_rnn_lstm_bilstm")
+    namespace, printed = run("keras_rnn_lstm_bilstm")
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     for line in (
         "embedding (Embedding) (None, None, 100) 500,000",
@@ -65,21 +65,21 @@ def test_keras_rnn_lstm_bilstm() -> None:
         "(1, 4, 5)",
     ):
         assert line in lines
-    assert found["last_only"].shape == (1, 3)
-    assert found["every_step"].shape == (1, 4, 3)
-    output, state = found["rnn_with_state"]
+    assert namespace["last_only"].shape == (1, 3)
+    assert namespace["every_step"].shape == (1, 4, 3)
+    output, state = namespace["rnn_with_state"]
     np.testing.assert_array_equal(output.data, state.data)
-    output, h, c = found["lstm_with_state"]
+    output, h, c = namespace["lstm_with_state"]
     np.testing.assert_array_equal(output.data, h.data)
     assert c.shape == (1, 3)
-    hidden, fw_h, _, bw_h, _ = found["bilstm_last"]
+    hidden, fw_h, _, bw_h, _ = namespace["bilstm_last"]
     np.testing.assert_allclose(hidden.data, [[0.6303138] * 3 + [0.7038734] * 3], atol=5e-7)
     np.testing.assert_allclose(np.concatenate([fw_h.data, bw_h.data], -1), hidden.data, atol=0)
     line = next(line for line in lines if line.startswith("hidden states : [[") and line.endswith(", shape: (1, 6)"))
     shown = [float(n) for n in line.split("[[")[1].split("]]")[0].split()]  # as TensorFlow's tensors are formatted
     np.testing.assert_allclose(shown, [0.6303138] * 3 + [0.7038734] * 3, atol=5e-7)
     table = [[0.35906473, 0.7038734], [0.55111325, 0.58863586], [0.59115744, 0.3951699], [0.6303138, 0.21942244]]
-    hidden, fw_h, _, bw_h, _ = found["bilstm_sequences"]
+    hidden, fw_h, _, bw_h, _ = namespace["bilstm_sequences"]
     np.testing.assert_allclose(hidden.data, [np.repeat(table, 3, axis=1)], atol=5e-7)
     np.testing.assert_allclose(fw_h.data, [[0.6303138] * 3], atol=5e-7)
     np.testing.assert_allclose(bw_h.data, [[0.7038734] * 3], atol=5e-7)
@@ -118,8 +118,8 @@ def test_the_note_of_keras_gives_keras_numbers(layer: Any, wanted: Any) -> None:
     x, layer = run("keras_rnn_lstm_bilstm")[0]["train_X"], layer()
     layer.build(x.shape)
     layer.set_weights(pattern([w.shape for w in layer.get_weights()]))
-    found = layer(x)
-    for a, b in zip(found if isinstance(found, tuple) else (found,), wanted, strict=True):
+    outputs = layer(x)
+    for a, b in zip(outputs if isinstance(outputs, tuple) else (outputs,), wanted, strict=True):
         np.testing.assert_allclose(a.data, [b], atol=1e-6)
 
 
@@ -161,35 +161,35 @@ def test_the_note_of_pytorch_gives_pytorchs_numbers(name: str) -> None:
 
 
 def test_keras_units() -> None:
-    found, printed = run("keras_units")
+    namespace, printed = run("keras_units")
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert lines.count("embedding (Embedding) (None, None, 32) 320,000") == 2
     assert "simple_rnn (SimpleRNN) (None, 32) 2,080" in lines
     assert "simple_rnn (SimpleRNN) (None, None, 32) 2,080" in lines
-    assert found["pseudocode_state"] == 3 + 0.5 * (2 + 0.5 * 1)
-    assert found["final_output_sequences"].shape == (100, 64)
-    again = same_as_layer(found["inputs"], found["W"], found["U"], found["b"])
-    np.testing.assert_allclose(again, found["final_output_sequences"], atol=1e-12)
-    assert found["model_of_sequences"].output_shape == (None, None, 32)
-    assert found["model_with_dense"].output_shape == (None, 1)
+    assert namespace["pseudocode_state"] == 3 + 0.5 * (2 + 0.5 * 1)
+    assert namespace["final_output_sequences"].shape == (100, 64)
+    again = same_as_layer(namespace["inputs"], namespace["W"], namespace["U"], namespace["b"])
+    np.testing.assert_allclose(again, namespace["final_output_sequences"], atol=1e-12)
+    assert namespace["model_of_sequences"].output_shape == (None, None, 32)
+    assert namespace["model_with_dense"].output_shape == (None, 1)
 
 
 def test_torch_nn_rnn() -> None:
-    found, printed = run("torch_nn_rnn")
-    assert shapes(found["one_layer"]) == [(1, 10, 8), (1, 1, 8)]
-    assert shapes(found["two_layers"]) == [(1, 10, 8), (2, 1, 8)]
-    assert shapes(found["both_directions"]) == [(1, 10, 16), (4, 1, 8)]
-    again = same_as_layer(found["numpy_inputs"], found["Wx"], found["Wh"], found["b"])
-    np.testing.assert_allclose(again, found["total_hidden_states"], atol=1e-12)
+    namespace, printed = run("torch_nn_rnn")
+    assert shapes(namespace["one_layer"]) == [(1, 10, 8), (1, 1, 8)]
+    assert shapes(namespace["two_layers"]) == [(1, 10, 8), (2, 1, 8)]
+    assert shapes(namespace["both_directions"]) == [(1, 10, 16), (4, 1, 8)]
+    again = same_as_layer(namespace["numpy_inputs"], namespace["Wx"], namespace["Wh"], namespace["b"])
+    np.testing.assert_allclose(again, namespace["total_hidden_states"], atol=1e-12)
     assert printed.splitlines()[-1] == "(4, 1, 8)"
-    assert isinstance(found["cell"], nn.RNN)
+    assert isinstance(namespace["cell"], nn.RNN)
 
 
 def test_tf1_cells_and_driver() -> None:
-    found, _ = run("tf1_cells_and_driver")
+    namespace, _ = run("tf1_cells_and_driver")
     for name, shape in (("basic", (1, 1, 2)), ("one_node", (1, 1, 2)), ("unfolded", (1, 5, 2)), ("batched", (3, 5, 2))):
-        assert found[name][0].shape == shape
-    outputs, state = found["batched"]
+        assert namespace[name][0].shape == shape
+    outputs, state = namespace["batched"]
     assert not outputs.data[1, 3:].any()
     assert not outputs.data[2, 4:].any()
     assert isinstance(state, rnn.LSTMStateTuple)
@@ -198,12 +198,12 @@ def test_tf1_cells_and_driver() -> None:
 @pytest.mark.parametrize("kind", ["rnn", "lstm"])
 def test_the_note_of_tf1_gives_tensorflows_numbers(kind: str) -> None:
     """hello, eolll, lleel with lengths 5, 3, 4 and two units, on the weights that TensorFlow 1 drew."""
-    found, _ = run("tf1_cells_and_driver")
+    namespace, _ = run("tf1_cells_and_driver")
     golden = load(f"tf1_hello_{kind}_f32")
-    np.testing.assert_array_equal(found["x_data"], golden["x"])
-    cell = found["cell"] if kind == "lstm" else rnn.BasicRNNCell(num_units=2)
+    np.testing.assert_array_equal(namespace["x_data"], golden["x"])
+    cell = namespace["cell"] if kind == "lstm" else rnn.BasicRNNCell(num_units=2)
     cell.load_state_dict(from_tf1(kind, golden.under("weight"), 4, forget_bias=1.0))
-    outputs, _ = rnn.dynamic_rnn(cell, found["x_data"], sequence_length=[5, 3, 4], dtype=np.float32)
+    outputs, _ = rnn.dynamic_rnn(cell, namespace["x_data"], sequence_length=[5, 3, 4], dtype=np.float32)
     np.testing.assert_allclose(outputs.data, golden["output"], atol=1e-6)
 
 
@@ -232,10 +232,10 @@ def test_char_lstm_what_the_check_finds(registry: None) -> None:
     assert m["output"].shape == (3, 5, 4)
     wrong = {"dWxh", "dWhh", "dbh"}
     for steps in (1, 6):
-        found = m["check"]("the note's", steps, say=lambda text: None)
-        assert {name for name, verdict in found.items() if verdict is not True} == wrong
+        result = m["check"]("the note's", steps, say=lambda text: None)
+        assert {name for name, verdict in result.items() if verdict is not True} == wrong
         for name in wrong:
-            assert ("off by the factor 0.25" in found[name]) == (steps == 1)
+            assert ("off by the factor 0.25" in result[name]) == (steps == 1)
         for variant in ("mended", "a weight per gate"):
             assert set(m["check"](variant, steps, say=lambda text: None).values()) == {True}
 

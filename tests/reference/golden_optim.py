@@ -155,7 +155,7 @@ def make_schedules() -> None:
     source = Source("schedules", "float64")
     arrays: Arrays = {}
     options: dict[str, Any] = {"lr": LR}
-    for name, (title, given, schedule) in SCHEDULES.items():
+    for name, (title, hyperparameters, schedule) in SCHEDULES.items():
         optimiser = optim.SGD([torch.zeros(1, requires_grad=True)], lr=LR)
         scheduler = schedule(optimiser)
         rates = []
@@ -164,7 +164,7 @@ def make_schedules() -> None:
             optimiser.step()
             scheduler.step()
         arrays[f"lr/{name}"] = np.array(rates)
-        options[name] = {"scheduler": title, **given}
+        options[name] = {"scheduler": title, **hyperparameters}
     layouts = {"lr/*": "(50,): the learning rate in force during step 0 .. 49, the first is lr itself"}
     call = (
         "torch.optim.lr_scheduler.StepLR and CosineAnnealingLR on SGD(lr=0.1); scheduler.step() after optimiser.step()"

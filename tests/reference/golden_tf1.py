@@ -80,8 +80,8 @@ def describe_cell(case: Case) -> str:
         if cell_type == "basic":
             texts.append(f"BasicRNNCell({case.dims[3]}, activation=tf.nn.{options.get('activation', 'tanh')})")
         elif cell_type == "lstm":
-            given = ", ".join(f"{name}={value}" for name, value in {"forget_bias": 1.0, **options}.items())
-            texts.append(f"LSTMCell({case.dims[3]}, {given})")
+            arguments = ", ".join(f"{name}={value}" for name, value in {"forget_bias": 1.0, **options}.items())
+            texts.append(f"LSTMCell({case.dims[3]}, {arguments})")
         else:
             texts.append(f"GRUCell({case.dims[3]})")
     text = texts[0] if len(texts) == 1 else f"MultiRNNCell([{', '.join(texts)}])"

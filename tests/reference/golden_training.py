@@ -67,7 +67,10 @@ def main() -> None:
             "versions": {"torch": torch.__version__},
             "call": f"head(net(x)[0]) against y by mse_loss, {STEPS} steps; net = torch.nn.{NETS[case]['module']}(3, 4, "
             "batch_first=True, **options), head = torch.nn.Linear",
-            "options": {**NETS[case], "optimisers": {name: given for name, (_, given) in OPTIMISERS.items()}},
+            "options": {
+                **NETS[case],
+                "optimisers": {name: hyperparameters for name, (_, hyperparameters) in OPTIMISERS.items()},
+            },
             "layouts": {
                 "start/*": "the parameters before the first step, by net.NAME and head.NAME",
                 "after/OPTIMISER/*": "the parameters after the last step",
