@@ -100,17 +100,17 @@ def _is_module(parts: list[str]) -> bool:
 def test_imports_run_one_way(name: str, path: Path) -> None:
     here = part(name)
     for target in sorted(imports(name, path)):
-        if target in ("", "autodiff"):  # the package itself: only what stands above everything may use it
+        if target in ("", "autodiff"):  # the package itself: only modules of the highest levels may import it
             assert here in ("viz", "commands", "__main__"), f"{name} imports the whole package"
             continue
         there = part(target)
         assert (
             there == here or level(there) < level(here) or (here, there) in LAZY or {here, there} <= _siblings(here)
-        ), f"{name} imports {target}, which stands above it"
+        ), f"{name} imports {target}, which is on a higher level"
 
 
 def _siblings(name: str) -> set[str]:
-    """Interfaces and training tools may use one another; so may the parts beside module."""
+    """Interfaces and training tools may use one another; so may the modules on the level of `module`."""
     return (
         LAYERS[level(name)]
         if name in next(x for x in LAYERS if "nn" in x) | next(x for x in LAYERS if "module" in x)

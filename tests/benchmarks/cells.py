@@ -4,7 +4,7 @@
 
 A subclass of LSTMCell, GRUCell or BasicRNNCell with a `call` of its own runs as a traced program instead of the kernel:
 the same equations, the same weights. Results are compared before they are timed. Times are medians of all rounds, in
-milliseconds; the two sides take turns.
+milliseconds; the two implementations are called alternately.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def own(cell: rnn.RNNCell) -> rnn.RNNCell:
 
 
 def turns(one: Callable[[], Any], other: Callable[[], Any], rounds: int, calls: int) -> tuple[float, float]:
-    """Median times of two calls that take turns, in milliseconds."""
+    """Median times of two alternating calls, in milliseconds."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for f, some in zip((one, other), times, strict=True):
@@ -84,7 +84,7 @@ def turns(one: Callable[[], Any], other: Callable[[], Any], rounds: int, calls: 
 
 
 def compare(name: str, shape: tuple[int, int, int, int], one: Any, other: Any, rounds: int) -> str:
-    """One line: inference and training of two ways to run a cell."""
+    """One line of output: times of inference and training for two implementations of a cell."""
     batch, steps, size, _ = shape
     x = tg.tensor(np.random.default_rng(0).normal(size=(batch, steps, size)).astype(np.float32), requires_grad=True)
 

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/claims.py [--python an interpreter with torch]
 
-Nets run as users run them: `rnn.dynamic_rnn`, batch-major, and a loss's `.backward()`, with the input's gradient. Each figure
-is the least of several interleaved rounds.
+Nets run through the public API: `rnn.dynamic_rnn`, batch-major, and a loss's `.backward()`, with the input's gradient. Each
+figure is the minimum of several interleaved rounds.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def arrays(B, T, D, H, gates, dtype=np.float32):
 
 
 def least(runs, rounds=7):
-    """The least seconds of each of several functions, called in turn."""
+    """The minimum time of each of several functions, called in turn, in seconds."""
     best = [np.inf] * len(runs)
     for _ in range(rounds):
         for k, run in enumerate(runs):

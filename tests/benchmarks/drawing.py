@@ -1,10 +1,10 @@
-"""Times of drawing, beside torchviz and torchview on the same nets.
+"""Times of drawing, compared with torchviz and torchview on the same nets.
 
     python tests/benchmarks/drawing.py [--quick] [--limit SECONDS]
 
-Two tables: our views against the times they are meant to keep, and an LSTM drawn op by op by all three. Every time is from
+Two tables: our views against their time limits, and an LSTM drawn op by op by all three. Every time is from
 tensors (ours, torchviz) or the module (torchview, which runs it) to SVG text, rendered by the same Graphviz program, the one
-that `viz` finds; the least of three runs. A drawing that takes longer than the limit is stopped and shown as "> limit".
+that `viz` finds; the minimum of three runs. A drawing that takes longer than the limit is stopped and shown as "> limit".
 The second table needs torch, torchviz and torchview; without them its columns say so.
 """
 
@@ -70,7 +70,7 @@ def views(quick):
 
 
 def svg(source, limit):
-    """What the program makes of a DOT text."""
+    """The SVG text that Graphviz renders from a DOT text."""
     subprocess.run([program.find(), "-Tsvg"], input=source.encode(), capture_output=True, timeout=limit, check=True)
 
 

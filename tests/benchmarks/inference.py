@@ -1,10 +1,12 @@
-"""Inference as users call it, `rnn.dynamic_rnn` under `no_grad`, against other libraries and under less than ideal conditions.
+"""Inference as users call it, `rnn.dynamic_rnn` under `no_grad`, against other libraries and under less than ideal
+conditions.
 
     python tests/benchmarks/inference.py --peers torch,onnxruntime --python PYTHON_WITH_PEERS --threads 1,2
 
-First shapes that lie between those of `recurrent.py`: medians over rounds that go round the libraries, after their outputs
-were compared to 1e-4. Then what surrounds a call, for this package alone: a NumPy product of 512 cubed right before each
-call (whose BLAS threads spin on for a while), pauses between calls, and another process that keeps one core busy.
+First shapes that lie between those of `recurrent.py`: medians over rounds, each of which runs every library once, after
+their outputs were compared to 1e-4. Then the influence of other work around a call, for this package alone: a NumPy product
+of 512 cubed right before each call (whose BLAS threads keep spinning for a while), pauses between calls, and another process
+that keeps one core busy.
 """
 
 import argparse

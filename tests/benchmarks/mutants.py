@@ -1,13 +1,13 @@
-"""Do the tests notice a mistake? Random mutants of the Python code, and which of them the tests that belong to it let pass.
+"""Mutation testing: random mutants of the Python code, and which of them the tests of the same part do not detect.
 
     python tests/benchmarks/mutants.py [--seed 0] [--count 200] [--these 3,17] [--only PATH] [--seconds 60] [--record FILE]
 
-A mutant is one change: an operator or comparison turned round, a boundary or constant shifted, a `not` or sign dropped, an
+A mutant is one change: an operator or comparison inverted, a boundary or constant shifted, a `not` or sign dropped, an
 `and`/`or` exchanged. Everything happens in a copy of the tree under the temporary folder. The tests of each part (PARTS) run
 there once under coverage (which must be installed), to see which test executes which line and how long it takes; --record
 keeps that in a file and reads it from there the next time, and test files that it does not know run for every mutant of
-their part. Then each mutant meets the tests that execute its line, the quickest first, up to --seconds of them, and the
-first that fails has noticed it. A line that no test executes is not noticed; a run four times longer than the tests took
+their part. Then each mutant is run against the tests that execute its line, the quickest first, up to --seconds of them, and
+the first that fails has noticed it. A line that no test executes is not noticed; a run four times longer than the tests took
 is. Every mutant has its own line of output, survivors with what was changed; the same seed picks the same mutants.
 """
 
@@ -207,7 +207,7 @@ def behaviour(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def mutants(top: Path, path: str) -> Iterator[dict[str, Any]]:
-    """Every mutant of a file: where it stands and what becomes what."""
+    """Every mutant of a file: its position, the original code and the changed code."""
     for node in behaviour(ast.parse((top / path).read_text())):
         for other in variants(node):
             yield {"path": path, "line": node.lineno, "node": node, "new": ast.unparse(other)}
@@ -329,7 +329,7 @@ def serve() -> None:
         print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
 
 
-def found(place: Path, pattern: str) -> Iterator[Path]:
+def files_in(place: Path, pattern: str) -> Iterator[Path]:
     """The files of a folder, or the one file."""
     return place.glob(pattern) if place.is_dir() else iter([place])
 
@@ -355,8 +355,8 @@ class Copy:
         self.server: subprocess.Popen[str] | None = None
 
     def files(self) -> list[str]:
-        """What is mutated, in order."""
-        inside = [p for part in PARTS for p in sorted(found(self.tree / part, "**/*.py"))]
+        """The files that are mutated, in order."""
+        inside = [p for part in PARTS for p in sorted(files_in(self.tree / part, "**/*.py"))]
         return [p for p in dict.fromkeys(str(p.relative_to(self.tree)) for p in inside) if p not in LEFT_OUT]
 
     def started(self, code: str, **options: Any) -> subprocess.Popen[str]:
@@ -411,7 +411,7 @@ class Copy:
         known = sorted({file for r in records for file in r["files"]})
         files = sorted({name.split("::")[0] for name in chosen})
         for folder in folders:
-            there = sorted(str(p.relative_to(self.tree)) for p in found(self.tree / folder, "test_*.py"))
+            there = sorted(str(p.relative_to(self.tree)) for p in files_in(self.tree / folder, "test_*.py"))
             files += [f for f in there if f not in known]
         if not files:
             return "survived: no test executes the line"

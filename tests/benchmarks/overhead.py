@@ -1,5 +1,5 @@
-"""What stands around the kernels: one eager op on an 8x8 array, forward and backward, above the same NumPy calls by hand;
-long chains; one call of a net at B = T = 1 by every entry; the first call of a cell; a streaming step; the import.
+"""Overhead around the kernels: one eager op on an 8x8 array, forward and backward, minus the time of the same NumPy calls;
+long chains; one call of a net at B = T = 1 through every interface; the first call of a cell; a streaming step; the import.
 
     python tests/benchmarks/overhead.py [--python an interpreter with torch]
 """
@@ -93,7 +93,7 @@ def by_hand(f: Callable[[], None]) -> float:
 
 
 def chain(length: int) -> float:
-    """Microseconds a node, forward and backward, in a chain of this length."""
+    """Microseconds per node, forward and backward, in a chain of this length."""
     gc.collect()
     x = tg.tensor(np.ones(1), requires_grad=True)
     begin = time.perf_counter()
@@ -138,7 +138,7 @@ class Own(rnn.RNNCell):
 
 
 class Attentive(Own):
-    """The same, which also looks at a memory (B, S, H) at every step."""
+    """The same, which also attends to a memory (B, S, H) at every step."""
 
     def __init__(self, units: int, memory: Any):
         super().__init__(units)
@@ -154,7 +154,7 @@ class Attentive(Own):
 
 
 def least(f: Callable[[], Any], calls: int = 100, rounds: int = 30) -> float:
-    """The least microseconds of a call over some rounds of many."""
+    """The minimum time of a call over several rounds of many calls, in microseconds."""
     f()
     best = np.inf
     for _ in range(rounds):
@@ -226,7 +226,7 @@ print(json.dumps(found))
 
 
 def small_calls(python: str) -> None:
-    """One call at B = T = 1 by every entry, beside the kernel's own time and torch's."""
+    """One call at B = T = 1 through every interface, compared with the time of the kernel alone and of torch."""
     tg.set_num_threads(1)
     done = subprocess.run([python, "-c", TORCH], capture_output=True, text=True)
     torch = json.loads(done.stdout) if done.returncode == 0 else {}

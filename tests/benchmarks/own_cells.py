@@ -1,11 +1,11 @@
-"""Cells that no library ships, each written once from primitives: this package against torch (eager and torch.jit.script)
-and JAX (jit of lax.scan).
+"""Cells that no library ships, each written once from primitives: this package against torch (eager and
+torch.jit.script) and JAX (jit of lax.scan).
 
     python tests/benchmarks/own_cells.py --python PYTHON_WITH_PEERS [--threads 1,2] [--cells NAME,…] [--shapes 0,2]
 
-The lines of a step are the same for every library; T is its module of functions. Here a step is a subclass of
-`rnn.RNNCell` through `rnn.dynamic_rnn` (`tg.scan` where the step attends to a memory). Training is forward and backward
-from a random cotangent, with the gradients of input and weights. Results are compared first, rounds take turns, and the
+The lines of a step are the same for every library; T is its module of functions. Here a step is a subclass of `rnn.RNNCell`
+through `rnn.dynamic_rnn` (`tg.scan` where the step attends to a memory). Training is forward and backward from a random
+cotangent, with the gradients of input and weights. Results are compared first, rounds alternate between libraries, and the
 figures are medians over the rounds (see `recurrent.py`).
 """
 
@@ -60,7 +60,7 @@ h = T.sigmoid(o) * T.tanh(norm(c) * sc + bc)""",
         """
 h = T.relu(x @ W + u * h + b)""",
     ),
-    "peephole LSTM": Cell(  # gates look at a state
+    "peephole LSTM": Cell(  # gates read the cell state
         {"c": "H", "h": "H"},
         {"W": "DG", "U": "HG", "b": "G", "pi": "H", "pf": "H", "po": "H"},
         """

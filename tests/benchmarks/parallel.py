@@ -1,12 +1,13 @@
-"""Processes against one process, and against torch DDP: time a step, scaling, communication; and on paper to 1,000 ranks.
+"""Processes against one process, and against torch DDP: time per step, scaling, communication; and a model of up to 1,000
+ranks.
 
     python tests/benchmarks/parallel.py --python PYTHON_WITH_TORCH
 
-For two cores, like the machine of RESULTS.md. Every figure is of processes of its own; rounds go round all variants, so that
-whatever else the machine does falls on all. A run's figure is the median of its steps, the table's the median of the rounds,
-and a ratio is the median of the rounds' ratios. Without --python torch is left out.
-The paper part takes the time of a step on one process with one thread, when the sweep finished each gradient, and the
-alpha-beta model: a message of n bytes takes alpha + n / beta.
+For two cores, like the machine of RESULTS.md. Every figure is measured in new processes; every round runs all variants, so
+that other load on the machine affects all of them. A run's figure is the median of its steps, the table's the median of the
+rounds, and a ratio is the median of the rounds' ratios. Without --python torch is left out. The model takes the time of a
+step on one process with one thread, when the sweep finished each gradient, and the alpha-beta model: a message of n bytes
+takes alpha + n / beta.
 """
 
 import argparse
@@ -30,7 +31,7 @@ RANKS = (2, 8, 32, 128, 512, 1000)
 
 
 def run(library, python, model, rows, processes, threads, steps):
-    """What rank 0 printed."""
+    """The output of rank 0, parsed."""
     work = ["torch" if library == "torch" else "ours", model, rows, threads, steps]
     command = [python, str(STEP), *map(str, work)]
     env = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
@@ -84,7 +85,7 @@ def measured(options):
 
 
 def step(results):
-    """Milliseconds of a step, a figure a round."""
+    """Milliseconds per step, one figure for each round."""
     return np.array([1e3 * FIGURE["of a run"](result["step"]) for result in results])
 
 
@@ -173,7 +174,7 @@ def exposed(finished, sum_of, ranks, network):
 
 
 def best(paths, *message):
-    """As MPI libraries choose."""
+    """The faster of ring and tree, as MPI libraries choose."""
     return min(ring(*message), tree(*message))
 
 

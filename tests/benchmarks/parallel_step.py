@@ -1,4 +1,4 @@
-"""One process's side of `parallel.py`: trains a model for some steps and prints, on rank 0, how long they took (JSON).
+"""One process of `parallel.py`: trains a model for some steps and prints, on rank 0, how long they took (JSON).
 
     python parallel_step.py LIBRARY MODEL ROWS THREADS STEPS
 
@@ -60,7 +60,7 @@ def ours(name, rows, threads, steps):
     train.fit(net.loss, batches, optimizer, epochs=1, state=state, parallel=parallel, progress=False)
     sizes = [p.data.nbytes for p in net.parameters()]
     result = {"step": np.diff(times[WARM:]).tolist(), "wait": np.diff(waits[WARM:]).tolist(), "bytes": sum(sizes)}
-    if parallel.size > 1:  # the same sums alone, with nothing to hide behind
+    if parallel.size > 1:  # the same sums without computation that could overlap with them
         alone = []
         arrays = [np.ones(size // 4, np.float32) for size in sizes]
         for _ in range(20):
@@ -70,7 +70,7 @@ def ours(name, rows, threads, steps):
                 under_way.wait()
             alone.append(time.perf_counter() - start)
         result["communication"] = float(np.median(alone))
-    else:  # when the sweep finishes each gradient: what could travel while it goes on
+    else:  # when the sweep finishes each gradient: it could be sent while the sweep continues
         chunk = text(tokens, rows, length, 1)[: rows * length].reshape(rows, length)
         names, timings = {p._node: path for path, p in net.named_parameters()}, []
         for _ in range(6):

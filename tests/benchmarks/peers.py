@@ -1,6 +1,6 @@
-"""One library's side of `recurrent.py`: answers questions, one line of JSON each, on standard input and output.
+"""One library of `recurrent.py` in its process: answers questions, one line of JSON each, on standard input and output.
 
-Every library gets the same numbers (weights in the order of this package, turned to its own) and trains by forward,
+Every library gets the same numbers (weights in the order of this package, converted to its own) and trains by forward,
 backward and the gradient of the input. Ours is called as users call it, batch-major; the others take time-major input
 where that is their default.
 """

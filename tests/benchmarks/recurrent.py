@@ -1,14 +1,14 @@
-"""Recurrent nets as users call them against other libraries: time, GFLOP/s, and the ratio to the fastest of them.
+"""Recurrent nets through the public API, compared with other libraries: time, GFLOP/s, and the ratio to the fastest of them.
 
     python tests/benchmarks/recurrent.py --peers torch,jax,tensorflow,onnxruntime --threads 1,2
 
 Ours is `rnn.dynamic_rnn`, batch-major; training is a loss's `.backward()`. `nn.LSTM` and its like, `layers.LSTM` and its
-like, and the kernels alone stand beside it. With --fresh N every case runs in processes of its own, for N calls after two.
+like, and the kernels alone are measured too. With --fresh N every case runs in processes of its own, for N calls after two.
 
-Each library lives in a process of its own (`peers.py`), with the same arrays and the same threads (one thread: the
-process is held to one core). Results are first compared: outputs, and for training every gradient, to 1e-4. Then rounds
-go round the libraries, so that whatever else the machine does falls on all of them; the figures are medians over the
-rounds. `--python` names another interpreter for the peers.
+Each library runs in a separate process (`peers.py`), with the same arrays and the same threads (one thread: the process is
+held to one core). Results are first compared: outputs, and for training every gradient, to 1e-4. Every round then runs all
+libraries, so that other load on the machine affects all of them; the figures are medians over the rounds. `--python` names
+another interpreter for the peers.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def operations(case, mode):
 
 
 class Library:
-    """One library in its own process, asked by one line of JSON at a time."""
+    """One library in its own process; a request and its answer are one line of JSON each."""
 
     def __init__(self, name, python, threads, script=None):
         self.name = name

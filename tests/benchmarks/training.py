@@ -2,9 +2,9 @@
 
     python tests/benchmarks/training.py --python PYTHON_WITH_PEERS [--threads 1,2] [--models "word LM"] [--where] [--memory]
 
-A step is zero_grad, forward, loss, backward, clipping (language models), Adam, and the loss as a number. Each library lives
-in a process of its own (`training_step.py`), with the same first weights and the same batches, and as many threads. The
-losses of the first steps are compared, to 1e-3. Then rounds go round the libraries; times are medians over all rounds, in
+A step is zero_grad, forward, loss, backward, clipping (language models), Adam, and the loss as a number. Each library runs
+in a separate process (`training_step.py`), with the same first weights and the same batches, and as many threads. The
+losses of the first steps are compared, to 1e-3. Every round then runs all libraries; times are medians over all rounds, in
 milliseconds, the ratio is the median of the rounds' ratios. `fit` is an epoch of 20 batches. --where: the parts of our step.
 --memory: the most memory of a process that trains, above what it took when the library was loaded.
 """

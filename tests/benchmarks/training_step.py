@@ -1,9 +1,9 @@
-"""One library's side of `training.py`: trains a model, and answers questions, one line of JSON each, on standard input.
+"""One library of `training.py` in its process: trains a model, and answers questions, one line of JSON each, on standard input.
 
     python training_step.py LIBRARY THREADS
 
 Every model is written as the library's users write it; the first weights come from a file, and the losses of the first
-steps are given out to be compared. LIBRARY is ours, torch, or keras with a backend: keras-torch, keras-jax, keras-tensorflow.
+steps are returned for comparison. LIBRARY is ours, torch, or keras with a backend: keras-torch, keras-jax, keras-tensorflow.
 """
 
 import json
@@ -467,7 +467,7 @@ def main():
             answer({"seconds": times[1:], "faults": faults / len(times)})
         elif question["do"] == "where":
             answer(library.where(question["model"], step, question["steps"]))
-        else:  # the most memory that a step takes, above what the library took when it was loaded
+        else:  # the peak memory of a step, minus the memory after the library was loaded
             Path("/proc/self/clear_refs").write_text("5")
             for _ in range(5):
                 step(done)

@@ -27,16 +27,16 @@ def wrong(f: Any, spoil: Any) -> Any:
 @pytest.fixture
 def custom() -> Any:
     """Declare an op for one test."""
-    made = []
+    names = []
 
     def declare(forward: Any, rule: Any) -> Any:
         op = tg.primitive(label="custom", samples=lambda r: [r(2)])(forward)
         op.vjp(rule)
-        made.append(op.name)
+        names.append(op.name)
         return op
 
     yield declare
-    for name in made:
+    for name in names:
         tg.autodiff.tensor.registry.pop(name, None)
 
 

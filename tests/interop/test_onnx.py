@@ -47,7 +47,7 @@ def test_a_file_exported_without_options_has_one_input(tmp_path: Path) -> None:
     path, x = str(tmp_path / "model.onnx"), array(2, 5, 3)
     for model in (nn.LSTM(3, 4, batch_first=True), rnn.GRUCell(4).build(3), tg.layers.GRU(4, return_state=True)):
         run = partial(rnn.dynamic_rnn, model) if isinstance(model, rnn.RNNCell) else model
-        wanted = arrays_of([t for one in run(x) for t in (one if isinstance(one, tuple) else (one,))])
+        wanted = arrays_of([t for result in run(x) for t in (result if isinstance(result, tuple) else (result,))])
         convert.export(model, path)
         assert_same_outputs(path, {"input": x}, wanted)
 
@@ -59,7 +59,7 @@ def runtime(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def arrays_of(results: Any) -> list[np.ndarray]:
-    flat = [t for one in results for t in (one if isinstance(one, tuple) else (one,))]
+    flat = [t for result in results for t in (result if isinstance(result, tuple) else (result,))]
     return [t.data for t in flat]
 
 

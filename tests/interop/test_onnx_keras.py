@@ -41,7 +41,7 @@ FLAGS: dict[str, Any] = {
 
 def numbers(results: Any) -> list[np.ndarray]:
     if isinstance(results, (list, tuple)):
-        return [a for one in results for a in numbers(one)]
+        return [a for result in results for a in numbers(result)]
     return [results.data]
 
 

@@ -108,9 +108,9 @@ def test_biases() -> None:
     assert list(convert.from_cell("gru", bare, bias=False)) == ["weight_ih", "weight_hh"]
     w = torch_weights(3)
     w["bias_hh"][4:] = 0
-    one = convert.merge_biases("gru", w)
+    merged = convert.merge_biases("gru", w)
     cells = [rnn.GRUCell(2, reset_after=True) for _ in range(2)]
-    for cell, weights in zip(cells, (w, one), strict=True):
+    for cell, weights in zip(cells, (w, merged), strict=True):
         cell.load_state_dict(convert.to_cell("gru", weights))
     first, second = (rnn.dynamic_rnn(cell, array(2, 5, 3))[0].data for cell in cells)
     assert np.allclose(first, second, atol=1e-14)

@@ -178,7 +178,7 @@ def everything(dtype, n):
     )
     missing = b.sequence(n)
     scale, s, delayed, still = b.constant(n), b.state(n), b.state(n), b.state(n)
-    twice, early, new, late, some = b.once(n), b.temp(n), b.temp(n), b.temp(n), b.scratch(n)
+    twice, early, new, late, scratch = b.once(n), b.temp(n), b.temp(n), b.temp(n), b.scratch(n)
     b.where = "once"
     b.map("mul", twice, scale, 2.0)
     b.where = "before"
@@ -186,9 +186,9 @@ def everything(dtype, n):
     b.map("add", early, early, history)
     b.map("sub", early, early, packed_history)
     b.where = "body"
-    b.map("add", some, s, early)
-    b.map("add", some, some, missing)
-    b.map("tanh", new, some)
+    b.map("add", scratch, s, early)
+    b.map("add", scratch, scratch, missing)
+    b.map("tanh", new, scratch)
     b.map("copy", kept, new)
     b.map("add", y, delayed, still, n=n)
     b.where = "after"

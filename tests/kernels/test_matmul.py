@@ -96,10 +96,10 @@ def test_threads_change_no_bit(name, case):
     a, b, _ = case
     with kernels.using(name):
         kernels.set_num_threads(1)
-        one = kernels.matmul(a, b)
+        product = kernels.matmul(a, b)
         for threads in (2, 3, 7):
             kernels.set_num_threads(threads)
-            assert np.array_equal(kernels.matmul(a, b), one)
+            assert np.array_equal(kernels.matmul(a, b), product)
 
 
 @pytest.mark.parametrize("name", NATIVE)

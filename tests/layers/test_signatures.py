@@ -29,8 +29,8 @@ def test_a_signature_names_every_argument_with_its_default(cls: Any) -> None:
     needed = {n: NEEDED[n] for n, p in parameters.items() if p.default is p.empty}
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
     defaults = {n: v for n, v in defaults.items() if not (n == "input_dim" and v is None)}
-    made = cls(**needed, **defaults)  # all of them are taken
-    assert list(made.get_config()) or isinstance(made, layers.Wrapper)
+    layer = cls(**needed, **defaults)  # all of them are taken
+    assert list(layer.get_config()) or isinstance(layer, layers.Wrapper)
 
 
 def test_keras_users_find_their_arguments() -> None:

@@ -52,8 +52,8 @@ def test_without_a_batch_and_without_bias(cls: Any) -> None:
     assert list(cell.state_dict()) == ["weight_ih", "weight_hh"]
     x, h = array(2, 3), array(2, 4, seed=1)
     lstm = cls is nn.LSTMCell
-    many, one = cell(x, (h, h + 1) if lstm else h), cell(x[1], (h[1], h[1] + 1) if lstm else h[1])
-    for a, b in zip(many, one, strict=True) if lstm else [(many, one)]:
+    many, single = cell(x, (h, h + 1) if lstm else h), cell(x[1], (h[1], h[1] + 1) if lstm else h[1])
+    for a, b in zip(many, single, strict=True) if lstm else [(many, single)]:
         assert b.shape == (4,)
         assert np.allclose(a.data[1], b.data, atol=1e-6)
 

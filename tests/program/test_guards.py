@@ -51,9 +51,9 @@ def cases():
     guard = guards.guard_class(Holder, "")
     yield guard, lambda: setattr(Holder, "a", 2), lambda: setattr(Holder, "a", guard.former["a"])
     yield guards.guard_class(Holder, ""), lambda: setattr(Holder, "b", 2), lambda: delattr(Holder, "b")
-    some = [big, 2]
-    yield guards.guard_list(some, ""), lambda: some.__setitem__(0, again), lambda: some.__setitem__(0, big)
-    yield guards.guard_list(some, ""), lambda: some.append(1), lambda: some.pop()
+    values = [big, 2]
+    yield guards.guard_list(values, ""), lambda: values.__setitem__(0, again), lambda: values.__setitem__(0, big)
+    yield guards.guard_list(values, ""), lambda: values.append(1), lambda: values.pop()
     members = {1, "a"}
     yield guards.guard_set(members, ""), lambda: members.add(2), lambda: members.remove(2)
     cell = function().__closure__[0]

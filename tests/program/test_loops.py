@@ -183,8 +183,8 @@ def test_the_loops_compute_no_value_twice() -> None:
 def test_of_a_value_and_its_reshape_the_value_is_kept() -> None:
     scan_case = attention(True)
     plan = plans(scan_case.step, scan_case.x.data, scan_case.state.data, (scan_case.constants[0].data,))
-    made = {o: i for i in (*plan.saving.before, *plan.saving.body) for o in i.outputs}
-    assert {made[s].op.name for s in plan.saved} == {"matmul", "softmax"}
+    producer = {o: i for i in (*plan.saving.before, *plan.saving.body) for o in i.outputs}
+    assert {producer[s].op.name for s in plan.saved} == {"matmul", "softmax"}
 
 
 def with_cumsum(where: str = "outside", **options: Any) -> ScanCase:

@@ -346,13 +346,13 @@ def number_of_subclasses():
     class Own:
         pass
 
-    made = []
+    subclasses = []
 
     def step(x, h):
         h = tg.tanh(h * (0.5 + len(Own.__subclasses__())))
         return h, h
 
-    return ScanCase(step, change=lambda k: made.append(type("Other", (Own,), {})))
+    return ScanCase(step, change=lambda k: subclasses.append(type("Other", (Own,), {})))
 
 
 @cases.refused

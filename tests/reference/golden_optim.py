@@ -74,9 +74,9 @@ def problem() -> tuple[Source, Arrays, Arrays]:
 
 def run_optimiser(name: str, start: Arrays, grads: Arrays) -> tuple[Arrays, dict[str, Any]]:
     """The parameters after every step, and the hyperparameters; gradients are given, so no model is needed."""
-    cell_type, given = OPTIMISERS[name]
+    cell_type, arguments = OPTIMISERS[name]
     params = {key: torch.tensor(value, requires_grad=True) for key, value in start.items()}
-    optimiser = cell_type(list(params.values()), foreach=False, **given)
+    optimiser = cell_type(list(params.values()), foreach=False, **arguments)
     steps: dict[str, list[np.ndarray]] = {key: [] for key in params}
     for t in range(STEPS):
         for key, param in params.items():
@@ -89,7 +89,7 @@ def run_optimiser(name: str, start: Arrays, grads: Arrays) -> tuple[Arrays, dict
             raise AssertionError(f"{name}: a step left {key} as it was")
     unused = {"foreach", "maximize", "capturable", "differentiable", "fused", "decoupled_weight_decay"}
     hyperparameters = {key: value for key, value in optimiser.defaults.items() if key not in unused}
-    options = {"optimiser": cell_type.__name__, "given": given, "hyperparameters": hyperparameters}
+    options = {"optimiser": cell_type.__name__, "given": arguments, "hyperparameters": hyperparameters}
     return {f"steps/{name}/{key}": np.stack(values) for key, values in steps.items()}, options
 
 

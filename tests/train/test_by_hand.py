@@ -161,23 +161,23 @@ def test_a_second_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch, capsy
     clock = [100.0]
     monkeypatch.setattr(interrupts, "monotonic", lambda: clock[0])
     for rank, size in ((0, 1), (0, 2), (1, 2)):
-        one = interrupts.Interrupts(rank, size)
-        assert not one.asked
-        one.interrupt()
-        assert one.asked
+        handler = interrupts.Interrupts(rank, size)
+        assert not handler.asked
+        handler.interrupt()
+        assert handler.asked
         message = "\nstopping after this step; Ctrl-C again to stop at once\n"
         assert capsys.readouterr().err == (message if rank == 0 else "")
-        one.allowed = False
+        handler.allowed = False
         clock[0] += 5.0
-        one.interrupt()  # while a step is written down
-        one.allowed = True
+        handler.interrupt()  # while a step is written down
+        handler.allowed = True
         for later in (-4.5, -4.0, 4.0):
-            clock[0] = one.first + 5.0 + later
+            clock[0] = handler.first + 5.0 + later
             if size == 1 or later > -4.0:
                 with pytest.raises(KeyboardInterrupt):
-                    one.interrupt()
+                    handler.interrupt()
             else:
-                one.interrupt()
+                handler.interrupt()
         assert capsys.readouterr().err == ""
 
 
