@@ -12,7 +12,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import layers, models, rnn
 from tinygrad_rnn.interop import onnx as convert
 
-from .test_onnx import array, defined, exported, matches_runtime, same, written
+from .test_onnx import array, assert_same_outputs, defined, exported, matches_runtime, written
 
 B, T, D, H = 4, 6, 3, 2
 X = array(B, T, D)
@@ -51,9 +51,9 @@ def test_recurrent_layers(cell_type: str, flags: str, tmp_path: Path) -> None:
     layer = CELL_TYPES[cell_type](**FLAGS[flags])
     wanted = numbers(layer(X, mask=MASK))
     path = exported(layer, tmp_path, initial_state=False)
-    same(path, {"input": X, "lengths": LENGTHS}, wanted)
+    assert_same_outputs(path, {"input": X, "lengths": LENGTHS}, wanted)
     path = exported(layer, tmp_path, initial_state=False, lengths=False)
-    same(path, {"input": X[:2, :4]}, numbers(layer(X[:2, :4])))
+    assert_same_outputs(path, {"input": X[:2, :4]}, numbers(layer(X[:2, :4])))
 
 
 @pytest.mark.parametrize("sequences", [False, True])
@@ -62,7 +62,7 @@ def test_initial_states(sequences: bool, tmp_path: Path) -> None:
     h, c = array(B, H, seed=1), array(B, H, seed=2)
     wanted = numbers(layer(X, mask=MASK, initial_state=[h, c]))
     path = exported(layer, tmp_path)
-    same(path, {"input": X, "lengths": LENGTHS, "h_0": h, "c_0": c}, wanted)
+    assert_same_outputs(path, {"input": X, "lengths": LENGTHS, "h_0": h, "c_0": c}, wanted)
     assert convert.load(path).outputs == ("output", "h_n", "c_n")
 
 
@@ -74,7 +74,7 @@ def test_bidirectional(sequences: bool, merge: str, tmp_path: Path) -> None:
     layer = layers.Bidirectional(inner, merge_mode=merge, backward_layer=back)
     wanted = numbers(layer(X, mask=MASK))
     path = exported(layer, tmp_path, initial_state=False)
-    same(path, {"input": X, "lengths": LENGTHS}, wanted)
+    assert_same_outputs(path, {"input": X, "lengths": LENGTHS}, wanted)
     assert convert.load(path).outputs == ("output", "fw.h_n", "fw.c_n", "bw.h_n")
 
 
@@ -91,9 +91,9 @@ def test_a_classifier_of_sentences(tmp_path: Path) -> None:
     )
     wanted = model(ids)
     path = exported(model, tmp_path, initial_state=False)
-    same(path, {"input": ids, "lengths": LENGTHS}, [wanted.data])
+    assert_same_outputs(path, {"input": ids, "lengths": LENGTHS}, [wanted.data])
     longer = np.pad(ids[:1], ((0, 0), (0, 3)))
-    same(path, {"input": longer, "lengths": LENGTHS[:1]}, [wanted.data[:1]])
+    assert_same_outputs(path, {"input": longer, "lengths": LENGTHS[:1]}, [wanted.data[:1]])
     assert convert.load(exported(model, tmp_path)).inputs == (
         *("input", "lengths", "2.fw.h_0", "2.fw.c_0", "2.bw.h_0", "2.bw.c_0", "3.h_0"),
     )
@@ -103,10 +103,10 @@ def test_a_mask_in_the_data_and_layers_of_one_step(tmp_path: Path) -> None:
     x = np.where(MASK[..., None], X, 0)
     model = models.Sequential([layers.Masking(), layers.GRU(H, return_sequences=True), layers.Dense(2, "tanh")])
     wanted = model(x).data
-    same(exported(model, tmp_path, initial_state=False), {"input": x, "lengths": LENGTHS}, [wanted])
+    assert_same_outputs(exported(model, tmp_path, initial_state=False), {"input": x, "lengths": LENGTHS}, [wanted])
     flat = models.Sequential([layers.Dense(4, "log_softmax"), layers.Dense(1, use_bias=False)])
     wanted = flat(X[:, 0]).data
-    same(exported(flat, tmp_path), {"input": X[:, 0]}, [wanted])
+    assert_same_outputs(exported(flat, tmp_path), {"input": X[:, 0]}, [wanted])
 
 
 BAD: list[tuple[Any, dict[str, Any], str]] = [
