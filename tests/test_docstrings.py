@@ -61,41 +61,43 @@ def explains(thing: Any) -> bool:
     return ours and (inspect.isclass(thing) or inspect.isfunction(thing) or isinstance(thing, Op))
 
 
-def own(module: ModuleType) -> dict[str, Any]:
-    """What a module defines itself, by name."""
-    found = {n: t for n, t in vars(module).items() if not n.startswith("_") and explains(t)}
-    return {n: t for n, t in found.items() if t.__module__ == module.__name__}
+def defined_objects(module: ModuleType) -> dict[str, Any]:
+    """The public objects that a module defines, by name."""
+    public = {n: t for n, t in vars(module).items() if not n.startswith("_") and explains(t)}
+    return {n: t for n, t in public.items() if t.__module__ == module.__name__}
 
 
 def public() -> dict[tuple[str, str], Any]:
     """What users reach, by (file, name)."""
-    found: list[Any] = []
+    objects: list[Any] = []
     for name in PUBLIC:
         module = import_module(f"tinygrad_rnn.{name}".rstrip("."))
-        names = dir(module) if module is tg else getattr(module, "__all__", own(module))
-        found += [getattr(module, n) for n in names if not n.startswith("_")]
-    return {(short(t.__module__), t.__name__): t for t in found if explains(t)}
+        names = dir(module) if module is tg else getattr(module, "__all__", defined_objects(module))
+        objects += [getattr(module, n) for n in names if not n.startswith("_")]
+    return {(short(t.__module__), t.__name__): t for t in objects if explains(t)}
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """The methods and properties that a class adds. What an ancestor's says, need not be said again."""
+    """The methods and properties that a class adds; those documented by an ancestor are left out."""
     for name, thing in vars(kind).items():
         function = getattr(thing, "__func__", getattr(thing, "fget", thing))
         if not name.startswith("_") and inspect.isfunction(function):
             yield name, getattr(kind, name)
 
 
-def said(thing: Any) -> bool:
+def documented(thing: Any) -> bool:
     return bool((inspect.getdoc(thing) or "").strip())
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda m: short(m.__name__))
-def test_everything_says_what_it_is(module: ModuleType) -> None:
+def test_everything_public_has_a_docstring(module: ModuleType) -> None:
     file = short(module.__name__)
-    silent = {name for name, thing in {"the module": module, **own(module)}.items() if not said(thing)}
+    silent = {
+        name for name, thing in {"the module": module, **defined_objects(module)}.items() if not documented(thing)
+    }
     for (where, name), thing in public().items():
         if where == file and inspect.isclass(thing):
-            silent |= {f"{name}.{m}" for m, method in methods(thing) if not said(method)}
+            silent |= {f"{name}.{m}" for m, method in methods(thing) if not documented(method)}
     assert not silent, f"{file}: no docstring"
 
 
@@ -122,12 +124,12 @@ def test_the_list_of_public_modules_is_whole() -> None:
 def examples(module: ModuleType) -> Iterator[doctest.DocTest]:
     """The docstrings' examples. Those of public names begin with nothing imported, as at a reader's prompt."""
     shown = {name for file, name in public() if file == short(module.__name__)}
-    found = doctest.DocTestFinder().find(module)
-    for name, thing in own(module).items():
+    doctests = doctest.DocTestFinder().find(module)
+    for name, thing in defined_objects(module).items():
         if isinstance(thing, Op):  # the finder does not know ops
             text = doctest.DocTestParser().get_doctest(thing.__doc__ or "", {}, name, module.__file__, 0)
-            found.append(text)
-    for test in found:
+            doctests.append(text)
+    for test in doctests:
         name = short(test.name).removeprefix(short(module.__name__)).lstrip(".").split(".")[0]
         if name in shown:
             test.globs = {"__name__": "__main__"}

@@ -63,18 +63,18 @@ WRONG = [  # (arguments, exit code, text in the error)
 
 
 @pytest.mark.parametrize(("arguments", "code", "text"), WRONG, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
-def test_what_is_wrong_is_said_in_one_line(
+def test_wrong_arguments_give_an_error_of_one_line(
     arguments: list[str], code: int, text: str, capsys: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found, out, err = run(capsys, *arguments)
-    assert (found, out) == (code, "")
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (code, "")
     assert text in err
     assert err.count("\n") == 1
     assert err.startswith("python -m tinygrad_rnn")
 
 
-def test_without_a_command_it_tells_them(capsys: Any) -> None:
+def test_without_a_command_the_error_lists_the_commands(capsys: Any) -> None:
     code, out, err = run(capsys)
     assert (code, out) == (2, "")
     assert all(name in err for name in ("draw", "check", "bench", "info"))
@@ -197,7 +197,7 @@ def test_the_list_names_what_can_be_drawn(capsys: Any) -> None:
 # -- check ---------------------------------------------------------------------------------------------------------
 
 
-def test_check_tells_each_op_in_a_row(capsys: Any) -> None:
+def test_check_prints_one_row_for_each_op(capsys: Any) -> None:
     code, out, err = run(capsys, "check", "--op", "tanh", "--op", "matmul")
     assert (code, err) == (0, "")
     lines = out.splitlines()

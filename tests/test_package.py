@@ -1,4 +1,4 @@
-"""The package as a whole: who imports whom, what an import loads, sizes of files, public names."""
+"""The package as a whole: imports between modules, modules loaded by an import, sizes of files, public names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LAYERS = [
     {"commands"},
     {"__main__"},
 ]
-LAZY = {("autodiff.graph", "viz")}  # the one function behind _repr_mimebundle_
+LAZY = {("autodiff.graph", "viz")}  # the one function that _repr_mimebundle_ calls
 
 
 def part(module: str) -> str:

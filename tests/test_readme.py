@@ -28,7 +28,7 @@ def blocks(page: Path, language: str) -> list[str]:
 @pytest.mark.filterwarnings("ignore:wrote .* instead")  # without a Graphviz program
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_the_code_runs_and_prints_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each ```python block, then what it prints in the ```text block after it; without one it prints nothing."""
+    """Each ```python block prints the ```text block that follows it; without one it prints nothing."""
     monkeypatch.chdir(tmp_path)
     if "onnx" in text_of(page):
         pytest.importorskip("onnx")
@@ -88,8 +88,8 @@ def test_the_korean_readme_has_the_same_parts() -> None:
 def links(page: Path) -> list[str]:
     """Targets of links and pictures that are not on the web, without what follows #."""
     prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
-    found = [a or b for a, b in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", prose)]
-    return [t.split("#")[0] for t in found if not re.match(r"[a-z]+:|#", t)]
+    targets = [a or b for a, b in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", prose)]
+    return [t.split("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -104,11 +104,11 @@ def test_every_page_of_the_guide_has_a_picture_and_is_in_the_index(page: Path) -
     assert page.name == "index.md" or page.name in links(GUIDE[0].parent / "index.md")
 
 
-def test_every_example_is_told_of() -> None:
+def test_every_example_is_linked() -> None:
     """Each program in examples/ (with a main) is mentioned in the README or on a page of the guide."""
     programs = [
         p for p in sorted((TOP / "examples").rglob("*.py")) if p.parent.name == "notes" or "__main__" in text_of(p)
     ]
-    told = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
+    linked = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
     assert programs
-    assert not [str(p.relative_to(TOP)) for p in programs if p.resolve() not in told]
+    assert not [str(p.relative_to(TOP)) for p in programs if p.resolve() not in linked]

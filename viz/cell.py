@@ -112,7 +112,7 @@ def _by_program(picture: Picture, labels: style.Labels) -> Drawing:
     )
 
 
-def picture_of_step(graph: Graph, results: list[Result], labels: style.Labels, direction: str = "LR") -> Picture:
+def picture_of_step(graph: Graph, results: list[Result], labels: style.Labels, direction: str) -> Picture:
     """The op-level picture with the words of a cell: gates by their names, states by theirs and t, before and after."""
     graph = _inward(graph)
     facts = Facts(graph, labels.shapes, labels.dtypes)

@@ -92,8 +92,7 @@ class FoldedGrid(Grid):
 
     def delays(self, number: int) -> list[Point]:
         states, layer = len(self.carried_states(number)), self.layers[number]
-        t = next(t for t in layer.steps if self.is_shown((number, t)))
-        x, side = self.place((number, t))[0], -1.0 if self.aside(layer) < 0 else 1.0
+        x, side = self.place(self.shown_step(number))[0], -1.0 if self.aside(layer) < 0 else 1.0
         ends = [x + side * (CELL[0] / 2 + REACH + far) for far in (-DELAY[0] / 2, NEXT * (states - 1) + DELAY[0] / 2)]
         return [(min(ends), max(ends))] if states else []
 
@@ -111,10 +110,7 @@ class FoldedScene(NetScene):
 
     def read_by(self, origins: list[Origin]) -> list[Step]:
         """The cells that a group reads, whichever of their steps it is."""
-        numbers = dict.fromkeys(o.layer for o in origins if o.layer >= 0)
-        return [(n, t) for n in numbers for t in self.grid.layers[n].steps if self.grid.is_shown((n, t))][
-            : len(numbers)
-        ]
+        return [self.grid.shown_step(n) for n in dict.fromkeys(o.layer for o in origins if o.layer >= 0)]
 
     def label_of(self, step: Step, origins: list[Origin]) -> str:
         read = {o.t for o in origins if o.layer == step[0]}
@@ -123,8 +119,8 @@ class FoldedScene(NetScene):
     def weights(self, number: int, layer: Layer) -> None:
         lines = self.weight_lines(layer)
         wide, tall = style.fitting_size(lines, "box")
-        t = next(t for t in layer.steps if self.grid.is_shown((number, t)))
-        x, y = self.grid.place((number, t))
+        step = self.grid.shown_step(number)
+        x, y = self.grid.place(step)
         side = self.grid.aside(layer)
         if side and any(other.rank < layer.rank and self.grid.aside(other) == side for other in self.grid.layers):
             out = 1.0 if side > 0 else -1.0  # beside the arrow from the cell below
@@ -143,7 +139,7 @@ class FoldedScene(NetScene):
             at = (x - half - 40 - wide / 2, y)
             path = ((at[0] + wide / 2, y), (x - half, y))
         self.canvas.node(f"w{number}", lines, "parameter", at, (wide, tall), layer=number)
-        self.canvas.arrow(f"w{number}", cell_id((number, t)), "weight", path)
+        self.canvas.arrow(f"w{number}", cell_id(step), "weight", path)
 
     def states(self) -> None:
         """States that go round, those that one layer hands on to another, and initial ones that are not just zeros."""
@@ -172,9 +168,8 @@ class FoldedScene(NetScene):
             (style.fitting_size(lines, style.ROLES[role].shape)[1] for _, lines, role, _ in shown), default=0
         )
         for k, (state, lines, role, group) in enumerate(shown):
-            number = state.head[0]
-            t = next(t for t in layer.steps if self.grid.is_shown((number, t)))
-            (x, y), wide = self.grid.place((number, t)), style.fitting_size(lines, style.ROLES[role].shape)[0]
+            step = number, t = self.grid.shown_step(state.head[0])
+            (x, y), wide = self.grid.place(step), style.fitting_size(lines, style.ROLES[role].shape)[0]
             left = x - CELL[0] / 2 - 56 - style.fitting_size(self.weight_lines(layer), "box")[0]
             at = (left - 30 - wide / 2, y + ((len(shown) - 1) / 2 - k) * apart)
             id = f"l{number}t{t}{state.name}"
@@ -185,14 +180,14 @@ class FoldedScene(NetScene):
                 x - CELL[0] / 2 + 12 + 10 * k,
             )
             path = rounded(((at[0] + wide / 2, at[1]), (turn, at[1]), (turn, lane), (into, lane), (into, y + TALL / 2)))
-            self.canvas.arrow(id, cell_id((number, t)), style.state_role(state.name), path)
+            self.canvas.arrow(id, cell_id(step), style.state_role(state.name), path)
             if group is not None:
-                self.begun_from(id, group, at, 1.0)
+                self.input_beside(f"{id}of", id, group.origins)
 
     def loop(self, state: State) -> None:
         """A state that goes round: out of the cell, through the delay, into the cell again."""
         layer = self.grid.layers[state.head[0]]
-        step = next((state.head[0], t) for t in layer.steps if self.grid.is_shown((state.head[0], t)))
+        step = self.grid.shown_step(state.head[0])
         names = self.grid.carried_states(state.head[0])
         rank = names.index(state.name)
         side = -1.0 if self.grid.aside(layer) < 0 else 1.0
@@ -213,8 +208,7 @@ class FoldedScene(NetScene):
     def handed_on(self, state: State) -> None:
         """The last state of one layer with which another begins."""
         tail, head = state.tail[0], state.head[0]
-        begin = next((tail, t) for t in self.grid.layers[tail].steps if self.grid.is_shown((tail, t)))
-        end = next((head, t) for t in self.grid.layers[head].steps if self.grid.is_shown((head, t)))
+        begin, end = self.grid.shown_step(tail), self.grid.shown_step(head)
         (x0, y0), (x1, y1), half = self.grid.place(begin), self.grid.place(end), CELL[0] / 2
         ids = (cell_id(begin), cell_id(end))
         names = self.grid.carried_states(tail)

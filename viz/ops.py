@@ -21,7 +21,7 @@ from .layouts.repeat import repeat
 from .net import costs
 from .net.costs import count_text
 from .net.layers import Path, common, passes_of, time_of
-from .net.measure import Measured, nodes_of, stepwise
+from .net.measure import Measured, nodes_of
 from .net.unfused import open_all, take
 from .scene import style
 from .scene.color_scale import ColorScale
@@ -87,7 +87,7 @@ def draw(
         measured = Measured(target, "draw: color='time'", None if opened else (STEP,))
         graph, runs = measured.graph, measured.nodes
     else:
-        graph = open_all(target) if opened else take(stepwise(target))
+        graph = open_all(target) if opened else take(target)
     facts = Facts(graph, shapes, dtypes, bytes, flops, measured, runs)
     picture = picture_of(graph, facts, depth, clusters, direction)
     scale = facts.scale()

@@ -118,8 +118,8 @@ def _read(target: Any, steps: Any) -> tuple[RankedNet, list[int | None], Lengths
 
 def _coloured(target: Any, steps: Any, labels: style.Labels, shade: Callable[[Measured], Shading], who: str) -> Drawing:
     """The picture with cells and states shaded by what was measured."""
-    measured = Measured(target, who)
-    ranked = RankedNet(read(all_steps(opened_maps(target), target)))  # with what is computed on constants alone
+    measured = Measured(target, who, constants=True)
+    ranked = RankedNet(measured.net)
     grid = Grid(ranked, _shown(ranked.total, steps), labels, lengths_of(target))
     return Drawing(UnrolledScene(grid, shade(measured)).picture())
 

@@ -11,7 +11,7 @@ import pytest
 import tinygrad_rnn as tg
 
 
-def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
+def test_the_repr_abbreviates_arrays_of_more_than_sixty_elements() -> None:
     whole, cut = repr(tg.tensor(np.arange(60))), repr(tg.tensor(np.arange(61)))
     assert all(f"{n}" in whole for n in range(60))
     assert "shape" not in whole
@@ -20,16 +20,16 @@ def test_sixty_elements_are_shown_and_of_more_the_ends() -> None:
 
 @pytest.mark.parametrize("op", [tg.softmax, tg.log_softmax])
 def test_classes_are_the_last_axis(op: Any) -> None:
-    found = op(tg.tensor([[0.0, 0.0], [5.0, 5.0], [1.0, 1.0]]))
+    outputs = op(tg.tensor([[0.0, 0.0], [5.0, 5.0], [1.0, 1.0]]))
     np.testing.assert_allclose(
-        np.exp(found.data) if op is tg.log_softmax else found.data, np.full((3, 2), 0.5), rtol=1e-6
+        np.exp(outputs.data) if op is tg.log_softmax else outputs.data, np.full((3, 2), 0.5), rtol=1e-6
     )
 
 
 def test_sums_of_exponentials_go_over_everything_and_keep_no_axis() -> None:
-    found = tg.logsumexp(tg.tensor(np.zeros((2, 3))))
-    assert found.shape == ()
-    assert found.item() == pytest.approx(np.log(6))
+    output = tg.logsumexp(tg.tensor(np.zeros((2, 3))))
+    assert output.shape == ()
+    assert output.item() == pytest.approx(np.log(6))
     assert tg.logsumexp(tg.tensor(np.zeros((2, 3))), axis=1).tolist() == pytest.approx([np.log(3)] * 2)
 
 
@@ -83,9 +83,9 @@ def test_inner_products_go_over_the_last_axes() -> None:
 def test_kronecker_products_are_numpys(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=a), rng.normal(size=b)
-    found = tg.kron(tg.tensor(x), tg.tensor(y))
-    np.testing.assert_allclose(found.data, np.kron(x, y))
-    assert found.shape == np.kron(x, y).shape
+    product = tg.kron(tg.tensor(x), tg.tensor(y))
+    np.testing.assert_allclose(product.data, np.kron(x, y))
+    assert product.shape == np.kron(x, y).shape
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_a_list_beside_a_tensor_is_a_constant_of_the_graph() -> None:
     assert x.grad.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
 
 
-def test_one_vector_may_stand_in_a_list() -> None:
+def test_one_vector_may_be_passed_in_a_list() -> None:
     """For one input, the vector or [vector]; for an input with one row, a list of numbers is the row."""
     x, v = np.array([1.0, 2.0]), np.array([3.0, 5.0])
-    for given in (v, [v], (v,), [tg.tensor(v)]):
-        assert tg.jvp(lambda t: t * t, x, given).tolist() == [6.0, 20.0]
-        assert tg.hvp(lambda t: (t * t * t).sum(), x, given).tolist() == [18.0, 60.0]
+    for value in (v, [v], (v,), [tg.tensor(v)]):
+        assert tg.jvp(lambda t: t * t, x, value).tolist() == [6.0, 20.0]
+        assert tg.hvp(lambda t: (t * t * t).sum(), x, value).tolist() == [18.0, 60.0]
     row = np.array([[1.0, 2.0]])
     assert tg.jvp(lambda t: t * t, row, [[3.0, 5.0]]).tolist() == [[6.0, 20.0]]
     assert tg.jvp(lambda t, u: t * u, [x, x], [v, v]).tolist() == [6.0, 20.0]
@@ -182,18 +182,18 @@ def test_differences_of_no_order_and_of_no_axis() -> None:
 def test_arrays_are_split_as_evenly_as_numpy_splits_them(parts: int) -> None:
     x = np.arange(14.0).reshape(7, 2)
     for axis, y in ((0, x), (1, x.T)):
-        found = np.array_split(tg.tensor(y, requires_grad=True), parts, axis=axis)
+        pieces = np.array_split(tg.tensor(y, requires_grad=True), parts, axis=axis)
         wanted = np.array_split(y, parts, axis=axis)
-        assert [part.shape for part in found] == [part.shape for part in wanted]
-        assert all(np.array_equal(a.data, b) for a, b in zip(found, wanted, strict=True))
+        assert [part.shape for part in pieces] == [part.shape for part in wanted]
+        assert all(np.array_equal(a.data, b) for a, b in zip(pieces, wanted, strict=True))
 
 
 def test_leaves_of_a_graph_are_labelled_by_name_and_kind() -> None:
     w, x = tg.Parameter([1.0], name="w"), tg.tensor([2.0], requires_grad=True)
     one = tg.tensor([4.0])
     one.name = "one"
-    found = tg.autodiff.graph.snapshot(w * x + np.array([3.0]) - one).nodes
-    assert [(node.label, node.kind, node.name) for node in found if node.op is None] == [
+    nodes = tg.autodiff.graph.snapshot(w * x + np.array([3.0]) - one).nodes
+    assert [(node.label, node.kind, node.name) for node in nodes if node.op is None] == [
         ("w", "parameter", "w"),
         ("input", "input", None),
         ("one", "constant", "one"),
@@ -249,9 +249,9 @@ def test_a_fused_op_s_vjp_takes_its_inputs_in_order() -> None:
 def test_sums_of_products_by_a_formula_are_numpys(formula: str, shapes: list[tuple[int, ...]]) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=shape) for shape in shapes]
-    found = tg.einsum(formula, *map(tg.tensor, arrays))
-    np.testing.assert_allclose(found.data, np.einsum(formula, *arrays), atol=1e-12)
-    assert tg.gradcheck(lambda *given: tg.einsum(formula, *given), arrays)
+    actual = tg.einsum(formula, *map(tg.tensor, arrays))
+    np.testing.assert_allclose(actual.data, np.einsum(formula, *arrays), atol=1e-12)
+    assert tg.gradcheck(lambda *operands: tg.einsum(formula, *operands), arrays)
 
 
 def test_sums_of_exponentials_of_large_numbers() -> None:
@@ -291,7 +291,7 @@ def test_rows_are_added_whichever_is_the_least(least: int) -> None:
     np.testing.assert_allclose(tg.ops.scatter_add(x, index=index, shape=(6, 3)), wanted, atol=1e-12)
 
 
-def test_full_singular_vectors_of_square_matrices_alone() -> None:
+def test_full_singular_vectors_are_supported_for_square_matrices_only() -> None:
     for shape in ((2, 2), (3, 2, 2), (2, 3, 3)):
         a = np.random.default_rng(0).normal(size=shape)
         u, s, vh = np.linalg.svd(tg.tensor(a))
@@ -325,8 +325,8 @@ def test_linear_algebra_of_stacks_of_matrices_is_numpys(shape: tuple[int, ...]) 
     np.testing.assert_allclose(np.linalg.solve(t, tg.tensor(b)).data, np.linalg.solve(a, b), atol=1e-10)
     np.testing.assert_allclose(np.linalg.inv(t).data, np.linalg.inv(a), atol=1e-10)
     np.testing.assert_allclose(np.linalg.det(t).data, np.linalg.det(a), rtol=1e-10)
-    for found, wanted in zip(np.linalg.slogdet(t), np.linalg.slogdet(a), strict=True):
-        np.testing.assert_allclose(found.data if isinstance(found, tg.Tensor) else found, wanted, rtol=1e-10)
+    for actual, wanted in zip(np.linalg.slogdet(t), np.linalg.slogdet(a), strict=True):
+        np.testing.assert_allclose(actual.data if isinstance(actual, tg.Tensor) else actual, wanted, rtol=1e-10)
     symmetric = a @ np.swapaxes(a, -1, -2)
     np.testing.assert_allclose(np.linalg.cholesky(tg.tensor(symmetric)).data, np.linalg.cholesky(symmetric), atol=1e-10)
     np.testing.assert_allclose(np.linalg.eigvalsh(tg.tensor(symmetric)).data, np.linalg.eigvalsh(symmetric), atol=1e-9)
@@ -344,8 +344,8 @@ def test_vectors_of_a_cross_product_along_any_axis(axis: int) -> None:
     a, b = (np.moveaxis(rng.normal(size=(4, 5, 3)), -1, axis) for _ in range(2))
     np.testing.assert_allclose(np.cross(tg.tensor(a), tg.tensor(b), axis=axis).data, np.cross(a, b, axis=axis))
     last = np.moveaxis(b, axis, -1)
-    found = np.cross(tg.tensor(a), tg.tensor(last), axisa=axis, axisc=axis)
-    np.testing.assert_allclose(found.data, np.cross(a, last, axisa=axis, axisc=axis))
+    actual = np.cross(tg.tensor(a), tg.tensor(last), axisa=axis, axisc=axis)
+    np.testing.assert_allclose(actual.data, np.cross(a, last, axisa=axis, axisc=axis))
 
 
 def test_rounding_is_to_whole_numbers_unless_decimals_are_given() -> None:

@@ -230,13 +230,13 @@ def test_scopes_are_kept_by_nodes() -> None:
 def test_threads_do_not_see_each_others_state() -> None:
     x = tg.tensor(1.0, requires_grad=True)
     inside, leave = threading.Event(), threading.Event()
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
 
     def off() -> None:
         with tg.no_grad(), tg.scope("other"):
             inside.set()
             leave.wait(5)
-            found["off"] = (x * 2).requires_grad
+            results["off"] = (x * 2).requires_grad
 
     thread = threading.Thread(target=off)
     thread.start()
@@ -246,7 +246,7 @@ def test_threads_do_not_see_each_others_state() -> None:
     thread.join()
     assert y.requires_grad
     assert tg.snapshot(y).nodes[-1].scope == ()
-    assert found["off"] is False
+    assert results["off"] is False
 
 
 def test_many_threads_sweep_at_once() -> None:

@@ -99,7 +99,7 @@ def test_a_vector_that_depends_on_the_outer_point() -> None:
     np.testing.assert_allclose(pulled.data, np.diag(2 * X), rtol=1e-12)
 
 
-def test_inputs_that_were_computed_stay_joined() -> None:
+def test_derivatives_reach_what_the_inputs_were_computed_from() -> None:
     """With y = 3 x, d/dx of Σ dφ/dy is 3 φ'' (Σ a) a."""
     x = tg.tensor(X, requires_grad=True)
     tg.jacobian(wave, 3 * x).sum().backward()
@@ -114,8 +114,8 @@ def test_several_inputs() -> None:
 
     p, q = np.array([2.0, 3.0]), np.array([5.0, 7.0])
     (pp, pq), (qp, qq) = tg.hessian(f, (p, q))
-    for found, expected in ((pp, 2 * q**3), (pq, 6 * p * q**2), (qp, 6 * p * q**2), (qq, 6 * p**2 * q)):
-        np.testing.assert_allclose(found.data, np.diag(expected), rtol=1e-12)
+    for actual, expected in ((pp, 2 * q**3), (pq, 6 * p * q**2), (qp, 6 * p * q**2), (qq, 6 * p**2 * q)):
+        np.testing.assert_allclose(actual.data, np.diag(expected), rtol=1e-12)
     value, (by_p, by_q) = tg.value_and_grad(f, [p, q])
     assert value.item() == 4 * 125 + 9 * 343
     assert (by_p.tolist(), by_q.tolist()) == ([500, 2058], [300, 1323])
@@ -212,7 +212,7 @@ def test_grad_without_create_graph_stays_a_constant_and_is_warned_of() -> None:
         assert not tg.jacobian(lambda p, q: p, (X, V))[1].data.any()
 
 
-def test_what_they_take_is_checked_and_named() -> None:
+def test_wrong_arguments_of_functional_transforms_are_named() -> None:
     for call, text in (
         (lambda: tg.hessian(lambda x: x * 2, X), r"hessian: fn returned shape \(3,\), expected a scalar"),
         (lambda: tg.value_and_grad(lambda x: x * 2, X), r"value_and_grad: fn returned shape \(3,\), expected a scalar"),

@@ -17,11 +17,11 @@ def derivatives(f: Any, x: Any, orders: int) -> list[float]:
     """f and its derivatives at a number."""
     t = tg.tensor(np.float64(x), requires_grad=True)
     y = f(t)
-    found = [y.item()]
+    values = [y.item()]
     for _ in range(orders):
         y = tg.grad(y, t, create_graph=True)
-        found.append(y.item())
-    return found
+        values.append(y.item())
+    return values
 
 
 def test_the_derivative_of_abs_at_0_is_0() -> None:
@@ -30,12 +30,12 @@ def test_the_derivative_of_abs_at_0_is_0() -> None:
 
 
 @pytest.mark.parametrize("ord", [-1, -0.5, 0, "fro"])
-def test_a_norm_of_a_vector_is_no_norm_for_these(ord: Any) -> None:
+def test_vector_norms_of_other_orders_are_refused(ord: Any) -> None:
     with pytest.raises(ValueError, match=r"norm: ord is .*, expected p > 0, inf or -inf for vectors"):
         tg.linalg.norm(tg.tensor([1.0, 2.0]), ord=ord)
 
 
-def test_no_values_between_two_numbers() -> None:
+def test_linspace_of_0_values_is_empty() -> None:
     assert tg.linspace(tg.tensor(1.0), 2.0, 0).shape == (0,)
 
 
@@ -134,9 +134,9 @@ def test_ops_and_array_take_nested_lists_of_tensors() -> None:
         (lambda: tg.r_[a, b, 1:3, [9.0]], [2.0, 1.0, 3.0, 1.0, 2.0, 9.0]),
         (lambda: tg.c_[b, np.ones((2, 2))], [[1.0, 1.0, 1.0], [3.0, 1.0, 1.0]]),
     ):
-        found = f()
-        np.testing.assert_allclose(found.data, plain, rtol=1e-15)
-        assert found.requires_grad
+        result = f()
+        np.testing.assert_allclose(result.data, plain, rtol=1e-15)
+        assert result.requires_grad
     (g,) = tg.grad(tg.array([[a, 1.0], [a * a, a]]).sum(), [a])
     assert g.item() == 6.0
     assert tg.array(a) is a
@@ -188,7 +188,7 @@ def test_the_determinant_of_a_singular_matrix_has_its_cofactors_as_gradient(a: A
         np.testing.assert_allclose(hessian, [[0, 0, 0, 1], [0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0]], atol=1e-12)
 
 
-def test_the_norm_of_nothing_has_gradient_0() -> None:
+def test_the_norm_of_an_empty_array_has_gradient_0() -> None:
     for f in (np.linalg.norm, lambda x: np.linalg.norm(x, 3), lambda x: np.linalg.norm(x, axis=0)):
         x = tg.tensor(np.zeros(3), requires_grad=True)
         f(x).sum().backward()
@@ -224,9 +224,9 @@ def test_one_triangle_is_read_and_gets_the_gradient() -> None:
 
 def test_slogdet_is_a_named_tuple_with_a_constant_sign() -> None:
     x = tg.tensor(-np.eye(3) * 1e-200, requires_grad=True)
-    found = np.linalg.slogdet(x)
-    assert (found.sign.item(), found.sign.requires_grad) == (-1.0, False)
-    np.testing.assert_allclose(found.logabsdet.item(), 3 * np.log(1e-200))
+    result = np.linalg.slogdet(x)
+    assert (result.sign.item(), result.sign.requires_grad) == (-1.0, False)
+    np.testing.assert_allclose(result.logabsdet.item(), 3 * np.log(1e-200))
     assert tg.linalg.slogdet(np.eye(2)) == np.linalg.slogdet(np.eye(2))
 
 
@@ -240,7 +240,7 @@ def test_matrices_without_elements() -> None:
     assert np.linalg.det(tg.tensor(np.zeros((0, 0)))).item() == 1
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------
+# -- calls that are refused -----------------------------------------------------------------------------------------------
 
 V, M = tg.tensor(np.ones(3), requires_grad=True), tg.tensor(np.ones((2, 3)), requires_grad=True)
 
@@ -278,6 +278,6 @@ V, M = tg.tensor(np.ones(3), requires_grad=True), tg.tensor(np.ones((2, 3)), req
         (lambda: tg.r_["0,2", V], TypeError, "r_: strings are not supported"),
     ],
 )
-def test_what_is_refused_says_why(call: Any, error: type[Exception], message: str) -> None:
+def test_refused_calls_name_the_reason(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()

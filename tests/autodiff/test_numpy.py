@@ -202,10 +202,10 @@ CALLS: dict[str, Any] = {
 def test_numpy_functions_give_tensors_with_right_values_and_gradients(name: str) -> None:
     f = CALLS[name]
     x, b = tg.tensor(A, requires_grad=True), tg.tensor(B, requires_grad=True)
-    found = f(x, b)
-    assert isinstance(found, tg.Tensor)
-    assert found.requires_grad
-    np.testing.assert_allclose(found.data, f(A, B), rtol=1e-13, atol=1e-14)
+    result = f(x, b)
+    assert isinstance(result, tg.Tensor)
+    assert result.requires_grad
+    np.testing.assert_allclose(result.data, f(A, B), rtol=1e-13, atol=1e-14)
     assert tg.gradcheck(f, [A, B])
     assert tg.gradgradcheck(f, [A, B])
 
@@ -231,9 +231,9 @@ def test_numpy_functions_give_tensors_with_right_values_and_gradients(name: str)
     ],
 )
 def test_functions_without_gradient_compute_on_the_data(f: Any) -> None:
-    found = f(tg.tensor(A, requires_grad=True))
-    assert not isinstance(found, tg.Tensor)
-    np.testing.assert_array_equal(found, f(A))
+    result = f(tg.tensor(A, requires_grad=True))
+    assert not isinstance(result, tg.Tensor)
+    np.testing.assert_array_equal(result, f(A))
 
 
 @pytest.mark.parametrize("f", [np.spacing, np.unwrap, np.linalg.qr, np.fft.fft, np.interp, np.median, np.nextafter])
@@ -253,13 +253,13 @@ def test_functions_without_an_op_are_refused_by_name(f: Any) -> None:
         (lambda x: np.average(x, weights=np.abs(A)), lambda x: (x * np.abs(A)).sum() / np.abs(A).sum()),
     ],
 )
-def test_functions_without_an_op_name_what_does_the_same(f: Any, way: Any) -> None:
+def test_errors_for_functions_without_an_op_name_the_replacement(f: Any, way: Any) -> None:
     with pytest.raises(TypeError, match=r"^np\.[\w.]+ has no op for tensors\. In its place: .*[\[(].*\. If"):
         f(tg.tensor(A))
     np.testing.assert_allclose(way(tg.tensor(A)).data, f(A))
 
 
-def test_no_escape() -> None:
+def test_conversions_and_writes_that_would_lose_the_graph_are_refused() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     for escape in (np.asarray, np.array, lambda t: t.numpy(), lambda t: np.array(list(t))):
         with pytest.raises(TypeError, match=r"\.detach\(\)"):
@@ -304,7 +304,7 @@ def test_wrong_options_of_numpy_functions_are_named() -> None:
 
 @pytest.mark.parametrize("n", [3, 40])
 def test_scatter_add_adds_repeated_rows(n: int) -> None:
-    """The embedding's gradient, for both ways of adding, with negative and repeated indices."""
+    """The embedding's gradient, for both implementations of scatter_add, with negative and repeated indices."""
     rng = np.random.default_rng(n)
     table = tg.tensor(rng.normal(size=(5, 3)), requires_grad=True)
     indices = rng.integers(-5, 5, size=(n, 2))
@@ -329,7 +329,7 @@ def test_losses_are_stable_for_huge_logits() -> None:
     assert y.grad.tolist() == [0, 0, 1]
 
 
-def test_masked_entries_touch_nothing() -> None:
+def test_masked_entries_change_neither_results_nor_gradients() -> None:
     z = np.random.default_rng(0).normal(size=(2, 3, 4))
     z[0, 2] = np.nan
     x = tg.tensor(z, requires_grad=True)
@@ -482,9 +482,9 @@ def gradients(f: Any, *values: Any) -> list[Any]:
     ids=["maximum", "minimum", "fmax", "fmin", "power"],
 )
 def test_two_operands_at_nan_and_ties(f: Any, a: Any, b: Any, by_a: Any, by_b: Any) -> None:
-    found = gradients(f, a, b)
-    np.testing.assert_array_equal(found[0], by_a)
-    np.testing.assert_array_equal(found[1], by_b)
+    grads = gradients(f, a, b)
+    np.testing.assert_array_equal(grads[0], by_a)
+    np.testing.assert_array_equal(grads[1], by_b)
     with np.errstate(divide="ignore"):
         np.testing.assert_array_equal(f(tg.tensor(a), tg.tensor(b)).data, np.float32(f(np.array(a), np.array(b))))
 
@@ -508,7 +508,7 @@ def test_one_operand_at_nan_ties_and_constants(f: Any, x: Any, expected: Any) ->
     np.testing.assert_array_equal(gradients(f, x)[0], expected)
 
 
-def test_what_is_not_chosen_hides_an_infinite_cotangent() -> None:
+def test_entries_that_are_not_selected_get_gradient_0_from_an_infinite_cotangent() -> None:
     """A mask that multiplies would make NaN of 0 times infinity."""
     for f in (tg.relu, lambda x: tg.clip(x, min=0), lambda x: tg.maximum(x, 0.0)):
         assert gradients(lambda x, f=f: np.sqrt(f(x)), [-1.0])[0] == 0
@@ -538,7 +538,7 @@ def test_a_product_of_many_factors_is_pulled_back_in_linear_time_and_memory() ->
 @pytest.mark.parametrize("zeros", [0, 1, 2, 3])
 @pytest.mark.parametrize("n", [1, 2, 5, 6])
 def test_a_products_derivatives_with_factors_of_zero(n: int, zeros: int) -> None:
-    """d prod / dx_i is the product of the others, d² / dx_i dx_j that of those besides i and j."""
+    """d prod / dx_i is the product of the others, d² / dx_i dx_j that of all but i and j."""
     a = np.arange(1.0, n + 1)
     a[:zeros] = 0
     x = tg.tensor(a, requires_grad=True)
@@ -598,7 +598,7 @@ class Series:
     ],
     ids=str,
 )
-def test_an_index_counts_as_often_as_it_stands(index: Any) -> None:
+def test_gradients_of_a_repeated_index_are_added(index: Any) -> None:
     """Against a sum over what NumPy picks from an array of positions."""
     a = np.arange(12.0).reshape(3, 4)
     picked = a[np.asarray(index) if isinstance(index, Series) else index]
@@ -702,7 +702,7 @@ def test_detach_shares_the_data() -> None:
     assert isinstance(tg.detach(np.ones(2)), np.ndarray)
 
 
-def test_comparisons_with_lists_and_with_what_is_no_number() -> None:
+def test_comparisons_with_lists_and_with_values_that_are_not_numbers() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     assert (x == [1.0, 3.0]).tolist() == [True, False]
     assert np.all((x == None) == [False, False])  # noqa: E711
@@ -729,11 +729,11 @@ def test_where_with_0_is_numpys(x: Any, condition: Any, dtype: Any) -> None:
     values = np.array([NAN, INF, -INF, -0.0, 1.5, -2.0]) if np.dtype(dtype).kind == "f" else np.arange(6)
     a = rng.choice(values, (*x, 2)).astype(dtype)[..., 0]  # not contiguous
     for flags in (rng.random(condition) < 0.5, rng.integers(0, 3, condition), (rng.random(condition) < 0.5).tolist()):
-        for found, expected in (
+        for actual, expected in (
             (tg.where(flags, a, 0), np.where(flags, a, 0)),
             (tg.where(flags, 0, a), np.where(flags, 0, a)),
             (tg.where(flags, a, -0.0), np.where(flags, a, -0.0)),
         ):
-            assert np.asarray(found).dtype == expected.dtype
-            assert np.asarray(found).tobytes() == expected.tobytes()
-            assert np.shape(found) == expected.shape
+            assert np.asarray(actual).dtype == expected.dtype
+            assert np.asarray(actual).tobytes() == expected.tobytes()
+            assert np.shape(actual) == expected.shape

@@ -253,9 +253,9 @@ def test_forward_equals_numpy(op: Any, i: int) -> None:
     options = dict(case.options)
     positional = list(options.values()) if op.name in ("reshape", "swapaxes", "broadcast_to") else []
     expected = formula(*arrays, *positional, **({} if positional else options))
-    found = call(op, case, [tg.tensor(a) if isinstance(a, np.ndarray) else a for a in case.arrays])
-    several = isinstance(found, tuple)
-    for f, e in zip(found if several else [found], expected if several else [expected], strict=True):
+    actual = call(op, case, [tg.tensor(a) if isinstance(a, np.ndarray) else a for a in case.arrays])
+    several = isinstance(actual, tuple)
+    for f, e in zip(actual if several else [actual], expected if several else [expected], strict=True):
         np.testing.assert_allclose(np.asarray(f), np.asarray(e, np.float64), rtol=1e-13, atol=1e-13)
         assert f.shape == np.shape(e)
 
@@ -264,9 +264,9 @@ def test_forward_equals_numpy(op: Any, i: int) -> None:
 def test_plain_arrays_give_plain_arrays(op: Any, i: int) -> None:
     case = sample(op, i)
     raw = call(op, case)
-    found = call(op, case, [tg.tensor(a) if isinstance(a, np.ndarray) else a for a in case.arrays])
+    wrapped = call(op, case, [tg.tensor(a) if isinstance(a, np.ndarray) else a for a in case.arrays])
     for r, f in zip(
-        raw if isinstance(raw, tuple) else [raw], found if isinstance(found, tuple) else [found], strict=True
+        raw if isinstance(raw, tuple) else [raw], wrapped if isinstance(wrapped, tuple) else [wrapped], strict=True
     ):
         assert not isinstance(r, tg.Tensor)
         assert np.array_equal(r, np.asarray(f), equal_nan=True)
@@ -345,7 +345,7 @@ def test_any_memory_layout_and_two_runs_equal(op: Any, i: int, form: Any) -> Non
         np.testing.assert_allclose(a, c, rtol=1e-12, atol=1e-12)
 
 
-def broken(rule: Any, factor: float) -> Any:
+def scaled_vjp(rule: Any, factor: float) -> Any:
     """A vjp whose gradients are all multiplied by a factor."""
 
     def wrong(*args: Any, **options: Any) -> Any:
@@ -373,7 +373,7 @@ def caught(op: Any, order: int) -> int:
 @pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
 def test_a_wrong_vjp_is_caught(op: Any, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test of the check itself. The check of order 2 also compares a fused op's vjp with its expansion."""
-    monkeypatch.setattr(op, "rule", broken(op.rule, factor))
+    monkeypatch.setattr(op, "rule", scaled_vjp(op.rule, factor))
     assert caught(op, 1)
     if op.expansion is not None:
         assert caught(op, 2)

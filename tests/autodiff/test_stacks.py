@@ -21,9 +21,9 @@ def test_eigenvectors_and_norms_of_stacks_of_matrices(shape: tuple[int, ...]) ->
         return (vectors * values[..., None, :]) @ tg.swapaxes(vectors, -1, -2)
 
     x, w = tg.tensor(symmetric, requires_grad=True), rng.normal(size=shape)
-    found = again(x)
-    np.testing.assert_allclose(found.data, symmetric, atol=1e-10)
-    (found * w).sum().backward()
+    reconstructed = again(x)
+    np.testing.assert_allclose(reconstructed.data, symmetric, atol=1e-10)
+    (reconstructed * w).sum().backward()
     assert x.grad is not None
     np.testing.assert_allclose(x.grad, (w + np.swapaxes(w, -1, -2)) / 2, atol=1e-8)
     for order in (None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf):

@@ -1,4 +1,4 @@
-"""Sweeps that stop at what was computed on the way, the oldest node, and what scopes hold."""
+"""Backward sweeps that end at intermediate results, the oldest node, and the attributes of scopes."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def test_the_first_node_of_a_process_gets_its_gradient(counter: int) -> None:
     assert x.grad == 6.0
 
 
-def test_a_scope_is_a_name_and_nothing_else_unless_it_says_so() -> None:
+def test_a_scope_is_a_string_with_kind_number_and_run() -> None:
     with tg.scope("encoder"):
         (scope,) = tg.autodiff.state.ambient.get().scope
     assert (scope, scope.kind, scope.number, scope.run) == ("encoder", "scope", 0, None)
-    made = type(scope)("cell_2", "layer", 2)
-    for same in (made, copy.copy(made), pickle.loads(pickle.dumps(made))):
+    layer = type(scope)("cell_2", "layer", 2)
+    for same in (layer, copy.copy(layer), pickle.loads(pickle.dumps(layer))):
         assert (same, same.kind, same.number, same.run) == ("cell_2", "layer", 2, None)
     plain = type(scope)("encoder")
     assert (plain.kind, plain.number, plain.run) == ("scope", 0, None)

@@ -1,4 +1,4 @@
-"""What a tensor is and refuses to be."""
+"""Tensors: conversion, operators, attributes, and the conversions that are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_tensor_copies() -> None:
 
 
 @pytest.mark.parametrize("data", [["a", "b"], {"a": 1}, None, [1, None], [[1, 2], [3]], 1j, np.zeros(2, complex)])
-def test_what_is_no_array_of_numbers_is_refused(data: Any) -> None:
+def test_values_that_are_not_arrays_of_numbers_are_refused(data: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="tensor: data"):
         tg.tensor(data)
 
@@ -262,7 +262,7 @@ def test_updates_in_place_under_no_grad() -> None:
 
 def test_comparisons_are_plain_booleans() -> None:
     t, u = tg.tensor([1.0, 2.0, 3.0], requires_grad=True), np.array([3.0, 2.0, 1.0])
-    for found, expected in [
+    for actual, expected in [
         (t == u, [False, True, False]),
         (t != u, [True, False, True]),
         (t < u, [True, False, False]),
@@ -270,8 +270,8 @@ def test_comparisons_are_plain_booleans() -> None:
         (t >= 2, [False, True, True]),
         (t <= 2, [True, True, False]),
     ]:
-        assert isinstance(found, np.ndarray)
-        assert found.tolist() == expected
+        assert isinstance(actual, np.ndarray)
+        assert actual.tolist() == expected
     assert hash(t) == hash(t)
 
 
@@ -470,7 +470,7 @@ def test_generators_and_seeds() -> None:
             generator(bad)  # type: ignore[arg-type]
 
 
-def test_options_that_are_none_say_nothing() -> None:
+def test_options_that_are_none_are_ignored() -> None:
     """NumPy's functions pass on arguments such as out=None, which are ignored; others are not."""
     x = np.array([[1.0, 2.0], [3.0, 5.0]])
     assert tg.tanh(tg.tensor(x), out=None).tolist() == np.tanh(x).tolist()
@@ -484,8 +484,8 @@ def test_options_that_are_none_say_nothing() -> None:
 def test_lists_in_the_place_of_an_array() -> None:
     t = tg.tensor([1.0, 2.0])
     for listed in ([3, 5], (3.0, 5.0), [tg.tensor(3.0), 5]):
-        found = tg.add(t, listed)
-        assert (found.tolist(), found.dtype) == ([4.0, 7.0], np.float32)
+        total = tg.add(t, listed)
+        assert (total.tolist(), total.dtype) == ([4.0, 7.0], np.float32)
     for bad in ({1, 2}, [1, "a"], [[1, 2], [3]], [object()], (n for n in (1, 2)), [{1: tg.tensor(1.0)}]):
         with pytest.raises(TypeError, match=r"add: b is .*, expected a tensor, an array or a number"):
             tg.add(t, bad)

@@ -118,7 +118,7 @@ def test_a_step_a_run_and_their_primitives_count_the_same(cell: Any, bias: bool)
     assert flops(outputs) == 5 * once or not bias  # a run over time has a bias of zeros
 
 
-def test_lengths_and_fused_chains_count_what_runs() -> None:
+def test_flops_count_every_step_of_a_scan_and_every_op_of_a_fused_chain() -> None:
     x = tg.Parameter(np.ones((2, 5, 3), np.float32))
 
     def step(x: Any, h: Any) -> Any:
@@ -135,9 +135,9 @@ MOVING = [op for op in tg.operations() if op.work.effect not in ("computes", "co
 
 
 @pytest.mark.parametrize("op", MOVING, ids=lambda op: op.name)
-def test_what_moves_data_computes_nothing(op: Any) -> None:
+def test_ops_that_only_move_data_count_0_flops(op: Any) -> None:
     for sample in op.samples(Sampler(0)):
         case = as_case(sample)
         result = function_of(op, case)(*[tg.tensor(a, requires_grad=a.dtype.kind == "f") for a in case.arrays])
-        made = [r.shape for r in (result if isinstance(result, tuple) else (result,))]
-        assert op.work.flops([a.shape for a in case.arrays], made, {**op.defaults, **case.options}) == 0
+        output_shapes = [r.shape for r in (result if isinstance(result, tuple) else (result,))]
+        assert op.work.flops([a.shape for a in case.arrays], output_shapes, {**op.defaults, **case.options}) == 0

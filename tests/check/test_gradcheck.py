@@ -1,4 +1,4 @@
-"""The report of a failed check: what is wrong, where, by how much, and why."""
+"""The report of a failed check: the function, the input, the element, the size of the error and its likely cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SQUARE = RNG.normal(size=(4, 4))
 
 
 def wrong(f: Any, spoil: Any) -> Any:
-    """A function with f's values whose gradient with respect to x goes through `spoil`."""
+    """A function with f's values whose gradient with respect to x is changed by `spoil`."""
 
     def tampered(x: Any) -> Any:
         y = spoil(x)
@@ -46,7 +46,7 @@ def report(fn: Any, *inputs: Any, **options: Any) -> Any:
     return caught.value.report
 
 
-def test_one_wrong_element_is_found_named_and_measured(custom: Any) -> None:
+def test_one_wrong_element_is_reported_with_its_index_and_error(custom: Any) -> None:
     def cube(w: Any) -> Any:
         return w * w * w
 
@@ -56,13 +56,13 @@ def test_one_wrong_element_is_found_named_and_measured(custom: Any) -> None:
         return g * slope
 
     op = custom(cube, rule)
-    found = report(op, X)
-    assert (found.function, found.input, found.wrong, found.cause) == ("cube", "w", 1, None)
-    worst = found.worst[0]
+    failure = report(op, X)
+    assert (failure.function, failure.input, failure.wrong, failure.cause) == ("cube", "w", 1, None)
+    worst = failure.worst[0]
     assert (worst.input_index, worst.output_index) == ((2, 3), (2, 3))
     assert worst.ratio == pytest.approx(1.01, rel=1e-6)
     assert worst.numeric == pytest.approx(3 * X[2, 3] ** 2, rel=1e-8)
-    text = str(found)
+    text = str(failure)
     assert "gradient of output with respect to w (4, 5) is wrong in 1 of 20 elements" in text
     assert "d output[2, 3] / d w[2, 3]" in text
     assert "1.01" in text
@@ -96,26 +96,26 @@ def test_a_missing_reduction_is_recognised(custom: Any) -> None:
 
 
 def test_a_kink_is_recognised() -> None:
-    found = report(lambda x: tg.relu(x), np.array([1.0, 1e-5, -1.0]))
-    assert "kink" in found.cause
-    assert found.worst[0].input_index == (1,)
+    failure = report(lambda x: tg.relu(x), np.array([1.0, 1e-5, -1.0]))
+    assert "kink" in failure.cause
+    assert failure.worst[0].input_index == (1,)
     assert tg.gradcheck(tg.relu, np.array([1.0, 0.1, -1.0]))
 
 
-def test_the_input_at_fault_is_named() -> None:
+def test_the_report_names_the_input_with_the_wrong_gradient() -> None:
     w = tg.tensor(X, requires_grad=True, name="kernel")
     b = tg.tensor(np.ones(5), requires_grad=True, name="bias")
-    found = report(lambda w, b: w * 2 + b.detach() * b.detach(), w, b)
-    assert found.input == "bias"
-    assert "with respect to bias (5,)" in str(found)
+    failure = report(lambda w, b: w * 2 + b.detach() * b.detach(), w, b)
+    assert failure.input == "bias"
+    assert "with respect to bias (5,)" in str(failure)
     assert report(lambda p, q: p + q.detach(), X, X).input == "inputs[1]"
     assert report(lambda p, q: p + q.detach(), X, X, names=["first", "second"]).input == "second"
 
 
 def test_second_order_faults_are_reported() -> None:
-    found = report(lambda x: (x * x.detach()) * x, SQUARE, order=2)
-    assert found.order == 2
-    assert "second derivative" in str(found)
+    failure = report(lambda x: (x * x.detach()) * x, SQUARE, order=2)
+    assert failure.order == 2
+    assert "second derivative" in str(failure)
 
 
 def test_parameters_that_the_function_reaches_by_itself_are_checked_and_restored() -> None:
@@ -139,7 +139,7 @@ def test_float64_is_demanded(dtype: Any) -> None:
         tg.gradcheck(tg.tanh, X.astype(dtype))
 
 
-def test_what_cannot_be_checked_is_refused() -> None:
+def test_functions_that_cannot_be_checked_are_refused() -> None:
     with pytest.raises(TypeError, match="no input to check"):
         tg.gradcheck(tg.tanh, tg.tensor([1, 2]))
     with pytest.raises(TypeError, match="returned no tensor"):
@@ -161,7 +161,7 @@ def test_large_inputs_are_checked_by_projection() -> None:
     assert tg.gradcheck(lambda x: tg.tanh(x).sum(), big)
 
 
-def test_what_only_a_projection_sees_is_reported_with_the_largest_error() -> None:
+def test_an_error_visible_only_in_the_random_projection_is_reported() -> None:
     """Errors of 0.9 % with a tolerance of 1 %: no element is wrong, but the errors remain along a direction in which the
     derivative cancels."""
     rng = np.random.default_rng(0)
@@ -173,10 +173,10 @@ def test_what_only_a_projection_sees_is_reported_with_the_largest_error() -> Non
     def fn(x: Any) -> Any:
         return (x.detach() * (1 - off) * w).sum() + (x * off * w).sum()
 
-    found = report(fn, np.array([2.0, 3.0]), rtol=0.01, atol=0.0)
-    assert found.wrong == 1
-    assert found.worst[0].input_index == (int(np.abs(w).argmax()),)
-    assert found.worst[0].ratio == pytest.approx(off[np.abs(w).argmax()], rel=1e-6)
+    failure = report(fn, np.array([2.0, 3.0]), rtol=0.01, atol=0.0)
+    assert failure.wrong == 1
+    assert failure.worst[0].input_index == (int(np.abs(w).argmax()),)
+    assert failure.worst[0].ratio == pytest.approx(off[np.abs(w).argmax()], rel=1e-6)
 
 
 @pytest.mark.parametrize("directions", [1, 3, 5])
@@ -201,6 +201,6 @@ def test_the_output_that_is_most_wrong_is_named() -> None:
         return tg.stack([parts[i] for i in order])
 
     for order in ((0, 1), (1, 0)):
-        found = report(fn, np.array(0.5), order)
-        assert found.worst[0].output_index == (order.index(0),)
-        assert (found.worst[0].analytic, round(found.worst[0].numeric, 6)) == (-1.0, 1.0)
+        failure = report(fn, np.array(0.5), order)
+        assert failure.worst[0].output_index == (order.index(0),)
+        assert (failure.worst[0].analytic, round(failure.worst[0].numeric, 6)) == (-1.0, 1.0)

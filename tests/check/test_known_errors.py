@@ -10,7 +10,7 @@ import pytest
 import tinygrad_rnn as tg
 
 
-def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
+def test_gradcheck_reports_the_used_fraction_of_the_tolerance() -> None:
     """A gradient that is off by a thousandth uses a tenth of a tolerance of a hundredth."""
 
     def off(x: Any) -> Any:
@@ -22,7 +22,7 @@ def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "told"),
+    ("factor", "cause"),
     [
         (2, "counted 2 times?"),
         (3, "counted 3 times?"),
@@ -33,13 +33,13 @@ def test_gradcheck_tells_how_much_of_the_tolerance_was_used() -> None:
         (1 / 5, "divided by 5?"),
     ],
 )
-def test_a_gradient_that_is_off_by_a_count_is_named_so(factor: float, told: str) -> None:
+def test_a_gradient_counted_or_divided_several_times_is_recognised(factor: float, cause: str) -> None:
     def off(x: Any) -> Any:
         return x * factor + x.detach() * (1 - factor)
 
     with pytest.raises(tg.GradcheckError) as caught:
         tg.gradcheck(off, np.arange(1.0, 6.0))
-    assert told in str(caught.value.report.cause)
+    assert cause in str(caught.value.report.cause)
 
 
 def test_another_factor_is_no_count() -> None:

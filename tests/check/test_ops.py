@@ -14,7 +14,7 @@ from tinygrad_rnn.check.ops import check_op, refused, wrong_error
 
 
 @pytest.mark.parametrize("op", list(tg.operations()), ids=lambda op: op.name)
-def test_what_an_op_must_refuse_names_the_op_and_the_reason(op: Any) -> None:
+def test_errors_of_ops_name_the_op_and_the_reason(op: Any) -> None:
     assert not [report for case, text in refused(op) if (report := wrong_error(op, case, text))]
 
 
@@ -44,7 +44,7 @@ def test_a_missing_error_is_reported(halve: Any) -> None:
     assert text.endswith("no error, expected one that says 'expected a vector'")
 
 
-def test_an_error_of_other_words_is_reported(halve: Any) -> None:
+def test_an_error_with_another_message_is_reported(halve: Any) -> None:
     halve.errors = lambda r: [(np.zeros(0), "no numbers")]
     (text,) = check_op(halve).reports
     assert "the error is 'halve: x is empty, expected a number at least', expected one that begins 'halve: '" in text

@@ -28,7 +28,7 @@ def start(folder: Path, name: str, *arguments: Any) -> subprocess.Popen[str]:
 
 
 def run(folder: Path, name: str, *arguments: Any) -> tuple[int, str, str]:
-    """Run examples/NAME.py to its end: the exit code, what it wrote, and what it wrote as errors."""
+    """Run examples/NAME.py to its end: its exit code, standard output and standard error."""
     process = start(folder, name, *arguments)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
@@ -36,9 +36,9 @@ def run(folder: Path, name: str, *arguments: Any) -> tuple[int, str, str]:
 
 def said(pattern: str, out: str) -> tuple[str, ...]:
     """The groups of a pattern in the output of a program."""
-    found = re.search(pattern, out)
-    assert found, out
-    return found.groups()
+    match = re.search(pattern, out)
+    assert match, out
+    return match.groups()
 
 
 def interrupted(folder: Path, name: str, *arguments: Any, after: str) -> tuple[int, str, str]:

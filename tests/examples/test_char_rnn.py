@@ -54,9 +54,9 @@ def text(tmp_path: Path) -> Path:
 
 
 def bits(out: str) -> float:
-    found = re.search(r"all of the held-out text: ([\d.]+) bits per character", out)
-    assert found, out
-    return float(found[1])
+    match = re.search(r"all of the held-out text: ([\d.]+) bits per character", out)
+    assert match, out
+    return float(match[1])
 
 
 def test_it_trains_samples_and_resumes(tmp_path: Path, text: Path) -> None:

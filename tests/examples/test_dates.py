@@ -31,7 +31,7 @@ def test_bad_input(tmp_path: Path) -> None:
     assert {"--seed", "--quick", "--plot"} <= set(run(tmp_path, "dates", "--help")[1].split())
 
 
-def test_the_forms_say_the_date(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_form_writes_the_date_correctly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     import dates
 

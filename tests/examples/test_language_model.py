@@ -20,9 +20,9 @@ ONNX_RUNTIME = importlib.util.find_spec("onnxruntime") is not None
 
 
 def perplexities(out: str) -> tuple[float, float]:
-    found = re.search(r"held-out perplexity: ([\d.]+) at step \d+ of \d+, ([\d.]+) by counting", out)
-    assert found, out
-    return float(found[1]), float(found[2])
+    match = re.search(r"held-out perplexity: ([\d.]+) at step \d+ of \d+, ([\d.]+) by counting", out)
+    assert match, out
+    return float(match[1]), float(match[2])
 
 
 def test_characters_from_training_to_the_exported_model(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ def test_it_tags_both_sentences_right(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "part_of_speech", "--quick", "they email the plan")
     assert code == 0, err
     assert SHOWN in out
-    found = re.search(r"in 1,000 unseen sentences: ([\d.]+)% \(each word's most frequent tag: ([\d.]+)%\)", out)
-    assert found
-    assert float(found[1]) > 99 > 92 > float(found[2]) > 80
+    match = re.search(r"in 1,000 unseen sentences: ([\d.]+)% \(each word's most frequent tag: ([\d.]+)%\)", out)
+    assert match
+    assert float(match[1]) > 99 > 92 > float(match[2]) > 80
     picture = (tmp_path / "part_of_speech.svg").read_text()
     assert all(f">{words}<" in picture for words in ("work: verb", "work: noun", "google: verb", "google: noun"))
 

@@ -60,14 +60,14 @@ def test_the_curvature_is_the_hessians(second_order: Any) -> None:
     assert curvature == pytest.approx(values[np.abs(values).argmax()], abs=1e-5)
 
 
-def test_the_task(second_order: Any) -> None:
+def test_targets_are_products_of_neighbouring_signs(second_order: Any) -> None:
     signs, same = second_order.task(4, 6, np.random.default_rng(0))
     assert (same[:, 0] == signs[:, 0]).all()
     assert (same[:, 1:] == np.where(signs[:, 1:] == signs[:, :-1], 1, -1)).all()
     assert set(np.unique(same)) == {-1, 1}
 
 
-def test_one_rate_comes_to_its_edge(tmp_path: Path) -> None:
+def test_curvature_rises_to_2_over_the_learning_rate(tmp_path: Path) -> None:
     code, out, err = programs.run(tmp_path, "second_order", "--rates", 0.8, "--steps", 100)
     assert code == 0, err
     off = [float(v) for v in re.findall(r"  (\S+) of its length, with ε", out)]

@@ -20,11 +20,11 @@ def test_it_learns_from_real_reviews(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "sentiment", "--quick", "a GREAT film", "an awful film")
     assert code == 0, err
     assert "1,400 sentences to learn from, 200 to end in time, 400 held out" in out
-    found = re.search(
+    match = re.search(
         r"judged right: ([\d.]+)% by the net, ([\d.]+)% by a bag of words \(standard error ([\d.]+)%\)", out
     )
-    assert found
-    net, bag, error = map(float, found.groups())
+    assert match
+    net, bag, error = map(float, match.groups())
     assert 60 < bag < 80
     assert 45 < net < 80
     assert 2 < error < 3
@@ -43,7 +43,7 @@ def test_it_learns_from_real_reviews(tmp_path: Path) -> None:
         ("matplotlib", "the picture needs matplotlib: pip install 'tinygrad_rnn[examples]' (or --plot '' for none)\n"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(tmp_path: Path, missing: str, message: str) -> None:
+def test_missing_files_give_an_error_of_one_line(tmp_path: Path, missing: str, message: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); sys.modules[{missing!r}] = None\n"
         "import importlib.util; find = importlib.util.find_spec\n"

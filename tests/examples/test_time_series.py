@@ -21,7 +21,7 @@ def time_series(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("time_series")
 
 
-def test_pieces_hold_what_follows_each_month(time_series: Any) -> None:
+def test_training_pieces_pair_each_month_with_the_following_months(time_series: Any) -> None:
     series = np.arange(40.0)
     seen = set()
     for months, to_come in time_series.pieces(series, 200, 4, 7, 3, np.random.default_rng(0)):
@@ -31,12 +31,14 @@ def test_pieces_hold_what_follows_each_month(time_series: Any) -> None:
     assert seen == set(series)  # to both ends, and never beyond
 
 
-def test_the_walk_sets_the_right_months_side_by_side(time_series: Any) -> None:
+def test_walk_forward_forecasts_are_aligned_with_the_true_months(time_series: Any) -> None:
     series = 100 + np.arange(60.0)
     forecast = np.arange(60.0)[:, None] + np.zeros(7)
     options = argparse.Namespace(holdout=20, horizon=7, season=5, cell="gru", file=None)
     months, truth, said = time_series.walk(series, forecast, options)
-    assert (months == np.arange(39, 53)).all()  # the first from what is known alone, the last ends with the series
+    assert (
+        months == np.arange(39, 53)
+    ).all()  # the first forecast starts at the end of the training data, the last one ends with the series
     assert (truth == 100 + months[:, None] + np.arange(1, 8)).all()
     assert (said["naive"] == 100 + months[:, None]).all()
     assert (said["seasonal naive"] == 100 + months[:, None] + np.array([-4, -3, -2, -1, 0, -4, -3])).all()
@@ -68,13 +70,15 @@ def test_the_sunspots(time_series: Any, tmp_path: Path) -> None:
     assert "LSTM, 36 ahead" in (tmp_path / "time_series.svg").read_text(encoding="utf-8")
 
 
-def test_without_the_package_one_line_says_what_to_install(time_series: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_names_the_install_command(
+    time_series: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install -e '\.\[examples\]' \(or give --file\)$"):
         time_series.sunspots()
 
 
-def test_a_series_of_ones_own(tmp_path: Path) -> None:
+def test_a_series_read_from_a_file(tmp_path: Path) -> None:
     t = np.arange(400)
     wave = 5 + 3 * np.sin(2 * np.pi * t / 25) + 0.001 * t * np.cos(2 * np.pi * t / 7)
     (tmp_path / "mine.csv").write_text(",".join(f"{v:.4f}" for v in wave))

@@ -22,7 +22,7 @@ def why_lstm(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("why_lstm")
 
 
-def test_adding(why_lstm: Any) -> None:
+def test_targets_of_the_adding_task_are_sums_of_the_two_marked_numbers(why_lstm: Any) -> None:
     x, total = why_lstm.adding(300, 11, np.random.default_rng(0))
     marks = x[:, :, 1]
     assert (marks[:, :5].sum(axis=1) == 1).all()
@@ -41,7 +41,7 @@ def test_copying(why_lstm: Any) -> None:
     assert (x[:, -1].argmax(axis=-1) == 10).all()
 
 
-def test_the_gradient_goes_back_by_the_recurrent_weights(why_lstm: Any) -> None:
+def test_the_gradient_is_propagated_by_the_recurrent_weights(why_lstm: Any) -> None:
     """For a linear RNN it is known: d h_T / d h_{T−k} = W^k."""
     tg.seed(0)
     cell = rnn.BasicRNNCell(5, "linear").build(11, np.float64)

@@ -1,4 +1,4 @@
-"""ONNX files: what is exported gives the same numbers in ONNX Runtime and when loaded again; bad files are named.
+"""ONNX files: exported models give the same numbers in ONNX Runtime and when loaded again; errors for bad files name the file.
 
 The weights' conversion is tested without the onnx package, the rest where it is installed.
 """
@@ -42,20 +42,20 @@ def exported(model: Any, folder: Path, **options: Any) -> str:
     return path
 
 
-def test_a_file_without_options_needs_its_input_alone(tmp_path: Path) -> None:
+def test_a_file_exported_without_options_has_one_input(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     path, x = str(tmp_path / "model.onnx"), array(2, 5, 3)
     for model in (nn.LSTM(3, 4, batch_first=True), rnn.GRUCell(4).build(3), tg.layers.GRU(4, return_state=True)):
         run = partial(rnn.dynamic_rnn, model) if isinstance(model, rnn.RNNCell) else model
         wanted = arrays_of([t for one in run(x) for t in (one if isinstance(one, tuple) else (one,))])
         convert.export(model, path)
-        same(path, {"input": x}, wanted)
+        assert_same_outputs(path, {"input": x}, wanted)
 
 
-def runtime(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+def runtime(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert [i.name for i in session.get_inputs()] == list(given)
-    return session.run(None, given)
+    assert [i.name for i in session.get_inputs()] == list(inputs)
+    return session.run(None, inputs)
 
 
 def arrays_of(results: Any) -> list[np.ndarray]:
@@ -63,13 +63,13 @@ def arrays_of(results: Any) -> list[np.ndarray]:
     return [t.data for t in flat]
 
 
-def same(path: str, given: dict[str, np.ndarray], wanted: list[np.ndarray]) -> None:
+def assert_same_outputs(path: str, inputs: dict[str, np.ndarray], wanted: list[np.ndarray]) -> None:
     """The loaded file and, where it is installed, ONNX Runtime give these numbers, by 1e-5."""
     again = convert.load(path)
-    assert again.inputs == tuple(given)
-    loaded = again(*given.values())
+    assert again.inputs == tuple(inputs)
+    loaded = again(*inputs.values())
     loaded = arrays_of(loaded if isinstance(loaded, tuple) else (loaded,))
-    for results in (loaded, *([runtime(path, given)] if find_spec("onnxruntime") else [])):
+    for results in (loaded, *([runtime(path, inputs)] if find_spec("onnxruntime") else [])):
         for a, b in zip(results, wanted, strict=True):
             assert a.shape == b.shape
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
@@ -97,8 +97,8 @@ def test_layers_give_the_same_numbers(cell_type: str, options: dict[str, Any], t
         lengths = np.minimum(LENGTHS[:batch], steps).astype(np.int32)
         states = [array(count, batch, 4, seed=i) for i in range(2 if cell_type == "lstm" else 1)]
         hx = tuple(states) if cell_type == "lstm" else states[0]
-        given = {"input": x, "lengths": lengths, **dict(zip(("h_0", "c_0"), states, strict=False))}
-        same(path, given, arrays_of(layer(x, hx, lengths=lengths)))
+        inputs = {"input": x, "lengths": lengths, **dict(zip(("h_0", "c_0"), states, strict=False))}
+        assert_same_outputs(path, inputs, arrays_of(layer(x, hx, lengths=lengths)))
 
 
 @pytest.mark.parametrize("lengths", [False, True])
@@ -107,9 +107,9 @@ def test_lengths_and_states_can_be_left_out(lengths: bool, initial_state: bool, 
     layer = nn.LSTM(3, 4, bidirectional=True, seed=0)
     path = exported(layer, tmp_path, lengths=lengths, initial_state=initial_state)
     x, h, c = array(6, 4, 3), array(2, 4, 4), array(2, 4, 4, seed=1)
-    given = {"input": x} | ({"lengths": LENGTHS} if lengths else {}) | ({"h_0": h, "c_0": c} if initial_state else {})
+    inputs = {"input": x} | ({"lengths": LENGTHS} if lengths else {}) | ({"h_0": h, "c_0": c} if initial_state else {})
     results = layer(x, (h, c) if initial_state else None, lengths=LENGTHS if lengths else None)
-    same(path, given, arrays_of(results))
+    assert_same_outputs(path, inputs, arrays_of(results))
 
 
 CELLS = {
@@ -133,8 +133,8 @@ def test_cells_give_the_same_numbers(cell_type: str, tmp_path: Path) -> None:
     with tg.training(False):
         output, final = rnn.dynamic_rnn(cell, x, LENGTHS, state)
     wanted = [output, final.h, final.c] if cell_type == "lstm" else [output, final]
-    given = {"input": x, "lengths": LENGTHS, "h_0": h} | ({"c_0": c} if cell_type == "lstm" else {})
-    same(path, given, arrays_of(wanted))
+    inputs = {"input": x, "lengths": LENGTHS, "h_0": h} | ({"c_0": c} if cell_type == "lstm" else {})
+    assert_same_outputs(path, inputs, arrays_of(wanted))
 
 
 def test_a_stack_of_cells(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_a_stack_of_cells(tmp_path: Path) -> None:
     path = exported(cell, tmp_path)
     x, c, h, h1 = array(4, 6, 3), array(4, 4), array(4, 4, seed=1), array(4, 5, seed=2)
     output, (first, second) = rnn.dynamic_rnn(cell, x, LENGTHS, (rnn.LSTMState(c, h), h1))
-    given = {"input": x, "lengths": LENGTHS, "0.h_0": h, "0.c_0": c, "1.h_0": h1}
-    same(path, given, arrays_of([output, first.h, first.c, second]))
+    inputs = {"input": x, "lengths": LENGTHS, "0.h_0": h, "0.c_0": c, "1.h_0": h1}
+    assert_same_outputs(path, inputs, arrays_of([output, first.h, first.c, second]))
     assert convert.load(path).outputs == ("output", "0.h_n", "0.c_n", "1.h_n")
 
 
@@ -153,13 +153,15 @@ def test_several_recurrent_steps_of_a_list(tmp_path: Path) -> None:
     x, h, h1 = array(4, 6, 3), array(1, 4, 4), array(4, 5)
     y, h_n = first(x, h, lengths=LENGTHS)
     output, final = rnn.dynamic_rnn(second, y, LENGTHS, h1)
-    same(path, {"input": x, "lengths": LENGTHS, "0.h_0": h, "1.h_0": h1}, arrays_of([output, h_n, final]))
+    assert_same_outputs(
+        path, {"input": x, "lengths": LENGTHS, "0.h_0": h, "1.h_0": h1}, arrays_of([output, h_n, final])
+    )
 
 
 def test_functions_and_activations_of_a_list(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(3, 4), tg.tanh, nn.Softmax(dim=-1), tg.exp, nn.LogSoftmax(dim=-1))
     x = array(4, 3)
-    same(exported(net, tmp_path), {"input": x}, [net(x).data])
+    assert_same_outputs(exported(net, tmp_path), {"input": x}, [net(x).data])
 
 
 def test_a_language_model(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_a_language_model(tmp_path: Path) -> None:
     x, (h, c) = steps[2](steps[0](indices), lengths=LENGTHS)
     for step in steps[3:]:
         x = step(x)
-    same(path, {"input": indices, "lengths": LENGTHS}, arrays_of([x, h, c]))
+    assert_same_outputs(path, {"input": indices, "lengths": LENGTHS}, arrays_of([x, h, c]))
 
 
 def test_float64_is_kept(tmp_path: Path) -> None:
@@ -198,14 +200,14 @@ def test_a_loaded_model_trains_and_names_its_inputs(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(model))
     assert np.array_equal(again(x, [5, 3], zeros, zeros)[0].data, model(x, [5, 3], zeros, zeros)[0].data)
     assert "inputs=('input', 'lengths', 'h_0', 'c_0')" in repr(model)
-    for given, named in [
+    for positional, named in [
         ((x,), {}),
         ((x,) * 5, {}),
         ((x, [5, 3], zeros), {"h_0": zeros}),
         ((x,), {"lengths": 0, "z": 0}),
     ]:
         with pytest.raises(TypeError, match=r"the inputs are \('input', 'lengths', 'h_0', 'c_0'\)"):
-            model(*given, **named)
+            model(*positional, **named)
     with pytest.raises(ValueError, match=r"LSTM \(Y_.*sequence_lens\[0\] is 6, expected 0 <= length <= 5"):
         model(x, [6, 3], zeros, zeros)
 
@@ -232,38 +234,41 @@ def written(
     return path
 
 
-def evaluated(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+def evaluated(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """What ONNX Runtime computes, or, where it is not installed, the evaluator of the onnx package (no recurrent layers)."""
     if find_spec("onnxruntime"):
-        return runtime(path, given)
-    return import_module("onnx.reference").ReferenceEvaluator(path).run(None, given)
+        return runtime(path, inputs)
+    return import_module("onnx.reference").ReferenceEvaluator(path).run(None, inputs)
 
 
 def defined(node: Any, weights: dict[str, np.ndarray]) -> Any:
-    """What a recurrent operator gives by the standard's equations and, where it is installed, by ONNX Runtime."""
+    """The outputs of a recurrent operator by the standard's equations and, where it is installed, by ONNX Runtime."""
 
-    def by(path: str, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def by(path: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         op, names, outputs, attributes = node
-        arrays = {**weights, **given}
+        arrays = {**weights, **inputs}
         order = ("x", "W", "R", "B", "lengths", "h0", "c0")
-        found = standard.recurrent(op, *(arrays.get(name) if name in names else None for name in order), **attributes)
+        results = standard.recurrent(op, *(arrays.get(name) if name in names else None for name in order), **attributes)
         if find_spec("onnxruntime"):
-            for a, b in zip(runtime(path, given), found, strict=False):
+            for a, b in zip(runtime(path, inputs), results, strict=False):
                 np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
-        return found[: len(outputs)]
+        return results[: len(outputs)]
 
     return by
 
 
-def matches_runtime(path: str, given: dict[str, np.ndarray], atol: float = 1e-5, by: Any = runtime) -> list[np.ndarray]:
-    found = convert.load(path)(**given)
-    found = [
-        np.asarray(t.data if isinstance(t, tg.Tensor) else t) for t in (found if isinstance(found, tuple) else (found,))
+def matches_runtime(
+    path: str, inputs: dict[str, np.ndarray], atol: float = 1e-5, by: Any = runtime
+) -> list[np.ndarray]:
+    results = convert.load(path)(**inputs)
+    results = [
+        np.asarray(t.data if isinstance(t, tg.Tensor) else t)
+        for t in (results if isinstance(results, tuple) else (results,))
     ]
-    for a, b in zip(found, by(path, given), strict=True):
+    for a, b in zip(results, by(path, inputs), strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=0, atol=atol)
-    return found
+    return results
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
@@ -276,7 +281,7 @@ def test_every_direction_of_the_operators(op: str, direction: str, tmp_path: Pat
     attributes |= {"activations": ["Relu", "Sigmoid"][:n]} if op == "RNN" else {}
     weights = {"W": array(n, 4 * gates, 3), "R": array(n, 4 * gates, 4, seed=1), "B": array(n, 8 * gates, seed=2)}
     more = {"c0": array(n, 4, 4, seed=4)} if op == "LSTM" else {}
-    given = {
+    inputs = {
         "x": array(6, 4, 3, seed=5),
         "lengths": np.array([3, 6, 1, 4], np.int32),
         "h0": array(n, 4, 4, seed=3),
@@ -284,14 +289,14 @@ def test_every_direction_of_the_operators(op: str, direction: str, tmp_path: Pat
     }
     outputs = ["Y", "Yh", "Yc"] if op == "LSTM" else ["Y", "Yh"]
     node = (op, ["x", "W", "R", "B", "lengths", "h0", *more], outputs, attributes)
-    path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
-    found = matches_runtime(path, given, by=defined(node, weights))
-    turned = {key: value.swapaxes(0, 1) if value.ndim == 3 else value for key, value in given.items()}
+    path = written(tmp_path, [node], {key: value.dtype for key, value in inputs.items()}, outputs, weights)
+    results = matches_runtime(path, inputs, by=defined(node, weights))
+    turned = {key: value.swapaxes(0, 1) if value.ndim == 3 else value for key, value in inputs.items()}
     node = (*node[:3], {**attributes, "layout": 1})
-    path = written(tmp_path, [node], {key: value.dtype for key, value in given.items()}, outputs, weights)
+    path = written(tmp_path, [node], {key: value.dtype for key, value in inputs.items()}, outputs, weights)
     y, *finals = arrays_of(convert.load(path)(**turned))
-    assert np.allclose(y, found[0].transpose(2, 0, 1, 3), atol=1e-6)
-    assert all(np.allclose(a, b.swapaxes(0, 1), atol=1e-6) for a, b in zip(finals, found[1:], strict=True))
+    assert np.allclose(y, results[0].transpose(2, 0, 1, 3), atol=1e-6)
+    assert all(np.allclose(a, b.swapaxes(0, 1), atol=1e-6) for a, b in zip(finals, results[1:], strict=True))
 
 
 I8 = np.int64
@@ -378,7 +383,7 @@ def test_gradients_pass_casts_between_floats(to: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "given", "opset", "sizes"),
+    ("options", "split", "opset", "sizes"),
     [
         ({"num_outputs": 3}, None, 18, [3, 3, 1]),
         ({"num_outputs": 2}, None, 18, [4, 3]),
@@ -389,17 +394,17 @@ def test_gradients_pass_casts_between_floats(to: int, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("axis", [0, 1])
 def test_split_into_uneven_parts(
-    options: Any, given: Any, opset: int, sizes: list[int], axis: int, tmp_path: Path
+    options: Any, split: Any, opset: int, sizes: list[int], axis: int, tmp_path: Path
 ) -> None:
     """The standard: equal parts with the last one smaller, or the sizes that are given."""
     x = np.arange(14, dtype=F4).reshape((7, 2) if axis == 0 else (2, 7))
     names = [f"y{i}" for i in range(len(sizes))]
-    inputs, arrays = (["x"], {}) if given is None else (["x", "sizes"], {"sizes": np.array(given, np.int64)})
+    inputs, arrays = (["x"], {}) if split is None else (["x", "sizes"], {"sizes": np.array(split, np.int64)})
     path = written(tmp_path, [("Split", inputs, names, {"axis": axis, **options})], {"x": F4}, names, arrays, opset)
     ends = np.cumsum([0, *sizes])
     wanted = [x.take(range(a, b), axis) for a, b in itertools.pairwise(ends)]
-    for found, expected in zip(convert.load(path)(x), wanted, strict=True):
-        np.testing.assert_array_equal(found.data, expected)
+    for piece, expected in zip(convert.load(path)(x), wanted, strict=True):
+        np.testing.assert_array_equal(piece.data, expected)
 
 
 def test_integer_division_rounds_to_zero(tmp_path: Path) -> None:
@@ -459,8 +464,8 @@ def test_a_damaged_file_ends_in_an_error_that_names_it(tmp_path: Path) -> None:
     assert all("model.onnx" in text for text in refusals)
 
 
-def apart(folder: Path, location: str) -> Path:
-    """A model y = x + w whose w is said to be kept in a file of its own."""
+def with_external_weight(folder: Path, location: str) -> Path:
+    """A model y = x + w that declares its w as stored in a separate file."""
     onnx = pytest.importorskip("onnx")
     path = Path(written(folder, [("Add", ["x", "w"], ["y"], {})], {"x": F4}, ["y"], {"w": np.arange(3, dtype=F4)}))
     proto = onnx.load(path)
@@ -483,7 +488,7 @@ def test_arrays_in_other_files_are_read_from_the_model_s_folder(
     (elsewhere / "w.bin").write_bytes(np.full(3, 9, F4).tobytes())  # what must not be read
     for location in ("w.bin", "below/w.bin"):
         (folder / location).write_bytes(np.arange(3, dtype=F4).tobytes())
-        path = apart(folder, location)
+        path = with_external_weight(folder, location)
         for name in (path, os.path.relpath(path)):
             assert convert.load(name)(np.ones(3, F4)).tolist() == [1, 2, 3]
 
@@ -495,7 +500,7 @@ def test_arrays_in_other_files_do_not_leave_the_model_s_folder(location: str, tm
     (tmp_path / "secret").write_bytes(np.ones(3, F4).tobytes())
     (folder / "link").symlink_to(tmp_path / "secret")
     location = str(tmp_path / "secret") if location == "/absolute" else location
-    path = apart(folder, location)
+    path = with_external_weight(folder, location)
     with pytest.raises(
         ValueError, match=r"model: 'w' is kept in .*(expected a file in the model's folder|no such file)"
     ):
@@ -581,7 +586,9 @@ def test_export_writes_all_or_nothing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_without_the_package_the_command_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_onnx_package_the_error_names_the_install_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     for call in (lambda: convert.load("model.onnx"), lambda: convert.export(nn.GRU(3, 4), tmp_path / "model.onnx")):
         with pytest.raises(ImportError, match=r"needs the onnx package: pip install 'tinygrad_rnn\[onnx\]'"):
@@ -619,9 +626,9 @@ def test_weights_both_ways(name: str) -> None:
 
 def test_the_two_biases_of_a_gru_without_linear_before_reset_are_one() -> None:
     weights = {"W": array(6, 3), "R": array(6, 2), "B": array(12)}
-    found = convert.to_cell("gru", weights)
-    assert set(found) == {"kernel", "recurrent_kernel", "bias"}
-    assert np.array_equal(found["bias"], weights["B"][:6] + weights["B"][6:])
+    converted = convert.to_cell("gru", weights)
+    assert set(converted) == {"kernel", "recurrent_kernel", "bias"}
+    assert np.array_equal(converted["bias"], weights["B"][:6] + weights["B"][6:])
     with pytest.raises(ValueError, match=r"P has no counterpart here: peepholes"):
         convert.to_cell("lstm", weights | {"P": array(6)})
     with pytest.raises(ValueError, match=r"W has shape \(6, 3\), expected \(8, D\)"):
@@ -651,11 +658,11 @@ def test_weights_of_other_shapes_are_refused_by_name() -> None:
 
 @pytest.mark.parametrize("declared", [F4, np.float64, I8, np.int32, np.bool_])
 def test_inputs_are_taken_in_the_dtype_that_the_graph_declares(declared: Any, tmp_path: Path) -> None:
-    """Numbers without a dtype take it, integers go over into integers; whatever else differs is refused."""
+    """Python numbers take the dtype of the input, integers are converted to its integer type; any other dtype is refused."""
     path = written(tmp_path, [("Cast", ["x"], ["y"], {"to": 11})], {"x": declared}, ["y"])
     model, kind = convert.load(path), np.dtype(declared).kind
-    for given in ([1, 0], (1.0, 0.0), [True, False]):
-        assert model(given).tolist() == [1.0, 0.0]
+    for values in ([1, 0], (1.0, 0.0), [True, False]):
+        assert model(values).tolist() == [1.0, 0.0]
     for dtype in (F4, np.float64, I8, np.int32, np.uint8, np.bool_):
         x = np.array([1, 0], dtype)
         if dtype == declared or (kind == "i" and x.dtype.kind in "iu"):
@@ -666,7 +673,7 @@ def test_inputs_are_taken_in_the_dtype_that_the_graph_declares(declared: Any, tm
 
 
 def declared(path: str) -> list[tuple[str, list[Any]]]:
-    """The outputs that a file declares, with their shapes: numbers, and letters for what is free."""
+    """The outputs that a file declares, with their shapes: numbers, and letters for axes of any size."""
     proto = pytest.importorskip("onnx").load(path)
     sides = [(o.name, o.type.tensor_type.shape.dim) for o in proto.graph.output]
     return [(name, [d.dim_value or d.dim_param for d in dims]) for name, dims in sides]
@@ -708,8 +715,8 @@ def test_a_file_declares_the_shapes_of_its_outputs(name: str, tmp_path: Path) ->
     path = exported(model, tmp_path, lengths=False, initial_state=False)
     assert declared(path) == wanted
     free = dict(zip(wanted[0][1][:2], x.shape, strict=False)) if "T" in wanted[0][1] else {"B": len(x)}
-    found = convert.load(path)(x)
-    for (_, shape), y in zip(wanted, found if isinstance(found, tuple) else (found,), strict=True):
+    outputs = convert.load(path)(x)
+    for (_, shape), y in zip(wanted, outputs if isinstance(outputs, tuple) else (outputs,), strict=True):
         assert y.shape == tuple(free.get(n, n) for n in shape)
 
 

@@ -142,7 +142,7 @@ def test_what_cannot_be_exported(make: Any, options: Any, text: str, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def test_a_table_with_a_mask_wants_lengths(tmp_path: Path) -> None:
+def test_an_embedding_with_mask_zero_is_exported_only_with_lengths(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     model = models.Sequential([layers.Embedding(9, 4, mask_zero=True), layers.GRU(H)])
     with pytest.raises(TypeError, match=r"embedding cannot be written .*mask_zero=True makes a mask, .*lengths=True"):

@@ -1,4 +1,4 @@
-"""Weights of TensorFlow 1 to our cells and back: the golden files' numbers, forget bias, and what has no counterpart."""
+"""Conversion of TensorFlow 1 weights to our cells and back: outputs of the golden files, forget bias, refused options."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def make(cell_type: str, golden: Any, weights: dict[str, np.ndarray]) -> Any:
     if cell_type == "rnn":
         cell: Any = rnn.BasicRNNCell(units, activation=options.get("activation", "tanh"))
     else:
-        given = {k: options[k] for k in ("use_peepholes", "cell_clip", "num_proj", "proj_clip") if k in options}
-        cell = rnn.LSTMCell(units, **given) if cell_type == "lstm" else rnn.GRUCell(units)
+        lstm_options = {k: options[k] for k in ("use_peepholes", "cell_clip", "num_proj", "proj_clip") if k in options}
+        cell = rnn.LSTMCell(units, **lstm_options) if cell_type == "lstm" else rnn.GRUCell(units)
     cell.load_state_dict(convert.to_cell(cell_type, weights, forget_bias=bias))
     return cell
 
@@ -70,7 +70,7 @@ def test_golden_weights_run_in_our_cells(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_back_again(name: str) -> None:
+def test_weights_survive_conversion_there_and_back(name: str) -> None:
     golden = load(name)
     bias = golden.meta["options"].get("forget_bias", 1.0)
     for cell_type, weights in parts(golden).values():
@@ -90,7 +90,7 @@ def test_from_tf1_to_torch_and_back(cell_type: str) -> None:
         assert np.allclose(value, weights[key], atol=1e-15)
 
 
-def test_the_two_forms_of_the_gru_stay_apart() -> None:
+def test_weights_of_one_gru_form_are_refused_by_the_other() -> None:
     before = convert.to_cell("gru", load("tf1_gru_full_f64").under("weight"))
     with pytest.raises(ValueError, match=r"PyTorch's GRU resets after the product"):
         torch.from_cell("gru", before)
@@ -103,9 +103,9 @@ def test_the_two_forms_of_the_gru_stay_apart() -> None:
 
 def test_forget_bias_is_added_once() -> None:
     w = {"kernel": array(5, 8).astype(np.float32), "bias": np.zeros(8, np.float32)}
-    found = convert.to_cell("lstm", w, forget_bias=2.5)["bias"]
-    assert found.tolist() == [0, 0, 2.5, 2.5, 0, 0, 0, 0]
-    assert found.dtype == np.float32
+    bias = convert.to_cell("lstm", w, forget_bias=2.5)["bias"]
+    assert bias.tolist() == [0, 0, 2.5, 2.5, 0, 0, 0, 0]
+    assert bias.dtype == np.float32
     assert not convert.from_cell("lstm", convert.to_cell("lstm", w, forget_bias=2.5), forget_bias=2.5)["bias"].any()
 
 
@@ -201,11 +201,11 @@ def test_layer_norm_weights_that_do_not_fit() -> None:
 
 
 @pytest.mark.parametrize("cell_type", ["rnn", "lstm"])
-def test_a_kernel_needs_a_row_for_every_unit(cell_type: str) -> None:
+def test_a_kernel_with_fewer_rows_than_units_is_refused(cell_type: str) -> None:
     """As many rows as units are a cell without inputs; one fewer is no cell."""
     gates = {"rnn": 1, "lstm": 4}[cell_type]
-    found = convert.to_cell(cell_type, {"kernel": array(3, 3 * gates), "bias": array(3 * gates)})
-    assert (found["kernel"].shape, found["recurrent_kernel"].shape) == ((0, 3 * gates), (3, 3 * gates))
+    converted = convert.to_cell(cell_type, {"kernel": array(3, 3 * gates), "bias": array(3 * gates)})
+    assert (converted["kernel"].shape, converted["recurrent_kernel"].shape) == ((0, 3 * gates), (3, 3 * gates))
     with pytest.raises(ValueError, match=r"the kernel has 2 rows, expected D \+ 3 of them"):
         convert.to_cell(cell_type, {"kernel": array(2, 3 * gates), "bias": array(3 * gates)})
     gru = {

@@ -1,4 +1,4 @@
-"""Weights of PyTorch to our cells and back: the golden files' numbers, and what has no counterpart."""
+"""Conversion of PyTorch weights to our cells and back: outputs of the golden files, and refused options."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_a_golden_state_dict_runs_in_our_cells(name: str) -> None:
         lengths = golden.get("sequence_length")
         if options["bidirectional"]:
             pair = cells[f"l{i}"], cells[f"l{i}_reverse"]
-            given = (lengths, state(2 * i), state(2 * i + 1)) if initial else (lengths,)
-            outputs, _ = rnn.bidirectional_dynamic_rnn(*pair, x, *given, time_major=time_major)
+            arguments = (lengths, state(2 * i), state(2 * i + 1)) if initial else (lengths,)
+            outputs, _ = rnn.bidirectional_dynamic_rnn(*pair, x, *arguments, time_major=time_major)
             x = tg.concatenate(outputs, axis=-1)
         else:
             x, _ = rnn.dynamic_rnn(cells[f"l{i}"], x, lengths, state(i) if initial else None, time_major=time_major)
@@ -118,31 +118,31 @@ def test_biases() -> None:
 
 def test_cells_without_a_bias() -> None:
     w = torch_weights(4, bias=False)
-    found = without(convert.to_cell("lstm", w), "bias")
-    back = convert.from_cell("lstm", found)
+    converted = without(convert.to_cell("lstm", w), "bias")
+    back = convert.from_cell("lstm", converted)
     assert all(np.array_equal(back[name], w[name]) for name in w)
     assert not back["bias_ih"].any()
-    assert list(convert.from_cell("lstm", found, bias=False)) == list(w)
+    assert list(convert.from_cell("lstm", converted, bias=False)) == list(w)
 
 
 def test_prefixes() -> None:
     state = {f"encoder.{k}_l0": v for k, v in torch_weights(4).items()} | {"head.weight": array(2, 2)}
-    found = convert.to_cells("lstm", state, prefix="encoder.")
-    assert list(found) == ["l0"]
-    assert list(convert.from_cells("lstm", found, prefix="encoder.")) == list(state)[:4]
+    layers = convert.to_cells("lstm", state, prefix="encoder.")
+    assert list(layers) == ["l0"]
+    assert list(convert.from_cells("lstm", layers, prefix="encoder.")) == list(state)[:4]
 
 
 def test_a_projection_both_ways() -> None:
     w = torch_weights(4) | {"weight_ih": array(12, 3), "weight_hh": array(12, 2), "weight_hr": array(2, 3, seed=9)}
     w |= {"bias_ih": array(12), "bias_hh": np.zeros(12)}
-    found = convert.to_cell("lstm", w)
-    assert {k: v.shape for k, v in found.items() if "kernel" in k} == {
+    converted = convert.to_cell("lstm", w)
+    assert {k: v.shape for k, v in converted.items() if "kernel" in k} == {
         "kernel": (3, 12),
         "recurrent_kernel": (2, 12),
         "projection_kernel": (3, 2),
     }
-    rnn.LSTMCell(3, num_proj=2).load_state_dict(found)
-    back = convert.from_cell("lstm", found)
+    rnn.LSTMCell(3, num_proj=2).load_state_dict(converted)
+    back = convert.from_cell("lstm", converted)
     assert all(np.array_equal(back[name], w[name]) for name in w)
 
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_converted(make: Any, error: type[Exception], text: str) 
 
 def test_a_kind_of_cell_that_pytorch_lacks_keeps_its_blocks() -> None:
     w, u, b = (np.arange(float(n)).reshape(shape) for n, shape in ((12, (4, 3)), (8, (4, 2)), (4, (4,))))
-    found = convert.convert_weights("own", w, u, b, b)
-    np.testing.assert_array_equal(found["kernel"], w.T)
-    np.testing.assert_array_equal(found["recurrent_kernel"], u.T)
-    np.testing.assert_array_equal(found["bias"], 2 * b)
+    converted = convert.convert_weights("own", w, u, b, b)
+    np.testing.assert_array_equal(converted["kernel"], w.T)
+    np.testing.assert_array_equal(converted["recurrent_kernel"], u.T)
+    np.testing.assert_array_equal(converted["bias"], 2 * b)

@@ -106,7 +106,7 @@ def naive(p):
 
 @contextlib.contextmanager
 def threads(number=None):
-    """Threads for small shapes too, `number` of them; outside, what was set before."""
+    """Use `number` threads, for small shapes too; restores the previous setting at exit."""
     native = kernels.implementations()[0] != "reference"
     before = kernels.get_num_threads()
     if native:

@@ -58,7 +58,7 @@ class Builder:
         return self._slot(*self.slots[slot])
 
     def state(self, size):
-        """A state; say what it becomes with `becomes`."""
+        """A state; `becomes` sets its value after the step."""
         self.states.append(None)
         return self._slot(STATE, len(self.states) - 1, size)
 
@@ -106,7 +106,7 @@ class Builder:
         return self.loop
 
     def run(self, B, T, sequences, **more):
-        """Runs; what is left out is None or empty. `isa` defaults to the fastest."""
+        """Run the loop; arguments left out are None or empty. `isa` defaults to the fastest."""
         none = [None] * len(self.states)
         (self.loop or self.build()).run(
             more.get("isa", kernels.implementations()[0]), B, T, more.get("lengths"),

@@ -176,7 +176,7 @@ def in_child(queue):
 
 @native_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_goes_on_working():
+def test_a_forked_child_computes_correctly():
     with threads(3):
         check_in_forked_children(work)
 
@@ -210,8 +210,8 @@ def test_many_python_threads_at_once():
     try:
         want = [work(seed) for seed in range(4)]
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda k: work(k % 4) == want[k % 4], range(200)))
-        assert all(found)
+            correct = list(pool.map(lambda k: work(k % 4) == want[k % 4], range(200)))
+        assert all(correct)
     finally:
         kernels.set_num_threads(before)
         kernels._native.set_worth_a_thread(2e6)
@@ -238,7 +238,7 @@ def test_the_gil_is_free_while_a_kernel_runs():
 
 
 @native_only
-def test_the_process_is_left_as_it_was():
+def test_a_call_leaves_the_state_of_the_process_unchanged():
     """Denormals, rounding, floating-point flags' handling, signals and other libraries' threads."""
     script = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"

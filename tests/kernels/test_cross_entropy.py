@@ -38,7 +38,7 @@ def both(isa: str, logits: Any, **options: Any) -> tuple[Any, Any]:
     reduction=st.sampled_from(["mean", "sum", "none"]),
     spread=st.sampled_from([0.0, 1.0, 30.0, 1e4]),
 )
-def test_it_is_the_formula(
+def test_loss_and_gradient_equal_the_formula(
     isa: str, seed: int, shape: Any, classes: int, dtype: Any, masked: bool, reduction: str, spread: float
 ) -> None:
     """-log softmax by math.fsum and math.log in double, entry by entry; its gradient is softmax - one-hot."""
@@ -89,23 +89,23 @@ def test_infinities_and_nan(isa: str, classes: int) -> None:
                     losses = np.log(total) - shifted[[0, 1], [target, 0]]
                     slope = shares / total[:, None]
                     slope[[0, 1], [target, 0]] -= 1
-                found, gradient = both(isa, logits, targets=[target, 0], reduction="none")
+                actual, gradient = both(isa, logits, targets=[target, 0], reduction="none")
                 slope *= np.cos(np.arange(2)).astype(np.float32)[:, None]
-                assert np.allclose(found, losses, rtol=1e-5, atol=1e-6, equal_nan=True)
+                assert np.allclose(actual, losses, rtol=1e-5, atol=1e-6, equal_nan=True)
                 assert np.allclose(gradient, slope, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def test_the_same_bits_with_any_number_of_threads() -> None:
     rng = np.random.default_rng(0)
     logits, targets = rng.standard_normal((301, 1003)).astype(np.float32), rng.integers(0, 1003, 301)
-    before, found = kernels.get_num_threads(), []
+    before, results = kernels.get_num_threads(), []
     for threads in (1, 2, 3):
         kernels.set_num_threads(threads)
-        found.append(both(IMPLEMENTATIONS[0], logits, targets=targets))
+        results.append(both(IMPLEMENTATIONS[0], logits, targets=targets))
     kernels.set_num_threads(before)
-    for loss, slope in found[1:]:
-        assert loss == found[0][0]
-        assert np.array_equal(slope, found[0][1])
+    for loss, slope in results[1:]:
+        assert loss == results[0][0]
+        assert np.array_equal(slope, results[0][1])
 
 
 @pytest.mark.parametrize("isa", IMPLEMENTATIONS)
@@ -133,6 +133,6 @@ def test_memory_layouts(isa: str) -> None:
     logits, targets = rng.standard_normal((6, 40)), rng.integers(0, 40, 6)
     expected = both("reference", logits, targets=targets)
     for layout in (np.asfortranarray(logits), np.repeat(logits, 2, axis=1)[:, ::2]):
-        found = both(isa, layout, targets=np.repeat(targets, 2)[::2].astype(np.uint8))
-        assert np.allclose(found[0], expected[0], rtol=1e-13)
-        assert np.allclose(found[1], expected[1], rtol=1e-12, atol=1e-15)
+        actual = both(isa, layout, targets=np.repeat(targets, 2)[::2].astype(np.uint8))
+        assert np.allclose(actual[0], expected[0], rtol=1e-13)
+        assert np.allclose(actual[1], expected[1], rtol=1e-12, atol=1e-15)

@@ -24,14 +24,14 @@ def assert_same(b, B, T, sequences, *, outputs, **more):
     others = [a.copy() if k in outputs else a for k, a in enumerate(sequences)]
     for a in [a for k, a in enumerate(sequences) if k in outputs] + [a for v in copies.values() for a in v]:
         a[...] = np.nan
-    found = list(sequences)
-    b.run(B, T, found, **{**more, **copies})
+    arrays = list(sequences)
+    b.run(B, T, arrays, **{**more, **copies})
     wanted = {k: [a.copy() for a in more[k]] for k in copies}
     want = {**more, **wanted}
     interpret(b, B, T, others, **{k: v for k, v in want.items() if k not in ("isa", "prepared")})
     for k in outputs:
         if isinstance(k, int):
-            assert_close(found[k], others[k], f"sequence {k}")
+            assert_close(arrays[k], others[k], f"sequence {k}")
         else:
             for n, (a, c) in enumerate(zip(copies[k], wanted[k], strict=True)):
                 assert_close(a, c, f"{k}[{n}]")
@@ -103,7 +103,7 @@ def test_an_lstm_and_its_gradients(isa, dtype, lengths, reverse):
         B, T, [x, out, gates, c, c, d_out, dx], backward=True, initial=[d_c, d_h], final=d_states, weights=[W, U],
         targets=targets, initials=[h0, c0], **more,
     )  # fmt: skip
-    found = (dx, *targets, *d_states)
+    gradients = (dx, *targets, *d_states)
     if dtype == np.float64:  # against differences of a plain loop over the equations
         rng = np.random.default_rng(1)
         direction = [rng.standard_normal(a.shape) for a in p.args]
@@ -115,7 +115,7 @@ def test_an_lstm_and_its_gradients(isa, dtype, lengths, reverse):
             return sum(float((a * g).sum()) for a, g in zip((outputs, *state), (d_out, d_c, d_h), strict=True))
 
         slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
-        along = sum(float((a * d).sum()) for a, d in zip(found, direction, strict=True))
+        along = sum(float((a * d).sum()) for a, d in zip(gradients, direction, strict=True))
         assert along == pytest.approx(slope, rel=1e-7)
 
 
@@ -223,17 +223,17 @@ def test_outer_products_of_many_steps(isa, backward):
     rows = [draw(rng, np.float32, B, T, k) for k in (m, n)]
     lengths = np.array([700, 3, 0, 650, 131], np.int64)
 
-    def of(some):
-        found = np.empty((len(lengths[some]), m * n), np.float32)
-        b.run(len(found), T, [r[some] for r in rows], lengths=lengths[some], backward=backward, isa=isa,
-              targets=[np.empty(n, np.float32)], accumulated=[found])  # fmt: skip
-        return found
+    def of(selected):
+        accumulated = np.empty((len(lengths[selected]), m * n), np.float32)
+        b.run(len(accumulated), T, [r[selected] for r in rows], lengths=lengths[selected], backward=backward, isa=isa,
+              targets=[np.empty(n, np.float32)], accumulated=[accumulated])  # fmt: skip
+        return accumulated
 
-    found = of(slice(None))
+    sums = of(slice(None))
     for k in range(B):
         x64, y64 = (r[k, : lengths[k]].astype(np.float64) for r in rows)
-        np.testing.assert_allclose(found[k], (x64.T @ y64).reshape(-1), rtol=1e-4, atol=1e-3)
-        np.testing.assert_array_equal(of(slice(k, k + 1))[0], found[k])
+        np.testing.assert_allclose(sums[k], (x64.T @ y64).reshape(-1), rtol=1e-4, atol=1e-3)
+        np.testing.assert_array_equal(of(slice(k, k + 1))[0], sums[k])
 
 
 @isas
@@ -262,7 +262,7 @@ def test_every_kind_of_slot(isa, dtype, lengths, reverse, backward, n):
 
 @isas
 @pytest.mark.parametrize(("B", "T"), [(0, 4), (3, 0), (0, 0), (2, 3)])
-def test_nothing_to_run(isa, B, T):
+def test_loops_without_rows_or_steps(isa, B, T):
     lengths = np.zeros(B, np.int64)
     x, out = np.zeros((B, T, 3)), np.full((B, T, 4), 7.0)
     h0, h = np.arange(B * 4.0).reshape(B, 4), np.empty((B, 4))
@@ -278,11 +278,11 @@ def test_prepared_weights_give_the_same_bits(isa, dtype):
     rng = np.random.default_rng(0)
     b, x = lstm_forward(8, 32, dtype), draw(rng, dtype, 1, 9, 8)
     weights = [draw(rng, dtype, 8, 128), draw(rng, dtype, 32, 128), draw(rng, dtype, 128)]
-    loop, found = b.build(), []
+    loop, outputs = b.build(), []
     for prepared in (None, loop.prepare(isa, weights)):
-        found.append(np.empty((1, 9, 32), dtype))
-        b.run(1, 9, [x, found[-1]], weights=weights, prepared=prepared, isa=isa)
-    np.testing.assert_array_equal(*found)
+        outputs.append(np.empty((1, 9, 32), dtype))
+        b.run(1, 9, [x, outputs[-1]], weights=weights, prepared=prepared, isa=isa)
+    np.testing.assert_array_equal(*outputs)
 
 
 @pytest.fixture
@@ -331,8 +331,8 @@ def test_the_same_bits_with_any_threads_alone_and_padded(isa, dtype, B, D, H, th
     want, targets = lstm_run(isa, arrays, lengths, everything, T)
     for n in (2, 3):
         threads(n)
-        found, sums = lstm_run(isa, arrays, lengths, everything, T)
-        for a, b in zip((*found, *sums), (*want, *targets), strict=True):
+        results, sums = lstm_run(isa, arrays, lengths, everything, T)
+        for a, b in zip((*results, *sums), (*want, *targets), strict=True):
             np.testing.assert_array_equal(a, b)
         padded, _ = lstm_run(isa, arrays, lengths, everything, T + 4)
         for a, b in zip(padded, want, strict=True):

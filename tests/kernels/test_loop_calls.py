@@ -142,7 +142,7 @@ def unaligned():
     return np.frombuffer(bytearray(8 * 24 + 1), np.uint8)[1:].view(np.float64).reshape(2, 3, 4)
 
 
-def test_what_is_read_may_have_any_layout():
+def test_arrays_that_a_loop_reads_may_have_any_layout():
     rng = np.random.default_rng(0)
     b, x, w = small(), rng.integers(-9, 9, (2, 3, 4)).astype(float), rng.integers(-9, 9, (4, 4)).astype(float)
     b.product(3, 0, 0, 4, 4)
@@ -165,7 +165,7 @@ def test_what_is_read_may_have_any_layout():
         b.run(2, 3, ["x", out], weights=[w])
 
 
-def test_steps_on_arrays_that_stay():
+def test_a_stepper_reads_and_writes_the_same_arrays_at_every_step():
     b, x, out, state = small(), np.ones((2, 1, 4)), np.empty((2, 1, 4)), np.zeros((2, 4))
     loop = b.build()
     stepper = loop.stepper(NATIVE[0], 2, [x, out], [state], [])
@@ -191,14 +191,14 @@ def test_steps_on_arrays_that_stay():
 ODD = [-(2**62), -(2**31), -1, 0, 1, 2, 3, 5, 7, 64, 2**31, 2**40, 2**62, 2**80, 1.5, None, "x", (), [1]]
 
 
-def disturbed(rng, value):
+def modified(rng, value):
     """The value with something somewhere in it replaced, dropped or doubled."""
     if isinstance(value, list | tuple) and value and rng.random() < 0.9:
         k = rng.randrange(len(value))
         choice = rng.random()
         parts = list(value)
         if choice < 0.85:
-            parts[k] = disturbed(rng, parts[k])
+            parts[k] = modified(rng, parts[k])
         elif choice < 0.92:
             del parts[k]
         else:
@@ -244,9 +244,9 @@ def test_random_bad_loops_never_crash():
         for _ in range(rng.randint(1, 2)):
             where, name = rng.choice(list(b.lists)), rng.choice(tables)
             if rng.random() < 0.6:
-                b.lists[where] = disturbed(rng, b.lists[where])
+                b.lists[where] = modified(rng, b.lists[where])
             else:
-                setattr(b, name, disturbed(rng, getattr(b, name)))
+                setattr(b, name, modified(rng, getattr(b, name)))
         B, T = rng.randint(0, 3), rng.randint(0, 3)
         lengths = np.array([rng.randint(0, T) for _ in range(B)], np.int64)
         try:
@@ -261,7 +261,7 @@ def test_random_bad_loops_never_crash():
             sequences = arrays.pop("sequences")
             b.run(B, T, sequences, lengths=lengths, weights=weights, backward=rng.random() < 0.5, **arrays)
             ran += 1
-        except (TypeError, ValueError, KeyError, IndexError):  # some are found out when the arrays are made
+        except (TypeError, ValueError, KeyError, IndexError):  # some invalid tables fail when the arrays are created
             refused += 1
     assert min(ran, refused) > 200
 
@@ -288,7 +288,7 @@ def three_threads():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.usefixtures("three_threads")
-def test_a_forked_child_goes_on_working():
+def test_a_forked_child_computes_correctly():
     check_in_forked_children(work)
 
 

@@ -148,7 +148,7 @@ def test_pairs_within_four_ulp(code, dtype, isa):
 @isas
 @dtypes
 @pytest.mark.parametrize("code", EXACT)
-def test_what_numpy_gives_bit_for_bit(code, dtype, isa):
+def test_instructions_that_equal_numpy_bit_for_bit(code, dtype, isa):
     if code == "where" or code in PAIRS:
         x, y = pairs(dtype)
         arrays = [np.roll(x, 7), x, y]
@@ -227,7 +227,7 @@ def random_instruction(rng, b):
 @isas
 @dtypes
 def test_random_layouts(isa, dtype):
-    """Every element that an instruction writes, and none besides."""
+    """An instruction writes all elements of its output and no others."""
     rng = np.random.default_rng(0)
     for _ in range(400):
         b = Builder(dtype)
@@ -239,11 +239,11 @@ def test_random_layouts(isa, dtype):
 
         weights, arrays = [draw(n) for n in weights], [draw(B, T, n) for n in sizes]
         arrays[-1] = arrays[-1].reshape(B * T, -1)
-        found, want = [a.copy() for a in arrays], [a.copy() for a in arrays]
-        b.run(B, T, found, weights=weights, isa=isa)
+        actual, want = [a.copy() for a in arrays], [a.copy() for a in arrays]
+        b.run(B, T, actual, weights=weights, isa=isa)
         interpret(b, B, T, want, weights=weights)
         rtol, atol = (1e-3, 1e-3) if dtype == np.float32 else (1e-11, 1e-11)
-        np.testing.assert_allclose(found[-1], want[-1], rtol=rtol, atol=atol)
+        np.testing.assert_allclose(actual[-1], want[-1], rtol=rtol, atol=atol)
 
 
 @isas
@@ -268,10 +268,10 @@ def test_rowproducts_in_every_layout(isa, dtype, shape, transposed):
         [at(slots[0], (), 0, (a0, a1, 0, a2)), at(slots[1], (), 0, (b0, 0, b2, b1))],
     )  # fmt: skip
     arrays = [rng.standard_normal((2, 3, int(np.prod(size)))).astype(dtype) for size in sizes.values()]
-    found, want = [x.copy() for x in arrays], [x.copy() for x in arrays]
-    loop.run(2, 3, found, isa=isa)
+    actual, want = [x.copy() for x in arrays], [x.copy() for x in arrays]
+    loop.run(2, 3, actual, isa=isa)
     interpret(loop, 2, 3, want)
-    np.testing.assert_allclose(found[2], want[2], rtol=0, atol=1e-4 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(actual[2], want[2], rtol=0, atol=1e-4 if dtype == np.float32 else 1e-12)
 
 
 @isas
@@ -280,7 +280,7 @@ def test_rowproducts_in_every_layout(isa, dtype, shape, transposed):
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("m", [1, 3, 200])
 @pytest.mark.parametrize(("N", "K"), [(1, 1), (16, 7), (19, 33), (64, 600), (70, 5)])
-def test_products_of_parts(isa, dtype, accumulate, transposed, m, N, K):
+def test_products_of_blocks_and_sub_rows(isa, dtype, accumulate, transposed, m, N, K):
     """Columns of a larger matrix, and sub-rows whose neighbours must not change."""
     rng = np.random.default_rng(0)
     b = Builder(dtype)
@@ -294,10 +294,10 @@ def test_products_of_parts(isa, dtype, accumulate, transposed, m, N, K):
         accumulate=accumulate, bias=None if accumulate else 1, bias_offset=5, m=m,
     )  # fmt: skip
     arrays = [rng.standard_normal((2, 3, b.size(slot))).astype(dtype) for slot in (x, out)]
-    found, want = [a.copy() for a in arrays], [a.copy() for a in arrays]
-    b.run(2, 3, found, weights=[matrix, bias], isa=isa)
+    actual, want = [a.copy() for a in arrays], [a.copy() for a in arrays]
+    b.run(2, 3, actual, weights=[matrix, bias], isa=isa)
     interpret(b, 2, 3, want, weights=[matrix, bias])
-    np.testing.assert_allclose(found[1], want[1], rtol=0, atol=2e-4 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(actual[1], want[1], rtol=0, atol=2e-4 if dtype == np.float32 else 1e-12)
 
 
 def operand_of(rng, b, slots, out, offset, n):
@@ -340,8 +340,8 @@ def test_chains_of_arithmetic(isa, dtype):
             b.map("copy", out, slot, n=b.size(slot), at_=offset)
             offset += b.size(slot)
         arrays = [rng.standard_normal((6, b.size(slot))).astype(dtype) for slot in (*slots, out)]
-        found, want = [a.copy() for a in arrays], [a.copy() for a in arrays]
-        b.run(2, 3, found, isa=isa)
+        actual, want = [a.copy() for a in arrays], [a.copy() for a in arrays]
+        b.run(2, 3, actual, isa=isa)
         interpret(b, 2, 3, want)
-        for a, c in zip(found, want, strict=True):
+        for a, c in zip(actual, want, strict=True):
             np.testing.assert_array_equal(a, c)

@@ -123,7 +123,7 @@ def test_nan_and_infinity_stay_in_their_rows_and_columns(name, dtype, shape):
         assert np.isnan(got[M // 2]).all()
 
 
-def test_what_is_no_float_array_is_numpys():
+def test_arrays_that_are_not_floating_point_are_multiplied_by_numpy():
     whole = np.arange(12).reshape(3, 4)
     assert kernels.matmul(whole, whole.T).dtype == whole.dtype
     assert (kernels.matmul(whole, whole.T) == whole @ whole.T).all()

@@ -132,9 +132,9 @@ def test_a_row_alone_gives_the_same_bits(p, isa, data):
     )
 
 
-def awkward(array, how):
+def in_layout(array, layout):
     """The same values in memory laid out otherwise."""
-    if how == "misaligned":
+    if layout == "misaligned":
         raw = (
             np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
             if array.size
@@ -142,18 +142,18 @@ def awkward(array, how):
         )
         raw[...] = array
         return raw
-    if how == "fortran":
+    if layout == "fortran":
         return np.asfortranarray(array)
-    if how == "stepped":
+    if layout == "stepped":
         wide = np.zeros(tuple(2 * n for n in array.shape), array.dtype)[
             tuple(slice(None, None, 2) for _ in array.shape)
         ]
         wide[...] = array
         return wide
-    if how == "backwards":
+    if layout == "backwards":
         flipped = tuple(slice(None, None, -1) for _ in array.shape)
         return array[flipped].copy()[flipped]
-    if how == "padded":
+    if layout == "padded":
         wide = np.full(tuple(n + 3 for n in array.shape), np.nan, array.dtype)[
             tuple(slice(1, n + 1) for n in array.shape)
         ]
@@ -167,11 +167,11 @@ def awkward(array, how):
 @many
 @given(p=problems(), isa=st.sampled_from(NATIVE or ("none",)), data=st.data())
 def test_memory_layout_does_not_matter(p, isa, data):
-    how = st.sampled_from(["misaligned", "fortran", "stepped", "backwards", "padded", "readonly"])
+    layout = st.sampled_from(["misaligned", "fortran", "stepped", "backwards", "padded", "readonly"])
     with kernels.using(isa):
         want = results(p)
-        p.args = [None if a is None else awkward(a, data.draw(how)) for a in p.args]
-        p.cotangents = [awkward(a, data.draw(how)) for a in p.cotangents]
+        p.args = [None if a is None else in_layout(a, data.draw(layout)) for a in p.args]
+        p.cotangents = [in_layout(a, data.draw(layout)) for a in p.cotangents]
         before = [None if a is None else a.copy() for a in p.args]
         same_bits(results(p), want)
     for a, b in zip(p.args, before, strict=True):
@@ -186,7 +186,7 @@ def padding(p):
 
 @many
 @given(p=problems(), isa=st.sampled_from([*NATIVE, "reference"]), save=st.sampled_from([True, "recompute"]))
-def test_padding_touches_nothing(p, isa, save):
+def test_padding_changes_neither_results_nor_gradients(p, isa, save):
     if p.lengths is None:
         return
     with kernels.using(isa):

@@ -36,10 +36,10 @@ def test_rows_are_added_where_they_were_picked(
     expected = np.zeros((rows, *inner), dtype)
     np.add.at(expected, index, values)
     with kernels.using(isa):
-        found = scatter_add(values, index=index, shape=(rows, *inner))
-        picked = getitem(found, index=index)
-    assert found.dtype == dtype
-    assert np.array_equal(found, expected)
+        sums = scatter_add(values, index=index, shape=(rows, *inner))
+        picked = getitem(sums, index=index)
+    assert sums.dtype == dtype
+    assert np.array_equal(sums, expected)
     assert np.array_equal(picked, expected[index])
 
 
@@ -66,12 +66,12 @@ def test_large_lookups(isa: str) -> None:
 def test_sums_are_made_in_one_order() -> None:
     rng = np.random.default_rng(0)
     values, index = rng.standard_normal((5000, 96)).astype(np.float32), rng.integers(0, 7, 5000)
-    before, found = kernels.get_num_threads(), []
+    before, results = kernels.get_num_threads(), []
     for threads in (1, 2, 3):
         kernels.set_num_threads(threads)
-        found.append(scatter_add(values, index=index, shape=(7, 96)))
+        results.append(scatter_add(values, index=index, shape=(7, 96)))
     kernels.set_num_threads(before)
-    assert all(np.array_equal(a, found[0]) for a in found)
+    assert all(np.array_equal(a, results[0]) for a in results)
 
 
 def test_memory_is_used_again_when_an_array_has_gone() -> None:

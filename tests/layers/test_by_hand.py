@@ -70,8 +70,8 @@ def test_dropout_of_inputs_is_one_mask_a_sequence() -> None:
 
 
 def test_hard_shrink_at_zero() -> None:
-    found = layers.Activation("hard_shrink")(np.array([[0.0, 0.5, -0.5, 0.6]], np.float32))
-    np.testing.assert_array_equal(found.data, np.array([[0.0, 0.0, 0.0, 0.6]], np.float32))
+    output = layers.Activation("hard_shrink")(np.array([[0.0, 0.5, -0.5, 0.6]], np.float32))
+    np.testing.assert_array_equal(output.data, np.array([[0.0, 0.0, 0.0, 0.6]], np.float32))
 
 
 def test_a_mean_over_one_example_is_its_loss() -> None:
@@ -177,10 +177,10 @@ def test_shapes_of_two_directions_are_foretold(merge: Any, sequences: bool, stat
     forward = layers.LSTM(3, return_sequences=sequences, return_state=states)
     backward = layers.LSTM(3, return_sequences=sequences, return_state=states, go_backwards=True)
     layer = layers.Bidirectional(forward, merge_mode=merge, backward_layer=backward)
-    found = layer(np.ones((2, 5, 4), np.float32))
-    told = layer.compute_output_shape((2, 5, 4))
-    assert ([y.shape for y in found] if isinstance(found, tuple) else found.shape) == (
-        list(told) if isinstance(found, tuple) else told
+    output = layer(np.ones((2, 5, 4), np.float32))
+    shape = layer.compute_output_shape((2, 5, 4))
+    assert ([y.shape for y in output] if isinstance(output, tuple) else output.shape) == (
+        list(shape) if isinstance(output, tuple) else shape
     )
 
 
@@ -191,10 +191,10 @@ def test_a_stack_returns_each_state_in_the_form_it_was_given() -> None:
     assert [(type(one), len(one)) for one in listed] == [(list, 1), (list, 1)]
     for first, second in ((True, True), (True, False), (False, False)):
         zeros = [np.zeros((1, n), np.float32) for n in (2, 3)]
-        given = [[z] if wrapped else z for z, wrapped in zip(zeros, (first, second), strict=True)]
-        again, found = stack(x, given)
+        initial = [[z] if wrapped else z for z, wrapped in zip(zeros, (first, second), strict=True)]
+        again, states = stack(x, initial)
         np.testing.assert_array_equal(again.data, output.data)
-        for one, wrapped, wanted in zip(found, (first, second), listed, strict=True):
+        for one, wrapped, wanted in zip(states, (first, second), listed, strict=True):
             assert isinstance(one, list) == wrapped
             np.testing.assert_array_equal((one[0] if wrapped else one).data, wanted[0].data)
 

@@ -24,10 +24,10 @@ def compiled() -> models.Sequential:
     return model
 
 
-def fitted(*given: callbacks.Callback, epochs: int = 12, **options: Any) -> tuple[models.Sequential, models.History]:
+def fitted(*added: callbacks.Callback, epochs: int = 12, **options: Any) -> tuple[models.Sequential, models.History]:
     model = compiled()
     options = {"validation_split": 0.5, "batch_size": 5, "shuffle": False} | options
-    return model, model.fit(X, Y, epochs=epochs, callbacks=given, **options)
+    return model, model.fit(X, Y, epochs=epochs, callbacks=added, **options)
 
 
 worse: dict[str, Any] = {"monitor": "loss", "mode": "max"}  # the loss falls, so nothing is better than the first epoch
@@ -104,7 +104,7 @@ def test_callbacks_do_as_keras_does(name: str) -> None:
     assert history.stopped == ("callback" if epochs < 12 else "epochs")
 
 
-def test_a_callback_of_ones_own_is_called_in_order() -> None:
+def test_methods_of_a_custom_callback_are_called_in_order() -> None:
     class Seen(callbacks.Callback):
         def __init__(self) -> None:
             self.seen: list[str] = []
@@ -276,7 +276,7 @@ def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
         call()
 
 
-def test_a_figure_of_ones_own_needs_a_mode() -> None:
+def test_a_custom_metric_needs_a_mode() -> None:
     def worst(y_true: Any, y_pred: Any) -> Any:
         return tg.max(tg.abs(y_pred - y_true))
 

@@ -59,8 +59,8 @@ def test_outputs_states_and_gradients(name: str, unroll: bool) -> None:
     keys = [f"state/{part}" for part in options["state_order"]]
     g.backward(golden, {"output": output, **dict(zip(keys, states, strict=True))})
     parts = [layer.forward_layer, layer.backward_layer] if options["bidirectional"] else [layer]
-    found = {s + key: a for s, one in zip(sides(golden), parts, strict=True) for key, a in gradients(one.cell).items()}
-    g.compare_gradients(golden, tensors, found)
+    actual = {s + key: a for s, one in zip(sides(golden), parts, strict=True) for key, a in gradients(one.cell).items()}
+    g.compare_gradients(golden, tensors, actual)
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if "bidirectional" not in n and n.endswith("sequences_f64")])
@@ -75,8 +75,8 @@ def test_weights_go_both_ways(name: str) -> None:
     )
     assert list(layer.cell.state_dict()) == list(NAMES)
     own = interop.keras.from_cell(cls, layer.cell.state_dict())  # a GRU's bias as Keras has it, (2, 3H)
-    for found in (layer.get_weights(), own, interop.keras.from_cell(cls, ours)):
-        for a, b in zip(found, weights, strict=True):
+    for arrays in (layer.get_weights(), own, interop.keras.from_cell(cls, ours)):
+        for a, b in zip(arrays, weights, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -87,8 +87,8 @@ def test_weights_begin_as_in_keras(name: str) -> None:
     assert [w.shape for w in layer.get_weights()] == [w.shape for w in weights_of(golden)]
     assert layer.count_params() == sum(w.size for w in weights_of(golden))
     biases = [w for i, w in enumerate(layer.get_weights()) if i % 3 == 2] if len(layer.get_weights()) % 3 == 0 else []
-    for found, wanted in zip(biases, weights_of(golden, "fresh/weight"), strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    for actual, wanted in zip(biases, weights_of(golden, "fresh/weight"), strict=True):
+        np.testing.assert_array_equal(actual, wanted)
 
 
 def test_every_file_is_used() -> None:

@@ -67,10 +67,10 @@ def test_shapes_and_returns(make: Any) -> None:
         wanted = (3, 5, 2) if sequences else (3, 2)
         assert output.shape == wanted
         layer = make(2, return_sequences=sequences, return_state=True)
-        found = layer(X)
-        assert [t.shape for t in found] == [wanted] + [(3, 2)] * states
-        assert layer.compute_output_shape(X.shape) == tuple(t.shape for t in found)
-        assert all(t.dtype == np.float32 for t in found)
+        actual = layer(X)
+        assert [t.shape for t in actual] == [wanted] + [(3, 2)] * states
+        assert layer.compute_output_shape(X.shape) == tuple(t.shape for t in actual)
+        assert all(t.dtype == np.float32 for t in actual)
 
 
 @pytest.mark.parametrize("make", RECURRENT)
@@ -97,7 +97,7 @@ def test_fused_is_unrolled_and_gradients_are_right(make: Any, mask: Any, options
 
 def test_masks_repeat_the_output_or_give_zeros() -> None:
     layer = layers.RNN(layers.GRUCell(2), return_sequences=True)
-    padded = np.where(MASK[:, :, None], X, np.nan)  # what lies under the mask touches nothing
+    padded = np.where(MASK[:, :, None], X, np.nan)  # masked inputs have no effect
     out = layer(padded, mask=MASK).data
     np.testing.assert_array_equal(out[0, 3], out[0, 2])
     np.testing.assert_array_equal(out[1, 2], out[1, 1])
@@ -142,8 +142,8 @@ def test_recurrent_dropout_keeps_the_mean() -> None:
     """h U with h dropped has the mean h U; and the state itself is not dropped."""
     layer = layers.SimpleRNN(3, activation=None, recurrent_dropout=0.4, seed=1, dtype="float64")
     plain = layer(X[:, :2])
-    found = np.mean([layer(X[:, :2], training=True).data for _ in range(4000)], axis=0)
-    close(found, plain, 0.06)
+    mean = np.mean([layer(X[:, :2], training=True).data for _ in range(4000)], axis=0)
+    close(mean, plain, 0.06)
 
 
 def with_ones(layer: Any, units: int) -> Any:
@@ -179,22 +179,22 @@ def test_dropout_of_inputs_acts_in_the_drivers_of_rnn() -> None:
     x = np.ones((4, 2, 400), np.float32)
     cell = layers.SimpleRNNCell(1, "linear", dropout=0.5, seed=0, kernel_initializer="ones")
     for run in (cell, layers.StackedRNNCells([cell])):
-        found = rnn.dynamic_rnn(run, x)[0].data[:, 0, 0]
-        assert (found != 400).any()
-        assert ((found > 300) & (found < 500)).all()
+        actual = rnn.dynamic_rnn(run, x)[0].data[:, 0, 0]
+        assert (actual != 400).any()
+        assert ((actual > 300) & (actual < 500)).all()
         with tg.training(False):
             assert (rnn.dynamic_rnn(run, x)[0].data[:, 0, 0] == 400).all()
 
 
-def test_stateful_goes_on_where_it_ended() -> None:
+def test_a_stateful_layer_continues_from_its_last_state() -> None:
     whole, parts = layers.LSTM(2, return_sequences=True), layers.LSTM(2, return_sequences=True, stateful=True)
     wanted = whole(X)
     parts(X)
     parts.set_weights(whole.get_weights())
     for _ in range(2):
         parts.reset_state()
-        found = [parts(X[:, :2]).data, parts(X[:, 2:]).data]
-        close(np.concatenate(found, axis=1), wanted, 1e-6)
+        chunks = [parts(X[:, :2]).data, parts(X[:, 2:]).data]
+        close(np.concatenate(chunks, axis=1), wanted, 1e-6)
     with pytest.raises(ValueError, match=r"^lstm: inputs hold 2 rows, but the last call's 3, .* call reset_states\(\)"):
         parts(X[:2])
     parts.reset_states()
@@ -205,17 +205,17 @@ def test_stateful_goes_on_where_it_ended() -> None:
 @pytest.mark.parametrize("sequences", [False, True])
 def test_every_way_to_merge(merge: Any, sequences: bool) -> None:
     layer = layers.Bidirectional(layers.GRU(2, return_sequences=sequences), merge_mode=merge)
-    found = layer(X)
+    output = layer(X)
     fw, bw = layer.forward_layer(X).data, layer.backward_layer(X).data
     bw = bw[:, ::-1] if sequences else bw
     wanted = {"concat": np.concatenate([fw, bw], -1), "sum": fw + bw, "ave": (fw + bw) / 2, "mul": fw * bw}
     if merge is None:
-        close(found[0], fw)
-        close(found[1], bw)
-        assert layer.compute_output_shape(X.shape) == tuple(t.shape for t in found)
+        close(output[0], fw)
+        close(output[1], bw)
+        assert layer.compute_output_shape(X.shape) == tuple(t.shape for t in output)
     else:
-        close(found, wanted[merge])
-        assert layer.compute_output_shape(X.shape) == found.shape
+        close(output, wanted[merge])
+        assert layer.compute_output_shape(X.shape) == output.shape
 
 
 def test_another_layer_for_the_way_back() -> None:
@@ -231,7 +231,7 @@ def test_another_layer_for_the_way_back() -> None:
         layers.Bidirectional(rnn.LSTMCell(2))  # type: ignore[arg-type]
 
 
-def test_layers_given_to_bidirectional_are_left_alone() -> None:
+def test_bidirectional_does_not_change_the_layers_passed_to_it() -> None:
     lstm = layers.LSTM(2)
     before = lstm(X).data
     both = layers.Bidirectional(lstm)
@@ -256,7 +256,7 @@ class Minimal(layers.Layer):
         return output, [output]
 
 
-def test_a_cell_of_ones_own_and_stacks() -> None:
+def test_custom_cells_and_stacks() -> None:
     layer = layers.RNN(Minimal(3), return_state=True)
     output, state = layer(X)
     close(output, state)
@@ -342,13 +342,13 @@ def test_activations_are_keras(name: str) -> None:
 
 
 def test_gelu_in_its_tanh_form() -> None:
-    found = layers.activations.gelu(tg.tensor(AT, np.float64), approximate=True)
-    np.testing.assert_allclose(found.data, [-7e-05, -0.100428, -0.114629, 0.262161, 1.954598, 7.0], atol=1e-6)
+    actual = layers.activations.gelu(tg.tensor(AT, np.float64), approximate=True)
+    np.testing.assert_allclose(actual.data, [-7e-05, -0.100428, -0.114629, 0.262161, 1.954598, 7.0], atol=1e-6)
     cell = layers.GRU(2, activation=lambda x: layers.activations.gelu(x, approximate=True), recurrent_activation="gelu")
     assert cell(X).shape == (3, 2)
 
 
-def test_what_keras_chooses_by_is_taken_and_ignored() -> None:
+def test_options_that_only_select_an_implementation_in_keras_are_ignored() -> None:
     for make in (layers.GRU, layers.LSTM):
         layer = layers.Bidirectional(make(2, use_cudnn=True, implementation=1))
         assert layer.forward_layer.use_cudnn is layer.backward_layer.use_cudnn is True
@@ -455,7 +455,7 @@ def test_state_dicts_go_into_layers_that_are_not_built() -> None:
         np.testing.assert_array_equal(other(X).data, wanted.data)
 
 
-def test_interop_refuses_what_has_no_counterpart() -> None:
+def test_interop_refuses_layers_without_counterpart() -> None:
     w = [np.ones((3, 6)), np.ones((2, 6)), np.ones(12)]
     with pytest.raises(ValueError, match="CuDNNGRU"):
         interop.keras.to_cell("gru", w)

@@ -50,8 +50,8 @@ def test_both_outputs_of_a_bidirectional_layer_carry_the_mask() -> None:
         return [top(y).data for top, y in zip(tops, both(table(ids)), strict=False)]
 
     rows = [run(row[None, :n]) for row, n in zip(IDS, LENGTHS, strict=True)]
-    for i, found in enumerate(run(IDS)):
-        np.testing.assert_allclose(found, [row[i][0] for row in rows], atol=1e-6)
+    for i, actual in enumerate(run(IDS)):
+        np.testing.assert_allclose(actual, [row[i][0] for row in rows], atol=1e-6)
 
 
 def test_a_mask_of_steps_within_steps_goes_through_time_distributed() -> None:
@@ -67,7 +67,7 @@ def test_a_mask_of_steps_within_steps_goes_through_time_distributed() -> None:
     np.testing.assert_allclose(sentences(y).data, sentences(y.data[:, :2]).data, atol=1e-6)
 
 
-def test_a_mask_given_stands_above_the_one_that_came() -> None:
+def test_an_explicit_mask_replaces_the_propagated_one() -> None:
     table, layer = layers.Embedding(9, 4, mask_zero=True), layers.GRU(2)
     x = table(IDS)
     unmasked = layer(x.data).data
@@ -78,16 +78,16 @@ def test_a_mask_given_stands_above_the_one_that_came() -> None:
     np.testing.assert_array_equal(layer(x * 1.0).data, unmasked)  # only layers hand masks on
 
 
-def test_states_that_begin_a_decoder_leave_its_mask_alone() -> None:
+def test_initial_states_of_a_decoder_do_not_change_its_mask() -> None:
     table, layer = layers.Embedding(9, 4, mask_zero=True), layers.LSTM(3)
     h, c = np.random.default_rng(0).normal(size=(2, 3, 3))
-    found = layer(table(IDS), initial_state=[h, c]).data
+    actual = layer(table(IDS), initial_state=[h, c]).data
     for i, n in enumerate(LENGTHS):
         alone = layer(table(IDS[i : i + 1, :n]), initial_state=[h[i : i + 1], c[i : i + 1]])
-        np.testing.assert_allclose(found[i], alone.data[0], atol=1e-6)
+        np.testing.assert_allclose(actual[i], alone.data[0], atol=1e-6)
 
 
-def test_a_layer_of_ones_own_says_whether_masks_pass() -> None:
+def test_a_custom_layer_declares_whether_it_passes_masks_on() -> None:
     class Scale(layers.Layer):
         def call(self, inputs: Any) -> Any:
             return inputs * 2
@@ -135,7 +135,7 @@ def test_time_distributed_refuses_masks_that_do_not_fit(shape: Any) -> None:
         layer(np.ones((2, 5, 4)), mask=np.ones(shape, bool))
 
 
-def test_time_distributed_tells_a_layer_of_vectors_which_are_real() -> None:
+def test_time_distributed_passes_the_mask_to_a_layer_of_vectors() -> None:
     class Only(layers.Layer):
         supports_masking = True
 
@@ -143,6 +143,6 @@ def test_time_distributed_tells_a_layer_of_vectors_which_are_real() -> None:
             return inputs if mask is None else inputs * np.asarray(mask, np.float32)[:, None]
 
     x, mask = np.ones((2, 3, 1)), np.array([[True, False, True], [False, True, True]])
-    found = layers.TimeDistributed(Only())(x, mask=mask)
-    np.testing.assert_array_equal(found.data[..., 0], mask)
-    np.testing.assert_array_equal(found.mask, mask)
+    output = layers.TimeDistributed(Only())(x, mask=mask)
+    np.testing.assert_array_equal(output.data[..., 0], mask)
+    np.testing.assert_array_equal(output.mask, mask)

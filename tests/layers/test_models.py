@@ -178,7 +178,7 @@ KERAS = {  # the loss of each of four epochs and the sum of the weights' sizes a
 
 
 @pytest.mark.parametrize("optimizer", sorted(KERAS))
-def test_fit_goes_as_in_keras(optimizer: str) -> None:
+def test_fit_trains_as_keras_does(optimizer: str) -> None:
     """The same model, weights, batches and optimiser: Keras's losses and weights, epsilon and all."""
     x, y = np.sin(np.arange(12 * 5 * 3)).reshape(12, 5, 3), np.arange(12) % 3
     inner = layers.Bidirectional(layers.LSTM(2, return_sequences=True))
@@ -215,7 +215,7 @@ def test_regularizers_reach_the_loss_as_in_keras() -> None:
     assert len(copy.deepcopy(model).losses) == 5  # those of outputs belong to a call
 
 
-def test_losses_of_ones_own_are_added() -> None:
+def test_custom_losses_are_added() -> None:
     class Costly(layers.Layer):
         def call(self, inputs: Any) -> Any:
             self.add_loss(inputs.sum())
@@ -261,7 +261,7 @@ def test_configurations_make_the_same_layer(name: str) -> None:
         assert [float(loss) for loss in other.losses] == [float(loss) for loss in layer.losses]
 
 
-def test_seeds_stand_in_configurations() -> None:
+def test_configurations_contain_the_seeds() -> None:
     make = {"kernel_initializer": tg.initializers.GlorotUniform(seed=5), "recurrent_initializer": "identity"}
     layer = layers.SimpleRNN(3, **make)
     other = layers.SimpleRNN.from_config(layer.get_config())
@@ -272,7 +272,7 @@ def double(x: Any) -> Any:
     return 2 * x
 
 
-def test_configurations_with_things_of_ones_own() -> None:
+def test_configurations_with_custom_objects() -> None:
     class Scale(layers.Layer):
         def __init__(self, factor: float, **options: Any):
             super().__init__(**options)
@@ -298,7 +298,9 @@ def test_configurations_with_things_of_ones_own() -> None:
     assert isinstance(own.layers[0], Scale)
     for bad in (lambda x: x, np.random.default_rng(0)):
         with pytest.raises(TypeError, match="which a configuration cannot contain; give a name"):
-            layers.LSTM(2, activation=double, seed=bad if not callable(bad) else None, **made(bad)).get_config()
+            layers.LSTM(
+                2, activation=double, seed=bad if not callable(bad) else None, **activation_option(bad)
+            ).get_config()
     kerass = {"trainable": True, "kernel_constraint": None, "units": 2, "dtype": {"class_name": "DTypePolicy"}}
     kerass["dtype"] |= {"config": {"name": "float64"}}
     kerass["kernel_initializer"] = {"class_name": "GlorotUniform", "config": {"seed": None, "input_axes": None}}
@@ -307,8 +309,8 @@ def test_configurations_with_things_of_ones_own() -> None:
         layers.Dense.from_config({"units": 2, "kernel_constraint": "maxnorm"})
 
 
-def made(given: Any) -> dict[str, Any]:
-    return {"recurrent_activation": given} if callable(given) else {}
+def activation_option(value: Any) -> dict[str, Any]:
+    return {"recurrent_activation": value} if callable(value) else {}
 
 
 def test_models_copy_and_pickle() -> None:
@@ -348,14 +350,14 @@ def test_fit_says_why_it_ended() -> None:
 
 
 def test_fit_is_the_same_with_the_same_seed() -> None:
-    found = []
+    results = []
     for _ in range(2):
         tg.seed(3)
         model = models.Sequential([layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2), layers.Dense(2, "softmax")])
         model.compile("adam", "sparse_categorical_crossentropy")
-        found.append(model.fit(X, Y, epochs=2).history["loss"])
+        results.append(model.fit(X, Y, epochs=2).history["loss"])
         assert model.evaluate(X, Y) == model.evaluate(X, Y)
-    assert found[0] == found[1]
+    assert results[0] == results[1]
 
 
 def test_losses_are_kerass() -> None:
@@ -402,7 +404,7 @@ def test_a_softmax_over_one_unit_is_refused(last: Any) -> None:
         fitted(model, "binary_crossentropy", X, Y)
 
 
-def test_accuracy_goes_by_shapes_as_in_keras() -> None:
+def test_accuracy_is_chosen_by_shapes_as_in_keras() -> None:
     p = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.6]], np.float32)
     y = np.array([[1, 1, 0], [0, 0, 1]])
     model = models.Sequential([layers.Dense(3, "linear", kernel_initializer="identity")])
@@ -483,7 +485,7 @@ def test_a_layer_that_does_not_fit_is_not_added() -> None:
     assert model(np.array([[1, 2]])).shape == (1, 1)
 
 
-def test_metrics_by_name_and_of_ones_own() -> None:
+def test_metrics_by_name_and_custom_metrics() -> None:
     def worst(y_true: Any, y_pred: Any) -> Any:
         return tg.max(tg.abs(y_pred - y_true))
 
@@ -492,12 +494,12 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     model = models.Sequential([layers.Embedding(5, 4, mask_zero=True), layers.GRU(3, return_sequences=True)])
     model.add(layers.Dense(1))
     model.compile("sgd", "mse", metrics=["mae", "mean_squared_error", worst])
-    found = model.evaluate(ids, y, batch_size=3, return_dict=True)
+    logs = model.evaluate(ids, y, batch_size=3, return_dict=True)
     error = (model.predict(ids) - y)[ids != 0]
-    np.testing.assert_allclose(found["mae"], np.abs(error).mean(), rtol=1e-5)  # a metric counts real steps only
-    np.testing.assert_allclose(found["mean_squared_error"], np.square(error).mean(), rtol=1e-5)
-    assert list(found) == ["loss", "mae", "mean_squared_error", "worst"]
-    assert list(model.fit(ids, y, validation_data=(ids, y)).history) == [*found, *(f"val_{name}" for name in found)]
+    np.testing.assert_allclose(logs["mae"], np.abs(error).mean(), rtol=1e-5)  # a metric counts real steps only
+    np.testing.assert_allclose(logs["mean_squared_error"], np.square(error).mean(), rtol=1e-5)
+    assert list(logs) == ["loss", "mae", "mean_squared_error", "worst"]
+    assert list(model.fit(ids, y, validation_data=(ids, y)).history) == [*logs, *(f"val_{name}" for name in logs)]
     model.compile("sgd", "binary_crossentropy", metrics=["binary_accuracy"])
     with pytest.raises(
         ValueError, match=r"compile: metric is 'auc', expected one of accuracy, binary_accuracy, .* mse, "
@@ -506,13 +508,13 @@ def test_metrics_by_name_and_of_ones_own() -> None:
     assert list(model.evaluate(ids, y > 0, return_dict=True)) == ["loss", "binary_accuracy"]  # as compiled before
 
 
-def test_what_train_fit_takes_stands_beside() -> None:
+def test_fit_accepts_the_arguments_of_train_fit_too() -> None:
     model = models.Sequential([layers.Dense(1)])
     model.compile("sgd", "mse")
     seen: list[float] = []
     options = {"patience": 1, "on_validation": lambda history: seen.append(history.best[1])}
-    found = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)
-    assert len(seen) == len(found.history["val_loss"])
+    logs = model.fit(X[:, 0], Y, epochs=3, validation_data=(X[:, 0], Y), **options)
+    assert len(seen) == len(logs.history["val_loss"])
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5])

@@ -43,8 +43,8 @@ def run(layer: Any, x: Any, **arguments: Any) -> tuple[list[Any], list[Any]]:
     """Outputs and states, flat, and the gradients of their weighted sum."""
     for p in layer.weights:
         p.grad = None
-    found = layer(x, **arguments)
-    flat = list(found) if isinstance(found, tuple) else [found]
+    actual = layer(x, **arguments)
+    flat = list(actual) if isinstance(actual, tuple) else [actual]
     rng = np.random.default_rng(5)
     sum((t * rng.normal(size=t.shape)).sum() for t in flat).backward()
     return flat, [p.grad for p in layer.weights]

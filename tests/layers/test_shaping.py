@@ -48,8 +48,8 @@ def test_the_mean_leaves_masked_steps_out(keepdims: bool) -> None:
     mask = np.array([[True, True, False], [False, False, False]])
     layer = layers.GlobalAveragePooling1D(keepdims=keepdims, dtype="float64")
     x = np.where(mask[..., None], X, np.nan)
-    found = layer(x, mask=mask).data.reshape(2, 4)
-    np.testing.assert_allclose(found, [X[0, :2].mean(0), np.zeros(4)])
+    output = layer(x, mask=mask).data.reshape(2, 4)
+    np.testing.assert_allclose(output, [X[0, :2].mean(0), np.zeros(4)])
     model = models.Sequential([layers.Embedding(5, 4, mask_zero=True), layers.GlobalAveragePooling1D(keepdims)])
     np.testing.assert_allclose(model([[1, 2, 0, 0]]).data, model([[1, 2]]).data, rtol=1e-6)
     with pytest.raises(ValueError, match=r"mask has shape \(2, 2\), expected \(2, 3\)"):

@@ -53,5 +53,5 @@ def test_keras_users_find_their_arguments() -> None:
     ],
     ids=lambda v: v.__name__,
 )
-def test_what_type_checkers_are_told_is_what_is_taken(cls: Any, options: Any) -> None:
+def test_annotated_arguments_are_those_that_are_accepted(cls: Any, options: Any) -> None:
     assert set(options.__annotations__) | {"units"} == set(inspect.signature(cls).parameters) | {"units"}

@@ -82,10 +82,10 @@ def test_forward_and_gradients(call: dict[str, Any]) -> None:
     tensors = [tg.tensor(a, requires_grad=True) for a in (x, *states)]
     hx = None if not states else tuple(tensors[1:]) if call["class"] == "LSTM" else tensors[1]
     output, final = ours(tensors[0], hx, lengths=lengths, impl=call["impl"])
-    found = [output, *(final if call["class"] == "LSTM" else (final,))]
-    for a, b in zip(found, results, strict=True):
+    outputs = [output, *(final if call["class"] == "LSTM" else (final,))]
+    for a, b in zip(outputs, results, strict=True):
         np.testing.assert_allclose(a.data, b.detach().numpy(), rtol=0, atol=1e-10)
-    sum((t * f).sum() for t, f in zip(found, factors, strict=True)).backward()
+    sum((t * f).sum() for t, f in zip(outputs, factors, strict=True)).backward()
     for a, b in zip(tensors, leaves, strict=True):
         np.testing.assert_allclose(a.grad, b.grad.numpy(), rtol=0, atol=1e-10)
     for (path, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
@@ -101,8 +101,8 @@ def test_cells(name: str) -> None:
     x, states = rng.normal(size=(2, 3)), [rng.normal(size=(2, 4)) for _ in range(2)]
     pair = name == "LSTMCell"
     wanted = theirs(torch.tensor(x), tuple(map(torch.tensor, states)) if pair else torch.tensor(states[0]))
-    found = ours(x, tuple(states) if pair else states[0])
-    for a, b in zip(found, wanted, strict=True) if pair else [(found, wanted)]:
+    actual = ours(x, tuple(states) if pair else states[0])
+    for a, b in zip(actual, wanted, strict=True) if pair else [(actual, wanted)]:
         np.testing.assert_allclose(a.data, b.detach().numpy(), rtol=0, atol=1e-12)
 
 
@@ -124,8 +124,8 @@ def test_losses(reduction: str) -> None:
         ("NLLLoss", {"ignore_index": 1}),
     ]:
         wanted = getattr(torch.nn, name)(reduction=reduction, **options)(torch.tensor(x), torch.tensor(target))
-        found = getattr(nn, name)(reduction=reduction, **options)(x, target)
-        np.testing.assert_allclose(found.data, wanted.numpy(), rtol=1e-12)
+        loss = getattr(nn, name)(reduction=reduction, **options)(x, target)
+        np.testing.assert_allclose(loss.data, wanted.numpy(), rtol=1e-12)
     p, y, weight = rng.random(x.shape), rng.random(x.shape), rng.random(x.shape[-1])
     for name, a, options in [
         ("BCELoss", p, {"weight": weight}),

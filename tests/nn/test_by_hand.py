@@ -25,8 +25,8 @@ def test_absolute_differences(reduction: str, wanted: Any) -> None:
 
 def test_layer_norm_of_one_place() -> None:
     """An input of exactly normalized_shape, as PyTorch takes it: (1, 3, 5) has mean 3 and variance 8/3."""
-    found = nn.LayerNorm(3, eps=0.0)(tg.tensor([1.0, 3.0, 5.0]))
-    assert found.tolist() == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
+    output = nn.LayerNorm(3, eps=0.0)(tg.tensor([1.0, 3.0, 5.0]))
+    assert output.tolist() == pytest.approx([-(1.5**0.5), 0.0, 1.5**0.5])
     assert nn.LayerNorm((2, 1), eps=0.0)(tg.tensor([[1.0], [3.0]])).tolist() == [[-1.0], [1.0]]
 
 
@@ -56,16 +56,16 @@ def test_a_clone_has_the_values_and_passes_the_gradient() -> None:
     assert tg.tensor([4.0]).clone().tolist() == [4.0]
 
 
-def test_dropout_stands_between_layers_and_not_behind_the_last() -> None:
+def test_dropout_is_applied_between_layers_and_not_after_the_last() -> None:
     """With h' = relu(x) and x = 1, three layers apply two dropout masks: each output is 0 or 1 / keep²."""
     net = nn.RNN(2, 2, 3, "relu", bias=False, dropout=0.5, batch_first=True)
     for name, weight in net.named_parameters():
         weight.data = np.eye(2, dtype=np.float32) * ("ih" in name)
     x = np.ones((200, 5, 2), np.float32)
     with tg.training(True):
-        found = net(x)[0].data
-    assert set(np.unique(found)) == {0.0, 4.0}
-    assert (found > 0).mean() == pytest.approx(0.25, abs=0.03)
+        output = net(x)[0].data
+    assert set(np.unique(output)) == {0.0, 4.0}
+    assert (output > 0).mean() == pytest.approx(0.25, abs=0.03)
     with tg.training(False):
         np.testing.assert_array_equal(net(x)[0].data, x)
 
@@ -94,9 +94,9 @@ def test_sizes_to_expand_to() -> None:
     """−1 keeps an axis, and new ones come first."""
     x = tg.tensor([[1.0], [2.0]], requires_grad=True)
     for shape, wanted in (((2, 3), (2, 3)), ((-1, 3), (2, 3)), ((4, -1, 3), (4, 2, 3)), ((5, 4, 2, 1), (5, 4, 2, 1))):
-        found = x.expand(*shape)
-        assert found.shape == wanted
-        np.testing.assert_array_equal(found.data, np.broadcast_to(x.data, wanted))
+        expanded = x.expand(*shape)
+        assert expanded.shape == wanted
+        np.testing.assert_array_equal(expanded.data, np.broadcast_to(x.data, wanted))
     np.testing.assert_array_equal(x.expand((-1, 3)).data, x.data.repeat(3, axis=1))
     row = tg.tensor([7.0, 8.0])
     assert row.expand(1, -1).shape == (1, 2)

@@ -1,4 +1,4 @@
-"""Integers that stand for classes."""
+"""Functions and losses whose targets are class indices."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_of_one_class_the_ignored_have_no_loss(loss: Any, ignored: int) -> None:
 def test_dropout_as_a_function() -> None:
     x = np.ones(2000, np.float32)
     tg.seed(0)
-    for found, keep in ((functional.dropout(x), 0.5), (functional.dropout(x, 0.2), 0.8)):
-        assert set(np.unique(found.data).round(4)) == {0.0, np.float32(1 / keep).round(4)}
-        assert (found.data > 0).mean() == pytest.approx(keep, abs=0.05)
+    for output, keep in ((functional.dropout(x), 0.5), (functional.dropout(x, 0.2), 0.8)):
+        assert set(np.unique(output.data).round(4)) == {0.0, np.float32(1 / keep).round(4)}
+        assert (output.data > 0).mean() == pytest.approx(keep, abs=0.05)
     assert functional.dropout(x, training=False).tolist() == x.tolist()
 
 

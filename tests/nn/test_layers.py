@@ -97,9 +97,9 @@ def test_a_module_as_one_writes_it_in_pytorch() -> None:
 def test_loading_some_of_a_state_dict_or_what_is_none() -> None:
     net, other = Net(), Net()
     before = net.state_dict()
-    some = {"scale": np.array([5.0]), "rnns.0.bias_ih_l0": np.ones(9), "ghost": np.zeros(3, int)}
+    arrays = {"scale": np.array([5.0]), "rnns.0.bias_ih_l0": np.ones(9), "ghost": np.zeros(3, int)}
     with pytest.raises(ValueError, match=r"missing rnns.0.weight_ih_l0 \(9, 3\); .*unexpected ghost \(3,\)"):
-        net.load_state_dict(some)
+        net.load_state_dict(arrays)
     with pytest.raises(ValueError, match=r"Net: scale has shape \(2,\), expected \(1,\)"):
         net.load_state_dict({"scale": np.ones(2)}, strict=False)
     with pytest.raises(TypeError, match=r"load_state_dict: state is Net, expected a dict .*; give its state_dict\(\)"):
@@ -108,12 +108,12 @@ def test_loading_some_of_a_state_dict_or_what_is_none() -> None:
         net.load_state_dict({"scale": [[1.0], [2.0, 3.0]]}, strict=False)
     for name, array in net.state_dict().items():
         assert array is before[name]
-    net.load_state_dict(some, strict=False)
+    net.load_state_dict(arrays, strict=False)
     assert net.scale.tolist() == [5.0]
     assert net.state_dict()["rnns.1.weight_ih_l0"] is before["rnns.1.weight_ih_l0"]
 
 
-def test_beginnings_are_pytorchs() -> None:
+def test_initial_weights_have_the_distribution_of_pytorch() -> None:
     linear, table = nn.Linear(100, 400, seed=0), nn.Embedding(400, 100, seed=0)
     for values in (linear.weight.data, linear.bias.data):
         assert np.abs(values).max() <= 0.1
@@ -142,8 +142,8 @@ def test_layer_norm_is_pytorchs() -> None:
     out = layer(x)
     assert np.allclose(out.data, golden["output"], atol=1e-13)
     out.backward(golden["R/output"])
-    found = {"x": x.grad, "weight/weight": layer.weight.grad, "weight/bias": layer.bias.grad}
-    for key, value in found.items():
+    gradients = {"x": x.grad, "weight/weight": layer.weight.grad, "weight/bias": layer.bias.grad}
+    for key, value in gradients.items():
         assert np.allclose(value, golden[f"grad/{key}"], atol=1e-12), key
 
 

@@ -132,7 +132,7 @@ def test_gradients() -> None:
         assert tg.gradgradcheck(lambda x, loss=loss: loss(x, targets), [x])
 
 
-def test_activations_stand_in_a_sequential() -> None:
+def test_activations_are_layers_of_a_sequential() -> None:
     x = array(2, 3)
     net = nn.Sequential(nn.Tanh(), nn.ReLU(), nn.Sigmoid())
     assert np.allclose(net(x).data, 1 / (1 + np.exp(-np.maximum(np.tanh(x), 0))))
@@ -200,12 +200,12 @@ def test_what_is_ignored_needs_no_second_class() -> None:
     assert nn.CrossEntropyLoss()(np.ones((3, 1), np.float32), np.array([0, -100, 0])).item() == 0.0
 
 
-def test_what_is_usual_is_not_shown() -> None:
+def test_the_repr_leaves_default_options_out() -> None:
     assert repr(nn.CrossEntropyLoss()) == "CrossEntropyLoss()"
     assert repr(nn.CrossEntropyLoss(ignore_index=-101)) == "CrossEntropyLoss(ignore_index=-101)"
 
 
-def test_targets_of_other_forms_are_told_the_way() -> None:
+def test_the_error_for_targets_of_another_form_names_the_remedy() -> None:
     with pytest.raises(
         TypeError, match=r"of one-hot rows take target\.argmax\(-1\), of whole numbers .* target\.astype\(int\)"
     ):
@@ -214,7 +214,7 @@ def test_targets_of_other_forms_are_told_the_way() -> None:
         tg.softmax_cross_entropy(np.zeros((2, 3)), np.zeros(2))
 
 
-def test_rows_of_different_lengths_are_told_the_way() -> None:
+def test_the_error_for_rows_of_different_lengths_names_the_remedy() -> None:
     with pytest.raises(
         ValueError, match=r"Embedding: indices is a list whose rows have different lengths.*tg\.data\.pad"
     ):

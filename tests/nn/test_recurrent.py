@@ -21,8 +21,8 @@ def make(golden: Golden) -> Any:
     """The module of a file, its state dict loaded as it is."""
     options = golden.meta["options"]
     keys = ("input_size", "hidden_size", "num_layers", "nonlinearity", "batch_first", "bidirectional", "proj_size")
-    given = {key: options[key] for key in keys if key in options}
-    layer = getattr(nn, options["module"])(**given, dtype=golden.meta["dtype"])
+    arguments = {key: options[key] for key in keys if key in options}
+    layer = getattr(nn, options["module"])(**arguments, dtype=golden.meta["dtype"])
     layer.load_state_dict(golden.under("weight"))
     return layer
 
@@ -131,7 +131,7 @@ def test_without_bias_is_with_biases_of_zero(cls: Any) -> None:
         assert np.array_equal(bare(array(5, 2, 3), impl=impl)[0].data, full(array(5, 2, 3), impl=impl)[0].data)
 
 
-def test_beginnings_are_pytorchs() -> None:
+def test_initial_weights_have_the_distribution_of_pytorch() -> None:
     for layer in (nn.LSTM(30, 100, seed=0), nn.GRU(30, 100, seed=0), nn.RNN(30, 100, num_layers=2, seed=0)):
         for path, p in layer.named_parameters():
             assert p.dtype == F4

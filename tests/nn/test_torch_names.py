@@ -206,12 +206,12 @@ def test_zero_grad_and_clipping() -> None:
 def test_packed_sequences_are_lengths(cls: Any, first: bool) -> None:
     layer = cls(4, 5, num_layers=2, bidirectional=True, batch_first=first, dtype=np.float64)
     lengths, x = [2, 0, 3], np.random.default_rng(1).normal(size=(3, 4, 4))
-    given = x if first else x.swapaxes(0, 1)
-    output, final = layer(given, lengths=lengths)
-    packed, state = layer(pack_padded_sequence(given, lengths, batch_first=first, enforce_sorted=False))
-    padded, found = pad_packed_sequence(packed, batch_first=first, total_length=4)
+    inputs = x if first else x.swapaxes(0, 1)
+    output, final = layer(inputs, lengths=lengths)
+    packed, state = layer(pack_padded_sequence(inputs, lengths, batch_first=first, enforce_sorted=False))
+    padded, sizes = pad_packed_sequence(packed, batch_first=first, total_length=4)
     np.testing.assert_array_equal(padded.data, output.data)
-    assert found.tolist() == lengths
+    assert sizes.tolist() == lengths
     for a, b in zip(state if cls is nn.LSTM else [state], final if cls is nn.LSTM else [final], strict=True):
         np.testing.assert_array_equal(a.data, b.data)
     turned, _ = pad_packed_sequence(layer(pack_padded_sequence(x, lengths, batch_first=True))[0], padding_value=7.0)
@@ -239,7 +239,7 @@ def test_packing_by_hand() -> None:
         pad_packed_sequence(packed, total_length=3)
 
 
-def test_files_of_pytorch_are_told_apart(tmp_path: Path) -> None:
+def test_files_of_pytorch_are_told_from_other_files(tmp_path: Path) -> None:
     for name, content in (
         ("model.pt", b"anything"),
         ("weights", b"PK\x03\x04archive"),

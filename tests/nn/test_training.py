@@ -13,7 +13,7 @@ from tinygrad_rnn import nn, optim
 
 
 class Net(tg.Module):
-    """What the golden file trained."""
+    """The model that the golden file trained."""
 
     def __init__(self, module: str, **options: Any):
         self.net = getattr(nn, module)(3, 4, batch_first=True, dtype=np.float64, **options)
@@ -26,7 +26,7 @@ class Net(tg.Module):
 @pytest.mark.parametrize("impl", ["fused", "unrolled"])
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 @pytest.mark.parametrize("cls", ["rnn", "lstm", "gru"])
-def test_fifty_steps_stay_with_pytorchs(cls: str, name: str, impl: str) -> None:
+def test_fifty_training_steps_match_pytorch(cls: str, name: str, impl: str) -> None:
     golden = load(f"torch_optim_training_{cls}")
     options = dict(golden.meta["options"])
     settings = options.pop("optimisers")[name]

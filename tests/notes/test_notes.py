@@ -1,4 +1,5 @@
-"""The course notes' scripts run to the end; what the notes fix is asserted, elsewhere shapes and the real library's numbers."""
+"""The course notes' scripts run to the end. Numbers printed in the notes are asserted; where there are none, shapes and the
+original library's numbers."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ FAULTS = HERE / "faults.py"
 
 
 def mpiexec() -> str:
-    """The mpiexec beside this Python, else the one in PATH."""
+    """The mpiexec in the folder of this Python, else the one in PATH."""
     if find_spec("mpi4py") is None:
         pytest.skip("mpi4py is not installed: pip install -e '.[mpi]'")
     folder = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    found = shutil.which("mpiexec", path=folder)
-    if found is None:
+    executable = shutil.which("mpiexec", path=folder)
+    if executable is None:
         pytest.skip("there is no mpiexec: pip install -e '.[mpi]'")
-    return found
+    return executable
 
 
 def command(processes: int, script: Path, *arguments: object) -> list[str]:

@@ -34,7 +34,7 @@ OPTIMIZERS = {
 
 
 class Language(tg.Module):
-    """A language model with dropout from the default generator and from one of its own."""
+    """A language model with dropout from the default generator and from a separate one."""
 
     def __init__(self, units: int = 6):
         self.embedding = nn.Embedding(5, 4)
@@ -147,7 +147,7 @@ def keras(**options: Any) -> tuple[Any, Any]:
 
 
 def loop(parallel: Any = None, **options: Any) -> tuple[Any, Any]:
-    """A loop of one's own."""
+    """A custom training loop."""
     parallel = parallel or tg.parallel.Serial()
     model = nn.Linear(4, 1)
     opt, losses = optim.Adam(model.parameters(), 0.01), []

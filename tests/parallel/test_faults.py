@@ -13,7 +13,7 @@ from mpiexec import FAULTS, command, environment, run
 
 import tinygrad_rnn as tg
 
-MESSAGES = {  # fault -> the rank that says so, what it says
+MESSAGES = {  # fault -> the rank that reports it, its message
     "exception": (1, "ValueError: these data are bad"),
     "everywhere": (0, "ValueError: these data are bad"),
     "exit": (1, "SystemExit: 3"),
@@ -43,7 +43,7 @@ def test_one_message_names_the_rank_and_all_end(fault: str, processes: int, tmp_
     assert message.format(n=processes) in done.stderr
     assert done.stderr.count("all processes end") == 1
     assert done.stderr.count("Traceback") == 1
-    assert time.monotonic() - start < 30  # beside starting Python, some 3 seconds at most
+    assert time.monotonic() - start < 30  # apart from starting Python, 3 seconds at most
 
 
 def test_a_killed_process_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:

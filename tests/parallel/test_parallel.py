@@ -38,7 +38,7 @@ def regression(batches: Any, **options: Any) -> tuple[Any, train.TrainingLog]:
 
 
 @pytest.mark.parametrize("parts", [2, 3, 7])
-def test_accumulated_parts_make_the_step_of_the_whole_batch(parts: int) -> None:
+def test_accumulated_gradients_equal_those_of_the_whole_batch(parts: int) -> None:
     """Batches of 7 and a last one of 1, of which all parts but one are empty."""
     whole, once = regression(data.Batches(X, Y, size=7, shuffle=False))
     model, history = regression(data.Batches(X, Y, size=7, shuffle=False), accumulate=parts)
@@ -64,7 +64,7 @@ def test_a_state_is_carried_part_by_part() -> None:
     np.testing.assert_allclose(run(accumulate=3).losses, run().losses, rtol=1e-12)
 
 
-def test_each_part_weighs_what_its_loss_is_the_mean_over() -> None:
+def test_each_part_is_weighted_by_the_number_of_targets_in_its_mean() -> None:
     """Targets of 0 do not count: the parts hold unequal numbers of those that do."""
     x, y = np.arange(8.0)[:, None], np.array([1, 0, 0, 0, 1, 1, 1, 0])
 
@@ -131,7 +131,7 @@ def test_too_few_rows_for_the_parts() -> None:
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(("size", "parts"), [(7, 2), (7, 3), (4, 4), (29, 5), (40, 3)])
-def test_the_parts_of_examples_are_all_of_them_once(size: int, parts: int, shuffle: bool) -> None:
+def test_every_example_is_in_exactly_one_part(size: int, parts: int, shuffle: bool) -> None:
     source = data.Batches(np.arange(29), size=size, shuffle=shuffle)
     split = []
     for part in range(parts):
@@ -147,7 +147,7 @@ def test_the_parts_of_examples_are_all_of_them_once(size: int, parts: int, shuff
         assert [i for part in own for i in part] == list(range(29))  # each part has a contiguous share
 
 
-def test_sentences_of_like_length_meet_in_all_parts() -> None:
+def test_batches_of_similar_length_are_the_same_batches_in_all_parts() -> None:
     lengths = RANDOM.integers(1, 50, 120)
     source = data.Batches([np.ones(n) for n in lengths], size=6, pool=10)
     tg.seed(0)
@@ -164,7 +164,7 @@ def sources(x: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", range(3))
-def test_a_share_does_not_hold_the_whole(kind: int) -> None:
+def test_a_share_does_not_keep_the_whole_array_in_memory(kind: int) -> None:
     x = np.arange(4000).reshape(1000, 4)
     base = weakref.ref(x)
     own = shards.Shard(shards.SplitBatches(sources(x)[kind], [1], 4, copied=True))
@@ -202,15 +202,17 @@ def test_states_are_dealt_along_their_rows() -> None:
 # -- gradients on their way ------------------------------------------------------------------------------------------
 
 
-def test_the_sweep_says_when_a_leaf_is_finished() -> None:
+def test_the_sweep_calls_back_when_the_gradient_of_a_leaf_is_complete() -> None:
     a, b, c = (tg.Parameter(np.array([n])) for n in (2.0, 3.0, 5.0))
     loss = (((a * b) * c + b) * c).sum()
-    told: list[tuple[str, float]] = []
+    finished: list[tuple[str, float]] = []
     names = {a._node: "a", b._node: "b", c._node: "c"}
-    found = engine.sweep([loss._seed(None, "test")], finished=lambda leaf, g: told.append((names[leaf], float(g[0]))))
-    assert told[0] == ("c", 63.0)  # 2 a b c + b, before the others
-    assert dict(told) == {names[leaf]: float(g[0]) for leaf, g in found.items()}
-    assert len(told) == 3
+    gradients = engine.sweep(
+        [loss._seed(None, "test")], finished=lambda leaf, g: finished.append((names[leaf], float(g[0])))
+    )
+    assert finished[0] == ("c", 63.0)  # 2 a b c + b, before the others
+    assert dict(finished) == {names[leaf]: float(g[0]) for leaf, g in gradients.items()}
+    assert len(finished) == 3
 
 
 class Late:
@@ -228,7 +230,7 @@ class Late:
         return self.array + self.array
 
 
-def test_gradients_are_sent_while_the_sweep_goes_on() -> None:
+def test_gradients_are_sent_while_the_sweep_is_still_running() -> None:
     """The last layer's gradient is under way before the first one's is computed; small ones share a bucket."""
     layers = [tg.Parameter(np.full((600, 600), 0.01)) for _ in range(3)]
     bias, unused, log = tg.Parameter(np.zeros(600)), tg.Parameter(np.zeros(3)), []
@@ -292,7 +294,9 @@ def test_without_mpi4py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         tg.parallel.MPI()
 
 
-def test_an_mpi_that_does_not_load_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_mpi_library_that_does_not_load_is_an_error_that_names_the_cause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "mpi4py").mkdir()
     (tmp_path / "mpi4py" / "__init__.py").write_text("")
     (tmp_path / "mpi4py" / "MPI.py").write_text("raise RuntimeError('cannot load MPI library')")

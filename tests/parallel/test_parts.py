@@ -26,36 +26,38 @@ def of_two(rank: int) -> Any:
 def test_every_row_is_in_one_part(own: int, cut: bool) -> None:
     """Whether the batches were cut for the process before or not."""
     whole = [np.arange(8), np.arange(8, 14)]
-    found: list[list[int]] = [[], []]
+    indices: list[list[int]] = [[], []]
     for rank in (0, 1):
         parts = MicroBatches(of_two(rank), own, None, None)
         for i, mine in enumerate(parts.split(of_two(rank).shard(whole) if cut else whole)):
             assert len(mine) == own
             assert parts.rows == len(whole[i])
-            found[i] += [int(n) for part in mine for n in part]
-    assert found == [list(range(8)), list(range(8, 14))]
+            indices[i] += [int(n) for part in mine for n in part]
+    assert indices == [list(range(8)), list(range(8, 14))]
 
 
 @pytest.mark.parametrize(
-    ("group", "own", "told"), [(Serial(), 3, "3 parts"), (of_two(0), 1, "2 processes"), (of_two(1), 3, "2 processes")]
+    ("group", "own", "shares"), [(Serial(), 3, "3 parts"), (of_two(0), 1, "2 processes"), (of_two(1), 3, "2 processes")]
 )
-def test_batches_that_leave_a_part_without_rows_throughout(group: Any, own: int, told: str) -> None:
+def test_sources_that_leave_a_part_without_rows_in_every_batch_are_refused(group: Any, own: int, shares: str) -> None:
     """Each process, or part, needs a row in some batch; the last batch may be smaller."""
-    least = int(told.split()[0])
+    least = int(shares.split()[0])
     for first in (least - 1, least):
         parts = MicroBatches(group, own, None, None)
         batches = [np.arange(first), np.arange(1)]
         if first == least:
             assert len(list(parts.split(batches))) == 2
             continue
-        with pytest.raises(ValueError, match=rf"a batch has {first} rows for {told}; give batches of at least {least}"):
+        with pytest.raises(
+            ValueError, match=rf"a batch has {first} rows for {shares}; give batches of at least {least}"
+        ):
             list(parts.split(batches))
         assert len(list(parts.split(batches, strict=False))) == 2
         assert not list(parts.split([]))
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_a_source_that_says_its_size_is_refused_before_it_is_read(size: int) -> None:
+def test_a_source_with_a_known_batch_size_is_refused_before_it_is_read(size: int) -> None:
     for source in (data.Batches(np.arange(9), size=size), data.TextChunks(np.arange(20), size, 2)):
         parts = iter(MicroBatches(of_two(0), 1, None, None).split(source))
         if size == 2:
@@ -65,8 +67,8 @@ def test_a_source_that_says_its_size_is_refused_before_it_is_read(size: int) -> 
                 next(parts)
 
 
-def test_a_part_without_rows_weighs_nothing() -> None:
-    """And is not asked what it weighs."""
+def test_a_part_without_rows_has_weight_0() -> None:
+    """The weight function is not called for it."""
     parts = MicroBatches(Serial(), 2, None, lambda batch: 10 * len(batch))
     assert parts.weights([np.arange(3), np.arange(0)]) == [30, 0]
     assert MicroBatches(Serial(), 1, None, lambda batch: 10 * len(batch)).weights([np.arange(3)]) == [1]
@@ -97,9 +99,9 @@ def test_every_part_has_random_numbers_of_its_own() -> None:
         tg.seed(epoch)
         parts.begin_epoch(random_state())
         before = random_state()
-        found = [generator().random() for _ in parts.seeded(step, range(parts.accumulate))]
+        drawn = [generator().random() for _ in parts.seeded(step, range(parts.accumulate))]
         assert random_state() == before
-        return found
+        return drawn
 
     one = MicroBatches(Serial(), 4, None, None)
     first = numbers(one, 0, 0)

@@ -1,6 +1,6 @@
 """Collects the steps of one test file, ways to mislead a trace, and makes the tests that run them.
 
-Each step runs fused with the results of the plain loop, call after call while what it reads changes, or it is refused with
+Each step runs fused with the results of the plain loop, call after call while the values it reads change, or it is refused with
 a reason that names the file and line of the step.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from worlds import held_to_unrolled, run, seeded
+from scan_cases import compare_with_unrolled, run, seeded
 
 Make = Callable[[], Any]
 
@@ -47,7 +47,7 @@ class Cases:
 
         @pytest.mark.parametrize("name", self.fused_steps)
         def test(name: str) -> None:
-            for path, reason in held_to_unrolled(self.fused_steps[name]):
+            for path, reason in compare_with_unrolled(self.fused_steps[name]):
                 assert path == "fused", reason
 
         return test
@@ -57,12 +57,12 @@ class Cases:
 
         @pytest.mark.parametrize("name", self.refused_steps)
         def test(name: str) -> None:
-            for path, reason in held_to_unrolled(self.refused_steps[name]):
+            for path, reason in compare_with_unrolled(self.refused_steps[name]):
                 assert path == "unrolled"
                 assert f"{self.file}:" in reason, reason
-            world = seeded(self.refused_steps[name])
+            scan_case = seeded(self.refused_steps[name])
             with pytest.raises(ValueError, match="impl='fused' cannot run this step") as caught:
-                run(world, "fused")
+                run(scan_case, "fused")
             assert f"{self.file}:" in str(caught.value)
 
         return test
@@ -72,7 +72,7 @@ class Cases:
 
         @pytest.mark.parametrize("name", self.refused_first_steps)
         def test(name: str) -> None:
-            (path, reason), *_ = held_to_unrolled(self.refused_first_steps[name])
+            (path, reason), *_ = compare_with_unrolled(self.refused_first_steps[name])
             assert path == "unrolled"
             assert f"{self.file}:" in reason, reason
 

@@ -46,7 +46,7 @@ def test_bad_arguments(call: Any, error: type[Exception], text: str) -> None:
         call()
 
 
-def test_an_error_of_the_step_itself_is_left_alone() -> None:
+def test_an_error_raised_by_the_step_is_passed_on_unchanged() -> None:
     class Mine(ValueError):
         def __init__(self, number: int, text: str):
             super().__init__(number, text)

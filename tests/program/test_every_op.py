@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import World, held_to_unrolled
+from scan_cases import ScanCase, compare_with_unrolled
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.autodiff.rows import Rows
@@ -47,12 +47,12 @@ def samples(name: str, t: int) -> list[Case]:
 
 def calls(name: str) -> list[tuple[int, tuple[int, ...]]]:
     """Samples, each with the inputs that have rows."""
-    found = []
+    pairs = []
     for i, case in enumerate(samples(name, 0)):
         arrays = [k for k, a in enumerate(case.arrays) if isinstance(a, np.ndarray) and a.ndim and a.shape[0]]
-        some = (c for n in range(1, len(arrays) + 1) for c in itertools.combinations(arrays, n))
-        found += [(i, c) for c in some if len({case.arrays[k].shape[0] for k in c}) == 1]
-    return found
+        subsets = (c for n in range(1, len(arrays) + 1) for c in itertools.combinations(arrays, n))
+        pairs += [(i, c) for c in subsets if len({case.arrays[k].shape[0] for k in c}) == 1]
+    return pairs
 
 
 def stepping(name: str, i: int, rows: tuple[int, ...]) -> tuple[Any, tuple[np.ndarray, ...], list[Any]]:
@@ -84,27 +84,30 @@ def stepping(name: str, i: int, rows: tuple[int, ...]) -> tuple[Any, tuple[np.nd
     )
 
 
-def world(name: str, i: int, rows: tuple[int, ...], batch: int | None = None) -> World:
+def scan_case(name: str, i: int, rows: tuple[int, ...], batch: int | None = None) -> ScanCase:
     step, xs, captured = stepping(name, i, rows)
     x = tuple(tg.tensor(a[:batch], requires_grad=a.dtype.kind == "f") for a in xs)
-    return World(step, x, tg.tensor(np.zeros((len(xs[0][:batch]), 1))), weights=lambda: captured)
+    return ScanCase(step, x, tg.tensor(np.zeros((len(xs[0][:batch]), 1))), weights=lambda: captured)
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("name", OPS)
-def test_a_row_alone_as_in_a_batch(name):
+def test_a_row_alone_gives_the_numbers_it_has_in_a_batch(name):
     paths = set()
     for i, rows in calls(name):
         for batch in (None, 1):
             if not runs(name, i, rows, batch):
                 continue
-            paths |= {path for path, _ in held_to_unrolled(lambda i=i, r=rows, b=batch: world(name, i, r, b), calls=1)}
+            paths |= {
+                path
+                for path, _ in compare_with_unrolled(lambda i=i, r=rows, b=batch: scan_case(name, i, r, b), calls=1)
+            }
     assert "fused" in paths, "no sample of this op keeps rows"
 
 
 def runs(name: str, i: int, rows: tuple[int, ...], batch: int | None) -> bool:
     """Whether the op's result has a row for each of the batch, so that it can be a step's output."""
-    w = world(name, i, rows, batch)
+    w = scan_case(name, i, rows, batch)
     try:
         tg.scan(w.step, w.x, w.state, impl="unrolled")
     except (ValueError, TypeError, IndexError):
@@ -136,11 +139,11 @@ def test_vjps_give_one_program_whatever_the_batch(name):
             program, _ = trace(step, Environment(step), signature, 0)
         except Untraceable:
             continue
-        wanted = [s for s, a in zip(program.inputs, xs, strict=False) if a.dtype.kind == "f"]
-        wanted += [s for s, _ in program.captured]
+        leaf = [s for s, a in zip(program.inputs, xs, strict=False) if a.dtype.kind == "f"]
+        leaf += [s for s, _ in program.captured]
         if any(0 in np.shape(a) for a in samples(name, 0)[i].arrays):
             continue
-        backs = [gradient(program, wanted, program.inputs[len(xs) :][:1], batch) for batch in (2, 5, 7)]
+        backs = [gradient(program, leaf, program.inputs[len(xs) :][:1], batch) for batch in (2, 5, 7)]
         one, *others = [
             [
                 (b.op.name, shown(b.inputs), shown(b.options), [shown(g.slots[o].shape) for o in b.outputs])

@@ -66,7 +66,7 @@ def with_gradients(f: Any, arrays: Any, dtype: Any) -> tuple[list[Any], list[Any
 @pytest.mark.parametrize("isa", ["reference", kernels.choice.active])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", CASES)
-def test_it_gives_what_the_function_gives(name: str, dtype: Any, isa: str) -> None:
+def test_a_fused_function_has_the_results_and_gradients_of_the_function(name: str, dtype: Any, isa: str) -> None:
     function, arrays = CASES[name]
     fused = tg.fuse(function)
     with kernels.using(isa):
@@ -112,7 +112,7 @@ def test_any_number_of_rows_runs_the_same_program() -> None:
     assert f(np.ones(3)).shape == (3,)
 
 
-def test_what_it_reads_may_change() -> None:
+def test_values_that_a_fused_function_reads_may_change() -> None:
     class Swish:
         def __init__(self) -> None:
             self.gain = tg.Parameter([2.0, 3.0])
@@ -124,16 +124,16 @@ def test_what_it_reads_may_change() -> None:
 
     f, x = Swish(), np.array([[1.0, -2.0]], np.float32)
 
-    def wanted() -> Any:
+    def formula() -> Any:
         return (f.gain.data * x / (1 + np.exp(-x))) ** f.power
 
     for change in (lambda: None, lambda: setattr(f, "power", 2), lambda: setattr(f, "gain", tg.Parameter([1.0, 5.0]))):
         change()
         y = f(x)
-        np.testing.assert_allclose(y.data, wanted(), rtol=1e-5)
+        np.testing.assert_allclose(y.data, formula(), rtol=1e-5)
         assert tg.snapshot(y).count("fused") == 1
-        np.testing.assert_allclose(f(x, bias=tg.tensor([1.0, 2.0])).data, wanted() + np.array([1, 2]), rtol=1e-5)
-        np.testing.assert_allclose(f(x, bias=3.0).data, wanted() + 3, rtol=1e-5)
+        np.testing.assert_allclose(f(x, bias=tg.tensor([1.0, 2.0])).data, formula() + np.array([1, 2]), rtol=1e-5)
+        np.testing.assert_allclose(f(x, bias=3.0).data, formula() + 3, rtol=1e-5)
     y.sum().backward()
     np.testing.assert_allclose(f.gain.grad, (2 * f.gain.data * (x / (1 + np.exp(-x))) ** 2)[0], rtol=1e-5)
 
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_fused_runs_as_it_is(name: str) -> None:
+def test_functions_that_cannot_be_fused_run_op_by_op(name: str) -> None:
     function, reason = REFUSED[name]
     fused, x = tg.fuse(function), RNG.normal(size=(2, 3, 4))
     np.testing.assert_allclose(fused(x).data, function(tg.tensor(x)).data)
@@ -181,7 +181,7 @@ def test_what_cannot_be_fused_runs_as_it_is(name: str) -> None:
     assert re.search(reason, fused.explain(x)), fused.explain(x)
 
 
-def test_what_is_no_function_is_refused() -> None:
+def test_arguments_that_are_not_functions_are_refused() -> None:
     with pytest.raises(TypeError, match="fuse: got int 3, expected a function of tensors"):
         tg.fuse(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="broadcast"):

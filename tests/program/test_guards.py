@@ -16,7 +16,7 @@ class Holder:
     a = 1
 
 
-def made():
+def function():
     def f(x, y=1, *, z=2):
         return x + c
 
@@ -29,7 +29,7 @@ def other(x, y=1, *, z=2):
 
 
 class Array:
-    """What has the attributes of an array."""
+    """An object with the attributes of an array."""
 
     shape, dtype = (2, 3), np.dtype(np.float32)
 
@@ -56,7 +56,7 @@ def cases():
     yield guards.guard_list(some, ""), lambda: some.append(1), lambda: some.pop()
     members = {1, "a"}
     yield guards.guard_set(members, ""), lambda: members.add(2), lambda: members.remove(2)
-    cell = made().__closure__[0]
+    cell = function().__closure__[0]
     yield guards.guard_cell(cell, ""), *changed(cell, "cell_contents", 3)
     held = cell.cell_contents
     yield (
@@ -74,7 +74,7 @@ def cases():
 
 
 def changed(holder, name, value):
-    """What sets an attribute, and what puts back what it was."""
+    """A function that sets an attribute, and one that restores its previous value."""
     was = getattr(holder, name)
     return lambda: setattr(holder, name, value), lambda: setattr(holder, name, was)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worlds import WAYS, World, draws, held_to_unrolled, wanted
+from scan_cases import BACKENDS, ScanCase, compare_with_unrolled, draws, leaf
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
@@ -18,10 +18,10 @@ B, T, D, H, S = 3, 4, 2, 3, 5
 
 def weights(**shapes: tuple[int, ...]) -> dict[str, Any]:
     normal = draws(3)
-    return {name: wanted(normal(*shape) * 0.5) for name, shape in shapes.items()}
+    return {name: leaf(normal(*shape) * 0.5) for name, shape in shapes.items()}
 
 
-def blocks() -> World:
+def blocks() -> ScanCase:
     """Blocks of rows and columns of one matrix, of a bias, transposed, split, and one that a function also reads."""
     w = weights(W=(D + H, 3 * H), b=(3 * H,))
 
@@ -33,10 +33,10 @@ def blocks() -> World:
         h = z * h + (1 - z) * n + h @ tg.tanh(W[D:, :H]) + b[2 * H :]
         return h, h
 
-    return World(step, weights=lambda: list(w.values()))
+    return ScanCase(step, weights=lambda: list(w.values()))
 
 
-def split_weights() -> World:
+def split_weights() -> ScanCase:
     """A matrix and a bias cut by `split` alone."""
     w = weights(W=(D, 2 * H), U=(H, 2 * H), b=(2 * H,))
 
@@ -45,10 +45,10 @@ def split_weights() -> World:
         h = tg.tanh(x @ W1 + h @ U1 + b1) * tg.sigmoid(x @ W2 + h @ U2 + b2)
         return h, h
 
-    return World(step, weights=lambda: list(w.values()))
+    return ScanCase(step, weights=lambda: list(w.values()))
 
 
-def concatenated() -> World:
+def concatenated() -> ScanCase:
     """Parts of a concatenation, some of which are read elsewhere, too, in and after the loop."""
     w = weights(W=(D + 2 * H, H), U=(3 * H, H))
 
@@ -59,13 +59,13 @@ def concatenated() -> World:
         h = tg.tanh(whole @ w["W"] - -b) + 0.1 * (twice @ w["U"])
         return (whole, a), h
 
-    return World(step, weights=lambda: list(w.values()))
+    return ScanCase(step, weights=lambda: list(w.values()))
 
 
-def attention(product: bool, lengths: Any = None) -> World:
-    """The memory's gradient is a sum over steps of outer products, in both ways to write a weighted sum."""
+def attention(product: bool, lengths: Any = None) -> ScanCase:
+    """The memory's gradient is a sum over steps of outer products, for both expressions of a weighted sum."""
     w = weights(Q=(H, H), C=(H, H), W=(D, H))
-    memory = wanted(draws(4)(B, S, H))
+    memory = leaf(draws(4)(B, S, H))
 
     def step(x: Any, h: Any, memory: Any) -> Any:
         q = h @ w["Q"]
@@ -74,7 +74,7 @@ def attention(product: bool, lengths: Any = None) -> World:
         h = tg.tanh(x @ w["W"] + context @ w["C"])
         return h, h
 
-    return World(
+    return ScanCase(
         step,
         constants=(memory,),
         weights=lambda: list(w.values()),
@@ -82,7 +82,7 @@ def attention(product: bool, lengths: Any = None) -> World:
     )
 
 
-def normalised() -> World:
+def normalised() -> ScanCase:
     """Vjps that compute the same values again, and functions that are recomputed."""
     w = weights(W=(D, H), U=(H, H), s=(H,))
 
@@ -92,7 +92,7 @@ def normalised() -> World:
         h = tg.tanh(w["s"] * c / tg.sqrt((c * c).mean(axis=-1, keepdims=True) + 0.1))
         return h, h
 
-    return World(step, weights=lambda: list(w.values()))
+    return ScanCase(step, weights=lambda: list(w.values()))
 
 
 WORLDS = {
@@ -106,13 +106,13 @@ WORLDS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", WORLDS)
-def test_loops_agree_with_single_steps(name: str, way: str) -> None:
-    with kernels.using(way):
-        for path, reason in held_to_unrolled(WORLDS[name]):
+def test_loops_agree_with_single_steps(name: str, backend: str) -> None:
+    with kernels.using(backend):
+        for path, reason in compare_with_unrolled(WORLDS[name]):
             assert path == "fused", reason
-            assert "runs in NumPy" not in reason or way == "reference"
+            assert "runs in NumPy" not in reason or backend == "reference"
 
 
 @pytest.mark.parametrize("hoist", [True, False])
@@ -122,7 +122,7 @@ def test_numpy_runs_the_same_within_and_outside_the_steps(hoist: bool, monkeypat
     monkeypatch.setattr(Runner, "hoist_up_to", B if hoist else 0)
     with kernels.using("reference"):
         for name in WORLDS:
-            held_to_unrolled(WORLDS[name], calls=1)
+            compare_with_unrolled(WORLDS[name], calls=1)
 
 
 def plans(step: Any, *arguments: Any, **more: Any) -> Any:
@@ -155,70 +155,70 @@ def test_the_plan_of_the_worked_example() -> None:
     assert (plan.saved, plan.histories[0].role) == ((), "output")
 
 
-def test_blocks_of_weights_stay_blocks() -> None:
-    """No block is copied before the loop: the loop reads the matrix and the bias themselves, beside what a function made."""
-    world = blocks()
-    plan = plans(world.step, world.x.data, world.state.data)
+def test_blocks_of_weights_are_not_copied() -> None:
+    """No block is copied before the loop: the loop reads the matrix and the bias themselves, and the results of functions."""
+    scan_case = blocks()
+    plan = plans(scan_case.step, scan_case.x.data, scan_case.state.data)
     shapes = [plan.forward.slots[w].shape for w in plan.forward.weights]
     assert sorted(shapes) == [(H, H), (D + H, 3 * H), (3 * H,)]
 
 
-def test_a_memory_gets_no_matrix_at_every_step() -> None:
-    world = attention(True)
-    memory = world.constants[0].data
-    plan = plans(world.step, world.x.data, world.state.data, (memory,))
+def test_the_gradient_of_a_memory_is_accumulated_without_a_matrix_for_each_step() -> None:
+    scan_case = attention(True)
+    memory = scan_case.constants[0].data
+    plan = plans(scan_case.step, scan_case.x.data, scan_case.state.data, (memory,))
     assert [len(pairs) for pairs in plan.backward.outer_products.values()] == [2]
     backward = (*plan.backward.before, *plan.backward.body, *plan.backward.after)
     assert all(plan.backward.slots[o].inner != (S, H) for i in backward for o in i.outputs)
 
 
-def test_the_rules_compute_nothing_twice() -> None:
-    world = normalised()
-    plan = plans(world.step, world.x.data, world.state.data)
+def test_the_loops_compute_no_value_twice() -> None:
+    scan_case = normalised()
+    plan = plans(scan_case.step, scan_case.x.data, scan_case.state.data)
     back = plan.backward
     seen = [(i.op.name, i.inputs, repr(i.options)) for i in (*back.before, *back.body, *back.after)]
     assert len({repr(s) for s in seen}) == len(seen)
 
 
 def test_of_a_value_and_its_reshape_the_value_is_kept() -> None:
-    world = attention(True)
-    plan = plans(world.step, world.x.data, world.state.data, (world.constants[0].data,))
+    scan_case = attention(True)
+    plan = plans(scan_case.step, scan_case.x.data, scan_case.state.data, (scan_case.constants[0].data,))
     made = {o: i for i in (*plan.saving.before, *plan.saving.body) for o in i.outputs}
     assert {made[s].op.name for s in plan.saved} == {"matmul", "softmax"}
 
 
-def lacking_outside(lacks: str = "outside", **options: Any) -> World:
-    """The interpreter has no cumsum: outside the steps, with a mask from a step and what holds for all of them; or in it."""
+def with_cumsum(where: str = "outside", **options: Any) -> ScanCase:
+    """A step with cumsum, which the interpreter lacks: before the loop and on its outputs, or inside the recurrence."""
     w = weights(W=(D, H), U=(H, H), u=(H,))
-    held = wanted(draws(5)(B, H))
+    held = leaf(draws(5)(B, H))
 
     def step(x: Any, state: Any, held: Any) -> Any:
         c, h = state
         z = tg.cumsum(x @ w["W"], axis=-1) * tg.cumsum(held, axis=-1)
         grows = h > 0.1 * c
         c = tg.where(grows, c * 0.9, c + z) + held * 0.1
-        h = tg.tanh(z + h @ w["U"]) * (tg.cumsum(c, axis=-1) if lacks == "inside" else c)
+        h = tg.tanh(z + h @ w["U"]) * (tg.cumsum(c, axis=-1) if where == "inside" else c)
         return (tg.where(grows, tg.cumsum(h, axis=-1), h * w["u"]), tg.flip(x, axis=-1)), (c, h)
 
-    states = (wanted(draws(6)(B, H)), wanted(draws(7)(B, H)))
-    return World(step, state=states, constants=(held,), weights=lambda: list(w.values()), options=options)
+    states = (leaf(draws(6)(B, H)), leaf(draws(7)(B, H)))
+    return ScanCase(step, state=states, constants=(held,), weights=lambda: list(w.values()), options=options)
 
 
 @pytest.mark.parametrize("chunk", [1, 1 << 15], ids=["a chunk for each step", "one chunk"])
 @pytest.mark.parametrize("lengths", [None, [4, 0, 2], [1, 4, 3]], ids=str)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_an_op_outside_the_steps_leaves_them_native(chunk, lengths, reverse, way, monkeypatch):
+def test_an_op_outside_the_steps_leaves_them_native(chunk, lengths, reverse, backend, monkeypatch):
     monkeypatch.setattr("tinygrad_rnn.program.run.CHUNK", chunk)
     monkeypatch.setattr("tinygrad_rnn.program.run.ROWS", chunk)
-    told = held_to_unrolled(lambda: lacking_outside(lengths=lengths, reverse=reverse))
+    reason = compare_with_unrolled(lambda: with_cumsum(lengths=lengths, reverse=reverse))
     native = ", of which the part before and after the loop runs in NumPy: the native interpreter has no cumsum"
-    assert told[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else native))
+    assert reason[-1] == ("fused", "the whole sequence is one node" + ("" if backend == "reference" else native))
 
 
-def test_an_op_in_the_steps_does_not(way):
-    told = held_to_unrolled(lambda: lacking_outside("inside"))
+def test_an_op_inside_the_steps_makes_them_run_in_numpy(backend):
+    reason = compare_with_unrolled(lambda: with_cumsum("inside"))
     numpy = ", which runs in NumPy: the native interpreter has no cumsum"
-    assert told[-1] == ("fused", "the whole sequence is one node" + ("" if way == "reference" else numpy))
+    assert reason[-1] == ("fused", "the whole sequence is one node" + ("" if backend == "reference" else numpy))
 
 
 def test_steps_between_numpy_are_one_call():

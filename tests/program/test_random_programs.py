@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import WAYS
+from scan_cases import BACKENDS
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
@@ -56,7 +56,7 @@ UNARY: dict[str, Any] = {
     "last": lambda a: tg.squeeze(a[:, -1:], axis=1)[:, None],
     "own": lambda a: tg.tanh((a[:, None, :] @ (a[:, :, None] * a[:, None, :]))[:, 0]),
     "pairs": lambda a: tg.tanh(a[:, :, None] * tg.swapaxes(a[:, :, None], 1, 2)).sum(axis=2),
-    "quiet": lambda a: a + quietly(a),
+    "quiet": lambda a: a + without_grad(a),
 }
 BINARY: dict[str, Any] = {
     "add": lambda a, b: a + b,
@@ -73,7 +73,7 @@ BINARY: dict[str, Any] = {
 }
 
 
-def quietly(a):
+def without_grad(a):
     with tg.no_grad():
         return tg.cos(a * a)
 
@@ -82,8 +82,8 @@ def joined(a, b):
     return tg.concatenate([a, b], axis=1)
 
 
-class Made:
-    """A step made of drawn moves. Weights are made where a move asks for one of a shape for the first time."""
+class RandomStep:
+    """A step of randomly drawn operations. A weight is created when an operation first needs one of its shape."""
 
     def __init__(self, case: dict[str, Any]):
         self.moves, self.rng = case["moves"], np.random.default_rng(case["seed"])
@@ -176,11 +176,11 @@ def cases(draw, most_steps=20):
 def results(case: dict[str, Any], impl: str, second: bool) -> dict[str, np.ndarray]:
     """Values, gradients and, if asked for, the gradients of a random combination of the gradients."""
     rng = np.random.default_rng(case["seed"])
-    made = Made(case)
+    random_step = RandomStep(case)
     B, T, needs = case["B"], case["T"], case["needs"]
 
-    def array(wanted, *shape):
-        return tg.tensor(rng.normal(size=shape), requires_grad=bool(wanted))
+    def array(requires_grad, *shape):
+        return tg.tensor(rng.normal(size=shape), requires_grad=bool(requires_grad))
 
     x = array(needs & 1, *((T, B) if case["time_major"] else (B, T)), case["x"])
     if case["lengths"] is not None and T:
@@ -189,25 +189,25 @@ def results(case: dict[str, Any], impl: str, second: bool) -> dict[str, np.ndarr
     state = tuple(array(needs & 2, B, n) for n in case["states"])
     constants = (array(needs & 4, B, 2), array(needs & 4, B, 3, 2))[: case["constants"]]
     options = {k: case[k] for k in ("lengths", "reverse", "time_major", "recompute")}
-    made.step(tg.tensor(np.ones((2, case["x"]))), tuple(tg.tensor(np.ones((2, n))) for n in case["states"]),
+    random_step.step(tg.tensor(np.ones((2, case["x"]))), tuple(tg.tensor(np.ones((2, n))) for n in case["states"]),
               *(tg.tensor(np.ones((2, *c.shape[1:]))) for c in constants))  # fmt: skip
-    outputs, final = tg.scan(made.step, x, state, constants=constants, impl=impl, **options)
+    outputs, final = tg.scan(random_step.step, x, state, constants=constants, impl=impl, **options)
     named = {f"output {k}": v for k, v in enumerate(outputs)} | {f"state {k}": v for k, v in enumerate(final)}
-    found = {name: v.data for name, v in named.items()}
+    arrays = {name: v.data for name, v in named.items()}
     leaves = {"x": x, **{f"h{k}": s for k, s in enumerate(state)}, **{f"c{k}": c for k, c in enumerate(constants)}}
-    leaves = {k: t for k, t in (leaves | made.weights).items() if t.requires_grad}
+    leaves = {k: t for k, t in (leaves | random_step.weights).items() if t.requires_grad}
     loss = sum((v * rng.normal(size=v.shape)).sum() for v in named.values())
     if not (isinstance(loss, tg.autodiff.tensor.Tensor) and loss.requires_grad):
-        return found
+        return arrays
     grads = tg.grad(loss, list(leaves.values()), create_graph=second)
-    found |= {f"gradient of {k}": np.asarray(getattr(g, "data", g)) for k, g in zip(leaves, grads, strict=True)}
+    arrays |= {f"gradient of {k}": np.asarray(getattr(g, "data", g)) for k, g in zip(leaves, grads, strict=True)}
     if second:
         again = sum((g * rng.normal(size=g.shape)).sum() for g in grads)
         if isinstance(again, tg.autodiff.tensor.Tensor) and again.requires_grad:
             again.backward()
         for k, t in leaves.items():
-            found[f"second order, {k}"] = np.zeros(t.shape) if t.grad is None else t.grad
-    return found
+            arrays[f"second order, {k}"] = np.zeros(t.shape) if t.grad is None else t.grad
+    return arrays
 
 
 def close(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:
@@ -223,8 +223,8 @@ def close(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:
 @given(case=cases())
 def test_first_order(case):
     want = results(case, "unrolled", False)
-    for way in WAYS:
-        with kernels.using(way):
+    for backend in BACKENDS:
+        with kernels.using(backend):
             close(results(case, "fused", False), want)
 
 
@@ -232,6 +232,6 @@ def test_first_order(case):
 @given(case=cases(most_steps=8))
 def test_second_order(case):
     want = results(case, "unrolled", True)
-    for way in WAYS:
-        with kernels.using(way):
+    for backend in BACKENDS:
+        with kernels.using(backend):
             close(results(case, "fused", True), want)

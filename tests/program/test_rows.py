@@ -33,7 +33,7 @@ ROWS, LAST = Layout(1), Layout(1, transposed=True)
 MIXED = object()
 
 
-def judged(rule: Any, *arguments: Any) -> Any:
+def layout_of(rule: Any, *arguments: Any) -> Any:
     try:
         return rule(*arguments)
     except MixesRows:
@@ -41,7 +41,7 @@ def judged(rule: Any, *arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("formula", "with_rows", "wanted"),
+    ("formula", "with_rows", "expected"),
     [
         ("bi,ij->bj", (True, False), ROWS),
         ("bi,bi->b", (True, True), ROWS),
@@ -52,13 +52,13 @@ def judged(rule: Any, *arguments: Any) -> Any:
         ("ij,jk->ik", (False, False), NO_ROWS),
     ],
 )
-def test_contractions(formula: str, with_rows: tuple[bool, ...], wanted: Any) -> None:
+def test_contractions(formula: str, with_rows: tuple[bool, ...], expected: Any) -> None:
     inputs = [Operand((3, 3), ROWS if has else NO_ROWS) for has in with_rows]
-    assert judged(contraction, inputs, (3, 3), {"formula": formula}) == wanted
+    assert layout_of(contraction, inputs, (3, 3), {"formula": formula}) == expected
 
 
 @pytest.mark.parametrize(
-    ("index", "wanted"),
+    ("index", "expected"),
     [
         ((slice(None), 0), ROWS),
         ((..., 0), ROWS),
@@ -73,13 +73,13 @@ def test_contractions(formula: str, with_rows: tuple[bool, ...], wanted: Any) ->
         ((slice(None), [0, 1], [0, 1]), MIXED),
     ],
 )
-def test_indices(index: Any, wanted: Any) -> None:
-    assert judged(indexed, [Operand((3, 4, 5), ROWS)], (3,), {"index": index}) == wanted
-    assert judged(indexed, [Operand((3, 4, 5), NO_ROWS)], (3,), {"index": index}) == NO_ROWS
+def test_indices(index: Any, expected: Any) -> None:
+    assert layout_of(indexed, [Operand((3, 4, 5), ROWS)], (3,), {"index": index}) == expected
+    assert layout_of(indexed, [Operand((3, 4, 5), NO_ROWS)], (3,), {"index": index}) == NO_ROWS
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout", "to", "wanted"),
+    ("shape", "layout", "to", "expected"),
     [
         ((4,), NO_ROWS, (Rows(1, 3), 4), ROWS),
         ((4,), NO_ROWS, (Rows(2, 3), 4), Layout(2)),
@@ -92,13 +92,13 @@ def test_indices(index: Any, wanted: Any) -> None:
         ((4, 3), Layout(1, transposed=True), (4, 3), MIXED),
     ],
 )
-def test_broadcasts(shape: Any, layout: Layout, to: Any, wanted: Any) -> None:
+def test_broadcasts(shape: Any, layout: Layout, to: Any, expected: Any) -> None:
     out = tuple(map(int, to)) if isinstance(to, tuple) else (int(to),)
-    assert judged(broadcast, [Operand(shape, layout)], out, {"shape": to}) == wanted
+    assert layout_of(broadcast, [Operand(shape, layout)], out, {"shape": to}) == expected
 
 
 @pytest.mark.parametrize(
-    ("layouts", "wanted"),
+    ("layouts", "expected"),
     [
         ((ROWS, ROWS), ROWS),
         ((Layout(2), Layout(2)), Layout(2)),
@@ -109,16 +109,16 @@ def test_broadcasts(shape: Any, layout: Layout, to: Any, wanted: Any) -> None:
         ((NO_ROWS, NO_ROWS), NO_ROWS),
     ],
 )
-def test_entries_of_several_arrays(layouts: tuple[Layout, ...], wanted: Any) -> None:
-    assert judged(elementwise, [Operand((6, 6), layout) for layout in layouts], (6, 6), {}) == wanted
+def test_entries_of_several_arrays(layouts: tuple[Layout, ...], expected: Any) -> None:
+    assert layout_of(elementwise, [Operand((6, 6), layout) for layout in layouts], (6, 6), {}) == expected
 
 
 @pytest.mark.parametrize(
-    ("axis", "wanted"), [(None, ROW_SUM), (0, ROW_SUM), (-2, ROW_SUM), (1, ROWS), ((1, 0), ROW_SUM)]
+    ("axis", "expected"), [(None, ROW_SUM), (0, ROW_SUM), (-2, ROW_SUM), (1, ROWS), ((1, 0), ROW_SUM)]
 )
-def test_sums(axis: Any, wanted: Any) -> None:
-    assert judged(sums, [Operand((3, 4), ROWS)], (), {"axis": axis}) == wanted
-    assert judged(sums, [Operand((3, 4), NO_ROWS)], (), {"axis": axis}) == NO_ROWS
+def test_sums(axis: Any, expected: Any) -> None:
+    assert layout_of(sums, [Operand((3, 4), ROWS)], (), {"axis": axis}) == expected
+    assert layout_of(sums, [Operand((3, 4), NO_ROWS)], (), {"axis": axis}) == NO_ROWS
 
 
 def test_sizes_that_name_the_batch() -> None:
@@ -131,12 +131,12 @@ def test_sizes_that_name_the_batch() -> None:
         assert type(two * other) is not Rows
 
 
-# The batch has 3 rows below. What is wanted is what one sees when the entries of one row are changed: ROWS where only the
+# The batch has 3 rows below. The expected layout describes the effect of changing the entries of one row: ROWS where only the
 # same row of the result changes, ROW_SUM where the result is a sum over rows, MIXED for anything else.
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "wanted"),
+    ("a", "b", "expected"),
     [
         (((2, 4), NO_ROWS), ((4, 5), NO_ROWS), NO_ROWS),
         (((3, 4), ROWS), ((4, 5), NO_ROWS), ROWS),
@@ -172,12 +172,12 @@ def test_sizes_that_name_the_batch() -> None:
         (((4, 3), LAST), ((3, 3, 5), ROWS), MIXED),
     ],
 )
-def test_products(a: Any, b: Any, wanted: Any) -> None:
-    assert judged(product, [Operand(*a), Operand(*b)], (), {}) == wanted
+def test_products(a: Any, b: Any, expected: Any) -> None:
+    assert layout_of(product, [Operand(*a), Operand(*b)], (), {}) == expected
 
 
 @pytest.mark.parametrize(
-    ("shape", "out", "axis", "wanted"),
+    ("shape", "out", "axis", "expected"),
     [
         ((3, 4), (3, 1, 4), 1, ROWS),
         ((3, 4), (3, 4, 1), -1, ROWS),
@@ -191,14 +191,14 @@ def test_products(a: Any, b: Any, wanted: Any) -> None:
         ((1, 3, 4), (3, 4), -3, MIXED),
     ],
 )
-def test_axes_of_size_one(shape: Any, out: Any, axis: Any, wanted: Any) -> None:
-    assert judged(new_axes, [Operand(shape, ROWS)], out, {"axis": axis}) == wanted
-    assert judged(new_axes, [Operand(shape, NO_ROWS)], out, {"axis": axis}) == NO_ROWS
-    assert judged(new_axes, [Operand(shape, LAST)], out, {"axis": axis}) is MIXED
+def test_axes_of_size_one(shape: Any, out: Any, axis: Any, expected: Any) -> None:
+    assert layout_of(new_axes, [Operand(shape, ROWS)], out, {"axis": axis}) == expected
+    assert layout_of(new_axes, [Operand(shape, NO_ROWS)], out, {"axis": axis}) == NO_ROWS
+    assert layout_of(new_axes, [Operand(shape, LAST)], out, {"axis": axis}) is MIXED
 
 
 @pytest.mark.parametrize(
-    ("inputs", "out", "options", "wanted"),
+    ("inputs", "out", "options", "expected"),
     [
         ([((3, 4), ROWS), ((3, 5), ROWS)], (3, 9), {"axis": 1}, ROWS),
         ([((3, 4), ROWS), ((3, 5), ROWS)], (3, 9), {"axis": -1}, ROWS),
@@ -216,12 +216,12 @@ def test_axes_of_size_one(shape: Any, out: Any, axis: Any, wanted: Any) -> None:
         ([((3, 4), NO_ROWS), ((3, 4), NO_ROWS)], (6, 4), {"axis": 0}, NO_ROWS),
     ],
 )
-def test_joined_and_cut_arrays(inputs: Any, out: Any, options: Any, wanted: Any) -> None:
-    assert judged(joined, [Operand(*one) for one in inputs], out, options) == wanted
+def test_joined_and_cut_arrays(inputs: Any, out: Any, options: Any, expected: Any) -> None:
+    assert layout_of(joined, [Operand(*one) for one in inputs], out, options) == expected
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout", "options", "wanted"),
+    ("shape", "layout", "options", "expected"),
     [
         ((3, 4), ROWS, {"axes": None}, LAST),
         ((4, 3), LAST, {"axes": None}, ROWS),
@@ -243,12 +243,12 @@ def test_joined_and_cut_arrays(inputs: Any, out: Any, options: Any, wanted: Any)
         ((3, 4), NO_ROWS, {"axes": None}, NO_ROWS),
     ],
 )
-def test_exchanged_axes(shape: Any, layout: Layout, options: Any, wanted: Any) -> None:
-    assert judged(between_axes, [Operand(shape, layout)], (), options) == wanted
+def test_exchanged_axes(shape: Any, layout: Layout, options: Any, expected: Any) -> None:
+    assert layout_of(between_axes, [Operand(shape, layout)], (), options) == expected
 
 
 @pytest.mark.parametrize(
-    ("layout", "out", "wanted"),
+    ("layout", "out", "expected"),
     [
         (Layout(2), (6, 4), Layout(2)),
         (Layout(2), (3, 8), ROWS),
@@ -263,22 +263,23 @@ def test_exchanged_axes(shape: Any, layout: Layout, options: Any, wanted: Any) -
         (NO_ROWS, (24,), NO_ROWS),
     ],
 )
-def test_reshapes(layout: Layout, out: Any, wanted: Any) -> None:
-    assert judged(reshaped, [Operand((6, 4), layout)], out, {}) == wanted
+def test_reshapes(layout: Layout, out: Any, expected: Any) -> None:
+    assert layout_of(reshaped, [Operand((6, 4), layout)], out, {}) == expected
 
 
 @pytest.mark.parametrize(
-    ("axis", "wanted"), [(1, ROWS), (-1, ROWS), ((1, 2), ROWS), (0, MIXED), (-3, MIXED), ((1, 0), MIXED), (None, MIXED)]
+    ("axis", "expected"),
+    [(1, ROWS), (-1, ROWS), ((1, 2), ROWS), (0, MIXED), (-3, MIXED), ((1, 0), MIXED), (None, MIXED)],
 )
-def test_combined_entries(axis: Any, wanted: Any) -> None:
-    assert judged(along_axis, [Operand((3, 4, 5), ROWS)], (), {"axis": axis}) == wanted
-    assert judged(along_axis, [Operand((3, 4, 5), NO_ROWS)], (), {"axis": axis}) == NO_ROWS
-    other = Layout(2) if wanted == ROWS else wanted
-    assert judged(along_axis, [Operand((6, 4, 5), Layout(2))], (), {"axis": axis}) == other
+def test_combined_entries(axis: Any, expected: Any) -> None:
+    assert layout_of(along_axis, [Operand((3, 4, 5), ROWS)], (), {"axis": axis}) == expected
+    assert layout_of(along_axis, [Operand((3, 4, 5), NO_ROWS)], (), {"axis": axis}) == NO_ROWS
+    other = Layout(2) if expected == ROWS else expected
+    assert layout_of(along_axis, [Operand((6, 4, 5), Layout(2))], (), {"axis": axis}) == other
 
 
 @pytest.mark.parametrize(
-    ("layout", "out", "wanted"),
+    ("layout", "out", "expected"),
     [
         (ROWS, (3, 6), ROWS),
         (ROWS, (4, 4), MIXED),
@@ -287,12 +288,12 @@ def test_combined_entries(axis: Any, wanted: Any) -> None:
         (Layout(3), (3, 6), Layout(3)),
     ],
 )
-def test_padded_arrays(layout: Layout, out: Any, wanted: Any) -> None:
-    assert judged(padded, [Operand((3, 4), layout)], out, {}) == wanted
+def test_padded_arrays(layout: Layout, out: Any, expected: Any) -> None:
+    assert layout_of(padded, [Operand((3, 4), layout)], out, {}) == expected
 
 
 @pytest.mark.parametrize(
-    ("inputs", "out", "wanted"),
+    ("inputs", "out", "expected"),
     [
         ([((3, 4), ROWS), ((4,), NO_ROWS)], (3, 4), ROWS),
         ([((3, 4), ROWS), ((), NO_ROWS)], (3, 4), ROWS),
@@ -305,8 +306,8 @@ def test_padded_arrays(layout: Layout, out: Any, wanted: Any) -> None:
         ([((), NO_ROWS), ((3,), ROWS)], (3,), ROWS),
     ],
 )
-def test_entries_that_are_broadcast(inputs: Any, out: Any, wanted: Any) -> None:
-    assert judged(elementwise, [Operand(*one) for one in inputs], out, {}) == wanted
+def test_entries_that_are_broadcast(inputs: Any, out: Any, expected: Any) -> None:
+    assert layout_of(elementwise, [Operand(*one) for one in inputs], out, {}) == expected
 
 
 def test_options_that_name_the_batch() -> None:

@@ -1,4 +1,4 @@
-"""The store of programs: what is traced again and what is not, how much is kept, and what is dropped with its owner."""
+"""The store of programs: which calls trace again, how many programs are kept, and which are deleted with their owner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from worlds import D, H, draws, wanted
+from scan_cases import D, H, draws, leaf
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.program import scan as module
@@ -69,7 +69,7 @@ def test_one_trace_serves_all_objects_of_a_class_with_the_same_options_and_shape
     assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
 
 
-def test_what_traces_again(traces):
+def test_which_changes_cause_a_new_trace(traces):
     cell = Cell()
     cell.run()
     assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
@@ -90,7 +90,7 @@ def test_what_traces_again(traces):
     assert traces["new"] == 3
     Cell(size=H + 1).run()
     assert traces["new"] == 4
-    cell.run(h=wanted(np.zeros((3, H))))
+    cell.run(h=leaf(np.zeros((3, H))))
     assert traces["new"] == 5
     with tg.training(False):
         cell.run()
@@ -145,8 +145,8 @@ def test_cells_and_closures_are_not_kept_alive():
     class Holder:
         """What a closure reads, to be watched."""
 
-    cell, step, held = Cell(), closed(wanted(draws()(D, H))), Holder()
-    held.w = wanted(draws()(D, H))
+    cell, step, held = Cell(), closed(leaf(draws()(D, H))), Holder()
+    held.w = leaf(draws()(D, H))
 
     def reads(x, h):
         return tg.tanh(h + x @ held.w), h
@@ -181,7 +181,7 @@ def test_copies_and_pickles_run_on_their_own_weights(traces):
     assert traces == {"new": 1, "batch": 0}  # the second trace used this batch size
 
 
-def test_a_step_at_an_address_used_before_is_another_step():
+def test_a_new_step_at_the_address_of_a_deleted_one_is_traced_again():
     """A new function may get the id of a deleted one."""
     for k in range(200):
         got = tg.scan(lambda x, h, k=k: (h + k, h), np.zeros((2, 1, 1)), np.zeros((2, 1)))[0]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import Cases
-from worlds import B, D, H, World, draws, held_to_unrolled, run, wanted
+from scan_cases import B, D, H, ScanCase, compare_with_unrolled, draws, leaf, run
 
 import tinygrad_rnn as tg
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("backend")
 HERE = __file__.rpartition("/")[2]
 cases = Cases(HERE)
 test_fused_as_unrolled = cases.test_of_fused()
@@ -31,7 +31,7 @@ def array_changed_in_place():
         h = tg.tanh(h * a + weights["deep"][0])
         return h, h
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -46,7 +46,7 @@ def array_rebound():
         h = tg.tanh(h * a)
         return h, h
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -62,7 +62,7 @@ def array_of_another_shape():
             h = tg.tanh(h * row)
         return h, h
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -76,7 +76,7 @@ def weight_of_another_shape_in_the_same_tensor():
         h = tg.tanh(x @ w + h)
         return h, h
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -91,7 +91,7 @@ def weight_data_rebound():
         h = tg.tanh(x @ cell.w + h)
         return h, h
 
-    return World(step, change=change, weights=lambda: [cell.w])
+    return ScanCase(step, change=change, weights=lambda: [cell.w])
 
 
 @cases.fused
@@ -106,12 +106,12 @@ def weight_replaced():
         h = tg.tanh(x @ cell.w + h)
         return h, h
 
-    return World(step, change=change, weights=lambda: [cell.w])
+    return ScanCase(step, change=change, weights=lambda: [cell.w])
 
 
 @cases.fused
 def weight_frozen_and_thawed():
-    w, v = wanted(draws(3)(D, H)), wanted(draws(4)(H))
+    w, v = leaf(draws(3)(D, H)), leaf(draws(4)(H))
 
     def change(k):
         w.requires_grad = k == 2
@@ -122,7 +122,7 @@ def weight_frozen_and_thawed():
         h = tg.tanh(x @ w + h * v)
         return h, h
 
-    return World(step, change=change, weights=lambda: [t for t in (w, v) if t.requires_grad])
+    return ScanCase(step, change=change, weights=lambda: [t for t in (w, v) if t.requires_grad])
 
 
 @cases.fused
@@ -130,33 +130,33 @@ def weight_converted():
     cell = tg.Module()
     cell.w = tg.Parameter(draws(3)(D, H), dtype=np.float32)
     x = tg.tensor(draws(1)(B, 4, D).astype(np.float32))
-    world = World(None, x=x, state=tg.tensor(np.zeros((B, H), np.float32)), weights=lambda: [cell.w])
+    scan_case = ScanCase(None, x=x, state=tg.tensor(np.zeros((B, H), np.float32)), weights=lambda: [cell.w])
 
     def change(k):
         cell.astype([np.float64, np.float32][k - 1])
-        world.x = world.x.astype(cell.w.dtype)
-        world.state = world.state.astype(cell.w.dtype)
+        scan_case.x = scan_case.x.astype(cell.w.dtype)
+        scan_case.state = scan_case.state.astype(cell.w.dtype)
 
     def step(x, h):
         h = tg.tanh(x @ cell.w + h)
         return h, h
 
-    world.step, world.change = step, change
-    return world
+    scan_case.step, scan_case.change = step, change
+    return scan_case
 
 
 @cases.fused
 def shared_weight_then_two():
-    ws = [wanted(draws(3)(H))] * 2
+    ws = [leaf(draws(3)(H))] * 2
 
     def change(k):
-        ws[1] = wanted(draws(4)(H))
+        ws[1] = leaf(draws(4)(H))
 
     def step(x, h):
         h = tg.tanh(h * ws[0] + ws[1])
         return h, h
 
-    return World(step, change=change, weights=lambda: list(dict.fromkeys(ws)))
+    return ScanCase(step, change=change, weights=lambda: list(dict.fromkeys(ws)))
 
 
 @cases.refused
@@ -167,7 +167,7 @@ def rows_captured():
         h = tg.tanh(h + memory)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 7])
@@ -175,15 +175,15 @@ def test_captured_rows_of_the_sizes_of_the_traces(batch):
     """An array with a row for each of the batch, whatever the batch: never the rows of another batch."""
 
     def make():
-        memory = wanted(draws(3)(batch, H))
+        memory = leaf(draws(3)(batch, H))
 
         def step(x, h):
             h = tg.tanh(h + memory)
             return h, h
 
-        return World(step, wanted(draws(1)(batch, 4, D)), wanted(draws(2)(batch, H)), weights=lambda: [memory])
+        return ScanCase(step, leaf(draws(1)(batch, 4, D)), leaf(draws(2)(batch, H)), weights=lambda: [memory])
 
-    ((path, reason), *_) = held_to_unrolled(make)
+    ((path, reason), *_) = compare_with_unrolled(make)
     if batch > 1:
         assert path == "unrolled"
         assert "inputs or constants" in reason
@@ -194,16 +194,16 @@ def test_captured_rows_of_the_sizes_of_the_traces(batch):
 @pytest.mark.parametrize("batch", [0, 1, 2, 5, 7])
 def test_sizes_that_equal_those_of_the_traces(size, batch):
     def make():
-        w, u = wanted(draws(3)(size, size)), wanted(draws(4)(size))
+        w, u = leaf(draws(3)(size, size)), leaf(draws(4)(size))
 
         def step(x, h):
             h = tg.tanh(x @ w + (h * u) @ tg.tanh(w) + u) + h.mean(axis=1, keepdims=True)
             return h.reshape(h.shape[0], size, 1), h
 
-        x, h = wanted(draws(1)(batch, 4, size)), wanted(draws(2)(batch, size))
-        return World(step, x, h, weights=lambda: [w, u])
+        x, h = leaf(draws(1)(batch, 4, size)), leaf(draws(2)(batch, size))
+        return ScanCase(step, x, h, weights=lambda: [w, u])
 
-    for path, reason in held_to_unrolled(make, 2):
+    for path, reason in compare_with_unrolled(make, 2):
         assert path == "fused", reason
 
 
@@ -218,23 +218,23 @@ def training_and_inference():
             return h, h
 
     cell = Cell()
-    return World(cell.step, change=lambda k: cell.train(k == 2))
+    return ScanCase(cell.step, change=lambda k: cell.train(k == 2))
 
 
-def test_training_is_part_of_what_a_program_is_known_by():
+def test_the_training_flag_is_part_of_the_key_of_a_program():
     class Cell(tg.Module):
         def step(self, x, h):
             h = h * (0.5 if self.training else 0.25)
             return h, h
 
     cell = Cell()
-    world = World(cell.step)
+    scan_case = ScanCase(cell.step)
     for _ in range(2):
         for mode, want in ((True, 0.5**4), (False, 0.25**4)):
             with tg.training(mode):
-                values, path, *_ = run(world, "auto")
+                values, path, *_ = run(scan_case, "auto")
             assert path == "fused"
-            np.testing.assert_allclose(values[1], world.state.data * want)
+            np.testing.assert_allclose(values[1], scan_case.state.data * want)
 
 
 @cases.fused
@@ -247,7 +247,7 @@ def float32_beside_integers():
         h = tg.tanh(h * table + counts * h + (x @ w) * listed + x[:, :1] + (h > 0) * 2 + np.int64(3) * (x[:, :1] > 1))
         return (h, x), h
 
-    return World(step, tg.tensor(x), tg.tensor(draws(1)(B, H), dtype=np.float32), weights=lambda: [w])
+    return ScanCase(step, tg.tensor(x), tg.tensor(draws(1)(B, H), dtype=np.float32), weights=lambda: [w])
 
 
 @cases.fused
@@ -258,7 +258,7 @@ def integers_and_floats_captured_as_arrays():
         h = tg.tanh((h * (ints * floats)).astype(np.float32))
         return h, h
 
-    return World(step, state=tg.tensor(draws(1)(B, H), dtype=np.float32))
+    return ScanCase(step, state=tg.tensor(draws(1)(B, H), dtype=np.float32))
 
 
 @cases.fused
@@ -270,7 +270,7 @@ def joined_with_integers():
         return h, h
 
     x = tg.tensor(np.arange(B * 4 * D).reshape(B, 4, D) % 3)
-    return World(step, x, tg.tensor(draws(1)(B, H), dtype=np.float32), weights=lambda: [w])
+    return ScanCase(step, x, tg.tensor(draws(1)(B, H), dtype=np.float32), weights=lambda: [w])
 
 
 @cases.fused
@@ -285,7 +285,7 @@ def float32_and_float64():
         return (h, z), h
 
     h = tg.tensor(draws(1)(B, H), dtype=np.float32, requires_grad=True)
-    return World(step, x, h, weights=lambda: [w, u])
+    return ScanCase(step, x, h, weights=lambda: [w, u])
 
 
 @cases.fused
@@ -294,15 +294,15 @@ def inputs_of_another_type_between_calls():
         h = tg.tanh(h + x.sum(axis=1, keepdims=True))
         return h, h
 
-    world = World(step)
+    scan_case = ScanCase(step)
 
     def change(k):
         dtype = [np.float32, np.float64][k - 1]
-        world.x = tg.tensor(draws(k)(B, 4, D), dtype=dtype)
-        world.state = tg.tensor(draws(k)(B, H), dtype=dtype)
+        scan_case.x = tg.tensor(draws(k)(B, 4, D), dtype=dtype)
+        scan_case.state = tg.tensor(draws(k)(B, H), dtype=dtype)
 
-    world.change = change
-    return world
+    scan_case.change = change
+    return scan_case
 
 
 @cases.fused
@@ -313,29 +313,29 @@ def integer_inputs_as_masks():
         h = tg.tanh(h * (ids == 1)[:, None] + h * 0.1)
         return (h, ids), h
 
-    return World(step, ids)
+    return ScanCase(step, ids)
 
 
 @cases.refused
 def integer_inputs_as_indices():
-    table = wanted(draws(3)(3, H))
+    table = leaf(draws(3)(3, H))
 
     def step(ids, h):
         h = tg.tanh(h + tg.take(table, ids, axis=0))
         return h, h
 
-    return World(step, tg.tensor(np.arange(B * 4).reshape(B, 4) % 3), weights=lambda: [table])
+    return ScanCase(step, tg.tensor(np.arange(B * 4).reshape(B, 4) % 3), weights=lambda: [table])
 
 
 @cases.refused
 def index_by_a_traced_array():
-    table = wanted(draws(3)(3, H))
+    table = leaf(draws(3)(3, H))
 
     def step(ids, h):
         h = tg.tanh(h + table[ids] + h[:, ids[0]][:, None])
         return h, h
 
-    return World(step, tg.tensor(np.arange(B * 4).reshape(B, 4) % 3), weights=lambda: [table])
+    return ScanCase(step, tg.tensor(np.arange(B * 4).reshape(B, 4) % 3), weights=lambda: [table])
 
 
 # -- gradients that stop -----------------------------------------------------------------------
@@ -343,7 +343,7 @@ def index_by_a_traced_array():
 
 @cases.fused
 def no_grad_inside():
-    w, u = wanted(draws(3)(D, H)), wanted(draws(4)(H))
+    w, u = leaf(draws(3)(D, H)), leaf(draws(4)(H))
 
     def step(x, h):
         with tg.no_grad():
@@ -352,37 +352,37 @@ def no_grad_inside():
         h = tg.tanh(x @ w + h * u * scale / norm)
         return h, h
 
-    return World(step, weights=lambda: [w, u])
+    return ScanCase(step, weights=lambda: [w, u])
 
 
 @cases.fused
 def detached_inside():
-    w, u = wanted(draws(3)(D, H)), wanted(draws(4)(H))
+    w, u = leaf(draws(3)(D, H)), leaf(draws(4)(H))
 
     def step(x, h):
         h = tg.tanh(x @ w.detach() + h.detach() * u + w[0] * tg.detach(u))
         return h, h
 
-    return World(step, weights=lambda: [w, u])
+    return ScanCase(step, weights=lambda: [w, u])
 
 
 @cases.fused
 def all_detached():
-    w = wanted(draws(3)(D, H))
+    w = leaf(draws(3)(D, H))
 
     def step(x, h):
         h = tg.tanh(x @ w + h).detach()
         return h, h
 
-    return World(step, weights=lambda: [w])
+    return ScanCase(step, weights=lambda: [w])
 
 
 @cases.fused
 def rounding():
-    u = wanted(draws(4)(H))
+    u = leaf(draws(4)(H))
 
     def step(x, h):
         h = tg.tanh(h * u) + tg.floor(h * 3) * u + tg.sign(h) * 0.1
         return h, h
 
-    return World(step, weights=lambda: [u])
+    return ScanCase(step, weights=lambda: [u])

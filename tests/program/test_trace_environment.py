@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import Cases
-from worlds import H, World, draws, wanted
+from scan_cases import H, ScanCase, draws, leaf
 
 import tinygrad_rnn as tg
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("backend")
 HERE = __file__.rpartition("/")[2]
 cases = Cases(HERE)
 test_fused_as_unrolled = cases.test_of_fused()
@@ -25,7 +25,7 @@ test_refused_with_the_line = cases.test_of_refused()
 
 
 LAST: Any = None
-WEIGHT = wanted(draws(5)(H))
+WEIGHT = leaf(draws(5)(H))
 RATE = 0.5
 
 
@@ -45,7 +45,7 @@ def number_in_closure_rebound():
         h = tg.tanh(h * rate)
         return h, h
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -56,7 +56,7 @@ def number_in_global_rebound():
         h = tg.tanh(h * RATE)
         return h, h
 
-    return World(step, change=lambda k: set_global("RATE", 0.5 + k))
+    return ScanCase(step, change=lambda k: set_global("RATE", 0.5 + k))
 
 
 def uses_rate(h):
@@ -71,18 +71,18 @@ def function_that_reads_a_global():
         h = tg.tanh(uses_rate(h))
         return h, h
 
-    return World(step, change=lambda k: set_global("RATE", 0.5 + k))
+    return ScanCase(step, change=lambda k: set_global("RATE", 0.5 + k))
 
 
 @cases.fused
 def global_tensor_rebound():
-    set_global("WEIGHT", wanted(draws(5)(H)))
+    set_global("WEIGHT", leaf(draws(5)(H)))
 
     def step(x, h):
         h = tg.tanh(h * WEIGHT)
         return h, h
 
-    return World(step, weights=lambda: [WEIGHT], change=lambda k: set_global("WEIGHT", wanted(draws(k)(H))))
+    return ScanCase(step, weights=lambda: [WEIGHT], change=lambda k: set_global("WEIGHT", leaf(draws(k)(H))))
 
 
 @cases.fused
@@ -93,7 +93,7 @@ def global_function_rebound():
         h = LAST(h + 0.1)
         return h, h
 
-    return World(step, change=lambda k: set_global("LAST", [tg.tanh, tg.sigmoid, tg.sin][k]))
+    return ScanCase(step, change=lambda k: set_global("LAST", [tg.tanh, tg.sigmoid, tg.sin][k]))
 
 
 @cases.fused
@@ -109,7 +109,7 @@ def global_that_shadows_a_builtin():
         if k == 2:
             del globals()["abs"]
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -124,12 +124,12 @@ def dict_entry_changed():
         h = tg.tanh(h * options["rate"] + options["deep"]["list"][1])
         return h, h
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
 def dict_in_another_order():
-    weights = {"a": wanted(draws(1)(H)), "b": wanted(draws(2)(H))}
+    weights = {"a": leaf(draws(1)(H)), "b": leaf(draws(2)(H))}
 
     def change(k):
         weights["a"] = weights.pop("a")
@@ -139,38 +139,38 @@ def dict_in_another_order():
             h = tg.tanh(h * w + 0.1)
         return h, h
 
-    return World(step, change=change, weights=lambda: list(weights.values()))
+    return ScanCase(step, change=change, weights=lambda: list(weights.values()))
 
 
 @cases.fused
 def dict_grown():
-    weights = {"a": wanted(draws(1)(H))}
+    weights = {"a": leaf(draws(1)(H))}
 
     def change(k):
-        weights[f"b{k}"] = wanted(draws(k)(H))
+        weights[f"b{k}"] = leaf(draws(k)(H))
 
     def step(x, h):
         for w in weights.values():
             h = tg.tanh(h * w + 0.1)
         return h, h
 
-    return World(step, change=change, weights=lambda: list(weights.values()))
+    return ScanCase(step, change=change, weights=lambda: list(weights.values()))
 
 
 @cases.fused
 def list_of_weights_changed():
-    weights = [wanted(draws(1)(H)), wanted(draws(2)(H))]
+    weights = [leaf(draws(1)(H)), leaf(draws(2)(H))]
 
     def change(k):
-        weights[0] = wanted(draws(10 + k)(H))
-        weights.append(wanted(draws(20 + k)(H)))
+        weights[0] = leaf(draws(10 + k)(H))
+        weights.append(leaf(draws(20 + k)(H)))
 
     def step(x, h):
         for w in weights:
             h = tg.tanh(h * w + 0.1)
         return h, h
 
-    return World(step, change=change, weights=lambda: list(weights))
+    return ScanCase(step, change=change, weights=lambda: list(weights))
 
 
 @cases.fused
@@ -181,7 +181,7 @@ def set_changed():
         h = tg.tanh(h * (0.5 if "b" in names else 0.25))
         return h, h
 
-    return World(step, change=lambda k: names.add("b"))
+    return ScanCase(step, change=lambda k: names.add("b"))
 
 
 @cases.fused
@@ -195,7 +195,7 @@ def attribute_changed():
             return h, h
 
     cell = Cell()
-    return World(cell.step, change=lambda k: setattr(cell, "rate", 0.5 + k))
+    return ScanCase(cell.step, change=lambda k: setattr(cell, "rate", 0.5 + k))
 
 
 @cases.fused
@@ -206,7 +206,7 @@ def attribute_added_and_removed():
             return h, h
 
     cell = Cell()
-    return World(cell.step, change=lambda k: setattr(cell, "rate", 0.5) if k == 1 else delattr(cell, "rate"))
+    return ScanCase(cell.step, change=lambda k: setattr(cell, "rate", 0.5) if k == 1 else delattr(cell, "rate"))
 
 
 @cases.fused
@@ -218,7 +218,7 @@ def class_attribute_changed():
             h = tg.tanh(h * self.rate)
             return h, h
 
-    return World(Cell().step, change=lambda k: setattr(Cell, "rate", 0.5 + k))
+    return ScanCase(Cell().step, change=lambda k: setattr(Cell, "rate", 0.5 + k))
 
 
 @cases.fused
@@ -231,7 +231,7 @@ def base_class_attribute_changed_then_covered():
             h = tg.tanh(h * self.rate)
             return h, h
 
-    return World(Cell().step, change=lambda k: setattr([Base, Cell][k - 1], "rate", 0.5 + k))
+    return ScanCase(Cell().step, change=lambda k: setattr([Base, Cell][k - 1], "rate", 0.5 + k))
 
 
 @cases.fused
@@ -243,7 +243,7 @@ def class_as_namespace_changed():
         h = tg.tanh(h * Options.rate)
         return h, h
 
-    return World(step, change=lambda k: setattr(Options, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(Options, "rate", 0.5 + k))
 
 
 @cases.refused
@@ -255,7 +255,7 @@ def class_as_namespace_of_arrays():
         h = tg.tanh(h * Options.rate)
         return h, h
 
-    return World(step, change=lambda k: setattr(Options, "rate", np.full(H, 0.5 + k)))
+    return ScanCase(step, change=lambda k: setattr(Options, "rate", np.full(H, 0.5 + k)))
 
 
 @cases.fused
@@ -268,7 +268,7 @@ def method_replaced():
             h = tg.tanh(self.gate(h))
             return h, h
 
-    return World(Cell().step, change=lambda k: setattr(Cell, "gate", lambda self, h: h * (0.5 + k)))
+    return ScanCase(Cell().step, change=lambda k: setattr(Cell, "gate", lambda self, h: h * (0.5 + k)))
 
 
 @cases.fused
@@ -282,14 +282,14 @@ def method_replaced_on_the_object():
             return h, h
 
     cell = Cell()
-    return World(cell.step, change=lambda k: setattr(cell, "gate", lambda h: h * (0.5 + k)))
+    return ScanCase(cell.step, change=lambda k: setattr(cell, "gate", lambda h: h * (0.5 + k)))
 
 
 @cases.fused
 def property_of_an_attribute():
     class Cell:
         def __init__(self):
-            self.log_rate = wanted(draws(3)(H))
+            self.log_rate = leaf(draws(3)(H))
 
         @property
         def rate(self):
@@ -301,7 +301,7 @@ def property_of_an_attribute():
 
     set_global("RATE", 0.5)
     cell = Cell()
-    return World(cell.step, change=lambda k: set_global("RATE", 0.5 + k), weights=lambda: [cell.log_rate])
+    return ScanCase(cell.step, change=lambda k: set_global("RATE", 0.5 + k), weights=lambda: [cell.log_rate])
 
 
 @cases.refused
@@ -315,8 +315,8 @@ def property_of_a_global_array():
             h = tg.tanh(h * self.rate)
             return h, h
 
-    set_global("WEIGHT", wanted(draws(5)(H)))
-    return World(Cell().step, weights=lambda: [WEIGHT], change=lambda k: set_global("WEIGHT", wanted(draws(k)(H))))
+    set_global("WEIGHT", leaf(draws(5)(H)))
+    return ScanCase(Cell().step, weights=lambda: [WEIGHT], change=lambda k: set_global("WEIGHT", leaf(draws(k)(H))))
 
 
 @cases.fused
@@ -330,7 +330,7 @@ def property_replaced():
             h = tg.tanh(h * self.rate)
             return h, h
 
-    return World(Cell().step, change=lambda k: setattr(Cell, "rate", property(lambda self: 0.5 + k)))
+    return ScanCase(Cell().step, change=lambda k: setattr(Cell, "rate", property(lambda self: 0.5 + k)))
 
 
 @cases.fused
@@ -356,7 +356,7 @@ def static_and_class_methods():
             Cell.rate = 0.2
 
     set_global("RATE", 0.5)
-    return World(Cell().step, change=change)
+    return ScanCase(Cell().step, change=change)
 
 
 @cases.fused
@@ -367,7 +367,7 @@ def method_of_the_base_class():
 
     class Cell(Base):
         def __init__(self):
-            self.bias = wanted(draws(4)(H))
+            self.bias = leaf(draws(4)(H))
 
         def step(self, x, h):
             h, _ = super().step(x, h)
@@ -375,7 +375,7 @@ def method_of_the_base_class():
 
     set_global("RATE", 0.5)
     cell = Cell()
-    return World(cell.step, change=lambda k: set_global("RATE", 0.5 + k), weights=lambda: [cell.bias])
+    return ScanCase(cell.step, change=lambda k: set_global("RATE", 0.5 + k), weights=lambda: [cell.bias])
 
 
 @cases.refused
@@ -390,14 +390,14 @@ def method_of_the_base_class_reads_a_global_array():
             return h, h
 
     set_global("WEIGHT", tg.tensor(draws(5)(H)))
-    return World(Cell().step, change=lambda k: set_global("WEIGHT", tg.tensor(draws(k)(H))))
+    return ScanCase(Cell().step, change=lambda k: set_global("WEIGHT", tg.tensor(draws(k)(H))))
 
 
 @cases.fused
 def callable_object():
     class Gate:
         def __init__(self):
-            self.w = wanted(draws(4)(H))
+            self.w = leaf(draws(4)(H))
 
         def __call__(self, h):
             return h * self.w * RATE
@@ -412,7 +412,7 @@ def callable_object():
 
     set_global("RATE", 0.5)
     cell = Cell()
-    return World(cell, change=lambda k: set_global("RATE", 0.5 + k), weights=lambda: [cell.gate.w])
+    return ScanCase(cell, change=lambda k: set_global("RATE", 0.5 + k), weights=lambda: [cell.gate.w])
 
 
 @cases.fused
@@ -439,7 +439,7 @@ def overloaded_operator():
             set_global("RATE", 0.1)
 
     set_global("RATE", 0.5)
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -452,7 +452,7 @@ def defaults_changed():
         step.__defaults__ = (0.5 + k,)
         step.__kwdefaults__ = {"shift": 0.1 * k}
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -467,7 +467,7 @@ def function_attribute_changed():
         step.rate = 0.5 + k
         step.extra = 0.1 * k
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -480,20 +480,20 @@ def code_changed():
         h = tg.tanh(h * 0.25)
         return h, h
 
-    return World(step, change=lambda k: setattr(step, "__code__", other.__code__))
+    return ScanCase(step, change=lambda k: setattr(step, "__code__", other.__code__))
 
 
 @cases.fused
 def partial():
-    w = wanted(draws(4)(H))
+    w = leaf(draws(4)(H))
 
     def step(w, x, h, *, rate):
         h = tg.tanh(h * w * rate)
         return h, h
 
-    world = World(functools.partial(step, w, rate=0.5), weights=lambda: [w])
-    world.change = lambda k: setattr(world, "step", functools.partial(step, w, rate=0.5 + k))
-    return world
+    scan_case = ScanCase(functools.partial(step, w, rate=0.5), weights=lambda: [w])
+    scan_case.change = lambda k: setattr(scan_case, "step", functools.partial(step, w, rate=0.5 + k))
+    return scan_case
 
 
 @cases.fused
@@ -510,19 +510,19 @@ def partial_in_place():
         options["rate"] += k
         f.keywords["scale"] += k
 
-    return World(f, change=change)
+    return ScanCase(f, change=change)
 
 
 @cases.fused
 def lambdas_made_anew():
-    world = World(None)
+    scan_case = ScanCase(None)
 
     def change(k):
-        world.step = lambda x, h: (tg.tanh(h * (0.5 + k)),) * 2
+        scan_case.step = lambda x, h: (tg.tanh(h * (0.5 + k)),) * 2
 
     change(0)
-    world.change = change
-    return world
+    scan_case.change = change
+    return scan_case
 
 
 @cases.fused
@@ -538,7 +538,7 @@ def wrapped_as_another():
         return h, h
 
     set_global("RATE", 0.5)
-    return World(step, change=lambda k: set_global("RATE", 0.5 + k))
+    return ScanCase(step, change=lambda k: set_global("RATE", 0.5 + k))
 
 
 @cases.fused
@@ -550,7 +550,7 @@ def module_attribute_changed():
         h = tg.tanh(h * module.rate)
         return h, h
 
-    return World(step, change=lambda k: setattr(module, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(module, "rate", 0.5 + k))
 
 
 @cases.fused
@@ -562,7 +562,7 @@ def module_function_reads_its_global():
         h = tg.tanh(module.scaled(h))
         return h, h
 
-    return World(step, change=lambda k: setattr(module, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(module, "rate", 0.5 + k))
 
 
 @cases.fused
@@ -574,7 +574,7 @@ def module_array():
         h = tg.tanh(h * module.rate)
         return h, h
 
-    return World(step, change=lambda k: setattr(module, "rate", np.full(H, 0.5 + k)))
+    return ScanCase(step, change=lambda k: setattr(module, "rate", np.full(H, 0.5 + k)))
 
 
 @cases.refused
@@ -591,7 +591,7 @@ def slots_changed():
         h = tg.tanh(h * options.rate)
         return h, h
 
-    return World(step, change=lambda k: setattr(options, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(options, "rate", 0.5 + k))
 
 
 @cases.refused
@@ -609,7 +609,7 @@ def slots_beside_attributes():
         h = tg.tanh(h * getattr(options, "rate", 0.25))
         return h, h
 
-    return World(step, change=lambda k: setattr(options, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(options, "rate", 0.5 + k))
 
 
 @cases.refused
@@ -620,7 +620,7 @@ def simple_namespace():
         h = tg.tanh(h * options.rate)
         return h, h
 
-    return World(step, change=lambda k: setattr(options, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(options, "rate", 0.5 + k))
 
 
 class Mode(enum.Enum):
@@ -638,7 +638,7 @@ def enumeration():
             return h, h
 
     cell = Cell()
-    return World(cell.step, change=lambda k: setattr(cell, "mode", Mode.HARD))
+    return ScanCase(cell.step, change=lambda k: setattr(cell, "mode", Mode.HARD))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -655,17 +655,17 @@ class Equal:
 
 @cases.fused
 def equal_objects_with_other_weights():
-    cells = [Equal(0.5, wanted(draws(k)(H))) for k in range(3)]
-    world = World(cells[0].step)
+    cells = [Equal(0.5, leaf(draws(k)(H))) for k in range(3)]
+    scan_case = ScanCase(cells[0].step)
     here = [0]
 
     def change(k):
         here[0] = k
-        world.step = cells[k].step
+        scan_case.step = cells[k].step
 
-    world.weights = lambda: [cells[here[0]].w]
-    world.change = change
-    return world
+    scan_case.weights = lambda: [cells[here[0]].w]
+    scan_case.change = change
+    return scan_case
 
 
 @cases.fused
@@ -676,7 +676,7 @@ def number_of_another_type():
         h = tg.tanh(h * options[0]) if options[0] is not True else tg.sin(h)
         return h, h
 
-    return World(step, change=lambda k: options.__setitem__(0, [True, 1.0][k - 1]))
+    return ScanCase(step, change=lambda k: options.__setitem__(0, [True, 1.0][k - 1]))
 
 
 @cases.fused
@@ -687,7 +687,7 @@ def negative_zero():
         h = tg.tanh(h + (1.0 if np.signbit(options[0]) else 2.0))
         return h, h
 
-    return World(step, change=lambda k: options.__setitem__(0, -0.0))
+    return ScanCase(step, change=lambda k: options.__setitem__(0, -0.0))
 
 
 class Scale(float):
@@ -703,7 +703,7 @@ def number_with_an_attribute():
         h = tg.tanh(h * scale.rate)
         return h, h
 
-    return World(step, change=lambda k: setattr(scale, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(scale, "rate", 0.5 + k))
 
 
 @cases.fused
@@ -723,7 +723,7 @@ def unused_objects_do_not_matter():
 
     cell = Cell()
     cell.log.close()
-    return World(cell.step)
+    return ScanCase(cell.step)
 
 
 @cases.fused
@@ -741,4 +741,4 @@ def variable_of_the_closure_set_later():
 
     if len(sys.argv) < 0:
         late = 0.0
-    return World(step, change=change)
+    return ScanCase(step, change=change)

@@ -1,5 +1,5 @@
-"""Steps that read what their names do not tell: what an object, class or module is, attributes by computed names, the types
-of tensors, files and settings. See cases.py."""
+"""Steps that depend on more than the values of variables: the identity of an object, class or module, attributes by
+computed names, the types of tensors, files and settings. See cases.py."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import Cases
-from worlds import H, World
+from scan_cases import H, ScanCase
 
 import tinygrad_rnn as tg
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("backend")
 HERE = __file__.rpartition("/")[2]
 cases = Cases(HERE)
 test_fused_as_unrolled = cases.test_of_fused()
@@ -54,7 +54,7 @@ def class_of_an_object_changed():
         h = tg.tanh(value.scaled(h))
         return h, h
 
-    return World(step, change=lambda k: setattr(value, "__class__", Most if k % 2 else Half))
+    return ScanCase(step, change=lambda k: setattr(value, "__class__", Most if k % 2 else Half))
 
 
 @cases.fused
@@ -65,7 +65,7 @@ def dict_of_an_object_replaced():
         h = tg.tanh(value.rate * h)
         return h, h
 
-    return World(step, change=lambda k: setattr(value, "__dict__", {"rate": 0.5 + k}))
+    return ScanCase(step, change=lambda k: setattr(value, "__dict__", {"rate": 0.5 + k}))
 
 
 @cases.fused
@@ -79,7 +79,7 @@ def dict_of_a_function_replaced():
         h = tg.tanh(scaled(h))
         return h, h
 
-    return World(step, change=lambda k: setattr(scaled, "__dict__", {"rate": 0.5 + k}))
+    return ScanCase(step, change=lambda k: setattr(scaled, "__dict__", {"rate": 0.5 + k}))
 
 
 @cases.fused
@@ -93,7 +93,7 @@ def bases_changed():
         h = tg.tanh(value.scaled(h))
         return h, h
 
-    return World(step, change=lambda k: setattr(Own, "__bases__", (Most,) if k % 2 else (Half,)))
+    return ScanCase(step, change=lambda k: setattr(Own, "__bases__", (Most,) if k % 2 else (Half,)))
 
 
 @cases.fused
@@ -111,7 +111,7 @@ def names_changed():
     def change(k):
         (scaled if k % 2 else Own).__name__ = "longer" + "x" * k
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 def namespace(**attributes: Any) -> types.ModuleType:
@@ -128,7 +128,7 @@ def module_attribute_by_a_computed_name():
         h = tg.tanh(getattr(settings, "rate_" + names[0]) * h)
         return h, h
 
-    return World(step, change=lambda k: setattr(settings, "rate_a", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(settings, "rate_a", 0.5 + k))
 
 
 @cases.fused
@@ -140,7 +140,7 @@ def module_array_by_a_name_in_a_tuple():
             h = tg.tanh(getattr(settings, name) * h)
         return h, h
 
-    return World(step, change=lambda k: setattr(settings, "b", np.full(H, 0.5 + k)))
+    return ScanCase(step, change=lambda k: setattr(settings, "b", np.full(H, 0.5 + k)))
 
 
 @cases.fused
@@ -152,7 +152,7 @@ def module_attribute_through_its_dict():
         h = tg.tanh(settings.__dict__[key] * h)
         return h, h
 
-    return World(step, change=lambda k: setattr(settings, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(settings, "rate", 0.5 + k))
 
 
 @cases.fused
@@ -165,7 +165,7 @@ def module_matched_by_a_pattern():
                 h = tg.tanh(rate * h)
         return h, h
 
-    return World(step, change=lambda k: setattr(settings, "rate", 0.5 + k))
+    return ScanCase(step, change=lambda k: setattr(settings, "rate", 0.5 + k))
 
 
 @cases.fused
@@ -176,7 +176,7 @@ def docstring_of_a_module():
         h = tg.tanh(float(settings.__doc__ or 0) * h)
         return h, h
 
-    return World(step, change=lambda k: setattr(settings, "__doc__", str(0.5 + k)))
+    return ScanCase(step, change=lambda k: setattr(settings, "__doc__", str(0.5 + k)))
 
 
 class Functions:
@@ -198,7 +198,7 @@ def function_of_a_class_by_a_computed_name():
         h = tg.tanh(getattr(Functions, "scaled_" + numbers[0])(h))
         return h, h
 
-    return World(step, change=set_rate)
+    return ScanCase(step, change=set_rate)
 
 
 @cases.fused
@@ -210,7 +210,7 @@ def property_by_a_computed_name():
         h = tg.tanh(getattr(value, "rate_" + numbers[0]) * h)
         return h, h
 
-    return World(step, change=set_rate)
+    return ScanCase(step, change=set_rate)
 
 
 @cases.fused
@@ -237,7 +237,7 @@ def enumeration_with_attributes():
             held.mode = Mode.HARD
             Mode.HARD.value[0] = 0.9
 
-    return World(step, change=change)
+    return ScanCase(step, change=change)
 
 
 @cases.fused
@@ -254,7 +254,7 @@ def method_of_an_enumeration_reads_a_global():
         h = tg.tanh(Mode.SOFT.scaled(h))
         return h, h
 
-    return World(step, change=set_rate)
+    return ScanCase(step, change=set_rate)
 
 
 @cases.fused
@@ -263,15 +263,15 @@ def types_of_what_is_captured():
     constant, Tensor = tg.tensor(np.full(H, 0.2)), type(tg.tensor(0.0))
 
     def step(x, h):
-        told = (
+        messages = (
             *(isinstance(array, np.ndarray), isinstance(array, Tensor), isinstance(parameter, tg.Parameter)),
             *(isinstance(constant, tg.Parameter), isinstance(h, Tensor), isinstance(np.tanh(array), np.ndarray)),
             *(isinstance(parameter * 1.0, tg.Parameter), isinstance(parameter, (int, Tensor))),
         )
-        h = tg.tanh(h * array * parameter * constant * sum(2.0**k * each for k, each in enumerate(told)))
+        h = tg.tanh(h * array * parameter * constant * sum(2.0**k * each for k, each in enumerate(messages)))
         return h, h
 
-    return World(step, weights=lambda: [parameter])
+    return ScanCase(step, weights=lambda: [parameter])
 
 
 @cases.fused
@@ -283,7 +283,7 @@ def parameters_of_a_module():
         h = tg.tanh(sum([(p * p).sum() for p in linear.parameters()]) * 0.1 * h)
         return h, h
 
-    return World(step, weights=linear.parameters)
+    return ScanCase(step, weights=linear.parameters)
 
 
 class Tripled(tg.Parameter):
@@ -299,7 +299,7 @@ def operator_of_a_parameter_of_ones_own():
         h = tg.tanh(weight * h)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -314,7 +314,7 @@ def method_of_an_array_of_ones_own():
         h = tg.tanh(h * 1.0 * array.max())
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -326,7 +326,7 @@ def module_that_computes_its_attributes():
         h = tg.tanh(settings.rate * h)
         return h, h
 
-    return World(step, change=lambda k: state.update(rate=0.5 + k))
+    return ScanCase(step, change=lambda k: state.update(rate=0.5 + k))
 
 
 @cases.refused
@@ -338,7 +338,7 @@ def globals_of_a_function():
         h = tg.tanh(set_rate.__globals__[name] * h)
         return h, h
 
-    return World(step, change=set_rate)
+    return ScanCase(step, change=set_rate)
 
 
 @cases.refused
@@ -352,7 +352,7 @@ def number_of_subclasses():
         h = tg.tanh(h * (0.5 + len(Own.__subclasses__())))
         return h, h
 
-    return World(step, change=lambda k: made.append(type("Other", (Own,), {})))
+    return ScanCase(step, change=lambda k: made.append(type("Other", (Own,), {})))
 
 
 @cases.refused
@@ -361,7 +361,7 @@ def settings_of_numpy():
         h = tg.tanh(h * (0.5 if np.geterr()["over"] == "warn" else 0.9))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -370,7 +370,7 @@ def settings_of_the_package():
         h = tg.tanh(h * 0.1 * tg.get_num_threads())
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 load = np.load
@@ -385,7 +385,7 @@ def file_read_by_a_function_of_numpy():
         h = tg.tanh(h * float(load(path)))
         return h, h
 
-    return World(step, change=lambda k: np.save(path, 0.5 + k))
+    return ScanCase(step, change=lambda k: np.save(path, 0.5 + k))
 
 
 @cases.refused
@@ -398,7 +398,7 @@ def object_that_replaces_its_own_dict():
         h = tg.tanh(h * 0.1 * value.count)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused_first
@@ -410,10 +410,10 @@ def object_that_changes_its_own_class():
         value.__class__ = Most
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
-def test_a_first_call_imports_nothing() -> None:
+def test_the_first_trace_imports_no_module() -> None:
     """Modules that NumPy loads when they are first used (numpy.ma) would take longer than the trace."""
     code = """
 import sys, numpy as np, tinygrad_rnn as tg

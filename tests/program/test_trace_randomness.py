@@ -10,11 +10,11 @@ import types
 import numpy as np
 import pytest
 from cases import Cases
-from worlds import World
+from scan_cases import ScanCase
 
 import tinygrad_rnn as tg
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("backend")
 HERE = __file__.rpartition("/")[2]
 cases = Cases(HERE)
 test_fused_as_unrolled = cases.test_of_fused()
@@ -34,7 +34,7 @@ def draws_numpy():
         h = tg.tanh(h * np.random.normal())
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -43,7 +43,7 @@ def draws_numpy_coin():
         h = tg.tanh(h * (0.5 if np.random.randint(2) < 2 else 0.25))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -52,7 +52,7 @@ def draws_random():
         h = tg.tanh(h * random.random())
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -61,7 +61,7 @@ def draws_random_coin():
         h = tg.tanh(h * (0.5 if random.random() < 2 else 0.2))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -72,7 +72,7 @@ def draws_generator():
         h = tg.tanh(h * (0.5 if rng.integers(2) else 0.25))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -83,7 +83,7 @@ def draws_generator_method():
         h = tg.tanh(h * draw())
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -94,7 +94,7 @@ def draws_random_state():
         h = tg.tanh(h * (0.5 if rng.randint(2) else 0.25))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -105,7 +105,7 @@ def draws_random_instance():
         h = tg.tanh(h * (0.5 if rng.randint(0, 1) else 0.25))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -114,7 +114,7 @@ def draws_default_generator():
         h = tg.tanh(h * (0.5 if tg.autodiff.state.generator().integers(2) else 0.25))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -125,7 +125,7 @@ def draws_dropout():
         h = tg.tanh(drop(h) + x.sum(axis=1)[:, None])
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -134,7 +134,7 @@ def draws_new_generator():
         h = tg.tanh(h * (0.5 if np.random.default_rng().integers(2) < 2 else 0.25))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -143,7 +143,7 @@ def reads_the_clock():
         h = tg.tanh(h * (0.5 if time.time() > 0 else 0.25))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -154,7 +154,7 @@ def reads_globals():
         h = tg.tanh(h * globals()["RATE"])
         return h, h
 
-    return World(step, change=lambda k: set_global("RATE", 0.1 * k))
+    return ScanCase(step, change=lambda k: set_global("RATE", 0.1 * k))
 
 
 @cases.refused
@@ -165,7 +165,7 @@ def evaluates():
         h = tg.tanh(h * eval("RATE"))
         return h, h
 
-    return World(step, change=lambda k: set_global("RATE", 0.1 * k))
+    return ScanCase(step, change=lambda k: set_global("RATE", 0.1 * k))
 
 
 @cases.refused
@@ -179,7 +179,7 @@ def imports():
         h = tg.tanh(h * rate)
         return h, h
 
-    return World(step, change=lambda k: setattr(sys.modules["tricks_imported"], "rate", 0.1 * k))
+    return ScanCase(step, change=lambda k: setattr(sys.modules["tricks_imported"], "rate", 0.1 * k))
 
 
 @cases.fused
@@ -190,4 +190,4 @@ def imports_numpy():
         h = tg.tanh(h * math.sqrt(0.5))
         return h, h
 
-    return World(step)
+    return ScanCase(step)

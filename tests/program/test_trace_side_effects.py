@@ -1,4 +1,4 @@
-"""Steps that change something outside, and what a refused trace leaves behind. See cases.py."""
+"""Steps that change state outside the step, and the state after a refused trace. See cases.py."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import Cases
-from worlds import B, D, H, World, draws, held_to_unrolled, run
+from scan_cases import B, D, H, ScanCase, compare_with_unrolled, draws, run
 
 import tinygrad_rnn as tg
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("backend")
 HERE = __file__.rpartition("/")[2]
 cases = Cases(HERE)
 test_refused_with_the_line = cases.test_of_refused()
@@ -35,7 +35,7 @@ def counter_in_closure():
         h = tg.tanh(h + 0.1 * n)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 COUNT = 0
@@ -57,7 +57,7 @@ def counter_in_global():
         h = tg.tanh(h + 0.1 * COUNT)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -70,7 +70,7 @@ def global_written_only():
         h = tg.tanh(h + x.sum(axis=1)[:, None])
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused_first
@@ -83,7 +83,7 @@ def global_made():
         h = tg.tanh(h + x.sum(axis=1)[:, None])
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -95,7 +95,7 @@ def counter_in_list():
         h = tg.tanh(h + 0.1 * count[0])
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -108,7 +108,7 @@ def counter_in_array():
         h = tg.tanh(h + 0.1 * c)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -121,7 +121,7 @@ def counter_in_part_of_array():
         h = tg.tanh(h + 0.1 * count[0])
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -133,7 +133,7 @@ def counter_in_array_by_item():
         h = tg.tanh(h + 0.1 * count)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -145,7 +145,7 @@ def counter_in_array_by_out():
         h = tg.tanh(h + 0.1 * count)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -157,7 +157,7 @@ def counter_in_dict():
         h = tg.tanh(h + 0.1 * count["n"])
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -169,7 +169,7 @@ def counter_in_set():
         h = tg.tanh(h + 0.1 * len(seen))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -181,7 +181,7 @@ def counter_in_deque():
         h = tg.tanh(h + 0.1 * len(seen))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -194,7 +194,7 @@ def counter_in_iterator():
         h = tg.tanh(h + 0.1 * next(numbers))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -205,7 +205,7 @@ def generator_of_scales():
         h = tg.tanh(h + next(numbers))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -218,7 +218,7 @@ def counter_in_bound_method():
         h = tg.tanh(h + 0.1 * len(log))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -229,7 +229,7 @@ def counter_in_function():
         return h, h
 
     step.n = 0
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -243,7 +243,7 @@ def counter_in_object():
             h = tg.tanh(h + 0.1 * self.t)
             return h, h
 
-    return World(Cell().step)
+    return ScanCase(Cell().step)
 
 
 @cases.refused
@@ -263,7 +263,7 @@ def counter_in_nested_object():
             h = tg.tanh(h + 0.1 * self.clocks["main"][0].tick())
             return h, h
 
-    return World(Cell().step)
+    return ScanCase(Cell().step)
 
 
 @cases.refused
@@ -276,7 +276,7 @@ def counter_in_class():
             h = tg.tanh(h + 0.1 * self.t)
             return h, h
 
-    return World(Cell().step)
+    return ScanCase(Cell().step)
 
 
 @cases.refused
@@ -289,7 +289,7 @@ def counter_in_named_class():
         h = tg.tanh(h + 0.1 * Clock.t)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -302,7 +302,7 @@ def counter_in_list_of_class():
             h = tg.tanh(h + 0.1 * len(Cell.log))
             return h, h
 
-    return World(Cell().step)
+    return ScanCase(Cell().step)
 
 
 @cases.refused
@@ -319,7 +319,7 @@ def counter_in_class_method():
             h = tg.tanh(h + 0.1 * self.tick())
             return h, h
 
-    return World(Cell().step)
+    return ScanCase(Cell().step)
 
 
 @cases.refused
@@ -329,7 +329,7 @@ def counter_in_default():
         h = tg.tanh(h + 0.1 * count[0])
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -342,7 +342,7 @@ def counter_in_module():
         h = tg.tanh(h + 0.1 * module.t)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -354,7 +354,7 @@ def counter_in_module_function():
         h = tg.tanh(h + 0.1 * module.tick())
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -372,7 +372,7 @@ def counter_in_slots():
         h = tg.tanh(h + 0.1 * clock.t)
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -385,7 +385,7 @@ def remembers_its_state():
             self.last = h
             return h, h
 
-    return World(Cell().step)
+    return ScanCase(Cell().step)
 
 
 @cases.refused
@@ -397,7 +397,7 @@ def appends_its_state():
         log.append(h.detach())
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused
@@ -416,7 +416,7 @@ def cached_property():
                 del self.scale
             return h, h
 
-    return World(Cell().step)
+    return ScanCase(Cell().step)
 
 
 @cases.refused
@@ -432,10 +432,10 @@ def lru_cache():
         h = tg.tanh(h + scale(3))
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
-# -- what a refused trace leaves behind --------------------------------------------------------
+# -- the state after a refused trace -----------------------------------------------------------
 
 
 def test_a_refused_trace_leaves_everything_as_it_was():
@@ -474,7 +474,7 @@ def test_a_refused_trace_leaves_everything_as_it_was():
 
     before = everything()
     with pytest.raises(ValueError, match="cannot run this step"):
-        run(World(cell.step), "fused")
+        run(ScanCase(cell.step), "fused")
     assert everything() == before
 
 
@@ -523,9 +523,9 @@ def test_an_op_whose_rule_reads_values_runs_unrolled():
                 h = odd_op(h) + x[:, :1]
                 return h, h
 
-            return World(step)
+            return ScanCase(step)
 
-        for path, _ in held_to_unrolled(make):
+        for path, _ in compare_with_unrolled(make):
             assert path == "unrolled"
     finally:
         del tg.autodiff.tensor.registry["odd_op"]

@@ -1,4 +1,4 @@
-"""What a step may return and call: states, outputs, nested functions, other scans. See cases.py."""
+"""Values that a step may return and functions it may call: states, outputs, nested functions, other scans. See cases.py."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from cases import Cases
-from worlds import B, D, H, World, draws, wanted
+from scan_cases import B, D, H, ScanCase, draws, leaf
 
 import tinygrad_rnn as tg
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("backend")
 HERE = __file__.rpartition("/")[2]
 cases = Cases(HERE)
 test_fused_as_unrolled = cases.test_of_fused()
@@ -19,30 +19,30 @@ test_fused_as_unrolled = cases.test_of_fused()
 
 @cases.fused
 def weight_used_twice():
-    w = wanted(draws(3)(H, H))
+    w = leaf(draws(3)(H, H))
 
     def step(x, h):
         h = tg.tanh(h @ w + tg.sin(h) @ w + (h @ w.T) * w[0] + w.sum())
         return h, h
 
-    return World(step, weights=lambda: [w])
+    return ScanCase(step, weights=lambda: [w])
 
 
 @cases.fused
 def expressions_of_weights():
-    w = wanted(draws(3)(H, 2 * H))
+    w = leaf(draws(3)(H, 2 * H))
 
     def step(x, h):
         a, b = tg.split(tg.tanh(w), 2, axis=1)
         h = tg.tanh(h @ a) * tg.sigmoid(h @ b + w[0, :3])
         return h, h
 
-    return World(step, weights=lambda: [w])
+    return ScanCase(step, weights=lambda: [w])
 
 
 @cases.fused
 def terms_in_every_order():
-    w, u, b = wanted(draws(3)(D, H)), wanted(draws(4)(H, H)), wanted(draws(5)(H))
+    w, u, b = leaf(draws(3)(D, H)), leaf(draws(4)(H, H)), leaf(draws(5)(H))
 
     def step(x, h):
         one = h + h + x @ w
@@ -53,43 +53,43 @@ def terms_in_every_order():
         h = tg.tanh(one + two) + 0.1 * tg.tanh(three + four + five)
         return (h, one), h
 
-    return World(step, weights=lambda: [w, u, b])
+    return ScanCase(step, weights=lambda: [w, u, b])
 
 
 @cases.fused
 def narrow_terms():
     """Sums of values of one column and of more."""
-    w, u, v = wanted(draws(3)(D, 1)), wanted(draws(4)(H, 1)), wanted(draws(5)(D, H))
+    w, u, v = leaf(draws(3)(D, 1)), leaf(draws(4)(H, 1)), leaf(draws(5)(D, H))
 
     def step(x, h):
         out = tg.tanh(x @ v + 1 + h @ u)
         h = tg.tanh((x @ w + x[:, :1]) + (x @ w + h) + h @ u)
         return out, h
 
-    return World(step, weights=lambda: [w, u, v])
+    return ScanCase(step, weights=lambda: [w, u, v])
 
 
 @cases.fused
 def product_of_joined():
-    w = wanted(draws(3)(D + H + H, H))
+    w = leaf(draws(3)(D + H + H, H))
 
     def step(x, h):
         h = tg.tanh(tg.concatenate([x, h, tg.sin(h)], axis=-1) @ w)
         return h, h
 
-    return World(step, weights=lambda: [w])
+    return ScanCase(step, weights=lambda: [w])
 
 
 @cases.fused
 def product_of_a_constant_and_joined():
-    w, c = wanted(draws(3)(D + H + H, H)), draws(7)(B, H)
+    w, c = leaf(draws(3)(D + H + H, H)), draws(7)(B, H)
 
     def step(x, h, c):
         z = tg.concatenate([c, x, h], axis=1)
         h = tg.tanh(z @ w + z.sum(axis=1, keepdims=True))
         return (h, c), h
 
-    return World(step, weights=lambda: [w], constants=(wanted(c),))
+    return ScanCase(step, weights=lambda: [w], constants=(leaf(c),))
 
 
 @cases.fused
@@ -100,8 +100,8 @@ def states_pass_through_and_swap():
         a, b, c, _ = state
         return (a, c), (b, a, c, tg.tanh(x.sum(axis=1, keepdims=True)))
 
-    state = tuple(wanted(normal(B, n)) for n in (H, H, 2, 1))
-    return World(step, state=state)
+    state = tuple(leaf(normal(B, n)) for n in (H, H, 2, 1))
+    return ScanCase(step, state=state)
 
 
 @cases.fused
@@ -109,7 +109,7 @@ def output_is_the_input():
     def step(x, h):
         return (x, h), h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.fused
@@ -117,7 +117,7 @@ def outputs_not_used():
     def step(x, h):
         return (), tg.tanh(h + x[:, :1])
 
-    return World(step)
+    return ScanCase(step)
 
 
 class Pair(NamedTuple):
@@ -133,7 +133,7 @@ class Both(NamedTuple):
 @cases.fused
 def nested_states_inputs_and_outputs():
     normal = draws(9)
-    w = wanted(normal(H, H))
+    w = leaf(normal(H, H))
 
     def step(x, state):
         a, (b, _) = x
@@ -141,9 +141,9 @@ def nested_states_inputs_and_outputs():
         h = c * tg.sigmoid(state.first.h) + state.rest[0][0]
         return Pair(h, (c, (a,), None)), Both(Pair(c, h), ((state.rest[0][0] * 0.5,), None))
 
-    state = Both(Pair(wanted(normal(B, H)), wanted(normal(B, H))), ((wanted(normal(B, 1)),), None))
-    x = (wanted(normal(B, 4, D)), (wanted(normal(B, 4, H)), None))
-    return World(step, x, state, weights=lambda: [w])
+    state = Both(Pair(leaf(normal(B, H)), leaf(normal(B, H))), ((leaf(normal(B, 1)),), None))
+    x = (leaf(normal(B, 4, D)), (leaf(normal(B, 4, H)), None))
+    return ScanCase(step, x, state, weights=lambda: [w])
 
 
 @cases.fused
@@ -152,12 +152,12 @@ def no_inputs():
         h = tg.tanh(h * (2 if x is None else 3) + 0.1)
         return h, h
 
-    return World(step, options={"length": 5})
+    return ScanCase(step, options={"length": 5})
 
 
 @cases.fused
 def rows_with_more_axes():
-    memory = wanted(draws(3)(B, 4, H))
+    memory = leaf(draws(3)(B, 4, H))
 
     def step(x, h, memory):
         keys = tg.tanh(memory)
@@ -165,13 +165,13 @@ def rows_with_more_axes():
         h = tg.tanh((memory * scores[:, :, None]).sum(axis=1) + x[:, :, None].sum(axis=1))
         return (h, scores), h
 
-    return World(step, constants=(memory,))
+    return ScanCase(step, constants=(memory,))
 
 
 @cases.fused
 def matrix_state():
     normal = draws(3)
-    w = wanted(normal(H, H))
+    w = leaf(normal(H, H))
 
     def step(x, state):
         m, n = state
@@ -179,12 +179,12 @@ def matrix_state():
         n = tg.tanh((m @ x[:, :, None])[:, :, 0] @ w)
         return n, (m, n)
 
-    return World(step, state=(wanted(normal(B, H, D)), wanted(normal(B, H))), weights=lambda: [w])
+    return ScanCase(step, state=(leaf(normal(B, H, D)), leaf(normal(B, H))), weights=lambda: [w])
 
 
 @cases.fused
 def scan_inside_a_scan():
-    w = wanted(draws(3)(H, H))
+    w = leaf(draws(3)(H, H))
 
     def inner(x, h):
         h = tg.tanh(h @ w + x)
@@ -195,7 +195,7 @@ def scan_inside_a_scan():
         outputs, h = tg.scan(inner, parts, h)
         return outputs.sum(axis=1), h
 
-    return World(step, weights=lambda: [w])
+    return ScanCase(step, weights=lambda: [w])
 
 
 @cases.fused
@@ -207,7 +207,7 @@ def cell_of_the_package_inside():
         out, h = cell(x, h)
         return out * 2, h
 
-    return World(step, weights=lambda: cell.parameters())
+    return ScanCase(step, weights=lambda: cell.parameters())
 
 
 @cases.fused
@@ -221,7 +221,7 @@ def driver_of_the_package_inside():
         )
         return outputs.sum(axis=1), state.c
 
-    return World(step, weights=lambda: cell.parameters())
+    return ScanCase(step, weights=lambda: cell.parameters())
 
 
 @cases.fused
@@ -235,4 +235,4 @@ def layers_of_the_package_inside():
         h = norm(tg.tanh(lin(x) + h))
         return h, h
 
-    return World(step, weights=lambda: [*lin.parameters(), *norm.parameters()])
+    return ScanCase(step, weights=lambda: [*lin.parameters(), *norm.parameters()])

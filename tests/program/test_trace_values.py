@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import Cases
-from worlds import D, H, World, draws, run, wanted
+from scan_cases import D, H, ScanCase, draws, leaf, run
 
 import tinygrad_rnn as tg
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("backend")
 HERE = __file__.rpartition("/")[2]
 cases = Cases(HERE)
 test_fused_as_unrolled = cases.test_of_fused()
@@ -24,13 +24,13 @@ def reading(read):
     """A step that reads something of its state, and adds it."""
 
     def make():
-        w = wanted(draws()(D, H))
+        w = leaf(draws()(D, H))
 
         def step(x, h):
             h = tg.tanh(x @ w + h) + read(h)
             return h, h
 
-        return World(step, weights=lambda: [w])
+        return ScanCase(step, weights=lambda: [w])
 
     return make
 
@@ -97,7 +97,7 @@ def prints():
         print(h, end="")
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 @cases.refused_first
@@ -111,7 +111,7 @@ def read_once():
         h = tg.tanh(h + first[0])
         return h, h
 
-    return World(step)
+    return ScanCase(step)
 
 
 # -- the batch ---------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def sized(f):
             h = tg.tanh(f(x, h) + h)
             return h, h
 
-        return World(step)
+        return ScanCase(step)
 
     return make
 
@@ -206,7 +206,7 @@ def test_the_reason_names_the_function_that_reads():
             h = f(h)
             return h, h
 
-        return run(World(step), "auto")[2]
+        return run(ScanCase(step), "auto")[2]
 
     assert "the step's sort reads a tensor's value" in reason(lambda h: tg.sort(h, axis=-1))
     assert "the step reads a tensor's value" in reason(lambda h: h * h.data)

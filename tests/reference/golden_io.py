@@ -49,10 +49,10 @@ class Source:
         """The random array that multiplies the result of this key in the loss, drawn at the first request."""
         if key not in self.cotangents:
             self.cotangents[key] = self.normal(*shape)
-        found = self.cotangents[key]
-        if found.shape != tuple(shape):
-            raise ValueError(f"cotangent of {key}: shape {found.shape} at first, {tuple(shape)} now")
-        return found
+        coefficients = self.cotangents[key]
+        if coefficients.shape != tuple(shape):
+            raise ValueError(f"cotangent of {key}: shape {coefficients.shape} at first, {tuple(shape)} now")
+        return coefficients
 
 
 def check_gradient(loss: Callable[[Arrays], float], params: Arrays, grads: Arrays) -> float:

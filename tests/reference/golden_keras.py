@@ -126,7 +126,7 @@ def make(case: Case, prefix: str = "keras") -> None:
         )
 
     config = layer.forward_layer.get_config() if case.bidirectional else layer.get_config()
-    told: tuple[str, ...] = (
+    recorded: tuple[str, ...] = (
         "units",
         "activation",
         "recurrent_activation",
@@ -134,14 +134,14 @@ def make(case: Case, prefix: str = "keras") -> None:
         "reset_after",
         "go_backwards",
     )
-    told += tuple(key for key, _ in case.options if key not in told)  # use_bias
+    recorded += tuple(key for key, _ in case.options if key not in recorded)  # use_bias
     meta = {
         "library": "Keras 3 on TensorFlow",
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
         "call": call_text(case),
         "options": {
             "layer": case.layer,
-            **{key: config[key] for key in told if key in config},
+            **{key: config[key] for key in recorded if key in config},
             "return_sequences": case.sequences,
             "return_state": True,
             "bidirectional": case.bidirectional,

@@ -123,8 +123,8 @@ def make_clipping() -> None:
         params = {key: torch.zeros(value.shape[1:], dtype=torch.float64) for key, value in sets.items()}
         for key, param in params.items():
             param.grad = torch.tensor(sets[key][t])
-        told = how(list(params.values()))
-        return {key: param.grad.numpy().copy() for key, param in params.items() if param.grad is not None}, told
+        options = how(list(params.values()))
+        return {key: param.grad.numpy().copy() for key, param in params.items() if param.grad is not None}, options
 
     norms = []
     by_norm, by_value = [], []

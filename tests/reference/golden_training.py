@@ -45,8 +45,8 @@ def train(case: str, name: str, start: Arrays, x: torch.Tensor, y: torch.Tensor)
         losses.append(loss.item())
     if not losses[-1] < 0.5 * losses[0]:
         raise AssertionError(f"{case}, {name}: the loss went from {losses[0]} to {losses[-1]}")
-    found = {f"{part}.{key}": p for part, module in parts.items() for key, p in module.named_parameters()}
-    finals = {f"after/{name}/{key}": p.detach().numpy().copy() for key, p in found.items()}
+    parameters = {f"{part}.{key}": p for part, module in parts.items() for key, p in module.named_parameters()}
+    finals = {f"after/{name}/{key}": p.detach().numpy().copy() for key, p in parameters.items()}
     return {f"losses/{name}": np.array(losses), **finals}
 
 

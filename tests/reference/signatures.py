@@ -15,9 +15,9 @@ def defaults(f: Any) -> dict[str, Any]:
 
 def differing(f: Any, documented: dict[str, Any]) -> dict[str, Any]:
     """The defaults that are not those documented, in value or in type; a name that is not taken is missing."""
-    found = defaults(f)
+    values = defaults(f)
     return {
-        name: found.get(name, "missing")
+        name: values.get(name, "missing")
         for name, value in documented.items()
-        if name not in found or found[name] != value or type(found[name]) is not type(value)
+        if name not in values or values[name] != value or type(values[name]) is not type(value)
     }

@@ -17,7 +17,7 @@ D, H = 3, 2
 
 
 class OwnCell(rnn.RNNCell):
-    """A user's own cell, with names of its own: h' = tanh(x W + a h)."""
+    """A custom cell whose parameters have other names: h' = tanh(x W + a h)."""
 
     def __init__(self, num_units: int):
         self.state_size = self.output_size = num_units

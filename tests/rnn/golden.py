@@ -51,15 +51,15 @@ def from_tf1(cell_type: str, weights: Arrays, inputs: int, forget_bias: float = 
 
 
 def to_tf1(cell_type: str, ours: Arrays) -> Arrays:
-    found = {"kernel": np.concatenate([ours["kernel"], ours["recurrent_kernel"]]), "bias": ours["bias"]}
+    arrays = {"kernel": np.concatenate([ours["kernel"], ours["recurrent_kernel"]]), "bias": ours["bias"]}
     if cell_type == "lstm":
         further = {theirs: ours[name] for theirs, name in TF1_FURTHER.items() if name in ours}
-        return {name: blocks(a, 0, 2, 1, 3) for name, a in found.items()} | further
+        return {name: blocks(a, 0, 2, 1, 3) for name, a in arrays.items()} | further
     if cell_type != "gru":
-        return found
-    cut = found["bias"].size // 3 * 2
-    gates = {f"gates/{name}": blocks(a[..., :cut], 1, 0) for name, a in found.items()}
-    return gates | {f"candidate/{name}": a[..., cut:] for name, a in found.items()}
+        return arrays
+    cut = arrays["bias"].size // 3 * 2
+    gates = {f"gates/{name}": blocks(a[..., :cut], 1, 0) for name, a in arrays.items()}
+    return gates | {f"candidate/{name}": a[..., cut:] for name, a in arrays.items()}
 
 
 # -- Keras: our layout, but the two biases of a GRU in one array ---------------------------------------------------------
@@ -72,10 +72,10 @@ def from_keras(weights: Arrays) -> Arrays:
 
 
 def to_keras(ours: Arrays) -> Arrays:
-    found = dict(ours)
-    if "recurrent_bias" in found:
-        found["bias"] = np.stack([found["bias"], found.pop("recurrent_bias")])
-    return found
+    arrays = dict(ours)
+    if "recurrent_bias" in arrays:
+        arrays["bias"] = np.stack([arrays["bias"], arrays.pop("recurrent_bias")])
+    return arrays
 
 
 # -- PyTorch: transposed, two biases, GRU r z n --------------------------------------------------------------------------
@@ -96,9 +96,9 @@ def from_torch(module: str, weights: Arrays, suffix: str) -> Arrays:
 def to_torch(module: str, gradients: Arrays, suffix: str) -> Arrays:
     """PyTorch's gradients from ours: of a merged bias both parts have the same."""
     g = gradients
-    found = (g["kernel"], g["recurrent_kernel"], g["bias"], g.get("recurrent_bias", g["bias"]))
+    arrays = (g["kernel"], g["recurrent_kernel"], g["bias"], g.get("recurrent_bias", g["bias"]))
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    result = {f"{name}_{suffix}": blocks(a, *_TORCH_ORDER[module]).T for name, a in zip(names, found, strict=True)}
+    result = {f"{name}_{suffix}": blocks(a, *_TORCH_ORDER[module]).T for name, a in zip(names, arrays, strict=True)}
     if "projection_kernel" in g:
         result[f"weight_hr_{suffix}"] = g["projection_kernel"].T
     return result
@@ -147,19 +147,19 @@ def backward(golden: Golden, results: dict[str, tg.Tensor]) -> None:
 
 def compare_gradients(golden: Golden, tensors: dict[str, tg.Tensor], weights: Arrays) -> None:
     """Every gradient in the file against those of x and the initial states, and of the weights in the library's layout."""
-    found = {key: t.grad for key, t in tensors.items()} | {f"weight/{name}": a for name, a in weights.items()}
-    assert set(found) == set(golden.under("grad"))
-    for key, gradient in found.items():
+    gradients = {key: t.grad for key, t in tensors.items()} | {f"weight/{name}": a for name, a in weights.items()}
+    assert set(gradients) == set(golden.under("grad"))
+    for key, gradient in gradients.items():
         compare(golden, f"grad/{key}", gradient)
 
 
-def compare(golden: Golden, key: str, found: np.ndarray) -> None:
+def compare(golden: Golden, key: str, actual: np.ndarray) -> None:
     """Equal to the file's array in shape and dtype and, by the array's largest number or 1, to the tolerance."""
     wanted = golden[key]
-    assert found.shape == wanted.shape, key
-    assert found.dtype == wanted.dtype == golden.meta["dtype"], key
+    assert actual.shape == wanted.shape, key
+    assert actual.dtype == wanted.dtype == golden.meta["dtype"], key
     tolerance = TOLERANCE[golden.meta["dtype"]] * max(1.0, float(np.abs(wanted).max()))
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance, err_msg=f"{golden.name}: {key}")
+    np.testing.assert_allclose(actual, wanted, rtol=0, atol=tolerance, err_msg=f"{golden.name}: {key}")
 
 
 def torch_cell(options: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Attention: against an implementation of its own in NumPy, both paths, lengths on either side, names, errors."""
+"""Attention: against a separate implementation in NumPy, on both paths, with lengths of inputs and memory; names and errors."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def array(*shape: int, seed: int = 0, dtype: Any = np.float64) -> np.ndarray:
 
 def make(cell_type: str, lengths: Any = None, layer: int | None = A, dtype: Any = np.float64, **options: Any) -> Any:
     """A cell over a random memory, all parameters random."""
-    mechanism, given = CELL_TYPES[cell_type]
+    mechanism, options_of_type = CELL_TYPES[cell_type]
     memory = tg.tensor(array(B, S, M, seed=8, dtype=dtype), requires_grad=True)
-    cell = rnn.AttentionWrapper(rnn.GRUCell(H), mechanism(U, memory, lengths, **given), layer, **options).build(
-        D, dtype
-    )
+    cell = rnn.AttentionWrapper(
+        rnn.GRUCell(H), mechanism(U, memory, lengths, **options_of_type), layer, **options
+    ).build(D, dtype)
     rng = np.random.default_rng(2)
     for p in cell.parameters():
         p.data = np.asarray(0.7 * rng.normal(size=p.shape), dtype)
@@ -91,8 +91,8 @@ def test_the_equations(cell_type: str, impl: str, layer: Any, lengths: Any, ends
     memory = cell.attention_mechanism.memory.data
     outputs, state, trace = rnn.dynamic_rnn(cell, x, ends, impl=impl, return_trace=True)
     wanted = by_hand(cell.state_dict(), cell_type, x, memory, lengths, ends)
-    found = (outputs, state.cell_state, state.attention, trace["alignments"])
-    for a, b in zip(found, wanted, strict=True):
+    actual = (outputs, state.cell_state, state.attention, trace["alignments"])
+    for a, b in zip(actual, wanted, strict=True):
         np.testing.assert_allclose(a.data, b, rtol=0, atol=1e-12)
     assert isinstance(state, rnn.AttentionWrapperState)
 
@@ -147,25 +147,26 @@ def test_it_runs_as_one_native_node(cell_type: str, lengths: Any) -> None:
 
 
 @impls
-def test_what_stands_past_the_memory_touches_nothing(impl: str) -> None:
+def test_memory_past_its_length_has_no_effect_on_results_or_gradients(impl: str) -> None:
     cell, x = make("bahdanau"), array(B, T, D)
     whole = cell.attention_mechanism.memory.data.copy()
     results = []
     for fill in (0.0, np.nan):
         memory = whole.copy()
         memory[1, 1:] = fill
-        given = tg.tensor(memory, requires_grad=True)
-        cell.attention_mechanism.setup_memory(given, [5, 1, 5])
+        memory_tensor = tg.tensor(memory, requires_grad=True)
+        cell.attention_mechanism.setup_memory(memory_tensor, [5, 1, 5])
         output = rnn.dynamic_rnn(cell, x, impl=impl)[0]
         output.sum().backward()
-        results.append((output.data, given.grad))
-        assert not given.grad[1, 1:].any()
+        results.append((output.data, memory_tensor.grad))
+        assert not memory_tensor.grad[1, 1:].any()
     for a, b in zip(*results, strict=True):
         assert np.array_equal(a, b)
 
 
 def test_another_memory_for_each_batch() -> None:
-    """Of other rows and places, through wrappers and stacks; gradients reach what the memory was computed from."""
+    """A memory with other numbers of rows and positions, through wrappers and stacks; gradients
+    reach the tensors from which the memory was computed."""
     cell = make("luong")
     stack = rnn.MultiRNNCell([rnn.DropoutWrapper(cell, 0.9, state_keep_prob=0.9, seed=0), rnn.GRUCell(2)])
     encoder = rnn.GRUCell(M, seed=0)
@@ -194,7 +195,7 @@ def test_single_steps_and_streaming(cell_type: str) -> None:
     np.testing.assert_allclose(state.alignments.data, final.alignments.data, rtol=0, atol=1e-13)
 
 
-def test_options() -> None:
+def test_output_attention_and_cell_input_fn() -> None:
     cell = make("luong", output_attention=False)
     outputs, state = rnn.dynamic_rnn(cell, array(B, T, D))
     assert np.array_equal(outputs.data[:, -1], state.cell_state.data)

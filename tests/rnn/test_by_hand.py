@@ -32,7 +32,7 @@ def test_a_cell_may_have_no_inputs(size: int) -> None:
 
 
 class Constant(rnn.RNNCell):
-    """Its state is what it was, plus 1."""
+    """Each step adds 1 to the state."""
 
     state_size = output_size = 2
 
@@ -54,16 +54,16 @@ def test_zoneout_outside_training_is_the_mean(rate: float, wanted: list[float], 
 
 @pytest.mark.parametrize("time_major", [False, True])
 def test_masks_of_every_step_go_with_time(time_major: bool) -> None:
-    """The same seed drops the same elements of the same steps, whichever axis stands first."""
+    """The same seed drops the same elements of the same steps, batch-major or time-major."""
     x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     cell = rnn.LSTMCell(4, seed=0).build(3)
-    found = []
+    outputs = []
     for major in (False, time_major):
         wrapped = rnn.DropoutWrapper(cell, 0.5, 0.5, 0.5, seed=7)
         with tg.training(True):
             y = rnn.dynamic_rnn(wrapped, x.swapaxes(0, 1) if major else x, time_major=major)[0].data
-        found.append(y.swapaxes(0, 1) if major else y)
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+        outputs.append(y.swapaxes(0, 1) if major else y)
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("number", "kept"), [(0.0, True), (0.2, True), (0.25, False), (0.99, False)])

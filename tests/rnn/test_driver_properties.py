@@ -34,7 +34,7 @@ def ragged(draw: Any) -> tuple[np.ndarray, np.ndarray, int]:
 @each_cell
 @few
 @given(case=ragged())
-def test_a_padded_batch_is_its_rows_run_alone(name, impl, case):
+def test_a_padded_batch_equals_its_rows_run_alone(name, impl, case):
     """Outputs, states and every gradient; the parameters' add up over the rows. Past the end: output 0, dx exactly 0."""
     x, lengths, seed = case
     batch, steps, _ = x.shape
@@ -65,7 +65,7 @@ def test_a_padded_batch_is_its_rows_run_alone(name, impl, case):
 @each_impl
 @each_cell
 @pytest.mark.parametrize("filling", [np.nan, np.inf, -np.inf, 1e300])
-def test_padding_touches_nothing(name, impl, filling):
+def test_padding_changes_neither_results_nor_gradients(name, impl, filling):
     """Bit for bit, in both directions; the gradient with respect to the padding is exactly 0."""
     x = np.random.default_rng(0).normal(size=(4, 5, D))
     lengths = np.array([3, 5, 0, 2])
@@ -117,7 +117,7 @@ def test_backward_is_forward_over_each_row_reversed(name, impl, case):
 @each_impl
 @pytest.mark.parametrize("lengths", [None, [3, 5, 0, 2]])
 def test_both_directions_share_the_input(impl, lengths):
-    """The gradient of x is the sum over the directions, and each half is what it is alone."""
+    """The gradient of x is the sum over the directions, and each term equals that of its direction alone."""
     x = np.random.default_rng(0).normal(size=(4, 5, D))
     fw, bw = make("lstm", 1), make("gru", 2)
 
@@ -313,10 +313,10 @@ def test_without_recording(name, impl):
     cell = make(name)
     wanted, _ = rnn.dynamic_rnn(cell, x, [3, 5, 0, 2], impl=impl)
     with tg.no_grad():
-        found, state = rnn.dynamic_rnn(cell, x, [3, 5, 0, 2], impl=impl)
-    assert not found.requires_grad
+        outputs, state = rnn.dynamic_rnn(cell, x, [3, 5, 0, 2], impl=impl)
+    assert not outputs.requires_grad
     assert not any(s.requires_grad for s in leaves_of(state))
-    np.testing.assert_array_equal(found.data, wanted.data)
+    np.testing.assert_array_equal(outputs.data, wanted.data)
 
 
 @each_impl
@@ -343,7 +343,7 @@ def test_the_cell_is_built_by_the_first_call_and_only_then(impl):
     assert all(p.data is a for p, a in zip(cell.parameters(), first, strict=True))
 
 
-# -- one's own cells -------------------------------------------------------------------------------------------------------
+# -- custom cells ----------------------------------------------------------------------------------------------------------
 
 
 class LogCell(OwnCell):
@@ -425,7 +425,7 @@ class TwoSpeeds(rnn.RNNCell):
 
 
 @each_impl
-def test_states_of_ones_own_structure(impl):
+def test_states_of_a_custom_structure(impl):
     cell = TwoSpeeds()
     x = np.random.default_rng(0).normal(size=(3, 4, D))
     state = random_state(cell, 3)

@@ -151,7 +151,7 @@ def test_biases_begin_as_in_tf1(cell_type):
 
 
 @pytest.mark.parametrize("key", ["grad/x", "grad/weight/bias", "output", "state/c", "grad/initial/h", "loss"])
-def test_a_wrong_number_would_be_seen(key):
+def test_the_comparison_fails_for_one_wrong_number(key):
     """The comparison fails if one number in a file is off by more than the tolerance."""
     golden = load("tf1_lstm_ragged_state_f64")
     array = golden[key].copy()

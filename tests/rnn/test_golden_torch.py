@@ -61,10 +61,10 @@ def test_dynamic_rnn(name, impl):
         impl=impl,
     )
     g.backward(golden, {"output": output, **stacked(list(final) if len(cells) > 1 else [final])})
-    found: dict[str, np.ndarray] = {}
+    gradients: dict[str, np.ndarray] = {}
     for i, cell in enumerate(cells):
-        found |= g.to_torch(module, g.gradients_of(cell), f"l{i}")
-    g.compare_gradients(golden, tensors, found)
+        gradients |= g.to_torch(module, g.gradients_of(cell), f"l{i}")
+    g.compare_gradients(golden, tensors, gradients)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -91,7 +91,7 @@ def test_bidirectional_dynamic_rnn(name, impl):
         x = tg.concatenate(outputs, axis=-1)
         finals += states
     g.backward(golden, {"output": x, **stacked(finals)})
-    found: dict[str, np.ndarray] = {}
+    gradients: dict[str, np.ndarray] = {}
     for suffix, cell in cells.items():
-        found |= g.to_torch(module, g.gradients_of(cell), suffix)
-    g.compare_gradients(golden, tensors, found)
+        gradients |= g.to_torch(module, g.gradients_of(cell), suffix)
+    g.compare_gradients(golden, tensors, gradients)

@@ -135,7 +135,7 @@ def test_one_cell_for_both_directions_and_twice_in_a_stack(impl):
 
 
 @each_impl
-def test_a_fault_would_be_seen(impl):
+def test_the_check_fails_for_a_cell_with_a_wrong_gradient(impl):
     """A cell whose step hides a part of its dependence from the graph fails the check."""
 
     class Faulty(OwnCell):

@@ -83,7 +83,7 @@ def test_a_seeded_cell_leaves_the_default_generator_alone(make):
     assert same(wanted, numbers(rnn.LSTMCell(2)))
 
 
-def test_where_the_biases_stand():
+def test_biases_are_initialised_at_the_gates_they_belong_to():
     assert rnn.BasicRNNCell(2).build(3).bias.tolist() == [0, 0]
     assert rnn.LSTMCell(2).build(3).bias.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
     assert rnn.LSTMCell(2, forget_bias=0.5).build(3).bias.tolist() == [0, 0, 0.5, 0.5, 0, 0, 0, 0]
@@ -115,9 +115,9 @@ def test_given_initializers():
 def test_wrong_initializers_are_refused_when_the_cell_is_made():
     with pytest.raises(ValueError, match=r"unknown name 'glorot', expected one of \[.*'glorot_uniform'"):
         rnn.LSTMCell(2, kernel_initializer="glorot")
-    for given in (np.zeros((3, 8)), 0.0):
+    for wrong in (np.zeros((3, 8)), 0.0):
         with pytest.raises(TypeError, match=r"expected a name, or a callable of \(shape, dtype\)"):
-            rnn.LSTMCell(2, kernel_initializer=given)
+            rnn.LSTMCell(2, kernel_initializer=wrong)
     with pytest.raises(TypeError, match="initializer: got NoneType"):
         rnn.LSTMCell(2, bias_initializer=None)
     cell = rnn.LSTMCell(2, bias_initializer=lambda shape, dtype: np.zeros(3, dtype))

@@ -86,7 +86,7 @@ def test_drivers_run_it_fused() -> None:
     assert set(trace) == set("ifgoch")
 
 
-def test_beginnings_and_state_dict() -> None:
+def test_initial_weights_and_state_dict() -> None:
     cell = rnn.LayerNormLSTMCell(2, forget_bias=2.0, norm_gain=0.5, norm_shift=0.25).build(3)
     assert cell.gain.tolist() == [0.5] * 8
     assert cell.shift.tolist() == [0.25, 0.25, 2.25, 2.25, 0.25, 0.25, 0.25, 0.25]
@@ -151,6 +151,6 @@ def test_bad_input(make: Any, error: type[Exception], text: str) -> None:
 
 
 def test_docstrings() -> None:
-    found = doctest.testmod(import_module("tinygrad_rnn.rnn.layer_norm"))
-    assert found.attempted == 6
-    assert not found.failed
+    result = doctest.testmod(import_module("tinygrad_rnn.rnn.layer_norm"))
+    assert result.attempted == 6
+    assert not result.failed

@@ -151,8 +151,8 @@ def test_streaming(options: dict[str, Any]) -> None:
     cell = make(options)
     x = inputs(2)
     stepper = cell.stepper(2)
-    found = np.stack([np.array(stepper.step(x[:, t])) for t in range(x.shape[1])], axis=1)
-    np.testing.assert_allclose(found, rnn.dynamic_rnn(cell, x)[0].data, rtol=0, atol=1e-12)
+    streamed = np.stack([np.array(stepper.step(x[:, t])) for t in range(x.shape[1])], axis=1)
+    np.testing.assert_allclose(streamed, rnn.dynamic_rnn(cell, x)[0].data, rtol=0, atol=1e-12)
 
 
 def test_onnx_has_no_operator_for_it(tmp_path: Path) -> None:

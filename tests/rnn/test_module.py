@@ -1,4 +1,4 @@
-"""Cells as modules: astype, state_dict there and back, loads that fail, copies, modes."""
+"""Cells as modules: astype, state_dict saved and loaded, loads that fail, copies, modes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Model(tg.Module):
     ],
     ids=["wrapper", "stack"],
 )
-def test_astype_reaches_what_cells_expect(make, where):
+def test_astype_changes_the_dtype_that_cells_expect(make, where):
     model = Model(make())
     module = model if where == "model" else model.cell
     before = model(X)
@@ -66,7 +66,7 @@ def test_astype_takes_float32_and_float64_only(dtype):
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_state_dict_there_and_back(name, dtype):
-    """Bit for bit, into a built cell and, where the state tells the sizes, into one not yet built."""
+    """Bit for bit, into a built cell and, where the state determines the sizes, into one not yet built."""
     cell = make(name, 1, dtype)
     state = {path: a.copy() for path, a in cell.state_dict().items()}
     assert all(a.dtype == dtype for a in state.values())
@@ -170,8 +170,8 @@ def test_load_keeps_the_dtype_of_a_built_cell_and_takes_that_of_the_state_otherw
         rnn.dynamic_rnn(fresh, np.ones((1, 2, 3), np.float32))
 
 
-def test_the_parameters_themselves_stay():
-    """A load rebinds data, so an optimiser that holds the parameters goes on with them; the state's arrays are copied."""
+def test_loading_keeps_the_parameter_objects():
+    """A load rebinds data, so an optimiser that holds the parameters continues to update them; its arrays are copies."""
     cell = stack().build(4)
     parameters = cell.parameters()
     state = {path: a.copy() for path, a in GOOD.items()}

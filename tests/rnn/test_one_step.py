@@ -58,13 +58,13 @@ def test_a_step_has_the_numbers_and_gradients_of_its_equations(name: str, implem
         expected, wanted = cell.call(x, state)
         weights = [RNG.normal(size=(2, 3)) for _ in leaves(new)]
         inputs = [x, *leaves(state), *cell.parameters()]
-        found = []
+        results = []
         for out, after in ((output, new), (expected, wanted)):
             loss: Any = (out * weights[0]).sum()
             for part, w in zip(leaves(after), weights, strict=True):
                 loss = loss + (part * w).sum()
-            found.append([*(t.data for t in leaves(after)), *(g.data for g in tg.grad(loss, inputs))])
-        for a, b in zip(*found, strict=True):
+            results.append([*(t.data for t in leaves(after)), *(g.data for g in tg.grad(loss, inputs))])
+        for a, b in zip(*results, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
@@ -112,7 +112,7 @@ def test_a_loop_by_hand_is_drawn_in_primitives(name: str) -> None:
     assert sorted(map(str, shown[0])) == sorted(map(str, shown[1]))
 
 
-def test_views_of_a_loop_by_hand_show_what_they_did() -> None:
+def test_views_of_a_loop_over_steps_equal_those_of_its_equations() -> None:
     viz = pytest.importorskip("tinygrad_rnn.viz")
     cell = made("lstm", np.float32)
     equations = in_primitives(cell)
@@ -135,17 +135,17 @@ def test_a_name_that_a_result_was_given_is_drawn() -> None:
     assert "code" in [n.name for n in tg.snapshot(output).nodes]
 
 
-def test_faces_take_one_step_in_one_node_too() -> None:
+def test_cells_of_the_other_interfaces_take_one_step_in_one_node() -> None:
     x = RNG.normal(size=(2, 4)).astype(np.float32)
     for module in (nn.RNNCell(4, 3), nn.LSTMCell(4, 3), nn.GRUCell(4, 3)):
-        found = module(x)
-        assert ops_of(found if isinstance(found, tuple) else (found,)).count("cell_step") == 1
+        outputs = module(x)
+        assert ops_of(outputs if isinstance(outputs, tuple) else (outputs,)).count("cell_step") == 1
     for layer in (layers.SimpleRNNCell(3), layers.LSTMCell(3), layers.GRUCell(3)):
         output, _ = layer(x, layer.get_initial_state(2))
         assert ops_of((output,)).count("cell_step") == 1
 
 
-def test_a_redefined_cell_takes_its_own_step() -> None:
+def test_a_subclass_that_redefines_call_runs_its_own_step() -> None:
     cell = made("rnn")
     x, h = RNG.normal(size=(2, 4)), RNG.normal(size=(2, 3))
     before, _ = cell(x, h)

@@ -55,16 +55,16 @@ def test_traces_of_both_paths_agree(name: str, lengths: Any, time_major: bool) -
 def test_traced_states_carry_gradients() -> None:
     cell = rnn.LSTMCell(3, seed=1)
     weights = RNG.normal(size=(3, 5, 3))
-    found = []
+    gradients = []
     for impl in ("fused", "unrolled"):
         x = tg.tensor(X, requires_grad=True)
         _, _, trace = rnn.dynamic_rnn(cell, x, LENGTHS, impl=impl, return_trace=True)
-        found.append(tg.grad((trace["c"] * weights).sum(), [x, *cell.parameters()]))
-    for a, b in zip(*found, strict=True):
+        gradients.append(tg.grad((trace["c"] * weights).sum(), [x, *cell.parameters()]))
+    for a, b in zip(*gradients, strict=True):
         close(a.data, b.data)
 
 
-def test_the_trace_of_a_cell_of_ones_own_holds_its_states_by_name() -> None:
+def test_the_trace_of_a_custom_cell_holds_its_states_by_name() -> None:
     class Fast(NamedTuple):
         fast: Any
         slow: Any
@@ -125,29 +125,29 @@ def test_explain_says_which_path_ran_and_why() -> None:
             return h, h
 
     stack = rnn.MultiRNNCell([rnn.ZoneoutWrapper(rnn.GRUCell(4), 0.1), Peeks()])
-    found = rnn.explain(stack, X)
-    assert found.path == "unrolled"
-    assert found.paths[0] == ("multi_rnn_cell/cell_0/zoneout_wrapper", "fused", "the whole sequence is one node")
-    name, path, why = found.paths[1]
+    explanation = rnn.explain(stack, X)
+    assert explanation.path == "unrolled"
+    assert explanation.paths[0] == ("multi_rnn_cell/cell_0/zoneout_wrapper", "fused", "the whole sequence is one node")
+    name, path, why = explanation.paths[1]
     line = inspect.getsourcelines(Peeks.call)[1] + 1
     assert (name, path) == ("multi_rnn_cell/cell_1/peeks", "unrolled")
     assert why == f"the step reads a tensor's value ({__file__}:{line})"
-    assert len(found.paths) == 2
+    assert len(explanation.paths) == 2
     assert rnn.explain(rnn.BasicRNNCell(3, activation="sigmoid"), X).path == "fused"
-    text = str(found)
+    text = str(explanation)
     assert "are kept for backward" in text
-    assert found.implementation in text
+    assert explanation.implementation in text
 
 
-def test_explain_takes_the_layers_of_every_face_and_modules_of_ones_own() -> None:
+def test_explain_accepts_layers_of_every_interface_and_custom_modules() -> None:
     x = X.astype(np.float32)
     whole = "the whole sequence is one node"
     both = tg.nn.LSTM(x.shape[2], 3, num_layers=2, bidirectional=True, batch_first=True)
-    found = rnn.explain(both, x, lengths=LENGTHS)
-    assert found.paths == tuple(
+    explanation = rnn.explain(both, x, lengths=LENGTHS)
+    assert explanation.paths == tuple(
         (f"lstm/cell_{i}/{side}/lstm_cell", "fused", whole) for i in (0, 1) for side in ("fw", "bw")
     )
-    assert found.bytes_kept > 0
+    assert explanation.bytes_kept > 0
     assert rnn.explain(both, x, impl="unrolled").path == "unrolled"
     layer = tg.layers.GRU(3, recurrent_dropout=0.5)
     assert rnn.explain(layer, x).path == "fused"
@@ -162,12 +162,12 @@ def test_explain_takes_the_layers_of_every_face_and_modules_of_ones_own() -> Non
         def forward(self, x: Any) -> Any:
             return rnn.dynamic_rnn(self.above, self.below(x)[0])[0]
 
-    found = rnn.explain(Two(), x)
-    assert [(name, path) for name, path, _ in found.paths] == [
+    explanation = rnn.explain(Two(), x)
+    assert [(name, path) for name, path, _ in explanation.paths] == [
         ("two/gru/cell_0/gru_cell", "fused"),
         ("two/basic_rnn_cell", "fused"),
     ]
-    assert len(str(found).splitlines()) == 4
+    assert len(str(explanation).splitlines()) == 4
     with pytest.raises(ValueError, match="explain: linear ran no cell over time"):
         rnn.explain(tg.nn.Linear(2, 2), np.ones((1, 2), np.float32))
     with pytest.raises(
@@ -226,7 +226,7 @@ def test_opening_a_fused_op_gives_the_unrolled_graph(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_stream_gives_what_the_sequence_gives(name: str, dtype: Any) -> None:
+def test_streaming_equals_the_whole_sequence(name: str, dtype: Any) -> None:
     cell = CELLS[name]()
     x = X.astype(dtype)
     outputs, _ = rnn.dynamic_rnn(cell, x)
@@ -257,17 +257,17 @@ def test_every_instruction_set_agrees_with_the_primitives(name: str, isa: str) -
 def test_threads_change_nothing() -> None:
     cell = rnn.LSTMCell(64, seed=0)
     x = RNG.normal(size=(32, 20, 48)).astype(np.float32)
-    before, found = tg.get_num_threads(), []
+    before, results = tg.get_num_threads(), []
     try:
         for n in (1, 2, 2):
             tg.set_num_threads(n)
             t = tg.tensor(x, requires_grad=True)
             outputs, _ = rnn.dynamic_rnn(cell, t)
-            found.append([outputs, *tg.grad((outputs * outputs).sum(), [t, *cell.parameters()])])
+            results.append([outputs, *tg.grad((outputs * outputs).sum(), [t, *cell.parameters()])])
     finally:
         tg.set_num_threads(before)
-    for other in found[1:]:
-        assert all(np.array_equal(a.data, b.data) for a, b in zip(found[0], other, strict=True))
+    for other in results[1:]:
+        assert all(np.array_equal(a.data, b.data) for a, b in zip(results[0], other, strict=True))
     for bad in (0, -1):
         with pytest.raises(ValueError, match="set_num_threads: n is"):
             tg.set_num_threads(bad)
@@ -285,8 +285,8 @@ def test_without_bias_is_a_bias_of_zeros(make):
             if "bias" in path:
                 p.data = np.zeros_like(p.data)
         assert [path for path, _ in bare.named_parameters()] == ["kernel", "recurrent_kernel"]
-        found, wanted = (rnn.dynamic_rnn(cell, x, impl=impl)[0] for cell in (bare, full))
-        np.testing.assert_array_equal(found.data, wanted.data)
+        actual, wanted = (rnn.dynamic_rnn(cell, x, impl=impl)[0] for cell in (bare, full))
+        np.testing.assert_array_equal(actual.data, wanted.data)
         assert tg.gradcheck(lambda *_, c=bare, i=impl: rnn.dynamic_rnn(c, x, impl=i)[0], bare.parameters())
 
 
@@ -314,7 +314,7 @@ def test_a_subclass_with_its_own_recurrence() -> None:
 
 @pytest.mark.parametrize("impl", ["auto", "unrolled"])
 @pytest.mark.parametrize("cell_type", ["RNN", "LSTM", "GRU"])
-def test_drivers_run_cells_of_the_other_faces(cell_type: str, impl: str) -> None:
+def test_drivers_run_cells_of_the_other_interfaces(cell_type: str, impl: str) -> None:
     """With their weights as they are at the call, gradients and all: as the cell itself, step by step."""
     x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
     cell = getattr(tg.nn, f"{cell_type}Cell")(3, 5, seed=0)
@@ -372,6 +372,6 @@ def test_relu_lets_nan_and_infinity_through_alike_on_every_path(bad: float, isa:
         with kernels.using(isa), np.errstate(invalid="ignore"):
             leaf = tg.tensor(x, requires_grad=True)
             outputs, _ = rnn.dynamic_rnn(one, leaf, impl=impl)
-            found = tg.grad(outputs.sum(), leaf)
+            gradient = tg.grad(outputs.sum(), leaf)
         np.testing.assert_allclose(outputs.data, np.stack(hs, axis=1), atol=1e-12)
-        np.testing.assert_allclose(found.data, dx, atol=1e-12)
+        np.testing.assert_allclose(gradient.data, dx, atol=1e-12)

@@ -11,7 +11,7 @@ X = np.random.default_rng(0).normal(size=(2, 6, 3)).astype(np.float32)
 
 @pytest.mark.parametrize("name", kernels.implementations())
 @pytest.mark.parametrize("cell_type", [rnn.BasicRNNCell, rnn.LSTMCell, rnn.GRUCell])
-def test_reload_takes_up_trained_and_loaded_weights(cell_type, name):
+def test_reload_reads_trained_and_loaded_weights(cell_type, name):
     cell = cell_type(4, seed=1).build(3)
     with kernels.using(name):
         stepper = cell.stepper(batch=2)
@@ -34,7 +34,7 @@ def test_reload_takes_up_trained_and_loaded_weights(cell_type, name):
         assert same()
 
 
-def test_what_cannot_be_streamed_is_said():
+def test_cells_that_cannot_be_streamed_are_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"stepper: lstm_cell has no weights yet; call \.build\(input_size\)"):
         rnn.LSTMCell(3).stepper()
     stepper = rnn.LSTMCell(3).build(2).stepper()

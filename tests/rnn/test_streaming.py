@@ -1,4 +1,4 @@
-"""Streaming of any cell and of whole models: a step at a time gives what the driver gives for the sequence."""
+"""Streaming of any cell and of whole models: one step at a time gives the driver's outputs for the whole sequence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Decay(rnn.RNNCell):
 
 
 class Reads(Decay):
-    """Its step asks for a value, so it cannot be traced."""
+    """Its step reads the value of a tensor, so it cannot be traced."""
 
     def call(self, x: Any, state: Any) -> Any:
         return super().call(x if float(np.sum(x.data)) > 0 else 2 * x, state)
@@ -95,7 +95,7 @@ def test_any_cell_steps_as_the_driver_runs_it(name: str, dtype: Any, isa: str) -
             stepper.reset()
 
 
-def test_what_stands_behind_a_cell_is_stepped_with_it() -> None:
+def test_layers_after_a_cell_are_stepped_with_it() -> None:
     cell, head, x = rnn.LSTMCell(5).build(4), nn.Linear(5, 2), X.astype(np.float32)
     after = [nn.LayerNorm(5), nn.Dropout(0.5), head, tg.softmax]
     stepper = rnn.stepper(cell, *after, batch=3)
@@ -119,7 +119,7 @@ def test_what_stands_behind_a_cell_is_stepped_with_it() -> None:
     close(stepped(stepper, x), whole().data)
 
 
-def test_the_state_is_the_users() -> None:
+def test_the_state_may_be_read_and_overwritten_by_the_user() -> None:
     cell = rnn.ZoneoutWrapper(rnn.LSTMCell(4)).build(4)
     x = X.astype(np.float32)
     stepper = cell.stepper(batch=3)
@@ -170,7 +170,7 @@ def test_indices_are_looked_up() -> None:
     close(stepped(net.stepper(batch=3), words), net(words).data)
 
 
-def test_what_needs_a_sequence_is_refused() -> None:
+def test_layers_that_need_the_whole_sequence_are_refused() -> None:
     with pytest.raises(ValueError, match="residual_wrapper has no weights yet"):
         rnn.stepper(rnn.ResidualWrapper(rnn.LSTMCell(4)))
     with pytest.raises(ValueError, match="LSTM is bidirectional, so it needs the whole sequence"):
@@ -217,11 +217,11 @@ def test_steps_do_not_add_up_memory(name: str) -> None:
         tracemalloc.stop()
 
 
-def test_steps_of_a_model_in_training_drop_nothing() -> None:
+def test_streaming_a_model_in_training_mode_applies_no_dropout() -> None:
     model = models.Sequential([layers.LSTM(4, return_sequences=True), layers.Dropout(0.5), layers.Dense(2)])
     x = np.ones((1, 3, 3), np.float32)
     expected = model(x).data
     with tg.training(True):
         stream = rnn.stepper(model)
-        found = [np.array(stream.step(x[:, t])) for t in range(3)]
-    np.testing.assert_allclose(np.stack(found, axis=1), expected, rtol=1e-5, atol=1e-6)
+        outputs = [np.array(stream.step(x[:, t])) for t in range(3)]
+    np.testing.assert_allclose(np.stack(outputs, axis=1), expected, rtol=1e-5, atol=1e-6)

@@ -37,7 +37,7 @@ class EchoPair(rnn.RNNCell):
         return x + 0, rnn.LSTMState(x * 1, x * 1)
 
 
-def kept(values: Any, p: float) -> np.ndarray:
+def kept_elements(values: Any, p: float) -> np.ndarray:
     """Where ones passed a dropout of keep p; they must be 1/p there and 0 elsewhere."""
     data = values.data if isinstance(values, tg.Tensor) else values
     mask = data != 0
@@ -98,11 +98,11 @@ def test_train_and_eval_reach_wrappers_in_wrappers():
 @pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("what", ["input", "output", "state"])
 def test_keep_rates(impl, p, what):
-    """The kept share is p, what is kept is divided by p, and the others of the three are left alone."""
+    """A fraction p of the elements is kept and divided by p; of input, state and output the other two are unchanged."""
     ones = np.ones((50, 20, 10))
     cell = rnn.DropoutWrapper(Echo(10), **{f"{what}_keep_prob": p}, seed=3)
     output, state = rnn.dynamic_rnn(cell, ones, impl=impl)
-    share = kept(state if what == "state" else output, p).mean()
+    share = kept_elements(state if what == "state" else output, p).mean()
     assert abs(share - p) < (0.08 if what == "state" else 0.02)
     if what == "state":
         assert np.all(output.data == 1)
@@ -112,7 +112,7 @@ def test_keep_rates(impl, p, what):
 
 def test_masks_differ_over_steps_rows_units_and_parts():
     cell = rnn.DropoutWrapper(Echo(30), output_keep_prob=0.5, seed=0)
-    mask = kept(rnn.dynamic_rnn(cell, np.ones((8, 6, 30)))[0], 0.5)
+    mask = kept_elements(rnn.dynamic_rnn(cell, np.ones((8, 6, 30)))[0], 0.5)
     rows = mask.reshape(-1, 30)
     assert len(np.unique(rows, axis=0)) == len(rows)
     both = rnn.DropoutWrapper(Echo(200), output_keep_prob=0.5, state_keep_prob=0.5, seed=0)
@@ -124,7 +124,7 @@ def test_masks_differ_over_steps_rows_units_and_parts():
 @pytest.mark.parametrize("what", ["input", "output"])
 def test_variational_masks_hold_for_a_sequence_and_change_with_it(impl, what):
     cell = rnn.DropoutWrapper(Echo(30), **{f"{what}_keep_prob": 0.5}, variational_recurrent=True, seed=0)
-    masks = [kept(rnn.dynamic_rnn(cell, np.ones((8, 6, 30)), impl=impl)[0], 0.5) for _ in range(2)]
+    masks = [kept_elements(rnn.dynamic_rnn(cell, np.ones((8, 6, 30)), impl=impl)[0], 0.5) for _ in range(2)]
     for mask in masks:
         assert np.all(mask == mask[:, :1])
         assert len(np.unique(mask[:, 0], axis=0)) == 8
@@ -158,11 +158,11 @@ def test_dropout_leaves_the_memory_of_an_lstm_alone():
     output, state = rnn.dynamic_rnn(cell, np.ones((4, 3, 50)))
     assert np.all(output.data == 1)
     assert np.all(state.c.data == 1)
-    assert 0.3 < kept(state.h, 0.5).mean() < 0.7
+    assert 0.3 < kept_elements(state.h, 0.5).mean() < 0.7
     stack = rnn.DropoutWrapper(rnn.MultiRNNCell([EchoPair(50), Echo(50)]), state_keep_prob=0.5, seed=0)
     state = rnn.dynamic_rnn(stack, np.ones((4, 3, 50)))[1]
     assert np.all(state[0].c.data == 1)
-    masks = kept(state[0].h, 0.5), kept(state[1], 0.5)
+    masks = kept_elements(state[0].h, 0.5), kept_elements(state[1], 0.5)
     assert not np.array_equal(*masks)
 
 

@@ -21,12 +21,12 @@ from tinygrad_rnn.train.initial_values import InitialValues
 from tinygrad_rnn.train.progress import Progress
 
 
-def test_a_schedule_begins_at_the_beginning() -> None:
+def test_a_schedule_starts_at_step_0() -> None:
     schedule = optim.StepLR(optim.SGD([tg.Parameter([1.0])], lr=0.5), step_size=2)
     assert schedule.state_dict() == {"base": 0.5, "count": 0, "part": 0.0}
 
 
-def test_an_optimizer_of_ones_own_decays_nothing_unasked() -> None:
+def test_a_custom_optimizer_has_no_weight_decay_by_default() -> None:
     class Plain(optim.Optimizer):
         def update(self, x: Any, g: Any, i: int) -> Any:
             return x - self.lr * self.decayed(x, g)
@@ -37,8 +37,8 @@ def test_an_optimizer_of_ones_own_decays_nothing_unasked() -> None:
     assert p.tolist() == [0.5, -3.0]
 
 
-def test_a_cosine_goes_down_from_the_base_to_the_floor() -> None:
-    """Halfway it is in the middle; at a third, cos(π/3) = ½: three quarters of the way above the floor."""
+def test_a_cosine_schedule_decreases_from_the_base_to_the_minimum() -> None:
+    """At one half of the steps the rate is midway between base and minimum; at one third, cos(π/3) = ½: three quarters."""
     optimizer = optim.SGD([tg.Parameter([1.0])], lr=1.0)
     schedule = optim.CosineLR(optimizer, total=6, floor=0.2)
     rates = [optimizer.lr]
@@ -73,16 +73,16 @@ def test_seconds_and_speed_are_those_of_this_run(tmp_path: Path, capsys: Any) ->
     steps, seconds = after.step - before.step, after.seconds - before.seconds
     assert steps >= 1
     assert seconds > 0.25
-    told = float(capsys.readouterr().err.splitlines()[-1].split(", ")[-1].removesuffix(" steps/s"))
-    assert told == pytest.approx(steps / seconds, rel=0.2)
+    shown_speed = float(capsys.readouterr().err.splitlines()[-1].split(", ")[-1].removesuffix(" steps/s"))
+    assert shown_speed == pytest.approx(steps / seconds, rel=0.2)
 
 
-def test_what_processes_compare_says_what_was_given() -> None:
+def test_the_values_that_processes_compare_show_which_options_were_set() -> None:
     optimizer = optim.SGD([tg.Parameter([1.0])], lr=0.5)
-    given = dict.fromkeys(checks.ALIKE) | {"optimizer": optimizer, "schedule": None, "state": 0, "validation": None}
-    found = checks.alike(given | {"checkpoint": "run"}, ["w"])
-    assert (found["state="], found["validation="], found["checkpoint="]) == (True, False, True)
-    assert (found["optimizer"], found["optimizer.lr"], found["parameter 0"]) == ("SGD", 0.5, "w (1,) float32")
+    settings = dict.fromkeys(checks.ALIKE) | {"optimizer": optimizer, "schedule": None, "state": 0, "validation": None}
+    compared = checks.alike(settings | {"checkpoint": "run"}, ["w"])
+    assert (compared["state="], compared["validation="], compared["checkpoint="]) == (True, False, True)
+    assert (compared["optimizer"], compared["optimizer.lr"], compared["parameter 0"]) == ("SGD", 0.5, "w (1,) float32")
 
 
 def quadratic(**options: Any) -> train.TrainingLog:
@@ -91,7 +91,7 @@ def quadratic(**options: Any) -> train.TrainingLog:
 
 
 class Watched(Serial):
-    """One process that notes when it is asked to compare parameters."""
+    """One process that records the steps at which parameters are compared."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -107,21 +107,21 @@ def test_parameters_are_compared_every_hundred_steps_and_at_the_end() -> None:
     assert group.steps == [100, 200, 250]
 
 
-@pytest.mark.parametrize("given", [None, Serial()])
+@pytest.mark.parametrize("parallel_group", [None, Serial()])
 @pytest.mark.parametrize(("size", "rank"), [("1", "0"), ("2", "0"), ("2", "1")])
-def test_copies_are_warned_of_unless_they_are_meant(
-    given: Any, size: str, rank: str, monkeypatch: pytest.MonkeyPatch
+def test_training_copies_under_mpiexec_warns_unless_parallel_is_passed(
+    parallel_group: Any, size: str, rank: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PMI_SIZE", size)
     monkeypatch.setenv("PMI_RANK", rank)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        quadratic(steps=1, parallel=given)
-    assert len(caught) == (given is None and (size, rank) == ("2", "0"))
+        quadratic(steps=1, parallel=parallel_group)
+    assert len(caught) == (parallel_group is None and (size, rank) == ("2", "0"))
     assert all("mpiexec started 2 processes and each trains a copy" in str(w.message) for w in caught)
 
 
-def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys: Any) -> None:
+def test_without_a_terminal_a_line_is_printed_every_ten_seconds(capsys: Any) -> None:
     shown = Progress(True, None)
     for step, seconds in enumerate((1.0, 9.9, 10.0, 19.9, 20.5, 30.4, 30.5)):
         shown.advance(step, seconds, f"at {seconds}")
@@ -139,7 +139,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("total", "ends"), [(None, [2.0, 7.0]), (5.0, [2.0, 5.0])])
-def test_a_bar_goes_on_to_its_place_and_not_beyond_its_end(
+def test_a_progress_bar_advances_up_to_its_total(
     total: float | None, ends: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", Terminal())
@@ -150,10 +150,10 @@ def test_a_bar_goes_on_to_its_place_and_not_beyond_its_end(
     assert shown.bar.dynamic_ncols  # as wide as the terminal is now
     shown.write("a line")
     shown.close("the end")
-    told = shown.stream.getvalue()
-    assert "a line" in told
-    assert told.rstrip().endswith("the end")
-    assert ("100%" in told) == (total is not None)
+    text = shown.stream.getvalue()
+    assert "a line" in text
+    assert text.rstrip().endswith("the end")
+    assert ("100%" in text) == (total is not None)
 
 
 def test_a_second_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -165,8 +165,8 @@ def test_a_second_interrupt_does_not_wait(monkeypatch: pytest.MonkeyPatch, capsy
         assert not one.asked
         one.interrupt()
         assert one.asked
-        told = "\nstopping after this step; Ctrl-C again to stop at once\n"
-        assert capsys.readouterr().err == (told if rank == 0 else "")
+        message = "\nstopping after this step; Ctrl-C again to stop at once\n"
+        assert capsys.readouterr().err == (message if rank == 0 else "")
         one.allowed = False
         clock[0] += 5.0
         one.interrupt()  # while a step is written down
@@ -198,7 +198,7 @@ def test_signals_are_handled_while_training_only(size: int) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_beginning_is_parameters_and_the_optimizers_state() -> None:
+def test_the_compared_initial_values_are_parameters_and_optimizer_state() -> None:
     def made(start: float, steps: int) -> tuple[InitialValues, Any]:
         w, b = tg.Parameter([start, 2.0], name="w"), tg.Parameter([3.0], name="b")
         optimizer = optim.Adam([w, b], 0.1)
@@ -227,7 +227,7 @@ def test_a_beginning_is_parameters_and_the_optimizers_state() -> None:
 
 
 @pytest.mark.parametrize("keep_best", [False, True])
-def test_parameters_go_back_to_the_best_only_where_that_is_asked_for(keep_best: bool) -> None:
+def test_the_best_parameters_are_restored_only_if_requested(keep_best: bool) -> None:
     """Patience that is not used up leaves the parameters of the last step."""
     w = tg.Parameter([1.0])
     losses = iter([3.0, 1.0, 2.0])
@@ -256,15 +256,15 @@ def test_a_run_that_is_over_is_resumed_with_the_parameters_it_ended_with(keep_be
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
 @pytest.mark.parametrize(("values", "wasted"), [([np.nan] * 9, 0), ([2.0] * 9, 1), ([3.0, 2.0] + [2.5] * 9, 2)])
-def test_patience_counts_what_came_after_the_best(values: list[float], wasted: int, patience: int) -> None:
-    """Where no validation is a number it counts from the beginning."""
-    given = iter(values)
-    history = quadratic(epochs=9, validation=lambda: next(given), patience=patience)
+def test_patience_counts_validations_after_the_best(values: list[float], wasted: int, patience: int) -> None:
+    """If every validation is NaN, patience counts from the first one."""
+    remaining = iter(values)
+    history = quadratic(epochs=9, validation=lambda: next(remaining), patience=patience)
     assert (history.stopped, history.epoch) == ("patience", wasted + patience)
 
 
 class Parted(Serial):
-    """One process that notes how the parts of a batch are weighed, and which is the last."""
+    """One process that records the weights of the parts of a batch, and which part is marked as the last."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[float, bool]] = []
@@ -282,7 +282,7 @@ class Parted(Serial):
         return Noting()
 
 
-def test_the_last_part_with_rows_is_the_last() -> None:
+def test_the_last_part_that_has_rows_is_marked_as_the_last() -> None:
     """Four parts of five rows and of two: of 1, 1, 1 and 2, and of 0, 1, 0 and 1."""
     group, w = Parted(), tg.Parameter(np.ones(1))
     batches = [(np.ones((n, 1)), np.ones((n, 1))) for n in (5, 2)]

@@ -123,7 +123,7 @@ def test_a_dtype_that_numpy_lacks(tmp_path: Path) -> None:
         ({"w": np.ones(1)}, {"f": print}, r"save: metadata cannot be written as JSON"),
     ],
 )
-def test_what_cannot_be_saved_leaves_the_old_file(tmp_path: Path, tensors: Any, metadata: Any, text: str) -> None:
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, tensors: Any, metadata: Any, text: str) -> None:
     path = tmp_path / "file"
     tg.save(path, {"w": np.ones(1)})
     before = path.read_bytes()
@@ -206,7 +206,7 @@ def test_an_error_of_any_kind_changes_nothing(tmp_path: Path, monkeypatch: Any) 
         assert everything(*run) == before
 
 
-def test_what_a_killed_writer_left_is_cleared_by_the_next_save(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_writer_are_removed_by_the_next_save(tmp_path: Path) -> None:
     """Killed before the rename, a writer leaves its file; one that still writes, and files of other names, are left alone."""
     path = tmp_path / "file"
     code = (
@@ -294,7 +294,7 @@ def everything(net: Net, optimizer: optim.Adam, schedule: optim.StepLR) -> list[
     return [arrays, numbers, schedule.state_dict(), optimizer.lr, train.checkpoint.random_state(net)]
 
 
-def test_a_run_comes_back_whole(tmp_path: Path) -> None:
+def test_a_checkpoint_restores_parameters_optimizer_and_generators(tmp_path: Path) -> None:
     tg.seed(0)
     run = parts()
     some_steps(*run, 3)
@@ -319,7 +319,7 @@ def test_a_model_that_is_not_built_yet_is_built_to_fit(tmp_path: Path) -> None:
     assert np.array_equal(fresh.kernel.data, built.kernel.data)
 
 
-def test_a_model_that_is_not_built_yet_stays_so_if_something_else_does_not_fit(tmp_path: Path) -> None:
+def test_a_failed_load_leaves_an_unbuilt_model_unbuilt(tmp_path: Path) -> None:
     train.save_checkpoint(tmp_path / "run", rnn.GRUCell(3).build(2), random={"other": {}})
     cell = rnn.GRUCell(3)
     with pytest.raises(tg.CheckpointError, match=r"does not fit: it holds random generators \['other'\]"):

@@ -37,7 +37,7 @@ def test_numbers_at_their_bounds(whole: bool) -> None:
         *(("validate_every", 1), ("checkpoint_every", 1), ("patience", 1), ("accumulate", 1)),
     ],
 )
-def test_the_least_of_every_argument(name: str, least: int, tmp_path: Path) -> None:
+def test_the_least_value_of_every_argument_is_accepted(name: str, least: int, tmp_path: Path) -> None:
     def fit(value: Any) -> Any:
         net, loss_fn, batches = line()
         options = {"steps": 1, "validation": batches, "checkpoint": tmp_path / "run", "model": net, "progress": False}
@@ -55,7 +55,7 @@ def test_the_least_of_every_argument(name: str, least: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.array([2.0]), np.array(2), tg.tensor([[2.0]])])
-def test_what_is_one_number(value: Any) -> None:
+def test_results_of_one_element_are_scalars(value: Any) -> None:
     assert checks.scalar(value) == 2.0
     with pytest.raises(TypeError, match=r"validation\(\) returned .*, expected a loss, one number"):
         checks.scalar(np.array([2.0, 3.0]))
@@ -99,14 +99,14 @@ def test_a_loss_may_be_of_any_shape_of_one_element() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_losses_that_are_no_numbers(value: float) -> None:
+def test_losses_that_are_not_finite_are_refused(value: float) -> None:
     checks.finite(-1e300, 7)
     with pytest.raises(FloatingPointError, match=f"fit: the loss is {value} at step 7"):
         checks.finite(value, 7)
 
 
 def test_a_state_of_many_arrays_is_resumed_in_order(tmp_path: Path) -> None:
-    """Twelve: "state.10" stands before "state.2" in the order of names."""
+    """Twelve arrays: "state.10" is sorted before "state.2"."""
 
     def run(steps: int) -> Any:
         net = nn.Linear(1, 1, seed=0)
@@ -138,7 +138,7 @@ def test_a_state_of_many_arrays_is_resumed_in_order(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_options_that_say_nothing_alone(option: dict[str, Any], needs: str) -> None:
+def test_options_without_effect_alone_are_refused(option: dict[str, Any], needs: str) -> None:
     net, loss_fn, batches = line()
     with pytest.raises(
         ValueError, match=f"fit: {next(iter(option))}= has no effect without {needs}=; give {needs}= too"

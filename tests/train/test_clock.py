@@ -36,7 +36,7 @@ class Bar:
 
 @pytest.fixture(params=[0.25, 0.0078125])  # 4 and 128 steps a second, exact in binary
 def tick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
-    """Seconds that a step takes: the clock is read before and after it."""
+    """The seconds of a step: the clock is read before and after it."""
     times = count()
     monkeypatch.setattr(loop, "perf_counter", lambda: next(times) * request.param)
     monkeypatch.setattr(loop, "Progress", Bar)

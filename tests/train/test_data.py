@@ -16,7 +16,7 @@ from tinygrad_rnn.data import Batches, Padded, TextChunks, Vocabulary, generate,
 
 
 @given(st.text(min_size=1))
-def test_text_comes_back(text: str) -> None:
+def test_encoded_text_decodes_to_itself(text: str) -> None:
     vocabulary = Vocabulary(text)
     numbers = vocabulary.encode(text)
     assert numbers.dtype == np.int64
@@ -33,22 +33,22 @@ def test_chunks_follow_one_another(length: int, batch: int, steps: int, remainde
             TextChunks(np.arange(length), batch, steps, remainder)
         return
     chunks = TextChunks(np.arange(length), batch, steps, remainder)
-    found = list(chunks)
-    assert len(found) == len(chunks)
-    read = np.concatenate([x for x, _ in found], axis=1)
+    batches = list(chunks)
+    assert len(batches) == len(chunks)
+    read = np.concatenate([x for x, _ in batches], axis=1)
     assert read.shape == (batch, rows if remainder else rows // steps * steps)
     assert np.array_equal(read, np.arange(batch)[:, None] * rows + np.arange(read.shape[1]))
-    assert all(np.array_equal(y, x + 1) for x, y in found)
-    assert [x.tolist() for x, _ in chunks] == [x.tolist() for x, _ in found]
+    assert all(np.array_equal(y, x + 1) for x, y in batches)
+    assert [x.tolist() for x, _ in chunks] == [x.tolist() for x, _ in batches]
 
 
 def test_sample_follows_the_probabilities() -> None:
     p = np.array([0.5, 0.3, 0.2, 0.0])
     with np.errstate(divide="ignore"):
         logits = np.broadcast_to(np.log(p), (20000, 4))
-    found = np.bincount(sample(logits, seed=0), minlength=4) / 20000
-    assert np.allclose(found, p, atol=0.015)
-    assert found[3] == 0
+    frequencies = np.bincount(sample(logits, seed=0), minlength=4) / 20000
+    assert np.allclose(frequencies, p, atol=0.015)
+    assert frequencies[3] == 0
     cold = np.bincount(sample(logits, 0.5, seed=0), minlength=4) / 20000
     assert np.allclose(cold, p**2 / (p**2).sum(), atol=0.015)
     assert (sample(tg.tensor([1.0, 5.0, 2.0]), 0) == 1).all()
@@ -151,7 +151,7 @@ def test_batches_of_like_length_need_little_padding_and_change_every_epoch() -> 
     assert means != sorted(means)
 
 
-def test_unequal_batches_are_evaluated_by_what_is_real() -> None:
+def test_batches_of_unequal_size_are_weighted_by_their_unpadded_targets() -> None:
     rows = [[1.0], [2.0, 3.0], [4.0, 5.0, 6.0]]
 
     def loss(padded: Padded) -> tg.Tensor:
@@ -165,13 +165,13 @@ def test_unequal_batches_are_evaluated_by_what_is_real() -> None:
 def test_sample_among_the_likeliest() -> None:
     logits = np.broadcast_to([1.0, 3.0, 2.0, 3.0], (4000, 4))
     assert set(sample(logits, seed=0, top_k=1).tolist()) == {1}
-    found = np.bincount(sample(logits, seed=0, top_k=3), minlength=4) / 4000
+    frequencies = np.bincount(sample(logits, seed=0, top_k=3), minlength=4) / 4000
     wanted = np.exp([-np.inf, 3, 2, 3])
-    assert np.allclose(found, wanted / wanted.sum(), atol=0.03)
+    assert np.allclose(frequencies, wanted / wanted.sum(), atol=0.03)
     assert (sample(logits, seed=0, top_k=9) == sample(logits, seed=0)).all()
 
 
-def test_generate_feeds_back_what_it_chose() -> None:
+def test_generate_feeds_each_sampled_token_back() -> None:
     """A model whose next token is the sum of the last token and the state, modulo 10, and that counts its steps."""
     read: list[Any] = []
 
@@ -287,7 +287,7 @@ def test_bad_input(call: Any, text: str) -> None:
         ),
     ],
 )
-def test_what_is_of_another_type(call: Any, text: str) -> None:
+def test_arguments_of_another_type_are_refused(call: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         call()
 
@@ -324,6 +324,6 @@ def test_text_files(tmp_path: Path) -> None:
         read_text(tmp_path / "nowhere")
 
 
-def test_batches_and_chunks_tell_what_they_hold() -> None:
+def test_the_repr_of_batches_and_chunks_shows_their_sizes() -> None:
     assert repr(TextChunks(np.arange(21), batch=2, steps=3)) == "TextChunks(3 chunks of 2 rows, 3 steps each)"
     assert repr(Batches([[1], [2, 3], [4]], size=2)) == "Batches(2 of up to 2, from 3 examples)"

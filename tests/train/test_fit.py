@@ -20,7 +20,7 @@ from tinygrad_rnn import data, nn, optim, rnn, train
 
 
 class Language(tg.Module):
-    """A tiny language model with every kind of randomness: dropout of the default generator and of its own."""
+    """A tiny language model with every kind of randomness: dropout from the default generator and from a separate one."""
 
     def __init__(self, cell: Any = None):
         self.embedding = nn.Embedding(5, 4)
@@ -123,7 +123,7 @@ def test_a_schedule_without_a_total_is_spread_over_the_run(limit: Any) -> None:
         assert optimizer.lr == pytest.approx(0.02)
 
 
-def test_a_schedule_without_a_total_asks_for_a_length() -> None:
+def test_a_schedule_without_a_total_needs_the_length_of_the_run() -> None:
     net, loss_fn, batches = line()
     optimizer = optim.SGD(net.parameters(), 0.1)
     with pytest.raises(ValueError, match="CosineLR: total is None and the length of the run is not known; give total"):
@@ -132,7 +132,7 @@ def test_a_schedule_without_a_total_asks_for_a_length() -> None:
         )
 
 
-def test_limits() -> None:
+def test_each_limit_ends_the_run() -> None:
     _, fit, _ = language()
     assert (fit(steps=5).stopped, fit(steps=5).step) == ("steps", 5)
     assert fit(epochs=1, steps=500).step == len(CHUNKS)
@@ -184,12 +184,12 @@ def test_validation_is_outside_training_and_leaves_training_as_it_is() -> None:
     checked, fit, _ = language()
     seen = []
 
-    def look(history: train.TrainingLog) -> None:
+    def on_validation(history: train.TrainingLog) -> None:
         np.random.default_rng(0)
         tg.autodiff.state.generator().random(5)  # a sample, say
         seen.append(history.step)
 
-    history = fit(epochs=2, validation=CHUNKS, validate_every=3, on_validation=look)
+    history = fit(epochs=2, validation=CHUNKS, validate_every=3, on_validation=on_validation)
     assert history.losses == losses
     assert arrays(plain) == arrays(checked)
     assert seen == [step for step, _ in history.validations] == list(range(3, 2 * len(CHUNKS) + 1, 3))
@@ -204,7 +204,7 @@ def test_validation_is_outside_training_and_leaves_training_as_it_is() -> None:
     assert modes == [(False, False)]
 
 
-def test_early_stop_goes_back_to_the_best() -> None:
+def test_early_stopping_restores_the_best_parameters() -> None:
     model, fit, _ = language()
     values = iter([3.0, 2.0, 2.5, 2.0, 2.2, 1.0])
     kept: list[Any] = []
@@ -239,7 +239,7 @@ def test_a_run_that_lost_patience_does_not_go_on(tmp_path: Path) -> None:
     assert arrays(model) == best
 
 
-def test_a_cosine_over_the_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_resumed_cosine_schedule_continues_at_its_step(tmp_path: Path) -> None:
     def rates(path: Path, resume: bool, stop: int) -> tuple[list[float], Any]:
         net, loss_fn, batches = line()
         optimizer, seen = optim.SGD(net.parameters(), 0.1), []
@@ -263,13 +263,13 @@ def test_a_cosine_over_the_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert trained == again
 
 
-def test_a_patience_that_is_resumed_counts_on(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_the_count_of_patience(tmp_path: Path) -> None:
     values = [3.0, 2.0, 2.5, 2.1, 2.2]
     model, fit, _ = language(checkpoint=tmp_path / "run", patience=3)
-    given = iter(values)
-    fit(epochs=3, validation=lambda: next(given))
+    remaining = iter(values)
+    fit(epochs=3, validation=lambda: next(remaining))
     model, fit, _ = language(checkpoint=tmp_path / "run", patience=3, resume=True)
-    history = fit(epochs=9, validation=lambda: next(given))
+    history = fit(epochs=9, validation=lambda: next(remaining))
     assert (history.stopped, history.epoch) == ("patience", 5)
     whole, fit, _ = language(patience=3)
     again = iter(values)
@@ -277,18 +277,19 @@ def test_a_patience_that_is_resumed_counts_on(tmp_path: Path) -> None:
     assert arrays(model) == arrays(whole)
 
 
-def test_the_best_is_kept_and_the_run_goes_on_from_the_last(tmp_path: Path) -> None:
+def test_the_best_parameters_are_kept_and_a_resumed_run_continues_from_the_last(tmp_path: Path) -> None:
     values = [3.0, 2.0, 2.5, 2.1, 1.5]
     kept: list[Any] = []
-    given = iter(values)
+    remaining = iter(values)
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True)
-    fit(epochs=3, validation=lambda: next(given), on_validation=lambda _: kept.append(arrays(model)))
+    fit(epochs=3, validation=lambda: next(remaining), on_validation=lambda _: kept.append(arrays(model)))
     assert arrays(model) == kept[1] != kept[2]
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
-    fit(epochs=3, validation=lambda: next(given))  # nothing left to do: the best parameters are restored nevertheless
+    # No epoch is left to run; the best parameters are restored nevertheless.
+    fit(epochs=3, validation=lambda: next(remaining))
     assert arrays(model) == kept[1]
     model, fit, _ = language(checkpoint=tmp_path / "run", keep_best=True, resume=True)
-    fit(epochs=5, validation=lambda: next(given))
+    fit(epochs=5, validation=lambda: next(remaining))
     whole, fit, _ = language()
     fit(epochs=5)
     assert arrays(model) == arrays(whole)  # the last is the best here, and came from the last before it
@@ -322,7 +323,7 @@ def test_ten_and_ten_steps_are_twenty(tmp_path: Path, first: int, kind: Any) -> 
     assert train.checkpoint.random_state(resumed) == train.checkpoint.random_state(whole)
 
 
-def test_resume_begins_where_there_is_nothing_and_does_nothing_where_all_is_done(tmp_path: Path) -> None:
+def test_resume_starts_anew_without_a_checkpoint_and_does_nothing_after_the_last_step(tmp_path: Path) -> None:
     _, fit, _ = language(checkpoint=tmp_path / "run", resume=True, metadata={"note": 1})
     assert fit(steps=3).step == 3
     before = (tmp_path / "run").read_bytes()
@@ -412,11 +413,11 @@ def test_an_interrupt_inside_a_step_saves_the_step_before(tmp_path: Path) -> Non
 
 def test_it_runs_in_a_thread() -> None:
     _, fit, _ = language()
-    found: list[train.TrainingLog] = []
-    thread = threading.Thread(target=lambda: found.append(fit(steps=2)))
+    logs: list[train.TrainingLog] = []
+    thread = threading.Thread(target=lambda: logs.append(fit(steps=2)))
     thread.start()
     thread.join()
-    assert found[0].step == 2
+    assert logs[0].step == 2
 
 
 def test_a_loss_of_nan_stops_before_it_reaches_the_parameters(tmp_path: Path) -> None:
@@ -444,7 +445,7 @@ def test_without_a_terminal_it_writes_lines(capsys: Any) -> None:
     assert repr(train.TrainingLog()) == "TrainingLog(epoch=0, step=0, seconds=0.0, stopped='')"
 
 
-def test_in_a_notebook_the_bar_goes_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_notebook_progress_is_written_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
     class OutStream(io.StringIO):
         __module__ = "ipykernel.iostream"  # as Jupyter's: no terminal, but a carriage return draws a line anew
 

@@ -130,7 +130,7 @@ def test_schedules_are_pytorchs(key: str, make: Any) -> None:
     for t in range(50):
         rates.append(optimizer.lr)
         schedule.step()
-        if t == 20:  # a schedule restored elsewhere goes on the same way
+        if t == 20:  # a schedule restored elsewhere continues with the same rates
             state = schedule.state_dict()
             optimizer = optim.SGD([tg.Parameter([1.0])], lr=77.0)
             schedule = make(optimizer)
@@ -138,7 +138,7 @@ def test_schedules_are_pytorchs(key: str, make: Any) -> None:
     assert np.allclose(rates, RATES[f"lr/{key}"], rtol=1e-12, atol=1e-15)
 
 
-def test_cosine_stays_at_its_floor() -> None:
+def test_a_cosine_schedule_stays_at_its_minimum() -> None:
     optimizer = optim.SGD([tg.Parameter([1.0])], lr=1.0)
     schedule = optim.CosineLR(optimizer, 3, floor=0.25)
     for _ in range(9):
@@ -206,7 +206,7 @@ def test_a_parameter_without_axes(make: Any, expected: float | None, dtype: Any,
         ({"m.0": np.zeros((4, 3), bool)}, r"m.0 has dtype bool, expected numbers"),
     ],
 )
-def test_hostile_numbers_of_an_optimiser_change_nothing(changes: dict[str, Any], text: str) -> None:
+def test_invalid_numbers_in_the_state_of_an_optimiser_change_nothing(changes: dict[str, Any], text: str) -> None:
     optimizer = make("adam", parameters())
     before = optimizer.state_dict()
     optimizer.load_state_dict(before)  # no step yet: counts of 0 fit
@@ -229,7 +229,7 @@ def test_hostile_numbers_of_an_optimiser_change_nothing(changes: dict[str, Any],
         ({"base": 1e308, "count": 10**6}, "out of range|too large"),
     ],
 )
-def test_hostile_numbers_of_a_schedule_change_nothing(changes: dict[str, Any], text: str) -> None:
+def test_invalid_numbers_in_the_state_of_a_schedule_change_nothing(changes: dict[str, Any], text: str) -> None:
     optimizer = optim.SGD([tg.Parameter([1.0])], lr=1.0)
     schedule = optim.StepLR(optimizer, 2, 10.0)
     before = schedule.state_dict()
@@ -271,7 +271,7 @@ def test_bad_input(call: Any, error: type[Exception], text: str) -> None:
         call()
 
 
-def test_a_schedule_without_an_end_goes_on_where_it_stood() -> None:
+def test_a_resumed_schedule_without_an_end_continues_at_its_step() -> None:
     states = []
     for state in (None, {"base": 0.5, "count": 3}):
         optimizer = optim.SGD([tg.Parameter([1.0])], 0.5)

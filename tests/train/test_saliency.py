@@ -25,7 +25,7 @@ def test_of_a_linear_model_it_is_the_difference_of_two_rows() -> None:
     np.testing.assert_allclose(train.saliency(lambda v: tg.log_softmax(fn(v)), tg.tensor(x)), wanted)
 
 
-def test_a_recurrent_net_looks_back_only() -> None:
+def test_outputs_depend_on_past_inputs_only() -> None:
     net, head = nn.GRU(3, 4, batch_first=True, seed=0), nn.Linear(4, 3, seed=0)
     moved = train.saliency(
         lambda x: head(net(x[None])[0])[0], np.random.default_rng(0).normal(size=(6, 3)).astype("f4")

@@ -41,7 +41,7 @@ def test_its_gradient_is_the_dense_one(padding: int | None) -> None:
     assert np.allclose(np.asarray(rows), dense.weight.grad, rtol=1e-6)
 
 
-def test_a_table_that_is_read_otherwise_too_gets_an_array() -> None:
+def test_a_table_used_by_other_ops_too_has_a_dense_gradient() -> None:
     results = []
     for embedding in tables():
         (loss(embedding) + (embedding.weight * 2).sum() + loss(embedding)).backward()
@@ -85,7 +85,7 @@ def test_gradient_descent_is_the_dense_one() -> None:
         lambda p: optim.RMSprop(p, 0.1, centered=True),
     ],
 )
-def test_a_row_goes_its_own_way_and_the_others_stay(make: Any) -> None:
+def test_rows_looked_up_are_updated_and_the_others_are_unchanged(make: Any) -> None:
     """Rows looked up at every step go as in a dense table, the others keep value and state."""
     sparse, dense = tables()
     optimizers = [make(e.parameters()) for e in (sparse, dense)]
@@ -112,11 +112,11 @@ def test_a_row_that_is_not_looked_up_keeps_its_momentum() -> None:
             optimizer.zero_grad()
             embedding(ids).sum().backward()
             optimizer.step()
-    assert not np.allclose(sparse.weight.data[1], dense.weight.data[1])  # dense Adam goes on with row 1
+    assert not np.allclose(sparse.weight.data[1], dense.weight.data[1])  # dense Adam still updates row 1
     assert np.array_equal(sparse.weight.data[[0, 3]], dense.weight.data[[0, 3]])
 
 
-def test_what_somebody_holds_does_not_change() -> None:
+def test_arrays_referenced_elsewhere_are_not_changed() -> None:
     embedding, _ = tables()
     optimizer = optim.Adam(embedding.parameters(), 0.1)
     held, copies = [], []

@@ -61,29 +61,29 @@ def steps(make: Make, seed: int, shapes: list[tuple[int, ...]], dtype: Any, coun
 )
 def test_every_optimiser_gives_numpys_bits(isa: str, name: str, seed: int, shapes: Any, dtype: Any) -> None:
     with kernels.using(isa):
-        found = steps(OPTIMISERS[name], seed, shapes, dtype)
+        actual = steps(OPTIMISERS[name], seed, shapes, dtype)
     with kernels.using("reference"):
         expected = steps(OPTIMISERS[name], seed, shapes, dtype)
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         assert a.shape == b.shape
         assert a.dtype == b.dtype == dtype
         assert np.array_equal(a, b)
 
 
-def test_as_many_threads_as_one_likes() -> None:
+def test_updates_are_the_same_with_any_number_of_threads() -> None:
     results = []
     before = kernels.get_num_threads()
     for threads in (1, 2, 3):
         kernels.set_num_threads(threads)
         results.append(steps(OPTIMISERS["adam"], 0, [(700, 500), (3,)], np.float32))
     kernels.set_num_threads(before)
-    for found in results[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(found, results[0], strict=True))
+    for arrays in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(arrays, results[0], strict=True))
 
 
 def test_infinities_and_nan_go_through() -> None:
     for name in ("adam", "rmsprop", "sgd with momentum"):
-        found = []
+        results = []
         for isa in kernels.implementations():
             with kernels.using(isa), np.errstate(all="ignore"):
                 p = tg.Parameter(np.ones(40, np.float32))
@@ -91,11 +91,11 @@ def test_infinities_and_nan_go_through() -> None:
                 for _ in range(2):
                     p.grad = np.resize(np.array([np.nan, np.inf, -np.inf, 0, 1e-30, 1e38], np.float32), 40)
                     optimizer.step()
-                found.append(p.data)
-        assert all(np.array_equal(a, found[-1], equal_nan=True) for a in found)
+                results.append(p.data)
+        assert all(np.array_equal(a, results[-1], equal_nan=True) for a in results)
 
 
-def test_a_rule_of_ones_own_is_used() -> None:
+def test_a_custom_update_rule_is_used() -> None:
     class Half(optim.Adam):
         def update(self, x: Any, g: Any, i: int) -> Any:
             return x / 2
@@ -136,8 +136,8 @@ def test_moments_change_in_place_unless_they_are_held() -> None:
     assert not np.array_equal(optimizer.state["m"][0], held["m.0"])
 
 
-@pytest.mark.parametrize("size", [50, 200_000])  # memory of its own, memory that is kept for the next array
-def test_arrays_that_somebody_holds_do_not_change(size: int) -> None:
+@pytest.mark.parametrize("size", [50, 200_000])  # separate memory, and memory reused by the next array
+def test_arrays_referenced_elsewhere_are_not_changed(size: int) -> None:
     p = tg.Parameter(np.ones(size, np.float32))
     optimizer = optim.SGD([p], 0.1)
     held: list[Any] = []
@@ -169,7 +169,7 @@ def test_a_parameter_gets_a_new_array() -> None:
 
 @pytest.mark.parametrize("isa", kernels.implementations())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_norm_is_exact_to_rounding(isa: str, dtype: Any) -> None:
+def test_the_global_norm_is_exact_up_to_rounding(isa: str, dtype: Any) -> None:
     rng = np.random.default_rng(0)
     params = [tg.Parameter(np.zeros(shape, dtype)) for shape in [(70, 300), (3, 1), (), (0,)]]
     for p in params:
@@ -218,11 +218,11 @@ def test_two_leaves_never_share_a_gradient() -> None:
     c.reshape(-1).sum().backward()
     g = c.grad
     assert g is not None
-    g += 1  # what came from a broadcast is an array of its own
+    g += 1  # a broadcast result is copied to a separate array
     assert np.all(g == 2)
 
 
-def test_alone() -> None:
+def test_only_arrays_without_other_references_may_be_overwritten() -> None:
     held = [np.zeros((4, 5))]
     array = held[0]
     assert may_overwrite(array)

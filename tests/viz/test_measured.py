@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_unrolled import check_places, data
 from tinygrad_rnn.viz.net import costs
+from tinygrad_rnn.viz.net.layers import find_layers
 from tinygrad_rnn.viz.net.measure import Measured
 from tinygrad_rnn.viz.scene.color_scale import ColorScale
 
@@ -255,3 +256,29 @@ def test_what_is_not_a_number_has_a_colour_of_its_own() -> None:
     assert scale.fill(np.inf) == scale.fill(1e9) != scale.fill(np.nan)
     assert scale.swatches()[-1] == ("NaN", scale.fill(np.nan))
     assert "NaN" not in [text for text, _ in ColorScale([1.0], "", "grad_norm").swatches()]
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 1]])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_what_is_computed_on_constants_changes_no_gradient(lengths: Any, bidirectional: bool) -> None:
+    cell = rnn.LSTMCell(4, seed=1)
+    if bidirectional:
+        outputs, _ = rnn.bidirectional_dynamic_rnn(cell, rnn.GRUCell(4, seed=2), sequences(2, 4, 3), lengths)
+        loss = (tg.concatenate(outputs, axis=-1) ** 2).sum()
+    else:
+        loss = (rnn.dynamic_rnn(cell, sequences(2, 4, 3), lengths)[0] ** 2).sum()
+    found = []
+    for constants in (False, True):
+        measured = Measured(loss, "test", constants=constants)
+        measured.sweep()
+        found.append([measured.over_time(k, "h", gradient=True) for k in range(len(measured.net.layers))])
+    for without, beside in zip(*found, strict=True):
+        np.testing.assert_array_equal(without, beside)
+
+
+def test_a_coloured_picture_reads_its_net_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = (rnn.dynamic_rnn(rnn.LSTMCell(4, seed=1), sequences(2, 4, 3))[0] ** 2).sum()
+    made: list[Any] = []
+    monkeypatch.setattr("tinygrad_rnn.viz.net.steps.find_layers", lambda *a: made.append(a) or find_layers(*a))
+    viz.unrolled(loss, color="grad_norm")
+    assert len(made) == 1

@@ -254,13 +254,6 @@ def test_a_long_net_stays_small() -> None:
     assert len(viz.to_html(run(50)[1]).encode()) < 1_000_000
 
 
-@pytest.mark.parametrize(
-    "path", sorted(p for p in PAGE.iterdir() if p.suffix in (".js", ".css", ".html")), ids=lambda path: path.name
-)
-def test_scripts_can_be_read_at_one_sitting(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
-
-
 def test_the_page_s_style_and_names_stay_inside_it() -> None:
     """Put into another document (a notebook's cell), no rule of the style applies there, and no global name is made."""
     page = viz.to_html(run(3)[1])

@@ -115,7 +115,7 @@ def unfuse(
     The new graph shares leaves, and nodes that depend on no fused op, with the old one; it can be drawn and swept. If the
     old graph was freed the expansion runs on zeros: the structure is right, the values are not. steps: expand only the
     first steps of ops over time, without lengths; values then differ from the computed ones. constants: also record
-    computations on constants alone, for drawings; such a graph cannot be swept.
+    computations on constants alone, for drawings.
     """
     kinds = (kinds,) if isinstance(kinds, str) else kinds
     tensors = list(flat_tensors(outputs))

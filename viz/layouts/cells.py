@@ -150,16 +150,21 @@ def _input_column(s: CellDiagram, product: int, plus: int, x: float, y: float) -
     s.leaf("bias", x - 96, y - 56)
 
 
-def _plain(s: CellDiagram, title: str) -> None:
-    """h' = activation(x W + b + h U)."""
-    squash = len(s.ops) > 4
-    s.inside(title, (2, -142, 330 if squash else 250, 112))
+def _sum(s: CellDiagram) -> None:
+    """x W + b + h U."""
     _input_column(s, 0, 1, 170, 0)
     s.leaf("h", -60, 0)
     s.op(2, 74, 0)
     s.leaf("recurrent_kernel", 90, 58)
     s.op(3, 170, 0)
     s.wire("h", "o2", role="state")
+
+
+def _plain(s: CellDiagram, title: str) -> None:
+    """h' = activation(x W + b + h U)."""
+    squash = len(s.ops) > 4
+    s.inside(title, (2, -142, 330 if squash else 250, 112))
+    _sum(s)
     if squash:
         s.op(4, 262, 0)
     s.result(4 if squash else 3, "h", 410 if squash else 330, 0)
@@ -172,13 +177,8 @@ def _lstm(s: CellDiagram, title: str) -> None:
     for number, (letter, x) in zip((6, 5, 7, 8), columns.items(), strict=True):
         s.gate(letter, x, 76)
         s.op(number, x, 76)
-    _input_column(s, 0, 1, 170, 0)
-    s.leaf("h", -60, 0)
-    s.op(2, 74, 0)
-    s.leaf("recurrent_kernel", 90, 58)
-    s.op(3, 170, 0)
+    _sum(s)
     s.op(4, 507, 0, (402, 24))
-    s.wire("h", "o2", role="state")
     s.wire("o3", "o4")
     s.leaf("c", -60, 200)
     s.op(9, 330, 200)

@@ -61,9 +61,8 @@ def lay_out(
         box.id: graphviz.Digraph(f"cluster_{box.id}", graph_attr=_title(box, direction, room.get(box.id, 0)))
         for box in boxes
     }
-    sizes = {node.id: node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape) for node in nodes}
     for node in nodes:
-        wide, tall = sizes[node.id]
+        wide, tall = node.extent
         shape = "ellipse" if style.ROLES[node.role].shape == "ellipse" else "box"
         group = {"group": "line"} if any(node.id in link for link in line) else {}
         known.get(node.box or "", root).node(
@@ -145,10 +144,7 @@ def with_layout(picture: Picture, **options: Any) -> Picture:
             break
         room.update(crowded)
         boxes = [replace(box, label=_in_two(box.label)) if box.id in crowded else box for box in boxes]
-    placed = []
-    for node in picture.nodes:
-        size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
-        placed.append(replace(node, at=layout.nodes[node.id], size=size))
+    placed = [replace(node, at=layout.nodes[node.id], size=node.extent) for node in picture.nodes]
     edges = [replace(edge, path=layout.paths[k]) for k, edge in enumerate(picture.edges)]
     parents = {box.id: box.parent for box in picture.boxes}
     boxes = [
@@ -182,10 +178,7 @@ def _frame(picture: Picture, layout: Layout) -> tuple[float, float, float, float
     spans = [layout.boxes[box.id] for box in picture.boxes if box.id in layout.boxes]
     for node in picture.nodes:
         if node.box is not None:
-            (x, y), (w, h) = (
-                layout.nodes[node.id],
-                node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape),
-            )
+            (x, y), (w, h) = layout.nodes[node.id], node.extent
             spans.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
     left, bottom, right, top = zip(*spans, strict=True)
     return min(left) - FRAME, min(bottom) - FRAME, max(right) + FRAME, max(top) + 3 * FRAME

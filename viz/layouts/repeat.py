@@ -11,7 +11,7 @@ from typing import Any
 
 from ..scene.paths import rounded
 from ..scene.picture import Box, Edge, Node, Picture, Point
-from ..scene.style import ROLES, fitting_size
+from ..scene.style import ROLES
 from .graphviz import Layout, Link, lay_out
 
 GAP, LANE, TRACK, MARGIN = 58.0, 9.0, 6.0, 60.0
@@ -73,7 +73,7 @@ class Repeat:
         for r, row in enumerate(self.rows):
             y = self._place_row(r, row, outside, y)
         self._place_segment(outside[len(self.rows)])
-        self.left = min((self.where[id][0] - self._width(id) / 2 for id in self.segment), default=0.0)
+        self.left = min((self.where[id][0] - self.node[id].extent[0] / 2 for id in self.segment), default=0.0)
         for k, edge in enumerate(self.picture.edges):
             self._draw(k, edge)
         return self._result()
@@ -133,8 +133,7 @@ class Repeat:
             links = [(names[a], names[b]) for a, b in step.inner]
             links += [(ports[s], names[h]) for s, h in step.into] + [(names[n], o) for n, o in step.leaves.items()]
             ends = list(step.leaves.values())
-            sizes = (n.size or fitting_size(n.lines, ROLES[n.role].shape) for n in nodes)
-            looks = tuple((size, ROLES[n.role].shape, n.box) for n, size in zip(nodes, sizes, strict=True))
+            looks = tuple((n.extent, ROLES[n.role].shape, n.box) for n in nodes)
             shapes = looks, tuple((b.label, b.parent) for b in inner)
             build = (*shapes, tuple(links), len(first))
             if build not in known:
@@ -206,10 +205,6 @@ class Repeat:
             segment, (-MARGIN - segment.size[0] - LANE * len(row.below), row.bottom + (tall - segment.size[1]) / 2)
         )
         return max(top + LANE * len(row.above), row.bottom + (tall + segment.size[1]) / 2) + 40
-
-    def _width(self, id: str) -> float:
-        node = self.node[id]
-        return (node.size or fitting_size(node.lines, ROLES[node.role].shape))[0]
 
     def _lay_out_segment(self, nodes: list[Node]) -> Layout:
         """A layout of nodes outside time, with ports for what comes from elsewhere and what goes elsewhere."""

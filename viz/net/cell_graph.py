@@ -18,7 +18,7 @@ from tinygrad_rnn.autodiff.tensor import Tensor
 from tinygrad_rnn.rnn import RNNCell
 from tinygrad_rnn.rnn.cell import map_state
 
-from .measure import Measured, stepwise
+from .measure import Measured
 from .steps import state_name
 from .unfused import opened_maps, take
 
@@ -135,7 +135,7 @@ def _step(run: RNNCell, size: int, values: tuple[Any, Any] | None) -> StepGraph:
         tensors = [output, *(part for _, part in made)]
         known: dict[int, Any] = {}
         if values is None:
-            graph = opened_maps(stepwise(tensors))
+            graph = opened_maps(tensors)
         else:
             measured = Measured(tensors, "cell", (STEP,), [x, *flat_tensors(state), *run.parameters()])
             graph = measured.graph

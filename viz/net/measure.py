@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_rnn.autodiff import engine
-from tinygrad_rnn.autodiff.graph import STEP, Graph, Source, flat_tensors, reachable, unfuse
+from tinygrad_rnn.autodiff.graph import Graph, Source, flat_tensors, reachable, unfuse
 from tinygrad_rnn.autodiff.node import Edge, Leaf, Node, Output
 from tinygrad_rnn.errors import GraphError
 
@@ -30,13 +30,21 @@ class Measured:
 
     target: tensors, of which fused ops of these `kinds` are opened on their values. `graph` is the snapshot, whose
     ids name nodes in all methods; `nodes` are the recorded nodes in their order, `net` its layers and time steps.
-    given: tensors that may stand in the graph as leaves, whose values are then known, too.
+    others: tensors that may stand in the graph as leaves, whose values are then known, too. constants: what opened ops
+    compute from constants alone stands in the graph, too.
 
     A value is known where an op kept it for its derivative: its own, or one that reads it; else it is computed again from
     what is known. Raises TypeError where nothing was recorded, GraphError where a backward pass has freed the graph.
     """
 
-    def __init__(self, target: Any, who: str, kinds: tuple[str, ...] | None = STEPWISE, others: Any = ()):
+    def __init__(
+        self,
+        target: Any,
+        who: str,
+        kinds: tuple[str, ...] | None = STEPWISE,
+        others: Any = (),
+        constants: bool = False,
+    ):
         if not any(True for _ in flat_tensors(target)):
             came = type(target).__name__
             raise TypeError(f"{who}: target is {came}, expected what a run computed: outputs, a state, a loss")
@@ -46,7 +54,7 @@ class Measured:
                 "with backward(retain_graph=True)"
             )
         self.who, self._type = who, type(target).__name__
-        self.tensors = unfuse(target, kinds)
+        self.tensors = unfuse(target, kinds, constants=constants)
         self.graph: Graph = take(self.tensors)
         self.nodes = nodes_of(self.tensors)
         self._known: dict[Key, Any] = {}
@@ -217,13 +225,6 @@ class Measured:
 def nodes_of(target: Any) -> list[Node | Leaf]:
     """The recorded nodes behind tensors, in the order of their snapshot's ids."""
     return [node for _, node in sorted(reachable([t._node for t in flat_tensors(target) if t._node]).items())]
-
-
-def stepwise(target: Any) -> Any:
-    """The target with the single steps of cells in its graph opened into primitives; itself where there are none."""
-    if isinstance(target, Graph) or not any(isinstance(n, Node) and n.op.kind == STEP for n in nodes_of(target)):
-        return target
-    return unfuse(target, (STEP,))
 
 
 def was_freed(target: Any) -> bool:

@@ -294,12 +294,13 @@ class Grid:
     def is_shown(self, step: Step) -> bool:
         return self.column(step) in self.shown
 
+    def shown_step(self, number: int) -> Step:
+        """The first step of a layer that is shown."""
+        return next(step for t in self.layers[number].steps if self.is_shown(step := (number, t)))
+
     def has_cell(self, column: int, rank: int) -> bool:
         """Whether a layer of this rank has a step in a column."""
         return any(layer.rank == rank and column in map(layer.column, layer.steps) for layer in self.layers)
-
-    def is_shown_column(self, column: int) -> bool:
-        return column in self.shown
 
     def rows(self, column: int) -> tuple[int, int] | None:
         """How many rows have a step in a column, and of how many, where these differ, in all layers in it alike."""

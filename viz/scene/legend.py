@@ -8,7 +8,7 @@ from dataclasses import replace
 from . import style
 from .color_scale import ColorScale
 from .paths import straight
-from .picture import Edge, Node, Picture, Point
+from .picture import Edge, Node, Picture
 
 ROW, GAP, ARROW = 44.0, 14.0, 40.0
 LEAST_WIDTH = 420.0  # of a row, before the next is begun
@@ -91,7 +91,7 @@ def _below(picture: Picture, groups: list[list[Entry]]) -> Picture:
     for group in groups:
         x, y = left, y - ROW
         for node, arrow in group:
-            wide, tall = _size(node)
+            wide, tall = node.extent
             lead = ARROW if arrow is not None else 0.0
             if x > left and x + lead + wide > right + 1e-6:
                 x, y = left, y - ROW
@@ -104,27 +104,18 @@ def _below(picture: Picture, groups: list[list[Entry]]) -> Picture:
     return replace(picture, nodes=nodes, edges=edges)
 
 
-def _size(node: Node) -> Point:
-    return node.size or style.fitting_size(node.lines, "box")
-
-
 def _gap(node: Node) -> float:
     return 2.0 if node.role == "swatch" else GAP
 
 
 def _width(group: list[Entry]) -> float:
     """Of a row that is not broken."""
-    return sum(_size(node)[0] + _gap(node) + (ARROW if arrow is not None else 0.0) for node, arrow in group)
+    return sum(node.extent[0] + _gap(node) + (ARROW if arrow is not None else 0.0) for node, arrow in group)
 
 
 def _extent(picture: Picture) -> tuple[float, float, float]:
     """Left, bottom and right of what has places; from the frames on, if there are any."""
-    spans = [
-        (x - w / 2, y - h / 2, x + w / 2)
-        for (x, y), (w, h) in (
-            (n.at, n.size or style.fitting_size(n.lines, style.ROLES[n.role].shape)) for n in picture.nodes if n.at
-        )
-    ]
+    spans = [(x - w / 2, y - h / 2, x + w / 2) for (x, y), (w, h) in ((n.at, n.extent) for n in picture.nodes if n.at)]
     frames = [box.corners for box in picture.boxes if box.corners]
     points = [point for edge in picture.edges for point in edge.path]
     left = min([f[0] for f in frames] or [s[0] for s in spans], default=0.0)

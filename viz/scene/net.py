@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tinygrad_rnn.autodiff.graph import NodeInfo, Source
+from tinygrad_rnn.autodiff.graph import Source
 
 from ..net.layers import Layer, Step
 from ..net.ranks import Group, Origin
@@ -172,21 +173,21 @@ class NetScene:
                 self.canvas.arrow(
                     tail, head, "data", rounded(((x0, y0 + h0 / 2), (x0, turn), (x1, turn), (x1, y1 - h1 / 2)))
                 )
-        leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
-        self.inputs_of_group(
-            head, [leaf for leaf in leaves if leaf.kind == "input" or (leaf.name and leaf.kind == "constant")]
-        )
+        rails = len(self.canvas.rails)  # arrows that go round
+        self.input_beside(f"{head}x0", head, origins, 46.0 + 12 * rails if rails else 34.0)
 
-    def inputs_of_group(self, head: str, leaves: list[NodeInfo]) -> None:
-        """What a group reads that comes in once, beside it."""
+    def input_beside(
+        self, id: str, head: str, origins: Iterable[Origin], apart: float = 34.0, sign: float = 1.0
+    ) -> None:
+        """The first of what comes in once, beside the work that reads it."""
+        leaves = [self.net.graph.nodes[o.leaf] for o in origins if o.leaf >= 0]
         (x, y), (wide, _) = place_and_size(self.canvas.drawn[head])
-        edge = x - wide / 2
-        apart = 34 if not self.canvas.rails else 46 + 12 * len(self.canvas.rails)  # clear of the arrows that go round
-        for k, leaf in enumerate(leaves[:1]):
+        edge = x - sign * wide / 2
+        for leaf in [leaf for leaf in leaves if leaf.kind == "input" or (leaf.name and leaf.kind == "constant")][:1]:
             lines = (style.shown(leaf.name or "x", 14), *self.grid.labels.of(leaf.shapes[0], leaf.dtypes[0]))
             half = style.fitting_size(lines, "ellipse")[0] / 2
-            self.canvas.node(f"{head}x{k}", lines, "input", (edge - apart - half, y))
-            self.canvas.arrow(f"{head}x{k}", head, "data", ((edge - apart, y), (edge, y)))
+            self.canvas.node(id, lines, "input", (edge - sign * (apart + half), y))
+            self.canvas.arrow(id, head, "data", ((edge - sign * apart, y), (edge, y)))
 
     def label_of(self, step: Step, origins: list[Origin]) -> str:
         """What a group reads of a step: h, by its time."""
@@ -319,7 +320,7 @@ class NetScene:
         group, layer = next((node for node in drawn if node is not None), None), self.grid.layers[state.head[0]]
         if group is None:
             return False
-        step = next((state.head[0], t) for t in layer.steps if self.grid.is_shown((state.head[0], t)))
+        step = self.grid.shown_step(state.head[0])
         sign = -1.0 if layer.backward else 1.0
         ((x0, y0), (wide, tall)), (x, y) = place_and_size(group), self.grid.place(step)
         turn, end = x - sign * self.grid.beside_frame(), (x - sign * CELL[0] / 2, y + self.offset(step, state.name))
@@ -329,17 +330,6 @@ class NetScene:
         path, role = rounded((*begin, (turn, end[1]), end)), style.state_role(state.name)
         self.canvas.arrow(group.id, cell_id(step), role, path)
         return True
-
-    def begun_from(self, head: str, group: Group, at: Point, sign: float) -> None:
-        """What a first state is made of, beside the work that makes it."""
-        leaves = [self.net.graph.nodes[o.leaf] for o in group.origins if o.leaf >= 0]
-        for leaf in [leaf for leaf in leaves if leaf.name or leaf.kind == "input"][:1]:
-            lines = (style.shown(leaf.name or "x", 14), *self.grid.labels.of(leaf.shapes[0], leaf.dtypes[0]))
-            wide, beside = style.fitting_size(lines, "ellipse")[0], (self.canvas.drawn[head].size or (0.0, 0.0))[0]
-            place = (at[0] - sign * (wide / 2 + beside / 2 + 34), at[1])
-            self.canvas.node(f"{head}of", lines, "input", place)
-            ends = (place[0] + sign * wide / 2, place[1]), (at[0] - sign * beside / 2, at[1])
-            self.canvas.arrow(f"{head}of", head, "data", ends)
 
     # -- weights ------------------------------------------------------------------------------------------------------
 
@@ -361,16 +351,17 @@ class NetScene:
         first = next(
             (self.canvas.drawn[id] for t in layer.steps if (id := cell_id((number, t))) in self.canvas.drawn), None
         )
-        if box is None or first is None or not (box.at and box.size and first.at and first.size):
+        if box is None or first is None:
             return False
-        if layer.side or layer.start or layer.backward or first.at[1] <= box.at[1] + box.size[1] or box.at[0] > 0:
+        ((x, y), (wide, tall)), ((x1, y1), (w1, h1)) = place_and_size(box), place_and_size(first)
+        if layer.side or layer.start or layer.backward or y1 <= y + tall or x > 0:
             return False
-        (x, y), (wide, tall), low = box.at, box.size, first.at[1] - first.size[1] / 2
-        under, end = low - 22, first.at[0] - first.size[0] / 2 + 16
+        low = y1 - h1 / 2
+        under, end = low - 22, x1 - w1 / 2 + 16
         between = [
             (at[0] - size[0] / 2, at[0] + size[0] / 2)
             for at, size in (place_and_size(node) for node in self.canvas.drawn.values() if node.role != "cell")
-            if y < at[1] < low and at[0] < first.at[0]
+            if y < at[1] < low and at[0] < x1
         ]
         lane = x - wide / 2 + 16
         begin: tuple[Point, ...] = ((lane, y + tall / 2),)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from tinygrad_rnn.autodiff.graph import Source
 
+from . import style
+
 Point = tuple[float, float]
 Corners = tuple[float, float, float, float]  # left, bottom, right, top
 Carried = tuple[tuple[int, int], str]  # a state after a step: its layer and t, and its name
@@ -33,6 +35,11 @@ class Node:
     layer: int | None = None  # the number of its layer in the net
     step: int | None = None  # its column in time
     state: str = ""  # the name of the state that its result is
+
+    @property
+    def extent(self) -> Point:
+        """Its size; where it has none of its own, one that holds its lines."""
+        return self.size or style.fitting_size(self.lines, style.ROLES[self.role].shape)
 
 
 @dataclass(frozen=True)

@@ -114,10 +114,10 @@ def text_width(text: str, size: float = FONT_SIZE) -> float:
     return ems * size
 
 
-def fitting_size(lines: tuple[str, ...], shape: str, size: float = FONT_SIZE) -> tuple[float, float]:
+def fitting_size(lines: tuple[str, ...], shape: str) -> tuple[float, float]:
     """Width and height, in points, of a shape that holds these lines."""
-    wide = max((text_width(line, size) for line in lines), default=0.0)
-    tall = len(lines) * size * 1.2
+    wide = max(map(text_width, lines), default=0.0)
+    tall = len(lines) * FONT_SIZE * 1.2
     if shape == "ellipse":
         return max(wide * 1.2 + 14, 40.0), max(tall * 1.3 + 8, 30.0)
     return max(wide + 18, 36.0), max(tall + 10, 26.0)
@@ -157,13 +157,13 @@ def shown(text: str, limit: int = 60) -> str:
     return line if len(line) <= limit else f"{line[: limit // 2]}…{line[-limit // 2 + 1 :]}"
 
 
-def fitted(text: str, wide: float, size: float = FONT_SIZE) -> str:
+def fitted(text: str, wide: float) -> str:
     """
     >>> fitted("basic_rnn_cell", 92.0), fitted("layer_norm_lstm_cell", 92.0)
     ('basic_rnn_cell', 'layer_…_cell')
     """
     line, limit = shown(text), 60
-    while text_width(line, size) > wide and limit > 3:
+    while text_width(line) > wide and limit > 3:
         limit -= 1
         line = shown(text, limit)
     return line

@@ -107,7 +107,7 @@ class UnrolledScene(NetScene):
         id = f"l{head[0]}t{head[1]}{state.name}"
         before = column - int(sign)
         side = x - sign * CELL[0] / 2
-        if self.grid.is_shown_column(before) and self.grid.has_cell(before, layer.rank):
+        if before in self.grid.shown and self.grid.has_cell(before, layer.rank):
             between = self.grid.x(column) - sign * (self.grid.pitch / 2 - 8)  # the columns, below the cells
             number = sum(place_and_size(node)[0][0] == between for node in self.canvas.drawn.values() if node.state)
             at = (between, y - CELL[1] / 2 - 34 - ENDS_APART * number)
@@ -121,7 +121,7 @@ class UnrolledScene(NetScene):
             path = ((at[0] + sign * wide / 2, at[1]), (side, y + rise))
         self.canvas.node(id, lines, role, at, layer=head[0], state=state.name)
         if group is not None:
-            self.begun_from(id, group, at, sign)
+            self.input_beside(f"{id}of", id, group.origins, sign=sign)
         self.canvas.arrow(id, cell_id(head), style.state_role(state.name), path)
 
     def final(self, source: Source, step: Step) -> None:

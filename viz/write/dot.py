@@ -72,7 +72,7 @@ def _node(node: Node, placed: bool) -> dict[str, Any]:
     look = style.ROLES[node.role]
     if node.table:
         return {"label": _table(node), "shape": "plain", "style": ""}
-    wide, tall = node.size or style.fitting_size(node.lines, look.shape)
+    wide, tall = node.extent
     attributes = {
         "label": _text(*node.lines),
         **_unusual(_colours(look._replace(fill=node.fill or look.fill)), USUAL_NODE),

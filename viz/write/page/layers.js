@@ -185,7 +185,6 @@ class Layers {
     const ports =
       this.rows.length && this.rows[this.rows.length - 1].every((cell) => cell.end >= 0 && this.ends[cell.end].port);
     this.width = Math.max(x - BETWEEN + (ports ? 0 : PAD), textWidth(this.title) + 44);
-    this.lastIsPorts = ports;
   }
 
   result() {

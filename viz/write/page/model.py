@@ -73,12 +73,11 @@ def page_data(picture: Picture, details: Details | None = None) -> dict[str, Any
 
 
 def _node(node: Node, box: int, strings: Strings, rows: Rows) -> list[Any]:
-    size = node.size or style.fitting_size(node.lines, style.ROLES[node.role].shape)
     return [
         [strings(line) for line in node.lines],
         strings(node.role),
         box,
-        _numbers(size),
+        _numbers(node.extent),
         int(node.strong),
         0 if node.fill is None else node.fill,
         _numbers(node.at),

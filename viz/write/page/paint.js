@@ -11,6 +11,18 @@ function make(name, attributes, parent) {
   return element;
 }
 
+// The shape of a role's look that fills a rectangle; `own`: a colour instead of the role's.
+function outline(group, [fill, line, form, dashed, rounded], r, own) {
+  const look = { fill: own || fill, stroke: line, "stroke-dasharray": dashed ? "5 3" : "none" };
+  if (form === "plaintext") {
+    group.classList.add("on-page");
+    look.fill = look.stroke = "none";
+  }
+  if (form === "ellipse")
+    make("ellipse", { cx: r.x + r.w / 2, cy: r.y + r.h / 2, rx: r.w / 2, ry: r.h / 2, ...look }, group);
+  else make("rect", { x: r.x, y: r.y, width: r.w, height: r.h, rx: rounded ? 6 : 0, ...look }, group);
+}
+
 class Painter {
   constructor(svg, model) {
     this.svg = svg;
@@ -188,7 +200,7 @@ class Painter {
   nodeElement(node) {
     const r = this.layout.rects.get(node);
     const group = make("g", { class: "node" + (node.strong ? " strong" : ""), "data-id": node.id });
-    this.shape(group, node, r);
+    outline(group, this.roles[node.role], r, node.fill);
     const lines = make("g", {}, group);
     const top = r.y + r.h / 2 - (node.lines.length - 1) * 7.2 + 4.2;
     node.lines.forEach((line, i) => {
@@ -197,18 +209,6 @@ class Painter {
     });
     button(group, node.lines.join(", "), "pick", node.id);
     return group;
-  }
-
-  shape(group, node, r) {
-    const [fill, line, form, dashed, rounded] = this.roles[node.role];
-    const look = { fill: node.fill || fill, stroke: line, "stroke-dasharray": dashed ? "5 3" : "none" };
-    if (form === "plaintext") {
-      group.classList.add("on-page");
-      look.fill = look.stroke = "none";
-    }
-    if (form === "ellipse")
-      make("ellipse", { cx: r.x + r.w / 2, cy: r.y + r.h / 2, rx: r.w / 2, ry: r.h / 2, ...look }, group);
-    else make("rect", { x: r.x, y: r.y, width: r.w, height: r.h, rx: rounded ? 6 : 0, ...look }, group);
   }
 
   mark(group, item, before, after, hit) {

@@ -92,11 +92,8 @@ function showLegend(section, model) {
   }
 }
 
-function nodeKey(parent, [fill, line, form, dashed, rounded], name) {
-  const svg = make("svg", { viewBox: "0 0 40 18" }, parent);
-  const look = { fill, stroke: line, "stroke-dasharray": dashed ? "5 3" : "none" };
-  if (form === "ellipse") make("ellipse", { cx: 20, cy: 9, rx: 16, ry: 8, ...look }, svg);
-  else make("rect", { x: 4, y: 1, width: 32, height: 16, rx: rounded ? 5 : 0, ...look }, svg);
+function nodeKey(parent, look, name) {
+  outline(make("svg", { viewBox: "0 0 40 18" }, parent), look, { x: 4, y: 1, w: 32, h: 16 });
   put(parent, "span", name);
 }
 

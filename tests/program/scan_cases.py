@@ -15,7 +15,7 @@ from tinygrad_rnn.program.calls import listener
 from tinygrad_rnn.program.tree import leaves
 
 B, T, D, H = 3, 4, 2, 3
-WAYS = sorted({kernels.implementations()[0], "reference"}, reverse=True)  # of running a program
+BACKENDS = sorted({kernels.implementations()[0], "reference"}, reverse=True)  # that run a program
 
 
 def draws(seed: int = 0) -> Callable[..., np.ndarray]:
@@ -24,13 +24,13 @@ def draws(seed: int = 0) -> Callable[..., np.ndarray]:
     return lambda *shape: rng.normal(size=shape)
 
 
-def wanted(array: Any) -> tg.tensor:
+def leaf(array: Any) -> tg.tensor:
     return tg.tensor(array, requires_grad=True)
 
 
 @dataclass
-class World:
-    """A step, its arguments, and what happens between calls. `weights` are asked for their gradients by each call."""
+class ScanCase:
+    """A step, its arguments, and a change made between calls. Each call computes the gradients of `weights`."""
 
     step: Any
     x: Any = None
@@ -42,17 +42,17 @@ class World:
 
     def __post_init__(self) -> None:
         normal = draws(1)
-        self.x = wanted(normal(B, T, D)) if self.x is None and "length" not in self.options else self.x
-        self.state = wanted(normal(B, H)) if self.state is None else self.state
+        self.x = leaf(normal(B, T, D)) if self.x is None and "length" not in self.options else self.x
+        self.state = leaf(normal(B, H)) if self.state is None else self.state
 
 
-def run(world: World, impl: str) -> tuple[list[np.ndarray], str, str, list[bool]]:
+def run(scan_case: ScanCase, impl: str) -> tuple[list[np.ndarray], str, str, list[bool]]:
     """Outputs, final states and the gradients of a random combination of them; which path ran, and why."""
-    told: list[tuple[str, str, str]] = []
-    token = listener.set(told)
+    hook_calls: list[tuple[str, str, str]] = []
+    token = listener.set(hook_calls)
     try:
         outputs, final = tg.scan(
-            world.step, world.x, world.state, constants=world.constants, impl=impl, **world.options
+            scan_case.step, scan_case.x, scan_case.state, constants=scan_case.constants, impl=impl, **scan_case.options
         )
     finally:
         listener.reset(token)
@@ -62,7 +62,7 @@ def run(world: World, impl: str) -> tuple[list[np.ndarray], str, str, list[bool]
     for v in values:
         if v.dtype.kind == "f":
             loss = loss + (v * rng.normal(size=v.shape).astype(v.dtype)).sum()
-    inputs = [*leaves((world.x, world.state, world.constants)), *world.weights()]
+    inputs = [*leaves((scan_case.x, scan_case.state, scan_case.constants)), *scan_case.weights()]
     inputs = [t for t in inputs if isinstance(t, tg.autodiff.tensor.Tensor) and t.requires_grad]
     grads: list[Any] = []
     if inputs and isinstance(loss, tg.autodiff.tensor.Tensor) and loss.requires_grad:
@@ -70,31 +70,32 @@ def run(world: World, impl: str) -> tuple[list[np.ndarray], str, str, list[bool]
             t.grad = None
         loss.backward()
         grads = [np.zeros(t.shape, t.dtype) if t.grad is None else t.grad for t in inputs]
-    return [*(np.asarray(v.data) for v in values), *grads], told[0][1], told[0][2], [v.requires_grad for v in values]
+    _, path, reason = hook_calls[0]
+    return [*(np.asarray(v.data) for v in values), *grads], path, reason, [v.requires_grad for v in values]
 
 
-def seeded(make: Callable[[], World]) -> World:
+def seeded(make: Callable[[], ScanCase]) -> ScanCase:
     tg.seed(0)
     random.seed(0)
     np.random.seed(0)
     return make()
 
 
-def held_to_unrolled(make: Callable[[], World], calls: int = 3) -> list[tuple[str, str]]:
-    """Run a world (made anew for each path) call by call: the same values, dtypes and gradients both ways.
+def compare_with_unrolled(make: Callable[[], ScanCase], calls: int = 3) -> list[tuple[str, str]]:
+    """Run a case (created anew for each path) call by call: values, dtypes and gradients agree on both paths.
 
     Returns the path of every call and its reason.
     """
-    stories = []
+    paths = []
     for impl in ("auto", "unrolled"):
-        world = seeded(make)
-        story = []
+        scan_case = seeded(make)
+        results = []
         for k in range(calls):
-            if k and world.change is not None:
-                world.change(k)
-            story.append(run(world, impl))
-        stories.append(story)
-    for k, (a, b) in enumerate(zip(*stories, strict=True)):
+            if k and scan_case.change is not None:
+                scan_case.change(k)
+            results.append(run(scan_case, impl))
+        paths.append(results)
+    for k, (a, b) in enumerate(zip(*paths, strict=True)):
         assert len(a[0]) == len(b[0]), f"call {k}"
         for i, (got, want) in enumerate(zip(a[0], b[0], strict=True)):
             assert got.dtype == want.dtype, (k, i, got.dtype, want.dtype)
@@ -102,4 +103,4 @@ def held_to_unrolled(make: Callable[[], World], calls: int = 3) -> list[tuple[st
             scale = max(1.0, float(np.abs(want.astype(float)).max(initial=0)))
             np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale, err_msg=f"call {k}, result {i}")
         assert a[3] == b[3], f"call {k}: which results require grad"
-    return [(path, reason) for _, path, reason, _ in stories[0]]
+    return [(path, reason) for _, path, reason, _ in paths[0]]
