@@ -1,13 +1,13 @@
-// A whole sequence backward, in chunks of steps from the last to the first. In a chunk a thread takes a share of the rows back through the
-// steps and to dx; when all are there, the weights' gradients are dealt out by rows of those gradients: every element of dW and dU is
-// one sum in one order, whatever the number of threads. dz of one chunk is all that exists at a time.
+// The backward pass over a whole sequence, in chunks of steps from the last to the first. In each chunk a thread computes dz and dx of a share
+// of the rows; when all shares are done, the threads divide the rows of dW and dU among them. So every element of dW and dU is one sum in one
+// order, whatever the number of threads. Only one chunk's dz is in memory at a time.
 #pragma once
 
 #include "forward.h"
 
 namespace tgr::TGR_ISA {
 
-constexpr ptrdiff_t kPartTiles = 12;  // of a weight's gradient, at least, that a thread takes at a time
+constexpr ptrdiff_t kPartTiles = 12;  // at least, in one piece of a weight's gradient
 
 template <class T, class C> class Backward {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
@@ -15,7 +15,7 @@ template <class T, class C> class Backward {
  public:
   Backward(const Problem<T>& p, Workspace& memory, const Crew& crew)
       : p_(p), schedule_(p.schedule), Hp_(units<T>(p.H).width()), recompute_(C::kSavesGates && !p.gates) {
-    weights_ = place_weights<T, C>(p, memory, recompute_, true);
+    weights_ = allocate_weights<T, C>(p, memory, recompute_, true);
     saved_ = {p.gates, schedule_.total, p.H};
     shares_ = count_shares(p.B, crew, p.B + 1, C::kGates * p.H * p.H * ptrdiff_t(sizeof(T)));
     capacity_ = larger(p.B, smaller(kBackRows, schedule_.total));
@@ -28,14 +28,14 @@ template <class T, class C> class Backward {
     for (ptrdiff_t k = 0; k < larger(Hp_, kPanel); ++k) zeros_[k] = 0;
     dh_ = memory.array<T>(p.B * Hp_);
     if (C::kCells) dc_ = memory.array<T>(p.B * Hp_);
-    d_kernel_ = place_gradient(p.d_kernel, p.D, memory);
-    d_recurrent_ = place_gradient(p.d_recurrent, p.H, memory);
+    d_kernel_ = allocate_gradient(p.d_kernel, p.D, memory);
+    d_recurrent_ = allocate_gradient(p.d_recurrent, p.H, memory);
     const ptrdiff_t tiles = larger(p.D, p.H) / kTileRows + 1, threads = crew.size;
     parts_ = threads == 1 ? 1 : threads * larger<ptrdiff_t>(smaller<ptrdiff_t>(tiles / threads / kPartTiles, 4), 1);
     scratch_ = memory.array<Scratch>(threads);
     for (ptrdiff_t t = 0; t < threads; ++t) {
       Scratch& s = scratch_[t];
-      s.rows = place_rows<T, C>(memory, capacity_);
+      s.rows = allocate_rows<T, C>(memory, capacity_);
       s.x = memory.array<const T*>(capacity_);
       s.dx = memory.array<T*>(capacity_);
       s.dx_tail = memory.array<T*>(capacity_);
@@ -70,8 +70,8 @@ template <class T, class C> class Backward {
     T *tail, *gates, *sink, *packed;
   };
 
-  // Where the gradient of a matrix of M rows is summed: where it is wanted, but that of a transposed one in memory of its own.
-  T* place_gradient(T* wanted, ptrdiff_t M, Workspace& memory) const {
+  // The memory in which the gradient of a matrix with M rows is summed: the caller's, or if that is transposed (torch) a temporary.
+  T* allocate_gradient(T* wanted, ptrdiff_t M, Workspace& memory) const {
     if (!wanted || !p_.torch) return wanted;
     const ptrdiff_t size = M * C::kGates * p_.H;
     T* sum = memory.array<T>(size);
@@ -103,9 +103,9 @@ template <class T, class C> class Backward {
     rows.panel_jump = n * kPanel;
     ptrdiff_t mine = 0;
     for (ptrdiff_t s = first; s < last; ++s) {
-      for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++mine) place(rows, scratch, share.rank(i), s, mine, first);
+      for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++mine) set_row_pointers(rows, scratch, share.rank(i), s, mine, first);
     }
-    if (recompute_) {  // all states are known: every row of the chunk takes its step at once
+    if (recompute_) {  // all states are known, so one call computes the gates of all steps of the chunk
       input_products<T, C>(p_, weights_, mine, scratch.x, rows.gates);
       C::step(weights_, p_.H, from<T, C>(rows, 0, mine));
     }
@@ -117,8 +117,8 @@ template <class T, class C> class Backward {
     if (p_.dx.data) input_gradients(rows, scratch, mine);
   }
 
-  // Where everything of rank j at step s lies: row m of this share's, in a chunk that starts with step `first`.
-  void place(Rows<T>& rows, Scratch& scratch, ptrdiff_t j, ptrdiff_t s, ptrdiff_t m, ptrdiff_t first) {
+  // Sets the pointers to the data of rank j at step s: row m of this share, in a chunk that starts with step `first`.
+  void set_row_pointers(Rows<T>& rows, Scratch& scratch, ptrdiff_t j, ptrdiff_t s, ptrdiff_t m, ptrdiff_t first) {
     const ptrdiff_t position = schedule_.start[s] + j, in_chunk = position - schedule_.start[first];
     const ptrdiff_t b = schedule_.row[j], t = p_.time(j, s);
     const SavedRows<T, C> at = recompute_ ? SavedRows<T, C>{scratch.gates, capacity_, p_.H} : saved_;
@@ -137,13 +137,13 @@ template <class T, class C> class Backward {
       rows.c_saved[m] = p_.cells + (p_.B + position) * Hp_;
       rows.dc[m] = dc_ + j * Hp_;
     }
-    if (recompute_) rows.h_after[m] = rows.c_after[m] = scratch.sink;  // known already
+    if (recompute_) rows.h_after[m] = rows.c_after[m] = scratch.sink;  // the states are known: these results are discarded
     rows.dh[m] = dh_ + j * Hp_;
     if (rows.d_output) rows.d_output[m] = p_.d_outputs.at(b, t);
     if (rows.d_cell) rows.d_cell[m] = p_.d_cells.at(b, t);
   }
 
-  // dx = dz W^T, straight into dx where a panel's columns all exist.
+  // dx = dz W^T. The last panel, if it is wider than dx, is computed in a buffer and copied.
   void input_gradients(const Rows<T>& rows, Scratch& scratch, ptrdiff_t n) {
     const Columns<T> across = units<T>(p_.D);
     for (ptrdiff_t m = 0; m < n; ++m) scratch.dx_tail[m] = scratch.tail + m * kPanel;
@@ -183,7 +183,7 @@ template <class T, class C> class Backward {
     }
   }
 
-  // to (M x columns) += left^T dz for this part's rows of `to`, kTileRows of them at a time.
+  // to (M x columns) += left^T dz, for the rows of `to` that belong to this part, kTileRows at a time.
   void left_products(ptrdiff_t part, Scratch& scratch, const T* const* left, ptrdiff_t M, ptrdiff_t n, const T* const* dz, int first_group,
                      int last_group, T* to) {
     const ptrdiff_t tiles = (M + kTileRows - 1) / kTileRows;

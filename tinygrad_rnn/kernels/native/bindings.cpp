@@ -1,5 +1,5 @@
-// The kernels for Python. `forward` and `backward` check what they need and return False for arguments that they cannot take as they
-// are; Python then names what is wrong with them, or brings them into a layout that the kernels read.
+// Python bindings of the recurrent kernels. `forward` and `backward` check their arguments and return False for those that they cannot use as
+// they are; Python then raises an error that says why, or converts the arrays to a layout that the kernels read.
 #include "bindings.h"
 
 #include <nanobind/stl/optional.h>
@@ -25,11 +25,12 @@ template <class Array> auto flat(const std::optional<Array>& array, std::initial
 }
 template <class Array> auto flat(const Array& array, std::initializer_list<ptrdiff_t> shape) { return flat(std::optional<Array>(array), shape); }
 
-// The data of a matrix whose rows lie one after the other, or its columns: `turned`.
-template <class Array> auto matrix(const std::optional<Array>& array, ptrdiff_t rows, ptrdiff_t columns, bool& turned) -> decltype(array->data()) {
-  turned = array && array->ndim() == 2 && rows > 1 && columns > 1 && static_cast<ptrdiff_t>(array->shape(0)) == rows &&
-           static_cast<ptrdiff_t>(array->shape(1)) == columns && array->stride(0) == 1 && array->stride(1) == rows;
-  if (!turned) return flat(array, {rows, columns});
+// The data of a contiguous matrix in row-major or column-major order.
+template <class Array>
+auto matrix(const std::optional<Array>& array, ptrdiff_t rows, ptrdiff_t columns, bool& column_major) -> decltype(array->data()) {
+  column_major = array && array->ndim() == 2 && rows > 1 && columns > 1 && static_cast<ptrdiff_t>(array->shape(0)) == rows &&
+                 static_cast<ptrdiff_t>(array->shape(1)) == columns && array->stride(0) == 1 && array->stride(1) == rows;
+  if (!column_major) return flat(array, {rows, columns});
   expect(aligned(array->data()), "an array is not aligned");
   return array->data();
 }
@@ -44,13 +45,13 @@ Sequence<T> sequence(const std::optional<Array>& array, ptrdiff_t B, ptrdiff_t t
          "a sequence has the wrong shape");
   expect(width <= 1 || array->size() == 0 || array->stride(2) == 1, "a sequence's last axis is not contiguous");
   expect(aligned(array->data()), "a sequence is not aligned");
-  static T nothing{};  // an array without elements may have no address, but it is there
+  static T nothing{};  // an empty array may have a null address, but null means None here
   return {array->size() ? array->data() : &nothing, array->stride(b), array->stride(t)};
 }
 
 constexpr int kGates[] = {1, 1, 4, 3, 3};
 
-// The inputs of a run, as both directions need them.
+// The inputs of a run, for both the forward and the backward pass.
 template <class T> struct Inputs {
   std::optional<In<T>> x, kernel, recurrent, bias, recurrent_bias, c0, h0;
 };
@@ -58,7 +59,7 @@ template <class T> struct Inputs {
 template <class T>
 Problem<T> problem(int cell, bool reverse, bool time_major, bool torch, const Inputs<T>& in, ptrdiff_t B, ptrdiff_t time, ptrdiff_t D,
                    ptrdiff_t H) {
-  expect(cell >= 0 && cell <= 4, "no such cell");
+  expect(cell >= 0 && cell <= 4, "the cell's number is out of range");
   Problem<T> p;
   const ptrdiff_t G = kGates[cell] * H;
   p.cell = static_cast<Cell>(cell);
@@ -67,12 +68,12 @@ Problem<T> problem(int cell, bool reverse, bool time_major, bool torch, const In
   p.x = sequence<const T>(in.x, B, time, D, time_major);
   p.torch = torch;
   if (torch) {
-    p.kernel_turned = p.recurrent_turned = true;
+    p.kernel_column_major = p.recurrent_column_major = true;
     p.kernel = flat(in.kernel, {G, D});
     p.recurrent = flat(in.recurrent, {G, H});
   } else {
-    p.kernel = matrix(in.kernel, D, G, p.kernel_turned);
-    p.recurrent = matrix(in.recurrent, H, G, p.recurrent_turned);
+    p.kernel = matrix(in.kernel, D, G, p.kernel_column_major);
+    p.recurrent = matrix(in.recurrent, H, G, p.recurrent_column_major);
   }
   p.bias = flat(in.bias, {G});
   p.recurrent_bias = flat(in.recurrent_bias, {G});
@@ -81,7 +82,7 @@ Problem<T> problem(int cell, bool reverse, bool time_major, bool torch, const In
   return p;
 }
 
-// What `arrange` makes of the arguments; where they do not fit, the next overload is called, which returns False.
+// Returns arrange(). If it rejects the arguments, the next overload is called, which returns False.
 template <class F> auto if_they_fit(F&& arrange) {
   try {
     return arrange();
@@ -125,19 +126,19 @@ nb::object forward(const std::string& isa_name, int cell, bool reverse, bool tim
       p.gates = static_cast<T*>(kept->gates.data());
       p.cells = static_cast<T*>(kept->cells.data());
     }
-    Borrowed memory;
+    PooledWorkspace memory;
     kernels.forward(p, *memory, threads_for(B, p.schedule.total, p.D, p.H, kGates[cell], 1));
   }
   return save ? nb::cast(kept.release(), nb::rv_policy::take_ownership) : nb::none();
 }
 
-// The problem of a run that is kept, to be gone through again.
+// The problem of a saved run, for its backward pass or trace.
 template <class T>
 Problem<T> again(const Kept& kept, int cell, bool reverse, bool time_major, bool torch, const Inputs<T>& in, const std::optional<In<T>>& outputs) {
   const ptrdiff_t B = in.x->shape(time_major ? 1 : 0), time = in.x->shape(time_major ? 0 : 1), H = in.recurrent->shape(torch ? 1 : 0);
   Problem<T> p = problem<T>(cell, reverse, time_major, torch, in, B, time, in.x->shape(2), H);
   const Sequence<const T> read = sequence<const T>(outputs, B, time, H, time_major);
-  p.outputs = {const_cast<T*>(read.data), read.row, read.time};  // backward only reads them
+  p.outputs = {const_cast<T*>(read.data), read.row, read.time};  // the backward pass only reads them
   p.schedule = kept.schedule.view;
   p.gates = static_cast<T*>(kept.gates.data());
   p.cells = static_cast<T*>(kept.cells.data());
@@ -167,7 +168,7 @@ bool backward(const Kept& kept, int cell, bool reverse, bool time_major, bool to
     return p;
   });
   nb::gil_scoped_release release;
-  Borrowed memory;
+  PooledWorkspace memory;
   kernels_of<T>(kept.isa).backward(p, *memory, threads_for(p.B, p.schedule.total, p.D, p.H, kGates[cell], 2));
   return true;
 }
@@ -176,11 +177,11 @@ template <class T>
 void trace(const Kept& kept, int cell, bool reverse, bool time_major, bool torch, int which, const In<T>& x, const In<T>& kernel, const In<T>& recurrent,
            const In<T>& bias, const Out<T>& out) {
   Problem<T> p = again<T>(kept, cell, reverse, time_major, torch, {x, kernel, recurrent, bias, {}, {}, {}}, std::nullopt);
-  expect(which >= 0 && which < kGates[cell] + (p.cell == Cell::kLstm) && (p.gates || p.schedule.total * p.H == 0), "no such gate was kept");
+  expect(which >= 0 && which < kGates[cell] + (p.cell == Cell::kLstm) && (p.gates || p.schedule.total * p.H == 0), "the run has not saved this gate");
   kernels_of<T>(kept.isa).trace(p, which, sequence<T>(std::optional<Out<T>>(out), p.B, p.T_, p.H, time_major));
 }
 
-// One step at a time: weights packed and memory taken once. `h` and `c` are the arrays of the caller, read and written by every step.
+// Runs one step at a time; weights are packed and memory is allocated once. Every step reads and writes the caller's arrays `h` and `c`.
 template <class T> class Stepper {
  public:
   Stepper(const std::string& isa, int cell, const In<T>& kernel, const In<T>& recurrent, const In<T>& bias, std::optional<In<T>> recurrent_bias,
@@ -221,7 +222,7 @@ template <class T> void activation(const std::string& isa, int which, const In<T
 
 template <class T> void bind(nb::module_& m, const char* suffix) {
   const auto named = [&](const char* name) { return std::string(name) + suffix; };
-  const auto array = [](const char* name) { return nb::arg(name).noconvert(); };  // what has another type is refused, not copied
+  const auto array = [](const char* name) { return nb::arg(name).noconvert(); };  // noconvert: an array of another type is rejected, not copied
   const auto maybe = [](const char* name) { return nb::arg(name).noconvert().none(); };
   m.def(named("forward_").c_str(), forward<T>, nb::arg("isa"), nb::arg("cell"), nb::arg("reverse"), nb::arg("time_major"), nb::arg("torch"), nb::arg("save"),
         array("x"), array("kernel"), array("recurrent"), array("bias"), maybe("recurrent_bias"), maybe("c0"), maybe("h0"), maybe("lengths"),
@@ -247,7 +248,7 @@ template <class T> void bind(nb::module_& m, const char* suffix) {
 
 NB_MODULE(_native, m) {
   using namespace tgr;
-  nb::set_leak_warnings(false);  // a graph that is alive when Python exits is no leak
+  nb::set_leak_warnings(false);  // a graph may be alive when Python exits
   nb::class_<Kept>(m, "Kept").def_prop_ro("nbytes", [](const Kept& kept) { return kept.gates.bytes() + kept.cells.bytes(); });
   bind<float>(m, "float32");
   bind<double>(m, "float64");

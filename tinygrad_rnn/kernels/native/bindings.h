@@ -1,4 +1,4 @@
-// What the bindings share.
+// Types and checks that the bindings share.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -26,7 +26,7 @@ template <class T> bool aligned(T* data) { return reinterpret_cast<uintptr_t>(da
 
 inline const Isa& isa_named(const std::string& name) {
   const Isa* isa = find_isa(name.c_str());
-  if (!isa) throw std::invalid_argument("native kernels: no instruction set " + name + " here");
+  if (!isa) throw std::invalid_argument("native kernels: this machine or build does not have the instruction set " + name);
   return *isa;
 }
 

@@ -11,9 +11,9 @@
 namespace tgr {
 namespace {
 
-constexpr size_t kHead = 64, kHuge = size_t{1} << 21;  // a block's own size stands before it
+constexpr size_t kHead = 64, kHuge = size_t{1} << 21;  // bytes before the data, which hold the block's size
 constexpr int kMost = 128;
-constexpr unsigned long kWhile = 400;  // blocks given back: some ten training steps
+constexpr unsigned long kMaxAge = 400;  // in returned blocks: some ten training steps
 
 struct Kept {
   void* base;
@@ -24,7 +24,7 @@ Kept kept[kMost];
 int count = 0;
 size_t sum = 0;
 unsigned long now = 0;
-std::atomic_flag busy = ATOMIC_FLAG_INIT;  // whoever finds it set does without: a fork may leave it so
+std::atomic_flag busy = ATOMIC_FLAG_INIT;  // if set, callers use malloc instead of waiting: a fork may leave it set for ever
 
 size_t& size_of(void* base) { return *static_cast<size_t*>(base); }
 
@@ -35,13 +35,13 @@ void* remove(int k) {
   return base;
 }
 
-// Frees the blocks that were given back first, until these many bytes are gone; at any rate those older than `age`.
+// Frees the blocks returned first, until at least this many bytes are freed, and all blocks returned before `age`.
 void free_oldest(size_t bytes, unsigned long age = 0) {
-  for (size_t gone = 0; count > 0;) {
+  for (size_t freed = 0; count > 0;) {
     int oldest = 0;
     for (int k = 1; k < count; ++k) oldest = kept[k].age < kept[oldest].age ? k : oldest;
-    if (gone >= bytes && kept[oldest].age >= age) return;
-    gone += kept[oldest].size;
+    if (freed >= bytes && kept[oldest].age >= age) return;
+    freed += kept[oldest].size;
     std::free(remove(oldest));
   }
 }
@@ -57,14 +57,14 @@ void* take_block(size_t bytes) {
       if (kept[k].size >= size && kept[k].size - size <= size / 8 && (best < 0 || kept[k].size < kept[best].size)) best = k;
     }
     void* base = best < 0 ? nullptr : remove(best);
-    if (!base && now > kWhile) free_oldest(0, now - kWhile);
+    if (!base && now > kMaxAge) free_oldest(0, now - kMaxAge);
     busy.clear(std::memory_order_release);
     if (base) return static_cast<char*>(base) + kHead;
   }
   void* base = std::aligned_alloc(size < 2 * kHuge ? 4096 : kHuge, size < 2 * kHuge ? size : (size + kHuge - 1) / kHuge * kHuge);
   if (!base) throw std::bad_alloc();
 #if defined(__linux__)
-  if (size >= 2 * kHuge) madvise(base, size, MADV_HUGEPAGE);  // fewer faults; where it is refused nothing is lost
+  if (size >= 2 * kHuge) madvise(base, size, MADV_HUGEPAGE);  // fewer page faults; a refusal is harmless
 #endif
   size_of(base) = size;
   return static_cast<char*>(base) + kHead;

@@ -18,7 +18,7 @@ Code code_named(const std::string& name) {
 }
 
 namespace {
-// The code of `second` on the result of `first`, as its left or right operand.
+// The code of `first` followed by `second`, with the result of `first` as the left or right operand of `second`.
 Code pair_of(Code first, Code second, bool right) {
   const std::string names[] = {"add", "sub", "mul"};
   const auto name = [&](Code c) { return names[c == Code::add ? 0 : c == Code::sub ? 1 : 2]; };
@@ -44,7 +44,7 @@ OwnedProgram::OwnedProgram(Description description) : d_(std::move(description))
   }
   check_list(d_.after, Phase::kAfter);
   check_uses();
-  for (std::vector<Instruction>* list : {&d_.once, &d_.before, &d_.body, &d_.after}) join_pairs(*list);
+  for (std::vector<Instruction>* list : {&d_.once, &d_.before, &d_.body, &d_.after}) fuse_pairs(*list);
 
   Program& p = view;
   p.element = d_.f64 ? sizeof(double) : sizeof(float);
@@ -100,26 +100,26 @@ void OwnedProgram::check_tables() {
     }
     if (s.storage == Storage::kState) {
       expect(in(s.index, d_.states.size()), "a slot's state is out of range");
-      expect(d_.states[static_cast<size_t>(s.index)].size == s.size, "a slot of a state has another size");
+      expect(d_.states[static_cast<size_t>(s.index)].size == s.size, "a slot of a state and the state have different sizes");
     }
     if (s.storage == Storage::kConstant) {
       expect(in(s.index, d_.constants.size()), "a slot's constant is out of range");
-      expect(d_.constants[static_cast<size_t>(s.index)] == s.size, "a slot of a constant has another size");
+      expect(d_.constants[static_cast<size_t>(s.index)] == s.size, "a slot of a constant and the constant have different sizes");
     }
   }
-  for (const SequenceOf& s : d_.sequences) expect(s.size >= 0 || !s.written, "no slot names a written sequence");
+  for (const SequenceOf& s : d_.sequences) expect(s.size >= 0 || !s.written, "a written sequence has no slot");
   for (const StateOf& s : d_.states) {
     const Slot& out = slot(s.out_slot);
-    expect(out.storage != Storage::kScratch, "a new state lies in scratch memory");
+    expect(out.storage != Storage::kScratch, "a new state is in scratch memory");
     expect(fits(s.out_offset, s.size, out.size), "a new state does not fit its slot");
   }
 }
 
-// A new state that is another state, or part of one, gets a slot of its own: what a state received is gone when the next step has run.
+// If a step's new state is another state, or part of one, it is copied to a slot of its own: the next step overwrites the other state.
 void OwnedProgram::own_states() {
   for (size_t k = 0; k < d_.states.size(); ++k) {
     StateOf& state = d_.states[k];
-    state.out_slot = one_of(state.out_slot);
+    state.out_slot = canonical_slot(state.out_slot);
     const Slot from = slot(state.out_slot);
     if (from.storage != Storage::kState) continue;
     state.fixed = from.index == static_cast<int>(k);
@@ -139,8 +139,8 @@ void OwnedProgram::own_states() {
   }
 }
 
-// The first of the slots that are the same sequence: one memory has one name.
-int OwnedProgram::one_of(int index) const {
+// The first of the slots that refer to the same sequence, so that slots with different indices never share memory.
+int OwnedProgram::canonical_slot(int index) const {
   const auto same = [&](const Slot& s) { return s.storage == Storage::kSequence && s.index == slot(index).index; };
   if (slot(index).storage != Storage::kSequence) return index;
   return static_cast<int>(std::find_if(d_.slots.begin(), d_.slots.end(), same) - d_.slots.begin());
@@ -148,7 +148,7 @@ int OwnedProgram::one_of(int index) const {
 
 void OwnedProgram::check_list(std::vector<Instruction>& list, Phase phase) {
   for (size_t k = 0; k < d_.slots.size(); ++k) {
-    if (d_.slots[k].storage == Storage::kScratch) written_[k] = false;  // does not outlive its list
+    if (d_.slots[k].storage == Storage::kScratch) written_[k] = false;  // its contents are undefined after the list
   }
   std::vector<Instruction> completed;
   for (Instruction& i : list) {
@@ -162,9 +162,9 @@ void OwnedProgram::check_list(std::vector<Instruction>& list, Phase phase) {
     for (int k = 0; k < i.inputs; ++k) check_reads(i.in[k], phase);
     if (i.accumulate) check_reads(i.out, phase);
     check_output(i.out, phase);
-    i.out.index = one_of(i.out.index);
+    i.out.index = canonical_slot(i.out.index);
     for (int k = 0; k < i.inputs; ++k) {
-      if (i.in[k].where == Where::kSlot) i.in[k].index = one_of(i.in[k].index);
+      if (i.in[k].where == Where::kSlot) i.in[k].index = canonical_slot(i.in[k].index);
     }
     const size_t out = static_cast<size_t>(i.out.index);
     if (complete(i)) completed.push_back(i);
@@ -181,8 +181,8 @@ void OwnedProgram::check_reads(const Operand& o, Phase phase) const {
   const bool later = phase == Phase::kBody || phase == Phase::kAfter, once = phase == Phase::kOnce;
   const bool memory = storage == Storage::kTemp || storage == Storage::kOnce || storage == Storage::kScratch;
   expect(!(once && (storage == Storage::kTemp || storage == Storage::kSequence)) && (later || storage != Storage::kState),
-         "an instruction reads a slot that its list has not got");
-  expect(!memory || written_[static_cast<size_t>(o.index)], "an instruction reads a slot before any has written it");
+         "an instruction reads a slot that does not exist when its list runs");
+  expect(!memory || written_[static_cast<size_t>(o.index)], "an instruction reads a slot that no instruction before it writes");
 }
 
 void OwnedProgram::check_output(const Operand& o, Phase phase) const {
@@ -191,10 +191,10 @@ void OwnedProgram::check_output(const Operand& o, Phase phase) const {
   const bool once = phase == Phase::kOnce;
   const bool writable = s.storage == Storage::kScratch || (once ? s.storage == Storage::kOnce : s.storage == Storage::kTemp) ||
                         (!once && s.storage == Storage::kSequence && d_.sequences[static_cast<size_t>(s.index)].written);
-  expect(writable, "an instruction writes a slot that its list only reads");
+  expect(writable, "an instruction writes a slot that its list may only read");
 }
 
-// Every element is within the slot; how large a weight must be is noted.
+// Checks that every element is within the slot; of a weight, records the size it must have.
 void OwnedProgram::check_range(const Operand& o, const ptrdiff_t* shape, int dims) {
   if (o.where == Where::kNumber) return;
   expect(o.offset >= 0 && o.offset <= kMostOffset, "an offset is out of range");
@@ -211,13 +211,13 @@ void OwnedProgram::check_range(const Operand& o, const ptrdiff_t* shape, int dim
   weights_[k] = std::max(weights_[k], high + 1);
 }
 
-// Sums and accumulators, and what they and the list after the body read of the states.
+// Checks sums and accumulators, and marks the states that they or the list `after` read: these must be kept after the step.
 void OwnedProgram::check_uses() {
   const auto use = [&](int index, ptrdiff_t offset, ptrdiff_t size) {
     expect(in(index, d_.slots.size()) && fits(offset, size, slot(index).size), "a sum reaches beyond its slot");
     const Storage storage = slot(index).storage;
     expect(storage != Storage::kScratch && (storage == Storage::kState || storage == Storage::kSequence || storage == Storage::kConstant || written_[static_cast<size_t>(index)]),
-           "a sum reads a slot that no instruction has written");
+           "a sum reads a slot that no instruction writes");
     if (storage == Storage::kState) d_.states[static_cast<size_t>(slot(index).index)].kept = true;
   };
   for (const Instruction& i : d_.after) {
@@ -238,7 +238,7 @@ void OwnedProgram::check_uses() {
     ptrdiff_t& target = targets_[static_cast<size_t>(s.target)];
     const ptrdiff_t size = s.left < 0 ? s.right_size : s.left_size * s.right_size;
     expect(target == -1 || target == size, "sums of one target have different sizes");
-    for (const SumOf& other : d_.sums) {  // threads share a target out by its rows: these must be the same for all
+    for (const SumOf& other : d_.sums) {  // threads divide a target by its rows, which must be the same for all its sums
       expect(other.target != s.target || ((other.left < 0) == (s.left < 0) && other.right_size == s.right_size), "sums of one target have different sizes");
     }
     target = size;
@@ -256,7 +256,7 @@ void OwnedProgram::check_uses() {
   }
 }
 
-// Whether nobody reads what a list's instructions before `from` left in this slot: the next to touch it writes all of it.
+// Liveness: whether no instruction from `from` on reads the slot's contents before one overwrites all of them.
 bool OwnedProgram::dead_from(const std::vector<Instruction>& list, size_t from, int index) const {
   const auto is = [&](const Operand& o) { return o.where == Where::kSlot && o.index == index; };
   for (size_t k = from; k < list.size(); ++k) {
@@ -267,8 +267,8 @@ bool OwnedProgram::dead_from(const std::vector<Instruction>& list, size_t from, 
   return slot(index).storage == Storage::kScratch;
 }
 
-// An addition, subtraction or multiplication whose result only the next of them reads becomes one instruction with it.
-void OwnedProgram::join_pairs(std::vector<Instruction>& list) const {
+// Fuses an addition, subtraction or multiplication with the next instruction if that is one too and alone reads the result.
+void OwnedProgram::fuse_pairs(std::vector<Instruction>& list) const {
   const auto simple = [](const Instruction& i) {
     return i.form == Form::kRuns && (i.code == Code::add || i.code == Code::sub || i.code == Code::mul);
   };
@@ -284,7 +284,7 @@ void OwnedProgram::join_pairs(std::vector<Instruction>& list) const {
     if (a.shape[0] != b.shape[0] || left + right != 1 || !(replaced || dead_from(list, k + 2, a.out.index))) continue;
     const Operand& other = b.in[left];
     if (other.where == Where::kSlot && other.index == a.out.index) continue;
-    const auto apart = [&](const Operand& o) {  // what is written later, now, is either what is read or away from it
+    const auto apart = [&](const Operand& o) {  // the fused output either equals an input exactly or does not overlap it
       return o.where != Where::kSlot || o.index != b.out.index || same(o, b.out);
     };
     if (!apart(a.in[0]) || !apart(a.in[1])) continue;

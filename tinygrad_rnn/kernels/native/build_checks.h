@@ -1,4 +1,4 @@
-// What build.cpp and complete.cpp share: bounds, and checks that throw.
+// Limits and checks that build.cpp and complete.cpp share. A failed check throws std::invalid_argument.
 #pragma once
 
 #include <stdexcept>
@@ -7,7 +7,7 @@
 
 namespace tgr {
 
-constexpr ptrdiff_t kMostElements = ptrdiff_t{1} << 28;  // of a row: with 2^31 rows, bytes still fit an index
+constexpr ptrdiff_t kMostElements = ptrdiff_t{1} << 28;  // in a row: the byte offsets of 2^31 such rows still fit ptrdiff_t
 constexpr ptrdiff_t kMostOffset = ptrdiff_t{1} << 40;
 
 inline void expect(bool holds, const std::string& what) {

@@ -1,4 +1,4 @@
-// What the three cells share: packed weights, and the rows of one step.
+// Shared by the three cells: packed weights, and pointers to the rows of one step.
 #pragma once
 
 #include "math.h"
@@ -7,7 +7,7 @@
 
 namespace tgr::TGR_ISA {
 
-constexpr int kMaxGroups = 2;  // the GRU's candidate waits for its other gates: two groups of columns, two products
+constexpr int kMaxGroups = 2;  // the GRU's candidate depends on its other gates: two groups of columns, two products
 
 // The weights of one call in packed order, by group of gates.
 template <class T> struct Weights {
@@ -15,12 +15,12 @@ template <class T> struct Weights {
   const T* bias[kMaxGroups];
   T* recurrent_bias;                                      // GRU, reset_after: of the candidate
   Right<T> kernel_t[kMaxGroups], recurrent_t[kMaxGroups];  // transposed, for backward
-  bool direct;  // one row's inference: the weights are used as they came, gates lie side by side, each H wide
+  bool direct;  // inference of one row: unpacked weights; the gates are contiguous, each H wide
   bool narrow;  // inference: the last units share a vector (see Columns)
-  bool swapped;  // the GRU's gates are in the order r z n (see Columns)
+  bool swapped;  // the weights have the GRU's gates in the order r z n (see Columns)
 };
 
-// The columns of one group of a cell C as the weights have them.
+// The order of the columns of one group of gates in these weights, for a cell C.
 template <class T, class C> Columns<T> columns_of(const Weights<T>& w, int group, ptrdiff_t H) {
   if (w.direct) return {0, 1, C::kGates * H};
   Columns<T> columns = C::columns(group, H);
@@ -29,7 +29,8 @@ template <class T, class C> Columns<T> columns_of(const Weights<T>& w, int group
   return columns;
 }
 
-// The rows that take one step together. Pointers to each row's own places; gates lie in packed order, states unit by unit, padded.
+// The rows that compute one step together, as pointers to each row's data. Gates are in packed order; states are in the order of the units,
+// padded to whole vectors.
 template <class T> struct Rows {
   ptrdiff_t n;
   T** gates[kMaxGroups];  // x W + b on entry, activated gates on return
@@ -38,15 +39,15 @@ template <class T> struct Rows {
   const T **h_before, **h_after_saved, **c_before, **c_saved;
   T **h_after, **c_after;
   // backward only
-  const T **d_output, **d_cell;            // null where there is none
-  T **dh, **dc;                            // in: from later steps; out: to the earlier one
-  T **dz[kMaxGroups], **dq;                // panel p of a row at + p * panel_jump
+  const T **d_output, **d_cell;            // null: a cotangent of zero
+  T **dh, **dc;                            // on entry from the later step, on return for the earlier one
+  T **dz[kMaxGroups], **dq;                // panel p of a row is at dz[row] + p * panel_jump
   ptrdiff_t panel_jump;
 };
 
 template <class T> TGR_INLINE Columns<T> units(ptrdiff_t H) { return {0, 1, H}; }
 
-// C += h U for one group of gates, panel by panel, with `finish(panel, first row, rows)` while the panel is still in the L1 cache.
+// C += h U for one group of gates, panel by panel. finish(panel, first row, last row) is called while the results are still in the L1 cache.
 template <class T, class Finish>
 TGR_INLINE void recurrent_panels(const Columns<T>& columns, ptrdiff_t H, const Right<T>& right, ptrdiff_t n, T* const* c, const T* start,
                                  const T* const* left, const Finish& finish) {
@@ -60,7 +61,7 @@ TGR_INLINE void recurrent_panels(const Columns<T>& columns, ptrdiff_t H, const R
   }
 }
 
-// dh = (0, or dh) + dz U^T for one group of gates.
+// dh = dz U^T, or with `add` dh += dz U^T, for one group of gates.
 template <class T>
 void back_through(const Columns<T>& columns, ptrdiff_t H, const Right<T>& right, ptrdiff_t n, T* const* dz, ptrdiff_t panel_jump, T* const* dh,
                   bool add) {

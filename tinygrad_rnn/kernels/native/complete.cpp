@@ -1,4 +1,4 @@
-// The instructions of a program, checked and completed: dimensions merged, and the form in which each finds its elements.
+// Checks and completes each instruction of a program: merges dimensions and chooses the form in which it accesses its elements.
 #include <algorithm>
 
 #include "build_checks.h"
@@ -6,8 +6,8 @@
 namespace tgr {
 namespace {
 
-// Dimensions first .. last without those of size 1, and with neighbours made one wherever every operand steps through both evenly.
-// Returns the new `last`; what follows moves up.
+// Removes those of the dimensions first .. last that have size 1, and merges neighbours whose strides are those of one dimension in every
+// operand. Returns the new `last`; the dimensions after it move up.
 int merge(Instruction& i, int first, int last, std::initializer_list<Operand*> operands) {
   int kept = first;
   const auto move = [&](int to, int from) {
@@ -44,7 +44,7 @@ bool OwnedProgram::complete(Instruction& i) {
   if (i.code == Code::product) {
     expect(i.dims == 3, "a product's shape is not (m, N, K)");
     expect((i.inputs == 2 || i.inputs == 3) && i.in[0].where == Where::kSlot && i.in[1].where == Where::kWeight, "a product's operands are wrong");
-    expect(i.inputs == 2 || (i.in[2].where == Where::kWeight && !i.accumulate), "a product's start is no weight");
+    expect(i.inputs == 2 || (i.in[2].where == Where::kWeight && !i.accumulate), "a product's bias is not a weight");
     if (i.shape[0] == 0 || i.shape[1] == 0) return false;
     complete_product(i);
     return true;
@@ -97,8 +97,8 @@ bool OwnedProgram::complete_reduction(Instruction& i) {
   if (elements(i.shape, 0, kept) == 0) return false;
   check_range(i.out, i.shape, kept);
   for (int d = 0; d < kept; ++d) expect(i.shape[d] == 1 || i.out.stride[d] != 0, "an output's stride is 0");
-  if (elements(i.shape, kept, i.dims) == 0) {  // of nothing: the number that changes nothing
-    expect(i.code != Code::max && i.code != Code::min, "a maximum of nothing");
+  if (elements(i.shape, kept, i.dims) == 0) {  // over no elements: the identity of the operation
+    expect(i.code != Code::max && i.code != Code::min, "a maximum or minimum over no elements");
     const double value = i.code == Code::prod || i.code == Code::all;
     i.code = Code::copy;
     i.dims = kept;
@@ -108,7 +108,7 @@ bool OwnedProgram::complete_reduction(Instruction& i) {
     return true;
   }
   check_range(i.in[0], i.shape, i.dims);
-  if (i.reduced == 0 || i.dims == i.reduced) {  // at least one dimension of each sort
+  if (i.reduced == 0 || i.dims == i.reduced) {  // a reduction needs one kept and one reduced dimension
     const int at = i.reduced == 0 ? i.dims : 0;
     for (int d = i.dims; d > at; --d) i.shape[d] = i.shape[d - 1], i.in[0].stride[d] = i.in[0].stride[d - 1], i.out.stride[d] = i.out.stride[d - 1];
     i.shape[at] = 1, i.in[0].stride[at] = 1, i.out.stride[at] = i.reduced == 0 ? 0 : 1;

@@ -1,13 +1,13 @@
-// Which instruction sets this build and this processor have.
+// The instruction sets that this build contains and this processor supports.
 #pragma once
 
 #include "problem.h"
 
 namespace tgr {
 
-// The sets that can run here, the fastest first; null after the last.
+// The sets that can run here, fastest first; a null pointer ends the list.
 const Isa* const* available();
-const Isa* find_isa(const char* name);  // null if there is none of that name here
+const Isa* find_isa(const char* name);  // null if no available set has this name
 
 template <class T> const Kernels<T>& kernels_of(const Isa& isa);
 template <> inline const Kernels<float>& kernels_of<float>(const Isa& isa) { return *isa.f32; }

@@ -1,4 +1,4 @@
-// Elementwise instructions: what each computes, a vector at a time, and the loops over rows and elements around it.
+// Elementwise instructions: the formula of each for one vector, and the loops over the elements of a row.
 #pragma once
 
 #include "math.h"
@@ -6,7 +6,7 @@
 
 namespace tgr::TGR_ISA {
 
-// Where rows are: through pointers, or evenly spaced.
+// The addresses of rows: pointers, or evenly spaced memory.
 template <class T> struct View {
   T* base;
   ptrdiff_t stride;
@@ -14,7 +14,7 @@ template <class T> struct View {
   T* at(ptrdiff_t r) const { return rows ? rows[r] : base + r * stride; }
 };
 
-// Functions of the C library, lane by lane; they round the same whatever the instruction set.
+// Functions of the C library, lane by lane: the results are the same for every instruction set.
 template <class T, class F> TGR_INLINE Vec<T> each_lane(Vec<T> a, const F& f) {
   alignas(kBytes) T x[kWidth<T>];
   store(x, a);
@@ -28,7 +28,7 @@ template <class T, class F> TGR_INLINE Vec<T> each_lane(Vec<T> a, Vec<T> b, cons
   return load(x);
 }
 
-// NumPy's remainder: with the sign of the divisor.
+// NumPy's remainder, which has the sign of the divisor.
 template <class T> TGR_INLINE T remainder(T a, T b) {
   const T r = T(sizeof(T) == 4 ? __builtin_fmodf(float(a), float(b)) : __builtin_fmod(double(a), double(b)));
   if (b == 0) return r;
@@ -44,7 +44,7 @@ template <class T> TGR_INLINE T floor_divide(T a, T b) {
   const T below = T(__builtin_floor(double(q)));
   return q - below > T(0.5) ? below + 1 : below;
 }
-// log(e^a + e^b), and to the base 2.
+// log(e^a + e^b); below, log2(2^a + 2^b).
 template <class T> TGR_INLINE T logaddexp(T a, T b) {
   if (a == b) return a + T(0.693147180559945309417232121458);
   const double low = double(a < b ? a : b), high = double(a < b ? b : a);
@@ -152,7 +152,7 @@ template <Code C, class T> TGR_INLINE Vec<T> ternary(Vec<T> x, Vec<T> y, Vec<T> 
 #undef TGR_PAIR
 }
 
-// n elements side by side. Bit k of `scalars`: operand k is one vector, the same for all.
+// n contiguous elements. Bit k of `scalars`: input k is one vector, used for all elements.
 template <class T, Code C> void run(ptrdiff_t n, T* out, const T* a, const T* b, const T* c, int scalars) {
   constexpr ptrdiff_t W = kWidth<T>;
   const ptrdiff_t mask_a = (scalars & 1) - 1, mask_b = (scalars >> 1 & 1) - 1, mask_c = (scalars >> 2 & 1) - 1;
@@ -177,8 +177,9 @@ template <class T> Run<T> run_of(Code code) {
   return table[static_cast<int>(code)];
 }
 
-// Calls each(positions) for every index of some dimensions: positions[k] is operand k's, from its first element.
-template <int N, class Each> TGR_INLINE void walk(const ptrdiff_t* shape, int dims, const ptrdiff_t* const (&strides)[N], const Each& each) {
+// Calls each(offsets) for every index over the dimensions: offsets[k] is operand k's element, relative to its first.
+template <int N, class Each>
+TGR_INLINE void for_each_index(const ptrdiff_t* shape, int dims, const ptrdiff_t* const (&strides)[N], const Each& each) {
   ptrdiff_t index[kMostDims] = {}, at[N] = {};
   for (int d = dims; d >= 0;) {
     if (d == dims) each(at), --d;
@@ -195,8 +196,8 @@ template <int N, class Each> TGR_INLINE void walk(const ptrdiff_t* shape, int di
 
 constexpr ptrdiff_t kStrip = 256;  // elements that a strided instruction gathers at a time
 
-// One row with any strides: what does not lie side by side is gathered and scattered through small buffers (4 of kStrip elements).
-// `row` holds the first elements of the output and the inputs.
+// One row with any strides: elements that are not contiguous are gathered into and scattered from small buffers (4 of kStrip elements).
+// `row` points to the first elements of the output and the inputs.
 template <class T> void run_strided(const Instruction& i, Run<T> run, T* const (&row)[4], T* buffers) {
   const int last = i.dims - 1;
   const ptrdiff_t n = i.shape[last];
@@ -204,7 +205,7 @@ template <class T> void run_strided(const Instruction& i, Run<T> run, T* const (
   const ptrdiff_t* const strides[] = {i.out.stride, i.in[0].stride, i.in[1].stride, i.in[2].stride};
   int scalars = 0;
   for (int k = 0; k < 3; ++k) scalars |= int(i.in[k].scalar) << k;
-  walk<4>(i.shape, last, strides, [&](const ptrdiff_t* at) {
+  for_each_index<4>(i.shape, last, strides, [&](const ptrdiff_t* at) {
     for (ptrdiff_t first = 0; first < n; first += kStrip) {
       const ptrdiff_t some = smaller(kStrip, n - first);
       T* strip[4];

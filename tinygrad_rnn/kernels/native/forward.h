@@ -1,5 +1,5 @@
-// A whole sequence forward. A thread takes a share of the rows from the first step to the last, then another share if there is one left;
-// it waits for others only once, when the weights are packed. Steps come in chunks: x W for all rows of a chunk at once, then its steps.
+// The forward pass over a whole sequence. A thread runs a share of the rows from the first step to the last, then the next share if one is left.
+// The threads synchronise only once, after packing the weights. For each chunk of steps, x W is computed for all rows, then the steps run.
 #pragma once
 
 #include "layout.h"
@@ -14,10 +14,10 @@ template <class T, class C> class Forward {
   };
 
  public:
-  // `ready`: weights packed before (streaming), else they are packed here.
+  // `ready`: weights already packed (streaming); null: they are packed here.
   Forward(const Problem<T>& p, Workspace& memory, const Crew& crew, const Weights<T>* ready = nullptr)
       : p_(p), schedule_(p.schedule), packed_(ready || worth_direct<T, C>(p)), Hp_(units<T>(p.H).width()) {
-    weights_ = ready ? *ready : packed_ ? direct_weights<T, C>(p) : place_weights<T, C>(p, memory, true, false);
+    weights_ = ready ? *ready : packed_ ? direct_weights<T, C>(p) : allocate_weights<T, C>(p, memory, true, false);
     saved_ = {p.gates, p.schedule.total, p.H};
     const ptrdiff_t row_bytes = larger<ptrdiff_t>(SavedRows<T, C>::size(p.H), 1) * ptrdiff_t(sizeof(T));
     const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / row_bytes, 4 * kTileRows);
@@ -29,7 +29,7 @@ template <class T, class C> class Forward {
     scratch_ = memory.array<Scratch>(crew.size);
     for (int t = 0; t < crew.size; ++t) {
       Scratch& s = scratch_[t];
-      s.rows = place_rows<T, C>(memory, capacity_);
+      s.rows = allocate_rows<T, C>(memory, capacity_);
       s.x = memory.array<const T*>(capacity_);
       if (!p.gates) s.gates = memory.array<T>(capacity_ * SavedRows<T, C>::size(p.H));
       if (C::kReset) s.reset = memory.array<T>(share_rows_ * Hp_);
@@ -82,13 +82,13 @@ template <class T, class C> class Forward {
 
   void chunk(const Share& share, Scratch& scratch, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n) {
     const Rows<T>& rows = scratch.rows;
-    const SavedRows<T, C> place = p_.gates ? saved_ : SavedRows<T, C>{scratch.gates, capacity_, p_.H};
+    const SavedRows<T, C> saved = p_.gates ? saved_ : SavedRows<T, C>{scratch.gates, capacity_, p_.H};
     for (ptrdiff_t s = first, m = 0; s < last; ++s) {
       for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++m) {
         const ptrdiff_t j = share.rank(i), t = p_.time(j, s), position = p_.gates ? schedule_.start[s] + j : m;
         scratch.x[m] = p_.x.at(schedule_.row[j], t);
-        for (int g = 0; g < C::kGroups; ++g) rows.gates[g][m] = place.gates(g, position);
-        if (C::kCandidate) rows.candidate[m] = place.candidate(position);
+        for (int g = 0; g < C::kGroups; ++g) rows.gates[g][m] = saved.gates(g, position);
+        if (C::kCandidate) rows.candidate[m] = saved.candidate(position);
         if (C::kReset) rows.reset[m] = scratch.reset + i * Hp_;
         rows.h_before[m] = h_before(j, s);
         rows.h_after[m] = p_.outputs.at(schedule_.row[j], t);

@@ -1,9 +1,9 @@
-// The one matrix product behind everything: a tile of C, in registers, plus rows of A times a packed panel of B.
+// The matrix product that all kernels use: a tile of C, held in registers, plus rows of A times a packed panel of B.
 //
-// A panel is 4 vectors of columns (fewer in the last); its rows k lie one after the other, or, where packing would not pay, a row of the
-// matrix apart. Rows of A and C are found by pointers, so inputs,
-// outputs and states are used where they lie. Every element of C is one chain over rising k: c = fma(a[k], b[k], c). It is the same chain
-// whatever the number of rows in the tile, so a row's result does not depend on which rows it is computed with.
+// A panel is 4 vectors of columns (fewer in the last). Its rows k are contiguous or, if packing would not pay, in the matrix itself, a row's
+// stride apart. Rows of A and C are addressed by pointers, so inputs, outputs and states are used in place, without copies. Every element of
+// C is one chain over increasing k: c = fma(a[k], b[k], c). It is the same chain for every number of rows in the tile, so a row's result
+// does not depend on the rows it is computed with.
 #pragma once
 
 #include "simd.h"
@@ -13,7 +13,7 @@ namespace tgr::TGR_ISA {
 constexpr ptrdiff_t kBlockK = 512;  // rows of a panel used at a time: 64 columns of them are 128 KB, which stays in the L2 cache
 constexpr ptrdiff_t kBlockRows = 48;
 
-// Rows of the left operand. Row r's element k lies at row[r][offset + k / segment * jump + k % segment].
+// Rows of the left operand. Element k of row r is at row[r][offset + k / segment * jump + k % segment].
 template <class T> struct Left {
   const T* const* row;
   ptrdiff_t offset, segment, jump;
@@ -22,7 +22,7 @@ template <class T> struct Left {
 };
 template <class T> TGR_INLINE Left<T> plain(const T* const* row) { return {row, 0, PTRDIFF_MAX, 0}; }
 
-// C starts from `start` (one row of a panel's width, for every row of C), or, where that is null, from what C holds.
+// C's initial values are `start` (one row of a panel's width, used for every row of C) or, if that is null, the contents of C.
 template <class T, int R, int NV>
 void tile(T* const* c, ptrdiff_t c_offset, const T* start, const T* const* a, ptrdiff_t a_offset, ptrdiff_t segment, ptrdiff_t jump,
           const T* b, ptrdiff_t b_step, ptrdiff_t K) {
@@ -59,7 +59,7 @@ void tile(T* const* c, ptrdiff_t c_offset, const T* start, const T* const* a, pt
   }
 }
 
-// As above with A packed: kTileRows values of one k side by side. C is a small buffer that holds R rows of NV vectors, overwritten.
+// As above with A packed: the kTileRows values of one k are contiguous. C is a small buffer of R rows, kTileVectors vectors apart, overwritten.
 template <class T, int R, int NV> void tile_packed(T* c, const T* a, const T* b, ptrdiff_t b_step, ptrdiff_t K) {
   constexpr ptrdiff_t W = kWidth<T>;
   Vec<T> acc[R][NV] = {};
@@ -108,8 +108,8 @@ template <class T> struct Tiles {
 };
 #undef TGR_TILES
 
-// Seven or eight rows by two vectors, where there are registers for it: as two tiles of a whole panel they would read the panel twice, and a
-// panel of more than 128 rows is larger than the L1 cache.
+// Seven or eight rows by two vectors, if there are registers for it. As two tiles of a whole panel, these rows would read the panel twice, and
+// a panel of more than 128 rows does not fit the L1 cache.
 constexpr bool kHasTall = kTileRows == 6;
 template <class T> Tile<T> tall_tile(ptrdiff_t rows, ptrdiff_t vectors) {
 #if TGR_AVX512 || TGR_NEON
@@ -120,7 +120,7 @@ template <class T> Tile<T> tall_tile(ptrdiff_t rows, ptrdiff_t vectors) {
 #endif
 }
 
-// One row times a matrix as it came: c += a B, many columns at a time, so that memory is read in long stretches.
+// One row times an unpacked matrix, c += a B, many columns at a time, so that long contiguous pieces of memory are read.
 constexpr ptrdiff_t kWide = kTileRows == 6 ? 16 : 8;
 template <class T> void row_by_columns(T* c, const T* a, const T* b, ptrdiff_t b_step, ptrdiff_t vectors, ptrdiff_t K) {
 #define TGR_WIDE(n) tile<T, 1, n>, tile<T, 1, n + 1>, tile<T, 1, n + 2>, tile<T, 1, n + 3>
@@ -139,9 +139,9 @@ template <class T> void row_by_columns(T* c, const T* a, const T* b, ptrdiff_t b
   }
 }
 
-// The columns on both sides of the end of a row, where that end falls within a vector: the last `before` of row k and the first of row
-// k + 1 are read together, and each is multiplied by its own a.
-template <class T> void row_at_the_seam(T* c, const T* a, const T* b, ptrdiff_t columns, ptrdiff_t before, ptrdiff_t K) {
+// The columns on both sides of a row's end that falls within an aligned vector: the last `before` columns of row k and the first columns of row
+// k + 1 are read as one vector, and multiplied by a[k] and a[k + 1].
+template <class T> void row_across_boundary(T* c, const T* a, const T* b, ptrdiff_t columns, ptrdiff_t before, ptrdiff_t K) {
   constexpr ptrdiff_t W = kWidth<T>;
   const ptrdiff_t after = W - before, size = ptrdiff_t(sizeof(T));
   alignas(kBytes) T ends[W] = {}, starts[W] = {}, first[W] = {};
@@ -149,29 +149,29 @@ template <class T> void row_at_the_seam(T* c, const T* a, const T* b, ptrdiff_t 
   __builtin_memcpy(starts + before, c, after * size);
   __builtin_memcpy(first + before, b, after * size);
   Vec<T> last = load(ends), next = fma(splat(a[0]), load(first), load(starts));
-  const T* seam = b + columns - before;
-  for (ptrdiff_t k = 0; k + 1 < K; ++k, seam += columns) {
-    const Vec<T> both = load(seam);
+  const T* boundary = b + columns - before;
+  for (ptrdiff_t k = 0; k + 1 < K; ++k, boundary += columns) {
+    const Vec<T> both = load(boundary);
     last = fma(splat(a[k]), both, last);
     next = fma(splat(a[k + 1]), both, next);
   }
-  store(ends, fma(splat(a[K - 1]), load_n(seam, before), last));
+  store(ends, fma(splat(a[K - 1]), load_n(boundary, before), last));
   store(starts, next);
   __builtin_memcpy(c + columns - before, ends, before * size);
   __builtin_memcpy(c, starts + before, after * size);
 }
 
-// One row times a matrix as it came, of whole vectors and without gaps between its rows. Where it does not begin at a multiple of a
-// vector's bytes, as NumPy's arrays need not, the vectors are taken where memory has them: one that straddles two lines costs two reads.
+// One row times an unpacked matrix whose rows are contiguous and whole vectors. If its address is not a multiple of a vector's size (NumPy
+// does not align arrays so), the columns are shifted so that the loads are aligned: a vector that crosses a cache line costs two reads.
 template <class T> void row_product(T* c, const T* a, const T* b, ptrdiff_t vectors, ptrdiff_t K) {
   const ptrdiff_t columns = vectors * kWidth<T>, past = ptrdiff_t(reinterpret_cast<uintptr_t>(b) % kBytes / sizeof(T));
   if (past == 0 || vectors < 2 || K == 0) return row_by_columns(c, a, b, columns, vectors, K);
   const ptrdiff_t skip = kWidth<T> - past;
   row_by_columns(c + skip, a, b + skip, columns, vectors - 1, K);
-  row_at_the_seam(c, a, b, columns, past, K);
+  row_across_boundary(c, a, b, columns, past, K);
 }
 
-// Asks for the lines of C that the next tile begins with, which lie far apart, while this one is computed.
+// Prefetches the rows of C that the next tile begins with, which are far apart in memory, while this tile is computed.
 template <class T> TGR_INLINE void prefetch_rows(T* const* c, ptrdiff_t offset, ptrdiff_t rows) {
   for (ptrdiff_t r = 0; r < rows; ++r) {
     for (ptrdiff_t v = 0; v < kTileVectors * kBytes; v += 64) __builtin_prefetch(reinterpret_cast<const char*>(c[r] + offset) + v, 1);
@@ -190,7 +190,7 @@ void product(ptrdiff_t rows, T* const* c, ptrdiff_t c_offset, const T* start, co
     }
     return;
   }
-  const ptrdiff_t tiles = (rows + kTileRows - 1) / kTileRows, low = rows / tiles, more = rows % tiles;  // as even as can be
+  const ptrdiff_t tiles = (rows + kTileRows - 1) / kTileRows, low = rows / tiles, more = rows % tiles;  // heights that differ by at most 1
   ptrdiff_t k = 0;
   do {
     const ptrdiff_t n = smaller(K - k, kBlockK), a_offset = a.at(k);

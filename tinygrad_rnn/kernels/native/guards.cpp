@@ -1,13 +1,14 @@
-// Whether what a traced step reads is still what it was: program/guards.py in C++, since every call asks. Every pair of objects is
-// compared by identity, which costs some nanoseconds here and a call of a Python function there.
+// Checks whether the Python objects that a traced step reads have changed since the trace: program/guards.py in C++, because every call runs
+// these checks. Objects are compared by identity, which takes a few nanoseconds here; in Python it would take a function call.
 #include "bindings.h"
 
 namespace tgr {
 namespace {
 
-enum class Check : long { kItems, kNames, kClass, kList, kSet, kCell, kFunction, kTensor, kArray, kObject, kAttribute };  // in the order of guards.CHECKS
+// In the order of CHECKS in program/guards.py.
+enum class Check : long { kItems, kNames, kClass, kList, kSet, kCell, kFunction, kTensor, kArray, kObject, kAttribute };
 
-// An attribute's value; null if there is none, or an empty closure's cell was asked for its contents.
+// An attribute's value; null if there is none, or if it is the contents of an empty closure cell.
 nb::object attribute(PyObject* object, PyObject* name) {
   PyObject* value = PyObject_GetAttr(object, name);
   if (!value && (PyErr_ExceptionMatches(PyExc_ValueError) || PyErr_ExceptionMatches(PyExc_AttributeError))) PyErr_Clear();
@@ -26,7 +27,7 @@ bool equal(PyObject* a, PyObject* b) {
   return same == 1;
 }
 
-// Whether a list of keys or values is that of a dict, in its order.
+// Whether a list holds the same keys or values as a dict, in the same order.
 bool same_list_as(nb::object list, PyObject* former, bool keys) {
   if (!list.is_valid()) nb::raise_python_error();
   PyObject *key, *value;
@@ -37,7 +38,7 @@ bool same_list_as(nb::object list, PyObject* former, bool keys) {
   }
   return true;
 }
-// The same keys and values in the same order. A subclass of dict may have an order of its own.
+// Whether two dicts have the same keys and values in the same order. A subclass of dict may define its own order.
 bool same_items(PyObject* dict, PyObject* former) {
   if (!PyDict_CheckExact(dict)) {
     return same_list_as(nb::steal(PyMapping_Keys(dict)), former, true) && same_list_as(nb::steal(PyMapping_Values(dict)), former, false);
@@ -67,7 +68,7 @@ bool same_list(PyObject* list, PyObject* former) {
   return true;
 }
 
-// The names of attributes, made once.
+// The names of attributes, interned once.
 struct Names {
   nb::object code = nb::steal(PyUnicode_InternFromString("__code__")), defaults = nb::steal(PyUnicode_InternFromString("__defaults__")),
              keywords = nb::steal(PyUnicode_InternFromString("__kwdefaults__")), dict = nb::steal(PyUnicode_InternFromString("__dict__")),
@@ -92,12 +93,12 @@ bool same_object(const Names& names, PyObject* alive, PyObject* former) {
 }
 
 #ifdef Py_LIMITED_API
-PyObject* contents(const Names& names, PyObject* cell) { return attribute(cell, names.contents.ptr()).ptr(); }  // which the cell keeps alive
+PyObject* contents(const Names& names, PyObject* cell) { return attribute(cell, names.contents.ptr()).ptr(); }  // valid: the cell keeps it alive
 bool same_function(const Names& names, PyObject* f, PyObject* former) {
   const auto is = [&](const nb::object& name, Py_ssize_t k) { return attribute(f, name.ptr()).ptr() == item(former, k); };
   return is(names.code, 0) && is(names.defaults, 1) && is(names.keywords, 2);
 }
-#else  // the same without a look-up of names, of which there are a dozen
+#else  // the same without a dozen attribute look-ups
 PyObject* contents(const Names&, PyObject* cell) { return PyCell_GET(cell); }
 bool same_function(const Names&, PyObject* f, PyObject* former) {
   const auto is = [&](PyObject* now, Py_ssize_t k) { return (now ? now : Py_None) == item(former, k); };

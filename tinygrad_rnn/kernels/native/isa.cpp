@@ -1,4 +1,4 @@
-// The kernels for one instruction set. This file is compiled once for each, with that set's flags and TGR_ISA naming its namespace.
+// The kernels for one instruction set. This file is compiled once for each set, with the set's compiler flags; TGR_ISA is its namespace.
 #include "backward.h"
 #include "gru.h"
 #include "loop.h"
@@ -18,8 +18,8 @@ template <> constexpr const Training<double>* kTraining<double> = &training_floa
 
 namespace {
 
-// A whole sequence, forward or backward, by as many threads as can be had.
-template <template <class, class> class Direction> struct Both {
+// Runs a whole sequence, forward or backward, on up to `threads` threads.
+template <template <class, class> class Direction> struct OverSequence {
   template <class T, class C> struct Run {
     static const void* run(const Problem<T>& p, Workspace& memory, int threads) {
       Crew crew(threads);
@@ -30,11 +30,11 @@ template <template <class, class> class Direction> struct Both {
   };
 };
 
-// Streaming: the weights are packed once, and every step runs with them.
+// Streaming: the weights are packed once and used by every step.
 template <class T, class C> struct Prepare {
   static const void* run(const Problem<T>& p, Workspace& memory) {
     Weights<T>* weights = memory.array<Weights<T>>(1);
-    *weights = place_weights<T, C>(p, memory, true, false);
+    *weights = allocate_weights<T, C>(p, memory, true, false);
     pack_weights<T, C>(p, *weights, 0, 1);
     return weights;
   }
@@ -60,8 +60,12 @@ template <class T, template <class, class> class Action, class... More> const vo
 
 template <class T> const void* prepare(const Problem<T>& p, Workspace& memory) { return each_of<T, Prepare>(p, memory); }
 template <class T> void step(const Problem<T>& p, Workspace& memory, const void* weights) { each_of<T, Step>(p, memory, weights); }
-template <class T> void forward(const Problem<T>& p, Workspace& memory, int threads) { each_of<T, Both<Forward>::template Run>(p, memory, threads); }
-template <class T> void backward(const Problem<T>& p, Workspace& memory, int threads) { each_of<T, Both<Backward>::template Run>(p, memory, threads); }
+template <class T> void forward(const Problem<T>& p, Workspace& memory, int threads) {
+  each_of<T, OverSequence<Forward>::template Run>(p, memory, threads);
+}
+template <class T> void backward(const Problem<T>& p, Workspace& memory, int threads) {
+  each_of<T, OverSequence<Backward>::template Run>(p, memory, threads);
+}
 
 template <class T> SavedSizes saved_sizes(Cell cell, ptrdiff_t B, ptrdiff_t H, ptrdiff_t total, bool recompute) {
   const ptrdiff_t cells = cell == Cell::kLstm ? (B + total) * units<T>(H).width() : 0;
@@ -74,7 +78,7 @@ template <class T> SavedSizes saved_sizes(Cell cell, ptrdiff_t B, ptrdiff_t H, p
   }
 }
 
-// Gate `which` of every step, in the order of the kernel's columns; the LSTM's c comes after its gates.
+// Writes gate `which` of every step. Gates are numbered in the order of the kernel's columns; the LSTM's c follows its gates.
 template <class T, class C> void trace_cell(const Problem<T>& p, int which, const Sequence<T>& out) {
   const SavedRows<T, C> saved{p.gates, p.schedule.total, p.H};
   const bool cells = which == C::kGates;
@@ -115,7 +119,7 @@ template <class T> void loop(const Program& program, const LoopCall<T>& call, Wo
 }
 template <class T> const void* prepare_loop(const Program& program, const T* const* weights, Workspace& memory) {
   PackedWeights<T>* packed = memory.array<PackedWeights<T>>(1);
-  *packed = place_packed(program, weights, memory, 0, 0);
+  *packed = allocate_packed(program, weights, memory, 0, 0);
   pack(program, weights, *packed, 0, 1);
   return packed;
 }

@@ -1,33 +1,33 @@
-// Where things lie in one call: who works on which rows, the packed weights, the saved rows.
+// The data layout of one call: the division of rows among threads, the packed weights, the saved rows.
 #pragma once
 
 #include "cell.h"
 
 namespace tgr::TGR_ISA {
 
-// Sizes that keep what is used again and again in the L2 cache (1 MB, say, beside a panel of 128 KB).
-constexpr ptrdiff_t kStepBytes = 256 << 10;   // gates of the rows that take a step together
-constexpr ptrdiff_t kChunkBytes = 512 << 10;  // x W computed ahead of its steps
-constexpr ptrdiff_t kLeftBytes = 128 << 10;   // of the left operand of a product, used again for every panel
-constexpr ptrdiff_t kPackParts = 3;           // for each thread, when weights are packed
-constexpr ptrdiff_t kNearBytes = 640 << 10;   // of weights that stay in the L2 cache from step to step
-constexpr ptrdiff_t kFarRows = 20;            // that make it worth while to read weights from beyond it
-constexpr ptrdiff_t kBackRows = 512;          // rows whose dz are gathered before the products dW, dU
+// Sizes chosen so that data used repeatedly stays in the L2 cache (of about 1 MB, which also holds a panel of 128 KB).
+constexpr ptrdiff_t kStepBytes = 256 << 10;   // gates of the rows that compute a step together
+constexpr ptrdiff_t kChunkBytes = 512 << 10;  // x W of one chunk of steps
+constexpr ptrdiff_t kLeftBytes = 128 << 10;   // of a product's left operand, which every panel reads
+constexpr ptrdiff_t kPackParts = 3;           // pieces of packing for each thread
+constexpr ptrdiff_t kCachedBytes = 640 << 10;   // weights up to this size stay in the L2 cache from step to step
+constexpr ptrdiff_t kUncachedRows = 20;            // at least in a share, if the weights do not fit it
+constexpr ptrdiff_t kBackRows = 512;          // rows of dz collected before dW and dU are computed
 
-// Rows of a left operand of K columns to multiply at a time.
+// The number of rows of a left operand with K columns to multiply at a time.
 template <class T> ptrdiff_t rows_at_a_time(ptrdiff_t K) {
   const ptrdiff_t bytes = larger<ptrdiff_t>(smaller(K, kBlockK), 1) * ptrdiff_t(sizeof(T));
   return larger<ptrdiff_t>(smaller<ptrdiff_t>(kLeftBytes / bytes, 192) / kTileRows, 4) * kTileRows;
 }
 
-// How many shares the B rows of a call are cut into: at least one a thread, each of at most `most` rows. More than one a thread, so that a
-// thread that comes late, or has to share its core, leaves less undone when the others are through; but not where smaller shares would
-// make the tiles lower, nor where the weights do not fit the L2 cache and would be read from further away more often.
+// The number of shares into which the B rows of a call are divided: at least one per thread, each of at most `most` rows. With more than one
+// per thread, the others wait less for a thread that starts late or shares its core. But shares are not made so small that tiles lose rows,
+// or that weights larger than the L2 cache are read much more often.
 inline ptrdiff_t count_shares(ptrdiff_t B, const Crew& crew, ptrdiff_t most, ptrdiff_t weights_bytes) {
   const int threads = crew.size;
   const auto rows = [&](ptrdiff_t per_thread) { return (B + threads * per_thread - 1) / (threads * per_thread); };
   const auto tiles = [](ptrdiff_t n) { return (n + kTileRows - 1) / kTileRows; };
-  const ptrdiff_t mine = larger<ptrdiff_t>(rows(1), 1), least = weights_bytes > kNearBytes ? kFarRows : crew.contended ? kTileRows : 2 * kTileRows;
+  const ptrdiff_t mine = larger<ptrdiff_t>(rows(1), 1), least = weights_bytes > kCachedBytes ? kUncachedRows : crew.contended ? kTileRows : 2 * kTileRows;
   ptrdiff_t best = 1;
   for (ptrdiff_t k = 2; threads > 1 && k <= 4; ++k) {
     if (rows(k) + 1 >= least && 10 * rows(k) * tiles(mine) >= 9 * mine * tiles(rows(k))) best = k;
@@ -35,7 +35,7 @@ inline ptrdiff_t count_shares(ptrdiff_t B, const Crew& crew, ptrdiff_t most, ptr
   return threads * larger(best, (mine + most - 1) / most);
 }
 
-// A share of the rows: every size-th rank, so that long and short rows are dealt out evenly.
+// A share of the rows: every size-th rank, so that each share has long and short rows.
 struct Share {
   const Schedule& schedule;
   ptrdiff_t index, size;
@@ -44,7 +44,7 @@ struct Share {
   ptrdiff_t rank(ptrdiff_t i) const { return index + i * size; }
 };
 
-// The rows a cell saves, packed position by packed position: each group's gates, then the candidate.
+// What a cell saves: for each group its gates, in the order of the packed positions; then the candidates.
 template <class T, class C> struct SavedRows {
   T* data;
   ptrdiff_t total, H;
@@ -60,7 +60,7 @@ template <class T, class C> struct SavedRows {
   T* candidate(ptrdiff_t position) const { return gates(C::kGroups - 1, total) + position * units<T>(H).width(); }
 };
 
-template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Workspace& memory, bool forward, bool backward) {
+template <class T, class C> Weights<T> allocate_weights(const Problem<T>& p, Workspace& memory, bool forward, bool backward) {
   Weights<T> w{};
   const ptrdiff_t left_over = p.H % kWidth<T>;
   w.narrow = C::kSparesPadding && !backward && !p.gates && left_over > 0 && left_over * C::kGates <= kWidth<T>;
@@ -81,10 +81,10 @@ template <class T, class C> Weights<T> place_weights(const Problem<T>& p, Worksp
   return w;
 }
 
-// Whether one row's inference does without packing: columns make whole vectors, and rows of the weights are near each other.
+// Whether inference of one row uses the weights unpacked: their rows must be whole vectors and short.
 template <class T, class C> bool worth_direct(const Problem<T>& p) {
   const ptrdiff_t columns = C::kGates * p.H;
-  if (p.kernel_turned || p.recurrent_turned) return false;
+  if (p.kernel_column_major || p.recurrent_column_major) return false;
   return C::kSparesPadding && p.B == 1 && !p.gates && !p.recurrent_bias && columns % kWidth<T> == 0 && columns * ptrdiff_t(sizeof(T)) <= 4096;
 }
 template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
@@ -97,21 +97,21 @@ template <class T, class C> Weights<T> direct_weights(const Problem<T>& p) {
   return w;
 }
 
-// Packs every size-th panel, from the index-th on.
+// Packs every size-th panel, starting with panel `index`.
 template <class T, class C> void pack_weights(const Problem<T>& p, const Weights<T>& w, ptrdiff_t index, ptrdiff_t size) {
   const ptrdiff_t stride = C::kGates * p.H;
   for (int g = 0; g < C::kGroups; ++g) {
     const Columns<T> columns = columns_of<T, C>(w, g, p.H);
     if (w.kernel[g].data) {
       for (ptrdiff_t q = index; q < columns.panels(); q += size) {
-        if (p.kernel_turned) pack_panel_turned(w.kernel[g].data, p.kernel, p.D, p.D, columns, q);
+        if (p.kernel_column_major) pack_panel_column_major(w.kernel[g].data, p.kernel, p.D, p.D, columns, q);
         else pack_panel(w.kernel[g].data, p.kernel, p.D, stride, columns, q);
-        if (p.recurrent_turned) pack_panel_turned(w.recurrent[g].data, p.recurrent, p.H, p.H, columns, q);
+        if (p.recurrent_column_major) pack_panel_column_major(w.recurrent[g].data, p.recurrent, p.H, p.H, columns, q);
         else pack_panel(w.recurrent[g].data, p.recurrent, p.H, stride, columns, q);
       }
       T* bias = const_cast<T*>(w.bias[g]);
       if (index == 0) pack_row(bias, p.bias, columns);
-      if (index == 0 && p.recurrent_bias && g == 0) {  // here both biases are simply added
+      if (index == 0 && p.recurrent_bias && g == 0) {  // outside the candidate of a GRU the two biases can be added
         for (ptrdiff_t v = 0; v < columns.vectors(); ++v) {
           T* at = bias + v * kWidth<T>;
           store(at, load(at) + gather(p.recurrent_bias, columns, v));
@@ -125,19 +125,19 @@ template <class T, class C> void pack_weights(const Problem<T>& p, const Weights
     if (w.kernel_t[g].data) {
       if (p.dx.data) {
         for (ptrdiff_t q = index; q < units<T>(p.D).panels(); q += size) {
-          if (p.kernel_turned) pack_panel_transposed_turned(w.kernel_t[g].data, p.kernel, p.D, p.D, columns, q);
+          if (p.kernel_column_major) pack_panel_transposed_column_major(w.kernel_t[g].data, p.kernel, p.D, p.D, columns, q);
           else pack_panel_transposed(w.kernel_t[g].data, p.kernel, p.D, stride, columns, q);
         }
       }
       for (ptrdiff_t q = index; q < units<T>(p.H).panels(); q += size) {
-        if (p.recurrent_turned) pack_panel_transposed_turned(w.recurrent_t[g].data, p.recurrent, p.H, p.H, columns, q);
+        if (p.recurrent_column_major) pack_panel_transposed_column_major(w.recurrent_t[g].data, p.recurrent, p.H, p.H, columns, q);
         else pack_panel_transposed(w.recurrent_t[g].data, p.recurrent, p.H, stride, columns, q);
       }
     }
   }
 }
 
-// x W + b for n rows, into the rows' gates.
+// gates = x W + b for n rows.
 template <class T, class C>
 void input_products(const Problem<T>& p, const Weights<T>& w, ptrdiff_t n, const T* const* x, T* const* const* gates) {
   const ptrdiff_t some = rows_at_a_time<T>(p.D);
@@ -153,7 +153,7 @@ void input_products(const Problem<T>& p, const Weights<T>& w, ptrdiff_t n, const
   }
 }
 
-// Zeros where a sequence array lies past the lengths of a thread's rows. A call is a Problem or a LoopCall.
+// Sets a sequence array to zero past the lengths of a share's rows. Call is Problem or LoopCall.
 template <class Call, class T> void clear_padding(const Call& p, const Share& share, const Sequence<T>& sequence, ptrdiff_t width) {
   for (ptrdiff_t i = 0, n = share.count(p.B); i < n; ++i) {
     const ptrdiff_t j = share.rank(i);
@@ -161,8 +161,8 @@ template <class Call, class T> void clear_padding(const Call& p, const Share& sh
   }
 }
 
-// Row pointers for up to `n` rows at a time.
-template <class T, class C> Rows<T> place_rows(Workspace& memory, ptrdiff_t n) {
+// Allocates the row pointers of up to n rows.
+template <class T, class C> Rows<T> allocate_rows(Workspace& memory, ptrdiff_t n) {
   Rows<T> rows{};
   for (int g = 0; g < C::kGroups; ++g) {
     rows.gates[g] = memory.array<T*>(n);
@@ -175,7 +175,7 @@ template <class T, class C> Rows<T> place_rows(Workspace& memory, ptrdiff_t n) {
   return rows;
 }
 
-// The rows from i on.
+// The n rows from row i on.
 template <class T, class C> Rows<T> from(const Rows<T>& rows, ptrdiff_t i, ptrdiff_t n) {
   Rows<T> part = rows;
   part.n = n;

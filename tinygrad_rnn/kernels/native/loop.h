@@ -1,8 +1,10 @@
-// A whole sequence by a loop program. As in forward.h and backward.h, a thread takes a share of the rows through the steps and waits for
-// nobody; where there are sums, they follow each chunk of steps, when all shares are there, and are dealt out by rows of their targets.
+// Runs a loop program over a whole sequence. As in forward.h and backward.h, a thread runs a share of the rows through the steps without
+// waiting for the others. If the program has sums, the threads synchronise after each chunk of steps and add the sums, divided among them by
+// rows of the targets.
 //
-// A chunk of steps runs the list `before` over all its rows, `body` step by step, `after` over all rows. A list runs over a block of rows
-// at a time, instruction by instruction: products over the whole block, what lies between them over as few rows as the L1 cache holds.
+// For each chunk of steps, the list `before` runs over all rows of the chunk, `body` step by step, `after` over all rows. A list runs over
+// one block of rows at a time, instruction by instruction: a product over the whole block, the instructions between two products over as
+// few rows as fit the L1 cache.
 #pragma once
 
 #include "cell.h"
@@ -13,63 +15,63 @@
 
 namespace tgr::TGR_ISA {
 
-constexpr ptrdiff_t kSegmentBytes = 64 << 10;  // of the rows that run through the instructions between two products together
-constexpr ptrdiff_t kSumBytes = 8 << 20;       // of the rows of a chunk whose products are summed
-constexpr ptrdiff_t kProductRows = 192;        // whose pointers a product holds at a time
-constexpr ptrdiff_t kOuterSteps = 64;          // of one row, whose outer products are taken together
+constexpr ptrdiff_t kSegmentBytes = 64 << 10;  // slots of the rows that the instructions between two products process together
+constexpr ptrdiff_t kSumBytes = 8 << 20;       // temporaries of a chunk, if the program has sums
+constexpr ptrdiff_t kProductRows = 192;        // rows of one product
+constexpr ptrdiff_t kOuterSteps = 64;          // steps whose outer products are computed as one product
 
 template <class T> ptrdiff_t padded(ptrdiff_t n) { return (n + kWidth<T> - 1) / kWidth<T> * kWidth<T>; }
 
 template <class T> class Loop {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
 
-  // An instruction with all that a run settles: its function, where its operands are found among the views. The output is operand 0.
+  // An instruction and what is constant during a run: its function, and for each operand the index of its view. Operand 0 is the output.
   struct Bound {
     Run<T> run;      // elementwise
-    int view[4];     // a slot's, or of a weight or number, which has no rows
+    int view[4];     // of a slot, or of a weight or number, which is the same for all rows
     ptrdiff_t offset[4];
-    int scalars;     // operands that are one vector
-    int spread;      // of these, what is still one element of the row
-    ptrdiff_t n;     // elements of one row that are one run, padding included where it may be written; 0: not one run
+    int scalars;     // bit k: input k is one vector for all elements
+    int spread;      // bit k: input k is one element of the row, to be broadcast to a vector
+    ptrdiff_t n;     // contiguous elements of a row, with padding where it may be written; 0: not contiguous
   };
   struct BoundList {
     const List* list;
     Bound* bound;
-    ptrdiff_t block;  // rows that run through the list together
+    ptrdiff_t block;  // rows that the list processes together
   };
-  // Where all of a slot's rows are: evenly spaced memory of this thread (`step` apart, or used again by every block), or pointers to them by
-  // row of the chunk or, for states, by row of the step.
-  struct Home {
+  // The addresses of all rows of a slot: evenly spaced in memory of this thread (`step` is 0 if every block uses the same memory), or one
+  // pointer for each row of the chunk or, with `by_step`, of the step.
+  struct SlotRows {
     T* base;
     ptrdiff_t stride, step;
     T** rows;
     bool by_step;
   };
-  // What one thread works with, or, where there are sums, one share: its rows are kept until all are summed. Row m of the chunk is the
-  // i-th of its rows at step s.
+  // The working memory of one thread; of one share if there are sums, since its rows must remain until they are summed. The rows of a chunk
+  // are numbered m = 0, 1, ..., step after step; i counts the rows of one step.
   struct Worker {
-    View<T>* views;  // by slot, for the block that runs; then weights and numbers
-    Home* homes;  // by slot
-    T*** now;     // by state: each row's state
-    T** carry;    // by state: kept over the end of a chunk
+    View<T>* views;  // of each slot, for the current block; then of weights and numbers
+    SlotRows* slot_rows;  // by slot
+    T*** now;     // [state][i]: the current state of a row
+    T** carry;    // [state]: a copy that outlives the memory of the chunk
     const T** left;
     T **to, **to_tail;
     T *tail, *buffers, *spread;
     const T** outer_left;
-    bool turned;
+    bool panels_reversed;
     T *outer_lefts, *outer_rights;
   };
 
  public:
   Loop(const Program& p, const LoopCall<T>& call, Workspace& memory, const Crew& crew, const PackedWeights<T>* ready)
       : p_(p), call_(call), schedule_(call.schedule), packed_(ready != nullptr) {
-    weights_ = ready ? *ready : place_packed(p, call.weights, memory, call.B, call.T_);
-    place_memory(memory, crew);
+    weights_ = ready ? *ready : allocate_packed(p, call.weights, memory, call.B, call.T_);
+    allocate_memory(memory, crew);
     if (p_.sums.count) sums_ = RowSums<T>(p_, call_, memory, crew.size, chunk_);
     bind(memory);
     const ptrdiff_t workers = p_.sums.count ? shares_ : crew.size;
     workers_ = memory.array<Worker>(workers);
-    for (ptrdiff_t k = 0; k < workers; ++k) place_worker(workers_[k], memory);
+    for (ptrdiff_t k = 0; k < workers; ++k) allocate_worker(workers_[k], memory);
   }
 
   void run(Crew& crew) {
@@ -95,13 +97,13 @@ template <class T> class Loop {
     const Storage storage = p_.slots[slot].storage;
     return storage == Storage::kSequence || storage == Storage::kConstant || storage == Storage::kOnce;
   }
-  // Rows of a list's block: as many as stay in the L2 cache, but enough for a few tiles.
+  // The number of rows in a block of this list: as many as fit the L2 cache, but at least a few tiles.
   ptrdiff_t block_rows(const List& list) const {
     const ptrdiff_t bytes = larger<ptrdiff_t>(list.row_size * ptrdiff_t(sizeof(T)), 1);
     return smaller<ptrdiff_t>(larger<ptrdiff_t>(kStepBytes / bytes, list.products ? 8 * kTileRows : 1), kProductRows);
   }
 
-  void place_memory(Workspace& memory, const Crew& crew) {
+  void allocate_memory(Workspace& memory, const Crew& crew) {
     ptrdiff_t row = 0, widest = kPanel;
     for (const Slot& s : p_.slots) {
       if (s.storage == Storage::kTemp) row += padded<T>(s.size);
@@ -134,8 +136,8 @@ template <class T> class Loop {
     for (int k = 0; k < p_.slots.count; ++k) once_[k] = p_.slots[k].storage == Storage::kOnce ? memory.array<T>(call_.B * padded<T>(p_.slots[k].size)) : nullptr;
   }
 
-  // Finds every instruction's function and operands. Weights and numbers get views behind the slots'; what is one element is spread over a
-  // vector here, or, if it is of a row, when that row runs.
+  // Looks up every instruction's function and operands. The views of weights and numbers follow those of the slots. A scalar weight or number
+  // is broadcast to a vector here; a scalar element of a row, when that row is processed.
   void bind(Workspace& memory) {
     int most = 0;
     for (const BoundList& list : lists_) most += 3 * list.list->count;
@@ -170,12 +172,12 @@ template <class T> class Loop {
     return fixed_count_++;
   }
 
-  void place_worker(Worker& w, Workspace& memory) {
-    w.turned = false;
+  void allocate_worker(Worker& w, Workspace& memory) {
+    w.panels_reversed = false;
     const int slots = p_.slots.count, states = p_.states.count;
     w.views = memory.array<View<T>>(slots + fixed_count_);
     for (int k = 0; k < fixed_count_; ++k) w.views[slots + k] = fixed_[k];
-    w.homes = memory.array<Home>(slots);
+    w.slot_rows = memory.array<SlotRows>(slots);
     w.now = memory.array<T**>(states);
     w.carry = memory.array<T*>(states);
     for (int k = 0; k < states; ++k) {
@@ -186,9 +188,9 @@ template <class T> class Loop {
       const Slot& s = p_.slots[k];
       const bool chunk = s.storage == Storage::kTemp, block = s.storage == Storage::kScratch, state = s.storage == Storage::kState && !p_.states[s.index].kept;
       const ptrdiff_t stride = padded<T>(s.size), n = chunk ? capacity_ : block ? scratch_rows_ : 0;
-      w.homes[k] = {chunk || block ? memory.array<T>(n * stride) : nullptr, stride, chunk ? stride : 0, nullptr, state};
-      if (!chunk && !block) w.homes[k].rows = state ? w.now[s.index] : memory.array<T*>(capacity_);
-      if (block) w.views[k] = {w.homes[k].base, stride, nullptr};
+      w.slot_rows[k] = {chunk || block ? memory.array<T>(n * stride) : nullptr, stride, chunk ? stride : 0, nullptr, state};
+      if (!chunk && !block) w.slot_rows[k].rows = state ? w.now[s.index] : memory.array<T*>(capacity_);
+      if (block) w.views[k] = {w.slot_rows[k].base, stride, nullptr};
     }
     w.left = memory.array<const T*>(kProductRows);
     w.to = memory.array<T*>(kProductRows);
@@ -197,9 +199,9 @@ template <class T> class Loop {
     for (ptrdiff_t r = 0; r < kProductRows; ++r) w.to_tail[r] = w.tail + r * kPanel;
     w.buffers = memory.array<T>(4 * kStrip);
     w.spread = memory.array<T>(3 * W);
-    place_outers(w, memory);
+    allocate_outers(w, memory);
   }
-  void place_outers(Worker& w, Workspace& memory) {
+  void allocate_outers(Worker& w, Workspace& memory) {
     ptrdiff_t left = 0, right = 0;
     for (const OuterOf& o : p_.outers) left = larger(left, o.left_size), right = larger(right, units<T>(o.right_size).width());
     w.outer_left = memory.array<const T*>(left);
@@ -208,8 +210,8 @@ template <class T> class Loop {
     for (ptrdiff_t r = 0; r < left; ++r) w.outer_left[r] = w.outer_lefts + r * kOuterSteps;
   }
 
-  // The steps of the chunk after `done` steps, in the direction of running; false after the last. Where there are sums it is the same for
-  // every thread.
+  // The next chunk's steps lo .. hi, after `done` steps have run (from the last step if the program runs backward); false if none is left.
+  // If there are sums, all threads must have the same chunks.
   bool next_chunk(const Share& share, ptrdiff_t done, ptrdiff_t* lo, ptrdiff_t* hi) const {
     if (done >= schedule_.steps) return false;
     const auto rows = [&](ptrdiff_t k) {
@@ -240,7 +242,7 @@ template <class T> class Loop {
     for (ptrdiff_t done = 0, lo = 0, hi = 0; next_chunk({schedule_, 0, 1}, done, &lo, &hi); done += hi - lo) {
       each_share([&](const Share& share, Worker& w) {
         run_chunk(share, w, lo, hi);
-        note_summed(share, w, lo, hi);
+        record_summed(share, w, lo, hi);
       });
       crew.each(parts, [&](ptrdiff_t part, int thread) { sums_.add(part, parts, thread, schedule_.start[hi] - schedule_.start[lo]); });
       each_share([&](const Share& share, Worker& w) { carry(share, w, lo, hi); });
@@ -250,7 +252,7 @@ template <class T> class Loop {
 
   void run_chunk(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
     const ptrdiff_t n = rows_of(share, lo, hi);
-    place_rows(share, w, lo, hi);
+    set_row_pointers(share, w, lo, hi);
     run_list(lists_[1], w, 0, n);
     steps(share, w, lo, hi, n);
     run_list(lists_[3], w, 0, n);
@@ -270,7 +272,8 @@ template <class T> class Loop {
     }
     if (p_.once.count == 0) return;
     for (int k = 0; k < p_.slots.count; ++k) {
-      for (ptrdiff_t i = 0; (p_.slots[k].storage == Storage::kOnce || p_.slots[k].storage == Storage::kConstant) && i < n; ++i) w.homes[k].rows[i] = row_of_batch(k, share.rank(i));
+      if (p_.slots[k].storage != Storage::kOnce && p_.slots[k].storage != Storage::kConstant) continue;
+      for (ptrdiff_t i = 0; i < n; ++i) w.slot_rows[k].rows[i] = row_of_batch(k, share.rank(i));
     }
     run_list(lists_[0], w, 0, n);
   }
@@ -281,15 +284,15 @@ template <class T> class Loop {
     return const_cast<T*>(call_.constants[s.index]) + schedule_.row[j] * s.size;
   }
 
-  // Pointers to the rows of what is not the thread's own memory.
-  void place_rows(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
+  // Sets the pointers to rows outside the thread's own memory: of sequences and constants.
+  void set_row_pointers(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
     const auto each_row = [&](T** to, const auto& row) __attribute__((always_inline)) {
       for (ptrdiff_t s = lo; s < hi; ++s) {
         for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i) *to++ = row(share.rank(i), s);
       }
     };
     for (int k = 0; k < p_.slots.count; ++k) {
-      T** const to = w.homes[k].rows;
+      T** const to = w.slot_rows[k].rows;
       if (!pointed(k)) continue;
       if (p_.slots[k].storage != Storage::kSequence) {
         each_row(to, [&](ptrdiff_t j, ptrdiff_t) { return row_of_batch(k, j); });
@@ -315,10 +318,10 @@ template <class T> class Loop {
     for (ptrdiff_t k = 0, m = call_.backward ? n : 0; k < hi - lo; ++k) {
       const ptrdiff_t s = call_.backward ? hi - 1 - k : lo + k, count = share.at(s);
       if (call_.backward) m -= count;
-      for (const int slot : p_.kept) __builtin_memcpy(w.homes[slot].rows + m, w.now[p_.slots[slot].index], count * sizeof(T*));
-      w.turned = s & 1;
+      for (const int slot : p_.kept) __builtin_memcpy(w.slot_rows[slot].rows + m, w.now[p_.slots[slot].index], count * sizeof(T*));
+      w.panels_reversed = s & 1;
       run_list(lists_[2], w, m, count);
-      w.turned = false;
+      w.panels_reversed = false;
       for (int state = 0; state < p_.states.count; ++state) {
         const StateOf& of = p_.states[state];
         if (of.fixed) continue;
@@ -332,7 +335,7 @@ template <class T> class Loop {
     }
   }
 
-  // The final states of rows i of this thread, first .. last.
+  // Writes the final states of the rows first .. last of this share.
   void finish_rows(const Share& share, Worker& w, ptrdiff_t first, ptrdiff_t last) {
     for (int k = 0; k < p_.states.count && first < last; ++k) {
       const ptrdiff_t size = p_.states[k].size;
@@ -351,7 +354,7 @@ template <class T> class Loop {
     }
   }
 
-  // States in memory of the chunk are kept for the next.
+  // Copies states that are in the chunk's memory, which the next chunk overwrites.
   void carry(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
     const ptrdiff_t n = call_.backward ? share.at(lo) : hi < schedule_.steps ? share.at(hi) : 0;
     for (int k = 0; k < p_.states.count; ++k) {
@@ -365,11 +368,11 @@ template <class T> class Loop {
     }
   }
 
-  // The rows of a slot from row m of the chunk on, the `first`-th of this step.
+  // The rows of a slot from row m of the chunk on, which is row `first` of its step.
   static View<T> view_of(const Worker& w, int slot, ptrdiff_t m, ptrdiff_t first) {
-    const Home& home = w.homes[slot];
-    if (home.rows) return {nullptr, 0, home.rows + (home.by_step ? first : m)};
-    return {home.base + m * home.step, home.stride, nullptr};
+    const SlotRows& of = w.slot_rows[slot];
+    if (of.rows) return {nullptr, 0, of.rows + (of.by_step ? first : m)};
+    return {of.base + m * of.step, of.stride, nullptr};
   }
 
   void run_list(const BoundList& bound, Worker& w, ptrdiff_t m, ptrdiff_t n) {
@@ -395,7 +398,7 @@ template <class T> class Loop {
     }
   }
 
-  // A list on one row: what an instruction costs beside its arithmetic counts here.
+  // Runs a list on one row, with as little work per instruction beside its arithmetic as possible.
   void run_row(const BoundList& bound, Worker& w, ptrdiff_t m, ptrdiff_t first) {
     const List& list = *bound.list;
     View<T>* const views = w.views;
@@ -420,11 +423,11 @@ template <class T> class Loop {
     }
   }
 
-  // Rows first .. last of the block.
+  // Runs an instruction on rows first .. last of the block.
   void run_instruction(const Instruction& i, const Bound& b, Worker& w, ptrdiff_t first, ptrdiff_t last) {
     const View<T>* const views = w.views;
     const auto at = [&](int operand, ptrdiff_t r) __attribute__((always_inline)) { return views[b.view[operand]].at(r) + b.offset[operand]; };
-    if (i.flat) {  // rows with their padding are one run
+    if (i.flat) {  // the rows and their padding are contiguous
       b.run((last - first) * views[b.view[0]].stride, at(0, first), at(1, first), at(2, first), at(3, first), b.scalars);
     } else if (i.form == Form::kRuns && is_elementwise(i.code)) {
       for (ptrdiff_t r = first; r < last; ++r) {
@@ -463,7 +466,8 @@ template <class T> class Loop {
       multiply_rows(i, w, n);
     }
   }
-  // The product of the rows w.left, into w.to.
+  // w.to = w.left times the weight, for n rows. The body alternates the order of panels from step to step: the panels used last are still
+  // in the cache.
   void multiply_rows(const Instruction& i, Worker& w, ptrdiff_t n) {
     const ptrdiff_t N = i.shape[1], K = i.shape[2];
     const Right<T> right = i.matrix < 0 ? Right<T>{zeros_, 0, 1} : weights_.right[i.matrix];
@@ -471,7 +475,7 @@ template <class T> class Loop {
     const Columns<T> columns = units<T>(N);
     const bool padding = i.out.whole && i.out.offset % W == 0;  // the last vector may be written in full
     for (ptrdiff_t p = 0; p < columns.panels(); ++p) {
-      const ptrdiff_t q = w.turned ? columns.panels() - 1 - p : p;
+      const ptrdiff_t q = w.panels_reversed ? columns.panels() - 1 - p : p;
       const ptrdiff_t column = q * kPanel, vectors = columns.in_panel(q), width = vectors * W;
       const T* start = i.accumulate ? nullptr : i.start >= 0 ? weights_.start[i.start] + column : weights_.zeros;
       if (column + width <= N || padding) {
@@ -509,8 +513,8 @@ template <class T> class Loop {
       }
     }
   }
-  // The outer products of all steps of a row are one product, added to what earlier chunks gave. Every element is one chain over the steps
-  // in the direction of running, wherever a chunk ends.
+  // Adds the outer products of a row's steps to its accumulator, up to kOuterSteps of them as one matrix product. Every element is one chain
+  // of fma over the steps in running order, whatever the chunks.
   void accumulate_outers(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n) {
     for (const OuterOf& of : p_.outers) {
       const View<T> left = view_of(w, of.left, 0, 0), right = view_of(w, of.right, 0, 0);
@@ -559,8 +563,8 @@ template <class T> class Loop {
     }
   }
 
-  // Notes where this share's rows of the chunk are, by packed position.
-  void note_summed(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
+  // Records the addresses of this share's rows of the chunk, by packed position, for the sums.
+  void record_summed(const Share& share, Worker& w, ptrdiff_t lo, ptrdiff_t hi) {
     for (const int slot : p_.summed) {
       const View<T> view = view_of(w, slot, 0, 0);
       for (ptrdiff_t s = lo, m = 0; s < hi; ++s) {

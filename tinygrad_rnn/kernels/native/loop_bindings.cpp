@@ -1,4 +1,4 @@
-// Loop programs for Python: built from tuples once, run on arrays.
+// Python bindings of loop programs: built once from tuples, run on arrays.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -43,7 +43,7 @@ Instruction instruction(const InstructionTuple& from) {
   expect(inputs.size() <= 3, "an instruction has too many inputs");
   i.dims = static_cast<int>(shape.size());
   i.inputs = static_cast<int>(inputs.size());
-  const bool outer = i.code == Code::product || i.code == Code::rowproduct || is_reduction(i.code);  // the output lacks dimensions
+  const bool outer = i.code == Code::product || i.code == Code::rowproduct || is_reduction(i.code);  // the output has fewer dimensions
   const auto enough = [&](const OperandTuple& o) { return std::get<0>(o) == 2 || std::get<3>(o).size() == shape.size(); };
   i.out = operand(out);
   for (size_t k = 0; k < inputs.size(); ++k) {
@@ -76,14 +76,14 @@ struct Prepared {
   const void* packed = nullptr;
 };
 
-// One array's memory, through the buffer protocol: a third of the time of nb::ndarray.
+// One array's memory, through the buffer protocol, which takes a third of the time of nb::ndarray.
 class Exported {
  public:
   Exported() { view_.obj = nullptr; }
   Exported(const Exported&) = delete;
   ~Exported() { PyBuffer_Release(&view_); }
 
-  // Whether `from` is an array of elements of this format ('f' or 'd') that lie as whole elements.
+  // Whether `from` is an array of elements of this format ('f' or 'd') whose strides are whole elements.
   bool take(nb::handle from, char format, bool written) {
     if (PyObject_GetBuffer(from.ptr(), &view_, PyBUF_FORMAT | PyBUF_STRIDES | (written ? PyBUF_WRITABLE : 0)) != 0) {
       PyErr_Clear();
@@ -104,7 +104,7 @@ class Exported {
   ptrdiff_t size() const { return view_.len / view_.itemsize; }
   ptrdiff_t shape(int axis) const { return view_.shape[axis]; }
   ptrdiff_t stride(int axis) const { return view_.strides[axis] / view_.itemsize; }
-  // Whether the axes from this one on lie in C order.
+  // Whether the axes from this one on are in C order.
   bool contiguous(int axis = 0) const {
     ptrdiff_t step = 1;
     for (int k = ndim(); k-- > axis; step *= shape(k)) {
@@ -118,7 +118,7 @@ class Exported {
     return n;
   }
   template <class T> T* data() const {
-    static T nothing{};  // an array without elements may have no address, but it is there
+    static T nothing{};  // an empty array may have a null address, but null means None here
     return size() ? static_cast<T*>(view_.buf) : &nothing;
   }
 
@@ -126,13 +126,13 @@ class Exported {
   Py_buffer view_;
 };
 
-// The arrays of a call, alive as long as it runs. Those that are read may have any layout and dtype: what cannot be read as it is, is copied.
-// `as_they_are`: for arrays that stay, which are refused instead.
+// The arrays of a call, kept alive while it runs. Inputs may have any layout and dtype: those that the loop cannot read are copied, or with
+// `as_they_are` rejected, since later steps use the same arrays.
 template <class T> class Arrays {
  public:
   explicit Arrays(size_t most, bool as_they_are = false) : exported_(new Exported[most]), as_they_are_(as_they_are) {}
 
-  // The data of an array in C order, of any shape with at least `size` elements, or with `rows` >= 0 of so many rows of this size.
+  // The data of an array in C order, with at least `size` elements or, if rows >= 0, with `rows` rows of `size` elements.
   T* read(nb::handle from, ptrdiff_t rows, ptrdiff_t size) { return flat(take(from, false, 0), rows, size); }
   T* write(nb::handle from, ptrdiff_t rows, ptrdiff_t size) { return flat(take(from, true, 0), rows, size); }
 
@@ -149,7 +149,7 @@ template <class T> class Arrays {
   }
 
  private:
-  // The array, whose axes from this one on must lie in C order.
+  // The array, whose axes from this one on must be in C order.
   const Exported& take(nb::handle from, bool written, int axis) {
     constexpr char format = sizeof(T) == sizeof(float) ? 'f' : 'd';
     Exported& array = exported_[count_++];
@@ -176,8 +176,8 @@ template <class T> class Arrays {
 
 using List_ = std::vector<nb::object>;
 
-// One step at a time on arrays that stay: everything about a call is settled once. The new states take the place of the old ones when the
-// step is done, since what runs after the body may still read those.
+// Runs one step at a time on the same arrays, so that arguments are checked only once. The new states overwrite the old ones after the step,
+// because the list `after` may still read the old ones.
 template <class T> struct Steps {
   Steps(const std::shared_ptr<const OwnedProgram>& owner, const Isa& set, ptrdiff_t B, size_t arrays)
       : program(owner), isa(set), held(arrays, true), schedule(B, 1, nullptr) {}
@@ -196,7 +196,7 @@ template <class T> struct Steps {
   int threads = 1;
 
   void step() {
-    Borrowed workspace;
+    PooledWorkspace workspace;
     kernels_of<T>(isa).loop(program->view, call, *workspace, threads, packed);
     for (size_t k = 0; k < states.size(); ++k) __builtin_memcpy(states[k], fresh[k], memory[k].size() * sizeof(T));
   }
@@ -367,7 +367,7 @@ class PyLoop {
     call.initial = initial_data.data(), call.constants = constant_data.data(), call.weights = weight_data.data(), call.initials = first_data.data();
     call.final = final_data.data(), call.targets = target_data.data(), call.accumulated = accumulated_data.data();
     nb::gil_scoped_release release;
-    Borrowed memory;
+    PooledWorkspace memory;
     const int threads = threads_for(B, p.row_operations * double(schedule.view.total) + p.once_operations * double(B));
     kernels_of<T>(isa).loop(p, call, *memory, threads, prepared ? prepared->packed : nullptr);
   }

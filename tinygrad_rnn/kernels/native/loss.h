@@ -1,11 +1,11 @@
-// Softmax cross-entropy in two passes over a row, which stays in a near cache between them; and the gradient of looked-up rows.
+// Softmax cross-entropy in two passes over each row, which stays in the cache between them; and the gradient of an embedding table.
 #pragma once
 
 #include "update.h"
 
 namespace tgr::TGR_ISA {
 
-// Reads the vectors of a row: each(vector, lanes that count) in order.
+// Calls each(index, lanes) for the vectors of n elements, in order; only the last may have fewer than all lanes.
 template <class T, class Each> TGR_INLINE void vectors_of(ptrdiff_t n, const Each& each) {
   constexpr ptrdiff_t W = kWidth<T>;
   ptrdiff_t i = 0;
@@ -19,7 +19,7 @@ template <class T> TGR_INLINE T sum_of(Vec<T> v) {
   return sum;
 }
 
-// A NaN is not looked for here: it comes out of the sum of exponentials.
+// Ignores NaN: the sum of exponentials propagates it.
 template <class T> T largest_of(const T* row, ptrdiff_t n) {
   constexpr ptrdiff_t W = kWidth<T>;
   T most = row[0];
@@ -55,7 +55,7 @@ template <class T> T sum_of_exponentials(const T* row, ptrdiff_t n, T most) {
 
 template <class T> TGR_INLINE T first_lane(Vec<T> v) { return v[0]; }
 
-constexpr ptrdiff_t kSomeValues = 8192;  // what a thread takes at a time
+constexpr ptrdiff_t kSomeValues = 8192;  // values in one piece of work
 TGR_INLINE ptrdiff_t rows_together(ptrdiff_t width) { return larger<ptrdiff_t>(1, kSomeValues / larger<ptrdiff_t>(1, width)); }
 
 template <class T> void cross_entropy(const CrossEntropy<T>& p, int threads) {
@@ -96,7 +96,7 @@ template <class T> void cross_entropy_back(const CrossEntropy<T>& p, int threads
   });
 }
 
-// A thread has some columns to itself and goes through all rows in order, so that sums are made in one order.
+// Each thread adds all rows, in order, to its own range of columns, so every sum has one order for any number of threads.
 template <class T> void scatter(const Scatter<T>& p, int threads) {
   const ptrdiff_t line = 64 / ptrdiff_t(sizeof(T)), parts = larger<ptrdiff_t>(1, smaller<ptrdiff_t>(threads, p.width / line));
   const ptrdiff_t some = (p.width + parts * line - 1) / (parts * line) * line;

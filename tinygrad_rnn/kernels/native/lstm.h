@@ -1,9 +1,9 @@
 // LSTM: i, f, g, o = split(x W + h U + b); c' = σ(f) c + σ(i) tanh(g); h' = σ(o) tanh(c').
 //
-// Its inference, four gates wide, is worth two ways of its own to spare padding (kSparesPadding): see Weights::direct and Columns::narrow.
+// Its inference has two special paths that avoid work on padding (kSparesPadding): see Weights::direct and Columns::narrow.
 //
-// Kept beside the same cell as a loop program for what it wins (RESULTS.md, one thread): with one row 9 us a call, 8 to 11 % of inference,
-// and nothing of training; 3 to 9 % at 32 rows of 128 units, 2 to 4 % at 64 of 256; level at 500 units.
+// Faster than the same cell as a loop program, which is why it exists (RESULTS.md, one thread): with one row 9 us a call, 8 to 11 % of inference,
+// and nothing of training; 3 to 9 % at 32 rows of 128 units, 2 to 4 % at 64 of 256; equal at 500 units.
 #pragma once
 
 #include "cell.h"

@@ -1,9 +1,9 @@
-// exp, log and what is made of them, to within 4 ulp, for every input.
+// exp, log and functions computed from them, to within 4 ulp, for every input.
 //
-// sigmoid, tanh, exp and expm1 rest on exp(x) for x <= 0, taken apart as x = n ln 2 + r with |r| <= ln 2 / 2, and on p = exp(r) - 1 by its Taylor series:
-//   exp(x)     = 2^n (1 + p)               sigmoid(z) = 1 / (1 + e) or e / (1 + e), e = exp(-|z|): small values keep their digits
+// sigmoid, tanh, exp and expm1 use exp(x) for x <= 0, with x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor series of p = exp(r) - 1:
+//   exp(x)     = 2^n (1 + p)               sigmoid(z) = 1 / (1 + e) or e / (1 + e), e = exp(-|z|): small results are accurate
 //   exp(x) - 1 = 2^n p + (2^n - 1)         tanh(z) = -m / (2 + m), m = exp(-2|z|) - 1: no cancellation near 0
-// NaN passes through every line by itself: it fails the one comparison, which then keeps it.
+// NaN propagates: the only comparison is false for NaN, and then keeps its operand.
 #pragma once
 
 #include "simd.h"
@@ -29,7 +29,7 @@ constexpr double kInverseFactorial[] = {
 };
 
 template <class T> struct Reduced {
-  Vec<T> n, p;  // x = n ln 2 + r, p = exp(r) - 1; n holds a whole number
+  Vec<T> n, p;  // x = n ln 2 + r, p = exp(r) - 1; n is an integer
 };
 
 template <class T> TGR_INLINE Reduced<T> reduce(Vec<T> x, T lowest = ExpConstants<T>::kLowest) {
@@ -43,14 +43,14 @@ template <class T> TGR_INLINE Reduced<T> reduce(Vec<T> x, T lowest = ExpConstant
   return {n, fma(q, r * r, r)};
 }
 
-// 2^n for a whole n in the normal range.
+// 2^n for an integer n in the normal range.
 template <class T> TGR_INLINE Vec<T> power_of_two(Vec<T> n) {
   using C = ExpConstants<T>;
   const IntVec<T> bits = (IntVec<T>)(n + (C::kRound + C::kBias));  // the sum's low bits hold n + bias
   return (Vec<T>)(bits << C::kMantissa);
 }
 
-// v 2^n, into the denormals and to 0.
+// v 2^n, also where the result is denormal or 0.
 #if TGR_AVX512
 TGR_INLINE Vec<float> scale(Vec<float> v, Vec<float> n) { return (Vec<float>)_mm512_maskz_scalef_ps(__mmask16(-1), (__m512)v, (__m512)n); }
 TGR_INLINE Vec<double> scale(Vec<double> v, Vec<double> n) { return (Vec<double>)_mm512_maskz_scalef_pd(__mmask8(-1), (__m512d)v, (__m512d)n); }
@@ -64,7 +64,7 @@ TGR_INLINE Vec<float> scale(Vec<float> v, Vec<float> n) { return scale_by_halves
 TGR_INLINE Vec<double> scale(Vec<double> v, Vec<double> n) { return scale_by_halves(v, n); }
 #endif
 
-// a / b for b in [1, 2]: where there is a fast first guess at 1 / b, Newton's steps from it take less time than a division.
+// a / b for b in [1, 2]. With a hardware approximation of 1 / b, Newton's iteration is faster than a division.
 #if TGR_AVX512
 TGR_INLINE Vec<float> quotient(Vec<float> a, Vec<float> b) {
   const Vec<float> guess = (Vec<float>)_mm512_maskz_rcp14_ps(__mmask16(-1), (__m512)b);
@@ -106,7 +106,7 @@ template <class T> TGR_INLINE Vec<T> exp(Vec<T> x) {
   return scale(e.p + T(1), e.n);
 }
 
-// Half of it is computed, since 2^n may pass the largest number where exp(x) - 1 does not.
+// Computes half the result, since 2^n may overflow where exp(x) - 1 does not.
 template <class T> TGR_INLINE Vec<T> expm1(Vec<T> x) {
   const Reduced<T> e = reduce<T>(at_most<T>(x, ExpConstants<T>::kHighest));
   const Vec<T> s = scale(splat<T>(T(0.5)), e.n), half = fma(s, e.p, s - T(0.5));
@@ -134,10 +134,10 @@ template <> struct LogConstants<double> {
 template <class T> struct Split {
   Vec<T> k, f;  // x = 2^k (1 + f)
 };
-template <class T> TGR_INLINE Split<T> split(Vec<T> x) {  // of a positive normal number; of others something is returned, too
+template <class T> TGR_INLINE Split<T> split(Vec<T> x) {  // of a positive normal number; the result for others is meaningless
   const IntVec<T> root = IntVec<T>{} + LogConstants<T>::kRootHalf, bits = (IntVec<T>)x & ~(IntVec<T>)splat<T>(T(-0.0));
   const IntVec<T> k = (bits - root) >> ExpConstants<T>::kMantissa;
-  const Vec<T> round = splat<T>(ExpConstants<T>::kRound);  // its low bits plus k are k as a number
+  const Vec<T> round = splat<T>(ExpConstants<T>::kRound);  // k is converted to floating point by adding it to the low bits
   return {(Vec<T>)(k + (IntVec<T>)round) - round, (Vec<T>)(bits - (k << ExpConstants<T>::kMantissa)) - T(1)};
 }
 
@@ -152,10 +152,10 @@ template <class T> TGR_INLINE Vec<T> log_of(Vec<T> k, Vec<T> f, Vec<T> c) {
   return k * C::kLn2High - ((half_square - (s * (half_square + r * z) + (k * C::kLn2Low + c))) - f);
 }
 
-// `value` where x is an ordinary positive number; log's values elsewhere.
+// `value` where x is positive and finite; elsewhere log's special values.
 template <class T> TGR_INLINE Vec<T> log_ends(Vec<T> x, Vec<T> value) {
   const Vec<T> inf = splat<T>(T(__builtin_inf())), nan = splat<T>(T(__builtin_nan("")));
-  value = x < inf ? value : x;  // inf and NaN are themselves
+  value = x < inf ? value : x;  // log of inf and NaN is x itself
   return x > Vec<T>{} ? value : x == Vec<T>{} ? -inf : nan;
 }
 
@@ -166,7 +166,7 @@ template <class T> TGR_INLINE Vec<T> log(Vec<T> x) {
   return log_ends<T>(x, log_of<T>(small ? s.k - T(C::kUpBits) : s.k, s.f, Vec<T>{}));
 }
 
-// With u = 1 + x rounded, log(1 + x) = log(u) + (what rounding took) / u.
+// With u = 1 + x rounded, log(1 + x) = log(u) + (rounding error of u) / u.
 template <class T> TGR_INLINE Vec<T> log1p(Vec<T> x) {
   const Vec<T> u = x + T(1), zero{};
   const Split<T> s = split<T>(u);
@@ -181,7 +181,7 @@ template <class T> TGR_INLINE Vec<T> softplus(Vec<T> x) {
   return (x < Vec<T>{} ? Vec<T>{} : x) + log1p<T>(exp<T>(minus_abs));
 }
 
-// a b - p, for p = a b rounded: by halves of the digits where there is no fused multiply-add.
+// a b - p for p = a b rounded; without a fused multiply-add, by splitting the mantissas into halves.
 #if TGR_AVX512 || TGR_AVX2 || TGR_NEON
 template <class T> TGR_INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p) { return fma(a, b, -p); }
 #else
@@ -192,8 +192,9 @@ template <class T> TGR_INLINE Vec<T> product_error(Vec<T> a, Vec<T> b, Vec<T> p)
 }
 #endif
 
-// x/2 (1 + tanh(z/2)) = x sigmoid(z) with z = x (C + D x^2), C = 2 sqrt(2 / pi), D = 0.044715 C. Where z is large and negative an error
-// of z is one of the result, so z is computed to twice the digits, and its low part e enters as sigmoid(z + e) = sigmoid (1 + e (1 - sigmoid)).
+// x/2 (1 + tanh(z/2)) = x sigmoid(z) with z = x (C + D x^2), C = 2 sqrt(2 / pi), D = 0.044715 C. Where z is large and negative, an
+// absolute error of z is a relative error of the result. So z is computed to twice the precision, and its low part e is applied as
+// sigmoid(z + e) = sigmoid (1 + e (1 - sigmoid)).
 template <class T> TGR_INLINE Vec<T> gelu(Vec<T> x) {
   constexpr double kC = 1.5957691216057308, kD = 0.07135481627260025, kCLow = -9.96930880911092e-17, kDLow = -6.175149918155315e-19;
   constexpr T c = T(kC), d = T(kD), c_low = T(kC - double(c) + kCLow), d_low = T(kD - double(d) + kDLow);
@@ -205,12 +206,12 @@ template <class T> TGR_INLINE Vec<T> gelu(Vec<T> x) {
   const Vec<T> slope_low = ((cubic - high) + (splat<T>(c) - (slope - high))) + cubic_low + c_low;
   const Vec<T> z = a * slope, z_low = product_error<T>(a, slope, z) + a * slope_low;
   const auto negative = z < Vec<T>{};
-  const Reduced<T> e = reduce<T>(negative ? z : -z, ExpConstants<T>::kLowest - 16);  // exp times 30 is 0 below
+  const Reduced<T> e = reduce<T>(negative ? z : -z, ExpConstants<T>::kLowest - 16);  // below, exp times 30 is 0
   const Vec<T> exp = scale(e.p + T(1), e.n), one = splat<T>(T(1));
   const Vec<T> rest = quotient(negative ? one : exp, exp + T(1));  // 1 - sigmoid
   const Vec<T> value = quotient(negative ? a * (e.p + T(1)) : x, exp + T(1)) * fma(z_low, rest, one);
   const Vec<T> rounded_once = negative ? scale(value, e.n) : value;
-  return x - x == Vec<T>{} ? rounded_once : x < Vec<T>{} ? x - x : x;  // at -inf NaN, as the formula gives
+  return x - x == Vec<T>{} ? rounded_once : x < Vec<T>{} ? x - x : x;  // the formula gives NaN at -inf
 }
 
 }  // namespace tgr::TGR_ISA

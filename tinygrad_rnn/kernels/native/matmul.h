@@ -1,20 +1,20 @@
-// The product of two large matrices, or of many, of any layout: what dense layers and their gradients need. It runs on the tile and the
-// threads of the recurrent kernels, so that no second pool of threads (BLAS's) spins on the cores that these use.
+// The product of two large matrices, or of a batch of pairs, in any layout: for dense layers and their gradients. It uses the tile and the
+// threads of the recurrent kernels, so that no second thread pool (BLAS's) competes with them for the cores.
 //
-// C is cut into regions, each computed by one thread over all k. One operand may be packed for all before: B where there are many rows, the
-// transposed A where there are many columns; the other is packed by each thread as it goes, a block of kBlockK rows of a panel at a time.
-// An element of C is one chain over rising k (or, with the transposed A, over each kBlockK of them, chains added in order), whichever
-// region it lies in: the number of threads changes no bit.
+// C is divided into regions, each computed by one thread over all k. One operand may be packed once for all threads: B if C has many rows, the
+// transposed A if it has many columns. Each thread packs the other itself, a block of kBlockK rows of a panel at a time. An element of C is
+// one chain over increasing k (or, with a transposed A, the sum in order of one chain for each kBlockK of them) whatever its region, so the
+// result is the same, bit for bit, for any number of threads.
 #pragma once
 
 #include "layout.h"
 
 namespace tgr::TGR_ISA {
 
-constexpr ptrdiff_t kDirectRows = 2 * kTileRows;   // with so few rows of C, B's are used as they came
-constexpr ptrdiff_t kSharedBytes = 8 << 20;        // of what is packed for all at a time
-constexpr ptrdiff_t kPiecesPerThread = 4;          // at least, where the matrix has them
-constexpr ptrdiff_t kLeastTiles = 8, kMostTiles = 32;  // of rows that use a panel one after the other
+constexpr ptrdiff_t kDirectRows = 2 * kTileRows;   // with at most so many rows of C, B is not packed
+constexpr ptrdiff_t kSharedBytes = 8 << 20;        // of an operand that is packed for all threads at a time
+constexpr ptrdiff_t kPiecesPerThread = 4;          // at least, if the matrix is large enough
+constexpr ptrdiff_t kLeastTiles = 8, kMostTiles = 32;  // tiles in a region, which read the same panel
 
 template <class T> class Matmul {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
@@ -43,7 +43,7 @@ template <class T> class Matmul {
     } else {
       const ptrdiff_t each = (p.M * p.batch + wanted - 1) / wanted;
       rows_ = smaller(larger<ptrdiff_t>(tiles(each), p.batch == 1 ? kLeastTiles : 2), kMostTiles) * kTileRows;
-      const ptrdiff_t regions = (p.M + rows_ - 1) / rows_ * p.batch;  // where these are few, each is some of the panels only
+      const ptrdiff_t regions = (p.M + rows_ - 1) / rows_ * p.batch;  // if there are few, they are divided by panels too
       panels_ = larger<ptrdiff_t>(panels / larger<ptrdiff_t>((wanted + regions - 1) / regions, 1), 1);
     }
     if (by_columns_ || rows_ > p.M) rows_ = tiles_ * kTileRows;
@@ -104,7 +104,7 @@ template <class T> class Matmul {
  private:
   static ptrdiff_t tiles(ptrdiff_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
-  // Where a block of the shared operand lies: block after block, in it tile after tile or panel after panel.
+  // The address of a block of the shared operand: blocks are contiguous, and in each block its tiles or panels.
   T* left_block(ptrdiff_t block, ptrdiff_t tile, ptrdiff_t depth) const {
     return shared_ + (block * tiles_ + tile * smaller(kBlockK, depth - block)) * kTileRows;
   }
@@ -161,7 +161,7 @@ template <class T> class Matmul {
 
   const T* start(ptrdiff_t q) const { return bias_ ? bias_ + q * kPanel : zeros_; }
 
-  // C's panel = start, or C, + rows of A from column k on times a panel.
+  // For one panel of C: C = start + A B, or with `adds` C += A B, over n columns of A from column k on.
   void add_rows(const Region& r, Scratch& s, ptrdiff_t k, const T* right, ptrdiff_t step, ptrdiff_t n, ptrdiff_t q, bool adds) const {
     const ptrdiff_t column = q * kPanel, vectors = across_.in_panel(q), lanes = p_.N - column;
     const ptrdiff_t tiles = Matmul::tiles(r.rows), low = r.rows / tiles, more = r.rows % tiles;

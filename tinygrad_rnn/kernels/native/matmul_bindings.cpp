@@ -1,4 +1,4 @@
-// Products of matrices for Python.
+// Python bindings of matmul.h.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
@@ -7,7 +7,7 @@
 namespace tgr {
 namespace {
 
-// out = bias + a b, or out + a b where it accumulates: matrices, or batches of them along a first axis.
+// out = bias + a b, or with `accumulate` out += a b: matrices, or batches of them along a first axis.
 template <class T>
 void matmul(const std::string& isa_name, const In<T>& a, const In<T>& b, const std::optional<In<T>>& bias, const Out<T>& out, bool accumulate) {
   const Isa& isa = isa_named(isa_name);
@@ -17,7 +17,7 @@ void matmul(const std::string& isa_name, const In<T>& a, const In<T>& b, const s
   Product<T> p;
   p.M = out.shape(row), p.N = out.shape(column), p.K = a.shape(column);
   expect(static_cast<ptrdiff_t>(a.shape(row)) == p.M && static_cast<ptrdiff_t>(b.shape(row)) == p.K && static_cast<ptrdiff_t>(b.shape(column)) == p.N,
-         "a product's arrays have shapes that differ");
+         "a product's arrays have shapes that do not match");
   if (rank == 3) {
     p.batch = out.shape(0);
     expect(a.shape(0) == out.shape(0) && b.shape(0) == out.shape(0), "a product's batches differ");
@@ -37,7 +37,7 @@ void matmul(const std::string& isa_name, const In<T>& a, const In<T>& b, const s
     p.bias = bias->data();
   }
   nb::gil_scoped_release release;
-  Borrowed memory;
+  PooledWorkspace memory;
   kernels_of<T>(isa).matmul(p, *memory, threads_for(PTRDIFF_MAX, 2.0 * double(p.batch) * double(p.M) * double(p.N) * double(p.K)));
 }
 

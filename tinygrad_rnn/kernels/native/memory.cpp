@@ -1,4 +1,4 @@
-// Memory of one call. Blocks are kept in a workspace's hands and given out piece by piece.
+// The memory of one call: a workspace owns a few large blocks, of which take() returns consecutive pieces.
 #include <cstdlib>
 #include <new>
 
@@ -14,12 +14,12 @@ namespace {
 
 constexpr size_t kHuge = size_t{2} << 20;
 
-// Memory that begins and ends with a large page, where the system has them: what is packed then lies evenly in the L2 cache, which with small
-// pages depends on which ones the process got, and is found without walks through page tables.
+// Memory that consists of huge pages, where the system has them. Packed weights are then spread evenly over the L2 cache, which with small
+// pages depends on their physical addresses, and the TLB covers more memory.
 void* allocate(size_t bytes) {
   void* data = std::aligned_alloc(kHuge, bytes);
 #if defined(__linux__)
-  if (data) madvise(data, bytes, MADV_HUGEPAGE);  // else the pages are small
+  if (data) madvise(data, bytes, MADV_HUGEPAGE);  // if this fails, the pages are small
 #endif
   return data;
 }

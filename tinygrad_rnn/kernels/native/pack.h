@@ -1,4 +1,4 @@
-// Weights laid out for the product: columns in panels of 4 vectors, gates of the same units side by side.
+// Packed weights: the columns are in panels of 4 vectors, in which the gates of the same units are neighbours.
 #pragma once
 
 #include "gemm.h"
@@ -6,12 +6,12 @@
 namespace tgr::TGR_ISA {
 
 // The columns of some gates of a matrix (rows, all gates * H), or with one gate the columns of any matrix. Vector v holds gate
-// first + v % gates of units v / gates * W onwards; the last units are padded with zeros to a full vector. Where all gates of the last units
-// fit one vector and are not to be kept, they can share it (`narrow`): with 4 of 500 units left over, that is 3 vectors of 128 less.
+// first + v % gates of units v / gates * W onwards; the last units are padded with zeros to a full vector. If all gates of the last units fit
+// one vector and are not saved, they can share it (`narrow`): with 500 units, of which the last 4 share one, 3 vectors fewer of 128.
 template <class T> struct Columns {
   ptrdiff_t first, gates, H;
   bool narrow = false;
-  bool swapped = false;  // in memory the first two gates change places
+  bool swapped = false;  // the matrix has the first two gates in the opposite order
   static constexpr ptrdiff_t W = kWidth<T>;
   ptrdiff_t blocks() const { return (H + W - 1) / W; }
   ptrdiff_t left_over() const { return H % W; }
@@ -32,7 +32,7 @@ template <class T> struct Columns {
   }
 };
 
-// The vector v of a row of the matrix.
+// Vector v of a row of the matrix.
 template <class T> TGR_INLINE Vec<T> gather(const T* row, const Columns<T>& columns, ptrdiff_t v) {
   if (!columns.narrow || v + 1 < columns.vectors()) return load_n(row + columns.column(v), columns.lanes(v));
   alignas(kBytes) T shared[Columns<T>::W] = {};
@@ -43,10 +43,10 @@ template <class T> TGR_INLINE Vec<T> gather(const T* row, const Columns<T>& colu
   return load(shared);
 }
 
-// Panel p of a packed matrix with K rows.
+// The offset of panel p in a packed matrix with K rows.
 template <class T> TGR_INLINE ptrdiff_t panel_at(ptrdiff_t p, ptrdiff_t K) { return p * kTileVectors * kWidth<T> * K; }
 
-// A right operand: packed, or (where `row` is not 0) a matrix as it came, with rows that far apart.
+// A right operand: packed, or (if `row` is not 0) an unpacked matrix in C order whose rows are `row` elements apart.
 template <class T> struct Right {
   T* data;
   ptrdiff_t K, row;
@@ -54,7 +54,7 @@ template <class T> struct Right {
   ptrdiff_t step(ptrdiff_t vectors) const { return row ? row : vectors * kWidth<T>; }
 };
 
-// One panel of the matrix w (K rows, `stride` apart).
+// Packs panel p of the matrix w (K rows, `stride` apart).
 template <class T> void pack_panel(T* out, const T* w, ptrdiff_t K, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
   const ptrdiff_t nv = columns.in_panel(p);
   out += panel_at<T>(p, K);
@@ -71,7 +71,7 @@ template <class T> void pack_panel(T* out, const T* w, ptrdiff_t K, ptrdiff_t st
   }
 }
 
-// One panel of the transpose of w's columns: its rows k are the columns, in packed order; its columns are the N rows of w.
+// Packs panel p of the transpose of w: the transpose's rows k are the columns of w, in packed order; its columns are the N rows of w.
 template <class T>
 void pack_panel_transposed(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
   const Columns<T> across{0, 1, N};
@@ -92,8 +92,8 @@ void pack_panel_transposed(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, co
   }
 }
 
-// As pack_panel, of a matrix whose transpose is what lies in memory: column c of it at w + c * stride.
-template <class T> void pack_panel_turned(T* out, const T* w, ptrdiff_t K, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
+// As pack_panel, for a matrix in column-major order: column c is at w + c * stride.
+template <class T> void pack_panel_column_major(T* out, const T* w, ptrdiff_t K, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
   constexpr ptrdiff_t W = kWidth<T>;
   const ptrdiff_t nv = columns.in_panel(p);
   out += panel_at<T>(p, K);
@@ -114,9 +114,9 @@ template <class T> void pack_panel_turned(T* out, const T* w, ptrdiff_t K, ptrdi
   }
 }
 
-// As pack_panel_transposed, of such a matrix: its columns are rows of memory.
+// As pack_panel_transposed, for a matrix in column-major order.
 template <class T>
-void pack_panel_transposed_turned(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
+void pack_panel_transposed_column_major(T* out, const T* w, ptrdiff_t N, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
   constexpr ptrdiff_t W = kWidth<T>;
   const Columns<T> across{0, 1, N};
   const ptrdiff_t width = across.in_panel(p) * W, n0 = p * kTileVectors * W, present = smaller(width, N - n0);
@@ -131,13 +131,13 @@ void pack_panel_transposed_turned(T* out, const T* w, ptrdiff_t N, ptrdiff_t str
   }
 }
 
-// A row of biases in packed order.
+// Copies a row of biases to packed order.
 template <class T> void pack_row(T* out, const T* bias, const Columns<T>& columns) {
   for (ptrdiff_t v = 0; v < columns.vectors(); ++v) store(out + v * kWidth<T>, gather(bias, columns, v));
 }
 
-// Tiles first .. last of the transpose of `left` (depth rows of M): kTileRows values of one row side by side, row after row. A few rows at a
-// time, so that both what is read and what is written stays in the L1 cache.
+// Packs tiles first .. last of the transpose of `left` (depth rows of M elements): kTileRows contiguous values of each row, row after row.
+// A few rows at a time, so that both source and destination stay in the L1 cache.
 template <class T>
 void pack_left(T* out, const T* const* left, ptrdiff_t depth, ptrdiff_t first, ptrdiff_t last, ptrdiff_t M) {
   constexpr ptrdiff_t kSome = 8;
@@ -155,7 +155,7 @@ void pack_left(T* out, const T* const* left, ptrdiff_t depth, ptrdiff_t first, p
   }
 }
 
-// Columns first .. last of a matrix (rows x columns, in C order), written as rows of its transpose.
+// Writes columns first .. last of a matrix (rows x columns, in C order) as rows of its transpose.
 template <class T> void write_transposed(T* to, const T* from, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t first, ptrdiff_t last) {
   constexpr ptrdiff_t W = kWidth<T>;
   for (ptrdiff_t c = first; c < last; c += W) {
@@ -171,7 +171,7 @@ template <class T> void write_transposed(T* to, const T* from, ptrdiff_t rows, p
   }
 }
 
-// Adds one panel's columns of a row of C to a row that has them in the order of the weights.
+// Adds one panel of a row, in packed order, to a row in the order of the weights' columns.
 template <class T> void add_to_columns(T* row, const T* values, const Columns<T>& columns, ptrdiff_t panel) {
   constexpr ptrdiff_t W = kWidth<T>;
   for (ptrdiff_t v = panel * kTileVectors, end = v + columns.in_panel(panel); v < end; ++v, values += W) {

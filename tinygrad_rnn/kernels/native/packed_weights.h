@@ -1,4 +1,4 @@
-// The weights of a loop program, packed once for all steps.
+// The weights of a loop program, packed once and used by all steps.
 #pragma once
 
 #include "cell.h"
@@ -7,15 +7,15 @@
 
 namespace tgr::TGR_ISA {
 
-// The weights of products as the tile wants them. One row's products use some weights in the order they came in (Right::row), as
-// worth_direct says: where they lie, if vectors of them do not straddle lines of memory or a few steps are all there is, else copied.
+// The weights of products in the order in which the tile reads them. A call with one row uses narrow weights unpacked, in C order (Right::row):
+// in the caller's memory, unless their vectors cross cache lines and there are enough steps to pay for an aligned copy. See worth_direct.
 template <class T> struct PackedWeights {
   Right<T>* right;
   T** start;
   T* zeros;
 };
-constexpr ptrdiff_t kWorthCopying = 8;  // steps of one row
-template <class T> PackedWeights<T> place_packed(const Program& p, const T* const* weights, Workspace& memory, ptrdiff_t rows, ptrdiff_t steps) {
+constexpr ptrdiff_t kWorthCopying = 8;  // steps of one row that pay for the copy
+template <class T> PackedWeights<T> allocate_packed(const Program& p, const T* const* weights, Workspace& memory, ptrdiff_t rows, ptrdiff_t steps) {
   PackedWeights<T> w{memory.array<Right<T>>(p.matrices.count), memory.array<T*>(p.biases.count), memory.array<T>(kTileVectors * kWidth<T>)};
   for (ptrdiff_t k = 0; k < kTileVectors * kWidth<T>; ++k) w.zeros[k] = 0;
   for (int k = 0; k < p.matrices.count; ++k) {
@@ -37,7 +37,7 @@ template <class T> void pack(const Program& p, const T* const* weights, const Pa
   for (int k = 0; k < p.matrices.count; ++k) {
     const Matrix& m = p.matrices[k];
     const T* from = weights[m.weight] + m.offset;
-    if (w.right[k].row) {  // of one row
+    if (w.right[k].row) {  // unpacked: at most a copy
       for (ptrdiff_t r = index; r < m.K && w.right[k].data != from; r += size) __builtin_memcpy(w.right[k].data + r * m.N, from + r * m.row, m.N * sizeof(T));
       continue;
     }

@@ -1,4 +1,4 @@
-// One call of a kernel: what the bindings hand to the code of one instruction set. Plain data, the same for every set.
+// The arguments of one call of a kernel, as the bindings pass them to the code of one instruction set. Plain data, the same for every set.
 #pragma once
 
 #include <atomic>
@@ -9,10 +9,10 @@ namespace tgr {
 
 enum class Cell : int { kRnnTanh, kRnnRelu, kLstm, kGruBefore, kGruAfter };
 
-// The order of work. A step s counts from each row's own first element; rows are ranked by falling length, so those alive at step s are
-// ranks 0 .. start[s + 1] - start[s]. The pair (rank j, step s) is packed position start[s] + j.
+// The order of work. Step s of a row is its s-th element in reading order. Rows are ranked by decreasing length, so those that have a step s
+// are the ranks 0 .. start[s + 1] - start[s]. The pair (rank j, step s) has packed position start[s] + j.
 struct Schedule {
-  ptrdiff_t steps = 0, total = 0;     // the longest length, the sum of the lengths
+  ptrdiff_t steps = 0, total = 0;     // the maximum and the sum of the lengths
   const int64_t* row = nullptr;       // (B,) the batch row of a rank
   const int64_t* length = nullptr;    // (B,) the length of a rank
   const int64_t* start = nullptr;     // (steps + 1,)
@@ -35,15 +35,15 @@ template <class T> struct Problem {
   // The forward run. Null: zero initial state, no recurrent bias, nothing to save.
   Sequence<const T> x;
   const T *kernel = nullptr, *recurrent = nullptr, *bias = nullptr, *recurrent_bias = nullptr;
-  bool kernel_turned = false, recurrent_turned = false;  // memory holds the transpose
+  bool kernel_column_major = false, recurrent_column_major = false;  // stored in column-major order
   bool torch = false;  // PyTorch's layout: both are transposed, as are their gradients; the GRU's gates are in the order r z n
   const T *c0 = nullptr, *h0 = nullptr;
   Sequence<T> outputs;
   T *c = nullptr, *h = nullptr;
-  T* gates = nullptr;   // packed rows of activated gates, as the cell lays them out
-  T* cells = nullptr;   // LSTM: packed rows of c, those of c0 first
+  T* gates = nullptr;   // rows of activated gates by packed position, in the cell's order
+  T* cells = nullptr;   // LSTM: c0 by rank, then rows of c by packed position
 
-  // Backward. Null: a cotangent of zero, a gradient that is not wanted. Gradients of weights arrive holding zeros.
+  // The backward pass. Null: a cotangent of zero, or a gradient that is not needed. Gradients of weights must be zeros at first.
   Sequence<const T> d_outputs, d_cells;
   const T *d_c = nullptr, *d_h = nullptr;
   Sequence<T> dx;
@@ -52,8 +52,8 @@ template <class T> struct Problem {
   ptrdiff_t time(ptrdiff_t rank, ptrdiff_t s) const { return reverse ? schedule.length[rank] - 1 - s : s; }
 };
 
-// C (M x N) = bias + A (M x K) B (K x N), or C + A B, for each of `batch` triples of matrices. Of an operand's two strides one is 1 (as
-// where its axis has one element); C's rows are contiguous.
+// C (M x N) = bias + A (M x K) B (K x N), or C += A B, for each of `batch` triples of matrices. One of the two strides of A and of B is 1 (an
+// axis of one element counts as stride 1); C's rows are contiguous.
 template <class T> struct Product {
   ptrdiff_t batch = 1, M = 0, N = 0, K = 0;
   const T* a = nullptr;  // element (i, k) at i * a_row + k * a_step
@@ -63,10 +63,10 @@ template <class T> struct Product {
   T* c = nullptr;
   ptrdiff_t c_batch = 0, c_row = 0;
   const T* bias = nullptr;  // (N), or null for zeros
-  bool accumulate = false;  // without a bias
+  bool accumulate = false;  // C += A B; then there is no bias
 };
 
-// Memory of one call, freed with it. take() may throw std::bad_alloc, so it is called before threads start.
+// The memory of one call. take() may throw std::bad_alloc, so it must be called before threads start.
 class Workspace {
  public:
   Workspace() = default;
@@ -74,8 +74,8 @@ class Workspace {
   Workspace(const Workspace&) = delete;
   void* take(size_t bytes);  // 64-byte aligned, not cleared
   template <class T> T* array(ptrdiff_t n) { return static_cast<T*>(take(static_cast<size_t>(n) * sizeof(T))); }
-  void reset() { used_ = 0, block_ = 0; }  // everything taken is given back
-  size_t size() const;                     // bytes held
+  void reset() { used_ = 0, block_ = 0; }  // frees all pieces for reuse
+  size_t size() const;                     // bytes allocated
 
  private:
   static constexpr int kBlocks = 64;
@@ -86,35 +86,35 @@ class Workspace {
 
 struct Pool;
 
-// The threads of one call, the caller among them: it takes hold of the pool's for the life of this object, and wakes those that sleep. Where
-// another call has them, the crew is the caller alone: the same results, by one hand.
+// The threads of one call, including the caller's. The constructor reserves the pool for the lifetime of this object and wakes threads that
+// sleep. If another call has reserved the pool, only the caller works; the results are the same.
 class Crew {
  public:
   explicit Crew(int wanted);
   ~Crew();
   Crew(const Crew&) = delete;
 
-  // f(piece, thread) once for each piece 0 .. pieces - 1, by whichever thread (0 .. size - 1, the caller being 0) takes it first. Returns
-  // when all are done. A thread that comes late, or not at all, finds its work done by the others: only pieces it has begun are waited for.
+  // Calls f(piece, thread) once for each piece 0 .. pieces - 1, in whichever thread (0 .. size - 1; the caller is 0) takes it first. Returns
+  // when all are done. No piece is assigned in advance: if a thread starts late, or never, the others do the pieces it has not begun.
   template <class F> void each(ptrdiff_t pieces, const F& f) {
     run(pieces, [](const void* context, ptrdiff_t piece, int thread) { (*static_cast<const F*>(context))(piece, thread); }, &f);
   }
   int size = 1;
-  bool contended = false;  // of late, threads came late or were held up: smaller pieces leave less to wait for
+  bool contended = false;  // in recent calls threads were delayed: smaller pieces shorten the wait for them
 
  private:
   void run(ptrdiff_t pieces, void (*body)(const void*, ptrdiff_t, int), const void* context);
   Pool* pool_ = nullptr;
 };
 
-// How many values a saved run keeps.
+// The numbers of values that a run saves for the backward pass.
 struct SavedSizes { ptrdiff_t gates, cells; };
 
 struct Program;  // a loop program: program.h
 template <class T> struct LoopCall;
 template <class T> struct Training;  // training.h
 
-// What one instruction set offers.
+// The functions of one instruction set.
 template <class T> struct Kernels {
   SavedSizes (*saved_sizes)(Cell, ptrdiff_t B, ptrdiff_t H, ptrdiff_t total, bool recompute);
   void (*forward)(const Problem<T>&, Workspace&, int threads);

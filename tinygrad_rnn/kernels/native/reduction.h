@@ -1,5 +1,5 @@
-// Reductions along the last dimensions of a row, and products of a row with its own matrices. In what order a sum is taken depends on
-// the instruction alone.
+// Reductions along the last dimensions of a row, and products of matrices within a row. The order of every sum depends on the instruction
+// alone.
 #pragma once
 
 #include "elementwise.h"
@@ -20,7 +20,7 @@ template <Code C, class T> constexpr T identity() {
   return C == Code::prod || C == Code::all ? T(1) : T(0);
 }
 
-// The lanes of a vector, halves against halves.
+// Combines the lanes of a vector, the lower half with the upper half, repeatedly.
 template <Code C, class T> TGR_INLINE T combine_lanes(Vec<T> v) {
   alignas(kBytes) T x[kWidth<T>];
   store(x, v);
@@ -30,7 +30,7 @@ template <Code C, class T> TGR_INLINE T combine_lanes(Vec<T> v) {
   return x[0];
 }
 
-// n elements side by side: four vectors of partial results, so that additions do not wait for each other.
+// n contiguous elements: four vectors of partial results hide the latency of an addition.
 template <class T, Code C> TGR_INLINE T reduce_run(const T* x, ptrdiff_t n) {
   constexpr ptrdiff_t W = kWidth<T>;
   Vec<T> acc[4];
@@ -46,25 +46,27 @@ template <class T, Code C> TGR_INLINE T reduce_run(const T* x, ptrdiff_t n) {
   return result;
 }
 
-// One row.
+// Reduces one row.
 template <class T, Code C> void reduce_row(const Instruction& i, T* out, const T* in) {
   const int kept = i.dims - i.reduced, inner = i.dims - 1;
   const ptrdiff_t *const outer_strides[] = {i.out.stride, i.in[0].stride}, *const inner_strides[] = {i.in[0].stride + kept};
-  if (i.form == Form::kOuter) {  // columns side by side
+  if (i.form == Form::kOuter) {  // the columns are contiguous
     const int column = kept - 1;
-    walk<2>(i.shape, column, outer_strides, [&](const ptrdiff_t* at) {
+    for_each_index<2>(i.shape, column, outer_strides, [&](const ptrdiff_t* at) {
       for (ptrdiff_t n = 0; n < i.shape[column]; n += kWidth<T>) {
         const ptrdiff_t lanes = smaller(kWidth<T>, i.shape[column] - n);
         Vec<T> acc = splat<T>(identity<C, T>());
-        walk<1>(i.shape + kept, i.reduced, inner_strides, [&](const ptrdiff_t* k) { acc = combine<C, Vec<T>>(acc, load_n(in + at[1] + n + k[0], lanes)); });
+        for_each_index<1>(i.shape + kept, i.reduced, inner_strides, [&](const ptrdiff_t* k) {
+          acc = combine<C, Vec<T>>(acc, load_n(in + at[1] + n + k[0], lanes));
+        });
         store_n(out + at[0] + n, acc, lanes);
       }
     });
     return;
   }
-  walk<2>(i.shape, kept, outer_strides, [&](const ptrdiff_t* at) {
+  for_each_index<2>(i.shape, kept, outer_strides, [&](const ptrdiff_t* at) {
     T acc = identity<C, T>();
-    walk<1>(i.shape + kept, i.reduced - 1, inner_strides, [&](const ptrdiff_t* k) {
+    for_each_index<1>(i.shape + kept, i.reduced - 1, inner_strides, [&](const ptrdiff_t* k) {
       const T* x = in + at[1] + k[0];
       if (i.form == Form::kInner) {
         acc = combine<C, T>(acc, reduce_run<T, C>(x, i.shape[inner]));
@@ -84,7 +86,7 @@ template <class T> Reduce<T> reduce_of(Code code) {
   return table[static_cast<int>(code) - static_cast<int>(Code::sum)];
 }
 
-// The sum of a[k] b[k], both side by side.
+// The sum of a[k] b[k], both contiguous.
 template <class T> TGR_INLINE T dot(const T* a, const T* b, ptrdiff_t K) {
   constexpr ptrdiff_t W = kWidth<T>;
   Vec<T> acc[4] = {};
@@ -98,7 +100,7 @@ template <class T> TGR_INLINE T dot(const T* a, const T* b, ptrdiff_t K) {
   return combine_lanes<Code::sum, T>((acc[0] + acc[1]) + (acc[2] + acc[3]));
 }
 
-// Up to NV vectors of columns of one row of C, the last with `lanes` columns: a chain over rising k.
+// NV vectors of columns of one row of C, the last with `lanes` columns: each element is one chain over increasing k.
 template <class T, int NV>
 TGR_INLINE void columns_of_row(T* c, const T* a, ptrdiff_t a_step, const T* b, ptrdiff_t b_step, ptrdiff_t K, ptrdiff_t lanes) {
   constexpr ptrdiff_t W = kWidth<T>;
@@ -113,15 +115,15 @@ TGR_INLINE void columns_of_row(T* c, const T* a, ptrdiff_t a_step, const T* b, p
   store_n(c + (NV - 1) * W, acc[NV - 1], lanes);
 }
 
-// C[b, m, n] = sum over k of A[b, m, k] B[b, k, n], all of one row.
+// C[b, m, n] = sum over k of A[b, m, k] B[b, k, n], for one row of the batch.
 template <class T> void multiply_row(const Instruction& i, T* out, const T* a, const T* b) {
   constexpr ptrdiff_t W = kWidth<T>;
   const ptrdiff_t N = i.shape[2], K = i.shape[3], a_step = i.in[0].stride[3], b_step = i.in[1].stride[3];
   const ptrdiff_t* const strides[] = {i.out.stride, i.in[0].stride, i.in[1].stride};
   if (i.form == Form::kOuter) {
-    walk<3>(i.shape, 2, strides, [&](const ptrdiff_t* at) {
+    for_each_index<3>(i.shape, 2, strides, [&](const ptrdiff_t* at) {
       for (ptrdiff_t n = 0; n < N; n += 4 * W) {
-        const ptrdiff_t left = smaller(4 * W, N - n), vectors = (left + W - 1) / W, lanes = left - (vectors - 1) * W;
+        const ptrdiff_t remaining = smaller(4 * W, N - n), vectors = (remaining + W - 1) / W, lanes = remaining - (vectors - 1) * W;
         T* to = out + at[0] + n;
         const T *row = a + at[1], *from = b + at[2] + n;
         if (vectors == 1) columns_of_row<T, 1>(to, row, a_step, from, b_step, K, lanes);
@@ -132,7 +134,7 @@ template <class T> void multiply_row(const Instruction& i, T* out, const T* a, c
     });
     return;
   }
-  walk<3>(i.shape, 3, strides, [&](const ptrdiff_t* at) {
+  for_each_index<3>(i.shape, 3, strides, [&](const ptrdiff_t* at) {
     T sum = 0;
     if (i.form == Form::kInner) {
       sum = dot(a + at[1], b + at[2], K);

@@ -1,7 +1,7 @@
 // Elman's cell: h' = φ(x W + h U + b), φ = tanh or relu. Backward needs nothing but h'.
 //
-// Kept beside the same cell as a loop program for what it wins (RESULTS.md, one thread): with one row 5 us of an inference of 40 us, nearly all of it
-// what a call costs in Python, and nothing of a training step; 3 to 4 % at 32 rows of 128 units, level beyond.
+// Faster than the same cell as a loop program, which is why it exists (RESULTS.md, one thread): with one row 5 us of an inference of 40 us,
+// nearly all of it the cost of a call in Python, and nothing of a training step; 3 to 4 % at 32 rows of 128 units, equal beyond.
 #pragma once
 
 #include "cell.h"
@@ -20,7 +20,7 @@ template <class T, bool kRelu> struct Rnn {
       for (ptrdiff_t r = first; r < last; ++r) {
         for (ptrdiff_t v = p * kTileVectors, end = v + gates.in_panel(p); v < end; ++v) {
           const Vec<T> z = load(rows.gates[0][r] + v * W);
-          // A comparison that NaN fails must keep NaN.
+          // The comparison is false for NaN, so NaN must be kept on that side.
           store_n(rows.h_after[r] + v * W, kRelu ? (z < Vec<T>{} ? Vec<T>{} : z) : tanh<T>(z), gates.lanes(v));
         }
       }
@@ -37,7 +37,8 @@ template <class T, bool kRelu> struct Rnn {
         const Vec<T> h = load_n(rows.h_after_saved[r] + v * W, lanes);
         Vec<T> dh = load(rows.dh[r] + v * W);
         if (rows.d_output) dh += load_n(rows.d_output[r] + v * W, lanes);
-        // Where relu gave 0 nothing flows back, not even NaN; through NaN everything does (as in PyTorch, and in ops/pointwise.py).
+        // Where relu returned 0 the gradient is 0, even of a NaN cotangent; where it returned NaN the cotangent passes (as in PyTorch and
+        // ops/pointwise.py).
         const Vec<T> through = kRelu ? (h <= Vec<T>{} ? Vec<T>{} : dh) : dh * (splat<T>(1) - h * h);
         T* dz = rows.dz[0][r] + v / kTileVectors * rows.panel_jump + v % kTileVectors * W;
         store(dz, keep_n<T>(through, lanes));

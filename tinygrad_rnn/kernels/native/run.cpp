@@ -42,12 +42,12 @@ Buffer::~Buffer() {
 }
 
 namespace {
-// Slots of single atomic pointers: nothing to lock, so nothing that a fork could leave locked.
+// Single atomic pointers instead of a lock, which a fork could leave locked.
 std::atomic<Workspace*> spare[4];
 constexpr size_t kKeep = size_t{64} << 20;
 }  // namespace
 
-Borrowed::Borrowed() {
+PooledWorkspace::PooledWorkspace() {
   for (std::atomic<Workspace*>& slot : spare) {
     workspace_.reset(slot.exchange(nullptr));
     if (workspace_) return;
@@ -55,7 +55,7 @@ Borrowed::Borrowed() {
   workspace_ = std::make_unique<Workspace>();
 }
 
-Borrowed::~Borrowed() {
+PooledWorkspace::~PooledWorkspace() {
   if (workspace_->size() > kKeep) return;
   workspace_->reset();
   for (std::atomic<Workspace*>& slot : spare) {

@@ -1,4 +1,4 @@
-// A call from its arrays to the kernels: the order of work, the number of threads, what is kept.
+// What a call needs besides its arrays: the order of work, buffers, a workspace, the number of threads.
 #pragma once
 
 #include <atomic>
@@ -9,10 +9,10 @@
 
 namespace tgr {
 
-// The order of work with the memory it lies in.
+// A Schedule that owns its memory.
 class OwnedSchedule {
  public:
-  OwnedSchedule(ptrdiff_t B, ptrdiff_t T, const int64_t* lengths);  // null: every row is full
+  OwnedSchedule(ptrdiff_t B, ptrdiff_t T, const int64_t* lengths);  // lengths null: every row has T steps
   Schedule view;
 
  private:
@@ -35,7 +35,7 @@ class Buffer {
   size_t bytes_ = 0;
 };
 
-// What backward needs of a forward run, besides its inputs and outputs.
+// What the backward pass needs of a forward run, besides its inputs and outputs.
 struct Kept {
   Kept(const Isa& isa, ptrdiff_t B, ptrdiff_t T, const int64_t* lengths) : isa(isa), schedule(B, T, lengths) {}
   const Isa& isa;
@@ -43,18 +43,18 @@ struct Kept {
   Buffer gates, cells;
 };
 
-// A workspace from the few that are kept warm, given back at the end.
-class Borrowed {
+// A workspace from a small pool, whose memory is already mapped; the destructor returns it.
+class PooledWorkspace {
  public:
-  Borrowed();
-  ~Borrowed();
+  PooledWorkspace();
+  ~PooledWorkspace();
   Workspace& operator*() { return *workspace_; }
 
  private:
   std::unique_ptr<Workspace> workspace_;
 };
 
-// As many threads as the work is worth, at most one a row. `passes`: 1 forward, 2 more backward.
+// The number of threads that the work is worth, at most one per row. `passes`: matrix products per weight, 1 forward, 2 backward.
 extern std::atomic<double> worth_a_thread;
 int threads_for(ptrdiff_t B, double operations);
 int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes);

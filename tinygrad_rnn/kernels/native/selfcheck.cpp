@@ -1,8 +1,8 @@
-// A check of the kernels without Python, for machines where there is none at hand: a cross-compiled build under an emulator, say.
+// Checks the kernels without Python, for example in a cross-compiled build under an emulator.
 //
-// For every instruction set here, cell and type: the forward run against a plain loop, and the gradients along a random direction against
-// a difference of losses (double) or against the double run (float), and the same bits from weights in PyTorch's layout; the LSTM once more
-// as a loop program, with the product of its outputs and inputs summed; products of matrices against a plain sum. Exits 0 if all agree.
+// For every available instruction set, cell and type, the outputs are compared with a plain loop; the gradients along a random direction with
+// a finite difference (double) or with the double run (float); and the results of weights in PyTorch's layout must be the same bits. The LSTM
+// also runs as a loop program with a sum of outer products. Matrix products are compared with plain sums. Exits 0 if all checks pass.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -20,7 +20,7 @@ constexpr int64_t kLengths[B] = {7, 0, 3, 5, 7};
 constexpr int kGates[] = {1, 1, 4, 3, 3};
 const char* const kNames[] = {"rnn tanh", "rnn relu", "lstm", "gru, reset before", "gru, reset after"};
 
-double draw() {  // the same numbers everywhere
+double draw() {  // the same numbers on every machine
   static uint64_t state = 1;
   state = state * 6364136223846793005u + 1442695040888963407u;
   return double(state >> 11) / double(uint64_t{1} << 53) * 2 - 1;
@@ -51,7 +51,7 @@ template <class F> struct Result {
   std::vector<std::vector<F>> gradients;
 };
 
-// A matrix of `rows` rows in PyTorch's layout, transposed and with a GRU's first two gates exchanged; or, with `back`, out of it.
+// Converts a matrix of `rows` rows to PyTorch's layout, transposed and with a GRU's first two gates exchanged; with `back`, from it.
 template <class F> void to_torch(std::vector<F>& matrix, ptrdiff_t rows, int gates, bool back) {
   const std::vector<F> from = matrix;
   const ptrdiff_t columns = gates * H;
@@ -64,7 +64,7 @@ template <class F> void to_torch(std::vector<F>& matrix, ptrdiff_t rows, int gat
   }
 }
 
-// The loss is the sum of the outputs times `weight`. torch: by weights in PyTorch's layout; the gradients are given in ours.
+// The loss is the sum of the outputs times `weight`. torch: runs with weights in PyTorch's layout; the gradients are returned in ours.
 template <class F>
 Result<F> run(const Isa& isa, int cell, const Arguments& arguments, const std::vector<double>& weight, int threads, bool torch = false) {
   auto a = cast<F>(arguments);
@@ -79,7 +79,7 @@ Result<F> run(const Isa& isa, int cell, const Arguments& arguments, const std::v
   p.cell = static_cast<Cell>(cell);
   p.B = B, p.T_ = T, p.D = D, p.H = H;
   p.schedule = schedule.view;
-  p.torch = p.kernel_turned = p.recurrent_turned = torch;
+  p.torch = p.kernel_column_major = p.recurrent_column_major = torch;
   p.x = {a[0].data(), T * D, D};
   p.kernel = a[1].data(), p.recurrent = a[2].data(), p.bias = a[3].data(), p.c0 = a[5].data(), p.h0 = a[6].data();
   if (p.cell == Cell::kGruAfter) p.recurrent_bias = a[4].data(), p.d_recurrent_bias = r.gradients[4].data();
@@ -196,7 +196,7 @@ bool check(const Isa& isa, int cell) {
   return good;
 }
 
-// The LSTM as a loop program; the sum over all rows of x^T h is its target.
+// The LSTM as a loop program; the target of its sum is x^T h over all rows.
 OwnedProgram lstm_program(bool f64) {
   enum { kX, kOut, kC, kH, kZ, kNewC, kA, kB };
   Description d;
@@ -247,7 +247,7 @@ OwnedProgram lstm_program(bool f64) {
   return OwnedProgram(std::move(d));
 }
 
-// Outputs, then the sum.
+// Returns the outputs, followed by the sum.
 template <class F> std::vector<F> run_program(const Isa& isa, const Arguments& arguments, int threads) {
   const auto a = cast<F>(arguments);
   std::vector<F> outputs(B * T * H), sum(D * H);
@@ -280,16 +280,16 @@ bool check_program(const Isa& isa) {
   return good;
 }
 
-// C = bias + A B of either orientation of A and B, small and beyond a tile and a panel; in float to 1e-5 of a plain sum.
-template <class F> double product_error(const Isa& isa, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, bool a_turned, bool b_turned, int threads) {
+// The error of C = bias + A B, with A and B plain or transposed, relative to a plain sum.
+template <class F> double product_error(const Isa& isa, ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, bool a_transposed, bool b_transposed, int threads) {
   std::vector<F> a(M * K), b(K * N), c(M * N), bias(N);
   for (auto* array : {&a, &b, &bias}) {
     for (F& value : *array) value = F(draw());
   }
   Product<F> p;
   p.M = M, p.N = N, p.K = K;
-  p.a = a.data(), p.a_row = a_turned ? 1 : K, p.a_step = a_turned ? M : 1;
-  p.b = b.data(), p.b_row = b_turned ? 1 : N, p.b_column = b_turned ? K : 1;
+  p.a = a.data(), p.a_row = a_transposed ? 1 : K, p.a_step = a_transposed ? M : 1;
+  p.b = b.data(), p.b_row = b_transposed ? 1 : N, p.b_column = b_transposed ? K : 1;
   p.c = c.data(), p.c_row = N, p.bias = bias.data();
   Workspace memory;
   kernels_of<F>(isa).matmul(p, memory, threads);
@@ -307,10 +307,10 @@ bool check_products(const Isa& isa) {
   const ptrdiff_t sizes[][3] = {{1, 1, 1}, {5, 19, 7}, {7, 70, 3}, {8, 33, 40}, {61, 130, 530}};
   double f32 = 0, f64 = 0;
   for (const auto& size : sizes) {
-    for (int turned = 0; turned < 4; ++turned) {
+    for (int transposed = 0; transposed < 4; ++transposed) {
       for (int threads : {1, 3}) {
-        f32 = std::fmax(f32, product_error<float>(isa, size[0], size[1], size[2], turned & 1, turned & 2, threads));
-        f64 = std::fmax(f64, product_error<double>(isa, size[0], size[1], size[2], turned & 1, turned & 2, threads));
+        f32 = std::fmax(f32, product_error<float>(isa, size[0], size[1], size[2], transposed & 1, transposed & 2, threads));
+        f64 = std::fmax(f64, product_error<double>(isa, size[0], size[1], size[2], transposed & 1, transposed & 2, threads));
       }
     }
   }
@@ -327,6 +327,6 @@ int main() {
     good = check_program(**isa) && good;
     good = check_products(**isa) && good;
   }
-  std::printf(good ? "all good\n" : "something is wrong\n");
+  std::printf(good ? "all checks passed\n" : "a check failed\n");
   return good ? 0 : 1;
 }

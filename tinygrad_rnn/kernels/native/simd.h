@@ -1,6 +1,6 @@
-// Vectors of one register, the same source for every instruction set.
+// Vectors of the size of one register, with the same source for every instruction set.
 //
-// GCC's and Clang's vector extension gives + - * / and comparisons; only what it cannot say (fused multiply-add, masked tails, scaling by
+// GCC's and Clang's vector extension gives + - * / and comparisons; only what it cannot express (fused multiply-add, masked tails, scaling by
 // 2^n) is written for each set. This file is compiled several times with different -m flags, so everything here lives in a namespace
 // named after the set, and none of it may call inline functions of the standard library: the linker keeps one copy of those, which could
 // be the one that older processors cannot run.
@@ -82,7 +82,7 @@ TGR_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return (Ve
 TGR_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
   return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
-#else  // the build forbids contraction, so this rounds twice everywhere alike
+#else  // the build disables contraction, so this always rounds twice
 TGR_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return a * b + c; }
 TGR_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return a * b + c; }
 #endif
@@ -100,7 +100,7 @@ template <class T> TGR_INLINE IntVec<T> first_lanes(ptrdiff_t n) {
   return (IntVec<T>)load(reinterpret_cast<const T*>(mask.ones + (kWidth<T> - n)));
 }
 
-// The first n lanes of memory, the others 0; memory past them is not touched.
+// load_n reads n elements and sets the other lanes to 0; store_n writes n lanes. Memory beyond them is not accessed.
 #if TGR_AVX512
 TGR_INLINE Vec<float> load_n(const float* p, ptrdiff_t n) { return (Vec<float>)_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p); }
 TGR_INLINE Vec<double> load_n(const double* p, ptrdiff_t n) { return (Vec<double>)_mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p); }
@@ -126,10 +126,10 @@ template <class T> TGR_INLINE void store_n(T* p, Vec<T> v, ptrdiff_t n) {
 }
 #endif
 
-// v with the lanes from n on set to 0, whatever they held.
+// v with the lanes from n on set to 0, even if they are NaN.
 template <class T> TGR_INLINE Vec<T> keep_n(Vec<T> v, ptrdiff_t n) { return (Vec<T>)((IntVec<T>)v & first_lanes<T>(n)); }
 
-// A square of vectors transposed: in log2(width) rounds, each of which swaps the off-diagonal quarters of squares half as wide.
+// Transposes a square of vectors in log2(width) rounds. Each round swaps the off-diagonal quarters of squares, which are half as wide in the next.
 template <int... I> struct Lanes {};
 template <int N, int... I> struct FirstLanes : FirstLanes<N - 1, N - 1, I...> {};
 template <int... I> struct FirstLanes<0, I...> { typedef Lanes<I...> Type; };

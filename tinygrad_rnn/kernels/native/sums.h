@@ -1,4 +1,4 @@
-// The sums over rows of a loop program: weight gradients, leftᵀ right over all rows of a chunk, added to what earlier chunks gave.
+// The sums over rows of a loop program: weight gradients. For each sum, target += leftᵀ right over all rows of a chunk.
 #pragma once
 
 #include "cell.h"
@@ -12,14 +12,14 @@ constexpr int kMostSums = 16;  // sums that share a packed operand
 template <class T> class RowSums {
   static constexpr ptrdiff_t W = kWidth<T>, kPanel = kTileVectors * kWidth<T>;
 
-  // The memory of one thread.
+  // The working memory of one thread.
   struct Adder {
     const T **left, **right;
     T *packed_left, *packed_right;
   };
 
  public:
-  const T*** rows = nullptr;  // by slot that a sum reads: its rows in the chunk, by packed position
+  const T*** rows = nullptr;  // rows[slot][position]: a slot that a sum reads, its row at a packed position of the chunk
 
   RowSums() = default;
   RowSums(const Program& p, const LoopCall<T>& call, Workspace& memory, int threads, ptrdiff_t chunk) : p_(&p), call_(&call) {
@@ -37,8 +37,8 @@ template <class T> class RowSums {
     }
   }
 
-  // Sums that follow each other and have the same right operand are taken together: it is packed once for all.
-  // Part `index` of `size` of all sums, over the n rows of a chunk, by one thread.
+  // Adds part `index` of `size` of all sums, over the n rows of a chunk, in one thread. Consecutive sums with the same right operand are
+  // computed together, so that it is packed once for all of them.
   void add(ptrdiff_t index, ptrdiff_t size, int thread, ptrdiff_t n) {
     const Adder& a = adders_[thread];
     for (int first = 0, last; first < p_->sums.count; first = last) {
@@ -57,9 +57,9 @@ template <class T> class RowSums {
   }
 
  private:
-  // A part of a sum: some rows of the target, or where these are few some of its panels of columns.
+  // A part of a sum: a range of the target's rows (in tiles) or, if it has few rows, a range of its panels of columns.
   struct Part {
-    ptrdiff_t tile, tiles, panel, panels;  // first and last
+    ptrdiff_t tile, tiles, panel, panels;  // tile .. tiles, panel .. panels: the ends are exclusive
     const T* packed_left;
   };
   static Part part_of(const SumOf& s, ptrdiff_t panels, ptrdiff_t index, ptrdiff_t size) {

@@ -1,4 +1,4 @@
-// A pool of threads of our own: started when first needed, asleep between calls after a short wait, made anew in a forked child.
+// The thread pool: started when first needed; between calls its threads spin for a short time, then sleep. A forked child starts a new pool.
 //
 // OpenMP would leave a forked child waiting for threads that do not exist there, and would share the cores with a second pool (BLAS).
 #include "threads.h"
@@ -27,10 +27,10 @@ namespace tgr {
 namespace {
 
 constexpr int kMostThreads = 1024;
-constexpr ptrdiff_t kMostPieces = 0xffff;                // at a time: what the ticket has room for
+constexpr ptrdiff_t kMostPieces = 0xffff;                // at a time: the ticket has 16 bits for it
 using Clock = std::chrono::steady_clock;
-constexpr auto kIdleSpin = std::chrono::microseconds(50);  // before a thread without work sleeps
-constexpr auto kRest = std::chrono::milliseconds(25);      // without threads, where they cost more than they brought
+constexpr auto kIdleSpin = std::chrono::microseconds(50);  // until a thread without work sleeps
+constexpr auto kSuspension = std::chrono::milliseconds(25);      // during which calls use one thread, if threads were slower
 
 void pause_briefly() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -40,7 +40,7 @@ void pause_briefly() {
 #endif
 }
 
-// Spins first, since what is awaited is mostly a few microseconds away, then lets others run.
+// Spins first, because most waits last a few microseconds, then yields the processor.
 template <class Done> void spin_until(const Done& done) {
   for (int k = 0; !done(); ++k) {
     if (k < 4000) pause_briefly();
@@ -48,7 +48,7 @@ template <class Done> void spin_until(const Done& done) {
   }
 }
 
-// A thread that sleeps, and those that wake it. Nobody holds a lock, so nobody waits for a thread that the system has stopped.
+// Lets a thread sleep until another wakes it. On Linux without a lock, so that no thread waits for one that the system has preempted.
 #if defined(__linux__)
 class Sleep {
  public:
@@ -122,7 +122,7 @@ class Worker {
   bool start(Pool& pool, int index) {
     sigset_t all, before;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);  // signals go to the threads of the program
+    pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are left to the program's own threads
     bool started = true;
     try {
       std::thread thread([this, &pool, index] { work(pool, index); });
@@ -135,13 +135,13 @@ class Worker {
     return started;
   }
 
-  // Left to itself, Linux may wake a thread on the very processor of the one that wakes it, which then has to do the work alone: to a
-  // guest system, a virtual processor that has nothing to do looks taken. So the thread is bound to the others until it runs.
+  // Linux may wake a thread on the same processor as the caller, which then does all the work: in a virtual machine an idle processor may
+  // look busy to the guest's scheduler. So the thread is bound to the other processors until it runs.
   void wake() {
     if (!sleep_.begun()) return;
 #if defined(__linux__)
     processors_ = Processors();
-    aimed_ = processors_.any_other() && pthread_setaffinity_np(thread_, sizeof(cpu_set_t), &processors_.others) == 0;
+    bound_ = processors_.any_other() && pthread_setaffinity_np(thread_, sizeof(cpu_set_t), &processors_.others) == 0;
 #endif
     sleep_.end();
   }
@@ -153,7 +153,7 @@ class Worker {
   pthread_t thread_{};
   Sleep sleep_;
   Processors processors_;
-  bool aimed_ = false;
+  bool bound_ = false;
 };
 
 struct Pool {
@@ -161,40 +161,41 @@ struct Pool {
   int count = 0;
   Worker* workers[kMostThreads] = {};
 
-  // The work at hand. Only who has a piece of it looks at `body`, `context` and `first`, and these change only when all pieces are done.
+  // The current work. Only a thread that has taken a piece reads `body`, `context` and `first`, which change only when all pieces are done.
   void (*body)(const void*, ptrdiff_t, int) = nullptr;
   const void* context = nullptr;
   ptrdiff_t first = 0;
   std::atomic<int> size{0};                     // threads that may take a piece
-  alignas(64) std::atomic<uint64_t> ticket{0};  // a number of this work (32 bits), its pieces (16), the next to be taken (16)
+  alignas(64) std::atomic<uint64_t> ticket{0};  // the work's number (32 bits), its pieces (16), the next piece (16)
   alignas(64) std::atomic<ptrdiff_t> done{0};
 
-  static bool left(uint64_t ticket) { return (ticket & 0xffff) < (ticket >> 16 & 0xffff); }
-  bool open(int index) const { return left(ticket.load()) && index < size.load(std::memory_order_relaxed); }
+  static bool has_pieces(uint64_t ticket) { return (ticket & 0xffff) < (ticket >> 16 & 0xffff); }
+  bool open(int index) const { return has_pieces(ticket.load()) && index < size.load(std::memory_order_relaxed); }
 
-  // Of the last work, that of long ago counting less: the time it took, and the time that the caller alone would have needed. Where another
-  // process has a core half of the time, a thread on it may be stopped in the middle of a piece for longer than all the work takes.
+  // Decaying averages over past work: the time it took, and the time that the caller alone would have needed. If another process uses a
+  // core, a thread on it may be preempted in the middle of a piece for longer than the whole work takes.
   double took = 0, alone = 0;
-  Clock::time_point rest{};  // until then, calls do without threads
+  Clock::time_point one_thread_until{};  // until then, calls use one thread
 
   void note(double seconds, double own_seconds, ptrdiff_t own, ptrdiff_t pieces) {
     if (own == 0) return;
     const double needed = own_seconds / double(own) * double(pieces);
-    if (alone == 0) took = 1.5 * needed, alone = 3 * needed;  // as two threads should do, until more is known
-    took = took * 0.75 + std::min(seconds, 2 * needed);       // one accident is no habit
+    if (alone == 0) took = 1.5 * needed, alone = 3 * needed;  // an initial assumption: two threads at 3/4 of the ideal speed-up
+    took = took * 0.75 + std::min(seconds, 2 * needed);       // limits the effect of a single outlier
     alone = alone * 0.75 + needed;
   }
   bool contended() const { return took > 0.75 * alone; }
-  void judge() {
+  void suspend_if_slower() {
     if (took <= 1.02 * alone) return;
-    rest = Clock::now() + std::max<Clock::duration>(kRest, std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(10 * took)));
+    const auto ten_times = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(10 * took));
+    one_thread_until = Clock::now() + std::max<Clock::duration>(kSuspension, ten_times);
     took = alone / 2;
   }
 
-  // Does pieces until none is left; returns how many.
+  // Runs pieces until none is left; returns the number it ran.
   ptrdiff_t take_part(int index) {
     ptrdiff_t own = 0;
-    for (uint64_t now = ticket.load(std::memory_order_acquire); left(now) && index < size.load(std::memory_order_relaxed);) {
+    for (uint64_t now = ticket.load(std::memory_order_acquire); has_pieces(now) && index < size.load(std::memory_order_relaxed);) {
       if (!ticket.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
       body(context, first + ptrdiff_t(now & 0xffff), index);
       done.fetch_add(1, std::memory_order_release);
@@ -231,10 +232,10 @@ void Worker::wait_for_work(Pool& pool, int index) {
     pause_briefly();
     if (k % 32 || Clock::now() - since < kIdleSpin) continue;
     sleep_.begin();
-    if (pool.open(index)) return sleep_.cancel();  // posted before this thread could be seen to sleep
+    if (pool.open(index)) return sleep_.cancel();  // work was posted before the poster could see this thread asleep
     sleep_.wait();
 #if defined(__linux__)
-    if (aimed_) sched_setaffinity(0, sizeof(cpu_set_t), &processors_.allowed);
+    if (bound_) sched_setaffinity(0, sizeof(cpu_set_t), &processors_.allowed);
 #endif
     return;
   }
@@ -273,7 +274,7 @@ Crew::Crew(int wanted) {
   if (wanted <= 1) return;
   Pool* p = the_pool();
   if (!p || p->taken.exchange(true, std::memory_order_acquire)) return;
-  if (Clock::now() < p->rest) {
+  if (Clock::now() < p->one_thread_until) {
     p->taken.store(false, std::memory_order_release);
     return;
   }
@@ -286,7 +287,7 @@ Crew::Crew(int wanted) {
 
 Crew::~Crew() {
   if (!pool_) return;
-  pool_->judge();
+  pool_->suspend_if_slower();
   pool_->taken.store(false, std::memory_order_release);
 }
 

@@ -1,4 +1,4 @@
-// What a training step does around the recurrent kernels, for one instruction set; compiled once for each, as isa.cpp is.
+// Optimiser updates, losses and embedding gradients for one instruction set. Like isa.cpp, this file is compiled once for each set.
 #include "training.h"
 
 #include "loss.h"

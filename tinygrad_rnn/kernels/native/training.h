@@ -1,5 +1,5 @@
-// What a training step does around the recurrent kernels, as plain data: optimisers' updates, the norm of gradients, softmax cross-entropy,
-// rows of a table. Every function shares its work out in pieces whose results do not depend on who computes them.
+// The parts of a training step outside the recurrent kernels, as plain data: optimiser updates, the norm of gradients, softmax cross-entropy,
+// gradients of embedding tables. Every function splits its work into pieces whose results do not depend on the number of threads.
 #pragma once
 
 #include <cstddef>
@@ -10,10 +10,10 @@ namespace tgr {
 enum class Rule : int { kSgd, kRmsprop, kAdam };
 constexpr int kSlots = 3, kNumbers = 7;
 
-// One parameter, or a piece of one, to be updated: out = x - a step, the slots (moments) in place. A slot that is not in use is null.
-//   numbers of SGD      lr, weight decay, momentum, 1 for Nesterov's; slot: velocity
-//   numbers of RMSprop  lr, weight decay, alpha, eps beside the root, momentum, eps under the root; slots: square, mean, velocity
-//   numbers of Adam     lr / (1 - b1^t), weight decay, b1, b2, eps, sqrt(1 - b2^t), what x is multiplied by before; slots: m, v
+// The update of one parameter, or of a piece of one: out = x - step; the slots (moments) are updated in place. A slot not in use is null.
+//   numbers of SGD      lr, weight decay, momentum, 1 for Nesterov's momentum; slot: velocity
+//   numbers of RMSprop  lr, weight decay, alpha, eps added to the root, momentum, eps added under it; slots: square, mean, velocity
+//   numbers of Adam     lr / (1 - b1^t), weight decay, b1, b2, eps, sqrt(1 - b2^t), a factor of x; slots: m, v
 template <class T> struct Update {
   ptrdiff_t n = 0;
   const T *x = nullptr, *g = nullptr;
@@ -22,27 +22,27 @@ template <class T> struct Update {
   const double* numbers = nullptr;
 };
 
-// n values, and what becomes of them: their squares' sum, or, multiplied by a factor, `out`.
+// n values, whose squares are summed (`squares`), or which are multiplied by a factor and written to `out` (`scale`).
 template <class T> struct Values {
   ptrdiff_t n = 0;
   const T* in = nullptr;
   T* out = nullptr;
 };
 
-// -log softmax(logits)[target] for each row, and its gradient. Rows whose mask is 0 are left out: their loss and gradient are 0.
+// -log softmax(logits)[target] for each row, and its gradient. Where the mask is 0, loss and gradient are 0.
 template <class T> struct CrossEntropy {
   ptrdiff_t rows = 0, classes = 0;
   const T* logits = nullptr;
   const int64_t* targets = nullptr;
-  const uint8_t* mask = nullptr;                                // null: every row counts
-  T *losses = nullptr, *largest = nullptr, *total = nullptr;    // of each row: the loss, max(logits), sum(exp(logits - max))
-  const T* g = nullptr;                                         // the cotangent of each row's loss, or of all if g_step is 0
+  const uint8_t* mask = nullptr;                                // null: no row is masked
+  T *losses = nullptr, *largest = nullptr, *total = nullptr;    // per row: the loss, max(logits), sum(exp(logits - max))
+  const T* g = nullptr;                                         // cotangents of the losses, g_step apart; 0: one for all rows
   ptrdiff_t g_step = 0;
   T weight = 1;
-  T* slope = nullptr;                                           // (rows, classes)
+  T* slope = nullptr;                                           // the gradient of the logits, (rows, classes)
 };
 
-// Rows of a table: values[i] added to row index[i] of zeros, in the order of i.
+// The gradient of an embedding: a table of zeros to whose row index[i] values[i] is added, in the order of i.
 template <class T> struct Scatter {
   ptrdiff_t count = 0, width = 0, rows = 0;
   const int64_t* index = nullptr;

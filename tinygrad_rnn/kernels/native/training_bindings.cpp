@@ -1,4 +1,4 @@
-// What a training step does around the recurrent kernels, for Python: memory of large arrays, updates, cross-entropy, rows of a table.
+// Python bindings of training.h (updates, cross-entropy, embedding gradients) and of the memory of large arrays (blocks.h).
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -17,7 +17,7 @@ template <class T> using Place = nb::ndarray<T, nb::device::cpu, nb::c_contig>;
 using Indices = nb::ndarray<const int64_t, nb::device::cpu, nb::c_contig>;
 using Mask = nb::ndarray<const bool, nb::device::cpu, nb::c_contig>;
 
-constexpr ptrdiff_t kPiece = 8192;  // values that a thread takes at a time
+constexpr ptrdiff_t kPiece = 8192;  // values in one piece of work
 
 template <class Array> auto data_of(const Array& array, ptrdiff_t size) -> decltype(array.data()) {
   expect(static_cast<ptrdiff_t>(array.size()) == size, "an array has the wrong size");
@@ -28,7 +28,7 @@ template <class Array> auto data_of(const Array& array, ptrdiff_t size) -> declt
 // Threads for passes over memory: a value costs as much time as some twenty operations.
 int threads_for_values(double values) { return threads_for(kPiece, values * 20); }
 
-// An array whose memory comes from the blocks and goes back to them.
+// An uninitialised array in a block of blocks.h, which is returned when the array is freed.
 template <class T> nb::ndarray<nb::numpy, T> empty(const std::vector<size_t>& shape) {
   size_t size = 1;
   for (size_t n : shape) {
@@ -40,7 +40,7 @@ template <class T> nb::ndarray<nb::numpy, T> empty(const std::vector<size_t>& sh
 }
 
 
-// Of each parameter (x, g, out, slots, numbers); see training.h.
+// One update for each parameter (x, g, out, slots, numbers); see training.h.
 template <class T> void update(const std::string& isa, int rule, const nb::list& parameters) {
   expect(rule >= 0 && rule <= 2, "no such rule");
   std::vector<std::vector<double>> numbers;
@@ -107,7 +107,7 @@ template <class T> double squares(const std::string& isa, const nb::list& arrays
 
 // outs = factor * arrays; an array may be its own out.
 template <class T> void scale(const std::string& isa, double factor, const nb::list& arrays, const nb::list& outs) {
-  expect(arrays.size() == outs.size(), "as many results as arrays are wanted");
+  expect(arrays.size() == outs.size(), "the numbers of arrays and results differ");
   double values = 0;
   const std::vector<Values<T>> pieces = spans<T>(arrays, &outs, values);
   const Isa& set = isa_named(isa);
@@ -144,7 +144,7 @@ template <class T>
 void cross_entropy_back(const std::string& isa, const Flat<T>& logits, const Indices& targets, std::optional<Mask> mask, const Flat<T>& largest,
                         const Flat<T>& total, const Flat<T>& g, double weight, const Place<T>& slope) {
   CrossEntropy<T> p = cross_entropy_of<T>(logits, targets, mask);
-  p.largest = const_cast<T*>(data_of(largest, p.rows)), p.total = const_cast<T*>(data_of(total, p.rows));  // they are only read
+  p.largest = const_cast<T*>(data_of(largest, p.rows)), p.total = const_cast<T*>(data_of(total, p.rows));  // the backward pass only reads them
   p.g_step = g.ndim() == 0 ? 0 : 1;
   p.g = data_of(g, p.g_step ? p.rows : 1);
   p.weight = T(weight);

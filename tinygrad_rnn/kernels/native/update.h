@@ -1,5 +1,5 @@
-// Optimisers' updates and the passes over gradients before them. Each operation rounds by itself, in the order of the formulas in optim.py,
-// so that the results are NumPy's.
+// Optimiser updates, and the passes over gradients before them. Every operation is rounded separately, in the order of the formulas in
+// optim/, so that the results equal NumPy's.
 #pragma once
 
 #include "math.h"
@@ -8,7 +8,7 @@
 
 namespace tgr::TGR_ISA {
 
-// Calls each(k) for k = 0 .. count - 1, by as many threads as can be had.
+// Calls each(k) for k = 0 .. count - 1 on up to `threads` threads.
 template <class Each> void share_out(ptrdiff_t count, int threads, const Each& each) {
   Crew crew(count > 1 ? threads : 1);
   crew.each(count, [&](ptrdiff_t k, int) { each(k); });
@@ -27,7 +27,7 @@ template <class T> TGR_INLINE Vec<T> root(Vec<T> x) {
 #endif
 }
 
-// The elements of a piece as vectors: `read` and `write` are whole but for the last.
+// Updates a piece, vector by vector; `read` and `write` access whole vectors except the last.
 template <class T, Rule R> void update_piece(const Update<T>& u) {
   const double* number = u.numbers;
   const auto constant = [&](int k) { return splat<T>(T(number[k])); };
@@ -75,10 +75,10 @@ template <class T, Rule R> void update_piece(const Update<T>& u) {
   for (; i + W <= u.n; i += W) {
     one(i, [](const T* p) __attribute__((always_inline)) { return load(p); }, [](T* p, Vec<T> v) __attribute__((always_inline)) { store(p, v); });
   }
-  const ptrdiff_t left = u.n - i;
-  if (left > 0) {
-    one(i, [&](const T* p) __attribute__((always_inline)) { return load_n(p, left); },
-        [&](T* p, Vec<T> v) __attribute__((always_inline)) { store_n(p, v, left); });
+  const ptrdiff_t remaining = u.n - i;
+  if (remaining > 0) {
+    one(i, [&](const T* p) __attribute__((always_inline)) { return load_n(p, remaining); },
+        [&](T* p, Vec<T> v) __attribute__((always_inline)) { store_n(p, v, remaining); });
   }
 }
 
