@@ -1,4 +1,4 @@
-"""Rows picked from a table and added back: every implementation against NumPy's take and add.at."""
+"""Rows gathered from a table and scattered back by addition: every implementation against NumPy's take and add.at."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_cells_and_closures_are_not_kept_alive():
         return lambda x, h: (tg.tanh(h + x @ w),) * 2
 
     class Holder:
-        """What a closure reads, to be watched."""
+        """An object that a closure reads; a weak reference shows whether it is kept alive."""
 
     cell, step, held = Cell(), closed(leaf(draws()(D, H))), Holder()
     held.w = leaf(draws()(D, H))

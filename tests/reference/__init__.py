@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Golden:
-    """One golden file: its name, its arrays by key (read-only) and what it says about itself."""
+    """One golden file: its name, its arrays by key (read-only) and its metadata."""
 
     name: str
     arrays: dict[str, np.ndarray]

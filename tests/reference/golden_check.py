@@ -1,4 +1,4 @@
-"""Read every golden file of this folder without the libraries and hold it to what it promises."""
+"""Read every golden file of this folder without the libraries and check its contents against its metadata."""
 
 from __future__ import annotations
 

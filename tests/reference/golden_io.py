@@ -1,4 +1,4 @@
-"""What the makers of golden files share: drawing numbers, checking a case against differences, writing it."""
+"""Shared by the scripts that write golden files: drawing numbers, checking a case against differences, writing it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def validate(name: str, arrays: Arrays, meta: dict[str, Any]) -> None:
 
 
 def save(name: str, arrays: Arrays, meta: dict[str, Any]) -> None:
-    """Write one case; versions of Python and NumPy are added to what the library's maker tells."""
+    """Write one case; versions of Python and NumPy are added to the metadata."""
     versions = {"python": platform.python_version(), "numpy": np.__version__, **meta["versions"]}
     meta = {"name": name, **meta, "versions": versions}
     arrays = {key: np.asarray(array) for key, array in arrays.items()}

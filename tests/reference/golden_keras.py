@@ -73,7 +73,7 @@ def layout_of(case: Case, key: str) -> str:
 
 
 def short_name(case: Case, variable: Any) -> str:
-    """The weight's own name, behind fw/ or bw/ in a Bidirectional."""
+    """The weight's own name, after fw/ or bw/ in a Bidirectional."""
     if not case.bidirectional:
         return f"weight/{variable.name}"
     return f"weight/{'bw' if 'backward' in variable.path else 'fw'}/{variable.name}"
@@ -185,7 +185,7 @@ def cases() -> Iterator[Case]:
 
 
 def layer_cases() -> Iterator[Case]:
-    """What only the layers have beside our cells: other functions, no bias, left padding read backwards."""
+    """Options of the layers that our cells do not have: other functions, no bias, left padding read backwards."""
     back, silent = ("go_backwards", True), ("use_bias", False)
     gates = ("recurrent_activation", "hard_sigmoid")
     yield Case("SimpleRNN", "softsign", (back, silent, ("activation", "softsign")), True, "left", True)

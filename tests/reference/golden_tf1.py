@@ -298,7 +298,7 @@ def hello() -> None:
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")  # every class and function here is deprecated: that is why it is asked
+    warnings.simplefilter("ignore")  # every class and function used here is deprecated, which is intended
     v1.logging.set_verbosity(v1.logging.ERROR)
     v1.disable_v2_behavior()
     for case in cases():

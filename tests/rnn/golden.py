@@ -1,7 +1,7 @@
 """Shared by the golden tests: conversion of other libraries' weights to our layout and back, and the comparison.
 
-Every conversion here is a permutation of column blocks, at times with a transpose, so a gradient goes back the way the weight
-came. Where one of our parameters stands for two of theirs (PyTorch's biases), both have its gradient.
+Every conversion here is a permutation of column blocks, at times with a transpose, so a gradient is converted by the
+inverse. Where one of our parameters corresponds to two of theirs (PyTorch's biases), both have its gradient.
 """
 
 from __future__ import annotations

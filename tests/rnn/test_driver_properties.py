@@ -413,7 +413,7 @@ class Pair(NamedTuple):
 
 
 class TwoSpeeds(rnn.RNNCell):
-    """A state of its own cell_type, with parts of unlike sizes, one of them nested."""
+    """A state of a custom type, with parts of different sizes, one of them nested."""
 
     state_size = Pair(H, (1, 3))
     output_size = H

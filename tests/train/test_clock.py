@@ -1,4 +1,4 @@
-"""The output of a run and its end, with a simulated clock: every step takes the same time."""
+"""Progress output and the end of a run, with a simulated clock: every step takes the same time."""
 
 from __future__ import annotations
 
