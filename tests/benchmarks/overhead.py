@@ -202,7 +202,7 @@ def least(f):
         for _ in range(100): f()
         best = min(best, (time.perf_counter() - begin) / 100)
     return best * 1e6
-found = {}
+times = {}
 for name in ("RNN", "LSTM", "GRU"):
     x, h = torch.randn(1, 64), torch.randn(1, 64)
     for what, net, x, state in (
@@ -211,8 +211,8 @@ for name in ("RNN", "LSTM", "GRU"):
     ):
         wanted, single = x.clone().requires_grad_(), what == "cell" and name != "LSTM"
         def call(x):
-            found = net(x, state)
-            return found if single else found[0]
+            outputs = net(x, state)
+            return outputs if single else outputs[0]
         def infer():
             with torch.no_grad(): call(x)
         def train():
@@ -220,8 +220,8 @@ for name in ("RNN", "LSTM", "GRU"):
             net.zero_grad(set_to_none=True)
             call(wanted).backward(g)
         g = torch.ones_like(call(x))
-        found[f"{name} {what}"] = least(infer), least(train)
-print(json.dumps(found))
+        times[f"{name} {what}"] = least(infer), least(train)
+print(json.dumps(times))
 """
 
 

@@ -318,8 +318,8 @@ def test_the_environment_chooses_and_requires():
 def test_only_numpy_is_imported():
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}\nimport numpy; had = set(sys.modules); import tinygrad_rnn.kernels\n"
-        "found = {m.split('.')[0] for m in set(sys.modules) - had} - set(sys.stdlib_module_names)\n"
-        "print(sorted(found - {'tinygrad_rnn', 'numpy'}))"
+        "imported = {m.split('.')[0] for m in set(sys.modules) - had} - set(sys.stdlib_module_names)\n"
+        "print(sorted(imported - {'tinygrad_rnn', 'numpy'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -98,7 +98,7 @@ def validate(name: str, arrays: Arrays, meta: dict[str, Any]) -> None:
         if key.startswith("weight/") and f"grad/{key}" not in arrays:
             raise AssertionError(f"{name}: {key} has no gradient")
         if key.startswith("weight/") and key not in meta["layouts"]:
-            raise AssertionError(f"{name}: the layout of {key} is not told")
+            raise AssertionError(f"{name}: the layout of {key} is not described")
 
 
 def save(name: str, arrays: Arrays, meta: dict[str, Any]) -> None:
