@@ -393,6 +393,14 @@ def attention_over_words() -> Any:
 
 
 @net
+def attention_from_zeros() -> Any:
+    """A decoder that begins with zeros of its own, to the right of the encoder that it attends to."""
+    memory, _ = rnn.dynamic_rnn(rnn.LSTMCell(H, name="encoder"), x())
+    decoder = rnn.AttentionWrapper(rnn.LSTMCell(H, name="decoder"), rnn.LuongAttention(H, memory))
+    return rnn.dynamic_rnn(decoder, x(3), dtype=np.float32)[0].sum()
+
+
+@net
 def bridge() -> Any:
     """A decoder whose initial state is computed from both directions of the encoder."""
     _, (fw, bw) = rnn.bidirectional_dynamic_rnn(rnn.GRUCell(H), rnn.GRUCell(H), x())

@@ -86,7 +86,7 @@ class Output:
         self.name: str | None = None
 
 
-Edge: TypeAlias = Leaf | Node | Output
+Edge: TypeAlias = Leaf | Node | Output  # what a tensor refers to: a leaf, a node, or one output of a node with several
 
 
 class _Holder:

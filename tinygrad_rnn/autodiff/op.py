@@ -11,11 +11,11 @@ An op is one block: the forward under `@primitive`, its rule right below under `
         return g * b if needs[0] else None, g * a if needs[1] else None
 
 Positional parameters of the forward are arrays; keyword-only ones are options (shapes, axes, indices) and have no
-gradient. The parameters of the vjp determine what a node saves for it: `g` is the cotangent of the result, followed in
-any order by inputs, `out` (the result), `shape` (of the first input), `shapes` (of all inputs), `needs` (which inputs
-need a gradient), `residuals` (where the forward has an option `keep`: with keep=True it returns its result and what else
-the vjp needs) and `*arrays` (all inputs of a variadic op). Keyword-only parameters of the vjp are the options. It returns
-one cotangent per input, None where none is needed.
+gradient. The parameters of the vjp determine what a node saves for it. `g` is the cotangent of the result: the gradient of
+the loss with respect to it. After it come, in any order, inputs, `out` (the result), `shape` (of the first input), `shapes`
+(of all inputs), `needs` (which inputs need a gradient), `residuals` (where the forward has an option `keep`: with keep=True
+it returns its result and what else the vjp needs) and `*arrays` (all inputs of a variadic op). Keyword-only parameters of
+the vjp are the options. It returns one cotangent per input, None where none is needed.
 
 A vjp is written with operators and ops, so it works on ndarrays and, recorded, on Tensors. A fused op, whose vjp calls a
 kernel, also has `@name.expands`: the same function in primitives, for higher derivatives and drawings. The vjp of a fused

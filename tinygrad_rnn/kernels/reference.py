@@ -1,9 +1,9 @@
-"""The kernels in NumPy: they run anywhere, read like the papers, and hold the native kernels to account.
+"""The kernels in NumPy: they run anywhere, follow the papers' equations, and are what the native kernels are compared with.
 
 Letters: B batch, T time, D input, H units, G gates. A *step* s counts from each row's own first element, so s runs over
-time forwards, or backwards when `reverse`; rows are ordered by falling length, so the rows still alive at step s are
-always the first n_s. The N = sum of lengths living (row, step) pairs are laid out step by step in *packed* arrays
-(N, ...): padding is never read, and work is proportional to N. The products that do not depend on the recurrence (x W,
+time forwards, or backwards when `reverse`. Rows are ordered by descending length, so the rows still running at step s
+are always the first n_s. The N = sum of lengths (row, step) pairs are stored step by step in *packed* arrays (N, ...):
+padding is never read, and work is proportional to N. The products that do not depend on the recurrence (x W,
 dW, dU, dx) are single products over all N pairs.
 """
 
@@ -141,7 +141,7 @@ class GRU:
 Cell: TypeAlias = RNN | LSTM | GRU
 
 
-class Walk:
+class Schedule:
     """The order of work for given lengths: which (row, time) each packed position is."""
 
     def __init__(self, sizes: Sizes, lengths: Lengths | None, reverse: bool) -> None:
@@ -168,7 +168,7 @@ class Saved:
 
     cell_type: str
     cell: Cell
-    walk: Walk
+    schedule: Schedule
     sizes: Sizes
     mode: Save
     time_major: bool
@@ -228,28 +228,28 @@ def forward(
     B, T = (x.shape[1], x.shape[0]) if time_major else x.shape[:2]
     sizes = Sizes(B, T, x.shape[2], recurrent_kernel.shape[0])
     begin = [np.zeros((B, sizes.H), x.dtype) if s is None else s for s in initial]
-    walk = Walk(sizes, lengths, reverse)
+    schedule = Schedule(sizes, lengths, reverse)
     with np.errstate(all="ignore"):
         bias, added = _biases(cell, bias, extra)
-        z = x[walk.at(time_major)] @ kernel + bias
-        state = [s[walk.order] for s in begin]
-        after = [np.empty((walk.rows.size, sizes.H), x.dtype) for _ in cell.states]
-        kept = [np.empty((walk.rows.size, sizes.H), x.dtype) for _ in cell.kept] if save is True else []
-        for first, last in walk.steps():
+        z = x[schedule.at(time_major)] @ kernel + bias
+        state = [s[schedule.order] for s in begin]
+        after = [np.empty((schedule.rows.size, sizes.H), x.dtype) for _ in cell.states]
+        kept = [np.empty((schedule.rows.size, sizes.H), x.dtype) for _ in cell.kept] if save is True else []
+        for first, last in schedule.steps():
             new, gates = cell.step(z[first:last], [s[: last - first] for s in state], recurrent_kernel, added)
             for k, value in enumerate(new):
                 state[k][: last - first] = after[k][first:last] = value
             for store, value in zip(kept, gates, strict=False):  # kept is empty unless save is True
                 store[first:last] = value
     saved = Saved(
-        cell_type=cell_type, cell=cell, walk=walk, sizes=sizes, mode=save, time_major=time_major, torch=torch, x=x,
+        cell_type=cell_type, cell=cell, schedule=schedule, sizes=sizes, mode=save, time_major=time_major, torch=torch, x=x,
         kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias, extra=extra, added=added, initial=begin,
         after=after, kept=kept,
     )  # fmt: skip
     outputs = _unpack(saved, after[-1])
     final = tuple(np.empty_like(s) for s in state)
     for value, sorted_rows in zip(final, state, strict=True):
-        value[walk.order] = sorted_rows
+        value[schedule.order] = sorted_rows
     return outputs, final, saved if save else None
 
 
@@ -264,19 +264,19 @@ def backward(
 
     They are (dx, dW, dU, db, d recurrent bias, d initial).
     """
-    cell, walk, sizes, U = saved.cell, saved.walk, saved.sizes, saved.recurrent_kernel
-    dtype, H, N = saved.x.dtype, sizes.H, walk.rows.size
-    at = walk.at(saved.time_major)
+    cell, schedule, sizes, U = saved.cell, saved.schedule, saved.sizes, saved.recurrent_kernel
+    dtype, H, N = saved.x.dtype, sizes.H, schedule.rows.size
+    at = schedule.at(saved.time_major)
     with np.errstate(all="ignore"):
         kept = _recompute(saved) if saved.mode == "recompute" else saved.kept
         arriving = [None if d is None else d[at] for d in d_states]
         if d_outputs is not None:
             arriving[-1] = d_outputs[at] if arriving[-1] is None else arriving[-1] + d_outputs[at]
-        d_state = [np.zeros((sizes.B, H), dtype) if d is None else d[walk.order] for d in d_final]
+        d_state = [np.zeros((sizes.B, H), dtype) if d is None else d[schedule.order] for d in d_final]
         before = _before(saved)
         dz = np.empty((N, cell.gates * H), dtype)
         extra = [np.empty((N, H), dtype) for _ in cell.extra]
-        for first, last in reversed(walk.steps()):
+        for first, last in reversed(schedule.steps()):
             n, now = last - first, slice(first, last)
             d_after = [d[:n] if a is None else d[:n] + a[now] for d, a in zip(d_state, arriving, strict=True)]
             dz[now], d_before, more = cell.step_vjp(
@@ -304,27 +304,27 @@ def backward(
         for wanted, sorted_rows in zip(needs[5:], d_state, strict=True):
             d_first = np.empty_like(sorted_rows) if wanted else None
             if d_first is not None:
-                d_first[walk.order] = sorted_rows
+                d_first[schedule.order] = sorted_rows
             d_initial.append(d_first)
     return dx, dW, dU if needs[2] else None, db if needs[3] else None, dc if needs[4] else None, *d_initial
 
 
 def _before(saved: Saved) -> list[Array]:
     """The states each packed step started from."""
-    walk = saved.walk
+    schedule = saved.schedule
     before: list[Array] = []
     for initial, after in zip(saved.initial, saved.after, strict=True):
         value = np.empty_like(after)
-        for s, (first, last) in enumerate(walk.steps()):
+        for s, (first, last) in enumerate(schedule.steps()):
             n = last - first
-            value[first:last] = initial[walk.order[:n]] if s == 0 else after[walk.starts[s - 1] :][:n]
+            value[first:last] = initial[schedule.order[:n]] if s == 0 else after[schedule.starts[s - 1] :][:n]
         before.append(value)
     return before
 
 
 def _recompute(saved: Saved) -> list[Array]:
     """The gates again, all steps at once: the states are known, so nothing waits for anything."""
-    z = saved.x[saved.walk.at(saved.time_major)] @ saved.kernel + saved.bias
+    z = saved.x[saved.schedule.at(saved.time_major)] @ saved.kernel + saved.bias
     return list(saved.cell.step(z, _before(saved), saved.recurrent_kernel, saved.added)[1])
 
 
@@ -348,7 +348,7 @@ def _unpack(saved: Saved, packed: Array) -> Array:
     """A packed array (N, H) as a sequence array, 0 past the lengths."""
     B, T, _, H = saved.sizes
     sequence = np.zeros((T, B, H) if saved.time_major else (B, T, H), packed.dtype)
-    sequence[saved.walk.at(saved.time_major)] = packed
+    sequence[saved.schedule.at(saved.time_major)] = packed
     return sequence
 
 

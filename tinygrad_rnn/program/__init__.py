@@ -12,4 +12,9 @@ In reading order:
 - environment, guards, walk: what a step reads besides its arguments, and whether it has changed since the trace.
 - view, lowering, lowering_stages, lowering_rules, native: the plan for the C++ interpreter.
 - fuse, fused: `tg.fuse`. stepper: streaming. flops: counts for drawings. samples: inputs for the gradient checks.
+
+What a call of `tg.scan` goes through: `TracedStep` (a step's program for one signature) -> `Prepared` (the instructions on
+weights alone, and the loops, for some options) -> `Loops` (the plan and what runs it) -> `Plan` (three `Loop`s: forward,
+forward that saves for backward, backward; each has instructions before, in and after the loop over time). A `Call` is a
+`Prepared` bound to shapes and dtypes, so that the next call like it looks up nothing else; a `Scan` is one run.
 """

@@ -73,7 +73,7 @@ class Grid:
         self.feeds = self._feeds()
         self.results = self._results()
         self.pitch = self.column_pitch()
-        self.centres = _centres(shown, self.pitch)
+        self.centres = _centres(shown, self.pitch, self.room_before)
         self._heights()
 
     # -- sources ----------------------------------------------------------------------------------------------------
@@ -129,6 +129,23 @@ class Grid:
         """From one input of a step to the next."""
         names = {name for keys in self.inputs.values() if len(keys) > 1 for _, name in keys}
         return max([BESIDE, *(style.fitting_size((f"{name}₀₀",), "ellipse")[0] + 4 for name in names)])
+
+    @cached_property
+    def room_before(self) -> dict[int, float]:
+        """How much wider the space before a column is, for the initial states of a layer that begins behind another's cells
+        and takes no state from them."""
+        room: dict[int, float] = {}
+        carried = {state.head for state in self.net.states}
+        for name, source, head in self.net.initial_states:
+            layer, column = self.layers[head[0]], self.column(head)
+            before = column + 1 if layer.backward else column - 1
+            leaf = source is None or self.net.graph.nodes[source.id].op is None
+            begins = leaf and head not in carried and self.is_shown(head)
+            if begins and before in self.shown and self.has_cell(before, layer.rank):
+                wide = style.fitting_size((f"{name}₋₁",), "ellipse")[0]
+                behind = max(column, before)
+                room[behind] = max(room.get(behind, 0.0), 44 + wide)
+        return room
 
     def inputs_of(self, step: Step, origins: list[Origin]) -> list[Key]:
         """The inputs that a step reads: those with a name or a gradient, else one that stands for all."""
@@ -374,10 +391,11 @@ def _looked_up(step: Step) -> Key:
     return -1 - step[0], "x"
 
 
-def _centres(shown: list[int | None], pitch: float) -> list[float]:
+def _centres(shown: list[int | None], pitch: float, room_before: dict[int, float]) -> list[float]:
     """The middles of the columns shown, the gap's narrower than a step's."""
     centres: list[float] = []
     for i, column in enumerate(shown):
         beside_gap = i > 0 and (column is None or shown[i - 1] is None)
-        centres.append(0.0 if i == 0 else centres[-1] + (pitch * 0.8 if beside_gap else pitch))
+        room = 0.0 if column is None else room_before.get(column, 0.0)
+        centres.append(0.0 if i == 0 else centres[-1] + (pitch * 0.8 if beside_gap else pitch) + room)
     return centres

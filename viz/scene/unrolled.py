@@ -107,7 +107,8 @@ class UnrolledScene(NetScene):
         id = f"l{head[0]}t{head[1]}{state.name}"
         before = column - int(sign)
         side = x - sign * CELL[0] / 2
-        if before in self.grid.shown and self.grid.has_cell(before, layer.rank):
+        narrow = max(column, before) not in self.grid.room_before
+        if narrow and before in self.grid.shown and self.grid.has_cell(before, layer.rank):
             between = self.grid.x(column) - sign * (self.grid.pitch / 2 - 8)  # the columns, below the cells
             number = sum(place_and_size(node)[0][0] == between for node in self.canvas.drawn.values() if node.state)
             at = (between, y - CELL[1] / 2 - 34 - ENDS_APART * number)
@@ -116,7 +117,7 @@ class UnrolledScene(NetScene):
             path = rounded(corners)
         else:
             apart = max(ENDS_APART, tall + 8) if group is not None else ENDS_APART
-            out = self.grid.pitch / 2 + 34 + (max(wide / 2 - 28, 0.0) if group is not None else 0.0)
+            out = self.grid.pitch / 2 + 34 + max(wide / 2 - 28, 0.0)
             at = (self.grid.x(column) - sign * out, y + apart * self.grid.state_order(head[0], state.name))
             path = ((at[0] + sign * wide / 2, at[1]), (side, y + rise))
         self.canvas.node(id, lines, role, at, layer=head[0], state=state.name)
