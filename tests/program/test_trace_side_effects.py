@@ -478,6 +478,20 @@ def test_a_refused_trace_leaves_everything_as_it_was():
     assert everything() == before
 
 
+def test_the_reason_names_the_cell_that_is_changed():
+    class Counting(tg.rnn.RNNCell):
+        state_size = output_size = 3
+        count = 0
+
+        def call(self, x, h):
+            self.count += 1
+            return h, 0.5 * h + x
+
+    explained = tg.rnn.explain(Counting(), np.ones((2, 3, 3), np.float32))
+    assert explained.path == "unrolled"
+    assert "the step changes Counting.count" in str(explained)
+
+
 def test_a_wrong_step_raises_its_own_error():
     w = tg.tensor(draws(3)(D + 1, H))
 

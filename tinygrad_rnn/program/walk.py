@@ -282,8 +282,9 @@ class Walk:
             owner = self.visit(value.__self__, path.rpartition(".")[0] or path)
             return MethodType(self.visit(value.__func__, path), owner)
         if cls is partial:
-            self.key.append("partial")
-            f, args, more = (self.visit(v, path) for v in (value.func, value.args, value.keywords))
+            self.key.append(("partial", len(value.args)))
+            f, more = self.visit(value.func, path), self.visit(value.keywords, path)
+            args = [self.visit(argument, type(argument).__name__) for argument in value.args]
             return partial(f, *args, **more)
         if cls is ModuleType:
             return self._module(value, path, early)
