@@ -70,7 +70,8 @@ PooledWorkspace::~PooledWorkspace() {
 std::atomic<double> worth_a_thread{2e6};  // operations: some 20 microseconds of one core
 
 int threads_for(ptrdiff_t B, double operations) {
-  const double most = std::min({double(get_threads()), double(B), 1 + operations / worth_a_thread.load()});
+  const double worth = worth_a_thread.load() * (threads_asleep() ? 4 : 1);
+  const double most = std::min({double(get_threads()), double(B), 1 + operations / worth});
   return std::max(1, static_cast<int>(most));
 }
 int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes) {

@@ -175,21 +175,25 @@ struct Pool {
   // Decaying averages over past work: the time it took, and the time that the caller alone would have needed. If another process uses a
   // core, a thread on it may be preempted in the middle of a piece for longer than the whole work takes.
   double took = 0, alone = 0;
+  double lost = 0;                       // by calls slower than one thread, since the last suspension; faster calls make up for it
   Clock::time_point one_thread_until{};  // until then, calls use one thread
 
   void note(double seconds, double own_seconds, ptrdiff_t own, ptrdiff_t pieces) {
     if (own == 0) return;
     const double needed = own_seconds / double(own) * double(pieces);
     if (alone == 0) took = 1.5 * needed, alone = 3 * needed;  // an initial assumption: two threads at 3/4 of the ideal speed-up
-    took = took * 0.75 + std::min(seconds, 2 * needed);       // limits the effect of a single outlier
+    seconds = std::min(seconds, 2 * needed);                  // limits the effect of a single outlier
+    took = took * 0.75 + seconds;
     alone = alone * 0.75 + needed;
+    lost = std::max(0.0, lost + seconds - needed);
   }
   bool contended() const { return took > 0.75 * alone; }
   void suspend_if_slower() {
     if (took <= 1.02 * alone) return;
-    const auto ten_times = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(10 * took));
+    // Ten times the time lost, so that attempts with several threads cost at most a tenth.
+    const auto ten_times = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(10 * lost));
     one_thread_until = Clock::now() + std::max<Clock::duration>(kSuspension, ten_times);
-    took = alone / 2;
+    took = alone / 2, lost = 0;
   }
 
   // Runs pieces until none is left; returns the number it ran.
@@ -246,6 +250,7 @@ namespace {
 // Never destroyed: its threads may outlive every static object.
 std::atomic<Pool*> pool{nullptr};
 std::atomic<int> most{0};
+std::atomic<Clock::rep> last_call{0};  // when the last call ended
 
 void forget_pool() { pool.store(new (std::nothrow) Pool); }  // in a forked child, where the threads are gone
 
@@ -270,6 +275,8 @@ int get_threads() {
 
 void set_threads(int n) { most.store(n); }
 
+bool threads_asleep() { return Clock::now().time_since_epoch().count() - last_call.load() > Clock::duration(kIdleSpin).count(); }
+
 Crew::Crew(int wanted) {
   if (wanted <= 1) return;
   Pool* p = the_pool();
@@ -286,6 +293,7 @@ Crew::Crew(int wanted) {
 }
 
 Crew::~Crew() {
+  last_call.store(Clock::now().time_since_epoch().count());
   if (!pool_) return;
   pool_->suspend_if_slower();
   pool_->taken.store(false, std::memory_order_release);

@@ -5,5 +5,6 @@ namespace tgr {
 
 int get_threads();
 void set_threads(int n);
+bool threads_asleep();  // no call ended lately, so one that wants threads waits some 60 microseconds for them to wake
 
 }  // namespace tgr
