@@ -208,7 +208,9 @@ class _TypeOfTraced(type):
         return issubclass(other, type)
 
 
-type_of_traced = _TypeOfTraced("type", (), {})
+type_of_traced = _TypeOfTraced(
+    "type", (), {"__doc__": "type, as steps see it: a stand-in is of the type of what it stands for."}
+)
 
 
 def isinstance_of_traced(value: Any, kinds: Any) -> bool:
