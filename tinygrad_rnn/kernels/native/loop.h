@@ -49,7 +49,7 @@ template <class T> class Loop {
   };
   // The working memory of one thread; of one share if there are sums, since its rows must remain until they are summed. The rows of a chunk
   // are numbered m = 0, 1, ..., step after step; i counts the rows of one step.
-  struct Worker {
+  struct alignas(64) Worker {
     View<T>* views;  // of each slot, for the current block; then of weights and numbers
     SlotRows* slot_rows;  // by slot
     T*** now;     // [state][i]: the current state of a row
@@ -446,6 +446,8 @@ template <class T> class Loop {
       for (ptrdiff_t r = first; r < last; ++r) run_strided(i, b.run, {at(0, r), at(1, r), at(2, r), at(3, r)}, w.buffers);
     } else if (i.code == Code::rowproduct) {
       for (ptrdiff_t r = first; r < last; ++r) multiply_row(i, at(0, r), at(1, r), at(2, r));
+    } else if (i.code == Code::mul_sum) {
+      for (ptrdiff_t r = first; r < last; ++r) sum_products(at(0, r), at(1, r), at(2, r), i.shape[0]);
     } else {
       const Reduce<T> reduce = reduce_of<T>(i.code);
       for (ptrdiff_t r = first; r < last; ++r) reduce(i, at(0, r), at(1, r));
