@@ -208,7 +208,9 @@ class _TypeOfTraced(type):
         return issubclass(other, type)
 
 
-type_of_traced = _TypeOfTraced("type", (), {})
+type_of_traced = _TypeOfTraced(
+    "type", (), {"__doc__": "type, as steps see it: a stand-in is of the type of what it stands for."}
+)
 
 
 def isinstance_of_traced(value: Any, kinds: Any) -> bool:
@@ -260,7 +262,7 @@ class Tracer:
         """A new slot with this value."""
         t: Traced = object.__new__(Traced)
         set_value(t, value)
-        t._node = None
+        t._node, t._needs = None, False
         t.tracer, t.number = self, len(self.slots)
         shape: Shape = value.shape
         if layout.per_row:
@@ -412,7 +414,7 @@ class Tracer:
         """A new stand-in for an existing slot."""
         t: Traced = object.__new__(Traced)
         set_value(t, self.values[number])
-        t._node, t.tracer, t.number = None, self, number
+        t._node, t._needs, t.tracer, t.number = None, False, self, number
         return t
 
 

@@ -11,6 +11,7 @@ import builtins
 import dis
 import enum
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial, partialmethod
 from types import (
@@ -382,6 +383,8 @@ class Walk:
                 return self._trap(value, path)
             self.guards.append(guard_items(value, path))
             early(copy := type(value)())
+            if isinstance(value, defaultdict):
+                copy.default_factory = self.visit(value.default_factory, f"{path}.default_factory")
             for k, v in value.items():
                 self.key.append((type(k), k))
                 copy[k] = self.visit(v, f"{path}[{k!r}]")
@@ -392,8 +395,10 @@ class Walk:
         else:
             if not all(type(v) in _VALUES for v in value):
                 return self._trap(value, path)
-            self.key.append(tuple(sorted(map(repr, value))))
+            self.key.append(tuple(map(repr, value)))  # in the order in which a step would iterate
             copy = type(value)(value)
+            if list(copy) != list(value):
+                return self._trap(value, path)
             if isinstance(value, frozenset):
                 return copy
             self.guards.append(guard_set(value, path))
