@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import primitive
 from ..autodiff.work import Work
+from ..kernels import sequence_backward, sequence_forward
 from .pointwise import relu, tanh
 from .rearranging import reorder_blocks
 from .unrolled import (
@@ -67,32 +67,14 @@ def two_biases(bias: Any, recurrent_bias: Any) -> tuple[Any, Any]:
     return (bias[0], bias[1]) if bias is not None and bias.ndim == 2 else (bias, recurrent_bias)
 
 
-def forward(
-    cell_type: str,
-    option: Any,
-    arrays: Any,
-    initial: Any,
-    save: Any,
-    lengths: Any,
-    reverse: Any,
-    time_major: Any,
-    torch: Any,
-) -> Any:
-    """(outputs, final states, saved) of a fused op over time, whose arrays are x, kernel, recurrent_kernel and biases."""
-    x, kernel, recurrent_kernel, bias, recurrent_bias = arrays
-    biases = two_biases(bias, recurrent_bias)
-    arrays = (x, kernel, recurrent_kernel, *biases)
-    return kernels.sequence_forward(cell_type, option, arrays, initial, lengths, reverse, time_major, save, torch)
-
-
 def backward(
     saved: Any, bias: Any, needs: tuple[bool, ...], g: Any, g_final: tuple[Any, ...], g_cells: Any = None
 ) -> tuple[Any, ...]:
     """The cotangents of the arrays and initial states, from those of the outputs and final states."""
     if bias is None or bias.ndim == 1:
-        return kernels.sequence_backward(saved, g, g_final, needs, g_cells)
+        return sequence_backward(saved, g, g_final, needs, g_cells)
     wanted = (*needs[:4], needs[3], *needs[5:])
-    dx, d_kernel, d_recurrent_kernel, db, dc, *d_initial = kernels.sequence_backward(saved, g, g_final, wanted, g_cells)
+    dx, d_kernel, d_recurrent_kernel, db, dc, *d_initial = sequence_backward(saved, g, g_final, wanted, g_cells)
     d_bias = None
     if needs[3]:
         d_bias = np.empty(bias.shape, bias.dtype)
@@ -215,8 +197,10 @@ def rnn_sequence(
     >>> outputs.shape, h.shape, bool((outputs[1, 2:] == 0).all())
     ((2, 5, 3), (2, 3), True)
     """
-    arrays, save = (x, kernel, recurrent_kernel, bias, recurrent_bias), _save(recompute, keep)
-    outputs, final, saved = forward("rnn", activation, arrays, (h0,), save, lengths, reverse, time_major, torch)
+    arrays, save = (x, kernel, recurrent_kernel, *two_biases(bias, recurrent_bias)), _save(recompute, keep)
+    outputs, final, saved = sequence_forward(
+        "rnn", activation, arrays, (h0,), lengths, reverse, time_major, save, torch
+    )
     return ((outputs, *final), saved) if keep else (outputs, *final)
 
 
@@ -277,9 +261,9 @@ def lstm_sequence(
     >>> outputs.shape, bool((outputs[:, -1] == h).all())
     ((2, 5, 3), True)
     """
-    letters, arrays = _letters(trace, "c", "ifgo"), (x, kernel, recurrent_kernel, bias, recurrent_bias)
+    letters, arrays = _letters(trace, "c", "ifgo"), (x, kernel, recurrent_kernel, *two_biases(bias, recurrent_bias))
     save = _save(recompute, keep, letters)
-    outputs, final, saved = forward("lstm", None, arrays, (c0, h0), save, lengths, reverse, time_major, torch)
+    outputs, final, saved = sequence_forward("lstm", None, arrays, (c0, h0), lengths, reverse, time_major, save, torch)
     results = (outputs, *final, *_traced(saved, letters))
     return (results, saved) if keep else results
 
@@ -342,9 +326,11 @@ def gru_sequence(
     >>> outputs.shape, h.shape
     ((2, 5, 3), (2, 3))
     """
-    letters, arrays = _letters(trace, "", "zrn"), (x, kernel, recurrent_kernel, bias, recurrent_bias)
-    save = _save(recompute, keep, letters)
-    outputs, final, saved = forward("gru", reset_after, arrays, (h0,), save, lengths, reverse, time_major, torch)
+    letters, arrays = _letters(trace, "", "zrn"), (x, kernel, recurrent_kernel, *two_biases(bias, recurrent_bias))
+    save, initial = _save(recompute, keep, letters), (h0,)
+    outputs, final, saved = sequence_forward(
+        "gru", reset_after, arrays, initial, lengths, reverse, time_major, save, torch
+    )
     results = (outputs, *final, *_traced(saved, letters))
     return (results, saved) if keep else results
 

@@ -45,12 +45,25 @@ def map_state(f: Callable[..., Any], *states: Any) -> Any:
 
 def leaves(state: Any) -> tuple[Any, ...]:
     """The tensors of a state, in order."""
-    return tuple([leaf for part in state for leaf in leaves(part)]) if isinstance(state, tuple) else (state,)
+    if not isinstance(state, tuple):
+        return (state,)
+    found: list[Any] = []
+    for part in state:
+        if isinstance(part, tuple):
+            found += leaves(part)
+        else:
+            found.append(part)
+    return tuple(found)
 
 
 def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
     """A state of the structure of `like` from its leaves."""
     return rebuilt(like, iter(parts))
+
+
+def kernel_state(parts: tuple[Any, ...]) -> Any:
+    """The state of a cell with a kernel from its parts: c and h of an LSTM, else h alone."""
+    return LSTMState(*parts) if len(parts) == 2 else parts[0]
 
 
 def zeros(size: Any, batch: int, dtype: Any) -> Any:
@@ -401,6 +414,7 @@ __all__ = [
     "detach",
     "gate",
     "is_over_time",
+    "kernel_state",
     "leaves",
     "map_state",
     "random_source",

@@ -17,7 +17,7 @@ from ..autodiff.state import ambient, scope
 from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..program.calls import checked_lengths, listener
-from .cell import RNNCell, as_cell, called, described, gate, is_over_time, leaves, map_state, rebuild
+from .cell import RNNCell, as_cell, called, described, gate, is_over_time, kernel_state, leaves, map_state
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
@@ -271,12 +271,12 @@ def run_kernel(
     if letters and traces is not None:
         options["trace"] = "gates"
     initial = leaves(state)
-    outputs, *rest = op.apply((x, *weights, *initial), options)
-    n = len(initial)
+    results = op.apply((x, *weights, *initial), options)
+    outputs, n = results[0], 1 + len(initial)
     if traces is not None:
-        named = {**dict(zip(letters, rest[n:], strict=True)), "h": outputs}
+        named = {**dict(zip(letters, results[n:], strict=True)), "h": outputs}
         traces.append({k: v if k in "ch" else v.detach() for k, v in named.items()})
-    return outputs, rebuild(state, tuple(rest[:n]))
+    return outputs, kernel_state(results[1:n])
 
 
 def _run_scan(
