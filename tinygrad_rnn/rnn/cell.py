@@ -8,6 +8,7 @@ Conventions of every cell here (letters: B batch, T time, D input, H units, G ga
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..autodiff.state import ambient, generator, scope
 from ..autodiff.steps import current_step, fields_of, mask_tensor, name_states
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
+from ..program.calls import listener
 from ..program.naming import gate
 from ..program.tree import rebuilt
 
@@ -229,7 +231,7 @@ class RNNCell(Module):
         self.check_input(x, 2)
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
-        with scope(self.scope_name):
+        with UNSCOPED if scopes_unread() else scope(self.scope_name):
             if self.fused() is not None and ambient.get().tracer is None:
                 output, new = self.fused_step(x, state)
             else:
@@ -386,6 +388,15 @@ def is_over_time(drawn: Any) -> bool:
     return not isinstance(drawn, Tensor) and drawn.ndim == 3
 
 
+UNSCOPED: Any = nullcontext()  # instead of a scope that nothing reads
+
+
+def scopes_unread() -> bool:
+    """Whether nothing reads the scopes of ops now: no graph or trace is recorded, and nobody listens."""
+    now = ambient.get()
+    return not (now.recording or now.tracer) and listener.get() is None
+
+
 def called(cell: RNNCell, x: Any, state: Any, drawn: Any) -> tuple[Any, Any]:
     """One step of a cell, with its drawn arrays, if any."""
     return cell.call(x, state, drawn) if leaves(drawn) else cell.call(x, state)  # type: ignore[call-arg]
@@ -419,5 +430,6 @@ __all__ = [
     "map_state",
     "random_source",
     "rebuild",
+    "scopes_unread",
     "zeros",
 ]

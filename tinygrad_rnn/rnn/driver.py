@@ -17,7 +17,18 @@ from ..autodiff.state import ambient, scope
 from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..program.calls import checked_lengths, listener
-from .cell import RNNCell, as_cell, called, described, gate, is_over_time, kernel_state, leaves, map_state
+from .cell import (
+    RNNCell,
+    as_cell,
+    called,
+    described,
+    gate,
+    is_over_time,
+    kernel_state,
+    leaves,
+    map_state,
+    scopes_unread,
+)
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
@@ -210,12 +221,6 @@ class Time(NamedTuple):
     time_major: bool = False
     recompute: bool = False
     impl: str = "auto"
-
-
-def scopes_unread() -> bool:
-    """Whether nothing reads the scopes of ops now: no graph or trace is recorded, and nobody listens."""
-    now = ambient.get()
-    return not (now.recording or now.tracer) and listener.get() is None
 
 
 def run_cell(
