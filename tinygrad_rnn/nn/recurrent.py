@@ -18,7 +18,7 @@ from ..interop.gates import with_weights
 from ..interop.torch import NAMES, PROJECTION, convert_weights
 from ..module import Module, Parameter, snake_case
 from ..program.calls import checked_lengths
-from ..rnn.cell import UNSCOPED, scopes_unread, zeros
+from ..rnn.cell import UNSCOPED, scopes_unread
 from ..rnn.driver import Time, run_cell, run_kernel
 from .basics import Dropout, checked_input, floating_dtype
 from .utils.rnn import PackedSequence
@@ -218,9 +218,6 @@ class Recurrent(CellModule):
                 return run_cell(type(self).__name__, cell, x, state, how)
         cell_type, weights = self.cell_type, self.own_weights(end)
         options["layer_axis"] = self.num_layers == 1 and not self.bidirectional
-        if state is None:
-            size = self.hidden_size
-            state = zeros(rnn.LSTMState(size, size) if cell_type == "lstm" else size, batch, x.dtype)
         with UNSCOPED if scopes_unread() else scopes(*self._place(layer, how.reverse), (CELL_NAMES[cell_type],)):
             return run_kernel(cell_type, weights, options, x, state, how)
 
@@ -420,9 +417,8 @@ class LSTM(Recurrent):
         return [rnn.LSTMState(*parts) for parts in zip(*both, strict=True)]
 
     def _joined(self, finals: list[Any], batched: bool) -> Any:
-        parts = ([s.h for s in finals], [s.c for s in finals])
-        h, c = (super(LSTM, self)._joined(part, batched) for part in parts)
-        return h, c
+        joined = super()._joined
+        return joined([s.h for s in finals], batched), joined([s.c for s in finals], batched)
 
 
 class GRU(Recurrent):

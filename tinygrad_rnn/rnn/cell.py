@@ -116,6 +116,7 @@ class RNNCell(Module):
     name: str | None = None
     dtype: Any = None
     input_size: int | None = None  # known once built
+    cell_type: str | None = None  # the name of its kernel, if its class has one
     _blank = False
 
     # -- building --------------------------------------------------------------------------------------------------

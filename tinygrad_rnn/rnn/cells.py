@@ -60,7 +60,7 @@ class GatedCell(RNNCell):
     """Base of the three: units, a kernel for x, a recurrent kernel for h and a bias, each in `gates` column blocks."""
 
     gates = 1
-    cell_type = "rnn"  # the name of its kernels
+    cell_type: str = "rnn"
 
     @property
     def fused_options(self) -> dict[str, Any]:

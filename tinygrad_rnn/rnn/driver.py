@@ -156,7 +156,8 @@ def prepare(
     impl: str,
     side: str = "",
 ) -> tuple[Tensor, Lengths | None, Any]:
-    """Check the arguments of a driver and build the cell; returns inputs, lengths and the initial state."""
+    """Check the arguments of a driver and build the cell; returns inputs, lengths and the initial state, None for zeros that
+    a kernel does without."""
     if not isinstance(cell, RNNCell):
         raise TypeError(f"{name}: cell{side} is {described(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "fused", "unrolled"):
@@ -173,10 +174,12 @@ def prepare(
     batch, steps = shape[1::-1] if time_major else shape[:2]
     cell.check_input(x, 3)
     lengths = checked_lengths(name, sequence_length, batch, steps, "sequence_length")
-    if initial_state is None:
+    if initial_state is not None:
+        state = cell.check_state(initial_state, batch, own, f"initial_state{side}")
+    elif cell.cell_type is None or getattr(cell.zero_state, "__func__", None) is not RNNCell.zero_state:
         state = cell.zero_state(batch, own)
     else:
-        state = cell.check_state(initial_state, batch, own, f"initial_state{side}")
+        state = None
     cell.build(shape[2], own)
     return x, lengths, state
 
@@ -248,14 +251,16 @@ def _run_layer(
     if time.impl != "unrolled" and cell.fused() is not None:
         known: Any = cell
         return run_kernel(known.cell_type, known.weights, known.fused_options, x, state, time, traces)
+    if state is None:
+        state = cell.zero_state(x.shape[1 if time.time_major else 0], x.dtype)
     return _run_scan(caller, cell, x, state, time, traces)
 
 
-# The op of a whole sequence, and the values other than h that it can return for each step.
-_SEQUENCES: dict[str, tuple[Any, str]] = {
-    "rnn": (ops.rnn_sequence, ""),
-    "lstm": (ops.lstm_sequence, "cifgo"),
-    "gru": (ops.gru_sequence, "zrn"),
+# The op of a whole sequence, the values other than h that it can return for each step, and its initial state of zeros.
+_SEQUENCES: dict[str, tuple[Any, str, tuple[None, ...]]] = {
+    "rnn": (ops.rnn_sequence, "", (None,)),
+    "lstm": (ops.lstm_sequence, "cifgo", (None, None)),
+    "gru": (ops.gru_sequence, "zrn", (None,)),
 }
 
 
@@ -268,14 +273,14 @@ def run_kernel(
     time: Time,
     traces: list[dict[str, Tensor]] | None = None,
 ) -> tuple[Tensor, Any]:
-    """Run the sequence by the kernel of a type of cell, with its weights and options."""
+    """Run the sequence by the kernel of a type of cell, with its weights and options; a state of None is zeros."""
     if (reports := listener.get()) is not None:
         reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op, letters = _SEQUENCES[cell_type]
+    op, letters, zeros = _SEQUENCES[cell_type]
     options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
     if letters and traces is not None:
         options["trace"] = "gates"
-    initial = leaves(state)
+    initial = zeros if state is None else leaves(state)
     results = op.apply((x, *weights, *initial), options)
     outputs, n = results[0], 1 + len(initial)
     if traces is not None:
