@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import optim
 
 
 @pytest.mark.parametrize(
@@ -489,3 +490,89 @@ def test_lists_in_the_place_of_an_array() -> None:
     for bad in ({1, 2}, [1, "a"], [[1, 2], [3]], [object()], (n for n in (1, 2)), [{1: tg.tensor(1.0)}]):
         with pytest.raises(TypeError, match=r"add: b is .*, expected a tensor, an array or a number"):
             tg.add(t, bad)
+
+
+JOINED = {  # functions whose rule gives a gradient to both arguments, whether asked or not
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "where": lambda a, b: tg.where([True, False, True], a, b),
+    "maximum": tg.maximum,
+    "concatenate": lambda a, b: tg.concatenate([a, b]),
+    "stack": lambda a, b: tg.stack([a, b]),
+    "mse": tg.mse,
+    "multiply": lambda a, b: a * b,
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_a_frozen_leaf_gets_no_gradient_and_is_not_trained(name):
+    a, b = tg.Parameter(np.array([1.0, 2.0, 3.0])), tg.Parameter(np.array([3.0, 2.0, 2.0]))
+    step = optim.SGD([a, b], lr=0.1).step
+    JOINED[name](a, b).sum().backward()
+    wanted = b.grad
+    a.grad = b.grad = None
+    a.requires_grad = False
+    JOINED[name](a, b).sum().backward()
+    assert a.grad is None
+    np.testing.assert_array_equal(b.grad, wanted)
+    step()
+    assert a.tolist() == [1, 2, 3]
+    a.requires_grad = True
+    JOINED[name](a, b).sum().backward()
+    assert a.grad is not None
+
+
+@pytest.mark.parametrize("name", [None, "x"])
+def test_a_constant_that_is_made_to_require_grad_gets_one(name):
+    x, w = tg.tensor(np.array([1.0, 2.0]), name=name), tg.tensor([3.0, 4.0], requires_grad=True)
+    before = (x + w).sum()
+    x.requires_grad = True
+    before.backward()
+    assert x.grad is None
+    (x * w).sum().backward()
+    np.testing.assert_array_equal(x.grad, [3, 4])
+    assert x.name == name
+    np.testing.assert_array_equal(tg.grad((x * x).sum(), [x])[0].data, [2, 4])
+
+
+def test_what_counts_is_whether_a_leaf_was_frozen_when_the_op_was_called():
+    """A discriminator frozen while the generator's loss is computed, say."""
+    a, b = tg.tensor([1.0, 2.0], requires_grad=True, name="a"), tg.tensor([3.0, 4.0], requires_grad=True)
+    trained = (a + b).sum()
+    a.requires_grad = False
+    frozen = (a + b).sum()
+    assert a.name == "a"
+    a.name = "c"
+    a.requires_grad = True
+    frozen.backward()
+    assert a.grad is None
+    trained.backward()
+    assert a.grad.tolist() == [1, 1]
+    assert a.name == "c"
+    held = a.grad
+    last = (a * 2).sum()
+    a.requires_grad = False
+    assert a.grad is held
+    last.backward()
+    assert a.grad.tolist() == [1, 1]  # as in PyTorch: frozen when the gradient arrives
+    a.grad = None
+    with pytest.raises(TypeError, match="only a leaf tensor that requires grad"):
+        a.grad = held
+    a.requires_grad = True
+    assert a.grad is None
+
+
+def test_requires_grad_of_other_tensors_is_not_set():
+    x = tg.tensor([1.0], requires_grad=True)
+    with pytest.raises(ValueError, match=r"made by an op; use .detach\(\)"):
+        (x * 2).requires_grad = False
+    with pytest.raises(TypeError, match="integer and boolean data are constants"):
+        tg.tensor([1]).requires_grad = True
+
+
+def test_zero_grad_of_a_module_with_frozen_parameters():
+    net = tg.nn.Linear(2, 3)
+    net.bias.requires_grad = False
+    net(np.ones((1, 2), np.float32)).sum().backward()
+    net.zero_grad()
+    assert [p.grad for p in net.parameters()] == [None, None]

@@ -1,9 +1,11 @@
-"""Cells that a user writes, through dynamic_rnn: against the kernels written by hand, and against running step by step.
+"""Cells that a user writes, through dynamic_rnn: against the kernels written by hand, against the stock cells' own steps as
+programs, and against running step by step.
 
     python tests/benchmarks/cells.py [--threads 1] [--rounds 5]
 
 A subclass of LSTMCell, GRUCell or BasicRNNCell with a `call` of its own runs as a traced program instead of the kernel:
-the same equations, the same weights. Results are compared before they are timed. Times are medians of all rounds, in
+the same equations, the same weights. LSTM, GRU and RNN written out, with weights for each gate, are compared with such a
+program and with the kernel. Results are compared before they are timed. Times are medians of all rounds, in
 milliseconds; the two implementations are called alternately.
 """
 
@@ -55,6 +57,51 @@ class IndependentRNN(rnn.RNNCell):
 
     def call(self, x: Any, h: Any) -> Any:
         h = tg.relu(x @ self.W + self.u * h + self.b)
+        return h, h
+
+
+class WrittenOut(rnn.RNNCell):
+    """A stock cell's equations with weights W, U, b for each gate, as a textbook has them. Takes the stock cell's values."""
+
+    def __init__(self, stock: rnn.RNNCell):
+        self.stock, self.state_size, self.output_size = stock, stock.state_size, stock.output_size
+
+    def build_parameters(self, input_size: int) -> None:
+        for letter, array in zip("WUb", self.stock.weights, strict=False):
+            for gate, part in zip(self.gates, np.split(array.data, len(self.gates), axis=-1), strict=True):
+                self.add(letter + gate, part.shape, lambda shape, dtype, part=part: part.astype(dtype))
+
+
+class WrittenLSTM(WrittenOut):
+    gates = "ifgo"
+
+    def call(self, x: Any, state: Any) -> Any:
+        c, h = state
+        i = tg.sigmoid(x @ self.Wi + h @ self.Ui + self.bi)
+        f = tg.sigmoid(x @ self.Wf + h @ self.Uf + self.bf)
+        g = tg.tanh(x @ self.Wg + h @ self.Ug + self.bg)
+        o = tg.sigmoid(x @ self.Wo + h @ self.Uo + self.bo)
+        c = f * c + i * g
+        h = o * tg.tanh(c)
+        return h, rnn.LSTMState(c, h)
+
+
+class WrittenGRU(WrittenOut):
+    gates = "zrn"
+
+    def call(self, x: Any, h: Any) -> Any:
+        z = tg.sigmoid(x @ self.Wz + h @ self.Uz + self.bz)
+        r = tg.sigmoid(x @ self.Wr + h @ self.Ur + self.br)
+        n = tg.tanh(x @ self.Wn + (r * h) @ self.Un + self.bn)
+        h = z * h + (1 - z) * n
+        return h, h
+
+
+class WrittenRNN(WrittenOut):
+    gates = "h"
+
+    def call(self, x: Any, h: Any) -> Any:
+        h = tg.tanh(x @ self.Wh + h @ self.Uh + self.bh)
         return h, h
 
 
@@ -125,6 +172,14 @@ def main() -> None:
             traced = own(cell)
             print(compare(name, shape, lambda x, c=traced: rnn.dynamic_rnn(c, x), lambda x, c=cell: rnn.dynamic_rnn(c, x),
                           options.rounds), flush=True)  # fmt: skip
+    print("LSTM, GRU, RNN written out / the stock cell's step as a program; / its kernel")
+    for name, written in {"LSTM": WrittenLSTM, "GRU": WrittenGRU, "RNN": WrittenRNN}.items():
+        for shape in SHAPES:
+            stock_cell = stock[name](shape[3]).build(shape[2])
+            cell = written(stock_cell).build(shape[2])
+            for other in (own(stock_cell), stock_cell):
+                print(compare(name, shape, lambda x, c=cell: rnn.dynamic_rnn(c, x), lambda x, c=other: rnn.dynamic_rnn(c, x),
+                              options.rounds), flush=True)  # fmt: skip
     print("a program / the same cell step by step")
     for name, make in {"minimal gated unit": MinimalGatedUnit, "IndRNN": IndependentRNN}.items():
         for shape in SHAPES[:4]:

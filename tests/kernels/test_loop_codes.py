@@ -300,6 +300,29 @@ def test_products_of_blocks_and_sub_rows(isa, dtype, accumulate, transposed, m, 
     np.testing.assert_allclose(actual[1], want[1], rtol=0, atol=2e-4 if dtype == np.float32 else 1e-12)
 
 
+@isas
+@dtypes
+@pytest.mark.parametrize("n", [1, 5, 16, 37, 64, 70, 130])
+def test_a_product_summed_by_the_next_instruction_has_the_bits_of_the_two(isa, dtype, n):
+    """The loop fuses the two where nothing else reads the product: in scratch, but not in an array that is written."""
+    b = Builder(dtype)
+    x, y, product, sums = b.sequence(n), b.sequence(n), b.sequence(n, written=True), b.sequence(2, written=True)
+    inside = b.scratch(n)
+    for k, slot in enumerate((product, inside)):
+        b.map("mul", slot, x, y)
+        b.emit("sum", (n,), at(sums, (), k, ()), [at(slot, (n,))], (1,))
+    arrays = [np.random.default_rng(n).standard_normal((7, 3, b.size(slot))).astype(dtype) for slot in (x, y)]
+    arrays += [np.empty((7, 3, m), dtype) for m in (n, 2)]
+    b.run(7, 3, arrays, isa=isa)
+    np.testing.assert_array_equal(arrays[3][..., 1], arrays[3][..., 0])
+    np.testing.assert_array_equal(arrays[2], arrays[0] * arrays[1])
+    np.testing.assert_allclose(
+        arrays[3][..., 1],
+        (arrays[0].astype(np.float64) * arrays[1]).sum(-1),
+        atol=1e-12 if dtype == np.float64 else 1e-4,
+    )
+
+
 def operand_of(rng, b, slots, out, offset, n):
     """A number, or n elements or one of a slot; of the output's only the very place that is written."""
     other = int(rng.choice(slots))

@@ -229,3 +229,31 @@ def test_the_way_out_of_a_wrong_dtype() -> None:
         layer(np.ones((1, 2)))
     with pytest.raises(TypeError, match=r"use x\.astype\(np\.float32\)$"):
         layer(np.ones((1, 2), int))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint64])
+def test_classes_of_any_integer_dtype(dtype: Any) -> None:
+    scores, log = array(3, 4), np.log
+    wanted = np.mean(log(np.exp(scores).sum(1)) - scores[np.arange(3), [1, 3, 0]])
+    assert np.isclose(nn.CrossEntropyLoss()(scores, np.array([1, 3, 0], dtype)).item(), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_binary_targets_that_require_grad_get_one(reduction: str) -> None:
+    """As in PyTorch: d/dt of -t log p - (1 - t) log(1 - p) is -log(p / (1 - p))."""
+    z, share = array(2, 3), 6 if reduction == "mean" else 1
+    p, start = 1 / (1 + np.exp(-z)), np.random.default_rng(1).random((2, 3))
+    weight, pos_weight = np.array([1.0, 2.0, 0.5]), np.array([3.0, 0.5, 1.0])
+    for loss, value, wanted in (
+        (nn.BCELoss(reduction=reduction), p, -z),
+        (nn.BCELoss(weight, reduction), p, -z * weight),
+        (nn.BCEWithLogitsLoss(reduction=reduction), z, -z),
+        (nn.BCEWithLogitsLoss(weight, reduction, pos_weight), z, (-pos_weight * np.log(p) + np.log(1 - p)) * weight),
+    ):
+        t, x = tg.tensor(start, requires_grad=True), tg.tensor(value, requires_grad=True)
+        result = loss(x, t)
+        plain = loss(x, start)
+        assert np.isclose(result.item(), plain.item(), rtol=1e-12)
+        by_x, by_t = tg.grad(result, [x, t])
+        assert np.allclose(by_t.data, wanted / share, rtol=1e-10)
+        assert np.allclose(by_x.data, tg.grad(plain, [x])[0].data, rtol=1e-10)

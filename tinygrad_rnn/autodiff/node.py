@@ -29,9 +29,10 @@ next_counter = count(1).__next__
 class Leaf:
     """The node of a tensor that is not the result of an op. It holds the gradient, so nodes need no reference to tensors.
 
-    role: "parameter" (of a Parameter), "mask" (a random array drawn by a cell, or a mask of lengths), else ""."""
+    role: "parameter" (of a Parameter), "mask" (a random array drawn by a cell, or a mask of lengths), else "". trained: of a
+    frozen tensor, its leaf before, which graphs recorded then refer to."""
 
-    __slots__ = ("counter", "dtype", "grad", "name", "requires_grad", "role", "scope", "shape")
+    __slots__ = ("counter", "dtype", "grad", "name", "requires_grad", "role", "scope", "shape", "trained")
     op = None
 
     def __init__(self, shape: Shape, dtype: DType, requires_grad: bool, name: str | None = None, role: str = ""):
@@ -41,8 +42,20 @@ class Leaf:
         self.name = name
         self.role = role
         self.grad: np.ndarray[Any, DType] | None = None
+        self.trained: Leaf | None = None
         self.scope = ambient.get().scope
         self.counter = next_counter()
+
+    def switched(self, requires_grad: bool) -> Leaf:
+        """The tensor's leaf from now on: graphs recorded while it was frozen send it no gradient, whatever it is later."""
+        if requires_grad and self.trained is not None:
+            leaf = self.trained
+        else:
+            leaf = Leaf(self.shape, self.dtype, requires_grad, role=self.role)
+            leaf.trained = None if requires_grad else self
+        leaf.name, leaf.grad = self.name, self.grad
+        self.requires_grad, leaf.requires_grad = False, requires_grad
+        return leaf
 
 
 class Node:

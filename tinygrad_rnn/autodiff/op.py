@@ -172,16 +172,16 @@ class Op(Arguments):
             # one or two tensors that require grad, or one beside a number: nothing to check or convert
             if len(args) == 1:
                 (a,) = args
-                if isinstance(a, Tensor) and a.requires_grad:
+                if isinstance(a, Tensor) and a._needs:
                     return self._run((a.data,), (a._node,), (True,), options, state.scope)
             elif len(args) == 2:
                 a, b = args
-                if isinstance(a, Tensor) and a.requires_grad:
-                    if isinstance(b, Tensor) and b.requires_grad:
+                if isinstance(a, Tensor) and a._needs:
+                    if isinstance(b, Tensor) and b._needs:
                         return self._run((a.data, b.data), (a._node, b._node), (True, True), options, state.scope)
                     if type(b) is float or type(b) is int:
                         return self._run((a.data, b), (a._node, None), (True, False), options, state.scope)
-                elif (type(a) is float or type(a) is int) and isinstance(b, Tensor) and b.requires_grad:
+                elif (type(a) is float or type(a) is int) and isinstance(b, Tensor) and b._needs:
                     return self._run((a, b.data), (None, b._node), (False, True), options, state.scope)
         if self.variadic:
             args = self._unpack(args, options)
@@ -228,7 +228,7 @@ class Op(Arguments):
                     dtype = array.dtype
                 elif array.dtype is not dtype:
                     mixed = True
-                if a.requires_grad:
+                if a._needs:
                     parents.append(a._node)
                     needs.append(True)
                     continue
@@ -297,7 +297,7 @@ class Op(Arguments):
             return Tensor._from_array(out, None)
         t = _new(Tensor)
         t.data = out
-        t.requires_grad = True
+        t._needs = True
         t._node = node = _new(Node)  # filled in here, because a call of Node takes a tenth of a small op's time
         node.op = self
         node.parents = parents
@@ -329,7 +329,7 @@ class Op(Arguments):
         for i, r in enumerate(out):
             t = _new(Tensor)
             t.data = r
-            t.requires_grad = True
+            t._needs = True
             t._node = output = Output(node, i, r.shape, r.dtype)
             shapes.append(output.shape)
             dtypes.append(output.dtype)
@@ -343,7 +343,7 @@ class Op(Arguments):
             return tuple([Tensor._from_array(asarray(r), None) for r in out])
         t = _new(Tensor)
         t.data = out if type(out) is ndarray else asarray(out)
-        t.requires_grad = False
+        t._needs = False
         t._node = None
         return t
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -86,23 +87,20 @@ class Tensor:
     array([2., 4.], dtype=float32)
     """
 
-    __slots__ = ("_node", "data", "requires_grad")
+    __slots__ = ("_needs", "_node", "data")
 
     data: npt.NDArray[Any]
-    requires_grad: bool
+    _needs: bool  # requires_grad
     _node: Edge | None
     _role = ""  # of its leaf
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False, name: str | None = None):
         self.data = as_array(data, dtype)
-        if requires_grad and self.data.dtype.kind != "f":
-            raise TypeError(
-                f"tensor: requires_grad=True with dtype {self.data.dtype}: integer and boolean data are constants; "
-                "give floating-point data or dtype=np.float32"
-            )
-        self.requires_grad = bool(requires_grad)
+        if requires_grad:
+            _check_floating(self.data)
+        self._needs = bool(requires_grad)
         named = requires_grad or name
-        self._node = Leaf(self.data.shape, self.data.dtype, self.requires_grad, name, self._role) if named else None
+        self._node = Leaf(self.data.shape, self.data.dtype, self._needs, name, self._role) if named else None
 
     @staticmethod
     def _from_array(data: npt.NDArray[Any], node: Edge | None) -> Tensor:
@@ -110,10 +108,28 @@ class Tensor:
         t = _new(Tensor)
         t.data = data
         t._node = node
-        t.requires_grad = node is not None and node.requires_grad
+        t._needs = node is not None and node.requires_grad
         return t
 
     # -- attributes ------------------------------------------------------------------------------------------------
+
+    def _require_grad(self, value: bool) -> None:
+        value = bool(value)
+        if value is self._needs:
+            return
+        if not self.is_leaf:
+            raise ValueError("requires_grad: the tensor was made by an op; use .detach() for a constant")
+        if value:
+            _check_floating(self.data)
+        leaf = self._node if isinstance(self._node, Leaf) else Leaf(self.shape, self.dtype, False, role=self._role)
+        self._node, self._needs = leaf.switched(value), value
+
+    requires_grad: bool = property(  # type: ignore[assignment]
+        attrgetter("_needs"),
+        _require_grad,
+        doc="Whether gradients flow to this tensor. It may be set for leaves, to freeze parameters; what counts for an op is "
+        "its value when the op is called.",
+    )
 
     @property
     def shape(self) -> Shape:
@@ -164,7 +180,7 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: npt.NDArray[Any] | None) -> None:
-        if not (isinstance(self._node, Leaf) and self.requires_grad):
+        if not isinstance(self._node, Leaf) or not (self._needs or value is None):
             raise TypeError("grad: only a leaf tensor that requires grad keeps a gradient; use tg.grad for others")
         if value is not None:
             value = value if isinstance(value, RowGradient) else np.asarray(value, self.dtype)
@@ -490,6 +506,15 @@ def data(value: Any) -> Any:
     return value
 
 
+def _check_floating(data: npt.NDArray[Any]) -> None:
+    """Raise TypeError for data that cannot require grad."""
+    if data.dtype.kind != "f":
+        raise TypeError(
+            f"tensor: requires_grad=True with dtype {data.dtype}: integer and boolean data are constants; "
+            "give floating-point data or dtype=np.float32"
+        )
+
+
 def _op_name(node: Any) -> str:
     return str(getattr(node, "node", node).op.name)
 
@@ -497,6 +522,6 @@ def _op_name(node: Any) -> str:
 def _rebuild(cls: type[Tensor], data: npt.NDArray[Any], requires_grad: bool, name: str | None) -> Tensor:
     t = _new(cls)
     t.data = data
-    t.requires_grad = requires_grad
+    t._needs = requires_grad
     t._node = Leaf(data.shape, data.dtype, requires_grad, name, cls._role) if requires_grad or name else None
     return t

@@ -49,7 +49,7 @@ def masked(y: Any, mask: Any) -> Any:
     if mask is None or isinstance(y, Masked) or not isinstance(y, Tensor):
         return y
     output = Masked.__new__(Masked)
-    output.data, output._node, output.requires_grad, output.mask = y.data, y._node, y.requires_grad, mask
+    output.data, output._node, output._needs, output.mask = y.data, y._node, y.requires_grad, mask
     return output
 
 

@@ -48,6 +48,7 @@ class _ByClass(Loss):
                 f"{owner}: target has dtype {classes.dtype}, expected integers (class indices); of one-hot rows take "
                 "target.argmax(-1), of whole numbers stored as floats target.astype(int)"
             )
+        classes = classes.astype(np.int64)  # unsigned ones could not be compared with ignore_index
         if scores.ndim == 0 or classes.shape != scores.shape[:1] * (scores.ndim > 1) + scores.shape[2:]:
             raise ValueError(
                 f"{owner}: input has shape {scores.shape} and target {classes.shape}, expected (B, C, ...) and (B, ...), or "
@@ -156,14 +157,14 @@ class _Binary(Loss):
         self.weight = _numbers(self, "weight", weight)
 
     def prepared(self, input: Any, target: Any) -> tuple[Tensor, Any]:
-        """The input, and the target as an array of its dtype."""
+        """The input, and the target in its dtype: a tensor if it requires grad, else an array."""
         x, owner = as_tensor(input), type(self).__name__
         t = np.asarray(target.data if isinstance(target, Tensor) else target).astype(x.dtype)
         if t.shape != x.shape:
             raise ValueError(f"{owner}: target has shape {t.shape}, expected the input's shape {x.shape}")
         if t.size and not (t.min() >= 0 and t.max() <= 1):
             raise ValueError(f"{owner}: targets lie in [{t.min()}, {t.max()}], expected [0, 1]")
-        return x, t
+        return x, target.astype(x.dtype) if isinstance(target, Tensor) and target.requires_grad else t
 
     def reduced(self, losses: Tensor) -> Tensor:
         """The losses of all elements times their weights, reduced."""
@@ -225,10 +226,11 @@ class BCEWithLogitsLoss(_Binary):
 
     def forward(self, input: Any, target: Any) -> Tensor:
         z, t = self.prepared(input, target)
-        if self.pos_weight is None:
+        if self.pos_weight is None and not isinstance(t, Tensor):
             losses = ops.binary_cross_entropy_with_logits(z, targets=t, reduction="none")
         else:
-            losses = (1 - t) * z + (1 + (self.pos_weight.astype(t.dtype) - 1) * t) * ops.softplus(-z)
+            pos_weight = np.asarray(1 if self.pos_weight is None else self.pos_weight, z.dtype)
+            losses = (1 - t) * z + (1 + (pos_weight - 1) * t) * ops.softplus(-z)
         return self.reduced(losses)
 
 

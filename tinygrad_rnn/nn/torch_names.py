@@ -160,11 +160,8 @@ def _requires_grad(x: Any, requires_grad: bool = True) -> Any:
     if isinstance(x, Module):
         for p in x.parameters():
             _requires_grad(p, requires_grad)
-    elif x.requires_grad != requires_grad:
-        if not x.is_leaf:
-            raise ValueError("requires_grad_: the tensor was made by an op; use .detach() for a constant")
-        leaf = Tensor(x.data, x.dtype, requires_grad, x.name)
-        x.requires_grad, x._node = leaf.requires_grad, leaf._node
+    else:
+        x.requires_grad = requires_grad
     return x
 
 

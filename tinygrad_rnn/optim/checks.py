@@ -29,7 +29,10 @@ def checked(name: str, params: Any) -> list[Tensor]:
                 "computed from, or p.detach() made into a tg.Parameter"
             )
         if not p.requires_grad:
-            raise ValueError(f"{name}: params[{i}] of shape {p.shape} does not require grad; use tg.Parameter")
+            raise ValueError(
+                f"{name}: params[{i}] of shape {p.shape} does not require grad; use tg.Parameter, and leave "
+                "frozen ones out: [p for p in model.parameters() if p.requires_grad]"
+            )
         if id(p) in first:
             raise ValueError(
                 f"{name}: params[{first[id(p)]}] and params[{i}] are the same parameter, expected each once"

@@ -93,12 +93,12 @@ def _restore_list(holder: Any, former: Any) -> None:
 
 
 def guard_set(holder: set[Any], path: str) -> Guard:
-    """The elements of a set."""
-    return Guard(_same_set, _restore_all, holder, set(holder), path)
+    """The elements of a set, in order."""
+    return Guard(_same_set, _restore_all, holder, list(holder), path)
 
 
 def _same_set(holder: Any, former: Any) -> bool:
-    return bool(holder == former)
+    return _same_list(list(holder), former)
 
 
 def guard_cell(cell: CellType, path: str) -> Guard:

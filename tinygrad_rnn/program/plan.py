@@ -269,19 +269,33 @@ def _outer_factors(term: Instruction, slots: list[Slot], out: int) -> tuple[int,
 
 def split_before(loop: Loop) -> tuple[list[Instruction], list[Instruction]]:
     """Splits `before` in two: the instructions to run before the loop, and the cheap ones that only the body reads, which run
-    in the body so that their results stay in the cache."""
+    in the body so that their results stay in the cache. A bias added to a product stays with the product."""
     outside = {i for some in (loop.after, loop.row_sums) for x in some for i in x.inputs if type(i) is int}
     outside |= {w.slot for w in loop.writes} | {new for _, new in loop.carried} | {*loop.accumulated}
     outside |= {slot for pairs in loop.outer_products.values() for pair in pairs for slot in pair}
+    biased = _biased_products(loop)
     kept: list[Instruction] = []
     in_body: list[Instruction] = []
     for instruction in reversed(loop.before):
-        if instruction.op.name in PRODUCTS or not outside.isdisjoint(instruction.outputs):
+        stays = instruction.op.name in PRODUCTS or not biased.isdisjoint(instruction.outputs)
+        if stays or not outside.isdisjoint(instruction.outputs):
             kept.append(instruction)
             outside.update(i for i in instruction.inputs if type(i) is int)
         else:
             in_body.append(instruction)
     return kept[::-1], in_body[::-1]
+
+
+def _biased_products(loop: Loop) -> set[int]:
+    """The sums in `before` of a product and a vector without rows."""
+    products = {o for i in loop.before if i.op.name in PRODUCTS for o in i.outputs}
+    sums: set[int] = set()
+    for instruction in loop.before:
+        terms = [i for i in instruction.inputs if type(i) is int]
+        biases = [t for t in terms if not loop.slots[t].layout.per_row and len(loop.slots[t].shape) == 1]
+        if instruction.op.name == "add" and biases and not products.isdisjoint(terms):
+            sums.update(instruction.outputs)
+    return sums
 
 
 def fused_into_body(loop: Loop) -> Loop:

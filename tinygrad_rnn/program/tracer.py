@@ -130,7 +130,13 @@ class Traced(Tensor):
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # what isinstance asks next: a module finds its parameters by it
         kind = self.tracer.type_of(self.number)
-        return Traced if kind is np.ndarray else kind
+        return Traced if kind is np.ndarray and _caller_is_ours() else kind
+
+    def __getattr__(self, name: str) -> Any:
+        kind = self.tracer.type_of(self.number)
+        if hasattr(kind, name) and not _caller_is_ours():
+            refuse(f"the step uses {name} of a captured {kind.__name__}")
+        raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -152,6 +158,59 @@ class Traced(Tensor):
 
     def __reduce__(self) -> Any:
         refuse("the step copies or pickles a tensor")
+
+
+def _caller_is_ours() -> bool:
+    """Whether the function that reads an attribute of a stand-in is one of this package or of NumPy."""
+    return sys._getframe(2).f_code.co_filename.startswith((PACKAGE, NUMPY))
+
+
+def _only_of_tensors(name: str) -> property:
+    """An attribute that an array does not have and that a step must not read: it does not hold for every call."""
+    inherited = vars(Tensor)[name]
+
+    def read(self: Traced) -> Any:
+        if _caller_is_ours():
+            return inherited.__get__(self)
+        if self.tracer.type_of(self.number) is np.ndarray:
+            raise AttributeError(f"'ndarray' object has no attribute {name!r}", name=name, obj=self)
+        if name == "detach":
+            return inherited.__get__(self)
+        refuse(f"the step reads {name} of a tensor")
+
+    return property(read, getattr(inherited, "fset", None))
+
+
+for _name in ("backward", "detach", "grad", "is_leaf", "name", "numpy"):
+    setattr(Traced, _name, _only_of_tensors(_name))
+
+
+class _TypeOfTraced(type):
+    """The metaclass of what steps see as `type`: a class whose call and attributes are those of `type`."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        if len(args) != 1 or type(args[0]) is not Traced:
+            kind = type(*args, **options)
+            return type_of_traced if kind is type else kind
+        value = args[0]
+        kind = value.tracer.type_of(value.number)
+        if kind is np.ndarray and not value.shape and value.number in value.tracer.made_by:
+            refuse("the step asks for the type of a number computed from arrays")
+        return kind
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(type, name)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, type)
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(other, type)
+
+
+type_of_traced = _TypeOfTraced(
+    "type", (), {"__doc__": "type, as steps see it: a stand-in is of the type of what it stands for."}
+)
 
 
 def isinstance_of_traced(value: Any, kinds: Any) -> bool:
@@ -203,7 +262,7 @@ class Tracer:
         """A new slot with this value."""
         t: Traced = object.__new__(Traced)
         set_value(t, value)
-        t._node = None
+        t._node, t._needs = None, False
         t.tracer, t.number = self, len(self.slots)
         shape: Shape = value.shape
         if layout.per_row:
@@ -355,7 +414,7 @@ class Tracer:
         """A new stand-in for an existing slot."""
         t: Traced = object.__new__(Traced)
         set_value(t, self.values[number])
-        t._node, t.tracer, t.number = None, self, number
+        t._node, t._needs, t.tracer, t.number = None, False, self, number
         return t
 
 

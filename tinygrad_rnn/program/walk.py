@@ -11,6 +11,7 @@ import builtins
 import dis
 import enum
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial, partialmethod
 from types import (
@@ -42,7 +43,7 @@ from .guards import (
     guard_set,
     special,
 )  # fmt: skip
-from .tracer import Trap, checked_import, isinstance_of_traced
+from .tracer import Trap, checked_import, isinstance_of_traced, type_of_traced
 
 
 class Reads(NamedTuple):
@@ -91,6 +92,22 @@ _EFFECTS = {  # builtins whose effect or result a program would not have
 _NOT_CALLED = {  # special methods that no step calls on an object that is there
     *("__init__", "__new__", "__init_subclass__", "__del__", "__reduce__", "__reduce_ex__", "__getstate__"),
     *("__setstate__", "__copy__", "__deepcopy__", "__class_getitem__", "__set_name__", "__replace__"),
+}
+_ABOUT_ITSELF = {  # special methods that ask for types of the object alone
+    *(
+        "__repr__",
+        "__str__",
+        "__eq__",
+        "__ne__",
+        "__hash__",
+        "__lt__",
+        "__le__",
+        "__gt__",
+        "__ge__",
+        "__len__",
+        "__iter__",
+    ),
+    *("__setattr__", "__delattr__"),
 }
 MOST = 20_000  # the largest number of objects that a step may reach
 
@@ -207,6 +224,7 @@ _builtins = {
     **{name: Trap(f"{name}, whose effect a program would not have") for name in _EFFECTS},
     "__import__": checked_import(is_trusted),
     "isinstance": isinstance_of_traced,
+    "type": type_of_traced,
 }
 
 
@@ -365,6 +383,8 @@ class Walk:
                 return self._trap(value, path)
             self.guards.append(guard_items(value, path))
             early(copy := type(value)())
+            if isinstance(value, defaultdict):
+                copy.default_factory = self.visit(value.default_factory, f"{path}.default_factory")
             for k, v in value.items():
                 self.key.append((type(k), k))
                 copy[k] = self.visit(v, f"{path}[{k!r}]")
@@ -375,8 +395,10 @@ class Walk:
         else:
             if not all(type(v) in _VALUES for v in value):
                 return self._trap(value, path)
-            self.key.append(tuple(sorted(map(repr, value))))
+            self.key.append(tuple(map(repr, value)))  # in the order in which a step would iterate
             copy = type(value)(value)
+            if list(copy) != list(value):
+                return self._trap(value, path)
             if isinstance(value, frozenset):
                 return copy
             self.guards.append(guard_set(value, path))
@@ -431,6 +453,8 @@ class Walk:
             for name in (*read.globals, *read.imports):
                 if (name in _EFFECTS and name not in f.__globals__) or (name in read.imports and not is_trusted(name)):
                     raise Unguardable(f"the step uses {name} in {path}, whose effect a program would not have")
+                if name == "type" and name not in f.__globals__ and f.__name__ not in _ABOUT_ITSELF:
+                    raise Unguardable(f"the step asks for a type in {path}, where a stand-in is not what it stands for")
         if read.globals:
             self.guards.append(guard_names(f.__globals__, read.globals, ""))
         for name in read.globals:

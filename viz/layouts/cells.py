@@ -66,7 +66,7 @@ class CellDiagram:
         self.boxes: dict[str, Box] = {}
 
     def picture(self, plan: Plan, title: str) -> Picture:
-        """The picture by a plan; edges that it does not route are straight."""
+        """Place the nodes as a plan does and route its wires; all other edges become straight wires."""
         plan(self, title)
         for node in self.ops:
             for source in node.sources:

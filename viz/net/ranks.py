@@ -325,7 +325,7 @@ class RankedNet:
         return state.tail[0] != state.head[0] and state.tail[1] == self.cells[state.tail[0]].steps[-1]
 
     def _steps_behind(self, origins: list[Origin]) -> set[Step]:
-        """The steps among origins, and among those of groups that do not treat every step alike."""
+        """The steps that origins name, directly or through groups; a group that treats every step alike names none."""
         steps: set[Step] = set()
         work, seen = list(origins), set(origins)
         while work:

@@ -141,7 +141,7 @@ class Grid:
             before = column + 1 if layer.backward else column - 1
             leaf = source is None or self.net.graph.nodes[source.id].op is None
             begins = leaf and head not in carried and self.is_shown(head)
-            if begins and before in self.shown and self.has_cell(before, layer.rank):
+            if begins and self.shows_cell(before, layer.rank):
                 wide = style.fitting_size((f"{name}₋₁",), "ellipse")[0]
                 behind = max(column, before)
                 room[behind] = max(room.get(behind, 0.0), 44 + wide)
@@ -315,9 +315,11 @@ class Grid:
         """The first step of a layer that is shown."""
         return next(step for t in self.layers[number].steps if self.is_shown(step := (number, t)))
 
-    def has_cell(self, column: int, rank: int) -> bool:
-        """Whether a layer of this rank has a step in a column."""
-        return any(layer.rank == rank and column in map(layer.column, layer.steps) for layer in self.layers)
+    def shows_cell(self, column: int, rank: int) -> bool:
+        """Whether a column is shown and a layer of this rank has a step in it."""
+        return column in self.shown and any(
+            layer.rank == rank and column in map(layer.column, layer.steps) for layer in self.layers
+        )
 
     def rows(self, column: int) -> tuple[int, int] | None:
         """How many rows have a step in a column, and of how many, where these differ, in all layers in it alike."""

@@ -108,7 +108,7 @@ class UnrolledScene(NetScene):
         before = column - int(sign)
         side = x - sign * CELL[0] / 2
         narrow = max(column, before) not in self.grid.room_before
-        if narrow and before in self.grid.shown and self.grid.has_cell(before, layer.rank):
+        if narrow and self.grid.shows_cell(before, layer.rank):
             between = self.grid.x(column) - sign * (self.grid.pitch / 2 - 8)  # the columns, below the cells
             number = sum(place_and_size(node)[0][0] == between for node in self.canvas.drawn.values() if node.state)
             at = (between, y - CELL[1] / 2 - 34 - ENDS_APART * number)

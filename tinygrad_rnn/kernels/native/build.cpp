@@ -267,18 +267,31 @@ bool OwnedProgram::dead_from(const std::vector<Instruction>& list, size_t from, 
   return slot(index).storage == Storage::kScratch;
 }
 
-// Fuses an addition, subtraction or multiplication with the next instruction if that is one too and alone reads the result.
+// Fuses an addition, subtraction or multiplication with the next instruction if that is one too, or a multiplication with the sum of its
+// elements, if the next instruction alone reads the result.
 void OwnedProgram::fuse_pairs(std::vector<Instruction>& list) const {
   const auto simple = [](const Instruction& i) {
     return i.form == Form::kRuns && (i.code == Code::add || i.code == Code::sub || i.code == Code::mul);
   };
   const auto same = [](const Operand& a, const Operand& b) { return b.where == Where::kSlot && a.index == b.index && a.offset == b.offset && !b.scalar; };
+  const auto is_sum_of = [&](const Instruction& b, const Instruction& a) {
+    return b.code == Code::sum && b.form == Form::kInner && b.dims == 2 && b.shape[0] == 1 && b.shape[1] == a.shape[0] && same(a.out, b.in[0]);
+  };
   std::vector<Instruction> joined;
   for (size_t k = 0; k < list.size(); ++k) {
     const Instruction& a = list[k];
     joined.push_back(a);
-    if (k + 1 == list.size() || !simple(a) || !simple(list[k + 1])) continue;
+    if (k + 1 == list.size() || !simple(a)) continue;
     const Instruction& b = list[k + 1];
+    Instruction& pair = joined.back();
+    if (a.code == Code::mul && !a.in[0].scalar && !a.in[1].scalar && is_sum_of(b, a) && dead_from(list, k + 2, a.out.index) && a.out.index != b.out.index) {
+      pair.code = Code::mul_sum;
+      pair.out = b.out;
+      pair.flat = false;
+      ++k;
+      continue;
+    }
+    if (!simple(b)) continue;
     const int left = same(a.out, b.in[0]), right = same(a.out, b.in[1]);
     const bool replaced = same(a.out, b.out);
     if (a.shape[0] != b.shape[0] || left + right != 1 || !(replaced || dead_from(list, k + 2, a.out.index))) continue;
@@ -288,7 +301,6 @@ void OwnedProgram::fuse_pairs(std::vector<Instruction>& list) const {
       return o.where != Where::kSlot || o.index != b.out.index || same(o, b.out);
     };
     if (!apart(a.in[0]) || !apart(a.in[1])) continue;
-    Instruction& pair = joined.back();
     pair.code = pair_of(a.code, b.code, right);
     pair.inputs = 3;
     pair.in[2] = other;

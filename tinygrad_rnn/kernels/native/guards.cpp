@@ -112,7 +112,11 @@ bool holds(const Names& names, Check check, PyObject* holder, PyObject* former, 
     case Check::kNames: return same_names(holder, former, missing);
     case Check::kClass: return same_class(names, holder, former);
     case Check::kList: return same_list(holder, former);
-    case Check::kSet: return equal(holder, former);
+    case Check::kSet: {
+      const nb::object now = nb::steal(PySequence_List(holder));
+      if (!now.is_valid()) nb::raise_python_error();
+      return same_list(now.ptr(), former);
+    }
     case Check::kCell: {
       PyObject* const now = contents(names, holder);
       return (now ? now : missing) == former;

@@ -446,6 +446,8 @@ template <class T> class Loop {
       for (ptrdiff_t r = first; r < last; ++r) run_strided(i, b.run, {at(0, r), at(1, r), at(2, r), at(3, r)}, w.buffers);
     } else if (i.code == Code::rowproduct) {
       for (ptrdiff_t r = first; r < last; ++r) multiply_row(i, at(0, r), at(1, r), at(2, r));
+    } else if (i.code == Code::mul_sum) {
+      for (ptrdiff_t r = first; r < last; ++r) sum_products(at(0, r), at(1, r), at(2, r), i.shape[0]);
     } else {
       const Reduce<T> reduce = reduce_of<T>(i.code);
       for (ptrdiff_t r = first; r < last; ++r) reduce(i, at(0, r), at(1, r));

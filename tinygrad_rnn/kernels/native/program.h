@@ -27,6 +27,7 @@ enum class Code : int {
 #define TGR_ENUMERATOR(name) name,
 #define TGR_PAIR_ENUMERATOR(first, second) first##_##second,
   TGR_FIRST_CODES(TGR_ENUMERATOR) TGR_PAIRS(TGR_PAIR_ENUMERATOR) TGR_LAST_CODES(TGR_ENUMERATOR)
+  mul_sum,  // a multiplication and the sum of its result, fused: no instruction that Python passes
 #undef TGR_PAIR_ENUMERATOR
 #undef TGR_ENUMERATOR
 };

@@ -20,30 +20,39 @@ template <Code C, class T> constexpr T identity() {
   return C == Code::prod || C == Code::all ? T(1) : T(0);
 }
 
-// Combines the lanes of a vector, the lower half with the upper half, repeatedly.
-template <Code C, class T> TGR_INLINE T combine_lanes(Vec<T> v) {
-  alignas(kBytes) T x[kWidth<T>];
-  store(x, v);
-  for (ptrdiff_t half = kWidth<T> / 2; half > 0; half /= 2) {
-    for (ptrdiff_t l = 0; l < half; ++l) x[l] = combine<C, T>(x[l], x[l + half]);
-  }
-  return x[0];
+// Combines the lanes of a vector, the lower half with the upper half, repeatedly, in registers.
+template <int Half, class V, int... L> TGR_INLINE V upper_half(V v, Lanes<L...>) {
+  return __builtin_shufflevector(v, v, ((L + Half) % int(sizeof...(L)))...);
+}
+template <Code C, class T, int Half = kWidth<T> / 2> TGR_INLINE T combine_lanes(Vec<T> v) {
+  v = combine<C, Vec<T>>(v, upper_half<Half>(v, typename FirstLanes<kWidth<T>>::Type{}));
+  if constexpr (Half > 1) return combine_lanes<C, T, Half / 2>(v);
+  else return v[0];
 }
 
-// n contiguous elements: four vectors of partial results hide the latency of an addition.
-template <class T, Code C> TGR_INLINE T reduce_run(const T* x, ptrdiff_t n) {
+// n elements: value(i) is a vector of them, last(i) a single one. Four vectors of partial results hide the latency of an addition.
+template <class T, Code C, class Value, class Last> TGR_INLINE T reduce_values(ptrdiff_t n, const Value& value, const Last& last) {
   constexpr ptrdiff_t W = kWidth<T>;
   Vec<T> acc[4];
   for (Vec<T>& a : acc) a = splat<T>(identity<C, T>());
   ptrdiff_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) acc[v] = combine<C, Vec<T>>(acc[v], load(x + i + v * W));
+    for (int v = 0; v < 4; ++v) acc[v] = combine<C, Vec<T>>(acc[v], value(i + v * W));
   }
-  for (; i + W <= n; i += W) acc[0] = combine<C, Vec<T>>(acc[0], load(x + i));
+  for (; i + W <= n; i += W) acc[0] = combine<C, Vec<T>>(acc[0], value(i));
   T result = combine_lanes<C, T>(combine<C, Vec<T>>(combine<C, Vec<T>>(acc[0], acc[1]), combine<C, Vec<T>>(acc[2], acc[3])));
-  for (; i < n; ++i) result = combine<C, T>(result, x[i]);
+  for (; i < n; ++i) result = combine<C, T>(result, last(i));
   return result;
+}
+template <class T, Code C> TGR_INLINE T reduce_run(const T* x, ptrdiff_t n) {
+  return reduce_values<T, C>(n, [&](ptrdiff_t i) __attribute__((always_inline)) { return load(x + i); },
+                             [&](ptrdiff_t i) __attribute__((always_inline)) { return x[i]; });
+}
+// The sum of a[i] b[i], with the bits of a product followed by a sum.
+template <class T> void sum_products(T* out, const T* a, const T* b, ptrdiff_t n) {
+  *out = reduce_values<T, Code::sum>(n, [&](ptrdiff_t i) __attribute__((always_inline)) { return load(a + i) * load(b + i); },
+                                     [&](ptrdiff_t i) __attribute__((always_inline)) { return a[i] * b[i]; });
 }
 
 // Reduces one row.
