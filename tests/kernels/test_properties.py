@@ -99,6 +99,23 @@ def test_one_and_more_threads_and_recomputed_gates_give_the_same_bits(p, isa):
             same_bits(results(p), want)
 
 
+@pytest.mark.parametrize("isa", NATIVE)
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_few_rows_of_weights_too_large_to_be_packed_by_each_thread(cell, reverse, isa):
+    """Up to 8 MB of packed weights, each thread packs a copy; these take more with 2 threads (LSTM) to 4 (RNN)."""
+    p = Problem(cell, 5, 6, 300, 560, lengths=[6, 1, 4, 0, 3], reverse=reverse)
+    with kernels.using(isa):
+        kernels.set_num_threads(1)
+        want = results(p)
+        for threads in (2, 3, 4):
+            kernels.set_num_threads(threads)
+            same_bits(results(p), want)
+            same_bits(results(p, "recompute"), want)
+            outputs, state, _ = p.forward(save=False)
+            same_bits([outputs, *state], want[: 1 + len(state)])
+
+
 @many
 @given(p=problems(), isa=st.sampled_from(NATIVE or ("none",)), data=st.data())
 def test_a_row_alone_gives_the_same_bits(p, isa, data):

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autodiff.rows import holds_rows, with_rows
+from ..autodiff.op import Op
+from ..autodiff.rows import elementwise, holds_rows, with_rows
 from .plan import Loop, fused_into_body
 from .program import Instruction, Literal
 
@@ -82,6 +83,12 @@ class Schedule:
         return out
 
 
+INFIX = {  # ops whose forward is an operator
+    **{"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**"},
+    **{"greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="},
+}
+
+
 class Compiled(NamedTuple):
     """A prepared instruction: the function to call, input registers, options (a function of the number of rows), output
     registers."""
@@ -94,12 +101,26 @@ class Compiled(NamedTuple):
     several: bool
 
 
+def raw_function(op: Op) -> Callable[..., Any]:
+    """What computes an op on arrays: NumPy's ufunc, if the op is no more than that."""
+    return op.numpy if isinstance(op.numpy, np.ufunc) and op.rows is elementwise else op.forward
+
+
+def is_plain_index(i: Instruction) -> bool:
+    """Whether an instruction is x[index] with an index of numbers and slices, the same for any number of rows."""
+    if i.op.name != "getitem" or holds_rows(i.options["index"]):
+        return False
+    index = i.options["index"]
+    parts = index if type(index) is tuple else (index,)
+    return all(p is None or p is ... or isinstance(p, (int, slice, np.generic, np.ndarray)) for p in parts)
+
+
 def compiled(instructions: Sequence[Instruction]) -> list[Compiled]:
     """Instructions ready to run. Options keep their Rows; those that name any are listed."""
     ready = []
     for i in instructions:
         by_rows = tuple(k for k, v in i.options.items() if holds_rows(v))
-        if i.op.name == "getitem" and not by_rows and type(i.options["index"]) in (int, slice, tuple):
+        if is_plain_index(i):
             ready.append(Compiled(itemgetter(i.options["index"]), i.inputs, {}, (), i.outputs, False))
             continue
         ready.append(Compiled(i.op.forward, i.inputs, i.options, by_rows, i.outputs, i.op.several))
@@ -144,12 +165,17 @@ class Body:
                 args.append(f"c{k}_{j}" if isinstance(x, Literal) else f"v{x}")
                 if isinstance(x, Literal):
                     self.names[args[-1]] = x.value
-            for name, value in i.options.items():
-                args.append(f"{name}=o{k}_{name}")
-                (self.by_rows if holds_rows(value) else self.names)[f"o{k}_{name}"] = value
-            self.names[f"f{k}"] = i.op.forward
             results = ", ".join(f"v{o}" for o in i.outputs)
-            lines.append(f"    {results}{',' if i.op.several else ''} = f{k}({', '.join(args)})")
+            if i.op.name in INFIX:
+                called = f" {INFIX[i.op.name]} ".join(args)
+            elif is_plain_index(i):
+                called, self.names[f"o{k}"] = f"{args[0]}[o{k}]", i.options["index"]
+            else:
+                for name, value in i.options.items():
+                    args.append(f"{name}=o{k}_{name}")
+                    (self.by_rows if holds_rows(value) else self.names)[f"o{k}_{name}"] = value
+                called, self.names[f"f{k}"] = f"f{k}({', '.join(args)})", raw_function(i.op)
+            lines.append(f"    {results}{',' if i.op.several else ''} = {called}")
             done = sorted({x for x in (*i.inputs, *i.outputs) if type(x) is int and last[x] == k} - {*reads, *writes})
             if done:  # the next arrays take their memory, which is still in the cache
                 lines.append(f"    del {', '.join(f'v{slot}' for slot in done)}")

@@ -14,8 +14,8 @@ template <class T, class C> class Backward {
 
  public:
   Backward(const Problem<T>& p, Workspace& memory, const Crew& crew)
-      : p_(p), schedule_(p.schedule), Hp_(units<T>(p.H).width()), recompute_(C::kSavesGates && !p.gates) {
-    weights_ = allocate_weights<T, C>(p, memory, recompute_, true);
+      : p_(p), schedule_(p.schedule), recompute_(C::kSavesGates && !p.gates), weights_(p, memory, crew, recompute_, true),
+        Hp_(units<T>(p.H).width()) {
     saved_ = {p.gates, schedule_.total, p.H};
     shares_ = count_shares(p.B, crew, p.B + 1, C::kGates * p.H * p.H * ptrdiff_t(sizeof(T)));
     capacity_ = larger(p.B, smaller(kBackRows, schedule_.total));
@@ -46,19 +46,18 @@ template <class T, class C> class Backward {
   }
 
   void run(Crew& crew) {
-    const ptrdiff_t parts = crew.size * kPackParts;
-    crew.each(parts, [&](ptrdiff_t part, int) { pack_weights<T, C>(p_, weights_, part, parts); });
+    weights_.pack_shared(crew);
     const auto each_share = [&](const auto& f) {
-      crew.each(shares_, [&](ptrdiff_t share, int thread) { f(Share{schedule_, share, shares_}, scratch_[thread]); });
+      crew.each(shares_, [&](ptrdiff_t share, int thread) { f(Share{schedule_, share, shares_}, thread); });
     };
-    each_share([&](const Share& share, Scratch&) { start_states(share); });
+    each_share([&](const Share& share, int) { start_states(share); });
     for (ptrdiff_t last = schedule_.steps, first; last > 0; last = first) {
       for (first = last - 1; first > 0 && schedule_.start[last] - schedule_.start[first - 1] <= capacity_;) --first;
       const ptrdiff_t n = schedule_.start[last] - schedule_.start[first];
-      each_share([&](const Share& share, Scratch& scratch) { steps(share, scratch, first, last, n); });
+      each_share([&](const Share& share, int thread) { steps(share, scratch_[thread], weights_.of(thread), first, last, n); });
       crew.each(parts_, [&](ptrdiff_t part, int thread) { weight_gradients(part, scratch_[thread], n); });
     }
-    each_share([&](const Share& share, Scratch&) { finish(share); });
+    each_share([&](const Share& share, int) { finish(share); });
     if (p_.torch) crew.each(parts_, [&](ptrdiff_t part, int) { write_gradients(part); });
   }
 
@@ -96,7 +95,7 @@ template <class T, class C> class Backward {
     }
   }
 
-  void steps(const Share& share, Scratch& scratch, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n) {
+  void steps(const Share& share, Scratch& scratch, const Weights<T>& weights, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n) {
     Rows<T> rows = scratch.rows;
     if (!p_.d_outputs.data) rows.d_output = nullptr;
     if (!p_.d_cells.data) rows.d_cell = nullptr;
@@ -106,15 +105,15 @@ template <class T, class C> class Backward {
       for (ptrdiff_t i = 0, count = share.at(s); i < count; ++i, ++mine) set_row_pointers(rows, scratch, share.rank(i), s, mine, first);
     }
     if (recompute_) {  // all states are known, so one call computes the gates of all steps of the chunk
-      input_products<T, C>(p_, weights_, mine, scratch.x, rows.gates);
-      C::step(weights_, p_.H, from<T, C>(rows, 0, mine));
+      input_products<T, C>(p_, weights, mine, scratch.x, rows.gates);
+      C::step(weights, p_.H, from<T, C>(rows, 0, mine));
     }
     for (ptrdiff_t s = last - 1, m = mine; s >= first; --s) {
       const ptrdiff_t count = share.at(s);
       m -= count;
-      C::step_back(weights_, p_.H, from<T, C>(rows, m, count));
+      C::step_back(weights, p_.H, from<T, C>(rows, m, count));
     }
-    if (p_.dx.data) input_gradients(rows, scratch, mine);
+    if (p_.dx.data) input_gradients(rows, scratch, weights, mine);
   }
 
   // Sets the pointers to the data of rank j at step s: row m of this share, in a chunk that starts with step `first`.
@@ -144,7 +143,7 @@ template <class T, class C> class Backward {
   }
 
   // dx = dz W^T. The last panel, if it is wider than dx, is computed in a buffer and copied.
-  void input_gradients(const Rows<T>& rows, Scratch& scratch, ptrdiff_t n) {
+  void input_gradients(const Rows<T>& rows, Scratch& scratch, const Weights<T>& weights, ptrdiff_t n) {
     const Columns<T> across = units<T>(p_.D);
     for (ptrdiff_t m = 0; m < n; ++m) scratch.dx_tail[m] = scratch.tail + m * kPanel;
     const ptrdiff_t most = rows_at_a_time<T>(C::columns(0, p_.H).width());
@@ -156,7 +155,7 @@ template <class T, class C> class Backward {
         T* const* to = (whole ? scratch.dx : scratch.dx_tail) + r;
         for (int g = 0; g < C::kGroups; ++g) {
           const Left<T> left{rows.dz[g] + r, 0, kPanel, rows.panel_jump};
-          const Right<T>& right = weights_.kernel_t[g];
+          const Right<T>& right = weights.kernel_t[g];
           const ptrdiff_t vectors = across.in_panel(q);
           product(some, to, whole ? column : 0, g == 0 ? zeros_ : nullptr, left, right.panel(q), right.step(vectors), vectors, right.K);
         }
@@ -178,8 +177,8 @@ template <class T, class C> class Backward {
       if (C::kReset) left_products(part, scratch, reset_row_, p_.H, n, recurrent_dz, 1, 2, d_recurrent_);
     }
     for (int g = 0; g < C::kGroups; ++g) {
-      if (p_.d_bias) column_sums(part, n, dz_[g], columns_of<T, C>(weights_, g, p_.H), p_.d_bias);
-      if (p_.d_recurrent_bias) column_sums(part, n, recurrent_dz[g], columns_of<T, C>(weights_, g, p_.H), p_.d_recurrent_bias);
+      if (p_.d_bias) column_sums(part, n, dz_[g], columns_of<T, C>(weights_.order(), g, p_.H), p_.d_bias);
+      if (p_.d_recurrent_bias) column_sums(part, n, recurrent_dz[g], columns_of<T, C>(weights_.order(), g, p_.H), p_.d_recurrent_bias);
     }
   }
 
@@ -193,7 +192,7 @@ template <class T, class C> class Backward {
       const ptrdiff_t depth = smaller(kBlockK, n - k);
       pack_left(scratch.packed, left + k, depth, first, last, M);
       for (int g = first_group; g < last_group; ++g) {
-        const Columns<T> columns = columns_of<T, C>(weights_, g, p_.H);
+        const Columns<T> columns = columns_of<T, C>(weights_.order(), g, p_.H);
         for (ptrdiff_t q = 0; q < columns.panels(); ++q) {
           const T* panel = dz[g] + (q * n + k) * kPanel;
           for (ptrdiff_t tile = first; tile < last; ++tile) {
@@ -229,10 +228,10 @@ template <class T, class C> class Backward {
 
   const Problem<T>& p_;
   const Schedule& schedule_;
-  Weights<T> weights_;
+  bool recompute_;
+  ThreadWeights<T, C> weights_;
   SavedRows<T, C> saved_;
   ptrdiff_t Hp_, shares_, parts_, capacity_;
-  bool recompute_;
   T *dz_[kMaxGroups] = {}, *dq_ = nullptr, *reset_ = nullptr, *dh_, *dc_ = nullptr, *zeros_, *d_kernel_, *d_recurrent_;
   const T **x_row_, **h_row_, **reset_row_ = nullptr;
   Scratch* scratch_;

@@ -1,5 +1,5 @@
 // The forward pass over a whole sequence. A thread runs a share of the rows from the first step to the last, then the next share if one is left.
-// The threads synchronise only once, after packing the weights. For each chunk of steps, x W is computed for all rows, then the steps run.
+// The threads do not wait for each other, except after packing weights that they share. For each chunk of steps, x W is computed for all rows, then the steps run.
 #pragma once
 
 #include "layout.h"
@@ -16,8 +16,7 @@ template <class T, class C> class Forward {
  public:
   // `ready`: weights already packed (streaming); null: they are packed here.
   Forward(const Problem<T>& p, Workspace& memory, const Crew& crew, const Weights<T>* ready = nullptr)
-      : p_(p), schedule_(p.schedule), packed_(ready || worth_direct<T, C>(p)), Hp_(units<T>(p.H).width()) {
-    weights_ = ready ? *ready : packed_ ? direct_weights<T, C>(p) : allocate_weights<T, C>(p, memory, true, false);
+      : p_(p), schedule_(p.schedule), weights_(choose_weights(p, memory, crew, ready)), Hp_(units<T>(p.H).width()) {
     saved_ = {p.gates, p.schedule.total, p.H};
     const ptrdiff_t row_bytes = larger<ptrdiff_t>(SavedRows<T, C>::size(p.H), 1) * ptrdiff_t(sizeof(T));
     const ptrdiff_t together = larger<ptrdiff_t>(kStepBytes / row_bytes, 4 * kTileRows);
@@ -38,18 +37,23 @@ template <class T, class C> class Forward {
   }
 
   void run(Crew& crew) {
-    const ptrdiff_t parts = packed_ ? 0 : crew.size * kPackParts;
-    crew.each(parts, [&](ptrdiff_t part, int) { pack_weights<T, C>(p_, weights_, part, parts); });
-    crew.each(shares_, [&](ptrdiff_t share, int thread) { run_share({schedule_, share, shares_}, scratch_[thread]); });
+    weights_.pack_shared(crew);
+    crew.each(shares_, [&](ptrdiff_t share, int thread) { run_share({schedule_, share, shares_}, scratch_[thread], weights_.of(thread)); });
   }
 
  private:
-  void run_share(const Share& share, Scratch& scratch) {
+  static ThreadWeights<T, C> choose_weights(const Problem<T>& p, Workspace& memory, const Crew& crew, const Weights<T>* ready) {
+    if (ready) return {p, memory, *ready};
+    if (worth_direct<T, C>(p)) return {p, memory, direct_weights<T, C>(p)};
+    return {p, memory, crew, true, false};
+  }
+
+  void run_share(const Share& share, Scratch& scratch, const Weights<T>& weights) {
     start_cells(share);
     for (ptrdiff_t first = 0, last; first < schedule_.steps && share.at(first) > 0; first = last) {
       ptrdiff_t n = share.at(first);
       for (last = first + 1; last < schedule_.steps && n + share.at(last) <= capacity_; ++last) n += share.at(last);
-      chunk(share, scratch, first, last, n);
+      chunk(share, scratch, weights, first, last, n);
     }
     finish(share);
   }
@@ -80,7 +84,7 @@ template <class T, class C> class Forward {
     return p_.h0 ? p_.h0 + schedule_.row[j] * p_.H : zeros_;
   }
 
-  void chunk(const Share& share, Scratch& scratch, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n) {
+  void chunk(const Share& share, Scratch& scratch, const Weights<T>& weights, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n) {
     const Rows<T>& rows = scratch.rows;
     const SavedRows<T, C> saved = p_.gates ? saved_ : SavedRows<T, C>{scratch.gates, capacity_, p_.H};
     for (ptrdiff_t s = first, m = 0; s < last; ++s) {
@@ -98,10 +102,10 @@ template <class T, class C> class Forward {
         }
       }
     }
-    input_products<T, C>(p_, weights_, n, scratch.x, rows.gates);
+    input_products<T, C>(p_, weights, n, scratch.x, rows.gates);
     for (ptrdiff_t s = first, m = 0; s < last; ++s) {
       const ptrdiff_t count = share.at(s);
-      C::step(weights_, p_.H, from<T, C>(rows, m, count));
+      C::step(weights, p_.H, from<T, C>(rows, m, count));
       m += count;
     }
   }
@@ -117,9 +121,8 @@ template <class T, class C> class Forward {
 
   const Problem<T>& p_;
   const Schedule& schedule_;
-  Weights<T> weights_;
+  ThreadWeights<T, C> weights_;
   SavedRows<T, C> saved_;
-  bool packed_;
   ptrdiff_t Hp_, shares_, share_rows_, capacity_;
   T *zeros_, *cells_ = nullptr;
   Scratch* scratch_;

@@ -10,6 +10,7 @@ constexpr ptrdiff_t kStepBytes = 256 << 10;   // gates of the rows that compute 
 constexpr ptrdiff_t kChunkBytes = 512 << 10;  // x W of one chunk of steps
 constexpr ptrdiff_t kLeftBytes = 128 << 10;   // of a product's left operand, which every panel reads
 constexpr ptrdiff_t kPackParts = 3;           // pieces of packing for each thread
+constexpr ptrdiff_t kCopiesBytes = 8 << 20;  // packed weights of all threads together, if each has a copy
 constexpr ptrdiff_t kCachedBytes = 640 << 10;   // weights up to this size stay in the L2 cache from step to step
 constexpr ptrdiff_t kUncachedRows = 20;            // at least in a share, if the weights do not fit it
 constexpr ptrdiff_t kBackRows = 512;          // rows of dz collected before dW and dU are computed
@@ -136,6 +137,43 @@ template <class T, class C> void pack_weights(const Problem<T>& p, const Weights
     }
   }
 }
+
+// The packed weights of a call. Each thread packs a copy for itself, unless the copies are too large: to read what another core has written, and
+// to write where it has read, takes longer than to pack.
+template <class T, class C> class ThreadWeights {
+ public:
+  ThreadWeights(const Problem<T>& p, Workspace& memory, const Crew& crew, bool forward, bool backward) : p_(p) {
+    const ptrdiff_t bytes = (int(forward) + int(backward)) * (p.D + p.H) * C::kGates * p.H * ptrdiff_t(sizeof(T));
+    copies_ = bytes * crew.size <= kCopiesBytes ? crew.size : 1;
+    copy_ = memory.array<Copy>(copies_);
+    for (ptrdiff_t k = 0; k < copies_; ++k) copy_[k] = {allocate_weights<T, C>(p, memory, forward, backward), false};
+  }
+  ThreadWeights(const Problem<T>& p, Workspace& memory, const Weights<T>& packed) : p_(p), copies_(1), copy_(memory.array<Copy>(1)) {
+    copy_[0] = {packed, true};
+  }
+  void pack_shared(Crew& crew) {
+    const ptrdiff_t parts = crew.size * kPackParts;
+    if (copies_ == crew.size || copy_[0].packed) return;
+    crew.each(parts, [&](ptrdiff_t part, int) { pack_weights<T, C>(p_, copy_[0].weights, part, parts); });
+    copy_[0].packed = true;
+  }
+  const Weights<T>& order() const { return copy_[0].weights; }  // for columns_of, packed or not
+  const Weights<T>& of(int thread) {
+    Copy& copy = copy_[copies_ == 1 ? 0 : thread];
+    if (!copy.packed) pack_weights<T, C>(p_, copy.weights, 0, 1);
+    copy.packed = true;
+    return copy.weights;
+  }
+
+ private:
+  struct Copy {
+    Weights<T> weights;
+    bool packed;
+  };
+  const Problem<T>& p_;
+  ptrdiff_t copies_;
+  Copy* copy_;
+};
 
 // gates = x W + b for n rows.
 template <class T, class C>

@@ -49,7 +49,7 @@ template <class T> class Loop {
   };
   // The working memory of one thread; of one share if there are sums, since its rows must remain until they are summed. The rows of a chunk
   // are numbered m = 0, 1, ..., step after step; i counts the rows of one step.
-  struct Worker {
+  struct alignas(64) Worker {
     View<T>* views;  // of each slot, for the current block; then of weights and numbers
     SlotRows* slot_rows;  // by slot
     T*** now;     // [state][i]: the current state of a row

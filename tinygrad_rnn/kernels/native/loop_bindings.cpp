@@ -4,6 +4,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <chrono>
 #include <functional>
 
 #include "bindings.h"
@@ -368,11 +369,16 @@ class PyLoop {
     call.final = final_data.data(), call.targets = target_data.data(), call.accumulated = accumulated_data.data();
     nb::gil_scoped_release release;
     PooledWorkspace memory;
-    const int threads = threads_for(B, p.row_operations * double(schedule.view.total) + p.once_operations * double(B));
+    const double operations = p.row_operations * double(schedule.view.total) + p.once_operations * double(B);
+    const int most = threads_for(B, operations), threads = trials_->choose(most, operations);
+    const auto start = std::chrono::steady_clock::now();
     kernels_of<T>(isa).loop(p, call, *memory, threads, prepared ? prepared->packed : nullptr);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    if (most > 1) trials_->note(threads, operations, took.count());
   }
 
   std::shared_ptr<const OwnedProgram> program_;
+  std::unique_ptr<ThreadTrials> trials_ = std::make_unique<ThreadTrials>();
 };
 
 }  // namespace

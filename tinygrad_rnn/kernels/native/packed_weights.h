@@ -34,6 +34,7 @@ template <class T> PackedWeights<T> allocate_packed(const Program& p, const T* c
   return w;
 }
 template <class T> void pack(const Program& p, const T* const* weights, const PackedWeights<T>& w, ptrdiff_t index, ptrdiff_t size) {
+  ptrdiff_t panel = 0;  // of all matrices: part `index` packs every size-th
   for (int k = 0; k < p.matrices.count; ++k) {
     const Matrix& m = p.matrices[k];
     const T* from = weights[m.weight] + m.offset;
@@ -41,7 +42,8 @@ template <class T> void pack(const Program& p, const T* const* weights, const Pa
       for (ptrdiff_t r = index; r < m.K && w.right[k].data != from; r += size) __builtin_memcpy(w.right[k].data + r * m.N, from + r * m.row, m.N * sizeof(T));
       continue;
     }
-    for (ptrdiff_t q = index; q < units<T>(m.N).panels(); q += size) {
+    for (ptrdiff_t q = 0; q < units<T>(m.N).panels(); ++q) {
+      if (panel++ % size != index) continue;
       if (m.transposed) pack_panel_transposed(w.right[k].data, from, m.N, m.row, units<T>(m.K), q);
       else pack_panel(w.right[k].data, from, m.K, m.row, units<T>(m.N), q);
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdlib>
 #include <new>
 #include <numeric>
@@ -67,7 +68,7 @@ PooledWorkspace::~PooledWorkspace() {
   }
 }
 
-std::atomic<double> worth_a_thread{2e6};  // operations: some 20 microseconds of one core
+std::atomic<double> worth_a_thread{kWorthAThread};
 
 int threads_for(ptrdiff_t B, double operations) {
   const double worth = worth_a_thread.load() * (threads_asleep() ? 4 : 1);
@@ -76,6 +77,31 @@ int threads_for(ptrdiff_t B, double operations) {
 }
 int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes) {
   return threads_for(B, 2.0 * passes * double(total) * double(D + H) * gates * double(H));
+}
+
+constexpr double kSmallWork = 1e8;  // operations, a millisecond of one core: larger work always uses several threads
+constexpr int kTrial = 4;           // calls
+
+int ThreadTrials::choose(int threads, double operations) {
+  if (threads <= 1 || operations > kSmallWork || worth_a_thread.load() < kWorthAThread) return threads;
+  const double one = one_.load(), several = several_.load();
+  if (left_.load() <= 0) {
+    const bool best = several <= one;
+    if (saved_.load() <= kTrial * std::min(std::abs(several - one), std::min(several, one)) * operations) return best ? threads : 1;
+    saved_.store(0);
+    tries_several_.store(!best);
+    left_.store(kTrial);
+  }
+  if (left_.fetch_sub(1) == kTrial + 1) tries_several_.store(false);
+  return tries_several_.load() ? threads : 1;
+}
+
+void ThreadTrials::note(int threads, double operations, double seconds) {
+  if (operations > kSmallWork) return;
+  std::atomic<double>& average = threads > 1 ? several_ : one_;
+  const double now = seconds / operations, before = average.load();
+  average.store(before == 0 || now < before ? now : before + (now - before) / 8);
+  saved_.store(saved_.load() + seconds / 100);
 }
 
 }  // namespace tgr

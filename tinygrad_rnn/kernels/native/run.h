@@ -55,8 +55,24 @@ class PooledWorkspace {
 };
 
 // The number of threads that the work is worth, at most one per row. `passes`: matrix products per weight, 1 forward, 2 backward.
-extern std::atomic<double> worth_a_thread;
+constexpr double kWorthAThread = 2e6;  // operations: some 20 microseconds of one core
+extern std::atomic<double> worth_a_thread;  // tests set less, and then every call uses the threads that it may
 int threads_for(ptrdiff_t B, double operations);
 int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gates, int passes);
+
+// Whether small calls of one kind use several threads, by the times that they took. Where two cores are far apart, a cache line that one wrote
+// and the other reads takes 200 ns, and a few rows of a small network run faster on one. Trials of the slower way take a hundredth of the time;
+// a trial is a few calls in a row, as only the first wakes a thread.
+class ThreadTrials {
+ public:
+  int choose(int threads, double operations);
+  void note(int threads, double operations, double seconds);
+
+ private:
+  std::atomic<double> one_{0}, several_{0};  // seconds for an operation: falls at once, rises slowly
+  std::atomic<double> saved_{0};             // seconds that a trial of the slower way may cost
+  std::atomic<int> left_{8};                 // calls of the present trial; the first is of several threads, then one
+  std::atomic<bool> tries_several_{true};
+};
 
 }  // namespace tgr

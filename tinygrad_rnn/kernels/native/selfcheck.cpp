@@ -318,10 +318,26 @@ bool check_products(const Isa& isa) {
   return report(isa.name, "matrices", "products, double, to a plain sum", f64, 1e-13) && good;
 }
 
+// The time of calls whose number of threads ThreadTrials chooses, relative to that of the faster way, which changes after half of the calls.
+bool check_trials() {
+  constexpr int kCalls = 4000;
+  constexpr double kOperations = 1e7;
+  ThreadTrials trials;
+  double spent = 0;
+  for (int k = 0; k < kCalls; ++k) {
+    const bool far = k < kCalls / 2;  // two cores that share no cache
+    const int threads = trials.choose(2, kOperations);
+    const double seconds = threads == 1 ? 1e-4 : far ? 1.5e-4 : 0.7e-4;
+    trials.note(threads, kOperations, seconds);
+    spent += seconds / (far ? 1e-4 : 0.7e-4);
+  }
+  return report("any", "threads", "time of small calls above the faster way's", spent / kCalls - 1, 0.05);
+}
+
 }  // namespace
 
 int main() {
-  bool good = true;
+  bool good = check_trials();
   for (const Isa* const* isa = available(); *isa; ++isa) {
     for (int cell = 0; cell < 5; ++cell) good = check(**isa, cell) && good;
     good = check_program(**isa) && good;
