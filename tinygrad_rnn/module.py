@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .autodiff.node import Leaf
-from .autodiff.state import ambient, scope
+from .autodiff.state import Scope, ambient
 from .autodiff.tensor import Tensor
 
 
@@ -60,8 +60,11 @@ class Module:
         raise TypeError(f"{type(self).__name__} defines no forward(...) to be called")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with scope(self.scope_name):
+        token = ambient.set(ambient.get().within(Scope(self.scope_name)))  # quicker than `with scope(...)`
+        try:
             return self.forward(*args, **kwargs)
+        finally:
+            ambient.reset(token)
 
     @property
     def scope_name(self) -> str:

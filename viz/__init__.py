@@ -14,7 +14,7 @@ Drawing(15 nodes, 17 edges)
 >>> viz.unrolled(outputs, steps=(2, 1), color="activation", of="z")
 Drawing(18 nodes, 11 edges)
 >>> viz.draw(state), viz.draw(state, opened=True, depth=0)
-(Drawing(6 nodes, 5 edges), Drawing(1 node, 0 edges))
+(Drawing(5 nodes, 4 edges), Drawing(1 node, 0 edges))
 
 The folders are a pipeline. `net` reads a recorded graph: `unfused` opens fused ops, `elide` leaves out the middle steps,
 `layers` finds passes over time and layers by their scopes, `steps` what flows along time, `ranks` the work around the steps

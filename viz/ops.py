@@ -71,7 +71,7 @@ def draw(
     Drawing(4 nodes, 4 edges)
     >>> outputs, state = tg.rnn.dynamic_rnn(tg.rnn.GRUCell(2), [[[1.0], [2.0]]])
     >>> viz.draw(state), viz.draw(state, opened=True), viz.draw(state, opened=True, depth=0)
-    (Drawing(6 nodes, 5 edges), Drawing(42 nodes, 57 edges), Drawing(1 node, 0 edges))
+    (Drawing(5 nodes, 4 edges), Drawing(42 nodes, 57 edges), Drawing(1 node, 0 edges))
     >>> [node.lines for node in viz.draw(w @ w.T, bytes=True, flops=True).picture.nodes][-1]
     ('@', '(1, 1)', '4 B, 4 flop')
     """

@@ -127,6 +127,8 @@ def row_by_row(step: Any, x: np.ndarray, states: Any, size: int, trace: Any = No
             outputs[b, t], every[b, t] = state[-1], state[0]
         for f, s in zip(final, state, strict=True):
             f[b] = s
+    if o.get("layer_axis"):
+        final = [f[None] for f in final]
     turn = (1, 0, 2) if o["time_major"] else (0, 1, 2)
     return [outputs.transpose(turn), *final, *([every.transpose(turn)] if trace else [])]
 

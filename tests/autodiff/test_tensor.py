@@ -576,3 +576,59 @@ def test_zero_grad_of_a_module_with_frozen_parameters():
     net(np.ones((1, 2), np.float32)).sum().backward()
     net.zero_grad()
     assert [p.grad for p in net.parameters()] == [None, None]
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", "<f8"])
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "RMSprop"])
+def test_numbers_in_another_byte_order(dtype, optimizer):
+    values = np.random.default_rng(0).normal(size=(40, 40))
+    trained = []
+    for array in (values.astype(dtype), values.astype(np.dtype(dtype).newbyteorder("="))):
+        p = tg.Parameter(array)
+        assert p.dtype.isnative
+        step = getattr(optim, optimizer)([p], lr=0.1).step
+        (p * p).sum().backward()
+        step()
+        trained.append(p.data)
+    np.testing.assert_array_equal(*trained)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("product", [lambda t, m: t * m, lambda t, m: m * t])
+def test_a_matrix_is_an_array_like_any_other(product):
+    """np.matrix, which scipy.sparse's todense() returns, multiplies as a matrix by *; tensors never do."""
+    values = np.array([[1.0, 2.0], [3.0, 4.0]])
+    t = tg.tensor(values, requires_grad=True)
+    product(t, np.matrix(values * 2)).sum().backward()
+    np.testing.assert_array_equal(t.grad, values * 2)
+    assert type(tg.tensor(np.matrix(values)).data) is np.ndarray
+
+
+def test_masked_elements_are_refused():
+    values = np.ma.array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(TypeError, match=r"tensor: data has masked elements, .*array.filled\(value\)"):
+        tg.tensor(values)
+    with pytest.raises(TypeError, match="multiply: b has masked elements"):
+        tg.tensor([1.0, 2.0]) * values
+    assert tg.tensor(np.ma.array([1.0, 2.0])).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("loss", [lambda p: (p * 2).sum(), lambda p: (p @ np.ones((3, 2))).sum()])
+def test_data_of_another_shape_get_no_gradient_of_the_old_one(loss):
+    p = tg.Parameter(np.ones((1, 3)))
+    step = optim.SGD([p], lr=0.1).step
+    p.data = np.ones((4, 3))
+    text = r"grad: the tensor was made with the shape \(1, 3\), its .data has been given the shape \(4, 3\)"
+    loss(p).backward()
+    with pytest.raises(ValueError, match=text):
+        step()
+    with pytest.raises(ValueError, match=text):
+        tg.grad(loss(p), [p])
+
+
+def test_data_of_another_shape_are_named_where_a_rule_fails():
+    layer = tg.nn.Linear(3, 2)
+    layer.weight.data = np.ones((4, 3), np.float32)
+    layer.bias.data = np.ones(4, np.float32)
+    with pytest.raises(ValueError, match=r"vjp of linear: .*whose .data has been given another shape"):
+        layer(np.ones((1, 3), np.float32)).sum().backward()

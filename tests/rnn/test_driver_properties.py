@@ -439,3 +439,17 @@ def test_states_of_a_custom_structure(impl):
     tensors = [tg.tensor(x, requires_grad=True), *leaves_of(state)]
     for order in (1, 2):
         assert tg.gradcheck(lambda x, *_: rnn.dynamic_rnn(cell, x, [4, 0, 2], state, impl=impl), tensors, order=order)
+
+
+@pytest.mark.parametrize("impl", ["auto", "unrolled"])
+def test_a_cells_own_zero_state_is_where_a_run_begins(impl):
+    class Begins(rnn.GRUCell):
+        def zero_state(self, batch_size, dtype=np.float32):
+            return tg.Tensor(np.full((batch_size, self.num_units), 0.5, dtype))
+
+    cell, x = Begins(3, seed=0), np.ones((2, 4, 5), np.float32)
+    begun = rnn.dynamic_rnn(cell, x, initial_state=np.full((2, 3), 0.5, np.float32), impl=impl)[0]
+    assert np.array_equal(rnn.dynamic_rnn(cell, x, impl=impl)[0].data, begun.data)
+    cell.zero_state = lambda batch_size, dtype: tg.Tensor(np.ones((2, 3), dtype))
+    begun = rnn.dynamic_rnn(cell, x, initial_state=np.ones((2, 3), np.float32), impl=impl)[0]
+    assert np.array_equal(rnn.dynamic_rnn(cell, x, impl=impl)[0].data, begun.data)

@@ -299,6 +299,15 @@ def test_a_big_fused_run_is_opened_without_running_it() -> None:
     assert viz.unrolled(tg.snapshot(outputs), steps=(1, 1)).source == drawing.source
 
 
+def test_a_snapshot_knows_which_inputs_an_op_was_given() -> None:
+    shapes = {"W": (4, 9), "U": (3, 9), "b": 9, "h": (2, 3)}
+    W, U, b, h = (tg.Parameter(np.ones(shape, np.float32), name=name) for name, shape in shapes.items())
+    for inputs in ((b, None, None), (None, b, None), (None, None, h), (b, None, h), (b, b, None)):
+        outputs, _ = tg.ops.gru_sequence(data(2, 3, 4), W, U, *inputs, reset_after=inputs[1] is not None)
+        drawing = viz.unrolled(outputs)
+        assert viz.unrolled(tg.snapshot(outputs)).source == drawing.source
+
+
 def test_a_learned_first_state_is_named() -> None:
     h0 = tg.Parameter(np.zeros((2, 3), np.float32), name="h0")
     for impl in ("auto", "unrolled"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Tensor, holds_tensors, registry
+from .tensor import Tensor, holds_tensors, plain, registry
 
 
 class Arguments:
@@ -94,6 +94,8 @@ class Arguments:
             elif not isinstance(a, np.ndarray):
                 a = self._listed(i, a, dtype)
             if isinstance(a, np.ndarray):
+                if type(a) is not np.ndarray:
+                    a = plain(a, f"{self.name}: {self.input_name(i)}")
                 if a.dtype.kind not in "fiub":
                     raise TypeError(f"{self.name}: {self.input_name(i)} has dtype {a.dtype}, expected numbers")
                 if dtype is not None and a.dtype.kind != "f":

@@ -8,6 +8,7 @@ The work list is a heap of creation counters, without recursion. A leaf only col
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from heapq import heappop, heappush
 from typing import Any
 
@@ -43,12 +44,17 @@ def sweep(
     for leaves read by a node without a cotangent. With `retain` the saved arrays are kept for another sweep.
     """
     settings = np.geterr()
-    divide, invalid = settings["divide"], settings["invalid"]
-    with np.errstate(divide=_QUIET.get(divide, divide), invalid=_QUIET.get(invalid, invalid)):
-        if wrap is not None:
-            with recording(True):
-                return _run(seeds, targets, wrap, True, observe, finished)
-        return _run(seeds, targets, None, retain, observe, finished)
+    run = _quiet_run(settings["divide"], settings["invalid"])
+    if wrap is not None:
+        with recording(True):
+            return run(seeds, targets, wrap, True, observe, finished)
+    return run(seeds, targets, None, retain, observe, finished)
+
+
+@cache
+def _quiet_run(divide: str, invalid: str) -> Callable[..., dict[Any, Array]]:
+    """`_run`, without the warnings about floating-point errors that these settings ask for."""
+    return np.errstate(divide=_QUIET.get(divide, divide), invalid=_QUIET.get(invalid, invalid))(_run)
 
 
 def _run(
@@ -82,7 +88,7 @@ def _run(
             continue
         op = node.op
         saved = node.saved
-        if raw and saved is not None and not op.several:
+        if raw and saved is not None and not op.fills_grads:
             grads = op.rule(g, *saved, **node.options)
         else:
             grads = _pull(node, g, wrap)
@@ -158,15 +164,16 @@ def _reads(seeds: Sequence[tuple[Edge, Array]]) -> dict[Any, int]:
 
 def _receive(pending: dict[int, Any], heap: list[int], edge: Edge, g: Array) -> None:
     """Add a cotangent to the pending one of a seed or of one of several outputs."""
-    node = _base(edge)
-    entry = pending.get(node.counter)
+    node = edge.node if isinstance(edge, Output) else edge
+    counter = node.counter
+    entry = pending.get(counter)
     if entry is None:
-        entry = pending[node.counter] = [node, [None] * len(node.shape) if node is not edge else None, False]
+        entry = pending[counter] = [node, [None] * len(node.shape) if node is not edge else None, False]
         if type(node) is not Leaf:
-            heappush(heap, -node.counter)
+            heappush(heap, -counter)
     if isinstance(edge, Output):
-        previous = entry[1][edge.index]
-        entry[1][edge.index] = g if previous is None else previous + g
+        parts, index = entry[1], edge.index
+        parts[index] = g if parts[index] is None else parts[index] + g
     else:
         entry[1] = g if entry[1] is None else entry[1] + g
 
@@ -184,7 +191,7 @@ def _pull(node: Node, g: Any, wrap: Wrap | None) -> Any:
             "first pass to run a second one; where a state is carried from one chunk of a sequence to the next "
             "(truncated backpropagation through time), carry state.detach() or rnn.detach(state)"
         )
-    if op.several and op.materialize_grads:
+    if op.fills_grads:
         g = [np.zeros(s, d) if part is None else part for part, s, d in zip(g, node.shape, node.dtype, strict=True)]
     if wrap is not None:
         if op.expansion is not None:
@@ -247,6 +254,8 @@ def _fit(node: Node, parent: Edge, g: Array) -> Array:
     hint = ""
     if g.ndim >= len(parent.shape) and unbroadcast(g, parent.shape) is not None:
         hint = "; a reduction over a broadcast axis is missing: sum in the vjp, or declare the op with broadcasts=True"
+    if type(parent) is Leaf and not hint:
+        hint = "; a tensor whose .data has been given another shape gets no gradient: make a new tg.Parameter"
     raise ValueError(
         f"vjp of {op.name}: the gradient for {op.input_name(where)} has shape {g.shape}, expected {parent.shape}{hint}"
     )

@@ -29,7 +29,8 @@ class Source(NamedTuple):
 
 class NodeInfo(NamedTuple):
     """One node of a snapshot. Leaves have op None and kind "parameter" (a Parameter), "mask" (drawn by a cell, or of lengths),
-    "input" (any other tensor that requires grad) or "constant"."""
+    "input" (any other tensor that requires grad) or "constant". without: the places of an op's inputs that have no source:
+    None or a number was given."""
 
     id: int
     op: str | None
@@ -42,6 +43,7 @@ class NodeInfo(NamedTuple):
     sources: tuple[Source, ...]
     options: dict[str, Any]
     bytes: int
+    without: tuple[int, ...] = ()
 
     @property
     def work(self) -> Work:
@@ -291,11 +293,12 @@ def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str], paths: 
         op, several = node.op, node.op.several
         results = (tuple(node.shape), tuple(node.dtype)) if several else ((node.shape,), (node.dtype,))
         sources = tuple([_source(p, ids) for p in node.parents if p is not None])
+        without = tuple([i for i, p in enumerate(node.parents) if p is None])
         options = {k: v for k, v in node.options.items() if not hasattr(v, "shape")}
         name, label, kind = node.name or names.get(node.counter), op.label, op.kind
     else:
         assert type(node) is Leaf
-        results, sources, options, name = ((node.shape,), (node.dtype,)), (), {}, node.name
+        results, sources, without, options, name = ((node.shape,), (node.dtype,)), (), (), {}, node.name
         kind = node.role or ("input" if node.requires_grad else "constant")
         label = name or kind
     shapes, dtypes, size = _results(*results)
@@ -311,4 +314,5 @@ def _info(node: Node | Leaf, ids: dict[int, int], names: dict[int, str], paths: 
         sources,
         options,
         size,
+        without,
     )

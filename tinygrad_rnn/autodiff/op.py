@@ -51,6 +51,9 @@ _PLACES = {"shape": -5, "shapes": -4, "out": -3, "needs": -2, "residuals": -1}  
 _new, ndarray, asarray = object.__new__, np.ndarray, np.asarray
 
 
+_HELD = frozenset((ndarray, tuple))  # types of options that are, or may hold, arrays
+
+
 def _copied(option: Any) -> Any:
     """An option as a node keeps it: arrays of indices, targets or masks as they are now, whatever their owner does later."""
     if type(option) is ndarray:
@@ -62,8 +65,18 @@ class Op(Arguments):
     """A function of arrays, with its gradient: the registry entry that `primitive` makes of a forward."""
 
     __slots__ = (  # the fields that calls and sweeps read: a slot is read faster than the dictionary with the others
-        *("__dict__", "arity", "asks_shapes", "converts", "defaults", "differentiable", "forward", "inputs", "pick"),
-        *("residuals", "rule", "several", "variadic"),
+        *(
+            "__dict__",
+            "arity",
+            "asks_shapes",
+            "converts",
+            "defaults",
+            "differentiable",
+            "fills_grads",
+            "forward",
+            "inputs",
+        ),
+        *("pick", "residuals", "rule", "several", "variadic"),
     )
 
     def __init__(self, forward: Callable[..., Any], label: str, samples: Samples, **traits: Any):
@@ -84,7 +97,7 @@ class Op(Arguments):
         self.differentiable: bool = traits["differentiable"]
         self.tensors: bool = traits["tensors"]
         self.converts: bool = traits["converts"]
-        self.materialize_grads: bool = traits["materialize_grads"]
+        self.fills_grads: bool = self.several and traits["materialize_grads"]
         self.rows: Rule | None = traits["rows"]
         self.optional: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["optional"])
         self.constants: frozenset[int] = frozenset(code.co_varnames.index(name) for name in traits["constants"])
@@ -187,11 +200,14 @@ class Op(Arguments):
         return self._apply(args, options, state, self.converts)
 
     def apply(self, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        """The op on tensors of one dtype, arrays of that dtype and None, with options that are known to be right: nothing is
-        checked or converted. For callers inside the package that have checked all of it."""
+        """The op on tensors of one dtype (at least one), arrays of that dtype and None, with options that are known to be
+        right: nothing is checked or converted. For callers inside the package that have checked all of it."""
         state = ambient.get()
         if state.tracer is not None:
             return self(list(args), **options) if self.variadic else self(*args, **options)
+        if not state.recording:
+            arrays = [a.data if isinstance(a, Tensor) else a for a in args]
+            return self._constant(self._run(arrays, (), None, options, ()))
         return self._apply(args, options, state, False)
 
     def _apply(self, args: Sequence[Any], options: dict[str, Any], state: Ambient, converts: bool) -> Any:
@@ -200,7 +216,8 @@ class Op(Arguments):
         arrays: list[Any] = []
         parents: list[Any] = []
         needs: list[bool] = []
-        tensors = constants = mixed = False
+        constants: list[int] = []  # the places of arguments that carry no gradient and are not numbers
+        tensors = mixed = False
         dtype = None
         for a in args:
             if isinstance(a, Tensor):
@@ -215,13 +232,14 @@ class Op(Arguments):
                     parents.append(a._node)
                     needs.append(True)
                     continue
-                constants = True
+                constants.append(len(parents))
             else:
                 arrays.append(a)
                 if a is None:
                     mixed = mixed or len(parents) not in self.optional
                 elif (type(a) is not float and type(a) is not int) or self.variadic:
-                    mixed = constants = True
+                    mixed = True
+                    constants.append(len(parents))
             parents.append(None)
             needs.append(False)
         if mixed and tensors and converts:
@@ -230,7 +248,7 @@ class Op(Arguments):
             out = self._run(arrays, (), None, options, ())
             return self._constant(out) if tensors else out
         if constants:
-            self._name_constants(args, arrays, parents)
+            self._name_constants(constants, args, arrays, parents)
         return self._run(tuple(arrays), tuple(parents), tuple(needs), options, state.scope)
 
     def _compute(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -263,10 +281,9 @@ class Op(Arguments):
         if type(out) is not ndarray and not self.several:
             out = asarray(out)
         if options:
+            if not _HELD.isdisjoint(map(type, options.values())):
+                options = {k: _copied(v) for k, v in options.items()}
             options = self.defaults | options
-            for k, v in options.items():
-                if type(v) is ndarray or type(v) is tuple:
-                    options[k] = _copied(v)
         else:
             options = self.defaults
         if self.asks_shapes:
@@ -307,15 +324,17 @@ class Op(Arguments):
 
     def _several(self, out: Any, parents: Any, saved: Any, options: Any, scope: Any) -> tuple[Tensor, ...]:
         """Several results as tensors that share a node."""
-        shapes, dtypes = tuple([r.shape for r in out]), tuple([r.dtype for r in out])
-        node = Node(self, parents, saved, options, shapes, dtypes, scope)
-        results = []
+        node = Node(self, parents, saved, options, (), (), scope)
+        shapes, dtypes, results = [], [], []
         for i, r in enumerate(out):
             t = _new(Tensor)
             t.data = r
             t._needs = True
-            t._node = Output(node, i, shapes[i], dtypes[i])
+            t._node = output = Output(node, i, r.shape, r.dtype)
+            shapes.append(output.shape)
+            dtypes.append(output.dtype)
             results.append(t)
+        node.shape, node.dtype = tuple(shapes), tuple(dtypes)
         return tuple(results)
 
     def _constant(self, out: Any) -> Any:
@@ -328,17 +347,16 @@ class Op(Arguments):
         t._node = None
         return t
 
-    def _name_constants(self, args: Sequence[Any], arrays: list[Any], parents: list[Any]) -> None:
+    def _name_constants(self, places: list[int], args: Sequence[Any], arrays: list[Any], parents: list[Any]) -> None:
         """Give array constants a leaf, so that drawings show them; a constant tensor keeps its own."""
-        for i, array in enumerate(arrays):
-            if parents[i] is None and isinstance(array, ndarray):
-                a = args[i]
+        for i in places:
+            a, array = args[i], arrays[i]
+            leaf = a._node if isinstance(a, Tensor) else None
+            if leaf is None and isinstance(array, ndarray):
+                leaf = Leaf(array.shape, array.dtype, False)
                 if isinstance(a, Tensor):
-                    if a._node is None:
-                        a._node = Leaf(array.shape, array.dtype, False)
-                    parents[i] = a._node
-                else:
-                    parents[i] = Leaf(array.shape, array.dtype, False)
+                    a._node = leaf
+            parents[i] = leaf
 
     @staticmethod
     def alias(tensor: Tensor) -> Tensor:

@@ -69,6 +69,10 @@ class Ambient:
         self.recording, self.scope, self.training = recording, scope, training
         self.tracer = tracer  # records the ops of a step while it is traced (program/trace.py)
 
+    def within(self, *entries: Scope) -> Ambient:
+        """The same state in further scopes."""
+        return Ambient(self.recording, (*self.scope, *entries), self.training, self.tracer)
+
 
 ambient: ContextVar[Ambient] = ContextVar("tinygrad_rnn.ambient", default=Ambient())
 
@@ -152,9 +156,7 @@ class scope(_Change):
         self._value = name, kind, number
 
     def __enter__(self) -> None:
-        old = ambient.get()
-        path = (*old.scope, Scope(*self._value))
-        self._token = ambient.set(Ambient(old.recording, path, old.training, old.tracer))
+        self._token = ambient.set(ambient.get().within(Scope(*self._value)))
 
 
 class scopes(_Change):
@@ -164,9 +166,7 @@ class scopes(_Change):
         self._value = entries
 
     def __enter__(self) -> None:
-        old = ambient.get()
-        path = (*old.scope, *[Scope(*entry) for entry in self._value])
-        self._token = ambient.set(Ambient(old.recording, path, old.training, old.tracer))
+        self._token = ambient.set(ambient.get().within(*[Scope(*entry) for entry in self._value]))
 
 
 class step(_Change):
@@ -189,8 +189,7 @@ class step(_Change):
 
     def _changed(self, old: Ambient) -> Ambient:
         t, run = self._value
-        mark = Scope(f"t={t}", "step", t, Run(complete=False) if run is None else run)
-        return Ambient(old.recording, (*old.scope, mark), old.training, old.tracer)
+        return old.within(Scope(f"t={t}", "step", t, Run(complete=False) if run is None else run))
 
 
 class recording(_Change):

@@ -176,7 +176,10 @@ class Tensor:
     def grad(self) -> npt.NDArray[Any] | None:
         """The gradient accumulated by `.backward()`; only leaves have one. For the table of an Embedding with sparse=True it
         is a RowGradient, which np.asarray turns into an array."""
-        return self._node.grad if isinstance(self._node, Leaf) else None
+        gradient = self._node.grad if isinstance(self._node, Leaf) else None
+        if gradient is not None and gradient.shape != self.data.shape:
+            raise ValueError(reshaped("grad", self))
+        return gradient
 
     @grad.setter
     def grad(self, value: npt.NDArray[Any] | None) -> None:
@@ -454,6 +457,8 @@ def from_dlpack(source: Any) -> Tensor:
 def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
     """A new array of real numbers from any data that `tensor` accepts."""
     typed = isinstance(data, (np.ndarray, np.generic, Tensor))
+    if isinstance(data, np.ndarray) and type(data) is not np.ndarray:
+        data = plain(data, "tensor: data")
     try:
         array = np.array(data, dtype, order="C")
     except (ValueError, TypeError) as error:
@@ -465,9 +470,21 @@ def as_array(data: Any, dtype: Any = None) -> npt.NDArray[Any]:
             f"tensor: data has dtype {array.dtype}, expected float32, float64, an integer or a boolean dtype; "
             "convert with .astype(np.float32) or pass dtype="
         )
+    if not array.dtype.isnative:  # the kernels read numbers in the machine's byte order
+        array = array.astype(array.dtype.newbyteorder("="))
     if dtype is None and not typed and array.dtype == np.float64 and not _holds_arrays(data):
         array = array.astype(np.float32)
     return array
+
+
+def plain(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """An array of a subclass of ndarray (np.matrix, whose * is another product, say) as a plain one. Raises TypeError for
+    masked elements, which would count."""
+    if np.any(getattr(array, "mask", False)):
+        raise TypeError(
+            f"{what} has masked elements, which would count: use array.filled(value), and a mask of its own"
+        )
+    return np.asarray(array)
 
 
 def _holds_arrays(data: Any) -> bool:
@@ -504,6 +521,14 @@ def data(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: data(v) for k, v in value.items()}
     return value
+
+
+def reshaped(caller: str, tensor: Tensor) -> str:
+    """The error for a leaf whose data got another shape: its gradient would have the old one."""
+    return (
+        f"{caller}: the tensor was made with the shape {getattr(tensor._node, 'shape', ())}, its .data has been given the "
+        f"shape {tensor.shape}: gradients do not follow; make a new tg.Parameter, and a new optimiser for it"
+    )
 
 
 def _check_floating(data: npt.NDArray[Any]) -> None:

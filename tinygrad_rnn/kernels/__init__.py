@@ -71,7 +71,6 @@ _PLAIN = frozenset((np.ndarray, type(None)))  # types that go to the native kern
 
 
 def _backward(
-    where: str,
     cell_type: str,
     saved: Saved,
     d_outputs: Array | None,
@@ -81,14 +80,15 @@ def _backward(
 ) -> tuple[Array | None, ...]:
     if getattr(saved, "cell_type", None) != cell_type:
         raise TypeError(
-            f"{where}: saved is {_describe(saved)}, expected what {cell_type}_forward returned with save=True or 'recompute'"
+            f"{cell_type}_backward: saved is {_describe(saved)}, expected what {cell_type}_forward returned with save=True or "
+            "'recompute'"
         )
     native = saved if choice.missing is None and isinstance(saved, compiled.Saved) else None
     if native is not None and _PLAIN.issuperset(map(type, (d_outputs, *d_final, *d_states))):
         gradients = compiled.backward(native, d_outputs, d_final, d_states, needs)
         if gradients is not None:
             return gradients
-    B, T, _, H = saved.sizes
+    where, (B, T, _, H) = f"{cell_type}_backward", saved.sizes
     dtype, sequence = saved.x.dtype, (T, B, H) if saved.time_major else (B, T, H)
     check.optional(where, "d_outputs", d_outputs, sequence, dtype)
     for name, value in zip(STATES[cell_type], d_final, strict=True):
@@ -206,7 +206,7 @@ def sequence_backward(
     """
     cell_type = saved.cell_type
     states = (d_cells, None) if cell_type == "lstm" else (None,)
-    return _backward(f"{cell_type}_backward", cell_type, saved, d_outputs, d_final, states, needs)
+    return _backward(cell_type, saved, d_outputs, d_final, states, needs)
 
 
 def step_forward(
@@ -320,7 +320,7 @@ def rnn_backward(
     (2, 5, 4)
     """
     n = check.needs("rnn_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "h0"))
-    dx, dW, dU, db, _, dh0 = _backward("rnn_backward", "rnn", saved, d_outputs, (d_h,), (None,), (*n[:4], False, n[4]))
+    dx, dW, dU, db, _, dh0 = _backward("rnn", saved, d_outputs, (d_h,), (None,), (*n[:4], False, n[4]))
     return dx, dW, dU, db, dh0
 
 
@@ -344,7 +344,7 @@ def lstm_backward(
     """
     n = check.needs("lstm_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "c0", "h0"))
     dx, dW, dU, db, _, dc0, dh0 = _backward(
-        "lstm_backward", "lstm", saved, d_outputs, (d_c, d_h), (d_cells, None), (*n[:4], False, *n[4:])
+        "lstm", saved, d_outputs, (d_c, d_h), (d_cells, None), (*n[:4], False, *n[4:])
     )
     return dx, dW, dU, db, dc0, dh0
 
@@ -363,7 +363,5 @@ def gru_backward(
     """
     n = check.needs("gru_backward", needs, ("x", "kernel", "recurrent_kernel", "bias", "recurrent_bias", "h0"))
     has_bias = getattr(saved, "extra", None) is not None
-    dx, dW, dU, db, dc, dh0 = _backward(
-        "gru_backward", "gru", saved, d_outputs, (d_h,), (None,), (*n[:4], n[4] and has_bias, n[5])
-    )
+    dx, dW, dU, db, dc, dh0 = _backward("gru", saved, d_outputs, (d_h,), (None,), (*n[:4], n[4] and has_bias, n[5]))
     return dx, dW, dU, db, dc, dh0

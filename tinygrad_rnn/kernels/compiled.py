@@ -46,7 +46,6 @@ class Saved:
         "option",
         "outputs",
         "reverse",
-        "sizes",
         "time_major",
         "torch",
     )  # fmt: skip
@@ -54,7 +53,6 @@ class Saved:
     option: Option
     code: int
     isa: str
-    sizes: Sizes
     mode: Save
     reverse: bool
     time_major: bool
@@ -67,6 +65,11 @@ class Saved:
     @property
     def x(self) -> Array:
         return self.inputs[0]
+
+    @property
+    def sizes(self) -> Sizes:
+        (first, second, D), H = self.x.shape, self.outputs.shape[2]
+        return Sizes(second, first, D, H) if self.time_major else Sizes(first, second, D, H)
 
     @property
     def extra(self) -> Array | None:
@@ -154,8 +157,8 @@ def forward(
     x, recurrent_kernel = arrays[0], arrays[2]
     if x is None or recurrent_kernel is None or x.ndim != 3 or recurrent_kernel.ndim != 2 or x.dtype not in FORWARD:
         return None
-    (first, second, D), H, dtype = x.shape, recurrent_kernel.shape[1 if torch else 0], x.dtype
-    B, T = (second, first) if time_major else (first, second)
+    (first, second, _), H, dtype = x.shape, recurrent_kernel.shape[1 if torch else 0], x.dtype
+    B = second if time_major else first
     outputs, h = empty((first, second, H), dtype), np.empty((B, H), dtype)
     code, c = CODES[cell_type, option], np.empty((B, H), dtype) if cell_type == "lstm" else None
     final = (h,) if c is None else (c, h)
@@ -168,8 +171,7 @@ def forward(
         return outputs, final, None
     saved = Saved()
     saved.cell_type, saved.option, saved.code, saved.isa = cell_type, option, code, isa
-    saved.sizes, saved.mode = Sizes(B, T, D, H), save
-    saved.reverse, saved.time_major, saved.torch, saved.lengths = reverse, time_major, torch, lengths
+    saved.mode, saved.reverse, saved.time_major, saved.torch, saved.lengths = save, reverse, time_major, torch, lengths
     saved.inputs, saved.outputs, saved.kept = inputs, outputs, kept
     return outputs, final, saved
 
@@ -185,7 +187,7 @@ def backward(
 
     Returns None where the kernels cannot take the cotangents as they are."""
     x, W, U, b, *_ = saved.inputs
-    sizes, dtype, lstm = saved.sizes, x.dtype, saved.cell_type == "lstm"
+    dtype, lstm = x.dtype, saved.cell_type == "lstm"
     d_c, d_h = d_final if lstm else (None, *d_final)
     dx = empty(x.shape, dtype) if needs[0] else None
     made = empty if saved.torch else np.zeros
@@ -193,7 +195,8 @@ def backward(
     dU = made(U.shape, dtype) if needs[2] else None
     db = np.zeros(b.shape, dtype) if needs[3] else None
     dc = np.zeros(b.shape, dtype) if needs[4] else None
-    d_initial = [np.empty((sizes.B, sizes.H), dtype) if wanted else None for wanted in needs[5:]]
+    state = (x.shape[1 if saved.time_major else 0], saved.outputs.shape[2])
+    d_initial = [np.empty(state, dtype) if wanted else None for wanted in needs[5:]]
     states = d_initial if lstm else (None, *d_initial)
     cotangents = (d_outputs, d_states[0], d_c, d_h)
     done = BACKWARD[dtype](

@@ -39,7 +39,7 @@ def matmul(
     """
     if accumulate and (out is None or bias is not None):
         raise ValueError("matmul: accumulate adds to out, which must be given, and takes no bias")
-    if a.ndim and b.ndim and _worth_it(a.shape, b.shape) and choice.active != "reference":
+    if choice.active != "reference" and a.ndim and b.ndim and _worth_it(a.shape, b.shape):
         product = _NATIVE.get(a.dtype)
         if product is not None and a.dtype == b.dtype and type(a) is type(b) is np.ndarray:
             return _run(product, a, b, bias, out, accumulate)

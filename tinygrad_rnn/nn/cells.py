@@ -11,7 +11,7 @@ from ..autodiff.state import scope
 from ..autodiff.steps import current_step, fields_of, name_states
 from ..autodiff.tensor import Tensor
 from ..module import Parameter
-from ..rnn.cell import leaves, zeros
+from ..rnn.cell import UNSCOPED, leaves, scopes_unread, zeros
 from ..rnn.cells import kernel_step
 from .basics import checked_input, floating_dtype
 from .recurrent import CELL_NAMES, CellModule, draw_weights, lstm_pair, uniform_initializer
@@ -70,7 +70,7 @@ class Cell(CellModule):
         if cell is not None:
             new = cell(rows, state)[1]
         else:
-            with scope(CELL_NAMES[self.cell_type]):
+            with UNSCOPED if scopes_unread() else scope(CELL_NAMES[self.cell_type]):
                 new = kernel_step(self.cell_type, options or {}, self.own_weights(), rows, state)
             if current_step() is not None:
                 name_states(leaves(new), tuple(fields_of(new)), leaves(state))

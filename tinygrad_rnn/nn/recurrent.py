@@ -18,8 +18,8 @@ from ..interop.gates import with_weights
 from ..interop.torch import NAMES, PROJECTION, convert_weights
 from ..module import Module, Parameter, snake_case
 from ..program.calls import checked_lengths
-from ..rnn.cell import zeros
-from ..rnn.driver import Time, run_cell, run_kernel, scopes_unread
+from ..rnn.cell import UNSCOPED, scopes_unread
+from ..rnn.driver import Time, run_cell, run_kernel
 from .basics import Dropout, checked_input, floating_dtype
 from .utils.rnn import PackedSequence
 
@@ -195,14 +195,10 @@ class Recurrent(CellModule):
         finals: list[Any] = []
         for layer in range(self.num_layers):
             outputs = []
-            for end in self.endings(layer):
-                backward = end.endswith("_reverse")
-                place: list[tuple[Any, ...]] = [(f"cell_{layer}", "layer", layer)]
-                if self.bidirectional:
-                    place.append(("bw" if backward else "fw", "direction", int(backward)))
+            for backward in (False, True)[: self.directions]:
                 state = None if states is None else states[len(finals)]
                 how = Time(counts, backward, not self.batch_first, impl=impl)
-                output, final = self._over_time(end, x, state, batch, how, place)
+                output, final = self._over_time(layer, x, state, batch, how)
                 outputs.append(output)
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else ops.concatenate(outputs, axis=-1)
@@ -210,25 +206,27 @@ class Recurrent(CellModule):
                 x = self.between(x)
         return (x if batched else x.squeeze(1 - time)), self._joined(finals, batched)
 
-    def _over_time(
-        self, end: str, x: Tensor, state: Any, batch: int, how: Time, place: list[tuple[Any, ...]]
-    ) -> tuple[Tensor, Any]:
-        """One layer in one direction, in the scopes of its place; a state of None is zeros."""
+    def _over_time(self, layer: int, x: Tensor, state: Any, batch: int, how: Time) -> tuple[Tensor, Any]:
+        """One layer in one direction, in its scopes; a state of None is zeros. The final state of a net's only layer has an
+        axis for the layer if a kernel computes it."""
+        end = f"_l{layer}_reverse" if how.reverse else f"_l{layer}"
         options = None if how.impl == "unrolled" else self.kernel_options
         if options is None:
-            with scopes(*place):
+            with scopes(*self._place(layer, how.reverse)):
                 cell = self.cell(end)
                 state = cell.zero_state(batch, x.dtype) if state is None else state
                 return run_cell(type(self).__name__, cell, x, state, how)
-        cell_type = self.cell_type
-        if state is None:
-            state = zeros(
-                rnn.LSTMState(*[self.hidden_size] * 2) if cell_type == "lstm" else self.hidden_size, batch, x.dtype
-            )
-        if scopes_unread():
-            return run_kernel(cell_type, self.own_weights(end), options, x, state, how)
-        with scopes(*place, (CELL_NAMES[cell_type],)):
-            return run_kernel(cell_type, self.own_weights(end), options, x, state, how)
+        cell_type, weights = self.cell_type, self.own_weights(end)
+        options["layer_axis"] = self.num_layers == 1 and not self.bidirectional
+        with UNSCOPED if scopes_unread() else scopes(*self._place(layer, how.reverse), (CELL_NAMES[cell_type],)):
+            return run_kernel(cell_type, weights, options, x, state, how)
+
+    def _place(self, layer: int, backward: bool) -> list[tuple[Any, ...]]:
+        """The scopes of a layer in one direction."""
+        place: list[tuple[Any, ...]] = [(f"cell_{layer}", "layer", layer)]
+        if self.bidirectional:
+            place.append(("bw" if backward else "fw", "direction", int(backward)))
+        return place
 
     def _checked(self, value: Any, lengths: Any) -> tuple[Tensor, bool]:
         """The input with a batch axis, and whether it had one."""
@@ -275,10 +273,8 @@ class Recurrent(CellModule):
         """Final states as (layers x directions, B, H)."""
         if len(finals) > 1:
             h = ops.stack(finals)
-        elif type(finals[0]) is Tensor and not finals[0].requires_grad:
-            h = Tensor._from_array(finals[0].data[None], None)
         else:
-            h = ops.expand_dims.apply(finals, {"axis": 0})
+            h = finals[0] if finals[0].ndim == 3 else ops.expand_dims(finals[0], axis=0)
         return h if batched else h.squeeze(1)
 
     def streamed(self) -> list[rnn.RNNCell]:
@@ -421,9 +417,8 @@ class LSTM(Recurrent):
         return [rnn.LSTMState(*parts) for parts in zip(*both, strict=True)]
 
     def _joined(self, finals: list[Any], batched: bool) -> Any:
-        parts = ([s.h for s in finals], [s.c for s in finals])
-        h, c = (super(LSTM, self)._joined(part, batched) for part in parts)
-        return h, c
+        joined = super()._joined
+        return joined([s.h for s in finals], batched), joined([s.c for s in finals], batched)
 
 
 class GRU(Recurrent):

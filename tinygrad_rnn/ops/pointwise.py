@@ -342,8 +342,7 @@ def sigmoid(x: Array) -> Array:
     >>> tg.sigmoid(tg.tensor([0.0, 2.0]))
     tensor([0.5     , 0.880797], float32)
     """
-    e = np.exp(-np.abs(x))
-    return np.where(np.asarray(x) >= 0, 1, e) / (1 + e)
+    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
 @sigmoid.vjp

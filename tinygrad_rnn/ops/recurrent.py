@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
 from ..autodiff.node import Array, Shape
 from ..autodiff.op import primitive
 from ..autodiff.work import Work
+from ..kernels import sequence_backward, sequence_forward
 from .pointwise import relu, tanh
 from .rearranging import reorder_blocks
+from .shape import expand_dims
 from .unrolled import (
     Step,
     expansion,
@@ -67,32 +68,22 @@ def two_biases(bias: Any, recurrent_bias: Any) -> tuple[Any, Any]:
     return (bias[0], bias[1]) if bias is not None and bias.ndim == 2 else (bias, recurrent_bias)
 
 
-def forward(
-    cell_type: str,
-    option: Any,
-    arrays: Any,
-    initial: Any,
-    save: Any,
-    lengths: Any,
-    reverse: Any,
-    time_major: Any,
-    torch: Any,
-) -> Any:
-    """(outputs, final states, saved) of a fused op over time, whose arrays are x, kernel, recurrent_kernel and biases."""
-    x, kernel, recurrent_kernel, bias, recurrent_bias = arrays
-    biases = two_biases(bias, recurrent_bias)
-    arrays = (x, kernel, recurrent_kernel, *biases)
-    return kernels.sequence_forward(cell_type, option, arrays, initial, lengths, reverse, time_major, save, torch)
-
-
 def backward(
-    saved: Any, bias: Any, needs: tuple[bool, ...], g: Any, g_final: tuple[Any, ...], g_cells: Any = None
+    saved: Any,
+    bias: Any,
+    needs: tuple[bool, ...],
+    g: Any,
+    g_final: tuple[Any, ...],
+    g_cells: Any = None,
+    layer_axis: bool = False,
 ) -> tuple[Any, ...]:
     """The cotangents of the arrays and initial states, from those of the outputs and final states."""
+    if layer_axis:
+        g_final = tuple([None if part is None else part[0] for part in g_final])
     if bias is None or bias.ndim == 1:
-        return kernels.sequence_backward(saved, g, g_final, needs, g_cells)
+        return sequence_backward(saved, g, g_final, needs, g_cells)
     wanted = (*needs[:4], needs[3], *needs[5:])
-    dx, d_kernel, d_recurrent_kernel, db, dc, *d_initial = kernels.sequence_backward(saved, g, g_final, wanted, g_cells)
+    dx, d_kernel, d_recurrent_kernel, db, dc, *d_initial = sequence_backward(saved, g, g_final, wanted, g_cells)
     d_bias = None
     if needs[3]:
         d_bias = np.empty(bias.shape, bias.dtype)
@@ -134,6 +125,22 @@ def _letters(trace: str | None, cells: str, gates: str) -> str:
     return "" if trace is None else cells if trace == "cells" else cells + gates
 
 
+def _states(final: tuple[Array, ...], layer_axis: bool) -> tuple[Array, ...]:
+    """Final states as a fused op returns them."""
+    return tuple([state[None] for state in final]) if layer_axis else final
+
+
+def _expanded(
+    step: Step, x: Array, initial: Any, letters: str, lengths: Any, reverse: bool, time_major: bool, layer_axis: bool
+) -> tuple[Array, ...]:
+    """The expansion of a fused op."""
+    outputs, *rest = expansion(step, x, initial, letters, lengths, reverse, time_major)
+    if layer_axis:
+        n = len(initial)
+        rest[:n] = [expand_dims(state, axis=0) for state in rest[:n]]
+    return (outputs, *rest)
+
+
 def _traced(saved: Any, letters: str) -> tuple[Any, ...]:
     if not letters:
         return ()
@@ -146,7 +153,7 @@ def _traced(saved: Any, letters: str) -> tuple[Any, ...]:
 
 def _samples(cell_type: str, **options: Any) -> Callable[[Any], list[Any]]:
     """Samples of a fused op: full and ragged (0 and T among the lengths), both directions, both layouts of sequences and of
-    weights; with one bias, with two, with both in one array and without."""
+    weights, with and without an axis of the layer; with one bias, with two, with both in one array and without."""
     gates, states = STEP_OPERATIONS[cell_type][0], 2 if cell_type == "lstm" else 1
     second = options.get("reset_after") is not False  # whether there can be a second bias
 
@@ -169,6 +176,7 @@ def _samples(cell_type: str, **options: Any) -> Callable[[Any], list[Any]]:
                 "time_major": time_major,
                 "recompute": recompute,
                 "torch": torch,
+                "layer_axis": torch,
             }
             initial = [r(3, 2) for _ in range(states)]
             out.append(r.call(r(3, 3, 2), *weights, bias, recurrent_bias, *initial, **options, **more))
@@ -199,6 +207,7 @@ def rnn_sequence(
     time_major: bool = False,
     recompute: bool = False,
     torch: bool = False,
+    layer_axis: bool = False,
     keep: bool = False,
 ) -> Any:
     """h' = φ(x W + b + h U + b') over a whole sequence [Elman 1990]; returns (outputs, h).
@@ -206,8 +215,8 @@ def rnn_sequence(
     x (B, T, D), or (T, B, D) with time_major; kernel (D, H), recurrent_kernel (H, H); bias b and recurrent_bias b' (H), or
     both in one bias (2, H), None for 0; h0 (B, H) or None for 0; lengths (B) integers or None; outputs (B, T, H).
     activation: "tanh" or "relu". reverse: each row runs from its last step to its first. recompute: backward recomputes
-    values instead of keeping them. torch: the weights are in PyTorch's layout, transposed. Raises ValueError and TypeError
-    that name the argument.
+    values instead of keeping them. torch: the weights are in PyTorch's layout, transposed. layer_axis: final states have an
+    axis for the layer, (1, B, H), as PyTorch's nets return them. Raises ValueError and TypeError that name the argument.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> W, U, b = np.ones((4, 3)), np.eye(3), np.zeros(3)
@@ -215,29 +224,33 @@ def rnn_sequence(
     >>> outputs.shape, h.shape, bool((outputs[1, 2:] == 0).all())
     ((2, 5, 3), (2, 3), True)
     """
-    arrays, save = (x, kernel, recurrent_kernel, bias, recurrent_bias), _save(recompute, keep)
-    outputs, final, saved = forward("rnn", activation, arrays, (h0,), save, lengths, reverse, time_major, torch)
-    return ((outputs, *final), saved) if keep else (outputs, *final)
+    arrays, save = (x, kernel, recurrent_kernel, *two_biases(bias, recurrent_bias)), _save(recompute, keep)
+    outputs, final, saved = sequence_forward(
+        "rnn", activation, arrays, (h0,), lengths, reverse, time_major, save, torch
+    )
+    results = (outputs, *_states(final, layer_axis))
+    return (results, saved) if keep else results
 
 
 @rnn_sequence.vjp
 def _(
     g: Any, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any, recurrent_bias: Any, h0: Any, residuals: Any, needs: Any,
-    *, activation: Any, lengths: Any, reverse: Any, time_major: Any, recompute: Any, torch: Any,
+    *, activation: Any, lengths: Any, reverse: Any, time_major: Any, recompute: Any, torch: Any, layer_axis: Any,
 ) -> Any:  # fmt: skip
-    return backward(residuals, bias, needs, g[0], (g[1],))
+    return backward(residuals, bias, needs, g[0], (g[1],), None, layer_axis)
 
 
 @rnn_sequence.expands
 def _(
     x: Array, kernel: Array, recurrent_kernel: Array, bias: Array, recurrent_bias: Array, h0: Array,
     *, activation: str, lengths: Any, reverse: bool, time_major: bool, recompute: bool, torch: bool,
+    layer_axis: bool,
 ) -> Any:  # fmt: skip
     W, U, b, _ = in_primitives("rnn", (kernel, recurrent_kernel, bias, recurrent_bias), torch)
     x = without_padding(x, lengths, 0 if time_major else 1)
     activate = {"tanh": tanh, "relu": relu}[activation]
     step = Step(U.shape[0], lambda x, h: rnn_step(projected(x, W, b), h, U, activate))
-    return expansion(step, x, (h0,), "", lengths, reverse, time_major)
+    return _expanded(step, x, (h0,), "", lengths, reverse, time_major, layer_axis)
 
 
 @primitive(
@@ -263,6 +276,7 @@ def lstm_sequence(
     recompute: bool = False,
     trace: str | None = None,
     torch: bool = False,
+    layer_axis: bool = False,
     keep: bool = False,
 ) -> Any:
     """An LSTM over a whole sequence [Gers, Schmidhuber & Cummins 2000]; returns (outputs, c, h).
@@ -277,10 +291,10 @@ def lstm_sequence(
     >>> outputs.shape, bool((outputs[:, -1] == h).all())
     ((2, 5, 3), True)
     """
-    letters, arrays = _letters(trace, "c", "ifgo"), (x, kernel, recurrent_kernel, bias, recurrent_bias)
+    letters, arrays = _letters(trace, "c", "ifgo"), (x, kernel, recurrent_kernel, *two_biases(bias, recurrent_bias))
     save = _save(recompute, keep, letters)
-    outputs, final, saved = forward("lstm", None, arrays, (c0, h0), save, lengths, reverse, time_major, torch)
-    results = (outputs, *final, *_traced(saved, letters))
+    outputs, final, saved = sequence_forward("lstm", None, arrays, (c0, h0), lengths, reverse, time_major, save, torch)
+    results = (outputs, *_states(final, layer_axis), *_traced(saved, letters))
     return (results, saved) if keep else results
 
 
@@ -288,20 +302,21 @@ def lstm_sequence(
 def _(
     g: Any, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any, recurrent_bias: Any, c0: Any, h0: Any, residuals: Any,
     needs: Any,
-    *, lengths: Any, reverse: Any, time_major: Any, recompute: Any, trace: Any, torch: Any,
+    *, lengths: Any, reverse: Any, time_major: Any, recompute: Any, trace: Any, torch: Any, layer_axis: Any,
 ) -> Any:  # fmt: skip
-    return backward(residuals, bias, needs, g[0], (g[1], g[2]), g[3] if trace else None)
+    return backward(residuals, bias, needs, g[0], (g[1], g[2]), g[3] if trace else None, layer_axis)
 
 
 @lstm_sequence.expands
 def _(
     x: Array, kernel: Array, recurrent_kernel: Array, bias: Array, recurrent_bias: Array, c0: Array, h0: Array,
     *, lengths: Any, reverse: bool, time_major: bool, recompute: bool, trace: str | None, torch: bool,
+    layer_axis: bool,
 ) -> Any:  # fmt: skip
     W, U, b, _ = in_primitives("lstm", (kernel, recurrent_kernel, bias, recurrent_bias), torch)
     x = without_padding(x, lengths, 0 if time_major else 1)
     step = Step(U.shape[0], lambda x, c, h: lstm_step(projected(x, W, b), c, h, U))
-    return expansion(step, x, (c0, h0), _letters(trace, "c", "ifgo"), lengths, reverse, time_major)
+    return _expanded(step, x, (c0, h0), _letters(trace, "c", "ifgo"), lengths, reverse, time_major, layer_axis)
 
 
 @primitive(
@@ -327,6 +342,7 @@ def gru_sequence(
     recompute: bool = False,
     trace: str | None = None,
     torch: bool = False,
+    layer_axis: bool = False,
     keep: bool = False,
 ) -> Any:
     """A GRU over a whole sequence [Cho et al. 2014]; returns (outputs, h).
@@ -342,25 +358,28 @@ def gru_sequence(
     >>> outputs.shape, h.shape
     ((2, 5, 3), (2, 3))
     """
-    letters, arrays = _letters(trace, "", "zrn"), (x, kernel, recurrent_kernel, bias, recurrent_bias)
-    save = _save(recompute, keep, letters)
-    outputs, final, saved = forward("gru", reset_after, arrays, (h0,), save, lengths, reverse, time_major, torch)
-    results = (outputs, *final, *_traced(saved, letters))
+    letters, arrays = _letters(trace, "", "zrn"), (x, kernel, recurrent_kernel, *two_biases(bias, recurrent_bias))
+    save, initial = _save(recompute, keep, letters), (h0,)
+    outputs, final, saved = sequence_forward(
+        "gru", reset_after, arrays, initial, lengths, reverse, time_major, save, torch
+    )
+    results = (outputs, *_states(final, layer_axis), *_traced(saved, letters))
     return (results, saved) if keep else results
 
 
 @gru_sequence.vjp
 def _(
     g: Any, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any, recurrent_bias: Any, h0: Any, residuals: Any, needs: Any,
-    *, reset_after: Any, lengths: Any, reverse: Any, time_major: Any, recompute: Any, trace: Any, torch: Any,
+    *, reset_after: Any, lengths: Any, reverse: Any, time_major: Any, recompute: Any, trace: Any, torch: Any, layer_axis: Any,
 ) -> Any:  # fmt: skip
-    return backward(residuals, bias, needs, g[0], (g[1],))
+    return backward(residuals, bias, needs, g[0], (g[1],), None, layer_axis)
 
 
 @gru_sequence.expands
 def _(
     x: Array, kernel: Array, recurrent_kernel: Array, bias: Array, recurrent_bias: Array, h0: Array,
     *, reset_after: bool, lengths: Any, reverse: bool, time_major: bool, recompute: bool, trace: str | None, torch: bool,
+    layer_axis: bool,
 ) -> Any:  # fmt: skip
     W, U, b, second = in_primitives("gru", (kernel, recurrent_kernel, bias, recurrent_bias), torch)
     x = without_padding(x, lengths, 0 if time_major else 1)
@@ -369,7 +388,7 @@ def _(
         step = Step(size, lambda x, h: gru_step_reset_after(projected(x, W, b), h, U, second))
     else:
         step = Step(size, lambda x, h: gru_step(projected(x, W, b), h, U))
-    return expansion(step, x, (h0,), _letters(trace, "", "zrn"), lengths, reverse, time_major)
+    return _expanded(step, x, (h0,), _letters(trace, "", "zrn"), lengths, reverse, time_major, layer_axis)
 
 
 def _first_steps(arrays: Any, options: dict[str, Any], steps: int) -> tuple[list[Array], dict[str, Any]]:

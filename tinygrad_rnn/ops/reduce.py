@@ -46,6 +46,12 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
 
 
+# np.sum, np.max and np.min without their Python code: half the time for small arrays.
+_sum: Any = np.add.reduce
+_max: Any = np.maximum.reduce
+_min: Any = np.minimum.reduce
+
+
 def _count(shape: Shape, axis: Any) -> int:
     return int(np.prod([shape[a] for a in _axes(axis, len(shape))]))
 
@@ -67,7 +73,7 @@ def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     >>> x.sum().item(), x.sum(axis=0).tolist()
     (10.0, [4.0, 6.0])
     """
-    return np.sum(x, axis=axis, keepdims=keepdims)
+    return _sum(x, axis=axis, keepdims=keepdims)
 
 
 @sum.vjp
@@ -83,6 +89,9 @@ def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     >>> tg.mean(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).tolist()
     [1.5, 3.5]
     """
+    if type(x) is np.ndarray and x.dtype.type in (np.float32, np.float64) and x.size:  # as np.mean, in half the time
+        total = _sum(x, axis=axis, keepdims=keepdims)
+        return total / x.dtype.type(x.size // total.size)
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
@@ -164,7 +173,7 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     >>> x.grad
     array([0. , 0.5, 0.5], dtype=float32)
     """
-    return np.max(x, axis=axis, keepdims=keepdims)
+    return _max(x, axis=axis, keepdims=keepdims)
 
 
 @primitive(label="min", rows=along_axis, numpy=(np.min, np.amin), samples=_reductions)
@@ -176,7 +185,7 @@ def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     >>> tg.min(tg.tensor([[1.0, 2.0], [3.0, 0.0]]), axis=-1).tolist()
     [1.0, 0.0]
     """
-    return np.min(x, axis=axis, keepdims=keepdims)
+    return _min(x, axis=axis, keepdims=keepdims)
 
 
 @max.vjp
@@ -302,8 +311,8 @@ def softmax(x: Array, *, axis: int = -1) -> Array:
     >>> tg.softmax(tg.tensor([0.0, 0.0, 1000.0])).tolist()
     [0.0, 0.0, 1.0]
     """
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    return e / np.sum(e, axis=axis, keepdims=True)
+    e = np.exp(x - _max(x, axis=axis, keepdims=True))
+    return e / _sum(e, axis=axis, keepdims=True)
 
 
 @softmax.vjp

@@ -8,6 +8,7 @@ Conventions of every cell here (letters: B batch, T time, D input, H units, G ga
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..autodiff.state import ambient, generator, scope
 from ..autodiff.steps import current_step, fields_of, mask_tensor, name_states
 from ..autodiff.tensor import Tensor
 from ..module import Module, Parameter
+from ..program.calls import listener
 from ..program.naming import gate
 from ..program.tree import rebuilt
 
@@ -45,12 +47,25 @@ def map_state(f: Callable[..., Any], *states: Any) -> Any:
 
 def leaves(state: Any) -> tuple[Any, ...]:
     """The tensors of a state, in order."""
-    return tuple([leaf for part in state for leaf in leaves(part)]) if isinstance(state, tuple) else (state,)
+    if not isinstance(state, tuple):
+        return (state,)
+    found: list[Any] = []
+    for part in state:
+        if isinstance(part, tuple):
+            found += leaves(part)
+        else:
+            found.append(part)
+    return tuple(found)
 
 
 def rebuild(like: Any, parts: tuple[Any, ...]) -> Any:
     """A state of the structure of `like` from its leaves."""
     return rebuilt(like, iter(parts))
+
+
+def kernel_state(parts: tuple[Any, ...]) -> Any:
+    """The state of a cell with a kernel from its parts: c and h of an LSTM, else h alone."""
+    return LSTMState(*parts) if len(parts) == 2 else parts[0]
 
 
 def zeros(size: Any, batch: int, dtype: Any) -> Any:
@@ -101,6 +116,7 @@ class RNNCell(Module):
     name: str | None = None
     dtype: Any = None
     input_size: int | None = None  # known once built
+    cell_type: str | None = None  # the name of its kernel, if its class has one
     _blank = False
 
     # -- building --------------------------------------------------------------------------------------------------
@@ -216,7 +232,7 @@ class RNNCell(Module):
         self.check_input(x, 2)
         state = self.check_state(state, x.shape[0], x.dtype, "state")
         self.build(x.shape[1], x.dtype)
-        with scope(self.scope_name):
+        with UNSCOPED if scopes_unread() else scope(self.scope_name):
             if self.fused() is not None and ambient.get().tracer is None:
                 output, new = self.fused_step(x, state)
             else:
@@ -373,6 +389,15 @@ def is_over_time(drawn: Any) -> bool:
     return not isinstance(drawn, Tensor) and drawn.ndim == 3
 
 
+UNSCOPED: Any = nullcontext()  # instead of a scope that nothing reads
+
+
+def scopes_unread() -> bool:
+    """Whether nothing reads the scopes of ops now: no graph or trace is recorded, and nobody listens."""
+    now = ambient.get()
+    return not (now.recording or now.tracer) and listener.get() is None
+
+
 def called(cell: RNNCell, x: Any, state: Any, drawn: Any) -> tuple[Any, Any]:
     """One step of a cell, with its drawn arrays, if any."""
     return cell.call(x, state, drawn) if leaves(drawn) else cell.call(x, state)  # type: ignore[call-arg]
@@ -401,9 +426,11 @@ __all__ = [
     "detach",
     "gate",
     "is_over_time",
+    "kernel_state",
     "leaves",
     "map_state",
     "random_source",
     "rebuild",
+    "scopes_unread",
     "zeros",
 ]

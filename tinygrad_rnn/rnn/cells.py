@@ -15,7 +15,7 @@ from ..autodiff.tensor import Tensor
 from ..autodiff.work import Work
 from ..initializers import GlorotUniform, Orthogonal, get
 from ..ops.recurrent import backward, count_biases, in_primitives, step_flops, two_biases
-from .cell import LSTMState, RNNCell, gate, leaves, random_source, rebuild
+from .cell import LSTMState, RNNCell, gate, kernel_state, leaves, random_source, rebuild
 
 
 def linear(x: Any) -> Any:
@@ -46,7 +46,6 @@ def activation_of(owner: str, activation: Any) -> Callable[[Any], Any]:
 
 
 _METHODS = ("project", "recur", "call", "draw")  # by which a cell computes a step
-_METHOD_NAMES = frozenset(_METHODS)
 _PACKAGE = __name__.partition(".")[0] + "."
 
 
@@ -61,7 +60,7 @@ class GatedCell(RNNCell):
     """Base of the three: units, a kernel for x, a recurrent kernel for h and a bias, each in `gates` column blocks."""
 
     gates = 1
-    cell_type = "rnn"  # the name of its kernels
+    cell_type: str = "rnn"
 
     @property
     def fused_options(self) -> dict[str, Any]:
@@ -119,7 +118,7 @@ class GatedCell(RNNCell):
     def redefined(self) -> str | None:
         """The name of a method of the step that a user's subclass, or this instance, overrides; None if there is none."""
         cell_type, own = type(self), vars(self)
-        if _METHOD_NAMES.isdisjoint(own):
+        if own.keys().isdisjoint(_METHODS):
             return _users_own(cell_type.project, cell_type.recur, cell_type.call, cell_type.draw)
         return next(method for method in _METHODS if method in own)
 
@@ -394,7 +393,7 @@ def kernel_step(cell_type: str, options: dict[str, Any], weights: tuple[Any, ...
         "option": options.get(STEP_OPTIONS[cell_type]),
         "torch": options.get("torch", False),
     }
-    return rebuild(state, cell_step.apply((x, *weights, *leaves(state)), taken))
+    return kernel_state(cell_step.apply((x, *weights, *leaves(state)), taken))
 
 
 STEP_OPTIONS = {

@@ -17,7 +17,18 @@ from ..autodiff.state import ambient, scope
 from ..autodiff.steps import mask_tensor
 from ..autodiff.tensor import Tensor
 from ..program.calls import checked_lengths, listener
-from .cell import RNNCell, as_cell, called, described, gate, is_over_time, leaves, map_state, rebuild
+from .cell import (
+    RNNCell,
+    as_cell,
+    called,
+    described,
+    gate,
+    is_over_time,
+    kernel_state,
+    leaves,
+    map_state,
+    scopes_unread,
+)
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Lengths = np.ndarray[Any, np.dtype[np.int64]]
@@ -145,7 +156,8 @@ def prepare(
     impl: str,
     side: str = "",
 ) -> tuple[Tensor, Lengths | None, Any]:
-    """Check the arguments of a driver and build the cell; returns inputs, lengths and the initial state."""
+    """Check the arguments of a driver and build the cell; returns inputs, lengths and the initial state, None for zeros that
+    a kernel does without."""
     if not isinstance(cell, RNNCell):
         raise TypeError(f"{name}: cell{side} is {described(cell)}, expected an rnn.RNNCell such as rnn.LSTMCell(64)")
     if impl not in ("auto", "fused", "unrolled"):
@@ -162,10 +174,12 @@ def prepare(
     batch, steps = shape[1::-1] if time_major else shape[:2]
     cell.check_input(x, 3)
     lengths = checked_lengths(name, sequence_length, batch, steps, "sequence_length")
-    if initial_state is None:
+    if initial_state is not None:
+        state = cell.check_state(initial_state, batch, own, f"initial_state{side}")
+    elif cell.cell_type is None or getattr(cell.zero_state, "__func__", None) is not RNNCell.zero_state:
         state = cell.zero_state(batch, own)
     else:
-        state = cell.check_state(initial_state, batch, own, f"initial_state{side}")
+        state = None
     cell.build(shape[2], own)
     return x, lengths, state
 
@@ -212,12 +226,6 @@ class Time(NamedTuple):
     impl: str = "auto"
 
 
-def scopes_unread() -> bool:
-    """Whether nothing reads the scopes of ops now: no graph or trace is recorded, and nobody listens."""
-    now = ambient.get()
-    return not (now.recording or now.tracer) and listener.get() is None
-
-
 def run_cell(
     caller: str, cell: RNNCell, x: Tensor, state: Any, time: Time, traces: list[dict[str, Tensor]] | None = None
 ) -> tuple[Tensor, Any]:
@@ -243,14 +251,16 @@ def _run_layer(
     if time.impl != "unrolled" and cell.fused() is not None:
         known: Any = cell
         return run_kernel(known.cell_type, known.weights, known.fused_options, x, state, time, traces)
+    if state is None:
+        state = cell.zero_state(x.shape[1 if time.time_major else 0], x.dtype)
     return _run_scan(caller, cell, x, state, time, traces)
 
 
-# The op of a whole sequence, and the values other than h that it can return for each step.
-_SEQUENCES: dict[str, tuple[Any, str]] = {
-    "rnn": (ops.rnn_sequence, ""),
-    "lstm": (ops.lstm_sequence, "cifgo"),
-    "gru": (ops.gru_sequence, "zrn"),
+# The op of a whole sequence, the values other than h that it can return for each step, and its initial state of zeros.
+_SEQUENCES: dict[str, tuple[Any, str, tuple[None, ...]]] = {
+    "rnn": (ops.rnn_sequence, "", (None,)),
+    "lstm": (ops.lstm_sequence, "cifgo", (None, None)),
+    "gru": (ops.gru_sequence, "zrn", (None,)),
 }
 
 
@@ -263,20 +273,20 @@ def run_kernel(
     time: Time,
     traces: list[dict[str, Tensor]] | None = None,
 ) -> tuple[Tensor, Any]:
-    """Run the sequence by the kernel of a type of cell, with its weights and options."""
+    """Run the sequence by the kernel of a type of cell, with its weights and options; a state of None is zeros."""
     if (reports := listener.get()) is not None:
         reports.append(("/".join(ambient.get().scope), "fused", "the whole sequence is one node"))
-    op, letters = _SEQUENCES[cell_type]
+    op, letters, zeros = _SEQUENCES[cell_type]
     options["lengths"], options["reverse"], options["time_major"], options["recompute"] = time[:4]
     if letters and traces is not None:
         options["trace"] = "gates"
-    initial = leaves(state)
-    outputs, *rest = op.apply((x, *weights, *initial), options)
-    n = len(initial)
+    initial = zeros if state is None else leaves(state)
+    results = op.apply((x, *weights, *initial), options)
+    outputs, n = results[0], 1 + len(initial)
     if traces is not None:
-        named = {**dict(zip(letters, rest[n:], strict=True)), "h": outputs}
+        named = {**dict(zip(letters, results[n:], strict=True)), "h": outputs}
         traces.append({k: v if k in "ch" else v.detach() for k, v in named.items()})
-    return outputs, rebuild(state, tuple(rest[:n]))
+    return outputs, kernel_state(results[1:n])
 
 
 def _run_scan(

@@ -66,10 +66,8 @@ def _revived(graph: Graph) -> list[Tensor]:
             leaves[node.id].scope = paths(node.scope)
             continue
         op, parents = ops[node.op], [edges[s.id][s.output] for s in node.sources]
-        if not op.variadic:
-            for i in sorted(op.optional):
-                if len(parents) < len(op.inputs):
-                    parents.insert(i, None)
+        for i in node.without:
+            parents.insert(i, None)
         options = {**op.defaults, **node.options}
         shape, dtype = zip(*shapes, strict=True) if op.several else shapes[0]
         made = Node(op, tuple(parents), None, options, shape, dtype, paths(node.scope))
