@@ -125,6 +125,32 @@ def test_numpy_runs_the_same_within_and_outside_the_steps(hoist: bool, monkeypat
             compare_with_unrolled(WORLDS[name], calls=1)
 
 
+def test_numpy_carries_states_from_chunk_to_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks write the values of their steps to the same memory, in which the state of the chunk before may be."""
+    from tinygrad_rnn.program import run
+
+    monkeypatch.setattr(run, "CHUNK", 1)
+    monkeypatch.setattr(run, "ROWS", 1)
+
+    def step(x: Any, state: Any) -> Any:
+        h, c = state
+        new = tg.tanh(h + x)
+        return tg.exp(new), (
+            new,
+            c * h + x,
+        )  # reads h after the new h is computed, and that where only the output reads it
+
+    x, zeros = np.random.default_rng(0).standard_normal((2, 5, 3)), np.zeros((2, 3))
+    with kernels.using("reference"):
+        (outputs, (_, c)), (want, (_, want_c)) = (
+            tg.scan(step, x, (zeros, zeros + 1), impl=impl) for impl in ("fused", "unrolled")
+        )
+        np.testing.assert_allclose(outputs.data, want.data, rtol=1e-12)
+        np.testing.assert_allclose(c.data, want_c.data, rtol=1e-12)
+        for name in WORLDS:
+            compare_with_unrolled(WORLDS[name], calls=1)
+
+
 def test_a_bias_is_added_in_its_product_for_any_number_of_rows() -> None:
     """So the results of a row have the same bits in a small batch, whose bias is added before the loop, and in a large one."""
     rng = np.random.default_rng(0)

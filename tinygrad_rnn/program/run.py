@@ -103,7 +103,9 @@ class Compiled(NamedTuple):
 
 def raw_function(op: Op) -> Callable[..., Any]:
     """What computes an op on arrays: NumPy's ufunc, if the op is no more than that."""
-    return op.numpy if isinstance(op.numpy, np.ufunc) and op.rows is elementwise else op.forward
+    if isinstance(op.numpy, np.ufunc) and op.rows is elementwise and op.numpy is not np.power:  # x ** 2 is x * x
+        return op.numpy
+    return op.forward
 
 
 def is_plain_index(i: Instruction) -> bool:
@@ -152,12 +154,20 @@ class Result(NamedTuple):
 
 class Body:
     """The instructions of one step as a Python function, written out once: v<slot> are arrays, f, o and c what an instruction
-    calls, its options and its constants."""
+    calls, its options and its constants. It returns the slots in `results`, and writes those in `stored` to the arrays d<slot>:
+    a ufunc directly."""
 
-    def __init__(self, instructions: Sequence[Instruction], reads: Sequence[int], writes: Sequence[int]):
+    def __init__(
+        self,
+        instructions: Sequence[Instruction],
+        reads: Sequence[int],
+        results: Sequence[int],
+        stored: Sequence[int] = (),
+    ):
         self.names: dict[str, Any] = {}
         self.by_rows: dict[str, Any] = {}  # options that depend on the number of rows
-        lines = [f"def body({', '.join(f'v{slot}' for slot in reads)}):"]
+        lines = [f"def body({', '.join([*(f'v{slot}' for slot in reads), *(f'd{slot}' for slot in stored)])}):"]
+        lines += [f"    d{slot}[...] = v{slot}" for slot in stored if slot in reads]
         last = {x: k for k, i in enumerate(instructions) for x in (*i.inputs, *i.outputs) if type(x) is int}
         for k, i in enumerate(instructions):
             args = []
@@ -165,8 +175,9 @@ class Body:
                 args.append(f"c{k}_{j}" if isinstance(x, Literal) else f"v{x}")
                 if isinstance(x, Literal):
                     self.names[args[-1]] = x.value
-            results = ", ".join(f"v{o}" for o in i.outputs)
-            if i.op.name in INFIX:
+            function = raw_function(i.op)
+            in_place = isinstance(function, np.ufunc) and i.outputs[0] in stored
+            if i.op.name in INFIX and not in_place:
                 called = f" {INFIX[i.op.name]} ".join(args)
             elif is_plain_index(i):
                 called, self.names[f"o{k}"] = f"{args[0]}[o{k}]", i.options["index"]
@@ -174,12 +185,16 @@ class Body:
                 for name, value in i.options.items():
                     args.append(f"{name}=o{k}_{name}")
                     (self.by_rows if holds_rows(value) else self.names)[f"o{k}_{name}"] = value
-                called, self.names[f"f{k}"] = f"f{k}({', '.join(args)})", raw_function(i.op)
-            lines.append(f"    {results}{',' if i.op.several else ''} = {called}")
-            done = sorted({x for x in (*i.inputs, *i.outputs) if type(x) is int and last[x] == k} - {*reads, *writes})
+                if in_place:
+                    args.append(f"out=d{i.outputs[0]}")
+                called, self.names[f"f{k}"] = f"f{k}({', '.join(args)})", function
+            lines.append(f"    {', '.join(f'v{o}' for o in i.outputs)}{',' if i.op.several else ''} = {called}")
+            if not in_place:
+                lines += [f"    d{o}[...] = v{o}" for o in i.outputs if o in stored]
+            done = sorted({x for x in (*i.inputs, *i.outputs) if type(x) is int and last[x] == k} - {*reads, *results})
             if done:  # the next arrays take their memory, which is still in the cache
                 lines.append(f"    del {', '.join(f'v{slot}' for slot in done)}")
-        lines.append(f"    return [{', '.join(f'v{slot}' for slot in writes)}]")
+        lines.append(f"    return [{', '.join(f'v{slot}' for slot in results)}]")
         exec("\n".join(lines), self.names)
         self.ready: dict[int, Callable[..., list[Array]]] = {}
 
@@ -244,10 +259,10 @@ class Runner:
         order = [
             *self.weights_read,
             *(i for i, _ in self.constants_read),
-            *(i for i, _ in self.sequences_read),
             *self.states_read,
+            *(i for i, _ in self.sequences_read),
         ]
-        self.body = Body(loop.body, order, [*new_states, *self.stored])
+        self.body = Body(loop.body, order, new_states, self.stored)
         in_rest = {i for x in [*loop.before, *outside] for i in x.inputs if type(i) is int}
         self.constants_outside = sorted(constants & (in_rest | {w.slot for w in loop.writes} | added))
         sizes = [
@@ -334,26 +349,22 @@ class Runner:
         backward: bool,
     ) -> None:
         """Run the steps of a chunk. Replaces `states`, and stores the values that other stages read in `destinations`."""
-        start, batch, count = schedule.start.tolist(), schedule.batch, len(states)
+        start, batch = schedule.start.tolist(), schedule.batch
         begin = start[steps.start]
         weights = [registers[i] for i in self.weights_read]
-        sequences = [(registers[i], per) for i, per in self.sequences_read]
-        kept: list[list[Array]] = []
+        over_time = [(registers[i], per) for i, per in self.sequences_read]
+        over_time += [(d, self.loop.slots[i].layout.per_row) for i, d in zip(self.stored, destinations, strict=True)]
         for s in reversed(steps) if backward else steps:
             lo, hi = start[s] - begin, start[s + 1] - begin
             n = hi - lo
-            out = self.body.for_rows(n)(
+            new = self.body.for_rows(n)(
                 *weights,
                 *[ranked[i][: n * per] for i, per in self.constants_read],
-                *[rows[lo * per : hi * per] for rows, per in sequences],
                 *(states if n == batch else [state[:n] for state in states]),
+                *[rows[lo * per : hi * per] for rows, per in over_time],
             )
-            if n == batch:
-                states[:] = out[:count]
-            else:
-                states[:] = [np.concatenate([new, old[n:]]) for new, old in zip(out, states, strict=False)]
-            kept.append(out[count:])
-        if backward:
-            kept.reverse()
-        for slot, destination, values in zip(self.stored, destinations, zip(*kept, strict=True), strict=True):
-            registers[slot] = np.concatenate(values, out=destination)
+            if n < batch:
+                new = [np.concatenate([now, old[n:]]) for now, old in zip(new, states, strict=True)]
+            states[:] = new
+        states[:] = [state.copy() for state in states]  # the next chunk writes to the same memory
+        registers.update(zip(self.stored, destinations, strict=True))
