@@ -261,7 +261,7 @@ class Sequential(Layer):
                     "optimizer: the model is not built, so there are no parameters to optimise; begin it with "
                     "layers.Input(shape), or call model.build((None, ...)) or fit first"
                 )
-            self._optimizer = self._make(self.parameters())
+            self._optimizer = self._make([p for p in self.parameters() if p.requires_grad])
         return self._optimizer
 
     def fit(

@@ -611,3 +611,24 @@ def test_masked_elements_are_refused():
     with pytest.raises(TypeError, match="multiply: b has masked elements"):
         tg.tensor([1.0, 2.0]) * values
     assert tg.tensor(np.ma.array([1.0, 2.0])).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("loss", [lambda p: (p * 2).sum(), lambda p: (p @ np.ones((3, 2))).sum()])
+def test_data_of_another_shape_get_no_gradient_of_the_old_one(loss):
+    p = tg.Parameter(np.ones((1, 3)))
+    step = optim.SGD([p], lr=0.1).step
+    p.data = np.ones((4, 3))
+    text = r"grad: the tensor was made with the shape \(1, 3\), its .data has been given the shape \(4, 3\)"
+    loss(p).backward()
+    with pytest.raises(ValueError, match=text):
+        step()
+    with pytest.raises(ValueError, match=text):
+        tg.grad(loss(p), [p])
+
+
+def test_data_of_another_shape_are_named_where_a_rule_fails():
+    layer = tg.nn.Linear(3, 2)
+    layer.weight.data = np.ones((4, 3), np.float32)
+    layer.bias.data = np.ones(4, np.float32)
+    with pytest.raises(ValueError, match=r"vjp of linear: .*whose .data has been given another shape"):
+        layer(np.ones((1, 3), np.float32)).sum().backward()

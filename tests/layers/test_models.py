@@ -532,3 +532,17 @@ def test_a_layer_of_several_outputs_is_refused() -> None:
         models.Sequential([layers.Input((None, 3)), layers.LSTM(2, return_state=True)])
     with pytest.raises(ValueError, match="lstm gives 3 outputs"):
         models.Sequential([layers.LSTM(2, return_state=True)])(X)
+
+
+def test_frozen_parameters_are_not_trained():
+    model = models.Sequential([layers.Dense(3), layers.Dense(1)])
+    x = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
+    model(x)
+    frozen, trained = (layer.parameters() for layer in model.layers)
+    for p in frozen:
+        p.requires_grad = False
+    before = [p.data for p in (*frozen, *trained)]
+    model.compile("adam", "mse")
+    model.fit(x, x[:, :1], epochs=2)
+    same = [np.array_equal(p.data, old) for p, old in zip((*frozen, *trained), before, strict=True)]
+    assert same == [True, True, False, False]

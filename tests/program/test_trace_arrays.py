@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import Cases
-from scan_cases import B, D, H, ScanCase, compare_with_unrolled, draws, leaf, run
+from scan_cases import B, D, H, ScanCase, T, compare_with_unrolled, draws, leaf, run
 
 import tinygrad_rnn as tg
 
@@ -259,6 +259,30 @@ def integers_and_floats_captured_as_arrays():
         return h, h
 
     return ScanCase(step, state=tg.tensor(draws(1)(B, H), dtype=np.float32))
+
+
+@cases.fused
+def numpy_numbers_beside_captured_arrays():
+    """Computed by NumPy's rules, not by those of tensors: the first is 57 or 56, the second is in float64."""
+    flags, thirds, counts = np.array([True, False, True]), np.full(H, 1 / 3, np.float32), np.arange(H)
+    number, third = np.uint8(200), np.float64(1 / 3)
+
+    def step(x, h):
+        h = tg.tanh(h * ((flags - number) * 0.01 + thirds * third + thirds / (counts + 3)))
+        return h, h
+
+    return ScanCase(step)
+
+
+@cases.refused
+def number_computed_from_arrays_of_another_dtype():
+    a, b = np.array(3.0), np.array(0.5)
+
+    def step(x, h):
+        h = tg.tanh(h * 0.3)
+        return h * (a * b), h  # a NumPy scalar here, which does not promote h as the array a would
+
+    return ScanCase(step, x=leaf(draws(1)(B, T, D).astype(np.float32)), state=leaf(draws(2)(B, H).astype(np.float32)))
 
 
 @cases.fused

@@ -254,6 +254,8 @@ def _fit(node: Node, parent: Edge, g: Array) -> Array:
     hint = ""
     if g.ndim >= len(parent.shape) and unbroadcast(g, parent.shape) is not None:
         hint = "; a reduction over a broadcast axis is missing: sum in the vjp, or declare the op with broadcasts=True"
+    if type(parent) is Leaf and not hint:
+        hint = "; a tensor whose .data has been given another shape gets no gradient: make a new tg.Parameter"
     raise ValueError(
         f"vjp of {op.name}: the gradient for {op.input_name(where)} has shape {g.shape}, expected {parent.shape}{hint}"
     )

@@ -18,7 +18,7 @@ from . import engine
 from .node import Leaf, Node, Output
 from .op import Op
 from .state import ambient, recording
-from .tensor import Tensor, data, registry
+from .tensor import Tensor, data, registry, reshaped
 
 
 def grad(
@@ -245,6 +245,8 @@ def _pull(seeds: Any, points: Sequence[Tensor], record: bool, retain: bool = Fal
         g_p = cotangents.get(p._node)
         if g_p is None:
             g_p = _zeros(p.shape, p)
+        elif g_p.shape != p.shape:
+            raise ValueError(reshaped("grad", p))
         results.append(g_p if isinstance(g_p, Tensor) else Tensor._from_array(np.array(g_p), None))
     return results
 

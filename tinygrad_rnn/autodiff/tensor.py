@@ -176,7 +176,10 @@ class Tensor:
     def grad(self) -> npt.NDArray[Any] | None:
         """The gradient accumulated by `.backward()`; only leaves have one. For the table of an Embedding with sparse=True it
         is a RowGradient, which np.asarray turns into an array."""
-        return self._node.grad if isinstance(self._node, Leaf) else None
+        gradient = self._node.grad if isinstance(self._node, Leaf) else None
+        if gradient is not None and gradient.shape != self.data.shape:
+            raise ValueError(reshaped("grad", self))
+        return gradient
 
     @grad.setter
     def grad(self, value: npt.NDArray[Any] | None) -> None:
@@ -518,6 +521,14 @@ def data(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: data(v) for k, v in value.items()}
     return value
+
+
+def reshaped(caller: str, tensor: Tensor) -> str:
+    """The error for a leaf whose data got another shape: its gradient would have the old one."""
+    return (
+        f"{caller}: the tensor was made with the shape {getattr(tensor._node, 'shape', ())}, its .data has been given the "
+        f"shape {tensor.shape}: gradients do not follow; make a new tg.Parameter, and a new optimiser for it"
+    )
 
 
 def _check_floating(data: npt.NDArray[Any]) -> None:

@@ -296,8 +296,10 @@ class Tracer:
         slots = [a.number for a in traced if type(a) is Traced]
         if not slots and not holds_rows(options.get("shape")):
             return _untraced(op, args, options)
-        values = [self.values[a.number] if type(a) is Traced else a for a in traced]
-        values = [Tensor._from_array(a, None) if type(a) is np.ndarray else a for a in with_inner_size_1(op, values)]
+        values = with_inner_size_1(op, [self.values[a.number] if type(a) is Traced else a for a in traced])
+        of_arrays = self.ndarray_slots.issuperset(slots)  # NumPy's rules for dtypes hold, else those of tensors
+        if not of_arrays:
+            values = [Tensor._from_array(a, None) if type(a) is np.ndarray else a for a in values]
         results = _untraced(op, values, options)
         results = [_as_array(r) for r in results] if op.several else [_as_array(results)]
         options = op.defaults | options
@@ -308,7 +310,7 @@ class Tracer:
         made = [self.stand_in(r, layout, needs and r.dtype.kind == "f") for r in results]
         inputs = tuple([a.number if type(a) is Traced else Literal(a) for a in traced])
         outputs = tuple([t.number for t in made])
-        if self.ndarray_slots.issuperset(slots):
+        if of_arrays:
             self.ndarray_slots.update(outputs)
         self.made_by.update(dict.fromkeys(outputs, len(self.instructions)))
         scope = state.scope[self.depth :]
@@ -332,10 +334,12 @@ class Tracer:
             if isinstance(a, Rows):
                 refuse(f"a number in the step's {op.name} is computed from the batch's size")
             if isinstance(a, np.generic):
-                a = a.item()
+                a = a.item() if dtypes else np.asarray(a)
             elif isinstance(a, (list, tuple)):
                 a = np.asarray(a, dtype)
             if dtype is not None and i not in op.constants and op.differentiable:
+                if isinstance(a, Traced) and self._is_number(a) and a.dtype.kind == "f" and a.dtype != dtype:
+                    refuse(f"the step uses a number computed from arrays of {a.dtype} beside a tensor of {dtype}")
                 if isinstance(a, Traced) and a.dtype.kind in "iu":
                     a = registry["astype"](a, dtype=dtype)
                 elif isinstance(a, np.ndarray) and a.dtype.kind != "f":
@@ -344,6 +348,10 @@ class Tracer:
                     a = np.asarray(a, dtype)
             out.append(a)
         return out
+
+    def _is_number(self, value: Traced) -> bool:
+        """Whether this stands for a number computed from arrays: it does not promote a tensor, as an array does."""
+        return not value.shape and value.number in self.ndarray_slots and value.number in self.made_by
 
     def _argument(self, value: Any) -> Any:
         """An argument of an op: a stand-in, a number, or an array that can be a constant of the program."""
