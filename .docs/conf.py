@@ -27,7 +27,10 @@ project = "tinygrad_rnn"
 version = release = tg.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.viewcode", "myst_parser"]
 root_doc = ".docs/index"
-include_patterns = [".docs/**", "README.md", "README.ko.md", "examples/guide/*.md", "tests/benchmarks/RESULTS.md"]
+include_patterns = [
+    *(".docs/**", "README.md", "README.ko.md", "examples/guide/*.md"),
+    *("tinygrad_rnn/kernels/native/README.md", "tests/benchmarks/RESULTS.md"),
+]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "tinygrad_rnn"

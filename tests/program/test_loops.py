@@ -134,11 +134,8 @@ def test_numpy_carries_states_from_chunk_to_chunk(monkeypatch: pytest.MonkeyPatc
 
     def step(x: Any, state: Any) -> Any:
         h, c = state
-        new = tg.tanh(h + x)
-        return tg.exp(new), (
-            new,
-            c * h + x,
-        )  # reads h after the new h is computed, and that where only the output reads it
+        new = tg.tanh(h + x)  # kept for the output, which is computed after the loop
+        return tg.exp(new), (new, c * h + x)  # h is read after the new h is computed
 
     x, zeros = np.random.default_rng(0).standard_normal((2, 5, 3)), np.zeros((2, 3))
     with kernels.using("reference"):

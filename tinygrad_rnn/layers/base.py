@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from .. import checks, initializers, regularizers
-from ..autodiff.state import scope, training
+from ..autodiff.state import Ambient, Scope, ambient, scope
 from ..autodiff.tensor import Tensor
 from ..config import Configured
 from ..module import Module, Parameter
@@ -279,18 +279,20 @@ class Layer(Weights):
         arguments = {"mask": mask, "training": on}
         accepted = accepted_arguments(type(self).call)
         options |= {key: value for key, value in arguments.items() if key in accepted and value is not None}
-        outermost = added.get() is None
+        outermost, now = added.get() is None, ambient.get()
+        path = (*now.scope, Scope(self.scope_name, *self.scope_kind))
         tokens = phase.set(on), added.set([] if outermost else added.get())
+        inside = ambient.set(Ambient(now.recording, path, on, now.tracer))  # quicker than with-blocks
         try:
-            with _training(on), scope(self.scope_name, *self.scope_kind):
-                y = self.call(x, *args, **options)
-                if self.activity_regularizer is not None:
-                    first = y[0] if isinstance(y, tuple) else y
-                    self.add_loss(self.activity_regularizer(first) / max(len(first), 1))
-                if outermost and (of_outputs := tuple(added.get() or ())) is not self.of_outputs:
-                    self.of_outputs = of_outputs
-                return y if self.sets_output_mask else masked(y, self.compute_mask(x, mask))
+            y = self.call(x, *args, **options)
+            if self.activity_regularizer is not None:
+                first = y[0] if isinstance(y, tuple) else y
+                self.add_loss(self.activity_regularizer(first) / max(len(first), 1))
+            if outermost and (of_outputs := tuple(added.get() or ())) is not self.of_outputs:
+                self.of_outputs = of_outputs
+            return y if self.sets_output_mask else masked(y, self.compute_mask(x, mask))
         finally:
+            ambient.reset(inside)
             phase.reset(tokens[0])
             added.reset(tokens[1])
 
@@ -307,9 +309,6 @@ class Layer(Weights):
         if x.dtype.kind not in "fiub":
             raise TypeError(f"{self.scope_name}: inputs have dtype {x.dtype}, expected numbers")
         return x.astype(self.dtype) if x.dtype.kind == "f" else Tensor(x.data.astype(self.dtype))
-
-
-_training = training  # __call__ has an argument of that name
 
 
 @cache

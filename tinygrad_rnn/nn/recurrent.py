@@ -231,16 +231,17 @@ class Recurrent(CellModule):
     def _checked(self, value: Any, lengths: Any) -> tuple[Tensor, bool]:
         """The input with a batch axis, and whether it had one."""
         owner = type(self).__name__
-        if hasattr(value, "batch_sizes"):
+        if not isinstance(value, Tensor) and hasattr(value, "batch_sizes"):
             raise TypeError(f"{owner}: x is a packed sequence, expected a padded array; give its lengths as lengths=")
         x = checked_input(owner, value, self.weight_ih_l0.dtype)
-        letters = "B, T" if self.batch_first else "T, B"
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+        shape = x.shape
+        if len(shape) not in (2, 3) or shape[-1] != self.input_size:
+            letters = "B, T" if self.batch_first else "T, B"
             raise ValueError(
-                f"{owner}: x has shape {x.shape}, expected ({letters}, {self.input_size}) or, without a batch, "
+                f"{owner}: x has shape {shape}, expected ({letters}, {self.input_size}) or, without a batch, "
                 f"(T, {self.input_size}) for input_size={self.input_size}, batch_first={self.batch_first}"
             )
-        if x.ndim == 3:
+        if len(shape) == 3:
             return x, True
         if lengths is not None:
             raise ValueError(f"{owner}: lengths were given for an x of shape {x.shape} without a batch; cut x instead")

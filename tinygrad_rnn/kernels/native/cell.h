@@ -16,7 +16,7 @@ template <class T> struct Weights {
   T* recurrent_bias;                                      // GRU, reset_after: of the candidate
   Right<T> kernel_t[kMaxGroups], recurrent_t[kMaxGroups];  // transposed, for backward
   bool direct;  // inference of one row: unpacked weights; the gates are contiguous, each H wide
-  bool narrow;  // inference: the last units share a vector (see Columns)
+  bool narrow;  // inference: the gates of the last units are stored without gaps (see Columns)
   bool swapped;  // the weights have the GRU's gates in the order r z n (see Columns)
 };
 

@@ -64,7 +64,7 @@ template <class T, class C> struct SavedRows {
 template <class T, class C> Weights<T> allocate_weights(const Problem<T>& p, Workspace& memory, bool forward, bool backward) {
   Weights<T> w{};
   const ptrdiff_t left_over = p.H % kWidth<T>;
-  w.narrow = C::kSparesPadding && !backward && !p.gates && left_over > 0 && left_over * C::kGates <= kWidth<T>;
+  w.narrow = C::kSparesPadding && !backward && !p.gates && left_over > 0 && left_over * C::kGates <= (C::kGates - 1) * kWidth<T>;
   w.swapped = p.torch && C::kGates == 3;
   for (int g = 0; g < C::kGroups; ++g) {
     const ptrdiff_t width = C::columns(g, p.H).width();

@@ -1,6 +1,6 @@
 // exp, log and functions computed from them, to within 4 ulp, for every input.
 //
-// sigmoid, tanh, exp and expm1 use exp(x) for x <= 0, with x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor series of p = exp(r) - 1:
+// sigmoid, tanh, exp and expm1 use exp(x) for x <= 0, with x = n ln 2 + r, |r| <= ln 2 / 2, and p = exp(r) - 1 = r + r^2 q(r), q a minimax polynomial:
 //   exp(x)     = 2^n (1 + p)               sigmoid(z) = 1 / (1 + e) or e / (1 + e), e = exp(-|z|): small results are accurate
 //   exp(x) - 1 = 2^n p + (2^n - 1)         tanh(z) = -m / (2 + m), m = exp(-2|z|) - 1: no cancellation near 0
 // NaN propagates: the only comparison is false for NaN, and then keeps its operand.
@@ -15,17 +15,17 @@ template <> struct ExpConstants<float> {
   static constexpr float kLog2e = 1.44269504088896341f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
   static constexpr float kLowest = -104.0f, kHighest = 89.0f;  // exp is 0 below, infinite above
-  static constexpr int kMantissa = 23, kBias = 127, kTerms = 6;
+  static constexpr int kMantissa = 23, kBias = 127;
+  static constexpr float kQ[] = {0.500000006194f, 0.166665429921f, 0.0416662820139f, 0.00836658394889f, 0.00139464510245f};  // p to 1.3e-8
 };
 template <> struct ExpConstants<double> {
   static constexpr double kLog2e = 1.44269504088896340736, kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
   static constexpr double kRound = 6755399441055744.0;
   static constexpr double kLowest = -746.0, kHighest = 710.0;
-  static constexpr int kMantissa = 52, kBias = 1023, kTerms = 12;
-};
-constexpr double kInverseFactorial[] = {
-    1.0,           1.0 / 2,        1.0 / 6,         1.0 / 24,         1.0 / 120,         1.0 / 720,        1.0 / 5040,
-    1.0 / 40320,   1.0 / 362880,   1.0 / 3628800,   1.0 / 39916800,   1.0 / 479001600,   1.0 / 6227020800,
+  static constexpr int kMantissa = 52, kBias = 1023;
+  static constexpr double kQ[] = {0.50000000000000055502,    0.16666666666666685985,    0.041666666666573621857,  0.0083333333333146020449,
+                                  0.0013888888932379735461,  0.00019841269903006411436, 2.4801504444890004931e-5, 2.7557227976259393513e-6,
+                                  2.7626326928072169313e-7,  2.5114465893066125219e-8};  // p to 1.8e-17
 };
 
 template <class T> struct Reduced {
@@ -37,9 +37,10 @@ template <class T> TGR_INLINE Reduced<T> reduce(Vec<T> x, T lowest = ExpConstant
   x = x < splat<T>(lowest) ? splat<T>(lowest) : x;
   const Vec<T> n = fma(x, splat<T>(C::kLog2e), splat<T>(C::kRound)) - C::kRound;
   const Vec<T> r = fma(n, splat<T>(-C::kLn2Low), fma(n, splat<T>(-C::kLn2High), x));
-  Vec<T> q = splat<T>(T(kInverseFactorial[C::kTerms]));
+  constexpr int terms = sizeof(C::kQ) / sizeof(T);
+  Vec<T> q = splat<T>(C::kQ[terms - 1]);
 #pragma GCC unroll 16
-  for (int k = C::kTerms - 1; k >= 1; --k) q = fma(q, r, splat<T>(T(kInverseFactorial[k])));
+  for (int k = terms - 2; k >= 0; --k) q = fma(q, r, splat<T>(C::kQ[k]));
   return {n, fma(q, r * r, r)};
 }
 

@@ -6,8 +6,9 @@
 namespace tgr::TGR_ISA {
 
 // The columns of some gates of a matrix (rows, all gates * H), or with one gate the columns of any matrix. Vector v holds gate
-// first + v % gates of units v / gates * W onwards; the last units are padded with zeros to a full vector. If all gates of the last units fit
-// one vector and are not saved, they can share it (`narrow`): with 500 units, of which the last 4 share one, 3 vectors fewer of 128.
+// first + v % gates of units v / gates * W onwards; the last units are padded with zeros to a full vector. If gates are not saved, those of
+// the last units can be stored without gaps (`narrow`): with 500 units, 1 vector holds the gates of the last 4, 125 vectors instead of 128; with
+// 200 units, 2 vectors those of the last 8, 50 instead of 52.
 template <class T> struct Columns {
   ptrdiff_t first, gates, H;
   bool narrow = false;
@@ -15,7 +16,8 @@ template <class T> struct Columns {
   static constexpr ptrdiff_t W = kWidth<T>;
   ptrdiff_t blocks() const { return (H + W - 1) / W; }
   ptrdiff_t left_over() const { return H % W; }
-  ptrdiff_t vectors() const { return narrow ? (blocks() - 1) * gates + 1 : blocks() * gates; }
+  ptrdiff_t vectors() const { return narrow ? whole() + (left_over() * gates + W - 1) / W : blocks() * gates; }
+  ptrdiff_t whole() const { return (narrow ? blocks() - 1 : blocks()) * gates; }  // vectors that hold one gate each
   ptrdiff_t width() const { return vectors() * W; }
   ptrdiff_t panels() const { return (vectors() + kTileVectors - 1) / kTileVectors; }
   ptrdiff_t in_panel(ptrdiff_t p) const { return smaller<ptrdiff_t>(kTileVectors, vectors() - p * kTileVectors); }
@@ -26,21 +28,19 @@ template <class T> struct Columns {
   ptrdiff_t lanes(ptrdiff_t v) const { return smaller(W, H - v / gates * W); }
   // The column that lane l of vector v holds; -1 for padding.
   ptrdiff_t lane(ptrdiff_t v, ptrdiff_t l) const {
-    if (!narrow || v + 1 < vectors()) return l < lanes(v) ? column(v) + l : -1;
-    const ptrdiff_t n = left_over();
-    return l < gates * n ? (first + l / n + 1) * H - n + l % n : -1;
+    if (v < whole()) return l < lanes(v) ? column(v) + l : -1;
+    const ptrdiff_t n = left_over(), at = (v - whole()) * W + l;
+    return at < gates * n ? (first + at / n + 1) * H - n + at % n : -1;
   }
 };
 
 // Vector v of a row of the matrix.
 template <class T> TGR_INLINE Vec<T> gather(const T* row, const Columns<T>& columns, ptrdiff_t v) {
-  if (!columns.narrow || v + 1 < columns.vectors()) return load_n(row + columns.column(v), columns.lanes(v));
-  alignas(kBytes) T shared[Columns<T>::W] = {};
+  if (v < columns.whole()) return load_n(row + columns.column(v), columns.lanes(v));
+  T last[kTileVectors * kWidth<T>] = {};  // all gates of the last units, fewer than a vector
   const ptrdiff_t n = columns.left_over();
-  for (ptrdiff_t g = 0; g < columns.gates; ++g) {
-    for (ptrdiff_t k = 0; k < n; ++k) shared[g * n + k] = row[(columns.first + g + 1) * columns.H - n + k];
-  }
-  return load(shared);
+  for (ptrdiff_t g = 0; g < columns.gates; ++g) store(last + g * n, load_n(row + (columns.first + g + 1) * columns.H - n, n));
+  return load(last + (v - columns.whole()) * kWidth<T>);
 }
 
 // The offset of panel p in a packed matrix with K rows.
@@ -58,9 +58,10 @@ template <class T> struct Right {
 template <class T> void pack_panel(T* out, const T* w, ptrdiff_t K, ptrdiff_t stride, const Columns<T>& columns, ptrdiff_t p) {
   const ptrdiff_t nv = columns.in_panel(p);
   out += panel_at<T>(p, K);
-  if (columns.narrow && p == columns.panels() - 1) {
-    const ptrdiff_t v = p * kTileVectors;
-    for (ptrdiff_t k = 0; k < K; ++k, out += kWidth<T>) store(out, gather(w + k * stride, columns, v));
+  if (p * kTileVectors >= columns.whole()) {
+    for (ptrdiff_t k = 0; k < K; ++k) {
+      for (ptrdiff_t v = 0; v < nv; ++v, out += kWidth<T>) store(out, gather(w + k * stride, columns, p * kTileVectors + v));
+    }
     return;
   }
   const T* from[kTileVectors];
