@@ -193,3 +193,9 @@ def test_info_sees_every_part_from_anywhere(where: str) -> None:
     info = json.loads(run.stdout)
     assert info["viz"] is True
     assert info["version"] == tg.__version__
+
+
+def test_an_install_makes_only_the_package_importable() -> None:
+    code = "import json, sys; print(json.dumps(sys.path))"
+    out = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert str(TOP.parent) not in json.loads(out)

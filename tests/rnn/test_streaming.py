@@ -225,3 +225,11 @@ def test_streaming_a_model_in_training_mode_applies_no_dropout() -> None:
         stream = rnn.stepper(model)
         outputs = [np.array(stream.step(x[:, t])) for t in range(3)]
     np.testing.assert_allclose(np.stack(outputs, axis=1), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_layers_in_float64_stream_in_float64(kind):
+    layer, x = getattr(tg.nn, kind)(3, 4, dtype=np.float64), np.random.default_rng(0).normal(size=(5, 2, 3))
+    stepper = tg.rnn.stepper(layer, batch=2)
+    outputs = np.stack([stepper.step(x_t).copy() for x_t in x])
+    np.testing.assert_allclose(outputs, layer(x)[0].data, rtol=1e-12)

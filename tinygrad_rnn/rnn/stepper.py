@@ -60,7 +60,9 @@ def new_stepper(
                 f"stepper: {part.scope_name} has no weights yet; call .build(input_size) or run it once first"
             )
     table = _table(flat[0])
-    dtypes = {p.dtype for part in flat if isinstance(part, Module) for p in part.parameters()}
+    modules = [part for part in flat if isinstance(part, Module)]
+    dtypes = [p.dtype for part in modules for p in part.parameters()]
+    dtypes += [part.dtype for part in modules if part.dtype is not None]  # weights may be computed from those of `nn`
     floats = np.dtype(next(iter(dtypes), np.float32) if dtype is None else dtype)
     size = table.array.shape[1] if table else _input_size(flat[0]) if input_size is None else input_size
     if size is None:
