@@ -1,5 +1,6 @@
 // The forward pass over a whole sequence. A thread runs a share of the rows from the first step to the last, then the next share if one is left.
-// The threads do not wait for each other, except after packing weights that they share. For each chunk of steps, x W is computed for all rows, then the steps run.
+// The threads do not wait for each other, except after packing weights that they share. For each chunk of steps, x W is computed for all
+// rows, then the steps run.
 #pragma once
 
 #include "layout.h"
