@@ -103,7 +103,7 @@ def test_one_and_more_threads_and_recomputed_gates_give_the_same_bits(p, isa):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_few_rows_of_weights_too_large_to_be_packed_by_each_thread(cell, reverse, isa):
-    """Up to 8 MB of packed weights, each thread packs a copy; these take more with 2 threads (LSTM) to 4 (RNN)."""
+    """Each thread packs its own copy if all copies take 8 MB at most. Two of the LSTM's take more here, four of the RNN's."""
     p = Problem(cell, 5, 6, 300, 560, lengths=[6, 1, 4, 0, 3], reverse=reverse)
     with kernels.using(isa):
         kernels.set_num_threads(1)

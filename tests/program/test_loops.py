@@ -126,7 +126,7 @@ def test_numpy_runs_the_same_within_and_outside_the_steps(hoist: bool, monkeypat
 
 
 def test_numpy_carries_states_from_chunk_to_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks write the values of their steps to the same memory, in which the state of the chunk before may be."""
+    """Every chunk writes its values to the same memory: the state that it starts from must not be overwritten there."""
     from tinygrad_rnn.program import run
 
     monkeypatch.setattr(run, "CHUNK", 1)

@@ -414,6 +414,20 @@ def object_that_changes_its_own_class():
 
 
 SCALES = np.full(H, 0.5, np.float32)
+
+
+class Typed:
+    """Asks for types in functions that a trace cannot copy."""
+
+    @staticmethod
+    def by_type(a):
+        return type(a) is np.ndarray
+
+    def __call__(self, a):
+        return isinstance(a, np.ndarray)
+
+
+TYPED = Typed()
 ASK = {
     "type": lambda a: type(a) is np.ndarray,
     "type_name": lambda a: type(a).__name__ == "ndarray",
@@ -423,6 +437,7 @@ ASK = {
     "class": lambda a: a.__class__ is np.ndarray,
     "isinstance": lambda a: isinstance(a, np.ndarray),
     "match": lambda a: match_array(a),
+    "isinstance_in_a_callable_object": lambda a: TYPED(a),
     "no_gradient": lambda a: not hasattr(a, "grad"),
     "no_detach": lambda a: not hasattr(a, "detach"),
     "no_backward": lambda a: getattr(a, "backward", None) is None,
@@ -430,6 +445,7 @@ ASK = {
 ASK_IN_VAIN = {
     "ctypes": lambda a: hasattr(a, "ctypes"),
     "array_interface": lambda a: hasattr(a, "__array_interface__"),
+    "type_in_a_static_method": lambda a: TYPED.by_type(a),
     "type_of_a_sum": lambda a: type(a.sum()) is np.float32,
 }
 
@@ -456,39 +472,6 @@ for _name, _ask in ASK.items():
     cases.fused_steps[f"what_an_array_is_{_name}"] = what_an_array_is(_ask)
 for _name, _ask in ASK_IN_VAIN.items():
     cases.refused_steps[f"what_an_array_is_{_name}"] = what_an_array_is(_ask)
-
-
-class Typed:
-    """Asks for types in functions that a trace cannot copy."""
-
-    @staticmethod
-    def by_type(a):
-        return type(a) is np.ndarray
-
-    def __call__(self, a):
-        return isinstance(a, np.ndarray)
-
-
-@cases.refused
-def type_in_a_static_method():
-    typed = Typed()
-
-    def step(x, h):
-        h = tg.tanh(h * (SCALES if typed.by_type(SCALES) else 3 * SCALES))
-        return h, h
-
-    return ScanCase(step)
-
-
-@cases.fused
-def isinstance_in_a_callable_object():
-    typed = Typed()
-
-    def step(x, h):
-        h = tg.tanh(h * (SCALES if typed(SCALES) else 3 * SCALES))
-        return h, h
-
-    return ScanCase(step)
 
 
 @cases.refused

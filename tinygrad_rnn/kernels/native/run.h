@@ -62,7 +62,7 @@ int threads_for(ptrdiff_t B, ptrdiff_t total, ptrdiff_t D, ptrdiff_t H, int gate
 
 // Whether small calls of one kind use several threads, by the times that they took. Where two cores are far apart, a cache line that one wrote
 // and the other reads takes 200 ns, and a few rows of a small network run faster on one. Trials of the slower way take a hundredth of the time;
-// a trial is a few calls in a row, as only the first wakes a thread.
+// a trial is a few calls in a row, because the first of them also waits for a thread to wake.
 class ThreadTrials {
  public:
   int choose(int threads, double operations);
